@@ -1,0 +1,296 @@
+//! Connects to NATS and says how the connection is. It creates nothing on the server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::{self, ApiError, Empty, code};
+
+/// The first version with atomic batches, which facts that belong together need.
+pub const OLDEST_SERVER: (u64, u64) = (2, 12);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(4);
+
+/// How a client proves who it is.
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    #[default]
+    None,
+    Token(SecretString),
+    /// The seed of an NKey (`SU…`).
+    NKey(SecretString),
+    /// A `.creds` file with JWT and seed.
+    Credentials(PathBuf),
+}
+
+#[derive(Debug, Clone)]
+pub struct Connect {
+    /// `nats://host:port` or `tls://host:port`.
+    pub url: String,
+    /// Shown by the server's monitoring, such as `lagan-worker-<instance>`.
+    pub name: String,
+    /// Replies go to `_INBOX_<role>.>`, so that permissions can tell the roles apart.
+    pub role: String,
+    pub auth: Auth,
+    /// A PEM file; when given, TLS is required.
+    pub ca: Option<PathBuf>,
+    /// How long to wait for the first connection, and for the outcome of a write.
+    pub patience: Duration,
+    /// How long one request waits for its answer.
+    pub answer_within: Duration,
+}
+
+impl Connect {
+    #[must_use]
+    pub fn new(url: impl Into<String>, role: impl Into<String>) -> Self {
+        let role = role.into();
+        Self {
+            url: url.into(),
+            name: format!("lagan-{role}"),
+            role,
+            auth: Auth::None,
+            ca: None,
+            patience: Duration::from_secs(20),
+            answer_within: Duration::from_secs(5),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("`{0}` is not the address of a NATS server, such as nats://127.0.0.1:4222")]
+    Address(String),
+    #[error("can't read the NATS credentials `{path}`")]
+    Credentials {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("no NATS server answers at `{address}`")]
+    Unreachable {
+        address: String,
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    #[error("the TLS handshake with `{address}` failed: is its certificate signed by the given CA?")]
+    Tls {
+        address: String,
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    #[error("the NATS server at `{address}` refuses these credentials")]
+    Unauthorized {
+        address: String,
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    #[error("the NATS server at `{address}` is {version}; Lagan needs 2.12 or newer")]
+    TooOld { address: String, version: String },
+    #[error("the NATS server at `{address}` runs without JetStream: start it with `jetstream {{}}` in its configuration")]
+    JetStreamDisabled { address: String },
+    #[error("JetStream is not enabled for this account on `{address}`")]
+    AccountWithoutJetStream { address: String },
+    #[error("JetStream at `{address}` does not answer")]
+    JetStream {
+        address: String,
+        #[source]
+        source: ApiError,
+    },
+}
+
+/// The connection as it is now. `generation` grows with every (re)connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Link {
+    pub generation: u64,
+    pub connected: bool,
+}
+
+/// One connection, shared by everything in a process. Cloning is cheap.
+#[derive(Clone)]
+pub struct Bus {
+    client: async_nats::Client,
+    context: jetstream::Context,
+    link: watch::Receiver<Link>,
+    patience: Duration,
+}
+
+impl Bus {
+    /// Waits up to `patience` for a server; wrong credentials and unusable servers are told at once.
+    pub async fn connect(connect: Connect) -> Result<Self, ConnectError> {
+        let address = address(&connect.url)?;
+        let deadline = Instant::now() + connect.patience;
+        let (client, mut link) = loop {
+            let (sender, link) = watch::channel(Link::default());
+            match options(&connect, sender).await?.connect(connect.url.as_str()).await {
+                Ok(client) => break (client, link),
+                Err(source) => match source.kind() {
+                    ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                        return Err(ConnectError::Unauthorized { address, source });
+                    }
+                    ConnectErrorKind::Tls => return Err(ConnectError::Tls { address, source }),
+                    ConnectErrorKind::ServerParse => return Err(ConnectError::Address(address)),
+                    _ if Instant::now() >= deadline => return Err(ConnectError::Unreachable { address, source }),
+                    _ => tokio::time::sleep(Duration::from_millis(200)).await,
+                },
+            }
+        };
+        let version = client.server_info().version;
+        if !is_new_enough(&version) {
+            return Err(ConnectError::TooOld { address, version });
+        }
+        // The client tells of its first connection through the same callback as of all later ones.
+        let _ = tokio::time::timeout(CONNECT_TIMEOUT, link.wait_for(|l| l.connected)).await;
+        let context = ContextBuilder::new().timeout(connect.answer_within).build(client.clone());
+        let bus = Self { client, context, link, patience: connect.patience };
+        bus.check_jetstream(address, deadline).await?;
+        Ok(bus)
+    }
+
+    /// For whoever must act on a reconnection.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.link.borrow().connected
+    }
+
+    /// Waits for a connection; `NotConnected` if there is none by `deadline`.
+    pub async fn connected_by(&self, deadline: Instant) -> Result<(), ApiError> {
+        let mut link = self.link.clone();
+        match tokio::time::timeout_at(deadline, link.wait_for(|l| l.connected)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ApiError::NotConnected),
+        }
+    }
+
+    #[must_use]
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
+    /// Sends what is buffered and ends the connection.
+    pub async fn close(self) {
+        if let Err(error) = self.client.drain().await {
+            tracing::debug!(%error, "nats connection was already closed");
+        }
+    }
+
+    pub(crate) fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    pub(crate) fn context(&self) -> &jetstream::Context {
+        &self.context
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.patience
+    }
+
+    /// Asks for the account until JetStream answers: right after its start a server has none for a moment.
+    async fn check_jetstream(&self, address: String, deadline: Instant) -> Result<(), ConnectError> {
+        loop {
+            let answer = error::api::<serde_json::Value>(self, "INFO".into(), &Empty {}).await;
+            let Err(source) = answer else { return Ok(()) };
+            match source.code() {
+                Some(code::NOT_ENABLED) => return Err(ConnectError::JetStreamDisabled { address }),
+                Some(code::NOT_ENABLED_FOR_ACCOUNT) => return Err(ConnectError::AccountWithoutJetStream { address }),
+                _ if matches!(source, ApiError::NoResponders) && !self.client.server_info().jetstream => {
+                    return Err(ConnectError::JetStreamDisabled { address });
+                }
+                _ if !source.is_transient() || Instant::now() >= deadline => {
+                    return Err(ConnectError::JetStream { address, source });
+                }
+                _ => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+}
+
+/// The address without credentials, fit for logs and errors.
+fn address(url: &str) -> Result<String, ConnectError> {
+    let full = if url.contains("://") { url.to_owned() } else { format!("nats://{url}") };
+    let bad = || ConnectError::Address(url.rsplit('@').next().unwrap_or_default().to_owned());
+    let parsed = url::Url::parse(&full).map_err(|_| bad())?;
+    let host = parsed.host_str().ok_or_else(bad)?;
+    Ok(format!("{}://{host}:{}", parsed.scheme(), parsed.port().unwrap_or(4222)))
+}
+
+pub(crate) fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.trim_start_matches('v').split('.').map(|n| n.parse::<u64>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(Some(major)), Some(Some(minor))) if (major, minor) >= OLDEST_SERVER)
+}
+
+async fn options(connect: &Connect, link: watch::Sender<Link>) -> Result<ConnectOptions, ConnectError> {
+    let mut options = ConnectOptions::new()
+        .name(&connect.name)
+        .custom_inbox_prefix(format!("_INBOX_{}", connect.role))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .request_timeout(Some(connect.answer_within))
+        .ping_interval(Duration::from_secs(10))
+        .reconnect_delay_callback(|attempt| {
+            let exponent = u32::try_from(attempt).unwrap_or(u32::MAX).min(10);
+            Duration::from_millis(10 * 2_u64.pow(exponent)).min(SLOWEST_RECONNECT)
+        })
+        .event_callback(move |event| {
+            note(&event, &link);
+            std::future::ready(())
+        });
+    options = match &connect.auth {
+        Auth::None => options,
+        Auth::Token(token) => options.token(token.expose_secret().to_owned()),
+        Auth::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
+        Auth::Credentials(path) => options
+            .credentials_file(path)
+            .await
+            .map_err(|source| ConnectError::Credentials { path: path.clone(), source })?,
+    };
+    if let Some(ca) = &connect.ca {
+        options = options.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    Ok(options)
+}
+
+fn note(event: &Event, link: &watch::Sender<Link>) {
+    match event {
+        Event::Connected => {
+            link.send_modify(|l| *l = Link { generation: l.generation + 1, connected: true });
+            tracing::info!(generation = link.borrow().generation, "connected to nats");
+        }
+        Event::Disconnected | Event::Closed => {
+            link.send_modify(|l| l.connected = false);
+            tracing::warn!("disconnected from nats");
+        }
+        Event::SlowConsumer(_) | Event::ServerError(_) => tracing::warn!(%event, "nats reports a problem"),
+        Event::LameDuckMode | Event::Draining | Event::ClientError(_) => tracing::debug!(%event, "nats connection event"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn an_address_never_shows_credentials() {
+        assert_eq!(address("nats://me:secret@host:4333").unwrap(), "nats://host:4333");
+        assert_eq!(address("host:4222").unwrap(), "nats://host:4222");
+        assert!(!address("nats://me:secret@[broken").unwrap_err().to_string().contains("secret"));
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (version, enough) in [("2.12.0", true), ("2.15.1", true), ("2.9.25", false), ("2.11.9", false), ("3.0.0-beta.1", true), ("", false)] {
+            assert_eq!(is_new_enough(version), enough, "{version}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Deliveries: one message at a time from durable pull consumers, settled exactly once, by value.
+//! An acknowledgement proves nothing (a zombie's is taken too); what a worker may do is decided by the session's facts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::StatusCode;
+use async_nats::jetstream::AckKind;
+use bytes::Bytes;
+use futures::StreamExt;
+use serde_json::json;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
+
+use crate::connect::Bus;
+use crate::error::ApiError;
+use crate::read::{self, Stored};
+
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
+/// A message that nobody took from us for this long is given back instead of being handed out late.
+const FRESH: Duration = Duration::from_secs(1);
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+const GRACE: Duration = Duration::from_millis(100);
+/// A confirmation that does not come is not coming: a server that was killed may have forgotten the delivery.
+const CONFIRMATIONS: u32 = 3;
+
+/// The lane of a pull, and what it brought.
+type Ended = (usize, Result<Option<Delivery>, DeliveryError>);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    #[error("not connected to NATS")]
+    NotConnected,
+    /// Create it again; see `consumers::ensure`.
+    #[error("consumer `{consumer}` does not exist")]
+    ConsumerGone { consumer: String },
+    #[error("the server fell silent while `{consumer}` waited for work")]
+    Silent { consumer: String },
+    #[error("the server ended the request of `{consumer}`: {status} {description}")]
+    Ended { consumer: String, status: u16, description: String },
+    #[error("pulling from `{consumer}` failed")]
+    Pull {
+        consumer: String,
+        #[source]
+        source: async_nats::Error,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the server did not confirm that the message was settled; it may be delivered again")]
+pub struct SettleError(#[source] ApiError);
+
+/// How a delivery ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settle {
+    /// Done: never deliver it again.
+    Ack,
+    /// Deliver it again after `delay`.
+    Nak { delay: Duration },
+    /// Can never be handled: never deliver it again. The reason goes to the server's advisory.
+    Term { reason: String },
+}
+
+/// A message that waits for our decision.
+#[must_use = "settle it, or it is delivered again after ack_wait"]
+pub struct Delivery {
+    bus: Bus,
+    reply: String,
+    received: Instant,
+    stored: Stored,
+    deliveries: u64,
+    lane: usize,
+}
+
+impl Delivery {
+    #[must_use]
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// How often the message was delivered, this time included. Not a count of attempts: restarts deliver again.
+    #[must_use]
+    pub fn deliveries(&self) -> u64 {
+        self.deliveries
+    }
+
+    /// Which of the lanes it came from, by its place in `Lanes::new`.
+    #[must_use]
+    pub fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// Tells the server that we are still at it, which starts ack_wait anew. Two failures in a row: fence yourself.
+    pub async fn progress(&self) -> Result<(), ApiError> {
+        self.confirm(AckKind::Progress.into()).await
+    }
+
+    /// Waits until the server confirms, across a short loss of the connection. An error is no reason to stop: the
+    /// message comes again, and the session's facts say what it is worth then.
+    pub async fn settle(self, settle: Settle) -> Result<(), SettleError> {
+        let payload: Bytes = match settle {
+            Settle::Ack => AckKind::Ack.into(),
+            Settle::Nak { delay } if delay.is_zero() => AckKind::Nak(None).into(),
+            Settle::Nak { delay } => AckKind::Nak(Some(delay)).into(),
+            Settle::Term { reason } => format!("+TERM {}", reason.replace(['\r', '\n'], " ")).into(),
+        };
+        let deadline = self.bus.deadline();
+        let mut unanswered = 0;
+        loop {
+            let failed = match self.confirm(payload.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(failed) => failed,
+            };
+            unanswered += u32::from(matches!(failed, ApiError::TimedOut));
+            if unanswered >= CONFIRMATIONS || Instant::now() >= deadline || self.bus.connected_by(deadline).await.is_err() {
+                return Err(SettleError(failed));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn confirm(&self, payload: Bytes) -> Result<(), ApiError> {
+        if !self.bus.is_connected() {
+            return Err(ApiError::NotConnected);
+        }
+        match self.bus.client().request(self.reply.clone(), payload).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match error.kind() {
+                async_nats::RequestErrorKind::TimedOut => ApiError::TimedOut,
+                async_nats::RequestErrorKind::NoResponders => ApiError::NoResponders,
+                _ => ApiError::Request(error.into()),
+            }),
+        }
+    }
+}
+
+/// Several durable consumers of one stream, the most urgent first. Whoever has nothing to do waits on all of them and
+/// takes one message; the others see theirs given back at once, so that nobody hoards.
+pub struct Lanes {
+    bus: Bus,
+    stream: String,
+    consumers: Vec<String>,
+    pulls: JoinSet<Ended>,
+    waiting: Vec<bool>,
+    /// While nobody waits in `next`, a pull that is still open gives back what it gets.
+    idle: Arc<AtomicBool>,
+}
+
+impl Lanes {
+    #[must_use]
+    pub fn new(bus: &Bus, stream: &str, consumers: Vec<String>) -> Self {
+        let waiting = vec![false; consumers.len()];
+        let idle = Arc::new(AtomicBool::new(false));
+        Self { bus: bus.clone(), stream: stream.to_owned(), consumers, pulls: JoinSet::new(), waiting, idle }
+    }
+
+    /// The next message, or `None` after `wait` without one. Can be cancelled: what arrives meanwhile is given back.
+    pub async fn next(&mut self, wait: Duration) -> Result<Option<Delivery>, DeliveryError> {
+        let idle = Arc::clone(&self.idle);
+        idle.store(true, Ordering::SeqCst);
+        let _guard = Idle(&idle);
+        let deadline = Instant::now() + wait;
+        loop {
+            self.pull_where_none_is_open(deadline.duration_since(Instant::now()));
+            // The server ends the pulls in time; the rest is for its answers to arrive.
+            let Ok(Some(joined)) = tokio::time::timeout_at(deadline + GRACE, self.pulls.join_next()).await else {
+                return Ok(None);
+            };
+            let Some(mut best) = self.ended(joined)? else {
+                if Instant::now() >= deadline {
+                    return Ok(None);
+                }
+                continue;
+            };
+            // Others may have arrived in the same moment: the most urgent stays.
+            while let Some(joined) = self.pulls.try_join_next() {
+                if let Ok(Some(other)) = self.ended(joined) {
+                    let worse = if other.lane < best.lane { std::mem::replace(&mut best, other) } else { other };
+                    give_back(worse).await;
+                }
+            }
+            if best.received.elapsed() <= FRESH {
+                return Ok(Some(best));
+            }
+            give_back(best).await;
+        }
+    }
+
+    fn pull_where_none_is_open(&mut self, wait: Duration) {
+        for lane in 0..self.consumers.len() {
+            if std::mem::replace(&mut self.waiting[lane], true) {
+                continue;
+            }
+            let pull = Pull {
+                bus: self.bus.clone(),
+                stream: self.stream.clone(),
+                consumer: self.consumers[lane].clone(),
+                lane,
+                idle: Arc::clone(&self.idle),
+            };
+            self.pulls.spawn(async move { (lane, pull.run(wait.max(SHORTEST_WAIT)).await) });
+        }
+    }
+
+    fn ended(&mut self, joined: Result<Ended, JoinError>) -> Result<Option<Delivery>, DeliveryError> {
+        match joined {
+            Ok((lane, result)) => {
+                self.waiting[lane] = false;
+                result
+            }
+            // Only a panic ends a pull without a result, and it must not pass for an empty queue.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+struct Idle<'a>(&'a AtomicBool);
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+async fn give_back(delivery: Delivery) {
+    if let Err(error) = delivery.settle(Settle::Nak { delay: Duration::ZERO }).await {
+        tracing::debug!(%error, "message could not be given back, it comes again after ack_wait");
+    }
+}
+
+struct Pull {
+    bus: Bus,
+    stream: String,
+    consumer: String,
+    lane: usize,
+    idle: Arc<AtomicBool>,
+}
+
+impl Pull {
+    async fn run(self, wait: Duration) -> Result<Option<Delivery>, DeliveryError> {
+        let found = self.pull(wait).await?;
+        match found {
+            Some(delivery) if !self.idle.load(Ordering::SeqCst) => {
+                give_back(delivery).await;
+                Ok(None)
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// One request for one message. The client library's own `fetch` sleeps through messages behind a heartbeat.
+    async fn pull(&self, wait: Duration) -> Result<Option<Delivery>, DeliveryError> {
+        if !self.bus.is_connected() {
+            return Err(DeliveryError::NotConnected);
+        }
+        let consumer = || self.consumer.clone();
+        let failed = |source: async_nats::Error| DeliveryError::Pull { consumer: consumer(), source };
+        let client = self.bus.client();
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.map_err(|e| failed(e.into()))?;
+        let beats = wait > IDLE_HEARTBEAT * 2;
+        let mut request = json!({ "batch": 1, "expires": nanos(wait) });
+        if beats {
+            request["idle_heartbeat"] = nanos(IDLE_HEARTBEAT).into();
+        }
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
+        client.publish_with_reply(subject, inbox, request.to_string().into()).await.map_err(|e| failed(e.into()))?;
+        let silence = if beats { IDLE_HEARTBEAT * 3 } else { wait + IDLE_HEARTBEAT };
+        loop {
+            let Ok(answer) = timeout(silence, answers.next()).await else {
+                return Err(DeliveryError::Silent { consumer: consumer() });
+            };
+            let Some(message) = answer else { return Err(DeliveryError::NotConnected) };
+            let description = message.description.clone().unwrap_or_default();
+            match message.status.unwrap_or(StatusCode::OK) {
+                StatusCode::OK => return self.delivery(message).map(Some).map_err(failed),
+                StatusCode::IDLE_HEARTBEAT => {}
+                StatusCode::TIMEOUT | StatusCode::NOT_FOUND => return Ok(None),
+                StatusCode::NO_RESPONDERS => return Err(DeliveryError::ConsumerGone { consumer: consumer() }),
+                // The only thing that tells this 409 from the others is its text.
+                StatusCode::REQUEST_TERMINATED if description == "Consumer Deleted" => {
+                    return Err(DeliveryError::ConsumerGone { consumer: consumer() });
+                }
+                status => {
+                    return Err(DeliveryError::Ended { consumer: consumer(), status: status.as_u16(), description });
+                }
+            }
+        }
+    }
+
+    fn delivery(&self, message: async_nats::Message) -> Result<Delivery, async_nats::Error> {
+        let reply = message.reply.clone().ok_or("message without a reply subject")?.to_string();
+        let message = async_nats::jetstream::Message { message, context: self.bus.context().clone() };
+        let deliveries = u64::try_from(message.info()?.delivered).unwrap_or(1);
+        let stored = read::stored(&message)?;
+        let bus = self.bus.clone();
+        Ok(Delivery { bus, reply, received: Instant::now(), stored, deliveries, lane: self.lane })
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,102 @@
+//! What can go wrong with a request to the JetStream API, and the one function that sends such requests.
+//! It decides nothing: callers know which codes mean what to them.
+
+use async_nats::jetstream::context::RequestErrorKind;
+use async_nats::jetstream::response::Response;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::connect::Bus;
+
+/// Server-side error codes that Lagan tells apart.
+pub(crate) mod code {
+    /// A cluster without a meta leader, for example while it starts.
+    pub const TEMPORARILY_UNAVAILABLE: u64 = 10008;
+    pub const CONSUMER_NOT_FOUND: u64 = 10014;
+    pub const INSUFFICIENT_RESOURCES: u64 = 10023;
+    pub const ACCOUNT_RESOURCES: u64 = 10002;
+    pub const NO_MESSAGE: u64 = 10037;
+    pub const NOT_ENABLED_FOR_ACCOUNT: u64 = 10039;
+    pub const STORAGE_RESOURCES: u64 = 10047;
+    pub const MEMORY_RESOURCES: u64 = 10028;
+    pub const MESSAGE_TOO_LARGE: u64 = 10054;
+    pub const NAME_IN_USE: u64 = 10058;
+    pub const STREAM_NOT_FOUND: u64 = 10059;
+    pub const SUBJECT_OVERLAP: u64 = 10065;
+    pub const WRONG_LAST_SEQUENCE: u64 = 10071;
+    pub const NOT_ENABLED: u64 = 10076;
+    pub const STORE_FAILED: u64 = 10077;
+    pub const STREAM_BYTES: u64 = 10122;
+    pub const CONSUMER_EXISTS: u64 = 10148;
+    pub const CONSUMER_IN_USE: u64 = 10013;
+    pub const BATCH_INCOMPLETE: u64 = 10176;
+    pub const BATCH_DUPLICATE_ID: u64 = 10201;
+    pub const BATCHES_IN_FLIGHT: u64 = 10211;
+    /// What a replicated stream answers while another write to the subject is in flight.
+    pub const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("not connected to NATS")]
+    NotConnected,
+    #[error("JetStream did not answer in time")]
+    TimedOut,
+    #[error("nothing answers on the JetStream API: it is starting, or it is off")]
+    NoResponders,
+    #[error("JetStream refused the request")]
+    Refused {
+        code: u64,
+        #[source]
+        answer: async_nats::jetstream::Error,
+    },
+    #[error("request to JetStream failed")]
+    Request(#[source] async_nats::Error),
+}
+
+impl ApiError {
+    /// The server's error code, if it was the server that said no.
+    #[must_use]
+    pub fn code(&self) -> Option<u64> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same request may succeed later without anybody's help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::Refused { code, .. } if *code != code::TEMPORARILY_UNAVAILABLE)
+    }
+}
+
+impl From<async_nats::jetstream::Error> for ApiError {
+    fn from(answer: async_nats::jetstream::Error) -> Self {
+        Self::Refused { code: answer.error_code().0, answer }
+    }
+}
+
+/// A request without content. The server takes `{}` for nothing, but not the `null` of a unit.
+#[derive(Serialize)]
+pub(crate) struct Empty {}
+
+/// Sends one request to `$JS.API.<subject>`. While disconnected it fails at once instead of queueing.
+pub(crate) async fn api<T: DeserializeOwned>(
+    bus: &Bus,
+    subject: String,
+    payload: &(impl Serialize + Sync),
+) -> Result<T, ApiError> {
+    if !bus.is_connected() {
+        return Err(ApiError::NotConnected);
+    }
+    match bus.context().request(subject, payload).await {
+        Ok(Response::Ok(answer)) => Ok(answer),
+        Ok(Response::Err { error }) => Err(error.into()),
+        Err(error) => Err(match error.kind() {
+            RequestErrorKind::TimedOut => ApiError::TimedOut,
+            RequestErrorKind::NoResponders => ApiError::NoResponders,
+            RequestErrorKind::InvalidSubject | RequestErrorKind::Other => ApiError::Request(error.into()),
+        }),
+    }
+}

@@ -1,0 +1,229 @@
+//! Follows a stream as it grows: everything that filters name, in order, without gaps or doubles, across lost
+//! connections and restarted servers. It acknowledges nothing and leaves no consumer behind.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info, PullConsumer, pull};
+use futures::{Stream, StreamExt};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::connect::{Bus, Link};
+use crate::error::{ApiError, Empty, api};
+use crate::read::{StoreId, Stored, stored};
+use crate::streams;
+
+const BATCH: usize = 500;
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
+const INACTIVE: Duration = Duration::from_secs(30);
+/// How long a silence may last before a view that is not complete asks whether there is anything left.
+const QUIET: Duration = Duration::from_millis(500);
+const SLOWEST_RETRY: Duration = Duration::from_secs(2);
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    All,
+    /// Behind this sequence of this store; another store is followed from its beginning.
+    After(StoreId, u64),
+    LastPerSubject,
+    New,
+}
+
+#[derive(Debug, Clone)]
+pub enum Followed {
+    /// What follows comes from this store. Comes first; if it comes again the stream was made anew or lost messages,
+    /// and everything learnt from it before is void.
+    Store(StoreId),
+    Message(Stored),
+    /// Everything that was there has been seen. Comes again after each reconnection.
+    CaughtUp,
+}
+
+/// Never ends and never fails: while the server is away it waits. Drop it to stop.
+pub fn follow(bus: &Bus, stream: &str, filters: Vec<String>, start: Start) -> impl Stream<Item = Followed> + Send + Unpin + use<> {
+    let follower = Follower {
+        bus: bus.clone(),
+        link: bus.link(),
+        stream: stream.to_owned(),
+        filters,
+        start,
+        store: None,
+        position: 0,
+        open: None,
+        failures: 0,
+    };
+    Box::pin(futures::stream::unfold(follower, |mut follower| async move {
+        let item = follower.next().await;
+        Some((item, follower))
+    }))
+}
+
+struct Follower {
+    bus: Bus,
+    link: watch::Receiver<Link>,
+    stream: String,
+    filters: Vec<String>,
+    start: Start,
+    store: Option<StoreId>,
+    /// The last sequence that was handed out, or is known to be behind us.
+    position: u64,
+    open: Option<Open>,
+    failures: u32,
+}
+
+/// One life of the consumer.
+struct Open {
+    messages: pull::Stream,
+    name: String,
+    delivered: u64,
+    pending: u64,
+    told: bool,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Followed {
+        loop {
+            let Some(open) = &mut self.open else {
+                match self.open().await {
+                    Ok(Some(store)) => return Followed::Store(store),
+                    Ok(None) => {}
+                    Err(error) => self.pause(&error).await,
+                }
+                continue;
+            };
+            if open.pending == 0 && !open.told {
+                open.told = true;
+                return Followed::CaughtUp;
+            }
+            let quiet = if open.told { IDLE_HEARTBEAT * 4 } else { QUIET };
+            let received = tokio::select! {
+                biased;
+                _ = self.link.changed() => None,
+                received = timeout(quiet, open.messages.next()) => Some(received),
+            };
+            match received {
+                // A restarted server has forgotten the consumer; making a new one at our position loses nothing.
+                None => self.reopen(),
+                Some(Err(_elapsed)) => self.look().await,
+                Some(Ok(Some(Ok(message)))) => {
+                    if let Some(stored) = self.accept(&message) {
+                        return Followed::Message(stored);
+                    }
+                }
+                Some(Ok(Some(Err(error)))) => {
+                    tracing::debug!(stream = self.stream, %error, "consumer lost, making a new one");
+                    self.reopen();
+                }
+                Some(Ok(None)) => self.reopen(),
+            }
+        }
+    }
+
+    /// `None` if the message does not follow the one before: then the consumer is made anew at our position.
+    fn accept(&mut self, message: &async_nats::jetstream::Message) -> Option<Stored> {
+        let open = self.open.as_mut()?;
+        let (Ok(info), Ok(stored)) = (message.info(), stored(message)) else {
+            self.reopen();
+            return None;
+        };
+        if info.consumer_sequence != open.delivered + 1 {
+            tracing::debug!(stream = self.stream, "messages were lost on the way, going back");
+            self.reopen();
+            return None;
+        }
+        open.delivered = info.consumer_sequence;
+        open.pending = info.pending;
+        self.position = stored.sequence;
+        self.failures = 0;
+        Some(stored)
+    }
+
+    /// After a silence: what we wait for may have expired, or the stream may have been replaced under us.
+    async fn look(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        let info: Result<Info, _> = api(&self.bus, format!("CONSUMER.INFO.{}.{}", self.stream, open.name), &Empty {}).await;
+        match info {
+            Ok(info) if info.delivered.consumer_sequence == open.delivered => open.pending = info.num_pending,
+            Ok(_) => {}
+            Err(error) if error.code().is_some() => self.reopen(),
+            Err(_) => {}
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.open = None;
+    }
+
+    async fn pause(&mut self, error: &ApiError) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == 1 {
+            tracing::info!(stream = self.stream, %error, "can't follow the stream yet");
+        }
+        let delay = Duration::from_millis(50 * 2_u64.pow(self.failures.min(6))).min(SLOWEST_RETRY);
+        // A new connection ends the wait early.
+        let _ = timeout(delay, self.link.changed()).await;
+    }
+
+    /// Gives the store if it is another than before.
+    async fn open(&mut self) -> Result<Option<StoreId>, ApiError> {
+        self.link.mark_unchanged();
+        let info = streams::raw_info(&self.bus, &self.stream).await?;
+        let store = StoreId::of(&info);
+        let lost = self.position > info.state.last_sequence;
+        if self.store != Some(store) || lost {
+            self.position = match self.start {
+                Start::After(known, sequence) if known == store && sequence <= info.state.last_sequence => sequence,
+                Start::New if self.store.is_none() => info.state.last_sequence,
+                _ => 0,
+            };
+            if self.store.replace(store).is_some() {
+                tracing::warn!(stream = self.stream, %store, "stream was made anew or lost messages, reading it from the start");
+            }
+            return Ok(Some(store));
+        }
+        let deliver_policy = match self.start {
+            _ if self.position > 0 => DeliverPolicy::ByStartSequence { start_sequence: self.position + 1 },
+            Start::LastPerSubject => DeliverPolicy::LastPerSubject,
+            _ => DeliverPolicy::All,
+        };
+        let consumer = self.create(deliver_policy).await?;
+        let pending = consumer.cached_info().num_pending;
+        let name = consumer.cached_info().name.clone();
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(BATCH)
+            .heartbeat(IDLE_HEARTBEAT)
+            .messages()
+            .await
+            .map_err(|error| ApiError::Request(error.into()))?;
+        self.open = Some(Open { messages, name, delivered: 0, pending, told: false });
+        Ok(None)
+    }
+
+    async fn create(&self, deliver_policy: DeliverPolicy) -> Result<PullConsumer, ApiError> {
+        let (filter_subject, filter_subjects) = match &self.filters[..] {
+            [one] => (one.clone(), Vec::new()),
+            many => (String::new(), many.to_vec()),
+        };
+        let name = format!("follow-{}", uuid::Uuid::new_v4().simple());
+        let tail = if filter_subject.is_empty() { String::new() } else { format!(".{filter_subject}") };
+        let config = Config {
+            name: Some(name.clone()),
+            deliver_policy,
+            ack_policy: AckPolicy::None,
+            max_deliver: 1,
+            filter_subject,
+            filter_subjects,
+            inactive_threshold: INACTIVE,
+            num_replicas: 1,
+            memory_storage: true,
+            ..Config::default()
+        };
+        let request = json!({ "stream_name": self.stream, "config": config, "action": "create" });
+        let info: Info = api(&self.bus, format!("CONSUMER.CREATE.{}.{name}{tail}", self.stream), &request).await?;
+        let config = pull::Config { name: Some(name), ack_policy: AckPolicy::None, ..pull::Config::default() };
+        Ok(PullConsumer::new(config, info, self.bus.context().clone()))
+    }
+}

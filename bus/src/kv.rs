@@ -1,0 +1,250 @@
+//! Buckets: keys with a revision and compare-and-set. The layout is that of every NATS tool (`KV_<bucket>`,
+//! `$KV.<bucket>.<key>`). A write whose answer was lost is recognised by its own id, never mistaken for another's.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::append::{AppendError, Outgoing, store};
+use crate::connect::Bus;
+use crate::error::ApiError;
+use crate::publish::Expect;
+use crate::read::{self, Stored};
+use crate::streams::{self, StreamSpec};
+
+const OPERATION: &str = "KV-Operation";
+const DELETED: &str = "DEL";
+
+#[derive(Debug, thiserror::Error)]
+pub enum KvError {
+    #[error("can't read key `{key}`")]
+    Read {
+        key: String,
+        #[source]
+        source: ApiError,
+    },
+    #[error("can't write key `{key}`")]
+    Write {
+        key: String,
+        #[source]
+        source: AppendError,
+    },
+    #[error("value of key `{key}` is not what this version writes")]
+    Value {
+        key: String,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl KvError {
+    /// Whether trying again later may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.is_transient(),
+            Self::Write { source, .. } => source.is_transient(),
+            Self::Value { .. } => false,
+        }
+    }
+}
+
+/// What a compare-and-set came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    At(u64),
+    /// The key has another revision than expected.
+    Lost,
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub key: String,
+    pub revision: u64,
+    pub time: Timestamp,
+    pub value: Bytes,
+}
+
+impl Entry {
+    pub fn json<T: for<'de> Deserialize<'de>>(&self) -> Result<T, KvError> {
+        serde_json::from_slice(&self.value).map_err(|source| KvError::Value { key: self.key.clone(), source })
+    }
+}
+
+/// A key and its last revision, which a deleted key has too.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    pub entry: Option<Entry>,
+    pub revision: u64,
+}
+
+/// A key of several names. Every name is one token, whatever it holds: two different lists never give one key.
+#[must_use]
+pub fn key(names: &[&str]) -> String {
+    names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(".")
+}
+
+fn escape(name: &str) -> String {
+    if name.is_empty() {
+        // No escape of a byte looks like this.
+        return "=".to_owned();
+    }
+    let mut token = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            token.push(char::from(byte));
+        } else {
+            token.push_str(&format!("={byte:02X}"));
+        }
+    }
+    token
+}
+
+#[derive(Clone)]
+pub struct Bucket {
+    bus: Bus,
+    spec: StreamSpec,
+    prefix: String,
+}
+
+impl Bucket {
+    /// The bucket of that stream, one of `streams::of_cluster`; a memory bucket is made anew after a server restart.
+    #[must_use]
+    pub fn new(bus: &Bus, spec: StreamSpec) -> Self {
+        let prefix = format!("$KV.{}.", spec.name.trim_start_matches("KV_"));
+        Self { bus: bus.clone(), spec, prefix }
+    }
+
+    /// A bucket of `streams::of_cluster`, by its name.
+    #[must_use]
+    pub fn of(bus: &Bus, specs: &[StreamSpec], bucket: &str) -> Option<Self> {
+        let name = format!("KV_{bucket}");
+        specs.iter().find(|spec| spec.name == name).map(|spec| Self::new(bus, spec.clone()))
+    }
+
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// How long an entry lives without being written again; zero for ever.
+    #[must_use]
+    pub fn ttl(&self) -> std::time::Duration {
+        self.spec.max_age
+    }
+
+    pub async fn get(&self, key: &str) -> Result<Option<Entry>, KvError> {
+        Ok(self.slot(key).await?.entry)
+    }
+
+    pub async fn slot(&self, key: &str) -> Result<Slot, KvError> {
+        let found = read::last(&self.bus, &self.spec.name, &self.subject(key)).await;
+        let found = self.or_absent(key, found).await?;
+        Ok(found.map_or(Slot { entry: None, revision: 0 }, |stored| self.to_slot(stored)))
+    }
+
+    /// Every key below `prefix`, and the last revision below it, deletions included: expecting that revision in
+    /// `put_below` makes a decision about all of them atomic.
+    pub async fn below(&self, prefix: &str) -> Result<(Vec<Entry>, u64), KvError> {
+        let filter = self.subject(&format!("{prefix}.>"));
+        let found = read::all(&self.bus, &self.spec.name, &filter, 1).await;
+        let found = self.or_absent(prefix, found.map(Some)).await?.unwrap_or_default();
+        let revision = found.last().map_or(0, |stored| stored.sequence);
+        Ok((found.into_iter().filter_map(|stored| self.to_slot(stored).entry).collect(), revision))
+    }
+
+    /// Writes whatever is there.
+    pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        let written = self.write(key, value, HeaderMap::new(), Expect::Any).await;
+        written.map_err(|source| KvError::Write { key: key.to_owned(), source })
+    }
+
+    /// Writes if the key has this revision; 0 for a key that never was or has expired.
+    pub async fn put_at(&self, key: &str, revision: u64, value: Bytes) -> Result<Written, KvError> {
+        let expect = Expect::Last { filter: self.subject(key), sequence: revision };
+        self.settled(key, self.write(key, value, HeaderMap::new(), expect).await)
+    }
+
+    /// Writes if nothing below `prefix` has changed since `revision`. The key lies below the prefix.
+    pub async fn put_below(&self, prefix: &str, revision: u64, key: &str, value: Bytes) -> Result<Written, KvError> {
+        let expect = Expect::Last { filter: self.subject(&format!("{prefix}.>")), sequence: revision };
+        self.settled(key, self.write(key, value, HeaderMap::new(), expect).await)
+    }
+
+    /// Deletes if the key has this revision.
+    pub async fn delete_at(&self, key: &str, revision: u64) -> Result<Written, KvError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, DELETED);
+        let expect = Expect::Last { filter: self.subject(key), sequence: revision };
+        self.settled(key, self.write(key, Bytes::new(), headers, expect).await)
+    }
+
+    fn settled(&self, key: &str, written: Result<u64, AppendError>) -> Result<Written, KvError> {
+        match written {
+            Ok(revision) => Ok(Written::At(revision)),
+            Err(AppendError::Conflict { .. }) => Ok(Written::Lost),
+            Err(source) => Err(KvError::Write { key: key.to_owned(), source }),
+        }
+    }
+
+    async fn write(&self, key: &str, payload: Bytes, extra: HeaderMap, expect: Expect) -> Result<u64, AppendError> {
+        // A new id for each write: it is how this write is known again when its answer was lost.
+        let message_id = uuid::Uuid::new_v4().to_string();
+        let message = [Outgoing { stream: &self.spec.name, subject: self.subject(key), message_id, extra, payload }];
+        let first = store(&self.bus, &message, &expect).await;
+        if !matches!(first, Err(AppendError::NoStream { .. })) || !self.make_anew().await {
+            return first;
+        }
+        store(&self.bus, &message, &expect).await
+    }
+
+    /// A bucket that is gone holds nothing.
+    async fn or_absent<T>(&self, key: &str, found: Result<Option<T>, ApiError>) -> Result<Option<T>, KvError> {
+        match found {
+            Err(error) if error.code() == Some(crate::error::code::STREAM_NOT_FOUND) && self.make_anew().await => Ok(None),
+            found => found.map_err(|source| KvError::Read { key: key.to_owned(), source }),
+        }
+    }
+
+    async fn make_anew(&self) -> bool {
+        match streams::ensure_one(&self.bus, &self.spec).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(bucket = self.spec.name, %error, "bucket is gone and could not be made anew");
+                false
+            }
+        }
+    }
+
+    fn to_slot(&self, stored: Stored) -> Slot {
+        let revision = stored.sequence;
+        let deleted = stored.headers.get(OPERATION).is_some();
+        let key = stored.subject.strip_prefix(&self.prefix).unwrap_or(&stored.subject).to_owned();
+        let entry = (!deleted).then_some(Entry { key, revision, time: stored.time, value: stored.payload });
+        Slot { entry, revision }
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn different_names_never_give_one_key() {
+        let lists: [&[&str]; 9] =
+            [&["a", "b"], &["a.b"], &["a_b"], &["a=2Eb"], &["", "a"], &["a", ""], &["="], &["a b"], &["*"]];
+        let keys: HashSet<String> = lists.iter().map(|names| key(names)).collect();
+        assert_eq!(keys.len(), lists.len());
+        for key in keys {
+            assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-=.".contains(&b)), "{key}");
+            assert!(key.split('.').all(|token| !token.is_empty()), "{key}");
+        }
+    }
+}

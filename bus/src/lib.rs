@@ -1,0 +1,32 @@
+//! The only crate that talks to NATS: connections, streams as data, compare-and-set appends, deliveries that are
+//! settled once, locks, leases and heartbeats. It knows subjects and bytes, never what a fact means.
+
+pub mod append;
+pub mod connect;
+pub mod consumers;
+pub mod delivery;
+pub mod error;
+pub mod follow;
+pub mod heartbeat;
+pub mod kv;
+pub mod lease;
+pub mod lock;
+pub mod observer;
+pub mod publish;
+pub mod purge;
+pub mod read;
+pub mod request;
+pub mod server;
+pub mod session_log;
+pub mod streams;
+pub mod sync;
+pub mod trace;
+
+pub use append::{Append, AppendError, Part};
+pub use async_nats::HeaderMap;
+pub use connect::{Auth, Bus, Connect, ConnectError, Link};
+pub use delivery::{Delivery, DeliveryError, Lanes, Settle, SettleError};
+pub use error::ApiError;
+pub use follow::{Followed, Start};
+pub use publish::Expect;
+pub use read::{StoreId, Stored};

@@ -1,0 +1,150 @@
+//! Judges the heartbeats of others. "Dead" needs proof: a full TTL in which we were connected, looked, and saw no
+//! change. Everything that disturbs the watch starts it anew, so a paused or cut-off observer never buries anyone.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::kv::Bucket;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It beat while we watched.
+    Alive,
+    /// No beat for a full TTL, watched throughout.
+    Dead,
+    /// Not watched for long enough yet, or not able to.
+    Unknown,
+}
+
+/// What we know about one key since we began to watch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Watch {
+    revision: Option<u64>,
+    since: Instant,
+    seen: Instant,
+    generation: u64,
+}
+
+/// Watches any number of heartbeats. Keep one per process: its memory is what makes verdicts quick.
+pub struct Observer {
+    bucket: Bucket,
+    watches: HashMap<String, Watch>,
+}
+
+impl Observer {
+    #[must_use]
+    pub fn new(bucket: Bucket) -> Self {
+        Self { bucket, watches: HashMap::new() }
+    }
+
+    /// Looks once. Call it again and again, more than twice per TTL, or the watch starts anew each time.
+    pub async fn look(&mut self, key: &str) -> Verdict {
+        let link = self.bucket.bus().link();
+        let before = *link.borrow();
+        let asked = Instant::now();
+        let found = self.bucket.get(key).await;
+        let after = *link.borrow();
+        let entry = match found {
+            Ok(entry) if before == after && after.connected => entry,
+            _ => {
+                self.watches.remove(key);
+                return Verdict::Unknown;
+            }
+        };
+        let now = Instant::now();
+        let revision = entry.map(|entry| entry.revision);
+        // `since` counts from when the answer was there, `seen` from when it was asked for: both to the cautious side.
+        let fresh = Watch { revision, since: now, seen: asked, generation: after.generation };
+        let (watch, verdict) = judge(self.watches.get(key).copied(), fresh, asked, self.bucket.ttl());
+        self.watches.insert(key.to_owned(), watch);
+        verdict
+    }
+
+    /// Looks until it is known, or for three TTLs at most.
+    pub async fn settle(&mut self, key: &str) -> Verdict {
+        let ttl = self.bucket.ttl();
+        let deadline = Instant::now() + ttl * 3;
+        loop {
+            let verdict = self.look(key).await;
+            if verdict != Verdict::Unknown || Instant::now() >= deadline {
+                return verdict;
+            }
+            sleep((ttl / 10).max(Duration::from_millis(20))).await;
+        }
+    }
+
+    /// Forgets a key that nobody asks about any more.
+    pub fn forget(&mut self, key: &str) {
+        self.watches.remove(key);
+    }
+}
+
+fn judge(known: Option<Watch>, fresh: Watch, asked: Instant, ttl: Duration) -> (Watch, Verdict) {
+    let Some(known) = known else {
+        return (fresh, Verdict::Unknown);
+    };
+    // A gap in the watch (a paused process, a new connection) proves nothing about what happened in it.
+    let watched = known.generation == fresh.generation && asked.duration_since(known.seen) <= ttl / 2;
+    if known.revision != fresh.revision {
+        // A heartbeat that went away is one that aged or was stopped; only a new one is a sign of life.
+        let verdict = if fresh.revision.is_some() { Verdict::Alive } else { Verdict::Unknown };
+        // The silence began with the last beat, so a heartbeat that aged does not start the watch anew.
+        let since = if fresh.revision.is_none() && watched { known.since } else { fresh.since };
+        return (Watch { since, ..fresh }, verdict);
+    }
+    if !watched {
+        return (fresh, Verdict::Unknown);
+    }
+    let silent = asked.duration_since(known.since) >= ttl;
+    (Watch { since: known.since, ..fresh }, if silent { Verdict::Dead } else { Verdict::Unknown })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(30);
+
+    fn at(base: Instant, seconds: u64, revision: Option<u64>, generation: u64) -> Watch {
+        let now = base + Duration::from_secs(seconds);
+        Watch { revision, since: now, seen: now, generation }
+    }
+
+    fn run(steps: &[(u64, Option<u64>, u64)]) -> Verdict {
+        let base = Instant::now();
+        let mut known = None;
+        let mut verdict = Verdict::Unknown;
+        for (seconds, revision, generation) in steps {
+            let fresh = at(base, *seconds, *revision, *generation);
+            let (watch, v) = judge(known, fresh, fresh.seen, TTL);
+            (known, verdict) = (Some(watch), v);
+        }
+        verdict
+    }
+
+    #[test]
+    fn silence_for_a_full_ttl_is_death() {
+        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 1), (29, Some(1), 1)]), Verdict::Unknown);
+        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 1), (30, Some(1), 1)]), Verdict::Dead);
+        assert_eq!(run(&[(0, None, 1), (10, None, 1), (20, None, 1), (30, None, 1)]), Verdict::Dead);
+    }
+
+    #[test]
+    fn a_beat_is_life_and_starts_the_watch_anew() {
+        assert_eq!(run(&[(0, Some(1), 1), (10, Some(2), 1)]), Verdict::Alive);
+        assert_eq!(run(&[(0, Some(1), 1), (15, Some(2), 1), (30, Some(2), 1)]), Verdict::Unknown);
+    }
+
+    #[test]
+    fn an_aged_heartbeat_does_not_start_the_watch_anew() {
+        assert_eq!(run(&[(0, Some(1), 1), (15, Some(1), 1), (28, None, 1), (31, None, 1)]), Verdict::Dead);
+    }
+
+    #[test]
+    fn a_gap_in_the_watch_buries_nobody() {
+        assert_eq!(run(&[(0, Some(1), 1), (40, Some(1), 1)]), Verdict::Unknown);
+        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 2), (30, Some(1), 2)]), Verdict::Unknown);
+    }
+}

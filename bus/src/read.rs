@@ -1,0 +1,123 @@
+//! Reads stored messages, always from the stream's leader: what is read here decides what is written next.
+//! Following a stream as it grows is in `follow`.
+
+use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{Info, RawMessage};
+use bytes::Bytes;
+use jiff::Timestamp;
+use lagan_schemas::subject::SESSIONS;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::connect::Bus;
+use crate::error::{ApiError, api, code};
+
+/// When a stream was created, in nanoseconds. Sequences of different stores are never compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoreId(pub i64);
+
+impl StoreId {
+    pub(crate) fn of(info: &Info) -> Self {
+        // Nanoseconds fit until the year 2262.
+        Self(i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX))
+    }
+}
+
+impl std::fmt::Display for StoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", timestamp(i128::from(self.0)))
+    }
+}
+
+/// A message as the stream keeps it.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub subject: String,
+    pub sequence: u64,
+    /// When the server stored it; deadlines count from here.
+    pub time: Timestamp,
+    pub headers: HeaderMap,
+    pub payload: Bytes,
+}
+
+impl Stored {
+    #[must_use]
+    pub fn message_id(&self) -> Option<&str> {
+        self.headers.get(NATS_MESSAGE_ID).map(async_nats::HeaderValue::as_str)
+    }
+
+    pub fn json<T: for<'de> Deserialize<'de>>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.payload)
+    }
+}
+
+/// All facts of one session, in order. One request per fact: sessions are short, and a consumer would cost more.
+pub async fn session(bus: &Bus, filter: &str) -> Result<Vec<Stored>, ApiError> {
+    all(bus, SESSIONS, filter, 1).await
+}
+
+/// The last sequence of a session, 0 if it has no facts: what the next append expects.
+pub async fn last_sequence(bus: &Bus, filter: &str) -> Result<u64, ApiError> {
+    Ok(last(bus, SESSIONS, filter).await?.map_or(0, |stored| stored.sequence))
+}
+
+/// The last message on a subject, or on all that a filter names.
+pub async fn last(bus: &Bus, stream: &str, filter: &str) -> Result<Option<Stored>, ApiError> {
+    get(bus, stream, &json!({ "last_by_subj": filter })).await
+}
+
+/// The first message at `sequence` or later that the filter names.
+pub async fn next(bus: &Bus, stream: &str, filter: &str, sequence: u64) -> Result<Option<Stored>, ApiError> {
+    get(bus, stream, &json!({ "seq": sequence, "next_by_subj": filter })).await
+}
+
+/// Every message that the filter names, from `sequence` on. Only for filters that name few.
+pub(crate) async fn all(bus: &Bus, stream: &str, filter: &str, sequence: u64) -> Result<Vec<Stored>, ApiError> {
+    let mut found: Vec<Stored> = Vec::new();
+    let mut from = sequence;
+    while let Some(stored) = next(bus, stream, filter, from).await? {
+        from = stored.sequence + 1;
+        found.push(stored);
+    }
+    Ok(found)
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    message: RawMessage,
+}
+
+async fn get(bus: &Bus, stream: &str, request: &serde_json::Value) -> Result<Option<Stored>, ApiError> {
+    match api::<Answer>(bus, format!("STREAM.MSG.GET.{stream}"), request).await {
+        Ok(answer) => {
+            let message = StreamMessage::try_from(answer.message).map_err(ApiError::Request)?;
+            Ok(Some(Stored {
+                subject: message.subject.to_string(),
+                sequence: message.sequence,
+                time: timestamp(message.time.unix_timestamp_nanos()),
+                headers: message.headers,
+                payload: message.payload,
+            }))
+        }
+        Err(error) if error.code() == Some(code::NO_MESSAGE) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn timestamp(nanos: i128) -> Timestamp {
+    Timestamp::from_nanosecond(nanos).unwrap_or(Timestamp::MIN)
+}
+
+pub(crate) fn stored(message: &async_nats::jetstream::Message) -> Result<Stored, async_nats::Error> {
+    let info = message.info()?;
+    Ok(Stored {
+        subject: message.subject.to_string(),
+        sequence: info.stream_sequence,
+        time: timestamp(info.published.unix_timestamp_nanos()),
+        headers: message.headers.clone().unwrap_or_default(),
+        payload: message.payload.clone(),
+    })
+}

@@ -1,0 +1,107 @@
+//! The log of one session: read it whole and folded, append a fact that is legal.
+//! It must not decide which fact; engine and workers do.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use lagan_schemas::event::{CloudEvent, EventError};
+use lagan_schemas::fact::Fact;
+use lagan_schemas::session::{Author, IllegalFact, Recorded, Session};
+use lagan_schemas::subject::{Cluster, Lane, SESSIONS, SessionKey, SessionSubject, uid_filter};
+use uuid::Uuid;
+
+use crate::append::{Append, AppendError, append};
+use crate::connect::Bus;
+use crate::error::ApiError;
+use crate::read::{self, Stored};
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("can't read the facts of session `{session}`")]
+    Read {
+        session: Uuid,
+        #[source]
+        source: ApiError,
+    },
+    #[error("session `{session}`: {source}")]
+    Illegal { session: Uuid, source: IllegalFact },
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl LogError {
+    /// Somebody else decided first: read again.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Illegal { .. } | Self::Append(AppendError::Conflict { .. }))
+    }
+}
+
+/// Reads and folds a session. One without facts is in phase `Nothing`.
+pub async fn read_session(bus: &Bus, key: &SessionKey) -> Result<Session, LogError> {
+    let facts = read::session(bus, &key.filter()).await;
+    let facts = facts.map_err(|source| LogError::Read { session: key.uid, source })?;
+    Ok(Session::fold(key.clone(), facts.iter().map(recorded)))
+}
+
+/// Finds a session by its uid alone; `None` if there are no facts of it.
+pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Option<Session>, LogError> {
+    let failed = |source| LogError::Read { session: uid, source };
+    let last = read::last(bus, SESSIONS, &uid_filter(cluster, uid)).await.map_err(failed)?;
+    match last.and_then(|stored| stored.subject.parse::<SessionSubject>().ok()) {
+        Some(subject) => read_session(bus, &subject.key).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A stored message as the fold takes it. What this version can't read is a fact it does not know.
+#[must_use]
+pub fn recorded(stored: &Stored) -> Recorded {
+    let fact = decode(stored).inspect_err(|error| tracing::debug!(subject = stored.subject, %error, "fact is not known")).ok();
+    Recorded { sequence: stored.sequence, time: stored.time, fact }
+}
+
+pub fn decode(stored: &Stored) -> Result<Fact, EventError> {
+    Fact::decode(CloudEvent::from_bytes(&stored.payload)?)
+}
+
+/// Who appends, for the event's `source`.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer {
+    pub author: Author,
+    /// `scheduler`, `planner`, `worker`.
+    pub component: &'static str,
+}
+
+/// Appends `fact` if it is legal in `session` as we know it, and takes it into `session`.
+pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact: Fact) -> Result<(), LogError> {
+    let key = &session.key;
+    session.check(writer.author, fact.kind()).map_err(|source| LogError::Illegal { session: key.uid, source })?;
+    let subject = match &fact {
+        Fact::Planned(plan) => key.planned(&plan.pool, plan.lane),
+        other => key.fact(other.kind()),
+    };
+    let now = Timestamp::now();
+    // Unique for each call: two writers, or one that races itself, must never take the other's fact for their own.
+    let message_id = format!("{}.{}.{}.{}", key.cluster, key.uid, fact.kind().as_str(), Uuid::new_v4().simple());
+    let event = fact.event(key, message_id.clone(), writer.component, now);
+    let stored = append(bus, Append {
+        subject,
+        session_filter: key.filter(),
+        expected_last_sequence: session.last_sequence,
+        message_id,
+        event: Bytes::from(event.to_bytes()),
+    });
+    let sequence = stored.await?;
+    tracing::debug!(session = %session.key.uid, fact = fact.kind().as_str(), sequence, "fact appended");
+    session.apply(Recorded { sequence, time: now, fact: Some(fact) });
+    Ok(())
+}
+
+/// The lane of a priority.
+#[must_use]
+pub fn lane(priority: lagan_schemas::fact::Priority) -> Lane {
+    match priority {
+        lagan_schemas::fact::Priority::Urgent => Lane::Urgent,
+        lagan_schemas::fact::Priority::Normal => Lane::Normal,
+    }
+}

@@ -1,0 +1,295 @@
+//! Streams as data: what a cluster needs, and making the server match. Consumers are in `consumers`.
+//! It never deletes a stream and never makes one of another cluster its own.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use lagan_schemas::subject::{self, Cluster};
+use serde::Deserialize;
+
+use crate::connect::Bus;
+use crate::error::{ApiError, Empty, api, code};
+use crate::read::StoreId;
+
+/// KV buckets. Each is a stream `KV_<bucket>` that binds `$KV.<bucket>.>`, as every NATS tool expects.
+pub const LOCKS: &str = "LOCKS";
+pub const LEASES: &str = "LEASES";
+pub const HEARTBEATS: &str = "HEARTBEATS";
+
+/// On every stream: the cluster it belongs to. Buckets have no cluster in their subjects.
+const CLUSTER_KEY: &str = "lagan-cluster";
+const MIB: i64 = 1024 * 1024;
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    File,
+    Memory,
+}
+
+/// What happens to a message when the stream is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The writer is told, and nothing that was stored is lost.
+    Refuse,
+    DropOldest,
+}
+
+/// One stream. Zero means "no limit", as in NATS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSpec {
+    pub name: String,
+    pub description: &'static str,
+    pub subjects: Vec<String>,
+    pub cluster: String,
+    pub storage: Storage,
+    pub when_full: WhenFull,
+    pub max_age: Duration,
+    pub max_bytes: i64,
+    pub max_per_subject: i64,
+    pub duplicate_window: Duration,
+    pub atomic_batches: bool,
+    pub replicas: usize,
+}
+
+/// What an administrator chooses.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    pub replicas: usize,
+    pub sessions_max_age: Duration,
+    pub sessions_max_bytes: i64,
+    pub lease_ttl: Duration,
+    pub heartbeat_ttl: Duration,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            sessions_max_age: 7 * 24 * HOUR,
+            sessions_max_bytes: 1024 * MIB,
+            lease_ttl: Duration::from_secs(30),
+            heartbeat_ttl: Duration::from_secs(30),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error("stream `{name}` belongs to {found}, not to cluster `{cluster}`: give each cluster a NATS account of its own")]
+    OtherCluster { name: String, cluster: String, found: String },
+    #[error("stream `{name}` has {found:?} storage and needs {needed:?}; NATS can't change it: delete the stream and start again")]
+    StorageFixed { name: String, found: Storage, needed: Storage },
+    #[error("stream `{name}` needs {max_bytes} bytes and JetStream has not got them free: raise `max_file_store` or lower the stream's limit")]
+    NoSpace {
+        name: String,
+        max_bytes: i64,
+        #[source]
+        source: ApiError,
+    },
+    #[error("can't create or update stream `{name}`")]
+    Ensure {
+        name: String,
+        #[source]
+        source: ApiError,
+    },
+    #[error("can't read the state of stream `{name}`")]
+    State {
+        name: String,
+        #[source]
+        source: ApiError,
+    },
+}
+
+/// Everything one cluster keeps in JetStream.
+#[must_use]
+pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
+    let named = |name: &str, description| StreamSpec {
+        name: name.to_owned(),
+        description,
+        subjects: vec![subject::stream_subjects(name, cluster)],
+        cluster: cluster.to_string(),
+        storage: Storage::File,
+        when_full: WhenFull::Refuse,
+        max_age: Duration::ZERO,
+        max_bytes: 1024 * MIB,
+        max_per_subject: 1,
+        duplicate_window: Duration::ZERO,
+        atomic_batches: false,
+        replicas: sizes.replicas,
+    };
+    let bucket = |name: &str, description| StreamSpec {
+        name: format!("KV_{name}"),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_bytes: 64 * MIB,
+        ..named(name, description)
+    };
+    vec![
+        named(subject::RESOURCES, "Lagan: the last value of each object"),
+        StreamSpec {
+            max_age: sizes.sessions_max_age,
+            max_bytes: sizes.sessions_max_bytes,
+            max_per_subject: 0,
+            duplicate_window: HOUR.min(sizes.sessions_max_age),
+            atomic_batches: true,
+            ..named(subject::SESSIONS, "Lagan: every fact of every session; also the queue")
+        },
+        named(subject::STATUS, "Lagan: the last status of each object"),
+        StreamSpec {
+            storage: Storage::Memory,
+            when_full: WhenFull::DropOldest,
+            max_age: Duration::from_secs(60),
+            max_bytes: 64 * MIB,
+            ..named(subject::PROGRESS, "Lagan: live progress of sessions")
+        },
+        StreamSpec {
+            when_full: WhenFull::DropOldest,
+            max_age: 30 * 24 * HOUR,
+            max_bytes: 64 * MIB,
+            max_per_subject: 0,
+            ..named(subject::DEAD, "Lagan: messages nobody could read, and why")
+        },
+        bucket(LOCKS, "Lagan: which session holds which target"),
+        // On disk, unlike heartbeats: a lease that vanished with a restart could be taken while its holder still
+        // believes in it. It costs little, leases are few.
+        StreamSpec { max_age: sizes.lease_ttl, ..bucket(LEASES, "Lagan: leases of roles and repositories") },
+        StreamSpec {
+            storage: Storage::Memory,
+            max_age: sizes.heartbeat_ttl,
+            ..bucket(HEARTBEATS, "Lagan: workers that live")
+        },
+    ]
+}
+
+/// Creates what is missing and updates what differs. Safe for any number of processes at once.
+pub async fn ensure(bus: &Bus, specs: &[StreamSpec]) -> Result<(), StreamError> {
+    for spec in specs {
+        ensure_one(bus, spec).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn ensure_one(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
+    let deadline = bus.deadline();
+    loop {
+        let refused = match attempt(bus, spec).await {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        // The servers of a cluster, and the one that just started, need a moment; another process may have won.
+        let again = matches!(&refused, StreamError::Ensure { source, .. }
+            if source.is_transient() || source.code() == Some(code::NAME_IN_USE));
+        if !again || tokio::time::Instant::now() >= deadline {
+            return Err(refused);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// When the stream was created: goes with every stored sequence, which means nothing in another store.
+pub async fn store_id(bus: &Bus, stream: &str) -> Result<StoreId, StreamError> {
+    Ok(StoreId::of(&info(bus, stream).await?))
+}
+
+/// How full the stream is, 0 to 1; 0 for a stream without a limit.
+pub async fn fill(bus: &Bus, stream: &str) -> Result<f64, StreamError> {
+    let info = info(bus, stream).await?;
+    let Ok(max) = u64::try_from(info.config.max_bytes) else { return Ok(0.0) };
+    #[allow(clippy::cast_precision_loss, reason = "a ratio of sizes far below 2^52")]
+    Ok(if max == 0 { 0.0 } else { info.state.bytes as f64 / max as f64 })
+}
+
+pub(crate) async fn info(bus: &Bus, stream: &str) -> Result<Info, StreamError> {
+    raw_info(bus, stream).await.map_err(|source| StreamError::State { name: stream.to_owned(), source })
+}
+
+pub(crate) async fn raw_info(bus: &Bus, stream: &str) -> Result<Info, ApiError> {
+    api(bus, format!("STREAM.INFO.{stream}"), &Empty {}).await
+}
+
+async fn attempt(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
+    let failed = |source: ApiError| match source.code() {
+        Some(
+            code::STORAGE_RESOURCES | code::INSUFFICIENT_RESOURCES | code::MEMORY_RESOURCES | code::ACCOUNT_RESOURCES,
+        ) => StreamError::NoSpace { name: spec.name.clone(), max_bytes: spec.max_bytes, source },
+        Some(code::SUBJECT_OVERLAP) => StreamError::OtherCluster {
+            name: spec.name.clone(),
+            cluster: spec.cluster.clone(),
+            found: "another stream that binds its subjects".to_owned(),
+        },
+        _ => StreamError::Ensure { name: spec.name.clone(), source },
+    };
+    let existing = match raw_info(bus, &spec.name).await {
+        Ok(info) => Some(info.config),
+        Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => None,
+        Err(error) => return Err(failed(error)),
+    };
+    let Some(existing) = existing else {
+        let wanted = overlay(spec, Config::default());
+        let _: Created = api(bus, format!("STREAM.CREATE.{}", spec.name), &wanted).await.map_err(failed)?;
+        tracing::info!(stream = spec.name, "stream created");
+        return Ok(());
+    };
+    check_owner(spec, &existing)?;
+    let wanted = overlay(spec, existing.clone());
+    if wanted != existing {
+        let _: Created = api(bus, format!("STREAM.UPDATE.{}", spec.name), &wanted).await.map_err(failed)?;
+        tracing::info!(stream = spec.name, "stream updated");
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Created {}
+
+fn check_owner(spec: &StreamSpec, existing: &Config) -> Result<(), StreamError> {
+    let other = |found| StreamError::OtherCluster { name: spec.name.clone(), cluster: spec.cluster.clone(), found };
+    if let Some(owner) = existing.metadata.get(CLUSTER_KEY)
+        && *owner != spec.cluster
+    {
+        return Err(other(format!("cluster `{owner}`")));
+    }
+    if existing.subjects.iter().any(|s| !spec.subjects.contains(s)) {
+        return Err(other(format!("whoever reads {}", existing.subjects.join(", "))));
+    }
+    let found = match existing.storage {
+        StorageType::File => Storage::File,
+        StorageType::Memory => Storage::Memory,
+    };
+    if found != spec.storage {
+        return Err(StreamError::StorageFixed { name: spec.name.clone(), found, needed: spec.storage });
+    }
+    Ok(())
+}
+
+/// Our fields over what is there: placement, compression and the like stay as the administrator set them.
+fn overlay(spec: &StreamSpec, base: Config) -> Config {
+    // The server shows "no limit" as -1 and "no window" as its own default.
+    let limit = |wanted: i64| if wanted > 0 { wanted } else { -1 };
+    let mut metadata = base.metadata;
+    metadata.insert(CLUSTER_KEY.to_owned(), spec.cluster.clone());
+    Config {
+        name: spec.name.clone(),
+        description: Some(spec.description.to_owned()),
+        subjects: spec.subjects.clone(),
+        storage: match spec.storage {
+            Storage::File => StorageType::File,
+            Storage::Memory => StorageType::Memory,
+        },
+        discard: match spec.when_full {
+            WhenFull::Refuse => DiscardPolicy::New,
+            WhenFull::DropOldest => DiscardPolicy::Old,
+        },
+        max_age: spec.max_age,
+        max_bytes: limit(spec.max_bytes),
+        max_messages: -1,
+        max_messages_per_subject: limit(spec.max_per_subject),
+        duplicate_window: if spec.duplicate_window.is_zero() { base.duplicate_window } else { spec.duplicate_window },
+        num_replicas: spec.replicas,
+        allow_atomic_publish: spec.atomic_batches,
+        // A follower may answer a direct get with what was true a moment ago; every read here decides something.
+        allow_direct: false,
+        metadata,
+        ..base
+    }
+}

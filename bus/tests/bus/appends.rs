@@ -1,0 +1,177 @@
+//! Appends: one winner, no "perhaps", all or nothing.
+
+use std::sync::atomic::Ordering;
+
+use lagan_bus::append::{append, append_batch};
+use lagan_bus::streams::{self, StreamSpec};
+use lagan_bus::{AppendError, Bus, Part, read};
+use lagan_schemas::subject::SESSIONS;
+
+use crate::support::{Proxy, Rig, fact, filter, subject};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_racers_one_wins_each_round() {
+    let (rig, first) = Rig::start().await;
+    let buses = [first, rig.bus().await];
+    let mut expected = 0;
+    for round in 0..20 {
+        let mut racers = tokio::task::JoinSet::new();
+        for racer in 0..8 {
+            let bus = buses[racer % 2].clone();
+            let message = fact("s1", "retrying", expected, format!("{round}-{racer}"));
+            racers.spawn(async move { append(&bus, message).await });
+        }
+        let results = racers.join_all().await;
+        let won: Vec<u64> = results.iter().filter_map(|r| r.as_ref().ok().copied()).collect();
+        let lost = results.iter().filter(|r| matches!(r, Err(AppendError::Conflict { .. }))).count();
+        assert_eq!((won.len(), lost), (1, 7), "round {round}: {results:?}");
+        expected = won[0];
+    }
+    assert_eq!(read::session(&buses[0], &filter("s1")).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn the_fence_covers_every_fact_of_a_session_and_no_other_session() {
+    let (_rig, bus) = Rig::start().await;
+    let requested = append(&bus, fact("s1", "requested", 0, "r")).await.unwrap();
+    append(&bus, fact("s2", "requested", 0, "r")).await.unwrap();
+    let planned = append(&bus, fact("s1", "planned.default.normal", requested, "p")).await.unwrap();
+    assert!(matches!(append(&bus, fact("s1", "cancelled", requested, "c")).await, Err(AppendError::Conflict { .. })));
+    assert!(matches!(append(&bus, fact("s1", "started", 0, "s")).await, Err(AppendError::Conflict { .. })));
+    assert_eq!(read::last_sequence(&bus, &filter("s1")).await.unwrap(), planned);
+    assert_eq!(read::last_sequence(&bus, &filter("s3")).await.unwrap(), 0);
+    let facts = read::session(&bus, &filter("s1")).await.unwrap();
+    assert_eq!(facts.iter().map(|f| f.sequence).collect::<Vec<_>>(), [requested, planned]);
+    assert_eq!(facts[0].headers.get("Content-Type").unwrap().as_str(), "application/cloudevents+json");
+    assert_eq!(facts[0].message_id(), Some("test.s1.r"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_whose_answer_is_lost_is_found_again() {
+    let (rig, other) = Rig::start().await;
+    let proxy = Proxy::to(rig.server.url()).await;
+    let mut options = rig.options();
+    options.url.clone_from(&proxy.url);
+    let bus = Bus::connect(options).await.unwrap();
+
+    proxy.lose_next_ack.store(true, Ordering::SeqCst);
+    let sequence = append(&bus, fact("s1", "requested", 0, "mine")).await.unwrap();
+    assert!(!proxy.lose_next_ack.load(Ordering::SeqCst), "the proxy lost no answer");
+    assert_eq!(sequence, 1);
+
+    // The same, but somebody appends behind ours before we can look.
+    proxy.lose_next_ack.store(true, Ordering::SeqCst);
+    let (mine, theirs) = tokio::join!(append(&bus, fact("s1", "started", 1, "mine-2")), async {
+        loop {
+            if read::last_sequence(&other, &filter("s1")).await.unwrap() == 2 {
+                break append(&other, fact("s1", "cancel-requested", 2, "theirs")).await.unwrap();
+            }
+        }
+    });
+    assert_eq!((mine.unwrap(), theirs), (2, 3));
+    assert_eq!(read::session(&bus, &filter("s1")).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn the_same_append_again_is_the_same_fact() {
+    let (_rig, bus) = Rig::start().await;
+    let first = append(&bus, fact("s1", "requested", 0, "r")).await.unwrap();
+    append(&bus, fact("s1", "planned.default.normal", first, "p")).await.unwrap();
+    assert_eq!(append(&bus, fact("s1", "requested", 0, "r")).await.unwrap(), first);
+}
+
+fn parts(session: &str, ids: &[&str]) -> Vec<Part> {
+    let part = |id: &&str| Part {
+        subject: subject(session, "retrying"),
+        message_id: format!("test.{session}.{id}"),
+        event: "{}".into(),
+    };
+    ids.iter().map(part).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_stored_whole_or_not_at_all() {
+    let (rig, bus) = Rig::start().await;
+    let last = append_batch(&bus, &filter("s1"), 0, parts("s1", &["a", "b", "c"])).await.unwrap();
+    let sequences = || async { read::session(&bus, &filter("s1")).await.unwrap().iter().map(|f| f.sequence).collect::<Vec<_>>() };
+    assert_eq!(sequences().await, [last - 2, last - 1, last]);
+
+    let lost = append_batch(&bus, &filter("s1"), last - 1, parts("s1", &["d", "e"])).await;
+    assert!(matches!(lost, Err(AppendError::Conflict { .. })), "{lost:?}");
+    assert_eq!(sequences().await.len(), 3);
+
+    let proxy = Proxy::to(rig.server.url()).await;
+    let mut options = rig.options();
+    options.url.clone_from(&proxy.url);
+    let behind = Bus::connect(options).await.unwrap();
+    proxy.lose_next_ack.store(true, Ordering::SeqCst);
+    let found = append_batch(&behind, &filter("s1"), last, parts("s1", &["f", "g"])).await.unwrap();
+    assert!(!proxy.lose_next_ack.load(Ordering::SeqCst), "the proxy lost no answer");
+    assert_eq!(sequences().await, [last - 2, last - 1, last, found - 1, found]);
+    // The whole batch again is recognised, not stored twice.
+    assert_eq!(append_batch(&bus, &filter("s1"), last, parts("s1", &["f", "g"])).await.unwrap(), found);
+    assert_eq!(sequences().await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_batches_have_one_winner() {
+    let (_rig, bus) = Rig::start().await;
+    let mut racers = tokio::task::JoinSet::new();
+    for racer in 0..8 {
+        let bus = bus.clone();
+        let ids = [format!("{racer}-a"), format!("{racer}-b")];
+        racers.spawn(async move {
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            append_batch(&bus, &filter("s1"), 0, parts("s1", &ids)).await
+        });
+    }
+    let results = racers.join_all().await;
+    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1, "{results:?}");
+    assert_eq!(read::session(&bus, &filter("s1")).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_full_stream_refuses_and_keeps_what_it_has() {
+    let rig = Rig::empty().await;
+    let bus = rig.bus().await;
+    let small: Vec<StreamSpec> =
+        rig.specs.iter().filter(|s| s.name == SESSIONS).map(|s| StreamSpec { max_bytes: 4096, ..s.clone() }).collect();
+    streams::ensure(&bus, &small).await.unwrap();
+    let mut expected = 0;
+    let full = loop {
+        let mut message = fact("s1", "retrying", expected, expected);
+        message.event = vec![b'x'; 500].into();
+        match append(&bus, message).await {
+            Ok(sequence) => expected = sequence,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, AppendError::Full { .. }), "{full:?}");
+    assert!(expected > 2);
+    assert!(streams::fill(&bus, SESSIONS).await.unwrap() > 0.8);
+    assert_eq!(read::session(&bus, &filter("s1")).await.unwrap().len() as u64, expected);
+}
+
+#[tokio::test]
+async fn an_append_without_a_stream_says_so() {
+    let rig = Rig::empty().await;
+    let bus = rig.bus().await;
+    let missing = append(&bus, fact("s1", "requested", 0, "r")).await;
+    assert!(matches!(missing, Err(AppendError::NoStream { .. })), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_go_on_when_the_server_is_killed() {
+    let (rig, bus) = Rig::start().await;
+    let writer = tokio::spawn(async move {
+        let mut expected = 0;
+        for id in 0..300 {
+            expected = append(&bus, fact("s1", "retrying", expected, id)).await.unwrap();
+        }
+        (bus, expected)
+    });
+    rig.kill().await;
+    let (bus, last) = writer.await.unwrap();
+    let facts = read::session(&bus, &filter("s1")).await.unwrap();
+    assert_eq!((facts.len(), last), (300, 300));
+}

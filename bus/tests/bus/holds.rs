@@ -1,0 +1,197 @@
+//! Locks, leases and heartbeats: one holder, and death only when proven.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use lagan_bus::Bus;
+use lagan_bus::heartbeat::Heartbeat;
+use lagan_bus::kv::{self, Written};
+use lagan_bus::lease::{LeaseError, Leases, Mode};
+use lagan_bus::lock::{Holder, Locked, Locks};
+use lagan_bus::observer::{Observer, Verdict};
+use lagan_bus::streams::{HEARTBEATS, LEASES, LOCKS};
+
+use crate::support::{Proxy, Rig, TTL};
+
+fn holder(owner: impl ToString) -> Holder {
+    Holder { owner: owner.to_string(), detail: serde_json::Value::Null }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_taken_over_by_one_of_many() {
+    let (rig, bus) = Rig::start().await;
+    let locks = Locks::new(rig.bucket(&bus, LOCKS));
+    let key = kv::key(&["shop", "AppBinding", "my.db"]);
+    assert_eq!(locks.acquire(&key, &holder("old")).await.unwrap(), Locked::Acquired);
+    assert_eq!(locks.acquire(&key, &holder("old")).await.unwrap(), Locked::Acquired);
+    let Locked::HeldBy { holder: found, revision } = locks.acquire(&key, &holder("new")).await.unwrap() else {
+        panic!("taken twice");
+    };
+    assert_eq!(found.owner, "old");
+    let mut racers = tokio::task::JoinSet::new();
+    for racer in 0..8 {
+        let (locks, key) = (locks.clone(), key.clone());
+        racers.spawn(async move { (racer, locks.take_over(&key, revision, &holder(racer)).await.unwrap()) });
+    }
+    let results = racers.join_all().await;
+    let winners: Vec<_> = results.iter().filter(|(_, locked)| *locked == Locked::Acquired).collect();
+    assert_eq!(winners.len(), 1, "{results:?}");
+    let winner = winners[0].0.to_string();
+    assert_eq!(locks.holder(&key).await.unwrap().unwrap().owner, winner);
+    locks.release(&key, "old").await.unwrap();
+    assert_eq!(locks.holder(&key).await.unwrap().unwrap().owner, winner);
+    locks.release(&key, &winner).await.unwrap();
+    assert_eq!(locks.holder(&key).await.unwrap(), None);
+    assert_eq!(locks.acquire(&key, &holder("next")).await.unwrap(), Locked::Acquired);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_whose_answer_is_lost_is_ours() {
+    let (rig, _bus) = Rig::start().await;
+    let proxy = Proxy::to(rig.server.url()).await;
+    let mut options = rig.options();
+    options.url.clone_from(&proxy.url);
+    let bus = Bus::connect(options).await.unwrap();
+    let bucket = rig.bucket(&bus, LOCKS);
+    proxy.lose_next_ack.store(true, Ordering::SeqCst);
+    assert_eq!(bucket.put_at("a", 0, "mine".into()).await.unwrap(), Written::At(1));
+    assert!(!proxy.lose_next_ack.load(Ordering::SeqCst), "the proxy lost no answer");
+    assert_eq!(bucket.put_at("a", 0, "mine".into()).await.unwrap(), Written::Lost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exclusive_lease_stands_alone() {
+    let (rig, bus) = Rig::start().await;
+    let leases = Leases::new(rig.bucket(&bus, LEASES));
+    let scope = kv::key(&["repo", "s3://bucket/a.b"]);
+    let now = Duration::ZERO;
+    let one = leases.acquire(&scope, Mode::Shared, "w1", now).await.unwrap();
+    let two = leases.acquire(&scope, Mode::Shared, "w2", now).await.unwrap();
+    let Err(LeaseError::Held { mut owners }) = leases.acquire(&scope, Mode::Exclusive, "prune", now).await else {
+        panic!("exclusive beside shared");
+    };
+    owners.sort();
+    assert_eq!(owners, ["w1", "w2"]);
+
+    // Waiting for it keeps newcomers out; it comes when the last one goes.
+    let waiting = {
+        let (leases, scope) = (leases.clone(), scope.clone());
+        tokio::spawn(async move { leases.acquire(&scope, Mode::Exclusive, "prune", Duration::from_secs(20)).await })
+    };
+    loop {
+        match leases.acquire(&scope, Mode::Shared, "w3", now).await {
+            Err(LeaseError::Held { owners }) => break assert_eq!(owners, ["prune"]),
+            Ok(lease) => lease.release().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(one.is_held() && two.is_held());
+    one.release().await;
+    assert!(!waiting.is_finished());
+    two.release().await;
+    let prune = waiting.await.unwrap().unwrap();
+    assert!(leases.acquire(&scope, Mode::Shared, "w3", now).await.is_err());
+    assert!(leases.acquire(&scope, Mode::Exclusive, "init", now).await.is_err());
+    // Renewed beyond its TTL.
+    let until = Instant::now() + TTL * 2;
+    while Instant::now() < until {
+        assert!(prune.is_held());
+        assert!(leases.acquire(&scope, Mode::Shared, "w3", now).await.is_err());
+    }
+    prune.release().await;
+    leases.acquire(&scope, Mode::Shared, "w3", now).await.unwrap().release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shared_and_exclusive_racers_never_meet() {
+    let (rig, _bus) = Rig::start().await;
+    let inside = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let mut racers = tokio::task::JoinSet::new();
+    for racer in 0..6 {
+        let leases = Leases::new(rig.bucket(&rig.bus().await, LEASES));
+        let inside = std::sync::Arc::clone(&inside);
+        racers.spawn(async move {
+            let mode = if racer % 3 == 0 { Mode::Exclusive } else { Mode::Shared };
+            let (weight, allowed) = if mode == Mode::Exclusive { (100, 0..=0) } else { (1, 0..=99) };
+            for _ in 0..6 {
+                let lease = leases.acquire("repo.x", mode, &format!("r{racer}"), Duration::from_secs(30)).await.unwrap();
+                let others = inside.fetch_add(weight, Ordering::SeqCst);
+                assert!(allowed.contains(&others), "{mode:?} met {others}");
+                tokio::task::yield_now().await;
+                inside.fetch_sub(weight, Ordering::SeqCst);
+                lease.release().await;
+            }
+        });
+    }
+    racers.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_is_cut_off_knows_before_anybody_else_gets_the_lease() {
+    let (rig, bus) = Rig::start().await;
+    let proxy = Proxy::to(rig.server.url()).await;
+    let mut options = rig.options();
+    options.url.clone_from(&proxy.url);
+    let cut_off = Bus::connect(options).await.unwrap();
+    let lease = Leases::new(rig.bucket(&cut_off, LEASES));
+    let lease = lease.acquire("role.reporter", Mode::Exclusive, "a", Duration::ZERO).await.unwrap();
+    drop(proxy);
+    let others = Leases::new(rig.bucket(&bus, LEASES));
+    let (lost, taken) = tokio::join!(
+        async {
+            lease.lost().cancelled().await;
+            Instant::now()
+        },
+        async {
+            let taken = others.acquire("role.reporter", Mode::Exclusive, "b", TTL * 5).await.unwrap();
+            (Instant::now(), taken)
+        }
+    );
+    assert!(!lease.is_held());
+    assert!(lost < taken.0, "{:?} late", lost - taken.0);
+    assert!(taken.1.is_held());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_and_heartbeats_outlive_a_killed_server() {
+    let (rig, bus) = Rig::start().await;
+    let leases = Leases::new(rig.bucket(&bus, LEASES));
+    let lease = leases.acquire("role.watcher", Mode::Exclusive, "a", Duration::ZERO).await.unwrap();
+    let heartbeat = Heartbeat::start(rig.bucket(&bus, HEARTBEATS), "w1".into(), "w1".into());
+    let mut beats = heartbeat.beats();
+    beats.changed().await.unwrap();
+    rig.kill().await;
+    let restarted = tokio::time::Instant::now();
+    // The bucket was in memory and is made anew by the next beat.
+    beats.wait_for(|sent| *sent > restarted).await.unwrap();
+    assert!(heartbeat.age() < TTL);
+    assert!(lease.is_held());
+    assert!(rig.bucket(&bus, HEARTBEATS).get("w1").await.unwrap().is_some());
+    heartbeat.stop().await;
+    assert!(rig.bucket(&bus, HEARTBEATS).get("w1").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_calls_nobody_dead_before_a_full_ttl_of_silence() {
+    let (rig, bus) = Rig::start().await;
+    let heartbeat = Heartbeat::start(rig.bucket(&rig.bus().await, HEARTBEATS), "w1".into(), "w1".into());
+    heartbeat.beats().changed().await.unwrap();
+    let mut observer = Observer::new(rig.bucket(&bus, HEARTBEATS));
+    assert_eq!(observer.look("w1").await, Verdict::Unknown);
+    assert_eq!(observer.settle("w1").await, Verdict::Alive);
+    drop(heartbeat);
+    let silent = Instant::now();
+    let verdict = loop {
+        // A beat may have been on its way when the heart stopped.
+        match observer.settle("w1").await {
+            Verdict::Alive => {}
+            verdict => break verdict,
+        }
+    };
+    assert_eq!(verdict, Verdict::Dead);
+    assert!(silent.elapsed() >= TTL * 9 / 10, "{:?}", silent.elapsed());
+
+    let asked = Instant::now();
+    assert_eq!(observer.settle("never-was").await, Verdict::Dead);
+    assert!(asked.elapsed() >= TTL, "{:?}", asked.elapsed());
+}

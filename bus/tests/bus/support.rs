@@ -1,0 +1,158 @@
+//! A private server per test, and the awkward network between.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lagan_bus::kv::Bucket;
+use lagan_bus::server::{Server, ServerOptions};
+use lagan_bus::streams::{self, Sizes, StreamSpec};
+use lagan_bus::{Append, Auth, Bus, Connect};
+use lagan_schemas::subject::Cluster;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub const TTL: Duration = Duration::from_millis(1500);
+
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("LAGAN_NATS_SERVER") {
+        return path.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file());
+    found.expect("nats-server is needed: set LAGAN_NATS_SERVER or put it on the PATH")
+}
+
+pub struct Rig {
+    pub server: Server,
+    pub specs: Vec<StreamSpec>,
+    _dir: TempDir,
+}
+
+pub fn cluster() -> Cluster {
+    "test".parse().unwrap()
+}
+
+pub fn sizes() -> Sizes {
+    Sizes { lease_ttl: TTL, heartbeat_ttl: TTL, ..Sizes::default() }
+}
+
+impl Rig {
+    pub async fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(ServerOptions::new(binary(), dir.path())).await.unwrap();
+        Self { server, specs: streams::of_cluster(&cluster(), &sizes()), _dir: dir }
+    }
+
+    pub async fn start() -> (Self, Bus) {
+        let rig = Self::empty().await;
+        let bus = rig.bus().await;
+        streams::ensure(&bus, &rig.specs).await.unwrap();
+        (rig, bus)
+    }
+
+    pub fn options(&self) -> Connect {
+        let mut connect = Connect::new(self.server.url(), "test");
+        connect.auth = Auth::Token(self.server.token().clone());
+        connect.answer_within = Duration::from_millis(700);
+        connect
+    }
+
+    pub async fn bus(&self) -> Bus {
+        Bus::connect(self.options()).await.unwrap()
+    }
+
+    pub fn bucket(&self, bus: &Bus, name: &str) -> Bucket {
+        Bucket::of(bus, &self.specs, name).unwrap()
+    }
+
+    /// An administrator's own connection.
+    pub async fn admin(&self) -> async_nats::jetstream::Context {
+        use secrecy::ExposeSecret;
+        let token = self.server.token().expose_secret().to_owned();
+        let client = async_nats::ConnectOptions::with_token(token).connect(self.server.url()).await.unwrap();
+        async_nats::jetstream::new(client)
+    }
+
+    /// kill -9, then waits until the supervisor has started it again.
+    pub async fn kill(&self) {
+        let mut pid = self.server.pid();
+        let old = pid.borrow().unwrap();
+        let raw = nix::unistd::Pid::from_raw(i32::try_from(old).unwrap());
+        nix::sys::signal::kill(raw, nix::sys::signal::Signal::SIGKILL).unwrap();
+        pid.wait_for(|pid| pid.is_some_and(|pid| pid != old)).await.unwrap();
+    }
+}
+
+pub fn filter(session: &str) -> String {
+    format!("lagan.session.test.shop.backup.nightly.{session}.>")
+}
+
+pub fn subject(session: &str, fact: &str) -> String {
+    format!("lagan.session.test.shop.backup.nightly.{session}.{fact}")
+}
+
+pub fn fact(session: &str, fact: &str, expected: u64, id: impl std::fmt::Display) -> Append {
+    Append {
+        subject: subject(session, fact),
+        session_filter: filter(session),
+        expected_last_sequence: expected,
+        message_id: format!("test.{session}.{id}"),
+        event: format!("{{\"id\":\"{id}\"}}").into(),
+    }
+}
+
+/// Forwards to a server, and can lose one answer.
+pub struct Proxy {
+    pub url: String,
+    pub lose_next_ack: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Proxy {
+    pub async fn to(url: &str) -> Self {
+        let upstream = url.trim_start_matches("nats://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let lose_next_ack = Arc::new(AtomicBool::new(false));
+        let lose = Arc::clone(&lose_next_ack);
+        let task = tokio::spawn(async move {
+            let mut pairs = tokio::task::JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&upstream).await.unwrap();
+                pairs.spawn(forward(client, server, Arc::clone(&lose)));
+            }
+        });
+        Self { url, lose_next_ack, task }
+    }
+}
+
+async fn forward(client: TcpStream, server: TcpStream, lose: Arc<AtomicBool>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = async { tokio::io::copy(&mut from_client, &mut to_server).await.map(drop) };
+    let down = async {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = from_server.read(&mut buffer).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            let chunk = String::from_utf8_lossy(&buffer[..read]);
+            let is_ack = chunk.starts_with("MSG") && chunk.contains("\"seq\":") && chunk.contains("\"stream\":");
+            if is_ack && lose.swap(false, Ordering::SeqCst) {
+                continue;
+            }
+            to_client.write_all(&buffer[..read]).await?;
+        }
+    };
+    let _: Result<((), ()), std::io::Error> = tokio::try_join!(up, down);
+}

@@ -1,0 +1,14 @@
+//! One file for each command. A command reads, renders with pure functions, and prints.
+
+pub mod backup;
+pub mod cancel;
+pub mod crd;
+pub mod describe;
+pub mod events;
+pub mod explain;
+pub mod generate;
+pub mod get;
+pub mod restore;
+pub mod schema;
+pub mod snapshots;
+pub mod version;

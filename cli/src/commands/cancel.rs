@@ -1,0 +1,54 @@
+//! `lagan cancel NAME|UID`: asks the engine to end a session.
+
+use std::time::Duration;
+
+use lagan_bus::request::{RequestError, request};
+use lagan_schemas::request::{Answer, CANCEL, CancelSession, Outcome};
+use lagan_schemas::subject;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::events::session_named;
+use crate::args::{CancelArgs, Format, Global};
+use crate::client;
+use crate::error::{Exit, Problem};
+use crate::glyph::State;
+use crate::output::{data, json, narrate};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub async fn run(args: CancelArgs, global: &Global) -> Result<Exit, Problem> {
+    let client = client::connect(global, &args.connection).await?;
+    let session = match args.session.parse::<Uuid>() {
+        Ok(uid) => uid,
+        Err(_) => session_named(&client, global, &args.session).await?,
+    };
+    let question = CancelSession { session, by: who(), reason: args.reason };
+    let subject = subject::request(&client.cluster, CANCEL);
+    let answer: Answer = request(&client.bus, &subject, &question, PATIENCE).await.map_err(|error| refused(&error))?;
+    match answer.outcome {
+        Outcome::Accepted => {}
+        Outcome::NotFound => return Err(Problem::new(Exit::NotFound, answer.message)),
+        Outcome::AlreadyEnded => return Err(Problem::new(Exit::Failed, answer.message)),
+        Outcome::Unavailable => return Err(Problem::new(Exit::Unreachable, answer.message)),
+    }
+    if matches!(args.output, Format::Json | Format::Jsonl) {
+        data(&json(&json!({ "session": session, "outcome": answer.outcome, "message": answer.message })))?;
+    }
+    narrate(global, &format!("{} {}", global.glyphs().of(State::Succeeded), answer.message));
+    Ok(Exit::Ok)
+}
+
+fn refused(error: &RequestError) -> Problem {
+    let exit = match error {
+        RequestError::NobodyThere { .. } | RequestError::TimedOut { .. } | RequestError::NotConnected => Exit::Unreachable,
+        RequestError::Denied(_) | RequestError::Send { .. } | RequestError::Json { .. } => Exit::Failed,
+    };
+    Problem::from_error(exit, error)
+}
+
+/// The login of who asks, for people who read the log; it is no proof of anything.
+fn who() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
+    user.unwrap_or_else(|| "somebody".to_owned())
+}

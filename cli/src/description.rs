@@ -1,0 +1,230 @@
+//! Everything about one object as text: what it is, how it is, what happened, and after a failure what to do.
+//! Values in, text out: it must not read or print.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use lagan_schemas::error::Code;
+use lagan_schemas::resource::{Condition, Kind};
+use serde_json::Value;
+
+use crate::facts::{detail, shown_phase};
+use crate::glyph::{Glyphs, State};
+use crate::human::{one_line, relative, time};
+use crate::objects::View;
+use crate::output;
+use crate::store::StoredFact;
+use crate::table::{Headers, Table};
+
+const LIMIT: usize = 4000;
+
+/// An object and what belongs to it.
+pub struct Subject<'a> {
+    pub view: &'a View,
+    /// `None` for kinds that have no facts.
+    pub facts: Option<&'a [StoredFact]>,
+    /// A table of sessions, for configurations and repositories.
+    pub sessions: Option<String>,
+}
+
+#[must_use]
+pub fn describe(subject: &Subject<'_>, glyphs: Glyphs, now: Timestamp) -> String {
+    let view = subject.view;
+    let mut text = head(view, glyphs, now);
+    section(&mut text, "Spec", &spec(view));
+    section(&mut text, "Status", &status(view, glyphs));
+    if let Some(failure) = failure(view) {
+        section(&mut text, "Failure", &failure);
+    }
+    section(&mut text, "Conditions", &conditions(view, glyphs, now));
+    if let Some(sessions) = &subject.sessions {
+        section(&mut text, "Sessions", if sessions.is_empty() { "none yet\n" } else { sessions });
+    }
+    if let Some(facts) = subject.facts {
+        section(&mut text, "Timeline", &timeline(facts, glyphs));
+    }
+    text
+}
+
+fn section(text: &mut String, title: &str, body: &str) {
+    let _ = write!(text, "\n{title}\n");
+    for line in body.lines() {
+        let _ = writeln!(text, "{}", format!("  {line}").trim_end());
+    }
+}
+
+fn head(view: &View, glyphs: Glyphs, now: Timestamp) -> String {
+    let mut lines = vec![("Name", view.key.name.clone())];
+    lines.extend(view.key.namespace.clone().map(|namespace| ("Namespace", namespace)));
+    lines.push(("Kind", format!("{}, {}", view.key.kind, view.text("/apiVersion"))));
+    if view.is_built_in() {
+        lines.push(("Source", "built-in".to_owned()));
+    }
+    lines.extend(view.uid().map(|uid| ("Uid", uid.to_string())));
+    lines.extend(view.created().map(|created| ("Created", format!("{} ({})", time(created), relative(created, now)))));
+    if !view.phase().is_empty() {
+        lines.push(("Phase", glyphs.phase(view.phase())));
+    }
+    lines.iter().fold(String::new(), |text, (key, value)| text + &format!("{:<11}{value}\n", format!("{key}:")))
+}
+
+fn spec(view: &View) -> String {
+    match view.value.get("spec").filter(|spec| !spec.is_null()) {
+        Some(spec) => output::yaml(spec),
+        None => "not known; the object itself is gone\n".to_owned(),
+    }
+}
+
+/// What the other sections do not show.
+fn status(view: &View, glyphs: Glyphs) -> String {
+    let Some(Value::Object(status)) = view.value.get("status") else {
+        let needs_none = matches!(view.key.kind, Kind::Task | Kind::Function | Kind::AppBinding);
+        return if needs_none { "objects of this kind have none\n" } else { "none yet\n" }.to_owned();
+    };
+    const ELSEWHERE: [&str; 6] = ["phase", "conditions", "code", "reason", "message", "observedGeneration"];
+    let mut shown = status.clone();
+    shown.retain(|name, value| !ELSEWHERE.contains(&name.as_str()) && !value.is_null());
+    if shown.is_empty() {
+        return format!("{} nothing more than the phase\n", glyphs.nothing());
+    }
+    output::yaml(&Value::Object(shown))
+}
+
+/// What failed, which object, why, what next.
+fn failure(view: &View) -> Option<String> {
+    let code = view.text("/status/code");
+    if code.is_empty() || view.phase() == "Succeeded" {
+        return None;
+    }
+    let object = output::name(view.key.kind, &view.key.name);
+    let mut text = format!("what:    {}\n", one_line(view.text("/status/message"), LIMIT));
+    let _ = writeln!(text, "object:  {object}");
+    let _ = writeln!(text, "why:     {} ({code})", view.text("/status/reason"));
+    if let Ok(code) = code.parse::<Code>() {
+        let _ = writeln!(text, "next:    {}", code.help());
+    }
+    Some(text)
+}
+
+fn conditions(view: &View, glyphs: Glyphs, now: Timestamp) -> String {
+    let conditions: Vec<Condition> =
+        view.value.pointer("/status/conditions").cloned().and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default();
+    if conditions.is_empty() {
+        return "none\n".to_owned();
+    }
+    let mut table = Table::new(vec!["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"]);
+    for condition in conditions {
+        table.row(vec![
+            condition.kind,
+            format!("{:?}", condition.status),
+            if condition.reason.is_empty() { glyphs.nothing().to_owned() } else { condition.reason },
+            relative(condition.last_transition_time, now),
+            one_line(&condition.message, LIMIT),
+        ]);
+    }
+    table.render(Headers::Show)
+}
+
+fn timeline(facts: &[StoredFact], glyphs: Glyphs) -> String {
+    if facts.is_empty() {
+        return "no facts: the session has not been requested yet, or its log has expired\n".to_owned();
+    }
+    let mut table = Table::new(vec!["TIME", "FACT", "DETAIL"]);
+    for fact in facts {
+        table.row(row(fact, glyphs));
+    }
+    table.render(Headers::Show)
+}
+
+/// Time, fact and detail, for timelines and event lists.
+#[must_use]
+pub fn row(fact: &StoredFact, glyphs: Glyphs) -> Vec<String> {
+    let (name, detail) = match &fact.fact {
+        Some(known) => {
+            let state = State::of_phase(shown_phase(known)).unwrap_or(State::Warning);
+            (format!("{} {}", glyphs.of(state), known.kind().as_str()), detail(known))
+        }
+        None => (format!("{} {}", glyphs.of(State::Warning), fact.event.kind), "of a later version of Lagan".to_owned()),
+    };
+    vec![time(fact.time), name, detail]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::error::Failure;
+    use lagan_schemas::fact::{Ended, Fact};
+    use lagan_schemas::subject::{SessionKey, SessionKind};
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::objects::tests::view;
+
+    #[test]
+    fn a_failed_session_says_what_which_why_and_what_next() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let view = view(json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession",
+            "metadata": {"name": "shop-1", "namespace": "prod", "creationTimestamp": "2026-11-22T11:57:00Z"},
+            "spec": {"invoker": {"kind": "BackupConfiguration", "name": "shop"}},
+            "status": {"phase": "Failed", "code": "E0201", "reason": "DumpFailed", "message": "mariadb-dump exited 2", "attempts": 1,
+                "conditions": [{"type": "Succeeded", "status": "False", "reason": "DumpFailed", "message": "it failed",
+                    "lastTransitionTime": "2026-11-22T11:58:00Z"}]},
+        }));
+        let key = SessionKey {
+            cluster: "local".parse().unwrap(),
+            namespace: "prod".into(),
+            kind: SessionKind::Backup,
+            invoker: "shop".into(),
+            uid: Uuid::from_u128(7),
+        };
+        let failure = Failure::new(Code::DumpFailed, "mariadb-dump exited 2");
+        let fact = Fact::Failed(Ended { holder: None, failure, rejected_snapshots: vec![], conditions: vec![] });
+        let event = fact.event(&key, "1".into(), "worker", now);
+        let facts = [StoredFact { key, sequence: 1, time: now, event, fact: Some(fact) }];
+        let subject = Subject { view: &view, facts: Some(&facts), sessions: None };
+        assert_eq!(
+            describe(&subject, Glyphs::Unicode, now),
+            "\
+Name:      shop-1
+Namespace: prod
+Kind:      BackupSession, lagan.dev/v1alpha1
+Created:   2026-11-22 11:57:00Z (3m ago)
+Phase:     ✖ Failed
+
+Spec
+  invoker:
+    kind: BackupConfiguration
+    name: shop
+
+Status
+  attempts: 1
+
+Failure
+  what:    mariadb-dump exited 2
+  object:  backupsession/shop-1
+  why:     DumpFailed (E0201)
+  next:    read the end of stderr in the message; the dump program says why
+
+Conditions
+  TYPE       STATUS  REASON      SINCE   MESSAGE
+  Succeeded  False   DumpFailed  2m ago  it failed
+
+Timeline
+  TIME                  FACT      DETAIL
+  2026-11-22 12:00:00Z  ✖ failed  mariadb-dump exited 2 (E0201)
+"
+        );
+    }
+
+    #[test]
+    fn no_section_is_empty() {
+        let view = view(json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession", "metadata": {"name": "a", "namespace": "b"}}));
+        let subject = Subject { view: &view, facts: Some(&[]), sessions: Some(String::new()) };
+        let text = describe(&subject, Glyphs::Ascii, Timestamp::UNIX_EPOCH);
+        for part in ["Spec\n  not known", "Status\n  none yet", "Conditions\n  none", "Sessions\n  none yet", "Timeline\n  no facts"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

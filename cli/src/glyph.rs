@@ -1,0 +1,172 @@
+//! Glyphs and colours of states. Colour never carries meaning alone: glyph and word always stand beside it.
+//! It must not know resources.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Pending,
+    Running,
+    Succeeded,
+    Skipped,
+    Warning,
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Glyphs {
+    Unicode,
+    Ascii,
+}
+
+impl State {
+    const ALL: [Self; 6] = [Self::Pending, Self::Running, Self::Succeeded, Self::Skipped, Self::Warning, Self::Failed];
+
+    /// The state behind a word of a status; words that say nothing of the kind are `None`.
+    #[must_use]
+    pub fn of_phase(phase: &str) -> Option<Self> {
+        Some(match phase {
+            "Pending" => Self::Pending,
+            "Running" => Self::Running,
+            "Succeeded" | "Ready" => Self::Succeeded,
+            "Skipped" => Self::Skipped,
+            "NotReady" | "Unknown" => Self::Warning,
+            "Failed" | "Invalid" => Self::Failed,
+            _ => return None,
+        })
+    }
+
+    const fn style(self) -> Style {
+        let colour = match self {
+            Self::Pending | Self::Warning => AnsiColor::Yellow,
+            Self::Running => AnsiColor::Cyan,
+            Self::Succeeded => AnsiColor::Green,
+            Self::Skipped => return Style::new().dimmed(),
+            Self::Failed => AnsiColor::Red,
+        };
+        colour.on_default()
+    }
+}
+
+impl Glyphs {
+    #[must_use]
+    pub const fn of(self, state: State) -> &'static str {
+        match (self, state) {
+            (Self::Unicode, State::Pending) => "◷",
+            (Self::Unicode, State::Running) => "●",
+            (Self::Unicode, State::Succeeded) => "✔",
+            (Self::Unicode, State::Skipped) => "○",
+            (Self::Unicode, State::Warning) => "‼",
+            (Self::Unicode, State::Failed) => "✖",
+            (Self::Ascii, State::Pending) => "..",
+            (Self::Ascii, State::Running) => ">>",
+            (Self::Ascii, State::Succeeded) => "OK",
+            (Self::Ascii, State::Skipped) => "--",
+            (Self::Ascii, State::Warning) => "!!",
+            (Self::Ascii, State::Failed) => "XX",
+        }
+    }
+
+    /// Something is being done.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Unicode => "►",
+            Self::Ascii => "->",
+        }
+    }
+
+    /// Something is being waited for.
+    #[must_use]
+    pub const fn waiting(self) -> &'static str {
+        match self {
+            Self::Unicode => "◎",
+            Self::Ascii => "..",
+        }
+    }
+
+    /// Stands for a value that is not there.
+    #[must_use]
+    pub const fn nothing(self) -> &'static str {
+        match self {
+            Self::Unicode => "—",
+            Self::Ascii => "-",
+        }
+    }
+
+    /// Between two things of equal weight.
+    #[must_use]
+    pub const fn dot(self) -> &'static str {
+        match self {
+            Self::Unicode => "·",
+            Self::Ascii => "|",
+        }
+    }
+
+    /// `✔ Succeeded`
+    #[must_use]
+    pub fn phase(self, phase: &str) -> String {
+        match State::of_phase(phase) {
+            Some(state) => format!("{} {phase}", self.of(state)),
+            None if phase.is_empty() => self.nothing().to_owned(),
+            None => phase.to_owned(),
+        }
+    }
+
+    /// Colours states in a text that is laid out already: `glyph Word` anywhere, and a glyph that starts a line.
+    #[must_use]
+    pub fn paint(self, text: &str) -> String {
+        let mut painted = String::with_capacity(text.len() + 64);
+        for line in text.split_inclusive('\n') {
+            self.paint_line(line, &mut painted);
+        }
+        painted
+    }
+
+    fn paint_line(self, line: &str, out: &mut String) {
+        let Some((start, length, state)) = State::ALL.into_iter().find_map(|s| self.find(line, s)) else {
+            out.push_str(line);
+            return;
+        };
+        let style = state.style();
+        let (before, rest) = line.split_at(start);
+        let (what, after) = rest.split_at(length);
+        // A String takes every write.
+        let _ = write!(out, "{before}{style}{what}{style:#}{after}");
+    }
+
+    fn find(self, line: &str, state: State) -> Option<(usize, usize, State)> {
+        let glyph = self.of(state);
+        if line.strip_prefix(glyph).is_some_and(|rest| rest.starts_with(' ') && !rest.starts_with("  ")) {
+            return Some((0, glyph.len(), state));
+        }
+        let needle = format!(" {glyph} ");
+        let start = line.find(&needle)? + 1;
+        let word = &line[start + glyph.len() + 1..];
+        let length = word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(word.len());
+        State::of_phase(&word[..length]).map(|_| (start, glyph.len() + 1 + length, state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_painted_text_says_the_same_without_its_colours() {
+        let text = "NAME  PHASE\na     ✔ Succeeded  1m\nb     ✖ Failed  boom\n✔ committed snapshot 1a2b\n";
+        let painted = Glyphs::Unicode.paint(text);
+        assert!(painted.contains("\u{1b}[32m✔ Succeeded\u{1b}[0m"), "{painted:?}");
+        assert!(painted.contains("\u{1b}[31m✖ Failed\u{1b}[0m") && painted.contains("\u{1b}[32m✔\u{1b}[0m committed"));
+        assert_eq!(anstream::adapter::strip_str(&painted).to_string(), text);
+    }
+
+    #[test]
+    fn ascii_words_in_a_message_are_not_taken_for_glyphs() {
+        let text = "it is OK to fail -- XX marks the spot\n";
+        assert_eq!(Glyphs::Ascii.paint(text), text);
+        assert_ne!(Glyphs::Ascii.paint("a  OK Succeeded\n"), "a  OK Succeeded\n");
+    }
+}

@@ -1,0 +1,145 @@
+//! Durations, ages and sizes as people read them, and durations as they type them. It must not read a clock.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use jiff::{SignedDuration, Timestamp};
+
+const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+
+/// The largest units of a duration, at most `count`: `2m24s`, or `2m`.
+fn units(seconds: u64, count: usize) -> String {
+    let first = UNITS.iter().position(|(size, _)| seconds >= *size).unwrap_or(UNITS.len() - 1);
+    let mut rest = seconds;
+    let mut text = String::new();
+    for (size, unit) in UNITS.iter().skip(first).take(count) {
+        let amount = rest / size;
+        rest %= size;
+        if amount > 0 || text.is_empty() {
+            text.push_str(&format!("{amount}{unit}"));
+        }
+    }
+    text
+}
+
+/// `2m24s`
+#[must_use]
+pub fn duration(seconds: u64) -> String {
+    units(seconds, 2)
+}
+
+fn seconds_between(earlier: Timestamp, later: Timestamp) -> u64 {
+    u64::try_from(later.duration_since(earlier).as_secs()).unwrap_or(0)
+}
+
+/// How long from one time to another; nothing if the clocks disagree.
+#[must_use]
+pub fn between(earlier: Timestamp, later: Timestamp) -> String {
+    duration(seconds_between(earlier, later))
+}
+
+/// `3m`, for an AGE column.
+#[must_use]
+pub fn age(time: Timestamp, now: Timestamp) -> String {
+    units(seconds_between(time, now), 1)
+}
+
+/// `3h ago` or `in 6h`.
+#[must_use]
+pub fn relative(time: Timestamp, now: Timestamp) -> String {
+    if time > now { format!("in {}", units(seconds_between(now, time), 1)) } else { format!("{} ago", age(time, now)) }
+}
+
+/// `1.61 GiB`
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    format!("{:.2}", ByteSize(count).display().iec()).replace(".00 ", " ")
+}
+
+/// The time of day, and the day if it is another one: `2026-11-22 14:03:07`.
+#[must_use]
+pub fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// Text from elsewhere as one line that can do nothing to a terminal, cut at `limit` characters.
+#[must_use]
+pub fn one_line(text: &str, limit: usize) -> String {
+    let mut words = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()) {
+        if !words.is_empty() {
+            words.push(' ');
+        }
+        words.push_str(word);
+    }
+    if words.chars().count() <= limit {
+        return words;
+    }
+    let mut cut: String = words.chars().take(limit.saturating_sub(3)).collect();
+    cut.push_str("...");
+    cut
+}
+
+/// Reads `30`, `30s`, `5m`, `1h30m`, `1d`: a number alone is seconds.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    // jiff's durations know no days, which have 24 hours here.
+    if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()) {
+        return Ok(Duration::from_secs(days.saturating_mul(86_400)));
+    }
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "write it as 30s, 5m, 1h30m or 2d".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units_and_ages_one() {
+        for (seconds, long, short) in [
+            (0, "0s", "0s"),
+            (58, "58s", "58s"),
+            (144, "2m24s", "2m"),
+            (3600, "1h", "1h"),
+            (11_525, "3h12m", "3h"),
+            (273_600, "3d4h", "3d"),
+        ] {
+            assert_eq!((duration(seconds).as_str(), units(seconds, 1).as_str()), (long, short));
+        }
+    }
+
+    #[test]
+    fn times_are_told_from_now() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        assert_eq!(relative("2026-11-22T09:00:00Z".parse().unwrap(), now), "3h ago");
+        assert_eq!(relative("2026-11-22T18:30:00Z".parse().unwrap(), now), "in 6h");
+        assert_eq!(between(now, "2026-11-22T11:00:00Z".parse().unwrap()), "0s");
+    }
+
+    #[test]
+    fn sizes_are_iec() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1024), "1 KiB");
+        assert_eq!(bytes(1_728_724_336), "1.61 GiB");
+    }
+
+    #[test]
+    fn a_message_can_do_nothing_to_a_terminal() {
+        assert_eq!(one_line("a\n\u{1b}[31mb\tc", 80), "a [31mb c");
+        assert_eq!(one_line("abcdefghij", 8), "abcde...");
+    }
+
+    #[test]
+    fn durations_are_typed_in_many_ways() {
+        for (text, seconds) in [("30", 30), ("30s", 30), ("5m", 300), ("1h30m", 5400), ("2d", 172_800)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert!(parse_duration("soon").is_err() && parse_duration("-5m").is_err());
+    }
+}

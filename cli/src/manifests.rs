@@ -1,0 +1,214 @@
+//! The objects that commands make: BackupSession and RestoreSession, and how they get into the folder.
+//! It must not read objects or decide whether they are wanted.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use lagan_schemas::resource::Kind;
+use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef, TaskRef};
+use lagan_schemas::resource::kind::STASH;
+use lagan_schemas::subject::ObjectKey;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Exit, Problem};
+
+/// Names a session `<invoker>-<epoch>`, as Stash does, and never like one that is there already.
+#[must_use]
+pub fn session_name(invoker: &str, now: Timestamp, is_taken: impl Fn(&str) -> bool) -> String {
+    let mut second = now.as_second();
+    loop {
+        let name = format!("{invoker}-{second}");
+        // A slot of the schedule falls on a whole minute and has this form of name too.
+        if second % 60 != 0 && !is_taken(&name) {
+            return name;
+        }
+        second += 1;
+    }
+}
+
+/// `lagan.dev/v1alpha1`, or Stash's version if the object that it is for is Stash's.
+#[must_use]
+pub fn api_version(kind: Kind, group: &str) -> &'static str {
+    let versions = kind.api_versions();
+    versions[usize::from(group == STASH && versions.len() > 1)]
+}
+
+#[must_use]
+pub fn backup_session(configuration: &ObjectKey, name: &str) -> Value {
+    json!({
+        "apiVersion": api_version(Kind::BackupSession, &configuration.group),
+        "kind": Kind::BackupSession,
+        "metadata": { "name": name, "namespace": configuration.namespace },
+        "spec": { "invoker": {
+            "apiGroup": configuration.group,
+            "kind": Kind::BackupConfiguration,
+            "name": configuration.name,
+        }},
+    })
+}
+
+/// What a restore is made of.
+#[derive(Debug, Clone)]
+pub struct Restore {
+    pub group: String,
+    pub namespace: String,
+    pub repository: Value,
+    pub target: TargetRef,
+    /// restic host of the snapshots, if the configuration has one of its own.
+    pub alias: Option<String>,
+    pub task: Option<String>,
+    pub snapshot: String,
+    pub configuration: Option<String>,
+    pub overwrite: Overwrite,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    Refuse,
+    Replace,
+}
+
+#[must_use]
+pub fn restore_session(restore: &Restore, name: &str) -> Value {
+    let mut target = Map::new();
+    if let Some(alias) = &restore.alias {
+        target.insert("alias".to_owned(), alias.as_str().into());
+    }
+    target.insert("ref".to_owned(), json!(restore.target));
+    target.insert("rules".to_owned(), json!([{ "snapshots": [restore.snapshot] }]));
+    let mut spec = Map::new();
+    if let Some(task) = &restore.task {
+        spec.insert("task".to_owned(), json!({ "name": task }));
+    }
+    spec.insert("repository".to_owned(), restore.repository.clone());
+    spec.insert("target".to_owned(), target.into());
+    if let Some(configuration) = &restore.configuration {
+        spec.insert("configuration".to_owned(), json!({ "namespace": restore.namespace, "name": configuration }));
+    }
+    // Said either way: what a restore replaces must not depend on a default.
+    spec.insert("overwrite".to_owned(), (restore.overwrite == Overwrite::Replace).into());
+    json!({
+        "apiVersion": api_version(Kind::RestoreSession, &restore.group),
+        "kind": Kind::RestoreSession,
+        "metadata": { "name": name, "namespace": restore.namespace },
+        "spec": spec,
+    })
+}
+
+/// The Task that brings back what a configuration's Task backs up, by Stash's naming; `None` leaves it to the AppBinding.
+#[must_use]
+pub fn restore_task(backup: Option<&TaskRef>) -> Option<String> {
+    let name = &backup?.name;
+    name.contains("-backup").then(|| name.replacen("-backup", "-restore", 1))
+}
+
+/// What a configuration backs up, as a restore's target.
+#[must_use]
+pub fn target_of(spec: &BackupConfigurationSpec) -> Option<&TargetRef> {
+    spec.target.as_ref()?.reference.as_ref()
+}
+
+#[must_use]
+pub fn app_binding(name: &str) -> TargetRef {
+    let (namespace, name) = name.split_once('/').map_or((None, name), |(namespace, name)| (Some(namespace.to_owned()), name));
+    TargetRef {
+        api_version: Kind::AppBinding.api_versions()[0].to_owned(),
+        kind: Kind::AppBinding.as_str().to_owned(),
+        name: name.to_owned(),
+        namespace,
+    }
+}
+
+/// Puts an object into the folder, whole or not at all; the engine's watcher finds it there.
+pub fn write(folder: &Path, object: &Value) -> Result<PathBuf, Problem> {
+    let part = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let kind = part("/kind").parse::<Kind>().map_err(|kind| Problem::new(Exit::Failed, format!("unknown kind `{kind}`")))?;
+    let file = lagan_sources::folder::object_file(kind, part("/metadata/namespace"), part("/metadata/name"));
+    let path = folder.join(&file);
+    let partial = folder.join(format!(".{file}.{}", std::process::id()));
+    let write = || {
+        fs::create_dir_all(folder)?;
+        let mut draft = fs::File::create(&partial)?;
+        draft.write_all(crate::output::yaml(object).as_bytes())?;
+        draft.sync_all()?;
+        fs::rename(&partial, &path)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        Problem::new(Exit::Failed, format!("object can't be written to `{}`: {error}", path.display()))
+    })?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::manifest::{Manifest, parse};
+
+    use super::*;
+
+    fn is_valid(object: &Value) {
+        let text = crate::output::yaml(object);
+        let parsed = parse("test.yaml", &text).remove(0);
+        assert!(matches!(parsed, Ok(Manifest::Object(_))), "{parsed:?}\n{text}");
+    }
+
+    fn restore(group: &str) -> Restore {
+        Restore {
+            group: group.to_owned(),
+            namespace: "default".to_owned(),
+            repository: json!({"name": "main"}),
+            target: app_binding("other/shop-db"),
+            alias: Some("db-0".to_owned()),
+            task: Some("mariadb-restore".to_owned()),
+            snapshot: "latest".to_owned(),
+            configuration: Some("shop".to_owned()),
+            overwrite: Overwrite::Refuse,
+        }
+    }
+
+    #[test]
+    fn what_commands_make_is_valid_in_both_groups() {
+        for group in ["lagan.dev", STASH] {
+            let key =
+                ObjectKey { group: group.into(), kind: Kind::BackupConfiguration, namespace: Some("default".into()), name: "shop".into() };
+            is_valid(&backup_session(&key, "shop-1"));
+            is_valid(&restore_session(&restore(group), "shop-1"));
+        }
+    }
+
+    #[test]
+    fn a_restore_says_what_it_replaces() {
+        let object = restore_session(&restore("lagan.dev"), "shop-1");
+        assert_eq!(object.pointer("/spec/overwrite"), Some(&json!(false)));
+        assert_eq!(object.pointer("/spec/target/ref/namespace"), Some(&json!("other")));
+    }
+
+    #[test]
+    fn a_session_never_takes_the_name_of_another() {
+        let now = Timestamp::from_second(1_795_341_600).unwrap();
+        let name = session_name("shop", now, |name| name == "shop-1795341601");
+        assert_eq!(name, "shop-1795341602");
+    }
+
+    #[test]
+    fn the_restore_task_follows_from_the_backup_task() {
+        let task = |name: &str| Some(TaskRef { name: name.to_owned(), params: Vec::new() });
+        assert_eq!(restore_task(task("mariadb-backup-10.6.23").as_ref()).as_deref(), Some("mariadb-restore-10.6.23"));
+        assert_eq!(restore_task(task("own").as_ref()), None);
+        assert_eq!(restore_task(None), None);
+    }
+
+    #[test]
+    fn an_object_is_written_whole_and_leaves_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("lagan-cli-{}", uuid::Uuid::new_v4()));
+        let object = restore_session(&restore("lagan.dev"), "shop-1");
+        let path = write(&folder, &object).unwrap();
+        is_valid(&object);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(path.extension().is_some_and(|extension| extension == "yaml"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

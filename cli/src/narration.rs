@@ -1,0 +1,235 @@
+//! The story of one session while somebody waits for it: facts and progress in, lines out.
+//! It must not read a clock or print.
+
+use jiff::Timestamp;
+use lagan_schemas::event::{Activity, Progress};
+use lagan_schemas::fact::{Fact, Notice, NoticeStatus, TargetResult};
+use lagan_schemas::session::{Phase, Recorded, Session};
+use lagan_schemas::subject::SessionKind;
+
+use crate::error::Exit;
+use crate::facts::short;
+use crate::glyph::{Glyphs, State};
+use crate::human::{between, bytes, duration, one_line};
+
+const MESSAGE_LIMIT: usize = 2000;
+
+/// What is known of a session before its first fact.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    pub name: String,
+    pub namespace: String,
+    pub glyphs: Glyphs,
+    /// Sessions that have not started either.
+    pub ahead: usize,
+    /// How long the last successful one of this kind took, in seconds.
+    pub last_run: Option<u64>,
+}
+
+#[derive(Debug)]
+pub struct Narrator {
+    setting: Setting,
+    session: Session,
+}
+
+impl Narrator {
+    #[must_use]
+    pub fn new(setting: Setting, session: Session) -> Self {
+        Self { setting, session }
+    }
+
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn glyph(&self, state: State) -> &'static str {
+        self.setting.glyphs.of(state)
+    }
+
+    /// The line before anything has happened.
+    #[must_use]
+    pub fn opening(&self) -> String {
+        let ahead = match self.setting.ahead {
+            0 => String::new(),
+            n => format!(" ({n} ahead in queue)"),
+        };
+        format!("{} waiting for a worker{ahead}", self.setting.glyphs.waiting())
+    }
+
+    /// Takes the next fact; gives what is to be said about it.
+    pub fn fact(&mut self, recorded: Recorded) -> Vec<String> {
+        if recorded.sequence <= self.session.last_sequence {
+            return Vec::new();
+        }
+        let fact = recorded.fact.clone();
+        self.session.apply(recorded);
+        let running = self.glyph(State::Running);
+        match fact {
+            Some(Fact::Started(data)) if data.holder.attempt > 1 => {
+                vec![format!("{running} attempt {} on {}", data.holder.attempt, data.host)]
+            }
+            Some(Fact::Restoring(data)) => vec![format!(
+                "{running} restoring snapshot {} ({}) into {}",
+                short(&data.snapshot),
+                bytes(data.size_bytes),
+                data.target
+            )],
+            Some(Fact::Retrying(data)) => vec![format!(
+                "{} {}; trying again at {}",
+                self.glyph(State::Warning),
+                one_line(&data.failure.to_string(), MESSAGE_LIMIT),
+                data.after.strftime("%H:%M:%SZ")
+            )],
+            Some(Fact::CancelRequested(data)) => {
+                vec![format!("{} {} asked to cancel it", self.setting.glyphs.action(), one_line(&data.by, 100))]
+            }
+            _ if self.session.phase.is_end() => self.ending(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The live line: bytes and rate; how long it may still take comes from history and is marked `~`.
+    #[must_use]
+    pub fn progress(&self, progress: &Progress, now: Timestamp) -> String {
+        let activity = match progress.activity {
+            Activity::Preparing => "prepare",
+            Activity::Dumping => "dump",
+            Activity::Verifying => "verify",
+            Activity::Restoring => "restore",
+        };
+        let mut line = format!("{} {activity:<8} {}", self.glyph(State::Running), progress.target);
+        if progress.bytes > 0 {
+            line.push_str(&format!("   {}", bytes(progress.bytes)));
+        }
+        if let Some(total) = progress.total_bytes.filter(|total| *total > 0) {
+            line.push_str(&format!(" of {} ({} %)", bytes(total), progress.bytes.min(total) * 100 / total));
+        }
+        if progress.bytes_per_second > 0 {
+            line.push_str(&format!("   {}/s", bytes(progress.bytes_per_second)));
+        }
+        line.push_str(&self.estimate(progress, now));
+        line
+    }
+
+    fn estimate(&self, progress: &Progress, now: Timestamp) -> String {
+        if let Some(total) = progress.total_bytes.filter(|_| progress.bytes_per_second > 0) {
+            return format!("   eta {}", duration(total.saturating_sub(progress.bytes) / progress.bytes_per_second));
+        }
+        let (Some(last), Some(started)) = (self.setting.last_run, self.session.started_time) else { return String::new() };
+        let elapsed = u64::try_from(now.duration_since(started).as_secs()).unwrap_or(0);
+        match last.checked_sub(elapsed) {
+            Some(left) if left > 0 => format!("   eta ~{} (last run {})", duration(left), duration(last)),
+            _ => format!("   (last run {})", duration(last)),
+        }
+    }
+
+    fn ending(&self) -> Vec<String> {
+        let mut lines = match self.session.phase {
+            Phase::Succeeded => self.succeeded(),
+            Phase::Skipped => self.skipped(),
+            _ => self.failed(),
+        };
+        lines.push(format!("  next: {}", self.next_commands().join(&format!(" {} ", self.setting.glyphs.dot()))));
+        lines
+    }
+
+    fn succeeded(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for result in &self.session.results {
+            if self.session.key.kind == SessionKind::Restore {
+                lines.push(self.restored(result));
+            } else {
+                lines.extend(self.committed(result));
+            }
+        }
+        lines.extend(self.session.conditions.iter().map(|notice| self.notice(notice)));
+        lines
+    }
+
+    fn committed(&self, result: &TargetResult) -> [String; 2] {
+        let ok = self.glyph(State::Succeeded);
+        let verb = if result.adopted { "adopted" } else { "committed" };
+        let what = format!(
+            "{ok} {verb} snapshot {}  ({} read, {} new, {})",
+            short(&result.snapshot),
+            bytes(result.size_bytes),
+            bytes(result.added_bytes),
+            duration(result.duration_ms / 1000)
+        );
+        let footer = if result.adopted { "" } else { "dump footer present, " };
+        [what, format!("{ok} verified: {footer}{} of {} packs read back", result.packs_read, result.packs)]
+    }
+
+    fn restored(&self, result: &TargetResult) -> String {
+        format!(
+            "{} restored snapshot {} into {}  ({}, {})",
+            self.glyph(State::Succeeded),
+            short(&result.snapshot),
+            result.target,
+            bytes(result.size_bytes),
+            duration(result.duration_ms / 1000)
+        )
+    }
+
+    fn notice(&self, notice: &Notice) -> String {
+        let glyph = match notice.status {
+            NoticeStatus::True => self.setting.glyphs.dot(),
+            NoticeStatus::False => self.glyph(State::Warning),
+        };
+        format!("{glyph} {}: {}", notice.reason, one_line(&notice.message, MESSAGE_LIMIT))
+    }
+
+    fn skipped(&self) -> Vec<String> {
+        let why = self.session.conditions.first().map(|notice| one_line(&notice.message, MESSAGE_LIMIT)).unwrap_or_default();
+        vec![format!("{} {} was skipped: {why}", self.glyph(State::Skipped), self.setting.name)]
+    }
+
+    fn failed(&self) -> Vec<String> {
+        let verb = if self.session.phase == Phase::Cancelled { "was cancelled" } else { "failed" };
+        let times = self.session.first_time.zip(self.session.last_time);
+        let after = times.map(|(first, last)| format!(" after {}", between(first, last))).unwrap_or_default();
+        let Some(failure) = &self.session.last_failure else {
+            return vec![format!("{} {} {verb}{after}", self.glyph(State::Failed), self.setting.name)];
+        };
+        let message = one_line(&failure.message, MESSAGE_LIMIT);
+        vec![
+            format!("{} {} {verb}{after}: {message} ({})", self.glyph(State::Failed), self.setting.name, failure.code),
+            format!("  help: {}", failure.code.help()),
+        ]
+    }
+
+    fn next_commands(&self) -> Vec<String> {
+        let flag = if self.setting.namespace == "default" { String::new() } else { format!(" -n {}", self.setting.namespace) };
+        let word = if self.session.key.kind == SessionKind::Restore { "restoresession" } else { "session" };
+        let mut commands = vec![format!("lagan describe {word}/{}{flag}", self.setting.name)];
+        if let (SessionKind::Backup, Some(result)) = (self.session.key.kind, self.session.results.first()) {
+            let (invoker, snapshot) = (&self.session.key.invoker, short(&result.snapshot));
+            commands.push(format!("lagan restore {invoker} --snapshot {snapshot} --dry-run{flag}"));
+        }
+        commands
+    }
+
+    /// How the command ends; `None` while the session goes on. What somebody asked for and was not done is no success.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        match self.session.phase {
+            Phase::Succeeded => Some(Exit::Ok),
+            Phase::Skipped | Phase::Failed | Phase::Cancelled => Some(Exit::EndedFailed),
+            _ => None,
+        }
+    }
+
+    /// The sentence for who stops waiting.
+    #[must_use]
+    pub fn left(&self, why: &str) -> String {
+        let what = match self.session.key.kind {
+            SessionKind::Restore => "the restore",
+            _ => "the backup",
+        };
+        format!("  {why}; {what} goes on in the background: {}", self.next_commands().remove(0))
+    }
+}
+
+#[cfg(test)]
+mod tests;

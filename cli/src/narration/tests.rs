@@ -1,0 +1,191 @@
+//! Golden stories: facts in, the lines that a person reads out.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::fact::{Cause, Counted, Ended, Holder, Priority, Requested, Restoring, Retrying, Skipped, Started, Succeeded};
+use lagan_schemas::resource::{Kind, ObjectRef};
+use lagan_schemas::subject::SessionKey;
+use uuid::Uuid;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_341_200 + second).unwrap()
+}
+
+fn reference(kind: Kind, name: &str) -> ObjectRef {
+    ObjectRef {
+        api_version: kind.api_versions()[0].into(),
+        kind,
+        namespace: Some("prod".into()),
+        name: name.into(),
+        uid: None,
+        generation: 0,
+    }
+}
+
+fn holder(attempt: u32) -> Holder {
+    Holder { attempt, worker: Uuid::from_u128(5), part: 0 }
+}
+
+fn narrator(kind: SessionKind) -> Narrator {
+    let key = SessionKey {
+        cluster: "local".parse().unwrap(),
+        namespace: "prod".into(),
+        kind,
+        invoker: "shop".into(),
+        uid: Uuid::from_u128(7),
+    };
+    let setting = Setting {
+        name: "shop-1795341200".into(),
+        namespace: "prod".into(),
+        glyphs: Glyphs::Unicode,
+        ahead: 1,
+        last_run: Some(151),
+    };
+    Narrator::new(setting, Session::new(key))
+}
+
+fn tell(narrator: &mut Narrator, facts: Vec<Fact>) -> Vec<String> {
+    let first = narrator.session().last_sequence + 1;
+    let recorded = (first..).zip(facts).map(|(sequence, fact)| Recorded { sequence, time: at(sequence.cast_signed()), fact: Some(fact) });
+    recorded.flat_map(|recorded| narrator.fact(recorded)).collect()
+}
+
+fn requested() -> Fact {
+    let cause = Cause::Object { object: reference(Kind::BackupSession, "shop-1795341200") };
+    let invoker = reference(Kind::BackupConfiguration, "shop");
+    let name = "shop-1795341200".into();
+    Fact::Requested(Requested { name, invoker, cause, resources_position: 1, priority: Priority::Urgent })
+}
+
+fn planned(kind: SessionKind) -> Fact {
+    let plan = serde_json::json!({
+        "version": 1, "kind": kind.as_str(), "sessionName": "shop-1795341200", "invoker": reference(Kind::BackupConfiguration, "shop"),
+        "pool": "default", "lane": "urgent", "targets": [], "retry": {"max": 0, "delaySeconds": 0}, "stallSeconds": 60,
+    });
+    Fact::Planned(serde_json::from_value(plan).unwrap())
+}
+
+fn started(attempt: u32) -> Fact {
+    Fact::Started(Started { holder: holder(attempt), host: "node-1".into() })
+}
+
+fn result() -> TargetResult {
+    serde_json::from_value(serde_json::json!({
+        "target": "shop-db", "host": "host-0", "repository": reference(Kind::Repository, "main"), "path": "/dumpfile.sql",
+        "snapshot": "4be1c0de11223344", "sizeBytes": 1_728_724_336_u64, "addedBytes": 40_055_603, "durationMs": 144_000,
+        "packsRead": 3, "packs": 3,
+    }))
+    .unwrap()
+}
+
+fn progress(activity: Activity, total_bytes: Option<u64>) -> Progress {
+    Progress {
+        session: Uuid::from_u128(7),
+        session_name: "shop-1795341200".into(),
+        target: "shop".into(),
+        activity,
+        bytes: 1_524_713_390,
+        bytes_per_second: 100_663_296,
+        total_bytes,
+    }
+}
+
+#[test]
+fn a_backup_is_told_to_its_end() {
+    let mut narrator = narrator(SessionKind::Backup);
+    assert_eq!(narrator.opening(), "◎ waiting for a worker (1 ahead in queue)");
+    assert!(tell(&mut narrator, vec![requested(), planned(SessionKind::Backup), started(1)]).is_empty());
+    assert_eq!(
+        narrator.progress(&progress(Activity::Dumping, None), at(84)),
+        "● dump     shop   1.42 GiB   96 MiB/s   eta ~1m10s (last run 2m31s)"
+    );
+    assert_eq!(narrator.exit(), None);
+    let end = Fact::Succeeded(Succeeded { holder: holder(1), results: vec![result()], conditions: Vec::new() });
+    assert_eq!(
+        tell(&mut narrator, vec![end]),
+        [
+            "✔ committed snapshot 4be1c0de  (1.61 GiB read, 38.20 MiB new, 2m24s)",
+            "✔ verified: dump footer present, 3 of 3 packs read back",
+            "  next: lagan describe session/shop-1795341200 -n prod · lagan restore shop --snapshot 4be1c0de --dry-run -n prod",
+        ]
+    );
+    assert_eq!(narrator.exit(), Some(Exit::Ok));
+}
+
+#[test]
+fn a_failure_says_why_and_what_next() {
+    let mut narrator = narrator(SessionKind::Backup);
+    let failure = Failure::new(Code::DumpFailed, "mariadb-dump exited 2:\n\u{1b}[31mLost connection");
+    let lost = Failure::new(Code::DatabaseUnreachable, "no answer from 127.0.0.1:3306");
+    let facts = vec![
+        requested(),
+        planned(SessionKind::Backup),
+        started(1),
+        Fact::Retrying(Retrying { holder: holder(1), failure: lost, after: at(60), counted: Counted::Yes, rejected_snapshots: vec![] }),
+        planned(SessionKind::Backup),
+        started(2),
+        Fact::Failed(Ended { holder: Some(holder(2)), failure, rejected_snapshots: vec![], conditions: vec![] }),
+    ];
+    assert_eq!(
+        tell(&mut narrator, facts),
+        [
+            "‼ no answer from 127.0.0.1:3306 (E0205); trying again at 07:54:20Z",
+            "● attempt 2 on node-1",
+            "✖ shop-1795341200 failed after 6s: mariadb-dump exited 2: [31mLost connection (E0201)",
+            "  help: read the end of stderr in the message; the dump program says why",
+            "  next: lagan describe session/shop-1795341200 -n prod",
+        ]
+    );
+    assert_eq!(narrator.exit(), Some(Exit::EndedFailed));
+}
+
+#[test]
+fn a_restore_knows_its_size() {
+    let mut narrator = narrator(SessionKind::Restore);
+    let restoring = Fact::Restoring(Restoring {
+        holder: holder(1),
+        target: "shop-db".into(),
+        repository: "prod/main".into(),
+        snapshot: "4be1c0de11223344".into(),
+        size_bytes: 1_728_724_336,
+    });
+    let lines = tell(&mut narrator, vec![requested(), planned(SessionKind::Restore), started(1), restoring]);
+    assert_eq!(lines, ["● restoring snapshot 4be1c0de (1.61 GiB) into shop-db"]);
+    assert_eq!(
+        narrator.progress(&progress(Activity::Restoring, Some(1_728_724_336)), at(20)),
+        "● restore  shop   1.42 GiB of 1.61 GiB (88 %)   96 MiB/s   eta 2s"
+    );
+    let end = Fact::Succeeded(Succeeded { holder: holder(1), results: vec![result()], conditions: Vec::new() });
+    assert_eq!(
+        tell(&mut narrator, vec![end]),
+        [
+            "✔ restored snapshot 4be1c0de into shop-db  (1.61 GiB, 2m24s)",
+            "  next: lagan describe restoresession/shop-1795341200 -n prod",
+        ]
+    );
+}
+
+#[test]
+fn a_skipped_session_is_no_success() {
+    let mut narrator = narrator(SessionKind::Backup);
+    let skipped = Fact::Skipped(Skipped { reason: "Busy".into(), message: "shop-1 still runs".into(), behind: None });
+    let lines = tell(&mut narrator, vec![requested(), skipped]);
+    assert_eq!(lines[0], "○ shop-1795341200 was skipped: shop-1 still runs");
+    assert_eq!(narrator.exit(), Some(Exit::EndedFailed));
+    assert_eq!(
+        narrator.left("stopped waiting"),
+        "  stopped waiting; the backup goes on in the background: lagan describe session/shop-1795341200 -n prod"
+    );
+}
+
+#[test]
+fn a_fact_that_is_read_twice_is_told_once() {
+    let mut narrator = narrator(SessionKind::Backup);
+    let skipped = Fact::Skipped(Skipped { reason: "Busy".into(), message: "busy".into(), behind: None });
+    let recorded = Recorded { sequence: 2, time: at(2), fact: Some(skipped) };
+    assert!(tell(&mut narrator, vec![requested()]).is_empty());
+    assert_eq!(narrator.fact(recorded.clone()).len(), 2);
+    assert!(narrator.fact(recorded).is_empty());
+}

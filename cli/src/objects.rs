@@ -1,0 +1,203 @@
+//! Objects as people see them: what was written and its last status as one document, and how one is found by name.
+//! It must not read anything; `store` does.
+
+use jiff::Timestamp;
+use lagan_schemas::resource::{Kind, Object};
+use lagan_schemas::subject::ObjectKey;
+use lagan_schemas::{catalogue, resource::kind::LAGAN};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// One object: `apiVersion`, `kind`, `metadata`, `spec` and, where there is one, `status`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    pub key: ObjectKey,
+    pub value: Value,
+}
+
+/// Stands for the newest session wherever a session's name does.
+pub const LATEST: &str = "@latest";
+
+/// Puts objects and statuses together. A session lives in its status too, once its object is gone or if it never
+/// had one; the status of anything else goes with its object.
+#[must_use]
+pub fn merge(objects: Vec<(ObjectKey, Value)>, statuses: Vec<(ObjectKey, Value)>) -> Vec<View> {
+    let mut merged: BTreeMap<ObjectKey, Value> = objects.into_iter().collect();
+    for (key, status) in statuses {
+        match merged.get_mut(&key) {
+            Some(object) if uid_of(object) == uid_of(&status) => object["status"] = status["status"].clone(),
+            // An older object of the same name; it has been replaced.
+            Some(_) => {}
+            None if is_session(key.kind) => drop(merged.insert(key, status)),
+            None => {}
+        }
+    }
+    merged.into_iter().map(|(key, value)| View { key, value }).collect()
+}
+
+/// The built-in Tasks and Functions that nobody has replaced by an own one of the same name.
+#[must_use]
+pub fn with_built_in(mut views: Vec<View>) -> Vec<View> {
+    for object in catalogue::objects() {
+        let key = object.key();
+        let is_replaced = views.iter().any(|v| (v.key.kind, v.key.name.as_str()) == (key.kind, key.name.as_str()));
+        if !is_replaced {
+            views.push(View { value: built_in(object), key });
+        }
+    }
+    views
+}
+
+fn built_in(object: &Object) -> Value {
+    let mut value = object.to_json();
+    value["metadata"]["labels"] = json!({ "lagan.dev/source": "built-in" });
+    value
+}
+
+const fn is_session(kind: Kind) -> bool {
+    matches!(kind, Kind::BackupSession | Kind::RestoreSession)
+}
+
+fn uid_of(value: &Value) -> Option<&str> {
+    value.pointer("/metadata/uid")?.as_str()
+}
+
+impl View {
+    /// The text at a JSON pointer, empty if there is none.
+    #[must_use]
+    pub fn text(&self, pointer: &str) -> &str {
+        self.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn number(&self, pointer: &str) -> Option<u64> {
+        self.value.pointer(pointer).and_then(Value::as_u64)
+    }
+
+    #[must_use]
+    pub fn time(&self, pointer: &str) -> Option<Timestamp> {
+        self.text(pointer).parse().ok()
+    }
+
+    #[must_use]
+    pub fn created(&self) -> Option<Timestamp> {
+        self.time("/metadata/creationTimestamp").or_else(|| self.time("/status/requestedTime"))
+    }
+
+    #[must_use]
+    pub fn uid(&self) -> Option<Uuid> {
+        self.text("/metadata/uid").parse().ok()
+    }
+
+    /// A status or another part as its type; its default if it is missing or of a later version.
+    #[must_use]
+    pub fn part<T: DeserializeOwned + Default>(&self, name: &str) -> T {
+        self.value.get(name).cloned().and_then(|part| serde_json::from_value(part).ok()).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn phase(&self) -> &str {
+        match self.text("/status/phase") {
+            "" if is_session(self.key.kind) => "Pending",
+            phase => phase,
+        }
+    }
+
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        self.value.pointer("/metadata/labels").and_then(|l| l.get("lagan.dev/source")).is_some_and(|s| s == "built-in")
+    }
+}
+
+/// Objects of a kind in a namespace (`None`: in all), in the order in which they are shown: sessions from the newest
+/// to the oldest, everything else by name.
+#[must_use]
+pub fn select<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>) -> Vec<&'a View> {
+    let is_in_scope = |view: &&View| {
+        view.key.kind == kind && (namespace.is_none() || view.key.namespace.is_none() || view.key.namespace.as_deref() == namespace)
+    };
+    let mut selected: Vec<&View> = views.iter().filter(is_in_scope).collect();
+    selected.sort_by(|a, b| (&a.key.namespace, &a.key.name).cmp(&(&b.key.namespace, &b.key.name)));
+    if is_session(kind) {
+        selected.sort_by_key(|view| std::cmp::Reverse(view.created()));
+    }
+    selected
+}
+
+/// Every object that a name, a uid or `@latest` stands for: more than one if both groups have it.
+#[must_use]
+pub fn find<'a>(selected: &[&'a View], name: &str) -> Vec<&'a View> {
+    if name == LATEST {
+        return selected.first().copied().into_iter().collect();
+    }
+    let is_it = |view: &&&View| view.key.name == name || view.text("/metadata/uid") == name;
+    let mut found: Vec<&View> = selected.iter().filter(is_it).copied().collect();
+    // Ours first: it is what a command means that needs one.
+    found.sort_by_key(|view| view.key.group != LAGAN);
+    found
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    pub fn view(value: Value) -> View {
+        let (group, _) = value["apiVersion"].as_str().unwrap().split_once('/').unwrap();
+        let key = ObjectKey {
+            group: group.to_owned(),
+            kind: value["kind"].as_str().unwrap().parse().unwrap(),
+            namespace: value["metadata"]["namespace"].as_str().map(str::to_owned),
+            name: value["metadata"]["name"].as_str().unwrap().to_owned(),
+        };
+        View { key, value }
+    }
+
+    fn session(name: &str, uid: u128, status: Option<&str>) -> (ObjectKey, Value) {
+        let mut value = json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession",
+            "metadata": {"name": name, "namespace": "default", "uid": Uuid::from_u128(uid)},
+        });
+        if let Some(phase) = status {
+            value["status"] = json!({ "phase": phase });
+        }
+        let view = view(value);
+        (view.key, view.value)
+    }
+
+    #[test]
+    fn a_status_goes_with_the_object_of_its_uid_and_no_other() {
+        let objects = vec![session("a", 1, None), session("b", 2, None)];
+        let statuses = vec![session("a", 1, Some("Running")), session("b", 9, Some("Failed")), session("c", 3, Some("Succeeded"))];
+        let phases: Vec<_> =
+            merge(objects, statuses).iter().map(|v| (v.key.name.clone(), v.phase().to_owned())).collect();
+        let expected = [("a", "Running"), ("b", "Pending"), ("c", "Succeeded")];
+        assert_eq!(phases, expected.map(|(n, p)| (n.to_owned(), p.to_owned())));
+    }
+
+    #[test]
+    fn the_latest_session_is_the_newest_one() {
+        let made = |name: &str, time: &str| {
+            let (key, mut value) = session(name, 1, None);
+            value["metadata"]["creationTimestamp"] = time.into();
+            View { key, value }
+        };
+        let views = [made("z", "2026-11-22T10:00:00Z"), made("a", "2026-11-22T12:00:00Z")];
+        let selected = select(&views, Kind::BackupSession, Some("default"));
+        assert_eq!(find(&selected, LATEST)[0].key.name, "a");
+        assert_eq!(find(&selected, "z").len(), 1);
+        assert!(select(&views, Kind::BackupSession, Some("other")).is_empty());
+    }
+
+    #[test]
+    fn an_own_task_hides_the_built_in_of_its_name() {
+        let own = view(json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "Task", "metadata": {"name": "mariadb-backup"}, "spec": {"steps": []},
+        }));
+        let views = with_built_in(vec![own]);
+        let tasks = select(&views, Kind::Task, Some("default"));
+        assert_eq!(tasks.iter().map(|t| t.is_built_in()).collect::<Vec<_>>(), [false, true]);
+    }
+}

@@ -1,0 +1,43 @@
+//! What came of a session, as a status with the field names of the resource types. It must not read anything;
+//! the reporter's status on the bus may be a moment behind the facts that this is made of.
+
+use lagan_schemas::session::Session;
+use serde_json::{Map, Value, json};
+
+use crate::facts::short;
+use crate::human::between;
+
+#[must_use]
+pub fn status(session: &Session) -> Value {
+    let mut status = Map::new();
+    let mut set = |name: &str, value: Value| {
+        if !value.is_null() {
+            status.insert(name.to_owned(), value);
+        }
+    };
+    set("phase", session.phase.display().into());
+    set("requestedTime", json!(session.first_time));
+    set("startTime", json!(session.started_time));
+    if session.phase.is_end() {
+        set("completionTime", json!(session.last_time));
+        set("sessionDuration", json!(session.first_time.zip(session.last_time).map(|(first, last)| between(first, last))));
+    }
+    let result = session.results.first();
+    set("snapshot", json!(result.map(|r| short(&r.snapshot)).or(session.restoring_snapshot.as_deref().map(short))));
+    set("sizeBytes", json!(result.map(|r| r.size_bytes)));
+    set("addedBytes", json!(result.map(|r| r.added_bytes)));
+    set("attempts", session.attempts.into());
+    set("worker", json!(session.worker_host));
+    if let Some(failure) = &session.last_failure {
+        set("code", failure.code.as_str().into());
+        set("reason", failure.reason.as_str().into());
+        set("message", failure.message.as_str().into());
+    }
+    if !session.results.is_empty() {
+        set("results", json!(session.results));
+    }
+    if !session.conditions.is_empty() {
+        set("conditions", json!(session.conditions));
+    }
+    status.into()
+}

@@ -1,0 +1,102 @@
+//! Where text goes: data to stdout, everything else to stderr, colours only where they are wanted.
+//! It must not decide what is said.
+
+use std::io::{IsTerminal as _, Write};
+
+use lagan_schemas::resource::Kind;
+use serde_json::Value;
+
+use crate::args::{Color, Format, Global};
+use crate::error::Problem;
+use crate::glyph::{Glyphs, State};
+
+/// Sets what `auto` colours mean for the whole process. NO_COLOR, CLICOLOR and TERM are anstream's to read.
+pub fn set_colour(color: Color) {
+    let choice = match color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+/// Data, to stdout. A reader that has seen enough (`| head`) is no error.
+pub fn data(text: &str) -> Result<(), Problem> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Problem::from_error(crate::error::Exit::Failed, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A painted table or description, to stdout.
+pub fn page(glyphs: Glyphs, text: &str) -> Result<(), Problem> {
+    data(&glyphs.paint(text))
+}
+
+/// One line for the person in front, to stderr.
+pub fn say(glyphs: Glyphs, line: &str) {
+    let mut out = anstream::stderr().lock();
+    // Nobody can be told that stderr is gone.
+    let _ = writeln!(out, "{}", glyphs.paint(line));
+}
+
+/// The same, unless people asked for quiet.
+pub fn narrate(global: &Global, line: &str) {
+    if !global.quiet {
+        say(global.glyphs(), line);
+    }
+}
+
+/// The failure of a command, to stderr: as text, or as an object if JSON was asked for.
+pub fn problem(problem: &Problem, format: Format, global: &Global) {
+    let mut out = anstream::stderr().lock();
+    if matches!(format, Format::Json | Format::Jsonl) {
+        let _ = writeln!(out, "{}", problem.to_json());
+        return;
+    }
+    let glyphs = global.glyphs();
+    let code = problem.code.map(|code| format!(" ({code})")).unwrap_or_default();
+    let failed = glyphs.of(State::Failed);
+    let _ = writeln!(out, "{}", glyphs.paint(&format!("{failed} {}{code}", problem.message.trim_end())));
+    if let Some(help) = &problem.help {
+        let _ = writeln!(out, "  next: {help}");
+    }
+}
+
+/// A live line can be drawn: stderr is a terminal that knows how to go back.
+#[must_use]
+pub fn can_animate() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Pretty JSON with a newline.
+#[must_use]
+pub fn json(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+#[must_use]
+pub fn yaml(value: &Value) -> String {
+    serde_saphyr::to_string(value).expect("JSON is YAML")
+}
+
+/// `backupsession/shop-1`
+#[must_use]
+pub fn name(kind: Kind, name: &str) -> String {
+    format!("{}/{name}", kind.as_str().to_ascii_lowercase())
+}
+
+/// One object in a format for programs; `None` for the formats for people.
+#[must_use]
+pub fn document(format: Format, kind: Kind, value: &Value) -> Option<String> {
+    match format {
+        Format::Json => Some(json(value)),
+        Format::Jsonl => Some(format!("{value}\n")),
+        Format::Yaml => Some(yaml(value)),
+        Format::Name => Some(name(kind, value["metadata"]["name"].as_str().unwrap_or_default()) + "\n"),
+        Format::Table | Format::Wide => None,
+    }
+}

@@ -1,0 +1,129 @@
+//! Reads streams for a person: the objects with their status, and the facts of sessions.
+//! It must not write, and it gives up when the streams do not answer.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use lagan_bus::{Bus, Followed, Start, Stored, follow};
+use lagan_schemas::event::{CloudEvent, ResourceEvent};
+use lagan_schemas::fact::Fact;
+use lagan_schemas::resource::Kind;
+use lagan_schemas::session::Recorded;
+use lagan_schemas::subject::{self, ObjectKey, SessionKey, SessionSubject};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::error::{Exit, Problem};
+use crate::objects::{View, find, merge, select, with_built_in};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A fact with everything that its message tells.
+#[derive(Debug, Clone)]
+pub struct StoredFact {
+    pub key: SessionKey,
+    pub sequence: u64,
+    pub time: Timestamp,
+    pub event: CloudEvent,
+    /// `None` for a fact of a later version.
+    pub fact: Option<Fact>,
+}
+
+impl StoredFact {
+    /// `None` for what is no event of a session at all.
+    #[must_use]
+    pub fn read(stored: &Stored) -> Option<Self> {
+        let key = stored.subject.parse::<SessionSubject>().ok()?.key;
+        let event = CloudEvent::from_bytes(&stored.payload).ok()?;
+        let fact = Fact::decode(event.clone()).ok();
+        Some(Self { key, sequence: stored.sequence, time: stored.time, event, fact })
+    }
+
+    #[must_use]
+    pub fn recorded(&self) -> Recorded {
+        Recorded { sequence: self.sequence, time: self.time, fact: self.fact.clone() }
+    }
+}
+
+async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::time::timeout(PATIENCE, work).await.map_err(|_| {
+        Problem::new(Exit::Unreachable, format!("NATS does not answer when asked for stream `{what}`"))
+            .help("is an engine running with this NATS server? It creates the streams")
+    })
+}
+
+/// Everything that is there now.
+pub async fn contents(bus: &Bus, stream: &str, filter: String, start: Start) -> Result<Vec<Stored>, Problem> {
+    in_time(stream, async {
+        let mut following = follow::follow(bus, stream, vec![filter], start);
+        let mut found = Vec::new();
+        while let Some(item) = following.next().await {
+            match item {
+                Followed::Store(_) => found.clear(),
+                Followed::Message(stored) => found.push(stored),
+                Followed::CaughtUp => break,
+            }
+        }
+        found
+    })
+    .await
+}
+
+/// The object in a message of RESOURCES; `None` for a tombstone and for kinds of a later version.
+#[must_use]
+pub fn object(stored: &Stored) -> Option<(ObjectKey, Value)> {
+    let (_, key) = ObjectKey::parse(&stored.subject).ok()?;
+    Some((key, ResourceEvent::from_bytes(&stored.payload).ok()?.object?))
+}
+
+fn status(stored: &Stored) -> Option<(ObjectKey, Value)> {
+    let (_, key) = ObjectKey::parse(&stored.subject).ok()?;
+    let data = CloudEvent::from_bytes(&stored.payload).ok()?.data;
+    data.get("status").is_some_and(Value::is_object).then_some((key, data))
+}
+
+/// All objects with their status, and the built-in Tasks and Functions.
+pub async fn views(client: &Client) -> Result<Vec<View>, Problem> {
+    let last = |stream| {
+        let filter = subject::stream_subjects(stream, &client.cluster);
+        contents(&client.bus, stream, filter, Start::LastPerSubject)
+    };
+    let (objects, statuses) = tokio::try_join!(last(subject::RESOURCES), last(subject::STATUS))?;
+    let objects = objects.iter().filter_map(object).collect();
+    let statuses = statuses.iter().filter_map(status).collect();
+    Ok(with_built_in(merge(objects, statuses)))
+}
+
+/// The facts of one session, in order.
+pub async fn facts(client: &Client, uid: Uuid) -> Result<Vec<StoredFact>, Problem> {
+    let filter = subject::uid_filter(&client.cluster, uid);
+    let stored = contents(&client.bus, subject::SESSIONS, filter, Start::All).await?;
+    Ok(stored.iter().filter_map(StoredFact::read).collect())
+}
+
+/// The one object that a name stands for, else what there is instead.
+pub fn one<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>, name: &str) -> Result<&'a View, Problem> {
+    let selected = select(views, kind, namespace);
+    match find(&selected, name)[..] {
+        [] => Err(absent(kind, namespace, name, &selected)),
+        [first, ..] => Ok(first),
+    }
+}
+
+#[must_use]
+pub fn absent(kind: Kind, namespace: Option<&str>, name: &str, there: &[&View]) -> Problem {
+    let place = match namespace {
+        Some(namespace) if kind.is_namespaced() => format!(" in namespace `{namespace}`"),
+        _ => String::new(),
+    };
+    let names: Vec<_> = there.iter().take(5).map(|view| view.key.name.as_str()).collect();
+    let help = match (names.len(), there.len()) {
+        (0, _) => format!("there are no {}{place}; `-A` looks in all namespaces", kind.plural()),
+        (shown, all) if shown < all => format!("there are {} and {} more", names.join(", "), all - shown),
+        _ => format!("there are {}", names.join(", ")),
+    };
+    Problem::new(Exit::NotFound, format!("{kind} `{name}` not found{place}")).help(help)
+}

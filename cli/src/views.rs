@@ -1,0 +1,118 @@
+//! Tables of objects, one for each kind. Views in, table out: it must not read a clock or print.
+
+mod catalogue;
+mod configurations;
+mod repositories;
+mod sessions;
+
+use jiff::Timestamp;
+use lagan_schemas::resource::Kind;
+
+use crate::glyph::Glyphs;
+use crate::human::{age, bytes, relative};
+use crate::objects::View;
+use crate::table::Table;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    Narrow,
+    Wide,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespaces {
+    /// All rows are of one namespace, which nobody needs to be told.
+    One,
+    All,
+}
+
+/// How to show a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    pub glyphs: Glyphs,
+    pub now: Timestamp,
+    pub width: Width,
+    pub namespaces: Namespaces,
+}
+
+/// The columns of a kind, without namespace and name.
+struct Columns {
+    narrow: &'static [&'static str],
+    wide: &'static [&'static str],
+    cells: fn(&Look, &View) -> Cells,
+}
+
+/// The cells of one row.
+struct Cells {
+    narrow: Vec<String>,
+    wide: Vec<String>,
+    /// Behind the last column, for what is wrong.
+    note: String,
+}
+
+#[must_use]
+pub fn table(kind: Kind, views: &[&View], look: Look) -> Table {
+    let columns = match kind {
+        Kind::BackupSession => sessions::BACKUP,
+        Kind::RestoreSession => sessions::RESTORE,
+        Kind::Repository => repositories::COLUMNS,
+        Kind::BackupConfiguration => configurations::COLUMNS,
+        Kind::Task => catalogue::TASK,
+        Kind::Function => catalogue::FUNCTION,
+        Kind::AppBinding | Kind::Secret => catalogue::APP_BINDING,
+    };
+    let shows_namespace = look.namespaces == Namespaces::All && kind.is_namespaced();
+    let mut headers = if shows_namespace { vec!["NAMESPACE", "NAME"] } else { vec!["NAME"] };
+    headers.extend(columns.narrow);
+    if look.width == Width::Wide {
+        headers.extend(columns.wide);
+    }
+    headers.extend(["AGE", ""]);
+    let mut table = Table::new(headers);
+    for view in views {
+        let cells = (columns.cells)(&look, view);
+        let mut row = Vec::new();
+        if shows_namespace {
+            row.push(view.key.namespace.clone().unwrap_or_default());
+        }
+        row.push(view.key.name.clone());
+        row.extend(cells.narrow);
+        if look.width == Width::Wide {
+            row.extend(cells.wide);
+        }
+        row.push(look.age(view.created()));
+        row.push(cells.note);
+        let row = row.into_iter().map(|cell| look.or_nothing(cell)).collect::<Vec<_>>();
+        table.row(look.without_empty_note(row));
+    }
+    table
+}
+
+impl Look {
+    fn or_nothing(&self, cell: String) -> String {
+        if cell.is_empty() { self.glyphs.nothing().to_owned() } else { cell }
+    }
+
+    /// The column behind the last one has no header and says nothing when all is well.
+    fn without_empty_note(&self, mut row: Vec<String>) -> Vec<String> {
+        if let Some(last) = row.last_mut().filter(|last| *last == self.glyphs.nothing()) {
+            last.clear();
+        }
+        row
+    }
+
+    fn age(&self, time: Option<Timestamp>) -> String {
+        time.map(|time| age(time, self.now)).unwrap_or_default()
+    }
+
+    fn relative(&self, time: Option<Timestamp>) -> String {
+        time.map(|time| relative(time, self.now)).unwrap_or_default()
+    }
+}
+
+fn size(count: Option<u64>) -> String {
+    count.map(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

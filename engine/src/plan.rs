@@ -1,0 +1,111 @@
+//! From a request to a complete plan: invoker, task, functions, target, repository. A pure function over the view;
+//! what is missing or wrong is a value. It must not wait, read a clock or append.
+
+mod backup;
+mod database;
+mod restore;
+mod task;
+mod variables;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::fact::Requested;
+use lagan_schemas::plan::{Plan, PlanRepository, Retry};
+use lagan_schemas::resource::backup_configuration::{RetryConfig, TargetRef};
+use lagan_schemas::resource::repository::{AllowedFrom, RepositorySpec};
+use lagan_schemas::resource::{Group, Kind, NamespacedName, Object, Spec};
+use lagan_schemas::subject::SessionKind;
+
+use crate::context::Resolve;
+use crate::view::View;
+
+/// A dump or a restore that moves no byte for so long is killed.
+const STALL_SECONDS: u32 = 300;
+const DEFAULT_RETRY: Retry = Retry { max: 3, delay_seconds: 10 };
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Unresolved {
+    /// Objects that are not there, by kind and name; they may still come.
+    Missing(Vec<String>),
+    Refused(Failure),
+}
+
+fn refused(code: Code, message: impl Into<String>) -> Unresolved {
+    Unresolved::Refused(Failure::new(code, message))
+}
+
+/// What planning looks at.
+pub(crate) struct Inputs<'a> {
+    pub view: &'a View,
+    /// Whether a Secret is at its source.
+    pub has_secret: &'a dyn Fn(&str, &str) -> bool,
+    pub resolve: &'a Resolve,
+    pub pool: &'a str,
+    /// When the session was requested, by the server's clock.
+    pub requested: Timestamp,
+}
+
+pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
+    match kind {
+        SessionKind::Backup => backup::plan(request, inputs),
+        SessionKind::Restore => restore::plan(request, inputs),
+        SessionKind::Maintenance => Err(refused(Code::InvalidSpec, "maintenance sessions are not known to this version")),
+    }
+}
+
+/// Finds an object, or says what is missing.
+fn find<'a>(inputs: &'a Inputs<'_>, kind: Kind, group: Group, namespace: &str, name: &str) -> Result<&'a Arc<Object>, Unresolved> {
+    let found = inputs.view.find(kind, group, Some(namespace), name);
+    found.ok_or_else(|| Unresolved::Missing(vec![format!("{kind} {namespace}/{name}")]))
+}
+
+fn app_binding<'a>(inputs: &'a Inputs<'_>, own_namespace: &str, target: &TargetRef) -> Result<&'a Arc<Object>, Unresolved> {
+    if target.kind != Kind::AppBinding.as_str() {
+        let message = format!("target.ref: a {} can't be backed up; name the AppBinding of the database", target.kind);
+        return Err(refused(Code::InvalidSpec, message));
+    }
+    find(inputs, Kind::AppBinding, Group::AppCatalog, target.namespace.as_deref().unwrap_or(own_namespace), &target.name)
+}
+
+/// The repository an invoker names, if it may use it.
+fn repository(inputs: &Inputs<'_>, invoker: &Object, named: &NamespacedName) -> Result<PlanRepository, Unresolved> {
+    let own = invoker.metadata.namespace.as_deref().unwrap_or_default();
+    let namespace = named.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(own);
+    let object = find(inputs, Kind::Repository, invoker.group(), namespace, &named.name)?;
+    let Spec::Repository(spec) = &object.spec else {
+        return Err(refused(Code::Internal, "a Repository without its spec"));
+    };
+    may_use(spec, namespace, own).map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
+    let secret = spec.backend.storage_secret_name.clone().unwrap_or_default();
+    if !(inputs.has_secret)(namespace, &secret) {
+        return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));
+    }
+    Ok(PlanRepository { reference: object.reference(), backend: spec.backend.clone(), secret })
+}
+
+fn may_use(spec: &RepositorySpec, namespace: &str, own: &str) -> Result<(), String> {
+    let from = spec.usage_policy.as_ref().map(|policy| policy.allowed_namespaces.from);
+    match from {
+        _ if namespace == own => Ok(()),
+        Some(AllowedFrom::All) => Ok(()),
+        Some(AllowedFrom::Selector) => Err("usagePolicy selects namespaces by label; a folder has no namespace labels".to_owned()),
+        Some(AllowedFrom::Same) | None => Err(format!("namespace `{own}` is not allowed by its usagePolicy")),
+    }
+}
+
+fn retry(config: Option<&RetryConfig>) -> Retry {
+    config.map_or(DEFAULT_RETRY, |config| Retry {
+        max: u32::try_from(config.max_retry).unwrap_or(0),
+        delay_seconds: config.delay.map_or(0, |delay| std::time::Duration::from(delay).as_secs()),
+    })
+}
+
+fn deadline(requested: Timestamp, time_out: Option<kube::core::Duration>) -> Option<Timestamp> {
+    time_out.and_then(|time| requested.checked_add(std::time::Duration::from(time)).ok())
+}
+
+#[cfg(test)]
+mod tests;

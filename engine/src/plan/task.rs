@@ -1,0 +1,138 @@
+//! Task and Functions to one step with nothing left to substitute. A user's own come first, then the built-in ones,
+//! which answer to Stash's names too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lagan_schemas::catalogue;
+use lagan_schemas::error::{Code, chain};
+use lagan_schemas::plan::{Step, StepStream};
+use lagan_schemas::resource::backup_configuration::TaskRef;
+use lagan_schemas::resource::function::{DatabaseKind, FunctionSpec};
+use lagan_schemas::resource::task::TaskSpec;
+use lagan_schemas::resource::{Group, Kind, Object, Param, Spec};
+use lagan_schemas::substitution::{Variables, substitute};
+
+use super::{Inputs, Unresolved, refused};
+
+const DEFAULT_WAIT_SECONDS: u32 = 300;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Backup,
+    Restore,
+}
+
+pub(super) struct Resolved {
+    pub step: Step,
+    pub database: DatabaseKind,
+    pub wait_seconds: u32,
+}
+
+pub(super) fn resolve(
+    inputs: &Inputs<'_>,
+    invoker: &Object,
+    given: Option<&TaskRef>,
+    binding: &Object,
+    action: Action,
+    built_in: &Variables,
+) -> Result<Resolved, Unresolved> {
+    let (name, params) = task_of(given, binding, action)?;
+    let task = task(inputs, invoker.group(), &name)?;
+    let mut steps = task.steps.iter().filter(|step| !catalogue::is_done_by_the_worker(&step.name));
+    let (Some(step), None) = (steps.next(), steps.next()) else {
+        let message = format!("Task `{name}`: Lagan runs Tasks with exactly one Function that streams");
+        return Err(refused(Code::FunctionNotSupported, message));
+    };
+    let function = function(inputs, invoker.group(), &step.name)?;
+    let mut variables: Variables = step.params.iter().map(|p| (p.name.clone(), p.value.clone())).collect();
+    variables.extend(built_in.clone());
+    variables.extend(params);
+    let wait_seconds = variables.get("waitTimeout").map_or(Ok(DEFAULT_WAIT_SECONDS), |text| {
+        text.parse().map_err(|_| refused(Code::InvalidSpec, format!("task.params: waitTimeout `{text}` is not a number of seconds")))
+    })?;
+    let (database, step) = render(&step.name, &function, &variables)?;
+    Ok(Resolved { step, database, wait_seconds })
+}
+
+/// Name and parameters: the invoker's own over the AppBinding's, key by key.
+fn task_of(given: Option<&TaskRef>, binding: &Object, action: Action) -> Result<(String, BTreeMap<String, String>), Unresolved> {
+    let Spec::AppBinding(spec) = &binding.spec else {
+        return Err(refused(Code::Internal, "an AppBinding without its spec"));
+    };
+    let addon = spec.parameters.as_ref().and_then(|p| p.stash.as_ref()).map(|stash| &stash.addon);
+    let default = addon.and_then(|addon| match action {
+        Action::Backup => addon.backup_task.as_ref(),
+        Action::Restore => addon.restore_task.as_ref(),
+    });
+    let named = |task: Option<&TaskRef>| task.map(|task| task.name.clone()).filter(|name| !name.is_empty());
+    let name = named(given).or_else(|| named(default)).or_else(|| by_type(spec.kind.as_deref(), action));
+    let name = name.ok_or_else(|| {
+        let message = format!("task.name: AppBinding {} names no Task and its type says none either", binding.metadata.name);
+        refused(Code::InvalidSpec, message)
+    })?;
+    let pairs = |task: Option<&TaskRef>| task.map(|task| task.params.clone()).unwrap_or_default();
+    let params = pairs(default).into_iter().chain(pairs(given)).map(|Param { name, value }| (name, value)).collect();
+    Ok((name, params))
+}
+
+/// `kubedb.com/mariadb` and `mariadb` are the same kind of database.
+fn by_type(kind: Option<&str>, action: Action) -> Option<String> {
+    let resource = kind?.rsplit('/').next()?.to_ascii_lowercase();
+    let database = match resource.as_str() {
+        "mariadb" | "mysql" => "mariadb",
+        _ => return None,
+    };
+    let verb = match action {
+        Action::Backup => "backup",
+        Action::Restore => "restore",
+    };
+    Some(format!("{database}-{verb}"))
+}
+
+fn task(inputs: &Inputs<'_>, group: Group, name: &str) -> Result<TaskSpec, Unresolved> {
+    let own = inputs.view.find(Kind::Task, group, None, name).map(Arc::as_ref);
+    match own.or_else(|| catalogue::find(Kind::Task, name)).map(|object| &object.spec) {
+        Some(Spec::Task(spec)) => Ok(spec.clone()),
+        _ => Err(Unresolved::Missing(vec![format!("Task {name}")])),
+    }
+}
+
+/// Stash's own Functions run in images we do not have: they map to ours by name.
+fn function(inputs: &Inputs<'_>, group: Group, name: &str) -> Result<FunctionSpec, Unresolved> {
+    let own = inputs.view.find(Kind::Function, group, None, name).map(Arc::as_ref);
+    let foreign_image = own.and_then(|object| match &object.spec {
+        Spec::Function(spec) if object.group() == Group::Stash || spec.image.is_some() => Some(spec.image.clone().unwrap_or_default()),
+        _ => None,
+    });
+    let found = if foreign_image.is_some() { catalogue::find(Kind::Function, name) } else { own.or_else(|| catalogue::find(Kind::Function, name)) };
+    match (found.map(|object| &object.spec), foreign_image) {
+        (Some(Spec::Function(spec)), _) => Ok((**spec).clone()),
+        (_, Some(image)) => {
+            let message = format!("Function `{name}` runs in image `{image}`, and no built-in Function has its name; Lagan runs programs, not images");
+            Err(refused(Code::FunctionNotSupported, message))
+        }
+        _ => Err(Unresolved::Missing(vec![format!("Function {name}")])),
+    }
+}
+
+fn render(name: &str, function: &FunctionSpec, variables: &Variables) -> Result<(DatabaseKind, Step), Unresolved> {
+    let unsupported = |why: &str| refused(Code::FunctionNotSupported, format!("Function `{name}` {why}"));
+    let database = function.database.ok_or_else(|| unsupported("does not say which `database` it is for"))?;
+    let stream = match function.stream.as_ref().map(|s| (s.stdout.clone(), s.stdin.clone())) {
+        Some((Some(entry), None)) => StepStream::Stdout(entry),
+        Some((None, Some(entry))) => StepStream::Stdin(entry),
+        _ => return Err(unsupported("binds no stream; set `stream.stdout` or `stream.stdin`")),
+    };
+    let fill = |template: &String| {
+        substitute(template, variables).map_err(|error| refused(Code::SubstitutionFailed, format!("Function `{name}`: {}", chain(&error))))
+    };
+    let mut words = function.command.iter().chain(&function.args).map(fill).collect::<Result<Vec<_>, _>>()?;
+    if words.is_empty() {
+        return Err(unsupported("has no `command`"));
+    }
+    let program = words.remove(0);
+    let extra = function.extra_args.as_ref().map(fill).transpose()?.unwrap_or_default();
+    let user_args = extra.split_whitespace().map(str::to_owned).collect();
+    Ok((database, Step { function: name.to_owned(), program, args: words, user_args, stream }))
+}

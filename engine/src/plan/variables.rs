@@ -1,0 +1,85 @@
+//! The variables a Function may use, with Stash's names.
+
+use lagan_schemas::fact::Requested;
+use lagan_schemas::plan::PlanRepository;
+use lagan_schemas::resource::repository::RetentionPolicy;
+use lagan_schemas::resource::{Kind, Object, Spec};
+use lagan_schemas::substitution::Variables;
+
+/// What the variables are made from.
+pub(super) struct Facts<'a> {
+    pub request: &'a Requested,
+    pub binding: &'a Object,
+    pub repository: &'a PlanRepository,
+    pub host: &'a str,
+    pub retention: Option<&'a RetentionPolicy>,
+    pub snapshot: Option<&'a str>,
+}
+
+/// Variables without a value are left out, so that a default in the Function counts.
+pub(super) fn built_in(facts: &Facts<'_>) -> Variables {
+    let mut variables = Variables::new();
+    let mut set = |name: &str, value: &str| {
+        if !value.is_empty() {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+    };
+    let invoker = &facts.request.invoker;
+    set("NAMESPACE", invoker.namespace.as_deref().unwrap_or_default());
+    set("INVOKER_KIND", invoker.kind.as_str());
+    set("INVOKER_NAME", &invoker.name);
+    let session = if invoker.kind == Kind::RestoreSession { "RESTORE_SESSION" } else { "BACKUP_SESSION" };
+    set(session, &facts.request.name);
+    set("HOSTNAME", facts.host);
+    if let Some(snapshot) = facts.snapshot {
+        set("SOURCE_HOSTNAME", facts.host);
+        set("RESTORE_SNAPSHOTS", snapshot);
+    }
+    set("TARGET_API_VERSION", &facts.binding.api_version);
+    set("TARGET_KIND", facts.binding.kind().as_str());
+    set("TARGET_NAME", &facts.binding.metadata.name);
+    set("TARGET_NAMESPACE", facts.binding.metadata.namespace.as_deref().unwrap_or_default());
+    if let Spec::AppBinding(spec) = &facts.binding.spec {
+        let kind = spec.kind.as_deref().unwrap_or_default();
+        let (group, resource) = kind.split_once('/').unwrap_or(("", kind));
+        set("TARGET_APP_VERSION", spec.version.as_deref().unwrap_or_default());
+        set("TARGET_APP_TYPE", kind);
+        set("TARGET_APP_GROUP", group);
+        set("TARGET_APP_RESOURCE", resource);
+    }
+    let repository = &facts.repository.reference;
+    set("REPOSITORY_NAME", &repository.name);
+    set("REPOSITORY_NAMESPACE", repository.namespace.as_deref().unwrap_or_default());
+    set("REPOSITORY_SECRET_NAME", &facts.repository.secret);
+    let backend = &facts.repository.backend;
+    match (&backend.local, &backend.s3) {
+        (Some(local), _) => {
+            set("REPOSITORY_PROVIDER", "local");
+            set("REPOSITORY_BUCKET", &local.mount_path);
+            set("REPOSITORY_PREFIX", local.sub_path.as_deref().unwrap_or_default());
+        }
+        (None, Some(s3)) => {
+            set("REPOSITORY_PROVIDER", "s3");
+            set("REPOSITORY_BUCKET", &s3.bucket);
+            set("REPOSITORY_PREFIX", s3.prefix.as_deref().unwrap_or_default());
+            set("REPOSITORY_ENDPOINT", s3.endpoint.as_deref().unwrap_or_default());
+            set("REPOSITORY_REGION", s3.region.as_deref().unwrap_or_default());
+        }
+        (None, None) => {}
+    }
+    if let Some(retention) = facts.retention {
+        for (name, value) in [
+            ("RETENTION_KEEP_LAST", retention.keep_last),
+            ("RETENTION_KEEP_HOURLY", retention.keep_hourly),
+            ("RETENTION_KEEP_DAILY", retention.keep_daily),
+            ("RETENTION_KEEP_WEEKLY", retention.keep_weekly),
+            ("RETENTION_KEEP_MONTHLY", retention.keep_monthly),
+            ("RETENTION_KEEP_YEARLY", retention.keep_yearly),
+        ] {
+            set(name, &value.map(|n| n.to_string()).unwrap_or_default());
+        }
+        set("RETENTION_PRUNE", if retention.prune { "true" } else { "false" });
+        set("RETENTION_DRY_RUN", if retention.dry_run { "true" } else { "false" });
+    }
+    variables
+}

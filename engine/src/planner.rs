@@ -1,0 +1,260 @@
+//! The planner: `requested` and `retrying` become `planned`, `skipped` or an end, under the target's lock.
+//! Any number run side by side on one consumer. What to do is decided here; the plan itself in `plan`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lagan_bus::kv;
+use lagan_bus::lock::{Holder, Locked};
+use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
+use lagan_bus::{Delivery, DeliveryError, Lanes, Settle};
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::fact::{Ended, Fact, Skipped};
+use lagan_schemas::plan::Plan;
+use lagan_schemas::resource::backup_configuration::ConcurrencyPolicy;
+use lagan_schemas::resource::Spec;
+use lagan_schemas::session::{Author, Phase, Session};
+use lagan_schemas::subject::{SESSIONS, SessionKey, SessionKind, SessionSubject};
+use lagan_sources::ledger::Entry;
+use tokio::sync::mpsc;
+
+use crate::context::Context;
+use crate::plan::{Inputs, Unresolved, plan};
+use crate::run::{EngineError, PLANNER, ensure_consumers};
+use crate::sessions::Change;
+
+/// References may come a moment later than the session that needs them.
+const REFERENCES_WAIT: Duration = Duration::from_secs(60);
+/// What can't be timed is looked at again this often (P6).
+const LONGEST_NAK: Duration = Duration::from_secs(10);
+const PULL: Duration = Duration::from_secs(30);
+
+const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
+
+pub(crate) async fn run(context: Context, changes: mpsc::UnboundedReceiver<Change>) -> Result<(), EngineError> {
+    tokio::join!(pull(&context), release_locks(&context, changes)).0
+}
+
+async fn pull(context: &Context) -> Result<(), EngineError> {
+    let mut lanes = Lanes::new(&context.bus, SESSIONS, vec![PLANNER.to_owned()]);
+    loop {
+        let next = tokio::select! {
+            () = context.stop.cancelled() => return Ok(()),
+            next = lanes.next(PULL) => next,
+        };
+        match next {
+            Ok(Some(delivery)) => handle(context, delivery).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "planner can't pull");
+                if matches!(error, DeliveryError::ConsumerGone { .. })
+                    && let Err(error) = ensure_consumers(context).await
+                {
+                    tracing::warn!(error = chain(&error), "planner's consumer can't be made");
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+async fn handle(context: &Context, delivery: Delivery) {
+    let settle = match delivery.stored().subject.parse::<SessionSubject>() {
+        Ok(subject) => match turn(context, &subject.key).await {
+            Ok(settle) => settle,
+            Err(error) => {
+                tracing::warn!(session = %subject.key.uid, error = chain(&error), "session can't be planned yet");
+                Settle::Nak { delay: Duration::from_secs(1) }
+            }
+        },
+        Err(error) => Settle::Term { reason: error.to_string() },
+    };
+    if let Err(error) = delivery.settle(settle).await {
+        tracing::debug!(error = chain(&error), "planner's message was not settled, it comes again");
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PlanError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Kv(#[from] kv::KvError),
+    #[error(transparent)]
+    Ledger(#[from] lagan_sources::ledger::LedgerError),
+}
+
+/// One look at one session: what its message is settled with.
+async fn turn(context: &Context, key: &SessionKey) -> Result<Settle, PlanError> {
+    let mut session = read_session(&context.bus, key).await?;
+    if !matches!(session.phase, Phase::Requested | Phase::Retrying) || session.foreign {
+        return Ok(Settle::Ack);
+    }
+    let now = Timestamp::now();
+    if let Some(wait) = wait(&session, now) {
+        return Ok(Settle::Nak { delay: wait.min(LONGEST_NAK) });
+    }
+    let Some(fact) = decide(context, &session, now).await? else {
+        return Ok(Settle::Nak { delay: Duration::from_secs(2) });
+    };
+    let kind = fact.kind();
+    match append_fact(&context.bus, &mut session, WRITER, fact).await {
+        Ok(()) => {
+            let name = session.request.as_ref().map_or("", |request| request.name.as_str());
+            tracing::info!(session = name, uid = %key.uid, fact = kind.as_str(), "session decided");
+            Ok(Settle::Ack)
+        }
+        Err(error) if error.is_conflict() => Ok(Settle::Nak { delay: Duration::ZERO }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How long a retry still has to wait.
+fn wait(session: &Session, now: Timestamp) -> Option<Duration> {
+    let after = session.retry_after.filter(|after| session.phase == Phase::Retrying && *after > now && session.cancel.is_none())?;
+    Some(after.duration_since(now).unsigned_abs())
+}
+
+/// The fact that decides the session, or `None` while it has to wait for objects or for its target.
+async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<Option<Fact>, PlanError> {
+    let Some(request) = &session.request else {
+        return Ok(Some(failed(Failure::new(Code::Expired, "the head of the session's log is gone"))));
+    };
+    if let Some(cancel) = &session.cancel {
+        let failure = Failure::new(cancel.code, format!("cancelled by {} before it was started", cancel.by));
+        return Ok(Some(Fact::Cancelled(ended(failure))));
+    }
+    // The objects that the requester saw must be in our view too.
+    let mut seen = context.resources.changes();
+    let reached = seen.wait_for(|progress| progress.position >= request.resources_position);
+    if tokio::time::timeout(Duration::from_secs(5), reached).await.is_err() {
+        return Ok(None);
+    }
+    let requested = session.first_time.unwrap_or(now);
+    let planned = {
+        let view = context.resources.read();
+        let inputs = Inputs {
+            view: &view,
+            has_secret: &|namespace, name| context.folder.secret(namespace, name).is_some(),
+            resolve: &context.options.resolve,
+            pool: &context.options.pool,
+            requested,
+        };
+        plan(session.key.kind, request, &inputs)
+    };
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(Unresolved::Refused(failure)) => return Ok(Some(failed(failure))),
+        Err(Unresolved::Missing(names)) => {
+            let since = now.duration_since(requested).unsigned_abs();
+            let message = format!("{} not found, waited {} s", names.join(", "), REFERENCES_WAIT.as_secs());
+            return Ok((since >= REFERENCES_WAIT).then(|| failed(Failure::new(Code::ReferenceNotFound, message))));
+        }
+    };
+    match lock(context, session, &plan).await? {
+        Lock::Ours => {}
+        Lock::Wait => return Ok(None),
+        Lock::Skip(skipped) => return Ok(Some(Fact::Skipped(skipped))),
+    }
+    if session.key.kind == SessionKind::Restore {
+        // Recorded at the source of intent before it may start, so that it is never begun a second time (P5).
+        context.ledger.update(|_| (vec![Entry::Recorded { session: session.key.uid }], ()))?;
+    }
+    Ok(Some(Fact::Planned(Box::new(plan))))
+}
+
+fn ended(failure: Failure) -> Ended {
+    Ended { holder: None, failure, rejected_snapshots: Vec::new(), conditions: Vec::new() }
+}
+
+fn failed(failure: Failure) -> Fact {
+    Fact::Failed(ended(failure))
+}
+
+enum Lock {
+    Ours,
+    Wait,
+    Skip(Skipped),
+}
+
+/// The lock of a plan's target: one session at a time works on a database.
+fn lock_key(plan: &Plan) -> Option<String> {
+    let target = plan.targets.first()?;
+    Some(kv::key(&["target", target.reference.namespace.as_deref().unwrap_or("_"), &target.reference.name]))
+}
+
+async fn lock(context: &Context, session: &Session, plan: &Plan) -> Result<Lock, PlanError> {
+    let Some(key) = lock_key(plan) else { return Ok(Lock::Wait) };
+    let detail = serde_json::to_value(&session.key).expect("a key is JSON");
+    let ours = Holder { owner: session.key.uid.to_string(), detail };
+    let mut locked = context.locks.acquire(&key, &ours).await?;
+    // Each round either takes a stale lock or meets somebody who is faster; two rounds tell.
+    for _ in 0..2 {
+        let Locked::HeldBy { holder, revision } = &locked else { return Ok(Lock::Ours) };
+        let Ok(other) = serde_json::from_value::<SessionKey>(holder.detail.clone()) else {
+            locked = context.locks.take_over(&key, *revision, &ours).await?;
+            continue;
+        };
+        let in_the_way = read_session(&context.bus, &other).await?;
+        // No facts: it ended so long ago that they expired, or its store is gone.
+        if in_the_way.phase.is_end() || in_the_way.phase == Phase::Nothing || in_the_way.is_expired() {
+            locked = context.locks.take_over(&key, *revision, &ours).await?;
+            continue;
+        }
+        return Ok(behind(context, session, &in_the_way));
+    }
+    Ok(Lock::Wait)
+}
+
+/// What a session does that finds another one on its target: a run of the same configuration is skipped.
+fn behind(context: &Context, session: &Session, other: &Session) -> Lock {
+    let same = session.key.kind == SessionKind::Backup
+        && other.key.kind == SessionKind::Backup
+        && (&session.key.namespace, &session.key.invoker) == (&other.key.namespace, &other.key.invoker);
+    if !same || session.phase != Phase::Requested || policy(context, session) == ConcurrencyPolicy::Allow {
+        return Lock::Wait;
+    }
+    let name = other.request.as_ref().map_or_else(|| other.key.uid.to_string(), |request| request.name.clone());
+    Lock::Skip(Skipped {
+        reason: "PreviousRunning".to_owned(),
+        message: format!("session `{name}` of the same configuration is still running"),
+        behind: Some(other.key.uid),
+    })
+}
+
+fn policy(context: &Context, session: &Session) -> ConcurrencyPolicy {
+    let Some(request) = &session.request else { return ConcurrencyPolicy::Forbid };
+    let view = context.resources.read();
+    let object = view.objects.get(&request.invoker.key());
+    match object.map(|object| &object.spec) {
+        Some(Spec::BackupConfiguration(spec)) => spec.concurrency_policy.unwrap_or(ConcurrencyPolicy::Forbid),
+        _ => ConcurrencyPolicy::Forbid,
+    }
+}
+
+/// Gives locks back when sessions end. A lock that stays, because we died here, is stale and taken over.
+async fn release_locks(context: &Context, mut changes: mpsc::UnboundedReceiver<Change>) -> Result<(), EngineError> {
+    let mut caught_up = false;
+    loop {
+        let change = tokio::select! {
+            () = context.stop.cancelled() => return Ok(()),
+            change = changes.recv() => change,
+        };
+        let Some(change) = change else { return Ok(()) };
+        let session = match change {
+            Change::CaughtUp => {
+                caught_up = true;
+                continue;
+            }
+            Change::Folded(session) => session,
+        };
+        // Old ends gave their locks back long ago, or left them stale.
+        if !caught_up || !session.phase.is_end() {
+            continue;
+        }
+        let Some(key) = session.plan.as_deref().and_then(lock_key) else { continue };
+        if let Err(error) = context.locks.release(&key, &session.key.uid.to_string()).await {
+            tracing::debug!(error = chain(&error), "lock stays, whoever needs it takes it over");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! A Repository's status, from the results of the sessions that wrote to it.
+
+use jiff::Timestamp;
+use lagan_schemas::error::Code;
+use lagan_schemas::fact::TargetResult;
+use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
+use lagan_schemas::resource::repository::RepositoryStatus;
+use lagan_schemas::session::{Phase, Session};
+
+use super::text::size;
+
+/// What a session that ended says of a repository it was planned for.
+pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: RepositoryStatus) -> RepositoryStatus {
+    let ended = session.last_time.unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut status = old;
+    match (session.phase, result) {
+        (Phase::Succeeded, Some(result)) => {
+            status.first_backup_time.get_or_insert(ended);
+            // As in Stash: the time the session was asked for.
+            status.last_backup_time = status.last_backup_time.max(session.first_time);
+            status.integrity = Some(true);
+            if let Some(statistics) = result.statistics {
+                status.snapshot_count = i64::try_from(statistics.snapshots).ok();
+                status.total_size = Some(size(statistics.size_bytes));
+                status.total_size_bytes = Some(statistics.size_bytes);
+            }
+            let removed = result.retention.as_ref().filter(|r| !r.dry_run).map(|r| r.removed.len());
+            status.snapshots_removed_on_last_cleanup = removed.and_then(|n| i64::try_from(n).ok());
+            ready(&mut status, ConditionStatus::True, "Reachable", "the last backup was written and read back", ended);
+        }
+        (Phase::Failed, _) => {
+            let Some(failure) = &session.last_failure else { return status };
+            if matches!(failure.code, Code::ReadBackFailed | Code::RepositoryDamaged) {
+                status.integrity = Some(false);
+            }
+            if failure.code.as_str().starts_with("E03") {
+                ready(&mut status, ConditionStatus::False, &failure.reason, &failure.message, ended);
+            }
+        }
+        _ => {}
+    }
+    status
+}
+
+fn ready(status: &mut RepositoryStatus, is: ConditionStatus, reason: &str, message: &str, now: Timestamp) {
+    set(&mut status.conditions, Condition {
+        kind: "Ready".to_owned(),
+        status: is,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        observed_generation: status.observed_generation,
+        last_transition_time: now,
+    });
+}

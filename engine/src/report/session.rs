@@ -1,0 +1,225 @@
+//! A session's status: what BackupSession and RestoreSession show.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lagan_schemas::error::Code;
+use lagan_schemas::fact::{NoticeStatus, TargetResult};
+use lagan_schemas::resource::backup_configuration::TargetRef;
+use lagan_schemas::resource::backup_session::{
+    BackupSessionStatus, FileStats, HostStats, RunStatus, SnapshotStats, TargetStatus,
+};
+use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
+use lagan_schemas::resource::restore_session::RestoreSessionStatus;
+use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::plan::PlanTarget;
+
+use super::text::{go_duration, processing_time, size};
+
+pub(crate) fn backup(session: &Session) -> BackupSessionStatus {
+    let plan = session.plan.as_deref();
+    BackupSessionStatus {
+        phase: session.phase.display().to_owned(),
+        session_duration: duration(session).map(go_duration),
+        session_deadline: plan.and_then(|plan| plan.deadline),
+        run: run(session),
+        targets: plan.map(|plan| plan.targets.iter().map(|target| target_status(session, target)).collect()).unwrap_or_default(),
+        conditions: backup_conditions(session),
+    }
+}
+
+pub(crate) fn restore(session: &Session) -> RestoreSessionStatus {
+    let plan = session.plan.as_deref();
+    RestoreSessionStatus {
+        phase: session.phase.display().to_owned(),
+        total_hosts: plan.map(|plan| i32::try_from(plan.targets.len()).unwrap_or(i32::MAX)),
+        session_duration: duration(session).map(go_duration),
+        session_deadline: plan.and_then(|plan| plan.deadline),
+        run: run(session),
+        stats: plan.map(|plan| plan.targets.iter().map(|target| host_stats(session, target)).collect()).unwrap_or_default(),
+        conditions: restore_conditions(session),
+    }
+}
+
+/// From the request to the end, as Stash counts from the session's creation.
+fn duration(session: &Session) -> Option<Duration> {
+    let (first, last) = (session.first_time?, session.last_time?);
+    session.phase.is_end().then(|| last.duration_since(first).unsigned_abs())
+}
+
+fn run(session: &Session) -> RunStatus {
+    let ended = session.phase.is_end();
+    let result = session.results.first();
+    let failure = session.last_failure.as_ref();
+    RunStatus {
+        requested_time: session.first_time,
+        start_time: session.started_time,
+        completion_time: session.last_time.filter(|_| ended),
+        snapshot: result.map(|r| short(&r.snapshot)).or_else(|| session.restoring_snapshot.as_deref().map(short)),
+        size_bytes: result.map(|r| r.size_bytes),
+        added_bytes: result.map(|r| r.added_bytes),
+        attempts: session.attempts,
+        worker: session.worker_host.clone(),
+        code: failure.map(|f| f.code.to_string()),
+        reason: failure.map(|f| f.reason.clone()),
+        message: failure.map(|f| f.message.clone()),
+        folded_sequence: session.last_sequence,
+    }
+}
+
+fn short(id: &str) -> String {
+    id.chars().take(8).collect()
+}
+
+fn target_phase(session: &Session) -> &'static str {
+    match session.phase {
+        Phase::Skipped => "Pending",
+        phase => phase.display(),
+    }
+}
+
+fn target_status(session: &Session, target: &PlanTarget) -> TargetStatus {
+    let succeeded = session.phase == Phase::Succeeded;
+    let actions = |names: &[&str]| if succeeded { names.iter().map(|n| (*n).to_owned()).collect() } else { Vec::new() };
+    TargetStatus {
+        reference: TargetRef {
+            api_version: target.reference.api_version.clone(),
+            kind: target.reference.kind.to_string(),
+            name: target.reference.name.clone(),
+            namespace: target.reference.namespace.clone(),
+        },
+        total_hosts: Some(1),
+        phase: target_phase(session).to_owned(),
+        stats: if session.phase.is_end() { vec![host_stats(session, target)] } else { Vec::new() },
+        pre_backup_actions: actions(&["InitializeBackendRepository"]),
+        post_backup_actions: actions(&["ApplyRetentionPolicy", "VerifyRepositoryIntegrity"]),
+    }
+}
+
+fn host_stats(session: &Session, target: &PlanTarget) -> HostStats {
+    let result = session.results.iter().find(|result| result.target == target.name);
+    let took = result.map(|result| Duration::from_millis(result.duration_ms));
+    HostStats {
+        hostname: if target.host.is_empty() { "host-0".to_owned() } else { target.host.clone() },
+        phase: target_phase(session).to_owned(),
+        duration: took.map(go_duration),
+        error: session.last_failure.as_ref().map(ToString::to_string),
+        snapshots: result.map(snapshot_stats).into_iter().collect(),
+    }
+}
+
+fn snapshot_stats(result: &TargetResult) -> SnapshotStats {
+    SnapshotStats {
+        name: short(&result.snapshot),
+        path: result.path.clone(),
+        total_size: size(result.size_bytes),
+        uploaded: size(result.added_bytes),
+        processing_time: processing_time(Duration::from_millis(result.duration_ms)),
+        // The dump is one file, and each backup writes it anew.
+        file_stats: FileStats { total_files: 1, new_files: 1, ..FileStats::default() },
+    }
+}
+
+/// Conditions in the order they are set; the time is that of the last fact.
+struct Conditions {
+    list: Vec<Condition>,
+    now: Timestamp,
+    generation: i64,
+}
+
+impl Conditions {
+    fn new(session: &Session) -> Self {
+        let generation = session.plan.as_ref().map_or(0, |plan| plan.invoker.generation);
+        Self { list: Vec::new(), now: session.last_time.unwrap_or(Timestamp::UNIX_EPOCH), generation }
+    }
+
+    fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl Into<String>) {
+        set(&mut self.list, Condition {
+            kind: kind.to_owned(),
+            status,
+            reason: reason.to_owned(),
+            message: message.into(),
+            observed_generation: self.generation,
+            last_transition_time: self.now,
+        });
+    }
+
+    fn notices(&mut self, session: &Session) {
+        let planned = session.plan.iter().flat_map(|plan| &plan.notices);
+        for notice in planned.chain(&session.conditions) {
+            let status = match notice.status {
+                NoticeStatus::True => ConditionStatus::True,
+                NoticeStatus::False => ConditionStatus::False,
+            };
+            self.set(&notice.kind, status, &notice.reason, notice.message.clone());
+        }
+    }
+
+    /// The one condition that says how it ended, for `kubectl wait --for=condition=Succeeded`.
+    fn summary(&mut self, session: &Session) {
+        let failure = session.last_failure.as_ref();
+        let (status, reason, message) = match session.phase {
+            Phase::Succeeded => (ConditionStatus::True, "Completed".to_owned(), "the session succeeded".to_owned()),
+            Phase::Failed | Phase::Cancelled => {
+                let reason = failure.map_or_else(|| "Failed".to_owned(), |f| f.reason.clone());
+                (ConditionStatus::False, reason, failure.map(ToString::to_string).unwrap_or_default())
+            }
+            Phase::Skipped => (ConditionStatus::False, "Skipped".to_owned(), "another session was running".to_owned()),
+            Phase::Retrying => {
+                let message = failure.map(|f| format!("will be tried again: {f}")).unwrap_or_default();
+                (ConditionStatus::Unknown, "Retrying".to_owned(), message)
+            }
+            _ => (ConditionStatus::Unknown, "InProgress".to_owned(), "the session has not ended".to_owned()),
+        };
+        self.set("Succeeded", status, &reason, message);
+    }
+}
+
+fn backup_conditions(session: &Session) -> Vec<Condition> {
+    use ConditionStatus::{False, True};
+    let mut conditions = Conditions::new(session);
+    conditions.notices(session);
+    if session.phase == Phase::Succeeded {
+        conditions.set("BackendRepositoryInitialized", True, "SuccessfullyInitializedBackendRepository", "repository is ready");
+        let retention = session.results.iter().filter_map(|result| result.retention.as_ref()).next();
+        if let Some(retention) = retention {
+            let verb = if retention.dry_run { "would forget" } else { "forgot" };
+            let message = format!("kept {}, {verb} {}", retention.kept, retention.removed.len());
+            conditions.set("RetentionPolicyApplied", True, "SuccessfullyAppliedRetentionPolicy", message);
+        }
+        let read: u64 = session.results.iter().map(|result| result.packs_read).sum();
+        let all: u64 = session.results.iter().map(|result| result.packs).sum();
+        let message = format!("snapshot read back: {read} of {all} packs whole");
+        conditions.set("RepositoryIntegrityVerified", True, "SuccessfullyVerifiedRepositoryIntegrity", message);
+    }
+    if let Some(failure) = session.last_failure.as_ref().filter(|_| session.phase.is_end()) {
+        let (kind, reason) = match failure.code {
+            Code::DeadlineExceeded => ("DeadlineExceeded", "FailedToCompleteWithinDeadline"),
+            Code::WorkerLost => ("BackupDisrupted", "FailedToCompleteDueToDisruption"),
+            Code::ReadBackFailed => ("RepositoryIntegrityVerified", "FailedToVerifyRepositoryIntegrity"),
+            _ => ("", ""),
+        };
+        let status = if kind == "RepositoryIntegrityVerified" { False } else { True };
+        if !kind.is_empty() {
+            conditions.set(kind, status, reason, failure.message.clone());
+        }
+    }
+    conditions.summary(session);
+    conditions.list
+}
+
+fn restore_conditions(session: &Session) -> Vec<Condition> {
+    use ConditionStatus::{False, True};
+    let mut conditions = Conditions::new(session);
+    conditions.notices(session);
+    match session.phase {
+        Phase::Succeeded => conditions.set("RestoreCompleted", True, "RestoreSucceeded", "the restore succeeded"),
+        Phase::Failed | Phase::Cancelled => {
+            let message = session.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
+            conditions.set("RestoreCompleted", False, "RestoreFailed", message);
+        }
+        _ => {}
+    }
+    conditions.summary(session);
+    conditions.list
+}

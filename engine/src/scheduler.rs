@@ -1,0 +1,289 @@
+//! The scheduler: due slots and session objects become `requested`, each once. Any number run side by side; the
+//! first append expects sequence 0, so one of them wins. It must not plan.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lagan_bus::session_log::{Writer, append_fact};
+use lagan_bus::streams;
+use lagan_schemas::error::chain;
+use lagan_schemas::fact::{Cause, Fact, Priority, Requested};
+use lagan_schemas::identity::{slot_name, slot_session};
+use lagan_schemas::manifest;
+use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
+use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
+use lagan_schemas::schedule::{DEFAULT_STARTING_DEADLINE, Schedule};
+use lagan_schemas::session::{Author, Session};
+use lagan_schemas::subject::{ObjectKey, SESSIONS, SessionKey, SessionKind};
+use lagan_sources::ledger::Entry;
+use tokio::sync::mpsc;
+use tokio_cron_scheduler::{Job, JobScheduler};
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::run::EngineError;
+
+/// Above this no new session starts, so that those that run can still write their ends (P16).
+const FULL: f64 = 0.9;
+const FILL_LOOKS: Duration = Duration::from_secs(30);
+/// Facts live so long; an older restore is not started without a person (P5).
+const LOG_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
+
+pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
+    // The alarm clock: its ticks only say "look". A lost or doubled tick changes nothing.
+    let (tick, mut ticks) = mpsc::channel(1);
+    let mut alarm = JobScheduler::new().await?;
+    alarm
+        .add(Job::new_repeated(Duration::from_secs(1), move |_, _| {
+            let _ = tick.try_send(());
+        })?)
+        .await?;
+    alarm.start().await?;
+    let mut scheduler = Scheduler::new(context.clone());
+    let mut changes = context.resources.changes();
+    changes.mark_changed();
+    loop {
+        tokio::select! {
+            () = context.stop.cancelled() => break,
+            changed = changes.changed() => {
+                if changed.is_err() { break }
+                scheduler.arm()?;
+                scheduler.request_objects().await?;
+            }
+            _ = ticks.recv() => {}
+        }
+        scheduler.look(Timestamp::now()).await?;
+    }
+    alarm.shutdown().await?;
+    Ok(())
+}
+
+/// A configuration with its next slot.
+struct Armed {
+    uid: Uuid,
+    generation: i64,
+    schedule: Schedule,
+    next: Timestamp,
+}
+
+struct Scheduler {
+    context: Context,
+    armed: HashMap<ObjectKey, Armed>,
+    /// Ordered by when they fire, so that idle configurations cost nothing.
+    heap: BTreeSet<(Timestamp, ObjectKey)>,
+    /// Session objects that were looked at; they never change.
+    seen: HashSet<Uuid>,
+    fill: f64,
+    fill_looked: Option<tokio::time::Instant>,
+}
+
+impl Scheduler {
+    fn new(context: Context) -> Self {
+        Self { context, armed: HashMap::new(), heap: BTreeSet::new(), seen: HashSet::new(), fill: 0.0, fill_looked: None }
+    }
+
+    /// Takes changed configurations in.
+    fn arm(&mut self) -> Result<(), EngineError> {
+        let configurations: Vec<Arc<Object>> =
+            self.context.resources.read().of_kind(Kind::BackupConfiguration).cloned().collect();
+        let present: HashSet<ObjectKey> = configurations.iter().map(|object| object.key()).collect();
+        self.armed.retain(|key, armed| present.contains(key) || !self.heap.remove(&(armed.next, key.clone())));
+        for object in configurations {
+            let (Spec::BackupConfiguration(spec), Some(uid)) = (&object.spec, object.metadata.uid) else { continue };
+            let key = object.key();
+            let known = self.armed.get(&key);
+            if known.is_some_and(|armed| (armed.uid, armed.generation) == (uid, object.metadata.generation)) {
+                continue;
+            }
+            if let Some(old) = self.armed.remove(&key) {
+                self.heap.remove(&(old.next, key.clone()));
+            }
+            // A schedule that does not parse shows as a condition; it must not stop the others.
+            let Ok(schedule) = manifest::schedule(spec, uid) else { continue };
+            let mark = self.mark(uid, &object)?;
+            if let Some(next) = schedule.next_after(mark).map(|slot| schedule.fires_at(slot)) {
+                self.heap.insert((next, key.clone()));
+                self.armed.insert(key, Armed { uid, generation: object.metadata.generation, schedule, next });
+            }
+        }
+        Ok(())
+    }
+
+    /// The last slot that was decided; a new configuration has none before its creation.
+    fn mark(&self, uid: Uuid, object: &Object) -> Result<Timestamp, EngineError> {
+        let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
+        Ok(self.context.ledger.read(|state| state.marks.get(&uid).copied())?.unwrap_or(created))
+    }
+
+    async fn look(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        while let Some((at, key)) = self.heap.first().cloned()
+            && at <= now
+        {
+            if self.is_full().await {
+                return Ok(());
+            }
+            self.heap.remove(&(at, key.clone()));
+            let object = self.context.resources.read().objects.get(&key).cloned();
+            let Some(object) = object else {
+                self.armed.remove(&key);
+                continue;
+            };
+            let decided = self.decide(&key, &object, now).await?;
+            if let (Some(armed), Some(next)) = (self.armed.get_mut(&key), decided) {
+                armed.next = next;
+                self.heap.insert((next, key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Requests the slot that is due, if there is one, and gives the time of the next look.
+    async fn decide(&mut self, key: &ObjectKey, object: &Object, now: Timestamp) -> Result<Option<Timestamp>, EngineError> {
+        let (Spec::BackupConfiguration(spec), Some(armed)) = (&object.spec, self.armed.get(key)) else { return Ok(None) };
+        let (uid, schedule) = (armed.uid, armed.schedule.clone());
+        let mark = self.mark(uid, object)?;
+        let Some(due) = schedule.due(mark, now, deadline(spec)) else {
+            // Decided by another scheduler, or too old to catch up.
+            let after = mark.max(now);
+            return Ok(schedule.next_after(after).map(|slot| schedule.fires_at(slot)));
+        };
+        // A paused configuration lets its slots go by: it does not run a backlog when it is resumed.
+        if !spec.paused {
+            let request = slot_request(object, due.slot, due.missed, self.context.resources.read().position);
+            let session = slot_session(self.context.cluster(), uid, due.slot);
+            if !self.request(SessionKind::Backup, &object.metadata.name, object, session, request).await {
+                return Ok(Some(now + Duration::from_secs(1)));
+            }
+        }
+        self.context.ledger.update(|_| (vec![Entry::Mark { configuration: uid, slot: due.slot }], ()))?;
+        Ok(schedule.next_after(due.slot).map(|slot| schedule.fires_at(slot)))
+    }
+
+    /// Session objects that people made become requests, once, ever.
+    async fn request_objects(&mut self) -> Result<(), EngineError> {
+        let (objects, position): (Vec<Arc<Object>>, u64) = {
+            let view = self.context.resources.read();
+            let sessions = view.of_kind(Kind::BackupSession).chain(view.of_kind(Kind::RestoreSession));
+            (sessions.cloned().collect(), view.position)
+        };
+        for object in objects {
+            let Some(uid) = object.metadata.uid else { continue };
+            if self.seen.contains(&uid) || self.context.sessions.knows(uid) {
+                continue;
+            }
+            let (ended, recorded) =
+                self.context.ledger.read(|state| (state.ended.contains_key(&uid), state.recorded.contains(&uid)))?;
+            if ended {
+                self.seen.insert(uid);
+                continue;
+            }
+            if object.kind() == Kind::RestoreSession && (recorded || is_old(&object)) {
+                tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
+                self.context.unconfirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
+                self.seen.insert(uid);
+                continue;
+            }
+            if self.is_full().await {
+                return Ok(());
+            }
+            let Some((kind, invoker, request)) = object_request(&object, position) else { continue };
+            if self.request(kind, &invoker, &object, uid, request).await {
+                self.seen.insert(uid);
+            }
+        }
+        Ok(())
+    }
+
+    /// True when the session is requested, by us or by another scheduler.
+    async fn request(&self, kind: SessionKind, invoker: &str, object: &Object, uid: Uuid, request: Requested) -> bool {
+        let key = SessionKey {
+            cluster: self.context.cluster().clone(),
+            namespace: object.metadata.namespace.clone().unwrap_or_default(),
+            kind,
+            invoker: invoker.to_owned(),
+            uid,
+        };
+        if let Err(error) = key.check() {
+            tracing::error!(object = %object.key(), %error, "session can't be named");
+            return true;
+        }
+        let name = request.name.clone();
+        let mut session = Session::new(key);
+        match append_fact(&self.context.bus, &mut session, WRITER, Fact::Requested(request)).await {
+            Ok(()) => {
+                tracing::info!(session = name, uid = %uid, "session requested");
+                true
+            }
+            Err(error) if error.is_conflict() => true,
+            Err(error) => {
+                tracing::warn!(session = name, error = chain(&error), "session could not be requested yet");
+                false
+            }
+        }
+    }
+
+    async fn is_full(&mut self) -> bool {
+        if self.fill_looked.is_none_or(|at| at.elapsed() >= FILL_LOOKS) {
+            match streams::fill(&self.context.bus, SESSIONS).await {
+                Ok(fill) => (self.fill, self.fill_looked) = (fill, Some(tokio::time::Instant::now())),
+                Err(error) => tracing::warn!(error = chain(&error), "can't see how full the session log is"),
+            }
+            if self.fill >= FULL {
+                tracing::error!(fill_percent = self.fill * 100.0, "session log is nearly full: no new session starts; raise its max_bytes");
+            }
+        }
+        self.fill >= FULL
+    }
+}
+
+fn deadline(spec: &BackupConfigurationSpec) -> Duration {
+    let given = spec.starting_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    given.map_or(DEFAULT_STARTING_DEADLINE, Duration::from_secs)
+}
+
+fn is_old(object: &Object) -> bool {
+    let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
+    Timestamp::now().duration_since(created).unsigned_abs() > LOG_RETENTION
+}
+
+fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: u64) -> Requested {
+    Requested {
+        name: slot_name(&object.metadata.name, slot),
+        invoker: object.reference(),
+        cause: Cause::Slot { slot, missed },
+        resources_position: position,
+        priority: Priority::Normal,
+    }
+}
+
+/// Kind, invoker's name and request of a session object.
+fn object_request(object: &Object, position: u64) -> Option<(SessionKind, String, Requested)> {
+    let (kind, invoker) = match &object.spec {
+        Spec::BackupSession(spec) => {
+            let invoker = ObjectRef {
+                api_version: object.api_version.clone(),
+                kind: Kind::BackupConfiguration,
+                namespace: object.metadata.namespace.clone(),
+                name: spec.invoker.name.clone(),
+                uid: None,
+                generation: 0,
+            };
+            (SessionKind::Backup, invoker)
+        }
+        Spec::RestoreSession(_) => (SessionKind::Restore, object.reference()),
+        _ => return None,
+    };
+    let name = invoker.name.clone();
+    let request = Requested {
+        name: object.metadata.name.clone(),
+        invoker,
+        cause: Cause::Object { object: object.reference() },
+        resources_position: position,
+        priority: Priority::Urgent,
+    };
+    Some((kind, name, request))
+}

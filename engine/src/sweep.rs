@@ -1,0 +1,132 @@
+//! Ends what nobody holds: cancelled sessions without a live holder, restores whose holder died, sessions that
+//! outlived their deadline or would outlive their log. What a worker holds alive is the worker's to end.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lagan_bus::observer::{Observer, Verdict};
+use lagan_bus::session_log::{Writer, append_fact, read_session};
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::fact::{Ended, Fact};
+use lagan_schemas::session::{Author, Phase, Session};
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::run::{EngineError, ensure_consumers};
+
+/// A session ends a day before its first fact would expire (P14).
+const OLDEST: Duration = Duration::from_secs(6 * 24 * 3600);
+const CONSUMER_LOOKS: u32 = 20;
+
+const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
+
+pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
+    let mut observer = Observer::new(context.heartbeats.clone());
+    // An observer must look more than twice per TTL.
+    let pause = (context.timing().heartbeat_ttl() / 4).min(Duration::from_secs(2));
+    let mut turn = 0u32;
+    loop {
+        tokio::select! {
+            () = context.stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        turn = turn.wrapping_add(1);
+        if turn.is_multiple_of(CONSUMER_LOOKS)
+            && let Err(error) = ensure_consumers(&context).await
+        {
+            tracing::warn!(error = chain(&error), "consumers can't be checked");
+        }
+        let suspects: Vec<Session> = {
+            let sessions = context.sessions.read();
+            let now = Timestamp::now();
+            sessions.active.values().filter(|session| concerns(session, now)).cloned().collect()
+        };
+        for session in suspects {
+            let holder = holder(&mut observer, &session).await;
+            if let Some(fact) = judge(&session, holder, Timestamp::now()) {
+                end(&context, session.key.uid, &session, fact).await;
+            }
+        }
+    }
+}
+
+/// Sessions that a look at the heartbeat could end; the others cost nothing.
+fn concerns(session: &Session, now: Timestamp) -> bool {
+    session.cancel.is_some() || session.phase == Phase::Restoring || is_late(session, now) || is_old(session, now)
+}
+
+fn is_late(session: &Session, now: Timestamp) -> bool {
+    session.plan.as_ref().and_then(|plan| plan.deadline).is_some_and(|deadline| now > deadline)
+}
+
+fn is_old(session: &Session, now: Timestamp) -> bool {
+    session.first_time.is_some_and(|first| now.duration_since(first).unsigned_abs() > OLDEST && now > first)
+}
+
+/// What the heartbeat of the holder says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Nobody,
+    Dead,
+    /// Alive, or nobody can tell yet.
+    Perhaps,
+}
+
+async fn holder(observer: &mut Observer, session: &Session) -> Held {
+    if !session.phase.is_held() {
+        return Held::Nobody;
+    }
+    match observer.look(&session.key.uid.to_string()).await {
+        Verdict::Dead => Held::Dead,
+        Verdict::Alive | Verdict::Unknown => Held::Perhaps,
+    }
+}
+
+/// The fact that ends the session, if it is ours to end.
+fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
+    if held == Held::Perhaps {
+        return None;
+    }
+    let ended = |code: Code, message: String| Ended {
+        holder: None,
+        failure: Failure::new(code, message),
+        rejected_snapshots: Vec::new(),
+        conditions: Vec::new(),
+    };
+    let fact = match session.phase {
+        // A snapshot may stand: only a worker can find out (P13).
+        Phase::Committing => return None,
+        Phase::Restoring => {
+            let snapshot = session.restoring_snapshot.as_deref().unwrap_or("?");
+            let message = format!("the worker died while it restored snapshot {snapshot}; the target holds part of the data");
+            Fact::Failed(ended(Code::TargetPartiallyRestored, message))
+        }
+        _ if is_old(session, now) => {
+            Fact::Failed(ended(Code::Expired, "the session did not end within the retention of its log".to_owned()))
+        }
+        _ if session.cancel.is_some() => {
+            let cancel = session.cancel.as_ref()?;
+            let reason = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };
+            Fact::Cancelled(ended(cancel.code, format!("cancelled by {}{reason}", cancel.by)))
+        }
+        _ if is_late(session, now) => {
+            Fact::Failed(ended(Code::DeadlineExceeded, "the session did not end within `timeOut`".to_owned()))
+        }
+        _ => return None,
+    };
+    session.check(Author::Planner, fact.kind()).ok().map(|_| fact)
+}
+
+async fn end(context: &Context, uid: Uuid, seen: &Session, fact: Fact) {
+    let mut session = match read_session(&context.bus, &seen.key).await {
+        // Something happened since we looked: judge again next time.
+        Ok(session) if session.last_sequence != seen.last_sequence => return,
+        Ok(session) => session,
+        Err(error) => return tracing::warn!(session = %uid, error = chain(&error), "session can't be read"),
+    };
+    match append_fact(&context.bus, &mut session, WRITER, fact).await {
+        Ok(()) => tracing::info!(session = %uid, phase = session.phase.display(), "session ended: nobody held it"),
+        Err(error) if error.is_conflict() => {}
+        Err(error) => tracing::warn!(session = %uid, error = chain(&error), "session could not be ended yet"),
+    }
+}

@@ -1,0 +1,181 @@
+//! Stable error codes: what failed, whether trying again can help, and what a person does next.
+//! It must not format messages of a particular failure; those come from where it happened.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether the same work can succeed later without anybody changing anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    Permanent,
+    Transient,
+    /// We were stopped, nothing was wrong; never counted as an attempt.
+    Interrupted,
+}
+
+macro_rules! codes {
+    ($($variant:ident = $number:literal, $reason:literal, $class:ident, $help:literal;)*) => {
+        /// A failure as programs match it. Numbers are never reused: 01xx intent, 02xx dump, 03xx repository,
+        /// 04xx restore, 05xx engine and bus.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+        pub enum Code {
+            $(#[serde(rename = $number)] $variant,)*
+        }
+
+        impl Code {
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// `E0201`
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $number,)* }
+            }
+
+            /// CamelCase, as conditions and Kubernetes Events carry it.
+            #[must_use]
+            pub const fn reason(self) -> &'static str {
+                match self { $(Self::$variant => $reason,)* }
+            }
+
+            #[must_use]
+            pub const fn class(self) -> Class {
+                match self { $(Self::$variant => Class::$class,)* }
+            }
+
+            /// What to do next, one sentence.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidSpec = "E0101", "InvalidSpec", Permanent, "correct the manifest; the message names the field";
+    ReferenceNotFound = "E0102", "ReferenceNotFound", Permanent, "create the objects that the message names, or correct the reference";
+    UsageNotAllowed = "E0103", "UsageNotAllowed", Permanent, "allow the namespace in the Repository's usagePolicy";
+    SubstitutionFailed = "E0104", "SubstitutionFailed", Permanent, "set the parameter in `task.params`, or give it a default in the Function";
+    FunctionNotSupported = "E0105", "FunctionNotSupported", Permanent, "use a built-in Task (`lagan get tasks`), or a Function of group lagan.dev";
+    NeedsConfirmation = "E0106", "NeedsConfirmation", Permanent, "if the restore is still wanted, create a new RestoreSession";
+    IntentNotConfirmed = "E0107", "IntentNotConfirmed", Permanent, "the object was deleted or replaced before its session ran; nothing was changed";
+    SecretInvalid = "E0108", "SecretInvalid", Permanent, "add the key that the message names to the Secret";
+    DumpFailed = "E0201", "DumpFailed", Permanent, "read the end of stderr in the message; the dump program says why";
+    DumpTruncated = "E0202", "DumpTruncated", Transient, "the dump ended without its trailer although it exited 0; look at the database server's log";
+    DumpEmpty = "E0203", "DumpEmpty", Permanent, "the dump program wrote nothing; check the databases named in `args`";
+    MissingPrivileges = "E0204", "MissingPrivileges", Permanent, "grant the account what the message lists";
+    DatabaseUnreachable = "E0205", "DatabaseUnreachable", Transient, "check that the database runs and that the AppBinding's address is right";
+    AccessDenied = "E0206", "AccessDenied", Permanent, "check user and password in the AppBinding's Secret";
+    ConnectionLost = "E0207", "ConnectionLost", Transient, "look at the database server's log; raise net_write_timeout if the storage is slow";
+    SchemaChanged = "E0208", "SchemaChangedDuringDump", Transient, "keep DDL out of the backup window; the session is tried again by itself";
+    BrokenObject = "E0209", "BrokenObject", Permanent, "repair or drop the object that the message names";
+    Stalled = "E0210", "Stalled", Transient, "no byte moved for the stall time; look at the database's and the storage's load";
+    ProgramNotAllowed = "E0211", "ProgramNotAllowed", Permanent, "install the program, or add it to the worker's allow-list";
+    ArgumentForbidden = "E0212", "ArgumentForbidden", Permanent, "remove the option that the message names from `args`";
+    NotRestorable = "E0213", "NotRestorable", Permanent, "the dump could not be loaded again as it is; change the object that the message names";
+    RepositoryAbsent = "E0301", "RepositoryAbsent", Permanent, "no backup has been written there yet; check bucket and prefix";
+    RepositoryLocked = "E0302", "RepositoryLocked", Transient, "another process holds the repository; wait for it";
+    WrongPassword = "E0303", "WrongPassword", Permanent, "RESTIC_PASSWORD in the storage Secret does not open the repository";
+    StorageUnreachable = "E0304", "StorageUnreachable", Transient, "check endpoint and network of the storage";
+    StorageDenied = "E0305", "StorageDenied", Permanent, "check the storage credentials and the bucket's policy";
+    StorageFull = "E0306", "StorageFull", Transient, "free space on the storage";
+    RepositoryDamaged = "E0307", "RepositoryDamaged", Permanent, "run `restic check --read-data` on the repository";
+    ReadBackFailed = "E0308", "ReadBackFailed", Transient, "the snapshot that was written could not be read back; the storage loses or changes data";
+    NotARepository = "E0309", "NotARepository", Permanent, "the place holds other data; choose an empty prefix";
+    SnapshotNotFound = "E0310", "SnapshotNotFound", Permanent, "`lagan snapshots` lists what can be restored";
+    SnapshotAmbiguous = "E0311", "SnapshotAmbiguous", Permanent, "name a snapshot id, or the configuration to choose from";
+    TargetNotEmpty = "E0401", "TargetNotEmpty", Permanent, "set `overwrite: true` in the RestoreSession to replace what is there";
+    TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target holds part of the data; create a new RestoreSession with `overwrite: true` to load it from the start";
+    RestoreFailed = "E0403", "RestoreFailed", Permanent, "read the end of stderr in the message; the client says which statement failed";
+    WorkerLost = "E0501", "WorkerLost", Permanent, "workers died under this session; look for out-of-memory kills and their logs";
+    DeadlineExceeded = "E0502", "DeadlineExceeded", Permanent, "raise `timeOut`, or find out why it takes so long";
+    Cancelled = "E0503", "Cancelled", Permanent, "somebody asked for it";
+    Interrupted = "E0504", "Interrupted", Interrupted, "the worker was stopped; another one goes on";
+    Expired = "E0505", "Expired", Permanent, "the session did not end within the retention of its log; start it again";
+    Internal = "E0599", "Internal", Transient, "this is a defect of Lagan; please report it with the message";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Code {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|c| c.as_str() == text).ok_or(())
+    }
+}
+
+/// Longest message that events and statuses carry, in bytes.
+const MESSAGE_LIMIT: usize = 4096;
+
+/// A failure as facts, statuses and the CLI carry it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    pub code: Code,
+    pub reason: String,
+    pub message: String,
+}
+
+impl Failure {
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if message.len() > MESSAGE_LIMIT {
+            message.truncate(message.floor_char_boundary(MESSAGE_LIMIT - 3));
+            message.push('…');
+        }
+        Self { code, reason: code.reason().to_owned(), message }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+/// An error and its sources as one line. Several libraries print their source in `Display` and return it
+/// from `source()` too, so parts that the line already ends with are dropped.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = inner.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_reasons_are_unique() {
+        for (i, a) in Code::ALL.iter().enumerate() {
+            assert_eq!(a.as_str().parse(), Ok(*a));
+            for b in &Code::ALL[i + 1..] {
+                assert!(a.as_str() != b.as_str() && a.reason() != b.reason(), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character() {
+        let failure = Failure::new(Code::DumpFailed, "ü".repeat(5000));
+        assert!(failure.message.len() <= 4096 && failure.message.ends_with('…'));
+    }
+}

@@ -1,0 +1,219 @@
+//! AppBinding: where an application answers and which Secret opens it. The genuine appcatalog type;
+//! KubeDB writes fields we do not know, so this one ignores them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::backup_configuration::TaskRef;
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppBindingSpec {
+    /// `kubedb.com/mariadb`, `mariadb`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    pub client_config: ClientConfig,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_transforms: Vec<SecretTransform>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Parameters>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_secret: Option<SecretRef>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Preferred over `url`; the host is `<name>.<namespace>.svc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceReference>,
+    #[serde(rename = "insecureSkipTLSVerify", default, skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_tls_verify: Option<bool>,
+    /// PEM, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceReference {
+    #[serde(default)]
+    pub scheme: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    pub name: String,
+    #[serde(default)]
+    pub port: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    pub name: String,
+}
+
+/// One change to the Secret's keys, applied in order; exactly one field is set.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SecretTransform {
+    #[serde(rename_all = "camelCase")]
+    AddKey {
+        key: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        string_value: Option<String>,
+    },
+    RenameKey { from: String, to: String },
+    #[serde(rename_all = "camelCase")]
+    AddKeysFrom { secret_ref: SecretRef },
+    RemoveKey { key: String },
+}
+
+/// `AddKey` may carry a password; a debug print must not.
+impl std::fmt::Debug for SecretTransform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AddKey { key, .. } => write!(f, "AddKey({key})"),
+            Self::RenameKey { from, to } => write!(f, "RenameKey({from} -> {to})"),
+            Self::AddKeysFrom { secret_ref } => write!(f, "AddKeysFrom({})", secret_ref.name),
+            Self::RemoveKey { key } => write!(f, "RemoveKey({key})"),
+        }
+    }
+}
+
+/// `parameters.stash.addon`: the default Tasks. KubeDB's own parameters are ignored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Parameters {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stash: Option<StashParameters>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StashParameters {
+    #[serde(default)]
+    pub addon: Addon,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Addon {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_task: Option<TaskRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_task: Option<TaskRef>,
+}
+
+impl AppBindingSpec {
+    /// The form that may be published: without the URL's user and password and the values of `addKey`.
+    #[must_use]
+    pub fn published(mut self) -> Self {
+        self.client_config.url = self.client_config.url.map(|url| strip_credentials(&url));
+        for transform in &mut self.secret_transforms {
+            if let SecretTransform::AddKey { value, string_value, .. } = transform {
+                (*value, *string_value) = (None, None);
+            }
+        }
+        self
+    }
+}
+
+/// Cuts `user:password@` out of a URL or a go-sql-driver DSN. A password may hold `@` and `/`, so everything
+/// before the last `@` goes.
+fn strip_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
+}
+
+/// Address and credentials inside an AppBinding's URL: `mysql://user:password@host:port/` or the
+/// go-sql-driver DSN `user:password@tcp(host:port)/`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    pub host: String,
+    pub port: Option<u16>,
+    pub user: Option<String>,
+    pub password: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("clientConfig.url is neither `scheme://host:port/` nor `tcp(host:port)/`")]
+pub struct BadDatabaseUrl;
+
+impl DatabaseUrl {
+    pub fn parse(text: &str) -> Result<Self, BadDatabaseUrl> {
+        if let Some(start) = text.find("tcp(") {
+            let address = &text[start + 4..];
+            let address = &address[..address.find(')').ok_or(BadDatabaseUrl)?];
+            let (host, port) = address.rsplit_once(':').ok_or(BadDatabaseUrl)?;
+            let login = text[..start].trim_end_matches('@');
+            let (user, password) = match login.split_once(':') {
+                Some((user, password)) => (user, Some(password.to_owned())),
+                None => (login, None),
+            };
+            return Ok(Self {
+                host: host.to_owned(),
+                port: Some(port.parse().map_err(|_| BadDatabaseUrl)?),
+                user: (!user.is_empty()).then(|| user.to_owned()),
+                password,
+            });
+        }
+        let url = url::Url::parse(text).map_err(|_| BadDatabaseUrl)?;
+        let decode = |text: &str| percent_decode(text);
+        Ok(Self {
+            host: url.host_str().ok_or(BadDatabaseUrl)?.trim_matches(['[', ']']).to_owned(),
+            port: url.port(),
+            user: (!url.username().is_empty()).then(|| decode(url.username())),
+            password: url.password().map(decode),
+        })
+    }
+}
+
+fn percent_decode(text: &str) -> String {
+    url::form_urlencoded::parse(format!("v={}", text.replace('+', "%2B")).as_bytes())
+        .next()
+        .map_or_else(|| text.to_owned(), |(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn urls_and_dsns_give_address_and_login() {
+        let url = DatabaseUrl::parse("mysql://root:p%40ss+1@db.example:3307/").unwrap();
+        assert_eq!((url.host.as_str(), url.port), ("db.example", Some(3307)));
+        assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("root"), Some("p@ss+1")));
+        let dsn = DatabaseUrl::parse("root:pw@tcp(127.0.0.1:3306)/").unwrap();
+        assert_eq!((dsn.host.as_str(), dsn.port, dsn.password.as_deref()), ("127.0.0.1", Some(3306), Some("pw")));
+        assert!(DatabaseUrl::parse("nonsense").is_err());
+    }
+
+    #[test]
+    fn nothing_secret_is_published() {
+        let spec: AppBindingSpec = serde_json::from_value(serde_json::json!({
+            "clientConfig": {"url": "mysql://root:CANARY@h:1/"},
+            "secretTransforms": [{"addKey": {"key": "password", "stringValue": "CANARY"}}, {"renameKey": {"from": "a", "to": "b"}}],
+        }))
+        .unwrap();
+        assert!(!format!("{:?}", spec.secret_transforms).contains("CANARY"));
+        let text = serde_json::to_string(&spec.published()).unwrap();
+        assert!(!text.contains("CANARY") && text.contains("mysql://h:1/"), "{text}");
+        assert_eq!(strip_credentials("root:CA@N/ARY@tcp(h:1)/"), "tcp(h:1)/");
+    }
+}

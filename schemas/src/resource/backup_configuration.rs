@@ -1,0 +1,182 @@
+//! BackupConfiguration: what is backed up, when, to where, and what stays. Field names and meaning are Stash's.
+
+use jiff::Timestamp;
+use kube::core::Duration;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::condition::{Condition, list_schema};
+use super::repository::RetentionPolicy;
+use super::{NamespacedName, Opaque, Param};
+
+/// Backs a target up on a schedule.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "lagan.dev", version = "v1alpha1", kind = "BackupConfiguration", namespaced,
+    status = "BackupConfigurationStatus", shortname = "lbc", category = "lagan",
+    printcolumn(name = "Task", type_ = "string", json_path = ".spec.task.name"),
+    printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
+    printcolumn(name = "Paused", type_ = "boolean", json_path = ".spec.paused"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Last Success", type_ = "date", json_path = ".status.lastSuccessTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    cel,
+    validation = Rule::new("size(self.schedule) > 0").message("schedule: must not be empty (example \"0 2 * * *\")"),
+    validation = Rule::new("has(self.target) && has(self.target.ref)").message("target.ref: name the AppBinding to back up"),
+    validation = Rule::new("!has(self.startingDeadlineSeconds) || (self.startingDeadlineSeconds >= 0 && self.startingDeadlineSeconds <= 604800)").message("startingDeadlineSeconds: must be 0 to 604800"),
+    validation = Rule::new("!has(self.backupHistoryLimit) || self.backupHistoryLimit >= 0").message("backupHistoryLimit: can't be negative")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupConfigurationSpec {
+    /// How to do it; empty: taken from the AppBinding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<BackupTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_settings: Option<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temp_dir: Option<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interim_volume_template: Option<Opaque>,
+    /// Five fields of cron.
+    #[schemars(length(max = 256))]
+    pub schedule: String,
+    /// IANA name, such as `Europe/Berlin`; without it UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub time_zone: Option<String>,
+    /// Each slot is moved by a part of this that is the same for each slot of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Duration>,
+    /// A missed slot older than this is not caught up; 3600 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starting_deadline_seconds: Option<i64>,
+    /// What happens to a slot while the last session runs: Forbid (skip it, the default) or Allow (wait for the target).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_policy: Option<ConcurrencyPolicy>,
+    /// Restic is the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+    pub repository: NamespacedName,
+    pub retention_policy: RetentionPolicy,
+    /// No slot starts a session; sessions that people ask for still run.
+    #[serde(default)]
+    pub paused: bool,
+    /// Ended sessions to keep in view; 1 by default, as in Stash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_history_limit: Option<i32>,
+    /// A session that has not ended after so long fails.
+    #[serde(rename = "timeOut", default, skip_serializing_if = "Option::is_none")]
+    pub time_out: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_config: Option<RetryConfig>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConcurrencyPolicy {
+    Forbid,
+    Allow,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Driver {
+    Restic,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRef {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<Param>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupTarget {
+    /// restic host of the snapshots; `host-0` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<TargetRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_class_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+}
+
+/// The object that leads to the data: an AppBinding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetRef {
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryConfig {
+    /// Tries after the first.
+    #[serde(default = "one")]
+    pub max_retry: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Duration>,
+}
+
+fn one() -> i32 {
+    1
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupConfigurationStatus {
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Ready, NotReady or Invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<ConfigurationPhase>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub next_slot_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub last_success_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_session: Option<LastSession>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "list_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastSession {
+    pub name: String,
+    #[schemars(with = "String")]
+    pub uid: Uuid,
+    pub phase: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConfigurationPhase {
+    Invalid,
+    Ready,
+    NotReady,
+}

@@ -1,0 +1,150 @@
+//! BackupSession: one run of a BackupConfiguration. People make one to ask for a backup; the reporter makes
+//! one for each scheduled session. Status shapes are Stash's, with ours added.
+
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::{Condition, list_schema};
+use super::backup_configuration::TargetRef;
+
+/// One backup.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "lagan.dev", version = "v1alpha1", kind = "BackupSession", namespaced,
+    status = "BackupSessionStatus", shortname = "lbs", category = "lagan",
+    printcolumn(name = "Invoker-Type", type_ = "string", json_path = ".spec.invoker.kind"),
+    printcolumn(name = "Invoker-Name", type_ = "string", json_path = ".spec.invoker.name"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Duration", type_ = "string", json_path = ".status.sessionDuration"),
+    printcolumn(name = "Snapshot", type_ = "string", json_path = ".status.snapshot"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    cel,
+    validation = Rule::new("self == oldSelf").message("spec: a session can't be changed; create a new one"),
+    validation = Rule::new("self.invoker.kind == 'BackupConfiguration'").message("invoker.kind: must be BackupConfiguration")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupSessionSpec {
+    pub invoker: Invoker,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_left: Option<i32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Invoker {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_group: Option<String>,
+    #[schemars(length(max = 63))]
+    pub kind: String,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupSessionStatus {
+    /// Pending, Skipped, Running, Succeeded, Failed or Unknown.
+    #[serde(default)]
+    pub phase: String,
+    /// Go duration text, whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_duration: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub session_deadline: Option<Timestamp>,
+    #[serde(flatten)]
+    pub run: RunStatus,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "list_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// What every session's status tells beyond Stash's fields.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub requested_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub start_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub completion_time: Option<Timestamp>,
+    /// Short id of the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_bytes: Option<u64>,
+    #[serde(default)]
+    pub attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// `E0201`; the last failure, also while it is being tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Sequence of the last fact that this status was folded from.
+    #[serde(default)]
+    pub folded_sequence: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStatus {
+    #[serde(rename = "ref")]
+    pub reference: TargetRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_hosts: Option<i32>,
+    pub phase: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stats: Vec<HostStats>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pre_backup_actions: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_backup_actions: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostStats {
+    pub hostname: String,
+    pub phase: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotStats>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotStats {
+    pub name: String,
+    pub path: String,
+    pub total_size: String,
+    pub uploaded: String,
+    pub processing_time: String,
+    pub file_stats: FileStats,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FileStats {
+    pub total_files: i64,
+    pub new_files: i64,
+    pub modified_files: i64,
+    pub unmodified_files: i64,
+}

@@ -1,0 +1,159 @@
+//! An object of any kind: metadata and a typed spec, and its JSON form on the bus.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::app_binding::AppBindingSpec;
+use super::backup_configuration::BackupConfigurationSpec;
+use super::backup_session::BackupSessionSpec;
+use super::function::FunctionSpec;
+use super::kind::{Group, Kind};
+use super::repository::RepositorySpec;
+use super::restore_session::RestoreSessionSpec;
+use super::task::TaskSpec;
+use super::ObjectRef;
+use crate::subject::ObjectKey;
+
+/// The part of `ObjectMeta` that Lagan reads. Other fields of an exported object are ignored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uuid>,
+    #[serde(default)]
+    pub generation: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_timestamp: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The spec of a published kind. Secrets have a type of their own and never become an `Object`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spec {
+    Repository(RepositorySpec),
+    BackupConfiguration(Box<BackupConfigurationSpec>),
+    BackupSession(BackupSessionSpec),
+    RestoreSession(Box<RestoreSessionSpec>),
+    Task(TaskSpec),
+    Function(Box<FunctionSpec>),
+    AppBinding(Box<AppBindingSpec>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    pub api_version: String,
+    pub metadata: Metadata,
+    pub spec: Spec,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    #[error("`{api_version}` `{kind}` is not a kind that Lagan publishes")]
+    UnknownKind { api_version: String, kind: String },
+    #[error("object can't be read")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Object {
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self.spec {
+            Spec::Repository(_) => Kind::Repository,
+            Spec::BackupConfiguration(_) => Kind::BackupConfiguration,
+            Spec::BackupSession(_) => Kind::BackupSession,
+            Spec::RestoreSession(_) => Kind::RestoreSession,
+            Spec::Task(_) => Kind::Task,
+            Spec::Function(_) => Kind::Function,
+            Spec::AppBinding(_) => Kind::AppBinding,
+        }
+    }
+
+    #[must_use]
+    pub fn group(&self) -> Group {
+        Group::of(&self.api_version)
+    }
+
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey {
+            group: self.group().as_str().to_owned(),
+            kind: self.kind(),
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        ObjectRef {
+            api_version: self.api_version.clone(),
+            kind: self.kind(),
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.clone(),
+            uid: self.metadata.uid,
+            generation: self.metadata.generation,
+        }
+    }
+
+    /// The spec as JSON, in the order of the type's fields: equal specs give equal bytes.
+    #[must_use]
+    pub fn spec_json(&self) -> Value {
+        match &self.spec {
+            Spec::Repository(s) => serde_json::to_value(s),
+            Spec::BackupConfiguration(s) => serde_json::to_value(s),
+            Spec::BackupSession(s) => serde_json::to_value(s),
+            Spec::RestoreSession(s) => serde_json::to_value(s),
+            Spec::Task(s) => serde_json::to_value(s),
+            Spec::Function(s) => serde_json::to_value(s),
+            Spec::AppBinding(s) => serde_json::to_value(s),
+        }
+        .expect("specs are JSON values")
+    }
+
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "apiVersion": self.api_version,
+            "kind": self.kind(),
+            "metadata": self.metadata,
+            "spec": self.spec_json(),
+        })
+    }
+
+    pub fn from_json(value: Value) -> Result<Self, ObjectError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Raw {
+            api_version: String,
+            kind: String,
+            metadata: Metadata,
+            #[serde(default)]
+            spec: Value,
+        }
+        let raw: Raw = serde_json::from_value(value)?;
+        let known = raw.kind.parse::<Kind>().ok().filter(|k| k.api_versions().contains(&raw.api_version.as_str()));
+        let spec = match known {
+            Some(Kind::Repository) => Spec::Repository(serde_json::from_value(raw.spec)?),
+            Some(Kind::BackupConfiguration) => Spec::BackupConfiguration(serde_json::from_value(raw.spec)?),
+            Some(Kind::BackupSession) => Spec::BackupSession(serde_json::from_value(raw.spec)?),
+            Some(Kind::RestoreSession) => Spec::RestoreSession(serde_json::from_value(raw.spec)?),
+            Some(Kind::Task) => Spec::Task(serde_json::from_value(raw.spec)?),
+            Some(Kind::Function) => Spec::Function(serde_json::from_value(raw.spec)?),
+            Some(Kind::AppBinding) => Spec::AppBinding(serde_json::from_value(raw.spec)?),
+            Some(Kind::Secret) | None => {
+                return Err(ObjectError::UnknownKind { api_version: raw.api_version, kind: raw.kind });
+            }
+        };
+        Ok(Self { api_version: raw.api_version, metadata: raw.metadata, spec })
+    }
+}

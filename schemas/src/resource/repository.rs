@@ -1,0 +1,213 @@
+//! Repository: where snapshots live. Field names and meaning are Stash's.
+
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::{Condition, list_schema};
+
+/// A restic repository in an object store or a directory.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "lagan.dev", version = "v1alpha1", kind = "Repository", plural = "repositories", namespaced,
+    status = "RepositoryStatus", shortname = "lrepo", category = "lagan",
+    printcolumn(name = "Integrity", type_ = "boolean", json_path = ".status.integrity"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.totalSize"),
+    printcolumn(name = "Snapshot-Count", type_ = "integer", json_path = ".status.snapshotCount"),
+    printcolumn(name = "Last-Successful-Backup", type_ = "date", json_path = ".status.lastBackupTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(cel)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RepositorySpec {
+    /// The place and the Secret that opens it.
+    pub backend: Backend,
+    /// Delete the data too when this object is deleted. Not for `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe_out: Option<bool>,
+    /// Namespaces whose objects may use this repository; without it only its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_policy: Option<UsagePolicy>,
+}
+
+/// Exactly one of the blocks.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("has(self.local) || has(self.s3)").message("backend: name where the data lives: `local` or `s3`"),
+    validation = Rule::new("!(has(self.local) && has(self.s3))").message("backend: name one place, not several"),
+    validation = Rule::new("has(self.storageSecretName) && size(self.storageSecretName) > 0").message("backend.storageSecretName: name the Secret that holds RESTIC_PASSWORD")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Backend {
+    /// Secret with `RESTIC_PASSWORD` and the keys of the storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub storage_secret_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalBackend>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Backend>,
+}
+
+/// A directory. In folder mode `hostPath.path`, else `mountPath`, plus `subPath`.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("self.mountPath.startsWith('/') && !self.mountPath.contains('..')").message("local.mountPath: must be an absolute path without `..`"),
+    validation = Rule::new("self.mountPath != '/stash' && !self.mountPath.startsWith('/stash/')").message("local.mountPath: must not be /stash or below"),
+    validation = Rule::new("!has(self.subPath) || (!self.subPath.startsWith('/') && !self.subPath.contains('..'))").message("local.subPath: must be relative and without `..`"),
+    validation = Rule::new("!has(self.hostPath) || (self.hostPath.path.startsWith('/') && !self.hostPath.path.contains('..'))").message("local.hostPath.path: must be an absolute path without `..`")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LocalBackend {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<HostPath>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<VolumeClaim>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nfs: Option<Nfs>,
+    /// Where the worker sees the volume.
+    #[schemars(length(max = 1024))]
+    pub mount_path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub sub_path: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostPath {
+    #[schemars(length(max = 1024))]
+    pub path: String,
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeClaim {
+    pub claim_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Nfs {
+    pub server: String,
+    pub path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+}
+
+/// A bucket of S3 or of a server that speaks it.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("self.bucket.matches('^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$')").message("s3.bucket: 3 to 63 lower-case letters, digits, `.` and `-`"),
+    validation = Rule::new("!has(self.endpoint) || !self.endpoint.contains('@')").message("s3.endpoint: must not hold user and password; they belong into the Secret"),
+    validation = Rule::new("!has(self.prefix) || (!self.prefix.contains('..') && !self.prefix.contains('//') && !self.prefix.contains('\\\\'))").message("s3.prefix: must not hold `..`, `//` or a backslash")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct S3Backend {
+    /// Host or URL; without a scheme it is https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub endpoint: Option<String>,
+    #[schemars(length(max = 63))]
+    pub bucket: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Accept any certificate of the endpoint.
+    #[serde(rename = "insecureTLS", default, skip_serializing_if = "Option::is_none")]
+    pub insecure_tls: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UsagePolicy {
+    #[serde(default)]
+    pub allowed_namespaces: AllowedNamespaces,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AllowedNamespaces {
+    /// All, Selector or Same.
+    #[serde(default)]
+    pub from: AllowedFrom,
+    /// Labels of the namespaces, with `from: Selector`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<super::Opaque>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AllowedFrom {
+    All,
+    Selector,
+    #[default]
+    Same,
+}
+
+/// Which snapshots stay. A rule of 0 is no rule; with no rule at all everything stays.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("(has(self.keepLast) && self.keepLast > 0) || (has(self.keepHourly) && self.keepHourly > 0) || (has(self.keepDaily) && self.keepDaily > 0) || (has(self.keepWeekly) && self.keepWeekly > 0) || (has(self.keepMonthly) && self.keepMonthly > 0) || (has(self.keepYearly) && self.keepYearly > 0) || (has(self.keepTags) && size(self.keepTags) > 0)").message("retentionPolicy: at least one keep rule must be above 0; refusing to delete everything"),
+    validation = Rule::new("!((has(self.keepLast) && self.keepLast < 0) || (has(self.keepHourly) && self.keepHourly < 0) || (has(self.keepDaily) && self.keepDaily < 0) || (has(self.keepWeekly) && self.keepWeekly < 0) || (has(self.keepMonthly) && self.keepMonthly < 0) || (has(self.keepYearly) && self.keepYearly < 0))").message("retentionPolicy: keep rules can't be negative")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetentionPolicy {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_hourly: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_daily: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_weekly: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_monthly: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_yearly: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub keep_tags: Option<Vec<String>>,
+    /// Give space back too. Forgetting always happens; space is freed by a maintenance session.
+    #[serde(default)]
+    pub prune: bool,
+    /// Say what would be forgotten and forget nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryStatus {
+    #[serde(default)]
+    pub observed_generation: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub first_backup_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub last_backup_time: Option<Timestamp>,
+    /// Result of the last read-back of a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrity: Option<bool>,
+    /// `1.234 MiB`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_size: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_size_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_count: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots_removed_on_last_cleanup: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "list_schema")]
+    pub conditions: Vec<Condition>,
+}

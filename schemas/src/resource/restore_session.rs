@@ -1,0 +1,125 @@
+//! RestoreSession: brings one snapshot back into a target, once. Field names and meaning are Stash's.
+
+use jiff::Timestamp;
+use kube::core::Duration;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::backup_configuration::{Driver, TargetRef, TaskRef};
+use super::backup_session::{HostStats, RunStatus};
+use super::condition::{Condition, list_schema};
+use super::{NamespacedName, Opaque};
+
+/// Restores a snapshot into a target. It runs once; to run again, create another.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "lagan.dev", version = "v1alpha1", kind = "RestoreSession", namespaced,
+    status = "RestoreSessionStatus", shortname = "lrs", category = "lagan",
+    printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repository.name"),
+    printcolumn(name = "Snapshot", type_ = "string", json_path = ".status.snapshot"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Duration", type_ = "string", json_path = ".status.sessionDuration"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    cel,
+    validation = Rule::new("self == oldSelf").message("spec: a session can't be changed; create a new one"),
+    validation = Rule::new("has(self.target) && has(self.target.ref)").message("target.ref: name the AppBinding to restore into"),
+    validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.filter(r, !has(r.targetHosts) || size(r.targetHosts) == 0).size() <= 1").message("target.rules: at most one rule without targetHosts"),
+    validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.all(r, !has(r.snapshots) || size(r.snapshots) <= 1)").message("target.rules: a database is restored from one snapshot")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreSessionSpec {
+    /// How to do it; empty: taken from the AppBinding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<RestoreTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_settings: Option<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temp_dir: Option<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interim_volume_template: Option<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+    pub repository: NamespacedName,
+    /// Old place of `target.rules`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub rules: Vec<RestoreRule>,
+    #[serde(rename = "timeOut", default, skip_serializing_if = "Option::is_none")]
+    pub time_out: Option<Duration>,
+    /// BackupConfiguration whose snapshots to choose from, where several share the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<NamespacedName>,
+    /// Replace what the target holds. Without it a restore into a database that is not empty is refused
+    /// (group lagan.dev), or done with a warning (group stash.appscode.com, as Stash does).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwrite: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreTarget {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<TargetRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_claim_templates: Vec<Opaque>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub rules: Vec<RestoreRule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreRule {
+    /// Hosts this rule is for; none: every host without a rule of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub target_hosts: Vec<String>,
+    /// restic host of the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_host: Option<String>,
+    /// `latest`, or the id of a snapshot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub snapshots: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreSessionStatus {
+    /// Pending, Running, Succeeded, Failed, Unknown or Invalid.
+    #[serde(default)]
+    pub phase: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_hosts: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_duration: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub session_deadline: Option<Timestamp>,
+    #[serde(flatten)]
+    pub run: RunStatus,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stats: Vec<HostStats>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "list_schema")]
+    pub conditions: Vec<Condition>,
+}

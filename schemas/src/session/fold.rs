@@ -1,0 +1,230 @@
+//! Folds the facts of one session, in order, into what it is now.
+//! Replays and duplicates change nothing; unknown facts make it read-only.
+
+use jiff::Timestamp;
+
+use super::{Author, Phase, transition};
+use crate::fact::{Counted, Fact, FactKind, Holder, Requested, TargetResult};
+use crate::error::Failure;
+use crate::plan::Plan;
+use crate::subject::SessionKey;
+
+/// A fact as the server stored it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    pub sequence: u64,
+    /// The server's time, which deadlines use.
+    pub time: Timestamp,
+    /// `None` for a fact of a later version.
+    pub fact: Option<Fact>,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IllegalFact {
+    #[error("`{fact}` is not legal for {author:?} in phase {phase:?}")]
+    Transition { phase: Phase, author: Author, fact: &'static str },
+    #[error("a later version wrote to this session; this version must not")]
+    LaterVersion,
+}
+
+/// What a session is after the facts it was folded from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    pub key: SessionKey,
+    pub phase: Phase,
+    /// Stream sequence of the last fact: what the next append expects. 0 for none.
+    pub last_sequence: u64,
+    /// Sequence of the last `planned`: only this one may start (P7).
+    pub planned_sequence: u64,
+    /// Sequence of the first fact.
+    pub first_sequence: u64,
+    pub first_time: Option<Timestamp>,
+    pub last_time: Option<Timestamp>,
+    pub started_time: Option<Timestamp>,
+    /// `None` although there are facts: the head of the log is gone, the session is Expired (P14).
+    pub request: Option<Requested>,
+    pub plan: Option<Box<Plan>>,
+    pub holder: Option<Holder>,
+    pub worker_host: Option<String>,
+    /// Number of `started` facts.
+    pub attempts: u32,
+    /// Retries that count.
+    pub counted_retries: u32,
+    /// Holders that died.
+    pub lost_workers: u32,
+    pub retry_after: Option<Timestamp>,
+    pub last_failure: Option<Failure>,
+    pub cancel: Option<crate::fact::CancelRequested>,
+    pub restoring_snapshot: Option<String>,
+    pub rejected_snapshots: Vec<String>,
+    pub results: Vec<TargetResult>,
+    pub conditions: Vec<crate::fact::Notice>,
+    /// A later version appended something: readable, never written by us.
+    pub foreign: bool,
+    /// Facts that were not legal when they were read; a healthy log has none.
+    pub illegal_facts: u32,
+}
+
+impl Session {
+    #[must_use]
+    pub fn new(key: SessionKey) -> Self {
+        Self {
+            key,
+            phase: Phase::Nothing,
+            last_sequence: 0,
+            planned_sequence: 0,
+            first_sequence: 0,
+            first_time: None,
+            last_time: None,
+            started_time: None,
+            request: None,
+            plan: None,
+            holder: None,
+            worker_host: None,
+            attempts: 0,
+            counted_retries: 0,
+            lost_workers: 0,
+            retry_after: None,
+            last_failure: None,
+            cancel: None,
+            restoring_snapshot: None,
+            rejected_snapshots: Vec::new(),
+            results: Vec::new(),
+            conditions: Vec::new(),
+            foreign: false,
+            illegal_facts: 0,
+        }
+    }
+
+    pub fn fold(key: SessionKey, facts: impl IntoIterator<Item = Recorded>) -> Self {
+        let mut session = Self::new(key);
+        for fact in facts {
+            session.apply(fact);
+        }
+        session
+    }
+
+    /// The head of the log has been deleted by age; nothing may be concluded from the rest.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        self.request.is_none() && self.last_sequence > 0
+    }
+
+    /// May `author` append `fact` now?
+    pub fn check(&self, author: Author, fact: FactKind) -> Result<Phase, IllegalFact> {
+        if self.foreign {
+            return Err(IllegalFact::LaterVersion);
+        }
+        transition(self.key.kind, self.phase, author, fact).ok_or(IllegalFact::Transition {
+            phase: self.phase,
+            author,
+            fact: fact.as_str(),
+        })
+    }
+
+    /// Takes the next fact of the log. What was seen already, by sequence, changes nothing.
+    pub fn apply(&mut self, recorded: Recorded) {
+        if recorded.sequence <= self.last_sequence {
+            return;
+        }
+        self.last_sequence = recorded.sequence;
+        self.last_time = Some(recorded.time);
+        if self.first_time.is_none() {
+            (self.first_time, self.first_sequence) = (Some(recorded.time), recorded.sequence);
+        }
+        let Some(fact) = recorded.fact else {
+            self.foreign = true;
+            return;
+        };
+        let Some(phase) = self.next_phase(&fact) else {
+            self.illegal_facts += 1;
+            return;
+        };
+        if self.phase.is_held() && matches!(fact, Fact::Started(_)) {
+            self.lost_workers += 1;
+        }
+        self.phase = phase;
+        self.take(fact, recorded.sequence, recorded.time);
+    }
+
+    /// A reader does not know the author's role; it follows from who may write such a fact at all.
+    fn next_phase(&self, fact: &Fact) -> Option<Phase> {
+        let kind = fact.kind();
+        // A log whose head is gone still shows how it ended.
+        if self.phase == Phase::Nothing && self.request.is_none() && kind != FactKind::Requested {
+            return Some(phase_after(kind));
+        }
+        let held = fact.holder().is_some() && fact.holder() == self.holder;
+        let authors: &[Author] = match kind {
+            FactKind::Requested => &[Author::Scheduler],
+            FactKind::Started => &[Author::Successor],
+            _ if held => &[Author::Holder],
+            FactKind::Restoring | FactKind::Committing | FactKind::Retrying | FactKind::Succeeded => &[],
+            _ => &[Author::Planner, Author::Successor],
+        };
+        authors.iter().find_map(|author| transition(self.key.kind, self.phase, *author, kind))
+    }
+
+    fn take(&mut self, fact: Fact, sequence: u64, time: Timestamp) {
+        match fact {
+            Fact::Requested(data) => self.request = Some(data),
+            Fact::Planned(plan) => {
+                self.plan = Some(plan);
+                self.planned_sequence = sequence;
+                self.holder = None;
+            }
+            Fact::Started(data) => {
+                self.attempts += 1;
+                self.holder = Some(data.holder);
+                self.worker_host = Some(data.host);
+                self.started_time.get_or_insert(time);
+            }
+            Fact::Restoring(data) => self.restoring_snapshot = Some(data.snapshot),
+            Fact::Committing(_) => {}
+            Fact::Retrying(data) => {
+                if data.counted == Counted::Yes {
+                    self.counted_retries += 1;
+                }
+                self.retry_after = Some(data.after);
+                self.last_failure = Some(data.failure);
+                self.rejected_snapshots.extend(data.rejected_snapshots);
+                self.holder = None;
+            }
+            Fact::CancelRequested(data) => self.cancel = Some(data),
+            Fact::Succeeded(data) => {
+                self.results = data.results;
+                self.conditions = data.conditions;
+                self.last_failure = None;
+            }
+            Fact::Failed(data) | Fact::Cancelled(data) => {
+                self.last_failure = Some(data.failure);
+                self.rejected_snapshots.extend(data.rejected_snapshots);
+                self.conditions = data.conditions;
+            }
+            Fact::Skipped(data) => {
+                self.last_failure = None;
+                self.conditions = vec![crate::fact::Notice {
+                    kind: "BackupSkipped".to_owned(),
+                    status: crate::fact::NoticeStatus::True,
+                    reason: data.reason,
+                    message: data.message,
+                }];
+            }
+        }
+    }
+}
+
+const fn phase_after(fact: FactKind) -> Phase {
+    match fact {
+        FactKind::Requested => Phase::Requested,
+        FactKind::Skipped => Phase::Skipped,
+        FactKind::Planned | FactKind::CancelRequested => Phase::Planned,
+        FactKind::Started => Phase::Started,
+        FactKind::Restoring => Phase::Restoring,
+        FactKind::Committing => Phase::Committing,
+        FactKind::Retrying => Phase::Retrying,
+        FactKind::Succeeded => Phase::Succeeded,
+        FactKind::Failed => Phase::Failed,
+        FactKind::Cancelled => Phase::Cancelled,
+    }
+}

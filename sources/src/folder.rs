@@ -1,0 +1,223 @@
+//! A folder of manifests: one scan of all of it, and look-ups of single objects at their source.
+//! It must not publish anything, and a folder it can't read whole never looks like a folder with less in it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use lagan_schemas::manifest::{Manifest, ManifestError, parse};
+use lagan_schemas::resource::secret::Secret;
+use lagan_schemas::resource::{Kind, Object};
+use lagan_schemas::subject::ObjectKey;
+
+/// Deeper folders are not looked into; a link that leads in circles ends here.
+const DEPTH_LIMIT: usize = 8;
+/// Larger files are no manifests.
+const FILE_LIMIT: u64 = 16 * 1024 * 1024;
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Folders that together are the source of intent.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    dirs: Vec<PathBuf>,
+}
+
+/// What one look at the folder found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    pub objects: BTreeMap<ObjectKey, Found>,
+    pub problems: Vec<Problem>,
+    /// Kinds that Lagan does not read, by `apiVersion kind`.
+    pub foreign: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub object: Object,
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum Problem {
+    #[error("`{path}` can't be read: {reason}")]
+    Unreadable { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("{key} stands in `{file}` and in `{first}`; the first one counts")]
+    Twice { key: ObjectKey, first: PathBuf, file: PathBuf },
+}
+
+impl Scan {
+    /// Only a scan without problems may conclude that an object is gone.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl Folder {
+    #[must_use]
+    pub fn new(dirs: Vec<PathBuf>) -> Self {
+        Self { dirs }
+    }
+
+    #[must_use]
+    pub fn dirs(&self) -> &[PathBuf] {
+        &self.dirs
+    }
+
+    /// Reads every manifest, in the order of the paths.
+    #[must_use]
+    pub fn scan(&self) -> Scan {
+        let mut scan = Scan::default();
+        let files = self.files(&mut scan.problems);
+        for file in files {
+            let Some(text) = read(&file, &mut scan.problems) else { continue };
+            for manifest in parse(&file.display().to_string(), &text) {
+                match manifest {
+                    Ok(Manifest::Object(object)) => add(&mut scan, *object, &file),
+                    Ok(Manifest::Secret(_)) => {}
+                    Ok(Manifest::Foreign { api_version, kind }) => scan.foreign.push(format!("{api_version} {kind}")),
+                    Err(error) => scan.problems.push(error.into()),
+                }
+            }
+        }
+        scan
+    }
+
+    /// Reads one Secret at its source. A file that is broken elsewhere still gives what it can.
+    #[must_use]
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
+        self.find(name, |manifest| match manifest {
+            Manifest::Secret(secret) => {
+                let own = secret.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+                (secret.metadata.name == name && own == namespace).then_some(secret)
+            }
+            _ => None,
+        })
+    }
+
+    /// Reads one object at its source, with everything that is not published.
+    #[must_use]
+    pub fn object(&self, key: &ObjectKey) -> Option<Object> {
+        self.find(&key.name, |manifest| match manifest {
+            Manifest::Object(object) => {
+                let object = with_namespace(*object);
+                (object.key() == *key).then_some(object)
+            }
+            _ => None,
+        })
+    }
+
+    /// Looks only into files that hold the name at all.
+    fn find<T>(&self, name: &str, mut pick: impl FnMut(Manifest) -> Option<T>) -> Option<T> {
+        let mut problems = Vec::new();
+        self.files(&mut problems).into_iter().find_map(|file| {
+            let text = read(&file, &mut problems).filter(|text| text.contains(name))?;
+            parse(&file.display().to_string(), &text).into_iter().flatten().find_map(&mut pick)
+        })
+    }
+
+    fn files(&self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for dir in &self.dirs {
+            collect(dir, 0, &mut files, problems);
+        }
+        files
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::Unreadable { path: path.to_owned(), reason: error.to_string() }
+}
+
+fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Vec<Problem>) {
+    let entries = match std::fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+        Ok(entries) => entries,
+        Err(error) => return problems.push(unreadable(dir, &error)),
+    };
+    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let manifest = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
+        match path.metadata() {
+            _ if hidden => {}
+            Ok(data) if data.is_dir() && depth < DEPTH_LIMIT => collect(&path, depth + 1, files, problems),
+            Ok(data) if data.is_file() && manifest => files.push(path),
+            // A file that vanished between the listing and the look is gone, not unreadable.
+            Ok(_) => {}
+            Err(error) if manifest && error.kind() != std::io::ErrorKind::NotFound => problems.push(unreadable(&path, &error)),
+            Err(_) => {}
+        }
+    }
+}
+
+fn read(file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
+    let size = file.metadata().map(|data| data.len()).unwrap_or(0);
+    let text = if size > FILE_LIMIT {
+        Err(std::io::Error::other(format!("{size} bytes are too many for a manifest")))
+    } else {
+        std::fs::read_to_string(file)
+    };
+    match text {
+        Ok(text) => Some(text),
+        Err(error) => {
+            problems.push(unreadable(file, &error));
+            None
+        }
+    }
+}
+
+fn with_namespace(mut object: Object) -> Object {
+    if object.kind().is_namespaced() {
+        object.metadata.namespace.get_or_insert_with(|| DEFAULT_NAMESPACE.to_owned());
+    } else {
+        object.metadata.namespace = None;
+    }
+    object
+}
+
+fn add(scan: &mut Scan, object: Object, file: &Path) {
+    let object = with_namespace(object);
+    let key = object.key();
+    match scan.objects.get(&key) {
+        Some(first) => scan.problems.push(Problem::Twice { key, first: first.file.clone(), file: file.to_owned() }),
+        None => drop(scan.objects.insert(key, Found { object, file: file.to_owned() })),
+    }
+}
+
+/// File name for an object that Lagan makes in its own folder.
+#[must_use]
+pub fn object_file(kind: Kind, namespace: &str, name: &str) -> String {
+    format!("{}-{namespace}-{name}.yaml", kind.as_str().to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const REPOSITORY: &str = "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {name: r}\nspec:\n  backend: {storageSecretName: s, local: {mountPath: /x}}\n";
+    const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {RESTIC_PASSWORD: p}\n";
+
+    #[test]
+    fn a_broken_file_makes_the_scan_incomplete_and_hides_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.yaml"), format!("{REPOSITORY}---\n{SECRET}")).unwrap();
+        std::fs::write(dir.path().join("b.yaml"), "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {name: q}\nspec:\n  backnd: {}\n").unwrap();
+        let folder = Folder::new(vec![dir.path().to_owned()]);
+        let scan = folder.scan();
+        assert_eq!(scan.objects.len(), 1);
+        assert!(!scan.is_complete());
+        let text = scan.problems[0].to_string();
+        assert!(text.ends_with("b.yaml:5:3: unknown field `backnd`; did you mean `backend`?"), "{text}");
+        assert_eq!(folder.secret("default", "s").unwrap().text("RESTIC_PASSWORD").unwrap(), "p");
+        assert!(folder.secret("other", "s").is_none());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_a_problem_and_not_an_empty_one() {
+        let folder = Folder::new(vec![PathBuf::from("/nonexistent/lagan")]);
+        assert!(!folder.scan().is_complete());
+    }
+}

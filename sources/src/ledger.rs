@@ -1,0 +1,268 @@
+//! The ledger of folder mode: what must be remembered outside JetStream (P17): uids, ended sessions, schedule
+//! marks, restores that were begun. Append-only lines, fsynced, under a file lock that all processes share.
+//! It must not decide anything; callers bring the entries.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use lagan_schemas::resource::Kind;
+use lagan_schemas::subject::ObjectKey;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+const VERSION: u32 = 1;
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Entry {
+    /// First line of every ledger.
+    Ledger { version: u32, id: Uuid },
+    Object { key: ObjectKey, identity: Identity },
+    Deleted { key: ObjectKey },
+    /// The latest slot of a configuration that was decided.
+    Mark { configuration: Uuid, slot: Timestamp },
+    /// A restore that may begin: written before `planned`, so that it is never begun a second time.
+    Recorded { session: Uuid },
+    Ended { session: Uuid, phase: String },
+}
+
+/// What the folder itself can't say of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    pub uid: Uuid,
+    /// Counts changes of the content.
+    pub generation: i64,
+    /// UUIDv5 of the content.
+    pub content: Uuid,
+    pub created: Timestamp,
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct State {
+    pub id: Option<Uuid>,
+    pub objects: BTreeMap<ObjectKey, Identity>,
+    pub marks: BTreeMap<Uuid, Timestamp>,
+    pub recorded: BTreeSet<Uuid>,
+    pub ended: BTreeMap<Uuid, String>,
+}
+
+impl State {
+    fn apply(&mut self, entry: Entry) {
+        match entry {
+            Entry::Ledger { id, .. } => self.id = Some(id),
+            Entry::Object { key, identity } => drop(self.objects.insert(key, identity)),
+            Entry::Deleted { key } => match key.kind {
+                // A session that is gone may come back with the same name; then it is still the same one.
+                Kind::BackupSession | Kind::RestoreSession => {
+                    if let Some(identity) = self.objects.get_mut(&key) {
+                        identity.deleted = true;
+                    }
+                }
+                _ => drop(self.objects.remove(&key)),
+            },
+            Entry::Mark { configuration, slot } => {
+                let mark = self.marks.entry(configuration).or_insert(slot);
+                *mark = slot.max(*mark);
+            }
+            Entry::Recorded { session } => drop(self.recorded.insert(session)),
+            Entry::Ended { session, phase } => drop(self.ended.entry(session).or_insert(phase)),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("ledger `{path}` can't be {action}")]
+    Io {
+        path: PathBuf,
+        action: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("line {line} of ledger `{path}` can't be read; restore the file from a copy, or move it away to start without memory")]
+    Line {
+        path: PathBuf,
+        line: usize,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("ledger `{path}` has version {version}; this Lagan reads version {VERSION}")]
+    Version { path: PathBuf, version: u32 },
+}
+
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    lock_path: PathBuf,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    state: State,
+    offset: u64,
+    lines: usize,
+}
+
+impl Ledger {
+    /// Opens or begins the ledger in a data directory.
+    pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
+        let ledger = Self {
+            path: data_dir.join("ledger.jsonl"),
+            lock_path: data_dir.join("ledger.lock"),
+            memory: Mutex::default(),
+        };
+        ledger.update(|state| {
+            let begin = Entry::Ledger { version: VERSION, id: Uuid::new_v4() };
+            (if state.id.is_none() { vec![begin] } else { Vec::new() }, ())
+        })?;
+        Ok(ledger)
+    }
+
+    /// Looks at everything that any process has written so far.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> Result<R, LedgerError> {
+        let mut memory = self.memory();
+        self.refresh(&mut memory, Tail::MayBeHalf)?;
+        Ok(look(&memory.state))
+    }
+
+    /// Appends what `decide` returns, seeing everything that was written before; nobody writes in between.
+    pub fn update<R>(&self, decide: impl FnOnce(&State) -> (Vec<Entry>, R)) -> Result<R, LedgerError> {
+        let mut memory = self.memory();
+        let _lock = self.lock()?;
+        self.refresh(&mut memory, Tail::IsCut)?;
+        let (entries, result) = decide(&memory.state);
+        if !entries.is_empty() {
+            self.append(&entries)?;
+            self.refresh(&mut memory, Tail::IsCut)?;
+        }
+        Ok(result)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn io(&self, action: &'static str) -> impl Fn(std::io::Error) -> LedgerError + '_ {
+        move |source| LedgerError::Io { path: self.path.clone(), action, source }
+    }
+
+    fn lock(&self) -> Result<Flock<File>, LedgerError> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&self.lock_path)
+            .map_err(self.io("locked"))?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| self.io("locked")(errno.into()))
+    }
+
+    fn append(&self, entries: &[Entry]) -> Result<(), LedgerError> {
+        let mut text = Vec::new();
+        for entry in entries {
+            serde_json::to_writer(&mut text, entry).expect("entries are JSON");
+            text.push(b'\n');
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(self.io("opened"))?;
+        file.write_all(&text).map_err(self.io("written"))?;
+        file.sync_all().map_err(self.io("synced"))?;
+        // The file's own entry in the directory must survive a power cut too.
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(self.io("synced"))
+    }
+
+    /// Takes the lines that are new since the last look.
+    fn refresh(&self, memory: &mut Memory, tail: Tail) -> Result<(), LedgerError> {
+        let mut file = match OpenOptions::new().read(true).write(tail == Tail::IsCut).open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(self.io("opened")(error)),
+        };
+        file.seek(SeekFrom::Start(memory.offset)).map_err(self.io("read"))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(self.io("read"))?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        for line in text[..whole].split_inclusive(|byte| *byte == b'\n') {
+            memory.lines += 1;
+            let entry: Entry = serde_json::from_slice(line).map_err(|source| LedgerError::Line {
+                path: self.path.clone(),
+                line: memory.lines,
+                source,
+            })?;
+            if let Entry::Ledger { version, .. } = entry && version != VERSION {
+                return Err(LedgerError::Version { path: self.path.clone(), version });
+            }
+            memory.state.apply(entry);
+        }
+        memory.offset += whole as u64;
+        // Under the lock a half line is what a crash left of a write that nobody was told of.
+        if tail == Tail::IsCut && whole < text.len() {
+            file.set_len(memory.offset).map_err(self.io("repaired"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a half line at the end means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Somebody may be writing it now: leave it.
+    MayBeHalf,
+    /// We hold the lock, nobody is writing: it is a crash's rest.
+    IsCut,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn mark(uid: u128, second: i64) -> Entry {
+        Entry::Mark { configuration: Uuid::from_u128(uid), slot: Timestamp::from_second(second).unwrap() }
+    }
+
+    #[test]
+    fn processes_see_each_others_entries_and_a_mark_never_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (Ledger::open(dir.path()).unwrap(), Ledger::open(dir.path()).unwrap());
+        a.update(|_| (vec![mark(1, 200)], ())).unwrap();
+        b.update(|state| {
+            assert_eq!(state.marks.len(), 1);
+            (vec![mark(1, 100)], ())
+        })
+        .unwrap();
+        assert_eq!(a.read(|s| s.marks[&Uuid::from_u128(1)].as_second()).unwrap(), 200);
+        assert_eq!(a.read(|s| s.id).unwrap(), b.read(|s| s.id).unwrap());
+    }
+
+    #[test]
+    fn the_rest_of_a_cut_write_is_dropped_and_what_was_whole_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        ledger.update(|_| (vec![mark(1, 100)], ())).unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"mark\":{\"conf").unwrap();
+        let again = Ledger::open(dir.path()).unwrap();
+        again.update(|_| (vec![mark(1, 300)], ())).unwrap();
+        assert_eq!(ledger.read(|s| s.marks[&Uuid::from_u128(1)].as_second()).unwrap(), 300);
+    }
+
+    #[test]
+    fn a_line_that_is_no_entry_stops_everything_and_names_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        Ledger::open(dir.path()).unwrap();
+        let mut file = OpenOptions::new().append(true).open(dir.path().join("ledger.jsonl")).unwrap();
+        file.write_all(b"rubbish\n").unwrap();
+        assert!(matches!(Ledger::open(dir.path()), Err(LedgerError::Line { line: 2, .. })));
+    }
+}

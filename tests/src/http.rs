@@ -1,0 +1,49 @@
+//! One blocking HTTP/1.1 request to a server on loopback. Not a client library.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub struct Response {
+    pub status: u16,
+    pub body: String,
+}
+
+pub fn request(method: &str, port: u16, path: &str) -> Result<Response> {
+    send(method, port, path, "*/*")
+}
+
+pub fn request_json(port: u16, path: &str) -> Result<Response> {
+    send("GET", port, path, "application/json")
+}
+
+fn send(method: &str, port: u16, path: &str, accept: &str) -> Result<Response> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    // 1.0, so that the body ends with the connection instead of coming in chunks.
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\
+         Content-Length: 0\r\n\r\n"
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("answer without a body")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("answer without a status")?;
+    Ok(Response {
+        status,
+        body: body.to_owned(),
+    })
+}

@@ -1,0 +1,40 @@
+//! The harness: starts the real parts (nats-server, MariaDB, S3, `lagan` itself) on loopback,
+//! watches them, breaks them, and leaves nothing behind. It knows nothing of Lagan's inner types.
+//!
+//! Everything returns `anyhow::Result`: a test ends with `?` and the error carries the log's tail.
+
+pub mod canary;
+mod http;
+pub mod lagan;
+pub mod mariadb;
+pub mod nats;
+mod ports;
+mod proc;
+pub mod process;
+pub mod restic;
+pub mod s3;
+pub mod sample;
+mod scratch;
+pub mod tools;
+pub mod wait;
+
+pub use scratch::Scratch;
+
+use sha2::{Digest, Sha256};
+
+/// A secret that occurs nowhere else, with characters that URL encoding and base64 change.
+#[must_use]
+pub fn canary_secret(role: &str) -> String {
+    format!("{role}/{}+z", uuid::Uuid::new_v4().simple())
+}
+
+/// Lower-case hex.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}

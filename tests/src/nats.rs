@@ -1,0 +1,160 @@
+//! A private nats-server with JetStream on stable ports. Must not create streams: Lagan does.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::http;
+use crate::ports::Port;
+use crate::process::{Process, guarded};
+use crate::scratch::Scratch;
+use crate::tools;
+
+const START: Duration = Duration::from_secs(20);
+
+/// When JetStream calls a write done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// `sync_interval: always`, as Lagan's own supervised server.
+    #[default]
+    Always,
+    /// The server's default: acknowledged before it is on disk.
+    ServerDefault,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub sync: Sync,
+    /// Clients must show this token; it is part of [`NatsServer::url`] then.
+    pub token: Option<String>,
+}
+
+pub struct NatsServer {
+    // Dropped first: a server must not write into a folder that is being removed.
+    process: Process,
+    port: Port,
+    monitor: Port,
+    options: Options,
+    scratch: Scratch,
+}
+
+impl NatsServer {
+    pub fn start() -> Result<Self> {
+        Self::start_with(Options::default())
+    }
+
+    pub fn start_with(options: Options) -> Result<Self> {
+        let scratch = Scratch::new("nats")?;
+        let (port, monitor) = (Port::reserve()?, Port::reserve()?);
+        write_config(&scratch, &options, port.number(), monitor.number())?;
+        let process = launch(&scratch, monitor.number())?;
+        Ok(Self {
+            process,
+            port,
+            monitor,
+            options,
+            scratch,
+        })
+    }
+
+    #[must_use]
+    pub fn url(&self) -> String {
+        let token = self.options.token.as_ref();
+        let token = token.map_or_else(String::new, |token| format!("{token}@"));
+        format!("nats://{token}127.0.0.1:{}", self.port.number())
+    }
+
+    #[must_use]
+    pub fn monitoring_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.monitor.number())
+    }
+
+    /// An endpoint of the monitoring port, such as `/jsz?streams=true`.
+    pub fn monitoring(&self, path: &str) -> Result<serde_json::Value> {
+        let answer = http::request("GET", self.monitor.number(), path)?;
+        serde_json::from_str(&answer.body).with_context(|| format!("reading `{path}`"))
+    }
+
+    pub async fn connect(&self) -> Result<async_nats::Client> {
+        let address = format!("nats://127.0.0.1:{}", self.port.number());
+        let client = match &self.options.token {
+            Some(token) => {
+                let options = async_nats::ConnectOptions::with_token(token.clone());
+                options.connect(address).await
+            }
+            None => async_nats::connect(address).await,
+        };
+        client.context("connecting to the private nats-server")
+    }
+
+    /// For signals (STOP, CONT) and log lines.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    pub fn kill9(&mut self) -> Result<()> {
+        self.process.kill9().map(drop)
+    }
+
+    /// Same ports, same store; kills it first if it still runs.
+    pub fn restart(&mut self) -> Result<()> {
+        if self.process.exit_status().is_none() {
+            self.kill9()?;
+        }
+        self.process = launch(&self.scratch, self.monitor.number())?;
+        Ok(())
+    }
+
+    /// All of JetStream's data, with the server stopped; `restart` starts an empty one.
+    pub fn delete_store(&mut self) -> Result<()> {
+        if self.process.exit_status().is_none() {
+            self.kill9()?;
+        }
+        fs::remove_dir_all(self.store_dir()).context("deleting the JetStream store")
+    }
+
+    #[must_use]
+    pub fn store_dir(&self) -> PathBuf {
+        self.scratch.join("store")
+    }
+
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        log_path(&self.scratch)
+    }
+}
+
+fn log_path(scratch: &Scratch) -> PathBuf {
+    scratch.join("nats.log")
+}
+
+fn write_config(scratch: &Scratch, options: &Options, port: u16, monitor: u16) -> Result<()> {
+    let store = scratch.join("store");
+    let sync = match options.sync {
+        Sync::Always => "sync_interval: always",
+        Sync::ServerDefault => "",
+    };
+    let auth = options.token.as_ref().map_or_else(String::new, |token| {
+        format!("authorization {{ token: {token:?} }}\n")
+    });
+    let config = format!(
+        "server_name: lagan-tests-{port}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\n\
+         jetstream {{ store_dir: {store:?}\n {sync} }}\n{auth}"
+    );
+    scratch.private_file("nats.conf", &config).map(drop)
+}
+
+fn launch(scratch: &Scratch, monitor: u16) -> Result<Process> {
+    let mut command = guarded(&tools::find("nats-server")?);
+    command.arg("-c").arg(scratch.join("nats.conf"));
+    let mut process = Process::spawn("nats-server", command, &log_path(scratch))?;
+    process
+        .until("nats-server is healthy", START, || {
+            let answer = http::request("GET", monitor, "/healthz").ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .map_err(|error| anyhow!(error).context("starting a private nats-server"))?;
+    Ok(process)
+}

@@ -1,0 +1,109 @@
+//! Finds the programs that tests start. Must not fetch anything: `./just tools` does.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+use std::{env, fs};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::process::{self, guarded};
+
+const BUILD: Duration = Duration::from_mins(30);
+
+/// A program from its variable (`LAGAN_TOOL_NATS_SERVER` for `nats-server`), else from PATH.
+pub fn find(program: &str) -> Result<PathBuf> {
+    let variable = format!(
+        "LAGAN_TOOL_{}",
+        program.to_ascii_uppercase().replace('-', "_")
+    );
+    if let Some(path) = env::var_os(&variable) {
+        let path = PathBuf::from(path);
+        ensure!(
+            is_program(&path),
+            "{variable} is not a program: `{}`",
+            path.display()
+        );
+        return Ok(path);
+    }
+    // Debian keeps mariadbd where a plain user's PATH does not look.
+    let path = env::var_os("PATH").unwrap_or_default();
+    let cached = fetched_folders();
+    env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .chain(cached)
+        .map(|dir| dir.join(program))
+        .find(|candidate| is_program(candidate))
+        .ok_or_else(|| {
+            anyhow!("`{program}` not found: run `eval \"$(./just tools)\"`, or the tests with `./just test`")
+        })
+}
+
+/// Where `tools.sh` keeps fetched programs and the harness its database template.
+#[must_use]
+pub fn cache_dir() -> PathBuf {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(dir) = variable("LAGAN_TOOLS_DIR") {
+        return PathBuf::from(dir);
+    }
+    variable("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")))
+        .unwrap_or_else(env::temp_dir)
+        .join("lagan/tools")
+}
+
+/// The `lagan` under test: `LAGAN_BIN`, else built by cargo beside this test (cheap when fresh).
+pub fn lagan() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build_lagan().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
+fn build_lagan() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("LAGAN_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    // target/PROFILE/deps/this-test
+    let this = env::current_exe().context("asking for the test's own path")?;
+    let profile_dir = this
+        .ancestors()
+        .nth(2)
+        .context("test runs outside of target/PROFILE/deps")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("tests crate has no parent folder")?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = guarded(Path::new(&cargo));
+    // The whole workspace's features, as in `cargo test --workspace`: nothing is compiled twice.
+    command
+        .args(["build", "--quiet", "--workspace", "--bin", "lagan"])
+        .current_dir(root);
+    if profile_dir.ends_with("release") {
+        command.arg("--release");
+    }
+    process::run(command, BUILD)?
+        .success()
+        .context("building `lagan`")?;
+    let path = profile_dir.join("lagan");
+    ensure!(
+        is_program(&path),
+        "cargo built no `{}`; set LAGAN_BIN",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn fetched_folders() -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(cache_dir()) else {
+        return Vec::new();
+    };
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,4 @@
+//! Placeholder.
+pub mod repository;
+pub mod process;
+pub mod mariadb;

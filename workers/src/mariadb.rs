@@ -1,0 +1,32 @@
+//! What Lagan knows about MariaDB: how its clients are called, what must hold before a dump or a restore, whether
+//! a stream is a complete dump, and what its errors mean.
+//!
+//! It knows nothing of sessions, plans or repositories: plain values in, plain values out. It writes no SQL that
+//! changes anything.
+
+mod backup;
+mod client;
+mod connection;
+mod dump_args;
+mod failure;
+mod grants;
+mod inventory;
+mod options;
+mod order;
+mod restore;
+mod restore_args;
+mod stream;
+mod version;
+
+pub use backup::{Finding, Prepared, PreflightError, prepare};
+pub use client::{Client, QueryError};
+pub use connection::{ClientCertificate, Connection, ConnectionError, Tls, TlsMode};
+pub use dump_args::{DumpArgs, SAFE_DUMP_FLAGS, Scope};
+pub use failure::{Class, Failure, FailureKind};
+pub use grants::{Grants, MissingGrant};
+pub use inventory::{Expected, Kind, MissingObjects};
+pub use options::ArgumentError;
+pub use restore::{RestoreIncomplete, Target, TargetError, TargetState, Touches, check_fed, inspect};
+pub use restore_args::RestoreArgs;
+pub use stream::{Incomplete, StreamSummary, Summary, check_dump, ends_as_dump, scanner, starts_as_dump};
+pub use version::{ClientVersion, VersionError, probe};

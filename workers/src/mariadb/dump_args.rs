@@ -1,0 +1,318 @@
+//! The arguments of `mariadb-dump`: which of the user's are refused, what they select, and the final argv.
+
+use super::options::{ArgumentError, Given, Parsed, Spec, Switch, flag, maybe, parse, value};
+
+/// What a backup Function lists before the user's arguments: all of these may be overridden.
+///
+/// No locks and no disabled keys in the dump: `LOCK TABLES` hangs a Galera node and InnoDB ignores the other.
+/// `hex-blob` keeps every byte; routines and events are off by default, and would be missing silently.
+pub const SAFE_DUMP_FLAGS: [&str; 9] = [
+    "--single-transaction",
+    "--quick",
+    "--routines",
+    "--events",
+    "--triggers",
+    "--hex-blob",
+    "--skip-add-locks",
+    "--skip-disable-keys",
+    "--skip-lock-tables",
+];
+
+/// Without these a dump is not restorable or not comparable; put into every argv, and their opposites refused.
+const FORCED: [&str; 7] = [
+    "--default-character-set=utf8mb4",
+    "--set-charset",
+    "--tz-utc",
+    "--quote-names",
+    "--comments",
+    "--skip-dump-date",
+    "--max-allowed-packet=1G",
+];
+
+const CONNECTION: &str = "the connection comes from the target";
+const FILES: &str = "the dump must go to stdout, and the program may not touch other files";
+const TRAILER: &str = "the end of the dump could not be recognised";
+const HOLES: &str = "errors would be left out of the dump silently";
+const CODE: &str = "it makes the program load or run something else";
+const LOSSY: &str = "the dump would not come back byte for byte";
+const OUTSIDE: &str = "a backup must not change the server";
+const USELESS: &str = "it makes no dump";
+
+const FORBIDDEN: &[Spec] = &[
+    maybe("password").short('p').forbidden(CONNECTION),
+    value("host").short('h').forbidden(CONNECTION),
+    value("user").short('u').forbidden(CONNECTION),
+    value("port").short('P').forbidden(CONNECTION),
+    value("socket").short('S').forbidden(CONNECTION),
+    value("protocol").forbidden(CONNECTION),
+    flag("ssl").forbidden(CONNECTION),
+    value("ssl-ca").forbidden(CONNECTION),
+    value("ssl-capath").forbidden(CONNECTION),
+    value("ssl-cert").forbidden(CONNECTION),
+    value("ssl-cipher").forbidden(CONNECTION),
+    value("ssl-key").forbidden(CONNECTION),
+    value("ssl-crl").forbidden(CONNECTION),
+    value("ssl-crlpath").forbidden(CONNECTION),
+    value("ssl-fp").forbidden(CONNECTION),
+    value("ssl-fplist").forbidden(CONNECTION),
+    flag("ssl-verify-server-cert").forbidden(CONNECTION),
+    value("tls-version").forbidden(CONNECTION),
+    value("defaults-file").forbidden(CONNECTION),
+    value("defaults-extra-file").forbidden(CONNECTION),
+    value("defaults-group-suffix").forbidden(CONNECTION),
+    flag("no-defaults").forbidden(CONNECTION),
+    flag("print-defaults").forbidden(USELESS),
+    flag("help").short('?').forbidden(USELESS),
+    flag("version").short('V').forbidden(USELESS),
+    value("result-file").short('r').forbidden(FILES),
+    value("tab").short('T').forbidden(FILES),
+    value("dir").forbidden(FILES),
+    value("parallel").short('j').forbidden(FILES),
+    value("log-error").forbidden(FILES),
+    maybe("debug").short('#').forbidden(FILES),
+    flag("debug-check").forbidden(USELESS),
+    flag("debug-info").forbidden(USELESS),
+    value("fields-terminated-by").forbidden(FILES),
+    value("fields-enclosed-by").forbidden(FILES),
+    value("fields-optionally-enclosed-by").forbidden(FILES),
+    value("fields-escaped-by").forbidden(FILES),
+    value("lines-terminated-by").forbidden(FILES),
+    flag("header").forbidden(FILES),
+    value("plugin-dir").forbidden(CODE),
+    value("default-auth").forbidden(CODE),
+    value("init-command").forbidden(CODE),
+    value("init-command-add").forbidden(CODE),
+    value("character-sets-dir").forbidden(CODE),
+    flag("force").short('f').forbidden(HOLES),
+    flag("compact").forbidden(TRAILER),
+    flag("xml").short('X').forbidden(TRAILER),
+    value("compatible").forbidden(LOSSY),
+    flag("no-set-names").short('N').forbidden(LOSSY),
+    flag("delete-master-logs").forbidden(OUTSIDE),
+    flag("flush-logs").short('F').forbidden(OUTSIDE),
+    maybe("dump-slave").forbidden(OUTSIDE),
+];
+
+const KNOWN: &[Spec] = &[
+    flag("all-databases").short('A'),
+    flag("databases").short('B'),
+    flag("tables"),
+    value("ignore-database"),
+    value("ignore-table"),
+    value("ignore-table-data"),
+    flag("wildcards").short('L').forbidden("Lagan could not tell what is selected: name the databases"),
+    value("system").forbidden("accounts are not part of a backup of databases yet"),
+    flag("routines").short('R'),
+    flag("events").short('E'),
+    flag("triggers"),
+    flag("no-data").short('d'),
+    flag("no-data-med"),
+    flag("no-create-info").short('t'),
+    flag("no-create-db").short('n'),
+    value("where").short('w'),
+    flag("dump-history").short('H'),
+    value("as-of"),
+    flag("comments").short('i').always_on(TRAILER),
+    flag("quote-names").short('Q').always_on(LOSSY),
+    flag("set-charset").always_on(LOSSY),
+    flag("tz-utc").always_on("times would move between servers in different zones"),
+    value("default-character-set").only("utf8mb4", LOSSY),
+    flag("dump-date"),
+    value("max-allowed-packet"),
+    flag("all-tablespaces").short('Y'),
+    flag("no-tablespaces").short('y'),
+    flag("add-drop-database"),
+    flag("add-drop-table"),
+    flag("add-drop-trigger"),
+    flag("add-locks"),
+    flag("allow-keywords"),
+    flag("apply-slave-statements"),
+    flag("complete-insert").short('c'),
+    flag("compress").short('C'),
+    flag("copy-s3-tables"),
+    flag("create-options").short('a'),
+    flag("delayed-insert"),
+    flag("disable-keys").short('K'),
+    flag("extended-insert").short('e'),
+    flag("flush-privileges"),
+    flag("galera-info"),
+    flag("gtid"),
+    flag("hex-blob"),
+    flag("include-master-host-port"),
+    flag("insert-ignore"),
+    flag("lock-all-tables").short('x'),
+    flag("lock-tables").short('l'),
+    flag("log-queries"),
+    maybe("master-data"),
+    value("max-statement-time"),
+    value("net-buffer-length"),
+    maybe("no-autocommit"),
+    flag("opt"),
+    flag("order-by-primary"),
+    flag("order-by-size"),
+    flag("quick").short('q'),
+    flag("replace"),
+    flag("single-transaction"),
+    flag("verbose").short('v'),
+];
+
+/// What a dump selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    AllDatabases { except: Vec<String> },
+    /// The stream holds `CREATE DATABASE` and `USE`.
+    Databases(Vec<String>),
+    /// The stream names no database, so it can be restored into another.
+    One { database: String, tables: Vec<String> },
+}
+
+/// The arguments of a dump, understood and within the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DumpArgs {
+    pub scope: Scope,
+    /// `database.table`, as given.
+    pub ignored_tables: Vec<String>,
+    options: Vec<Given>,
+}
+
+impl DumpArgs {
+    /// Understands the arguments of a Function after substitution (its own flags and the user's).
+    pub fn parse(args: &[String]) -> Result<Self, ArgumentError> {
+        let Parsed { options, names } = parse(&[KNOWN, FORBIDDEN], args)?;
+        let has = |name| state(&options, name).unwrap_or(Switch::Off) == Switch::On;
+        let values = |name: &str| -> Vec<String> {
+            options.iter().filter(|given| given.name == name).filter_map(|given| given.value.clone()).collect()
+        };
+        let scope = if has("all-databases") {
+            Scope::AllDatabases { except: values("ignore-database") }
+        } else if has("databases") && !has("tables") && !names.is_empty() {
+            Scope::Databases(names)
+        } else if let Some((database, tables)) = names.split_first() {
+            Scope::One { database: database.clone(), tables: tables.to_vec() }
+        } else {
+            return Err(ArgumentError::NothingSelected);
+        };
+        let ignored_tables = values("ignore-table");
+        let own = ["all-databases", "databases", "tables", "ignore-database"];
+        let options = options.into_iter().filter(|given| !own.contains(&given.name)).collect();
+        Ok(Self { scope, ignored_tables, options })
+    }
+
+    /// Whether a switch is on, given what the program does by itself.
+    pub(super) fn is_on(&self, name: &str, default: Switch) -> bool {
+        state(&self.options, name).unwrap_or(default) == Switch::On
+    }
+
+    pub(super) fn switch_on(&mut self, name: &'static str) {
+        self.options.push(Given { name, on: Switch::On, value: None });
+    }
+
+    /// Names the databases of `--all-databases` in an order of our own.
+    pub(super) fn name_databases(&mut self, databases: Vec<String>) {
+        self.scope = Scope::Databases(databases);
+    }
+
+    /// Everything after the defaults-file, which must come first.
+    #[must_use]
+    pub fn argv(&self) -> Vec<String> {
+        let mut argv: Vec<String> = self.options.iter().map(render).collect();
+        argv.extend(FORCED.iter().map(ToString::to_string));
+        match &self.scope {
+            Scope::AllDatabases { except } => {
+                argv.push("--all-databases".into());
+                argv.extend(except.iter().map(|name| format!("--ignore-database={name}")));
+            }
+            Scope::Databases(names) => {
+                argv.extend(["--databases".into(), "--".into()]);
+                argv.extend(names.iter().cloned());
+            }
+            Scope::One { database, tables } => {
+                argv.extend(["--".into(), database.clone()]);
+                argv.extend(tables.iter().cloned());
+            }
+        }
+        argv
+    }
+}
+
+fn state(options: &[Given], name: &str) -> Option<Switch> {
+    options.iter().rev().find(|given| given.name == name).map(|given| given.on)
+}
+
+pub(super) fn render(given: &Given) -> String {
+    match (given.on, &given.value) {
+        (Switch::Off, _) => format!("--skip-{}", given.name),
+        (Switch::On, Some(value)) => format!("--{}={value}", given.name),
+        (Switch::On, None) => format!("--{}", given.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    fn args(text: &str) -> Result<DumpArgs, ArgumentError> {
+        DumpArgs::parse(&text.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn forbidden_options_are_found_in_every_spelling() {
+        let texts = [
+            "--password=x a", "-pgeheim a", "--pass a", "--result-file=/x a", "-r /x a", "--result_file /x a", "--res=/x a",
+            "--tab=/x a", "-T/x a", "--force a", "-f a", "-Rf a", "--skip-comments a", "--comments=0 a", "--compact a",
+            "--defaults-file=/x a", "--defaults-extra-file /x a", "--plugin-dir=/x a", "--plug=/x a",
+            "--init-command=x a", "--ssl a", "--skip-ssl a", "--ssl-ca=/x a", "--loose-ssl-key=/x a", "--host=x a",
+            "-hx a", "--socket=x a", "--user x a", "-P 1 a", "--skip-tz-utc a", "--default-character-set=latin1 a",
+            "--disable-quote-names a", "--xml a", "--RESULT-FILE=/x a", "--log-err=/x a", "--no-defaults a", "--fo a",
+        ];
+        for text in texts {
+            assert!(matches!(args(text), Err(ArgumentError::Forbidden { .. })), "{text}: {:?}", args(text));
+        }
+    }
+
+    #[test]
+    fn the_value_of_a_forbidden_option_is_not_repeated() {
+        for text in ["--password=geheim a", "-pgeheim a", "--pass=geheim a"] {
+            let error = args(text).unwrap_err().to_string();
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_ambiguous_options_are_refused() {
+        assert!(matches!(args("--frobnicate a"), Err(ArgumentError::Unknown { .. })));
+        assert!(matches!(args("--add-drop a"), Err(ArgumentError::Ambiguous { .. })));
+        assert!(matches!(args("--where"), Err(ArgumentError::NoValue { .. })));
+        assert_eq!(args("--routines"), Err(ArgumentError::NothingSelected));
+    }
+
+    #[test]
+    fn the_default_of_stash_selects_all_but_mysql() {
+        let parsed = args("--routines --all-databases --ignore-database=mysql").unwrap();
+        assert_eq!(parsed.scope, Scope::AllDatabases { except: vec!["mysql".into()] });
+        assert_eq!(parsed.argv().last().unwrap(), "--ignore-database=mysql");
+    }
+
+    #[test]
+    fn names_come_after_a_double_dash_so_that_none_is_an_option() {
+        let parsed = args("-R --databases -- -lead b").unwrap();
+        assert_eq!(parsed.scope, Scope::Databases(vec!["-lead".into(), "b".into()]));
+        let argv = parsed.argv();
+        assert_eq!(argv[argv.len() - 4..], ["--databases", "--", "-lead", "b"]);
+    }
+
+    #[test]
+    fn the_last_switch_counts_and_tables_overrides_databases() {
+        let parsed = args("--triggers --skip-triggers -B a b --tables").unwrap();
+        assert!(!parsed.is_on("triggers", Switch::On));
+        assert!(parsed.is_on("tz-utc", Switch::On));
+        assert_eq!(parsed.scope, Scope::One { database: "a".into(), tables: vec!["b".into()] });
+    }
+
+    #[test]
+    fn a_name_with_a_line_break_is_refused() {
+        let refused = DumpArgs::parse(&["a\nb".to_owned()]);
+        assert_eq!(refused, Err(ArgumentError::Name { name: "a\nb".into() }));
+    }
+}

@@ -1,0 +1,26 @@
+//! Runs one program of a step: argv without a shell, its own process group, a death signal, secrets through
+//! memory files, a bounded tail of its stderr, and blocking ends for its stdout (a dump) or stdin (a restore).
+//!
+//! It knows nothing of sessions, plans or databases, and it never decides whether a result is good: it reports
+//! how the program ended, and a gate elsewhere judges.
+
+mod capture;
+mod control;
+mod dump;
+mod feed;
+pub mod guard;
+mod memory;
+mod program;
+mod queue;
+mod redact;
+mod spawner;
+mod stderr;
+
+pub use capture::{Capture, CaptureError, Captured, capture};
+pub use control::{Exit, Side, Stop, Stragglers};
+pub use dump::{DumpHandle, DumpReader, DumpSettings, Outcome, Scanner};
+pub use feed::{FeedError, FeedReport, Feeder, Pulse};
+pub use program::{BASE_ENV, Input, Program, ProgramError, secret_path};
+pub use redact::escape;
+pub use spawner::{Guard, SpawnError, Spawner};
+pub use stderr::StderrTail;

@@ -1,0 +1,87 @@
+//! Runs a small program to its end and keeps its output: preflight queries, version probes.
+//! Not for streams: the output is bounded, and so is the time.
+
+use std::{io::Read, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    control::{Exit, Stop},
+    dump::{DumpReader, DumpSettings},
+    program::Program,
+    spawner::{SpawnError, Spawner},
+    stderr::StderrTail,
+};
+
+/// The limits of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Capture {
+    pub timeout: Duration,
+    pub max_bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    pub exit: Exit,
+    pub stdout: Vec<u8>,
+    pub stderr: StderrTail,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("`{program}` did not end within {} s", timeout.as_secs())]
+    TimedOut { program: String, timeout: Duration },
+    #[error("`{program}` wrote more than {max_bytes} bytes")]
+    TooMuch { program: String, max_bytes: usize },
+    #[error("`{program}` was cancelled")]
+    Cancelled { program: String },
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(60), max_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+pub async fn capture(
+    spawner: &Spawner,
+    program: Program,
+    limits: Capture,
+    cancel: &CancellationToken,
+) -> Result<Captured, CaptureError> {
+    let name = program.name();
+    let settings = DumpSettings { stall: limits.timeout, ..DumpSettings::default() };
+    let (reader, handle) = spawner.dump(program, settings, None, cancel).await?;
+    let reading = tokio::task::spawn_blocking(move || read(reader, limits.max_bytes));
+    let timed_out = tokio::time::timeout(limits.timeout, handle.wait()).await.is_err();
+    if timed_out {
+        handle.stop(Stop::TimedOut).await;
+    }
+    let outcome = handle.wait().await;
+    let stdout = reading.await.ok().flatten();
+    match (outcome.stop, stdout) {
+        (None, Some(stdout)) => {
+            Ok(Captured { exit: outcome.exit, stdout, stderr: outcome.stderr.clone() })
+        }
+        (Some(Stop::TimedOut | Stop::Stalled(_)), _) => {
+            Err(CaptureError::TimedOut { program: name, timeout: limits.timeout })
+        }
+        (Some(Stop::Cancelled), _) => Err(CaptureError::Cancelled { program: name }),
+        _ => Err(CaptureError::TooMuch { program: name, max_bytes: limits.max_bytes }),
+    }
+}
+
+/// All of it, or nothing when it is more than `limit`. A failed program is told by its outcome, not here.
+fn read(mut reader: DumpReader, limit: usize) -> Option<Vec<u8>> {
+    let mut stdout = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) | Err(_) => return Some(stdout),
+            Ok(count) if stdout.len() + count > limit => return None,
+            Ok(count) => stdout.extend_from_slice(&buffer[..count]),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Feeds a restore into a child's stdin from a blocking thread.
+//!
+//! Two things must never happen (faults F17, W26): the child sees the end of its input before all of it was fed,
+//! for it would commit and exit 0; and we go on feeding after losing the right to. So whatever goes wrong, the
+//! process group is killed first and only then is stdin closed.
+
+use std::{
+    io::{self, Write},
+    process::ChildStdin,
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::PollFlags,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    control::{Exit, Stop, Stragglers},
+    program::Program,
+    queue::{TICK, ready},
+    spawner::{Ends, Run, SpawnError, Spawner},
+    stderr::StderrTail,
+};
+
+const BLOCK_BYTES: usize = 1024 * 1024;
+const TAIL_BYTES: usize = 512;
+/// A killed group is gone at once; a kernel that cannot reap it must not hold the thread for ever.
+const DEATH_LIMIT: Duration = Duration::from_secs(10);
+
+/// The answer of whoever knows whether this worker may still write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulse {
+    Alive,
+    Lost,
+}
+
+type Alive = Box<dyn FnMut() -> Pulse + Send>;
+
+/// How the child ended that was fed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedReport {
+    pub bytes: u64,
+    /// The last bytes that were fed, for the check of the trailer.
+    pub tail: Vec<u8>,
+    pub exit: Option<Exit>,
+    pub stop: Option<Stop>,
+    pub stragglers: Stragglers,
+    pub stderr: StderrTail,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    #[error("the right to go on was lost after {} bytes; the program was killed", report.bytes)]
+    Lost { report: Box<FeedReport> },
+    #[error("the program was stopped after {} bytes", report.bytes)]
+    Stopped { report: Box<FeedReport> },
+    #[error("the program ended after {} bytes, before its input did", report.bytes)]
+    Ended { report: Box<FeedReport> },
+    #[error("cannot write to the program after {} bytes; it was killed", report.bytes)]
+    Write {
+        report: Box<FeedReport>,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The restorer's end. Dropping it without `finish` kills the child before its input ends.
+pub struct Feeder {
+    stdin: Option<ChildStdin>,
+    alive: Alive,
+    bytes: u64,
+    tail: Vec<u8>,
+    run: Arc<Run>,
+}
+
+impl FeedReport {
+    /// Everything was fed and the child took it: it ended by itself with exit code 0.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.exit.is_some_and(Exit::success) && self.stop.is_none()
+    }
+}
+
+impl FeedError {
+    #[must_use]
+    pub fn report(&self) -> &FeedReport {
+        match self {
+            Self::Lost { report }
+            | Self::Stopped { report }
+            | Self::Ended { report }
+            | Self::Write { report, .. } => report,
+        }
+    }
+}
+
+impl Spawner {
+    /// Starts a program that is fed; `alive` is asked before each block and while the child is busy.
+    pub async fn feed(
+        &self,
+        program: Program,
+        alive: impl FnMut() -> Pulse + Send + 'static,
+        cancel: &CancellationToken,
+    ) -> Result<Feeder, SpawnError> {
+        let name = program.name();
+        let started = self.start(program, Ends::Stdin, cancel).await?;
+        if let Some(stdin) = &started.stdin {
+            fcntl(stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+                .map_err(|errno| SpawnError::Start { program: name, source: errno.into() })?;
+        }
+        let alive = Box::new(alive);
+        Ok(Feeder { stdin: started.stdin, alive, bytes: 0, tail: Vec::new(), run: started.run })
+    }
+}
+
+impl Feeder {
+    /// Writes all of it, waiting as long as the child needs.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), FeedError> {
+        bytes.chunks(BLOCK_BYTES).try_for_each(|block| self.feed_block(block))
+    }
+
+    /// Closes the child's input and waits for its end, however long it works on what it has.
+    pub fn finish(mut self) -> Result<FeedReport, FeedError> {
+        self.check()?;
+        self.stdin = None;
+        while !self.run.control.finished_within(TICK) {
+            if (self.alive)() == Pulse::Lost {
+                let report = self.kill();
+                return Err(FeedError::Lost { report });
+            }
+        }
+        Ok(self.report())
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn feed_block(&mut self, mut block: &[u8]) -> Result<(), FeedError> {
+        while !block.is_empty() {
+            self.check()?;
+            let Some(stdin) = &mut self.stdin else {
+                return Err(FeedError::Ended { report: self.kill() });
+            };
+            match stdin.write(block) {
+                Ok(count) => {
+                    self.bytes += count as u64;
+                    self.remember(&block[..count]);
+                    block = &block[count..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready(&*stdin, PollFlags::POLLOUT);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    // The child closed its input: give it the time to say why before it is killed.
+                    self.run.control.finished_within(DEATH_LIMIT);
+                    return Err(FeedError::Ended { report: self.kill() });
+                }
+                Err(source) => return Err(FeedError::Write { report: self.kill(), source }),
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), FeedError> {
+        if (self.alive)() == Pulse::Lost {
+            let report = self.kill();
+            return Err(FeedError::Lost { report });
+        }
+        if self.run.control.stopped().is_some() {
+            return Err(FeedError::Stopped { report: self.kill() });
+        }
+        Ok(())
+    }
+
+    /// Kills the group, waits until it is dead, and only then closes its input.
+    fn kill(&mut self) -> Box<FeedReport> {
+        self.run.control.kill(Stop::FeedFailed);
+        if !self.run.control.finished_within(DEATH_LIMIT) {
+            tracing::error!("a killed program does not die");
+        }
+        self.stdin = None;
+        Box::new(self.report())
+    }
+
+    fn report(&self) -> FeedReport {
+        FeedReport {
+            bytes: self.bytes,
+            tail: self.tail.clone(),
+            exit: self.run.control.exit(),
+            stop: self.run.control.stopped(),
+            stragglers: self.run.control.stragglers(),
+            stderr: self.run.stderr(),
+        }
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        let kept = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        let old = (self.tail.len() + kept.len()).saturating_sub(TAIL_BYTES);
+        self.tail.drain(..old);
+        self.tail.extend_from_slice(kept);
+    }
+}
+
+/// For whoever copies a stream into it; the error's source is the `FeedError`.
+impl Write for Feeder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.feed(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        if self.stdin.is_some() {
+            self.kill();
+        }
+    }
+}

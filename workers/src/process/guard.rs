@@ -1,0 +1,67 @@
+//! The hidden sub-command between a worker and its child: `lagan guard-exec PARENT -- PROGRAM ARGS…` arms the
+//! death signal and then becomes PROGRAM. Whoever kills the worker kills the child with it.
+//!
+//! It must not read files, environment or configuration: between fork and exec nothing of Lagan may run but this.
+//! It exists because `unsafe_code` is forbidden, so the worker cannot do this in a `pre_exec` hook of its own.
+//!
+//! Trap: the death signal follows the parent *thread*, not the process. `Spawner` therefore starts children on
+//! one thread that lives as long as the process.
+
+use std::{convert::Infallible, ffi::OsString, io, os::unix::process::CommandExt, process::Command};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+        signal::Signal,
+    },
+    unistd::{Pid, getppid},
+};
+
+/// The name of the hidden sub-command.
+pub const SUBCOMMAND: &str = "guard-exec";
+
+/// The exit code that the guard ends with when it could not become the program, as shells do.
+pub const EXIT_CODE: i32 = 127;
+
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    #[error("usage: `guard-exec PARENT -- PROGRAM [ARGS…]`")]
+    Usage,
+    #[error("the worker that started this guard is gone")]
+    Orphaned,
+    #[error("cannot restrict the process")]
+    Restrict(#[source] Errno),
+    #[error("cannot start `{program}`")]
+    Exec {
+        program: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Becomes the program named in `args` (`PARENT -- PROGRAM ARGS…`); returns only if it could not.
+pub fn exec(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, GuardError> {
+    let mut args = args.into_iter();
+    let parent = args
+        .next()
+        .and_then(|pid| pid.to_str()?.parse().ok())
+        .map(Pid::from_raw)
+        .ok_or(GuardError::Usage)?;
+    if args.next().is_none_or(|separator| separator != "--") {
+        return Err(GuardError::Usage);
+    }
+    let program = args.next().ok_or(GuardError::Usage)?;
+
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(GuardError::Restrict)?;
+    // A parent that died before the line above sends no signal any more: then we have another parent already.
+    if getppid() != parent {
+        return Err(GuardError::Orphaned);
+    }
+    prctl::set_no_new_privs().map_err(GuardError::Restrict)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(GuardError::Restrict)?;
+
+    let source = Command::new(&program).args(args).exec();
+    Err(GuardError::Exec { program: program.to_string_lossy().into_owned(), source })
+}

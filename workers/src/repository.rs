@@ -1,0 +1,42 @@
+//! A restic repository as plain values: probe, init, open, back up, read back, restore, forget.
+//! Blocking code for `spawn_blocking`. It must not know sessions, plans, NATS or Kubernetes, must never write a
+//! snapshot before its gate was asked, and must never take a storage failure for "there is nothing".
+
+mod archive;
+mod backend;
+mod backup;
+mod cipher;
+mod error;
+mod init;
+mod key;
+mod latest;
+mod local;
+mod locate;
+mod object;
+mod open;
+mod prefetch;
+mod restore;
+mod retention;
+mod seal;
+mod snapshot;
+mod source;
+mod storage;
+mod store;
+mod store_error;
+pub mod tags;
+mod upload;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use backup::{Backup, Gate, GateRefused, Written};
+pub use error::Error;
+pub use latest::{Candidate, LatestError, Wanted, latest};
+pub use open::{Presence, Repository, Statistics};
+pub use restore::SnapshotReader;
+pub use retention::{Decision, Policy, Verdict, retention};
+pub use snapshot::{Damaged, Snapshot, SnapshotList};
+pub use storage::{Fs, S3, Storage, Tls};
+pub use store_error::{StoreError, StoreErrorKind};
+pub use verify::{Expected, ReadBack};

@@ -1,0 +1,70 @@
+//! The repository's files as `rustic_core` wants them. It reads, and writes nothing but a new `config`: what a backup
+//! writes goes through `archive`, everything else through `store`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
+
+use super::store::{CONFIG, Store, path_of};
+use super::store_error::{StoreError, StoreErrorKind};
+
+pub(super) struct Files {
+    store: Arc<Store>,
+}
+
+impl Files {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}
+
+/// With the storage's error as the source, where `Error::from_core` finds its kind again.
+pub(super) fn core_error(error: StoreError) -> Box<RusticError> {
+    RusticError::with_source(ErrorKind::Backend, "storage request failed", error)
+}
+
+pub(super) fn forbidden(action: &'static str, kind: FileType) -> Box<RusticError> {
+    core_error(StoreError::new(StoreErrorKind::Forbidden, action, kind.dirname(), "not through this backend"))
+}
+
+impl ReadBackend for Files {
+    fn location(&self) -> String {
+        self.store.location().to_owned()
+    }
+
+    fn list_with_size(&self, kind: FileType) -> RusticResult<Vec<(Id, u32)>> {
+        self.store.list(kind).map_err(core_error)
+    }
+
+    fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
+        self.store.read(&path_of(kind, id)).map_err(core_error)
+    }
+
+    fn read_partial(&self, kind: FileType, id: &Id, _cacheable: bool, offset: u32, length: u32) -> RusticResult<Bytes> {
+        self.store.read_range(&path_of(kind, id), offset, length).map_err(core_error)
+    }
+
+    fn warmup_path(&self, kind: FileType, id: &Id) -> String {
+        path_of(kind, id)
+    }
+}
+
+impl WriteBackend for Files {
+    fn write_bytes(&self, kind: FileType, _id: &Id, _cacheable: bool, content: BytesList) -> RusticResult<()> {
+        match kind {
+            FileType::Config => {
+                self.store.write_new(CONFIG, &content.into_vec().concat().into()).map_err(core_error)
+            }
+            _ => Err(forbidden("write", kind)),
+        }
+    }
+
+    fn remove(&self, kind: FileType, _id: &Id, _cacheable: bool) -> RusticResult<()> {
+        Err(forbidden("remove", kind))
+    }
+}

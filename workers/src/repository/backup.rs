@@ -1,0 +1,162 @@
+//! One stream becomes one snapshot with one file. The gate is asked exactly once, when everything but the snapshot is
+//! stored; if it refuses, or the stream broke, there is no snapshot. It must not use `rustic_core`'s own stdin commands,
+//! which commit before they look at the exit status.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rustic_core::repofile::{Metadata, Node, NodeType, SnapshotFile};
+use rustic_core::{BackupOptions, Id, ParentOptions, SnapshotOptions};
+
+use super::archive::Archive;
+use super::backend::Files;
+use super::error::Error;
+use super::open::Repository;
+use super::prefetch::Prefetch;
+use super::seal::Seal;
+use super::source::{Entry, Tally};
+use super::tags;
+
+pub struct Backup {
+    pub host: String,
+    /// One name under the root, such as `/dumpfile.sql`: Stash's scheme.
+    pub path: String,
+    pub tags: Vec<String>,
+    pub time: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub snapshot_id: String,
+    /// Length of the file in the snapshot.
+    pub bytes: u64,
+    /// What this backup added to the storage.
+    pub added_bytes: u64,
+    pub duration: Duration,
+}
+
+/// Asked right before the snapshot file is written. It blocks; here the caller appends `committing`.
+pub trait Gate: Send + Sync {
+    fn open(&self) -> Result<(), GateRefused>;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateRefused {
+    pub reason: String,
+}
+
+impl Repository {
+    /// Returns when nothing of this backup is being written any more. Whoever feeds `input` must close it after an
+    /// error: a thread may still wait for its next byte.
+    pub fn backup(&self, backup: &Backup, input: Box<dyn Read + Send>, gate: &dyn Gate) -> Result<Written, Error> {
+        let began = Instant::now();
+        let path = checked_path(&backup.path)?;
+        let snapshot = new_snapshot(backup)?;
+        let archive = Arc::new(Archive::new(Files::new(self.store.clone())));
+        let result = self.run(&archive, &path, snapshot, (backup.time, input), gate);
+        // Uploads that still run after a failure must not outlive it.
+        let drained = archive.uploads().barrier();
+        let (id, bytes) = result.map_err(|error| match drained {
+            // The archiver says only that a channel broke; the upload knows why.
+            Err(storage) if matches!(error, Error::Core { .. } | Error::Incomplete { .. }) => Error::Storage(storage),
+            _ => error,
+        })?;
+        Ok(Written {
+            snapshot_id: id.to_hex().to_string(),
+            bytes,
+            added_bytes: archive.uploads().bytes(),
+            duration: began.elapsed(),
+        })
+    }
+
+    fn run(
+        &self,
+        archive: &Arc<Archive>,
+        path: &Path,
+        snapshot: SnapshotFile,
+        (time, input): (Timestamp, Box<dyn Read + Send>),
+        gate: &dyn Gate,
+    ) -> Result<(Id, u64), Error> {
+        let core = self
+            .core_over(archive.clone())?
+            .to_indexed_ids()
+            .map_err(|error| Error::from_core("read the index", &error))?;
+        let tally = Arc::new(Tally::default());
+        let input = Prefetch::new(input).map_err(Error::Input)?;
+        let source = Entry::new(path.to_owned(), new_node(path, time), input, tally.clone());
+        // Without `force` a file of the same name and length would be taken from the last snapshot, unread.
+        let options = BackupOptions::default().no_scan(true).parent_opts(ParentOptions::default().force(true));
+        let archived = core.archive(&options, &source, snapshot, &[path.to_owned()]);
+        if let Some(storage) = archive.uploads().failure() {
+            return Err(Error::Storage(storage));
+        }
+        let bytes = match tally.finished() {
+            // An archiver that stopped early did not read to the end: its own error says more.
+            Err(Error::Incomplete { detail }) => {
+                return Err(archived.err().map_or(Error::Incomplete { detail }, |error| archive_failed(&error)));
+            }
+            finished => finished?,
+        };
+        let snapshot = archived.map_err(|error| archive_failed(&error))?;
+        check_summary(&snapshot, bytes)?;
+        let seal = Seal { uploads: archive.uploads(), cipher: &self.cipher, compression: self.compression()? };
+        let id = seal.commit(archive.take_held(), snapshot, bytes, gate)?;
+        Ok((id, bytes))
+    }
+}
+
+fn archive_failed(error: &rustic_core::RusticError) -> Error {
+    Error::from_core("archive the input", error)
+}
+
+/// The archiver leaves out what it cannot store, and says so only in the log.
+fn check_summary(snapshot: &SnapshotFile, bytes: u64) -> Result<(), Error> {
+    let summary = snapshot.summary.as_ref();
+    let found = summary.map(|summary| (summary.total_files_processed, summary.total_bytes_processed));
+    match found == Some((1, bytes)) {
+        true => Ok(()),
+        false => Err(Error::Incomplete {
+            detail: format!("read 1 file of {bytes} bytes, archived (files, bytes) {found:?}"),
+        }),
+    }
+}
+
+fn checked_path(path: &str) -> Result<PathBuf, Error> {
+    let name = path.strip_prefix('/').unwrap_or_default();
+    match name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        true => Err(Error::Invalid { what: "the path of a backup (expected `/name`)", value: path.to_owned() }),
+        false => Ok(PathBuf::from(path)),
+    }
+}
+
+fn new_snapshot(backup: &Backup) -> Result<SnapshotFile, Error> {
+    let mut snapshot = SnapshotOptions::default()
+        .host(backup.host.clone())
+        // Else the whole command line of this process is stored.
+        .command("lagan".to_owned())
+        .time(backup.time.to_zoned(TimeZone::UTC))
+        .to_snapshot()
+        .map_err(|error| Error::from_core("describe the snapshot", &error))?;
+    snapshot.program_version = concat!("lagan ", env!("CARGO_PKG_VERSION")).to_owned();
+    for tag in &backup.tags {
+        tags::check(tag)?;
+        snapshot.tags.add(tag.clone());
+    }
+    Ok(snapshot)
+}
+
+fn new_node(path: &Path, time: Timestamp) -> Node {
+    let meta = Metadata {
+        mode: Some(0o644),
+        mtime: Some(time),
+        atime: Some(time),
+        ctime: Some(time),
+        links: 1,
+        ..Metadata::default()
+    };
+    Node::new_node(path.file_name().unwrap_or_default(), NodeType::File, meta)
+}

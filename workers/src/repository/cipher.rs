@@ -1,0 +1,92 @@
+//! restic's encryption and compression of single files and blobs (AES-256-CTR with Poly1305, zstd). `rustic_core` keeps
+//! its own private, and the seal of a backup, the read-back and the restore need it. The key is shown nowhere.
+
+use std::num::NonZeroU32;
+
+use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key};
+use aes256ctr_poly1305aes::aead::{Aead, AeadInPlace, Nonce};
+use rustic_core::Id;
+use rustic_core::repofile::MasterKey;
+use sha2::{Digest, Sha256};
+
+const NONCE: usize = 16;
+/// Nonce and authentication tag.
+pub(super) const OVERHEAD: usize = 32;
+/// The first byte of a compressed file; others begin with `{` or `[`.
+const COMPRESSED: u8 = 2;
+/// Files we decompress without a known length: keys, config, index, snapshots. Far above any real one.
+const LIMIT: usize = 1 << 30;
+
+#[derive(Clone)]
+pub(super) struct Cipher(Aes256CtrPoly1305Aes);
+
+impl Cipher {
+    pub(super) fn from_master(master: &MasterKey) -> Option<Self> {
+        Self::from_bytes(&[&*master.encrypt, &*master.mac.k, &*master.mac.r].concat())
+    }
+
+    /// 32 bytes to encrypt, 16 and 16 to authenticate.
+    pub(super) fn from_bytes(key: &[u8]) -> Option<Self> {
+        const LENGTH: usize = 64;
+        (key.len() == LENGTH).then(|| Self(Aes256CtrPoly1305Aes::new(Key::from_slice(key))))
+    }
+
+    pub(super) fn decrypt(&self, data: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, rest) = data.split_at_checked(NONCE)?;
+        self.0.decrypt(Nonce::<Aes256CtrPoly1305Aes>::from_slice(nonce), rest).ok()
+    }
+
+    /// `None` if the system has no random bytes to give.
+    pub(super) fn encrypt(&self, data: &[u8]) -> Option<Vec<u8>> {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).ok()?;
+        let mut sealed = Vec::with_capacity(data.len() + OVERHEAD);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(data);
+        let nonce = Nonce::<Aes256CtrPoly1305Aes>::from(nonce);
+        let tag = self.0.encrypt_in_place_detached(&nonce, &[], sealed.get_mut(NONCE..)?).ok()?;
+        sealed.extend_from_slice(&tag);
+        Some(sealed)
+    }
+
+    pub(super) fn open_file(&self, data: &[u8]) -> Option<Vec<u8>> {
+        let plain = self.decrypt(data)?;
+        match plain.first()? {
+            b'{' | b'[' => Some(plain),
+            &COMPRESSED => {
+                let mut out = Vec::new();
+                let decoder = zstd::Decoder::new(plain.get(1..)?).ok()?;
+                std::io::Read::read_to_end(&mut std::io::Read::take(decoder, LIMIT as u64), &mut out).ok()?;
+                Some(out)
+            }
+            _ => None,
+        }
+    }
+
+    /// `level` as the repository's configuration gives it: none means version 1, without compression.
+    pub(super) fn seal_file(&self, json: &[u8], level: Option<i32>) -> Option<Vec<u8>> {
+        match level {
+            None => self.encrypt(json),
+            Some(level) => {
+                let mut plain = vec![COMPRESSED];
+                zstd::stream::copy_encode(json, &mut plain, level).ok()?;
+                self.encrypt(&plain)
+            }
+        }
+    }
+
+    /// A blob's content, checked against its name.
+    pub(super) fn open_blob(&self, id: &Id, data: &[u8], uncompressed: Option<NonZeroU32>) -> Option<Vec<u8>> {
+        let plain = self.decrypt(data)?;
+        let plain = match uncompressed {
+            None => plain,
+            Some(length) => zstd::bulk::decompress(&plain, usize::try_from(length.get()).ok()?).ok()?,
+        };
+        let whole = uncompressed.is_none_or(|length| plain.len() as u64 == u64::from(length.get()));
+        (whole && hash(&plain) == *id).then_some(plain)
+    }
+}
+
+pub(super) fn hash(data: &[u8]) -> Id {
+    Id::new(Sha256::digest(data).into())
+}

@@ -1,0 +1,97 @@
+//! How work on a repository fails, by what failed. Storage failures keep their kind through `rustic_core`, whose own
+//! texts run over many lines and ask people to report bugs elsewhere; they are cut to one line.
+
+use std::error::Error as StdError;
+use std::io;
+
+use lagan_schemas::error::{Class, Code};
+use rustic_core::RusticError;
+
+use super::store_error::{StoreError, StoreErrorKind};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no repository at `{location}`")]
+    Absent { location: String },
+    #[error("`{location}` holds `{found}` but no `config`; a repository is never made over other data")]
+    NotARepository { location: String, found: String },
+    #[error("another repository was made at `{location}` in the meantime")]
+    Exists { location: String },
+    #[error("no key of the repository at `{location}` opens with this password")]
+    WrongPassword { location: String },
+    #[error("the repository at `{location}` is of {what}, which is not supported")]
+    Unsupported { location: String, what: String },
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+    #[error("the backup's input broke off")]
+    Input(#[source] io::Error),
+    #[error("the archive does not hold exactly what was read: {detail}")]
+    Incomplete { detail: String },
+    #[error("the snapshot was not written: {reason}")]
+    GateRefused { reason: String },
+    #[error("no snapshot `{id}` in the repository")]
+    SnapshotNotFound { id: String },
+    #[error("snapshot `{id}` holds no file `{path}`")]
+    PathNotFound { id: String, path: String },
+    #[error("the repository is damaged: {detail}")]
+    Damaged { detail: String },
+    #[error("snapshot `{id}` does not read back as written: {detail}")]
+    ReadBack { id: String, detail: String },
+    #[error("`{value}` is not usable as {what}")]
+    Invalid { what: &'static str, value: String },
+    #[error("cannot {action}: {detail}")]
+    Core { action: &'static str, detail: String },
+}
+
+impl Error {
+    /// The storage's failure behind `error` if there is one, else `rustic_core`'s words on one line.
+    pub(super) fn from_core(action: &'static str, error: &RusticError) -> Self {
+        if let Some(storage) = storage_behind(error) {
+            return Self::Storage(storage.clone());
+        }
+        let detail = error.display_log().replace(['\n', '\r'], " ");
+        match error.is_code("C001") {
+            true => Self::Damaged { detail },
+            false => Self::Core { action, detail },
+        }
+    }
+
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Absent { .. } => Code::RepositoryAbsent,
+            Self::NotARepository { .. } | Self::Unsupported { .. } => Code::NotARepository,
+            Self::Exists { .. } => Code::RepositoryLocked,
+            Self::WrongPassword { .. } => Code::WrongPassword,
+            Self::Storage(error) => error.code(),
+            Self::Input(_) | Self::Incomplete { .. } => Code::DumpTruncated,
+            Self::GateRefused { .. } => Code::Interrupted,
+            Self::SnapshotNotFound { .. } | Self::PathNotFound { .. } => Code::SnapshotNotFound,
+            Self::Damaged { .. } => Code::RepositoryDamaged,
+            Self::ReadBack { .. } => Code::ReadBackFailed,
+            Self::Invalid { .. } => Code::InvalidSpec,
+            Self::Core { .. } => Code::Internal,
+        }
+    }
+
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.code().class()
+    }
+
+    /// Whether the storage said that the very file asked for is not there.
+    pub(super) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Storage(StoreError { kind: StoreErrorKind::NotFound, .. }))
+    }
+}
+
+fn storage_behind<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e StoreError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<StoreError>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

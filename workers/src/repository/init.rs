@@ -1,0 +1,85 @@
+//! Making a repository: key, then `config` by a conditional write. The caller holds the exclusive lease; even without
+//! it two racers end with one repository that opens. It must not remove a key whose `config` may have been written.
+
+use std::sync::Arc;
+
+use rustic_core::repofile::MasterKey;
+use rustic_core::{ConfigOptions, Credentials, FileType, Id, KeyOptions};
+use secrecy::SecretString;
+use tokio::runtime::Handle;
+
+use super::backend::Files;
+use super::cipher::Cipher;
+use super::error::Error;
+use super::key::new_key;
+use super::open::{Presence, Repository, connect, presence};
+use super::storage::Storage;
+use super::store::{CONFIG, Missing, Store, path_of};
+
+/// Level 1 takes a fifth off the time of a backup and stores 8 % more than level 3.
+const COMPRESSION: i32 = 1;
+/// Several packs are in memory at a time, so their size bounds a worker's memory. restic's own size.
+const PACK_SIZE: u64 = 16 << 20;
+const PACK_SIZE_LIMIT: u64 = 32 << 20;
+
+impl Repository {
+    /// `Exists` if somebody else's repository is there in the end.
+    pub fn init(storage: &Storage, password: &SecretString, handle: &Handle) -> Result<Self, Error> {
+        let absent = || Error::Absent { location: storage.location() };
+        let store = Store::connect(storage, handle, Missing::Create)?.ok_or_else(absent)?;
+        if presence(&store)? == Presence::Present {
+            return Err(Error::Exists { location: storage.location() });
+        }
+        let no_key = || Error::Core { action: "make a key", detail: "the system gives no random bytes".to_owned() };
+        let master = MasterKey::new();
+        let cipher = Cipher::from_master(&master).ok_or_else(no_key)?;
+        let (key, content) = new_key(&master, password).ok_or_else(no_key)?;
+        store.write(&path_of(FileType::Key, &key), vec![content.into()])?;
+        let written = write_config(&store, master);
+        settle(&store, &cipher, key, written)?;
+        remove_other_keys(&store, key)?;
+        tracing::info!(location = store.location(), "repository created");
+        Self::open(storage, password, handle)
+    }
+}
+
+fn write_config(store: &Arc<Store>, master: MasterKey) -> Result<(), Error> {
+    let options = ConfigOptions::default()
+        .set_version(2)
+        .set_compression(COMPRESSION)
+        .set_datapack_size(bytesize::ByteSize(PACK_SIZE))
+        .set_datapack_size_limit(bytesize::ByteSize(PACK_SIZE_LIMIT))
+        .set_treepack_size_limit(bytesize::ByteSize(PACK_SIZE_LIMIT));
+    connect(Arc::new(Files::new(store.clone())))?
+        .init(&Credentials::Masterkey(master), &KeyOptions::default(), &options)
+        .map(drop)
+        .map_err(|error| Error::from_core("create the repository", &error))
+}
+
+/// Whatever the write answered (a repeated request may have met its own first write), the file tells whose it is.
+fn settle(store: &Store, cipher: &Cipher, key: Id, written: Result<(), Error>) -> Result<(), Error> {
+    let config = match store.read(CONFIG).map_err(Error::from) {
+        Ok(config) => config,
+        Err(error) if error.is_missing_file() => {
+            store.remove(&path_of(FileType::Key, &key))?;
+            return written.and(Err(error));
+        }
+        Err(error) => return Err(error),
+    };
+    if cipher.open_file(&config).is_some() {
+        return Ok(());
+    }
+    store.remove(&path_of(FileType::Key, &key))?;
+    Err(Error::Exists { location: store.location().to_owned() })
+}
+
+/// Keys of other masters, left by an init that was killed or lost: stock restic would try them first and fail.
+fn remove_other_keys(store: &Store, own: Id) -> Result<(), Error> {
+    for (id, _) in store.list(FileType::Key)? {
+        if id != own {
+            tracing::warn!(key = %id, "key without a repository is removed");
+            store.remove(&path_of(FileType::Key, &id))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Finding and opening a repository, and how it is handed to `rustic_core`. "There is none" is only said when the
+//! storage said so: a refused or failed request is an error, because somebody would make a new repository then.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustic_core::repofile::{ConfigFile, MasterKey};
+use rustic_core::{Credentials, FileType, OpenStatus, RepositoryBackends, RepositoryOptions, WriteBackend};
+use secrecy::SecretString;
+use tokio::runtime::Handle;
+
+use super::backend::Files;
+use super::cipher::Cipher;
+use super::error::Error;
+use super::key::unlock;
+use super::storage::Storage;
+use super::store::{CONFIG, Missing, Store};
+
+pub(super) type Core = rustic_core::Repository<OpenStatus>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    Absent,
+    Present,
+}
+
+/// Stored bytes of all files, and the number of snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    pub stored_bytes: u64,
+    pub snapshots: u64,
+}
+
+/// An open repository. Every operation reads the index anew, so that it sees what others wrote meanwhile.
+pub struct Repository {
+    pub(super) store: Arc<Store>,
+    pub(super) cipher: Cipher,
+    pub(super) config: ConfigFile,
+    master: MasterKey,
+}
+
+impl Repository {
+    /// `NotARepository` if there are backups' files but no `config`.
+    pub fn probe(storage: &Storage, handle: &Handle) -> Result<Presence, Error> {
+        match Store::connect(storage, handle, Missing::Tell)? {
+            Some(store) => presence(&store),
+            None => Ok(Presence::Absent),
+        }
+    }
+
+    pub fn open(storage: &Storage, password: &SecretString, handle: &Handle) -> Result<Self, Error> {
+        let absent = || Error::Absent { location: storage.location() };
+        let store = Store::connect(storage, handle, Missing::Tell)?.ok_or_else(absent)?;
+        if presence(&store)? == Presence::Absent {
+            return Err(absent());
+        }
+        store.remove_stale_temporaries();
+        let unlocked = unlock(&store, password)?;
+        Ok(Self { store, cipher: unlocked.cipher, config: unlocked.config, master: unlocked.master })
+    }
+
+    #[must_use]
+    pub fn location(&self) -> &str {
+        self.store.location()
+    }
+
+    pub fn statistics(&self) -> Result<Statistics, Error> {
+        let mut stored_bytes = self.store.length(CONFIG)?.unwrap_or(0);
+        let mut snapshots = 0;
+        for kind in rustic_core::ALL_FILE_TYPES {
+            let files = self.store.list(kind)?;
+            stored_bytes += files.iter().map(|(_, length)| u64::from(*length)).sum::<u64>();
+            if kind == FileType::Snapshot {
+                snapshots = files.len() as u64;
+            }
+        }
+        Ok(Statistics { stored_bytes, snapshots })
+    }
+
+    /// For reading.
+    pub(super) fn core(&self) -> Result<Core, Error> {
+        self.core_over(Arc::new(Files::new(self.store.clone())))
+    }
+
+    pub(super) fn core_over(&self, backend: Arc<dyn WriteBackend>) -> Result<Core, Error> {
+        connect(backend)?
+            .open(&Credentials::Masterkey(self.master.clone()))
+            .map_err(|error| Error::from_core("open the repository", &error))
+    }
+
+    /// The zstd level of new files; none in a repository of version 1.
+    pub(super) fn compression(&self) -> Result<Option<i32>, Error> {
+        self.config.zstd().map_err(|error| Error::from_core("read the configuration", &error))
+    }
+}
+
+/// Without a cache: workers share no disk, and a poisoned cache would answer for the storage.
+pub(super) fn connect(backend: Arc<dyn WriteBackend>) -> Result<rustic_core::Repository<()>, Error> {
+    let options = RepositoryOptions::default().no_cache(true);
+    rustic_core::Repository::new(&options, &RepositoryBackends::new(backend, None))
+        .map_err(|error| Error::from_core("open the repository", &error))
+}
+
+/// Keys alone do not make it a repository: an init that was killed leaves them, and nothing hangs on them.
+pub(super) fn presence(store: &Store) -> Result<Presence, Error> {
+    if store.length(CONFIG)?.is_some() {
+        return Ok(Presence::Present);
+    }
+    for kind in [FileType::Pack, FileType::Index, FileType::Snapshot] {
+        if let Some(found) = store.first_under(kind.dirname())? {
+            return Err(Error::NotARepository { location: store.location().to_owned(), found });
+        }
+    }
+    Ok(Presence::Absent)
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository").field("location", &self.store.location()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,105 @@
+//! Which snapshots a policy keeps and why: a pure function over snapshots, per (configuration, host, path), with
+//! restic's rules as `rustic_core` has them. It must not delete anything.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Zoned;
+use rustic_core::{KeepOptions, StringList};
+
+use super::error::Error;
+use super::snapshot::Snapshot;
+
+/// Zero means: no such rule. Without any rule everything is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    pub last: u32,
+    pub hourly: u32,
+    pub daily: u32,
+    pub weekly: u32,
+    pub monthly: u32,
+    pub yearly: u32,
+    /// A snapshot with any of these is kept.
+    pub tags: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Keep,
+    Remove,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    pub id: String,
+    pub verdict: Verdict,
+    /// The rules that keep it, or why it goes.
+    pub reasons: Vec<String>,
+}
+
+/// `excluded`: snapshots whose session ended without naming them. They take no place in a rule, and go.
+pub fn retention(
+    snapshots: &[Snapshot],
+    policy: &Policy,
+    now: &Zoned,
+    excluded: &HashSet<String>,
+) -> Result<Vec<Decision>, Error> {
+    let mut groups: BTreeMap<_, Vec<&Snapshot>> = BTreeMap::new();
+    let mut decisions = Vec::new();
+    for snapshot in snapshots {
+        if excluded.contains(&snapshot.id) {
+            decisions.push(decision(snapshot.id.clone(), Verdict::Remove, "its session ended without it"));
+        } else {
+            let group = (snapshot.configuration(), &snapshot.host, snapshot.path());
+            groups.entry(group).or_default().push(snapshot);
+        }
+    }
+    let options = options(policy);
+    for group in groups.into_values() {
+        match &options {
+            None => decisions.extend(group.iter().map(|one| decision(one.id.clone(), Verdict::Keep, "no rule"))),
+            Some(options) => decisions.extend(decide(&group, options, now)?),
+        }
+    }
+    decisions.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(decisions)
+}
+
+fn decide(group: &[&Snapshot], options: &KeepOptions, now: &Zoned) -> Result<Vec<Decision>, Error> {
+    let files = group.iter().map(|snapshot| snapshot.file().clone()).collect();
+    let decided = options.apply(files, now).map_err(|error| Error::from_core("apply the retention policy", &error))?;
+    Ok(decided
+        .into_iter()
+        .map(|one| {
+            let id = one.snapshot.id.to_hex().to_string();
+            match (one.keep, one.reasons.is_empty()) {
+                (true, _) => Decision { id, verdict: Verdict::Keep, reasons: one.reasons },
+                (false, false) => Decision { id, verdict: Verdict::Remove, reasons: one.reasons },
+                (false, true) => decision(id, Verdict::Remove, "no rule keeps it"),
+            }
+        })
+        .collect())
+}
+
+fn decision(id: String, verdict: Verdict, reason: &str) -> Decision {
+    Decision { id, verdict, reasons: vec![reason.to_owned()] }
+}
+
+fn options(policy: &Policy) -> Option<KeepOptions> {
+    let count = |count: u32| (count > 0).then(|| i32::try_from(count).unwrap_or(i32::MAX));
+    let mut options = KeepOptions::default();
+    options.keep_last = count(policy.last);
+    options.keep_hourly = count(policy.hourly);
+    options.keep_daily = count(policy.daily);
+    options.keep_weekly = count(policy.weekly);
+    options.keep_monthly = count(policy.monthly);
+    options.keep_yearly = count(policy.yearly);
+    options.keep_tags = policy.tags.iter().map(|tag| one_tag(tag)).collect();
+    let counts = [policy.last, policy.hourly, policy.daily, policy.weekly, policy.monthly, policy.yearly];
+    (counts.iter().any(|count| *count > 0) || !policy.tags.is_empty()).then_some(options)
+}
+
+fn one_tag(tag: &str) -> StringList {
+    let mut list = StringList::default();
+    list.add(tag.to_owned());
+    list
+}

@@ -1,0 +1,137 @@
+//! What a storage answered when it did not do what it was asked: kinds that decide, and a text without secrets.
+//! It must not keep the source error, whose `Debug` may show request headers or keys.
+
+use std::error::Error as _;
+use std::io;
+
+use lagan_schemas::error::{Class, Code};
+use secrecy::{ExposeSecret, SecretString};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    NotFound,
+    /// A conditional write found another file there.
+    Exists,
+    Denied,
+    Full,
+    /// Bucket, endpoint, region or path are wrong.
+    Misconfigured,
+    /// The storage took a file and shows another length, or gave fewer bytes than asked for.
+    WrongLength,
+    /// Timeouts, 5xx, throttling, broken connections and everything nobody can name.
+    Unreachable,
+    /// This backend refuses the operation at all.
+    Forbidden,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot {action} `{path}` in the storage ({}): {detail}", kind.as_str())]
+pub struct StoreError {
+    pub kind: StoreErrorKind,
+    pub action: &'static str,
+    pub path: String,
+    pub detail: String,
+}
+
+impl StoreErrorKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not found",
+            Self::Exists => "exists already",
+            Self::Denied => "access denied",
+            Self::Full => "storage full",
+            Self::Misconfigured => "misconfigured",
+            Self::WrongLength => "wrong length",
+            Self::Unreachable => "unreachable",
+            Self::Forbidden => "not allowed here",
+        }
+    }
+}
+
+impl StoreError {
+    pub(super) fn new(kind: StoreErrorKind, action: &'static str, path: &str, detail: impl Into<String>) -> Self {
+        Self { kind, action, path: path.to_owned(), detail: detail.into() }
+    }
+
+    pub(super) fn from_io(action: &'static str, path: &str, error: &io::Error) -> Self {
+        Self::new(kind_of_io(error), action, path, error.to_string())
+    }
+
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self.kind {
+            StoreErrorKind::Denied | StoreErrorKind::Misconfigured => Code::StorageDenied,
+            StoreErrorKind::Full => Code::StorageFull,
+            StoreErrorKind::NotFound => Code::RepositoryDamaged,
+            StoreErrorKind::Exists | StoreErrorKind::WrongLength | StoreErrorKind::Unreachable => {
+                Code::StorageUnreachable
+            }
+            StoreErrorKind::Forbidden => Code::Internal,
+        }
+    }
+
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        self.code().class()
+    }
+}
+
+/// Secrets that must not come back in an error's text, such as an access key in S3's answer.
+#[derive(Clone, Default)]
+pub(super) struct Redactor(Vec<SecretString>);
+
+impl Redactor {
+    pub(super) fn new(secrets: Vec<SecretString>) -> Self {
+        Self(secrets)
+    }
+
+    pub(super) fn clean(&self, text: &str) -> String {
+        const LIMIT: usize = 400;
+        let mut clean = text.replace(['\n', '\r'], " ");
+        for secret in self.0.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
+            clean = clean.replace(secret, "***");
+        }
+        if clean.len() > LIMIT {
+            let end = (0..=LIMIT).rev().find(|at| clean.is_char_boundary(*at)).unwrap_or(0);
+            clean.truncate(end);
+            clean.push_str(" ...");
+        }
+        clean
+    }
+
+    pub(super) fn store_error(&self, action: &'static str, path: &str, error: &opendal::Error) -> StoreError {
+        use opendal::ErrorKind as Kind;
+        let local = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        let kind = match (error.kind(), local) {
+            (Kind::NotFound, _) => StoreErrorKind::NotFound,
+            (Kind::PermissionDenied, _) => StoreErrorKind::Denied,
+            (Kind::ConfigInvalid | Kind::Unsupported | Kind::IsADirectory | Kind::NotADirectory, _) => {
+                StoreErrorKind::Misconfigured
+            }
+            (Kind::AlreadyExists | Kind::ConditionNotMatch, _) => StoreErrorKind::Exists,
+            (Kind::RangeNotSatisfied, _) => StoreErrorKind::WrongLength,
+            (_, Some(local)) => kind_of_io(local),
+            _ => StoreErrorKind::Unreachable,
+        };
+        let mut detail = error.message().to_owned();
+        if let Some(source) = error.source() {
+            detail = format!("{detail}: {source}");
+        }
+        StoreError::new(kind, action, path, self.clean(&detail))
+    }
+}
+
+fn kind_of_io(error: &io::Error) -> StoreErrorKind {
+    match error.kind() {
+        io::ErrorKind::NotFound => StoreErrorKind::NotFound,
+        io::ErrorKind::AlreadyExists => StoreErrorKind::Exists,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::Unsupported => {
+            StoreErrorKind::Misconfigured
+        }
+        io::ErrorKind::UnexpectedEof => StoreErrorKind::WrongLength,
+        _ => StoreErrorKind::Unreachable,
+    }
+}

@@ -1,0 +1,70 @@
+//! The spelling of snapshot tags, in one place: `lagan-session=<uid>` and its like. restic splits tags at commas.
+
+use super::error::Error;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tag {
+    /// UID of the session that wrote the snapshot.
+    Session,
+    /// `namespace/name` of its configuration; snapshots without it are not ours.
+    Configuration,
+    Cluster,
+    Attempt,
+    Target,
+}
+
+impl Tag {
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Session => "lagan-session",
+            Self::Configuration => "lagan-configuration",
+            Self::Cluster => "lagan-cluster",
+            Self::Attempt => "lagan-attempt",
+            Self::Target => "lagan-target",
+        }
+    }
+
+    /// `key=value`.
+    pub fn format(self, value: &str) -> Result<String, Error> {
+        let tag = format!("{}={value}", self.key());
+        match value.is_empty() {
+            true => Err(Error::Invalid { what: "a tag's value", value: tag }),
+            false => check(&tag).map(|()| tag),
+        }
+    }
+
+    /// The value of this tag among `tags`.
+    #[must_use]
+    pub fn find<'t>(self, tags: &'t [String]) -> Option<&'t str> {
+        tags.iter().find_map(|tag| tag.strip_prefix(self.key())?.strip_prefix('='))
+    }
+}
+
+/// Refuses what restic would take for two tags, or show as another.
+pub(super) fn check(tag: &str) -> Result<(), Error> {
+    match tag.is_empty() || tag.trim() != tag || tag.contains(|char: char| char == ',' || char.is_control()) {
+        true => Err(Error::Invalid { what: "a tag", value: tag.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_reads_back_as_written() {
+        let tags = vec!["other".to_owned(), Tag::Configuration.format("shop/db").expect("a legal value")];
+        assert_eq!(tags[1], "lagan-configuration=shop/db");
+        assert_eq!(Tag::Configuration.find(&tags), Some("shop/db"));
+        assert_eq!(Tag::Session.find(&tags), None);
+    }
+
+    #[test]
+    fn a_tag_with_a_comma_is_refused() {
+        for value in ["a,b", "", "a\nb", "a "] {
+            assert!(Tag::Session.format(value).is_err(), "{value:?}");
+        }
+    }
+}

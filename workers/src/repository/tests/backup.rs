@@ -1,0 +1,200 @@
+//! What is stored, and when nothing may be.
+
+use std::io::{self, Cursor, Read};
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::repository::{Expected, ReadBack};
+
+#[test]
+fn restic_checks_dumps_and_restores_what_was_written() {
+    let place = Place::new();
+    let repository = place.init();
+    let content = noise(40 << 20, 1);
+    let gate = Willing::default();
+    let input = Box::new(Cursor::new(content.clone()));
+    let written = repository.backup(&request("/dumpfile.sql"), input, &gate).unwrap();
+    assert_eq!(gate.0.load(Ordering::Relaxed), 1);
+    assert_eq!(written.bytes, content.len() as u64);
+    assert!(written.added_bytes > written.bytes, "{written:?}");
+
+    place.restic_says(&["check", "--read-data"]);
+    assert!(place.restic_says(&["dump", "latest", "/dumpfile.sql"]) == content);
+    let target = place.folder.path().join("restored");
+    place.restic_says(&["restore", "latest", "--target", target.to_str().unwrap()]);
+    assert!(std::fs::read(target.join("dumpfile.sql")).unwrap() == content, "the length in the tree is what restore trusts");
+    assert_eq!(place.files("index").len(), 1);
+
+    let read_back = repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
+    assert_eq!(read_back.bytes, written.bytes);
+    assert!(read_back.packs_total >= 3 && read_back.packs_read >= 3, "{read_back:?}");
+    assert!(read_all(&repository, &written.snapshot_id).unwrap() == content);
+
+    let listed = repository.snapshots().unwrap();
+    assert!(listed.damaged.is_empty());
+    let [snapshot] = listed.snapshots.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((snapshot.id.as_str(), snapshot.host.as_str()), (written.snapshot_id.as_str(), "host-0"));
+    assert_eq!((snapshot.path().as_str(), snapshot.bytes), ("/dumpfile.sql", Some(written.bytes)));
+    assert_eq!((snapshot.session(), snapshot.configuration()), (Some("s1"), Some("shop/db")));
+    let statistics = repository.statistics().unwrap();
+    assert_eq!(statistics.snapshots, 1);
+    assert!(statistics.stored_bytes > written.bytes);
+}
+
+#[test]
+fn compressible_and_repeated_content_comes_back_too() {
+    let place = Place::new();
+    let repository = place.init();
+    let content = b"INSERT INTO t VALUES (1,'abc');\n".repeat(400_000);
+    let written = store(&repository, &content);
+    assert!(written.added_bytes < written.bytes / 10, "{written:?}");
+    assert!(read_all(&repository, &written.snapshot_id).unwrap() == content);
+    place.restic_says(&["check", "--read-data"]);
+}
+
+#[test]
+fn an_empty_stream_is_an_empty_file() {
+    let place = Place::new();
+    let repository = place.init();
+    let written = store(&repository, b"");
+    assert_eq!(written.bytes, 0);
+    let expected = Expected { bytes: Some(0) };
+    assert_eq!(repository.verify(&written.snapshot_id, expected).unwrap(), ReadBack { bytes: 0, packs_read: 1, packs_total: 1 });
+    assert_eq!(read_all(&repository, &written.snapshot_id).unwrap(), b"");
+    place.restic_says(&["check", "--read-data"]);
+}
+
+#[test]
+fn the_same_name_again_stores_the_second_content() {
+    let place = Place::new();
+    let repository = place.init();
+    let (first, second) = (noise(3 << 20, 2), noise(3 << 20, 3));
+    let time = jiff::Timestamp::now();
+    for content in [&first, &second] {
+        let request = Backup { time, ..request("/dumpfile.sql") };
+        let input = Box::new(Cursor::new(content.clone()));
+        let written = repository.backup(&request, input, &Willing::default()).unwrap();
+        assert!(read_all(&repository, &written.snapshot_id).unwrap() == *content);
+        assert!(place.restic_says(&["dump", &written.snapshot_id, "/dumpfile.sql"]) == *content);
+    }
+}
+
+#[test]
+fn unchanged_content_adds_next_to_nothing() {
+    let place = Place::new();
+    let repository = place.init();
+    let content = noise(8 << 20, 4);
+    store(&repository, &content);
+    let again = store(&repository, &content);
+    assert!(again.added_bytes < 100_000, "{again:?}");
+    place.restic_says(&["check", "--read-data"]);
+}
+
+struct Refusing;
+
+impl Gate for Refusing {
+    fn open(&self) -> Result<(), GateRefused> {
+        Err(GateRefused { reason: "somebody else took over".to_owned() })
+    }
+}
+
+#[test]
+fn a_refused_gate_leaves_no_snapshot() {
+    let place = Place::new();
+    let repository = place.init();
+    let input = Box::new(Cursor::new(noise(12 << 20, 5)));
+    let error = repository.backup(&request("/dumpfile.sql"), input, &Refusing).unwrap_err();
+    assert!(matches!(error, Error::GateRefused { ref reason } if reason.contains("took over")), "{error:?}");
+    assert!(place.files("snapshots").is_empty());
+    assert!(repository.snapshots().unwrap().snapshots.is_empty());
+    place.restic_says(&["check", "--read-data"]);
+}
+
+/// Breaks after some bytes.
+struct Breaking(Cursor<Vec<u8>>);
+
+impl Read for Breaking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(io::Error::new(io::ErrorKind::ConnectionReset, "the dump died")),
+            count => Ok(count),
+        }
+    }
+}
+
+#[test]
+fn a_broken_input_leaves_no_snapshot_however_willing_the_gate() {
+    for length in [0, 1000, 12 << 20] {
+        let place = Place::new();
+        let repository = place.init();
+        let gate = Willing::default();
+        let input = Box::new(Breaking(Cursor::new(noise(length, 6))));
+        let error = repository.backup(&request("/dumpfile.sql"), input, &gate).unwrap_err();
+        assert!(matches!(&error, Error::Input(source) if source.to_string() == "the dump died"), "{error:?}");
+        assert_eq!(gate.0.load(Ordering::Relaxed), 0);
+        assert!(place.files("snapshots").is_empty());
+    }
+}
+
+#[test]
+fn a_panicking_input_leaves_no_snapshot() {
+    struct Panicking;
+    impl Read for Panicking {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("a defect in the reader")
+        }
+    }
+    let place = Place::new();
+    let repository = place.init();
+    let error = repository.backup(&request("/dumpfile.sql"), Box::new(Panicking), &Willing::default()).unwrap_err();
+    assert!(matches!(error, Error::Input(_)), "{error:?}");
+    assert!(place.files("snapshots").is_empty());
+}
+
+#[test]
+fn paths_and_tags_that_restic_would_misread_are_refused() {
+    let place = Place::new();
+    let repository = place.init();
+    let mut comma = request("/dumpfile.sql");
+    comma.tags.push("a,b".to_owned());
+    for request in [request("dumpfile.sql"), request("/"), request("/a/b"), request("/.."), comma] {
+        let error = repository.backup(&request, Box::new(io::empty()), &Willing::default()).unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_repository_of_stock_restic_goes_on_with_both() {
+    for version in ["1", "2"] {
+        let place = Place::new();
+        place.restic_says(&["init", "--repository-version", version]);
+        let file = place.folder.path().join("dumpfile.sql");
+        let theirs = noise(5 << 20, 7);
+        std::fs::write(&file, &theirs).unwrap();
+        let feed = |arguments: &str| {
+            let script = format!("restic --no-cache -r '{}' {arguments} < '{}'", place.root().display(), file.display());
+            let status = Command::new("sh").args(["-c", &script]).env("RESTIC_PASSWORD", PASSWORD).output().unwrap();
+            assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+        };
+        feed("backup --stdin --stdin-filename dumpfile.sql --host host-0");
+        let repository = place.open(PASSWORD).unwrap();
+        let stash = repository.snapshots().unwrap().snapshots.remove(0);
+        assert_eq!((stash.configuration(), stash.path().as_str()), (None, "/dumpfile.sql"));
+        assert!(read_all(&repository, &stash.id).unwrap() == theirs);
+        repository.verify(&stash.id, Expected::default()).unwrap();
+
+        let mut ours = theirs.clone();
+        ours.extend(noise(5 << 20, 8));
+        let written = store(&repository, &ours);
+        assert!(written.added_bytes < 7 << 20, "old blobs are used again: {written:?}");
+        feed("backup --stdin --stdin-filename dumpfile.sql --host host-0");
+        assert_eq!(repository.snapshots().unwrap().snapshots.len(), 3);
+        assert!(place.restic_says(&["dump", &written.snapshot_id, "/dumpfile.sql"]) == ours);
+        place.restic_says(&["check", "--read-data"]);
+
+        repository.remove(&[&stash.id]).unwrap();
+        assert_eq!(repository.snapshots().unwrap().snapshots.len(), 2);
+        place.restic_says(&["prune"]);
+        repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
+    }
+}

@@ -1,0 +1,162 @@
+//! The read-back of a snapshot with an index read anew: snapshot, tree, every blob in an unmarked pack, every pack with
+//! its length, and a sample of packs read whole and hashed. It must not trust anything the backup kept in memory.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rustic_core::repofile::{BlobType, Node, SnapshotFile};
+use rustic_core::{FileType, Id};
+
+use super::cipher::hash;
+use super::error::Error;
+use super::locate::{Found, Standing, find};
+use super::open::Repository;
+use super::store::path_of;
+
+/// Up to here packs are looked at one by one; above, one listing of all is cheaper.
+const SINGLE_LOOKS: usize = 256;
+const LOOKERS: usize = 8;
+/// Packs read besides the first and the last.
+const SAMPLE: usize = 3;
+
+/// What the caller knows of the snapshot; what it does not know is taken from the snapshot itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expected {
+    pub bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadBack {
+    /// Length of the file in the snapshot.
+    pub bytes: u64,
+    pub packs_read: usize,
+    pub packs_total: usize,
+}
+
+impl Repository {
+    /// `ReadBack` for what does not fit, `Storage` for a storage that could not be asked.
+    pub fn verify(&self, snapshot_id: &str, expected: Expected) -> Result<ReadBack, Error> {
+        let wrong = |detail: String| Error::ReadBack { id: snapshot_id.to_owned(), detail };
+        // A file that is missing now is a finding, not a storage that cannot be asked.
+        self.check(snapshot_id, expected).map_err(|error| match error {
+            Error::Damaged { detail } | Error::Core { detail, .. } => wrong(detail),
+            Error::Storage(storage) if Error::Storage(storage.clone()).is_missing_file() => wrong(storage.to_string()),
+            Error::Storage(storage) if storage.kind == super::StoreErrorKind::WrongLength => wrong(storage.to_string()),
+            other => other,
+        })
+    }
+
+    fn check(&self, snapshot_id: &str, expected: Expected) -> Result<ReadBack, Error> {
+        let core = self.core()?;
+        let snapshot = self.snapshot_file(&core, snapshot_id)?;
+        let (tree, place, trees) = self.tree(&core, *snapshot.tree)?;
+        let file = only_file(&tree.nodes, &snapshot)?;
+        let content: Vec<Id> = file.content.iter().flatten().map(|id| **id).collect();
+        let mut found = find(&core, BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
+        check_blobs(&content, &found, file, expected)?;
+        if place.standing == Standing::Marked {
+            return Err(damaged("its tree is in a pack marked for deletion"));
+        }
+        let order = packs_in_order(&content, &found, place.pack);
+        found.packs.extend(trees.packs);
+        self.check_packs(&found.packs)?;
+        let sample = sample(&order, snapshot.tree.as_u32());
+        for pack in &sample {
+            let read = self.store.read(&path_of(FileType::Pack, pack))?;
+            if hash(&read) != *pack {
+                return Err(damaged(format!("the content of pack `{}` is not what its name says", &*pack.to_hex())));
+            }
+        }
+        Ok(ReadBack { bytes: file.meta.size, packs_read: sample.len(), packs_total: order.len() })
+    }
+
+    fn check_packs(&self, packs: &HashMap<Id, u32>) -> Result<(), Error> {
+        if packs.len() > SINGLE_LOOKS {
+            let listed: HashMap<Id, u32> = self.store.list(FileType::Pack)?.into_iter().collect();
+            return packs.iter().try_for_each(|(id, length)| {
+                check_length(id, *length, listed.get(id).map(|length| u64::from(*length)))
+            });
+        }
+        let todo: Vec<(&Id, &u32)> = packs.iter().collect();
+        let next = AtomicUsize::new(0);
+        let result = Mutex::new(Ok(()));
+        thread::scope(|scope| {
+            for _ in 0..LOOKERS.min(todo.len()) {
+                scope.spawn(|| {
+                    while let Some((id, length)) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let looked = self.store.length(&path_of(FileType::Pack, id)).map_err(Error::from);
+                        if let Err(error) = looked.and_then(|found| check_length(id, **length, found)) {
+                            *result.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        result.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn damaged(detail: impl Into<String>) -> Error {
+    Error::Damaged { detail: detail.into() }
+}
+
+fn only_file<'n>(nodes: &'n [Node], snapshot: &SnapshotFile) -> Result<&'n Node, Error> {
+    let paths: Vec<&String> = snapshot.paths.iter().collect();
+    match (nodes, paths.as_slice()) {
+        ([file], [path]) if file.is_file() && path.rsplit('/').next().is_some_and(|name| *file.name() == *name) => Ok(file),
+        (nodes, paths) => Err(damaged(format!("it holds {} entries for the paths {paths:?}", nodes.len()))),
+    }
+}
+
+fn check_blobs(content: &[Id], found: &Found, file: &Node, expected: Expected) -> Result<(), Error> {
+    let mut length = 0;
+    for id in content {
+        let place = found.places.get(id).ok_or_else(|| damaged(format!("blob `{id}` is not in the index")))?;
+        if place.standing == Standing::Marked {
+            return Err(damaged(format!("blob `{id}` is only in a pack marked for deletion")));
+        }
+        length += place.content_length();
+    }
+    let expected = expected.bytes.unwrap_or(file.meta.size);
+    // `rustic` writes 0 for a stream, as its archiver cannot know better.
+    let noted = if file.meta.size == 0 { length } else { file.meta.size };
+    match length == expected && noted == length {
+        true => Ok(()),
+        false => Err(damaged(format!(
+            "expected {expected} bytes, the tree says {}, its blobs hold {length}",
+            file.meta.size
+        ))),
+    }
+}
+
+fn check_length(pack: &Id, expected: u32, found: Option<u64>) -> Result<(), Error> {
+    match found {
+        Some(found) if found == u64::from(expected) => Ok(()),
+        Some(found) => Err(damaged(format!("pack `{}` has {found} bytes instead of {expected}", &*pack.to_hex()))),
+        None => Err(damaged(format!("pack `{}` is missing", &*pack.to_hex()))),
+    }
+}
+
+/// In the order of the file, the tree's pack last.
+fn packs_in_order(content: &[Id], found: &Found, tree: Id) -> Vec<Id> {
+    let mut seen = HashSet::new();
+    let data = content.iter().filter_map(|id| found.places.get(id)).map(|place| place.pack);
+    data.chain([tree]).filter(|pack| seen.insert(*pack)).collect()
+}
+
+/// First, last and a few between, another few for every snapshot.
+fn sample(packs: &[Id], seed: u32) -> Vec<Id> {
+    let count = packs.len();
+    let mut chosen = BTreeSet::from([0, count.saturating_sub(1), count.saturating_sub(2)]);
+    let mut state = u64::from(seed) | 1;
+    for _ in 0..SAMPLE {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let index = usize::try_from(state >> 33).unwrap_or(0);
+        chosen.insert(index % count.max(1));
+    }
+    chosen.into_iter().filter_map(|index| packs.get(index).copied()).collect()
+}
