@@ -9,7 +9,7 @@ use lagan_schemas::resource::{Condition, Kind};
 use serde_json::Value;
 
 use crate::facts::{detail, shown_phase};
-use crate::glyph::{Glyphs, State};
+use crate::glyph::{Glyphs, Glyph};
 use crate::human::{one_line, relative, time};
 use crate::objects::View;
 use crate::output;
@@ -141,10 +141,10 @@ fn timeline(facts: &[StoredFact], glyphs: Glyphs) -> String {
 pub fn row(fact: &StoredFact, glyphs: Glyphs) -> Vec<String> {
     let (name, detail) = match &fact.fact {
         Some(known) => {
-            let state = State::of_phase(shown_phase(known)).unwrap_or(State::Warning);
+            let state = Glyph::of_phase(shown_phase(known)).unwrap_or(Glyph::Warning);
             (format!("{} {}", glyphs.of(state), known.kind().as_str()), detail(known))
         }
-        None => (format!("{} {}", glyphs.of(State::Warning), fact.event.kind), "of a later version of Lagan".to_owned()),
+        None => (format!("{} {}", glyphs.of(Glyph::Warning), fact.event.kind), "of a later version of Lagan".to_owned()),
     };
     vec![time(fact.time), name, detail]
 }

@@ -1,4 +1,4 @@
-//! Glyphs and colours of states. Colour never carries meaning alone: glyph and word always stand beside it.
+//! Glyphs and their colours. Colour never carries meaning alone: glyph and word always stand beside it.
 //! It must not know resources.
 
 use std::fmt::Write as _;
@@ -6,13 +6,17 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum Glyph {
     Pending,
     Running,
     Succeeded,
     Skipped,
     Warning,
     Failed,
+    /// Something is being done.
+    Action,
+    /// Something is being waited for.
+    Waiting,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +25,9 @@ pub enum Glyphs {
     Ascii,
 }
 
-impl State {
-    const ALL: [Self; 6] = [Self::Pending, Self::Running, Self::Succeeded, Self::Skipped, Self::Warning, Self::Failed];
+impl Glyph {
+    /// Those that have a colour.
+    const STATES: [Self; 6] = [Self::Pending, Self::Running, Self::Succeeded, Self::Skipped, Self::Warning, Self::Failed];
 
     /// The state behind a word of a status; words that say nothing of the kind are `None`.
     #[must_use]
@@ -45,6 +50,7 @@ impl State {
             Self::Succeeded => AnsiColor::Green,
             Self::Skipped => return Style::new().dimmed(),
             Self::Failed => AnsiColor::Red,
+            Self::Action | Self::Waiting => return Style::new(),
         };
         colour.on_default()
     }
@@ -52,38 +58,23 @@ impl State {
 
 impl Glyphs {
     #[must_use]
-    pub const fn of(self, state: State) -> &'static str {
+    pub const fn of(self, state: Glyph) -> &'static str {
         match (self, state) {
-            (Self::Unicode, State::Pending) => "◷",
-            (Self::Unicode, State::Running) => "●",
-            (Self::Unicode, State::Succeeded) => "✔",
-            (Self::Unicode, State::Skipped) => "○",
-            (Self::Unicode, State::Warning) => "‼",
-            (Self::Unicode, State::Failed) => "✖",
-            (Self::Ascii, State::Pending) => "..",
-            (Self::Ascii, State::Running) => ">>",
-            (Self::Ascii, State::Succeeded) => "OK",
-            (Self::Ascii, State::Skipped) => "--",
-            (Self::Ascii, State::Warning) => "!!",
-            (Self::Ascii, State::Failed) => "XX",
-        }
-    }
-
-    /// Something is being done.
-    #[must_use]
-    pub const fn action(self) -> &'static str {
-        match self {
-            Self::Unicode => "►",
-            Self::Ascii => "->",
-        }
-    }
-
-    /// Something is being waited for.
-    #[must_use]
-    pub const fn waiting(self) -> &'static str {
-        match self {
-            Self::Unicode => "◎",
-            Self::Ascii => "..",
+            (Self::Unicode, Glyph::Pending) => "◷",
+            (Self::Unicode, Glyph::Running) => "●",
+            (Self::Unicode, Glyph::Succeeded) => "✔",
+            (Self::Unicode, Glyph::Skipped) => "○",
+            (Self::Unicode, Glyph::Warning) => "‼",
+            (Self::Unicode, Glyph::Failed) => "✖",
+            (Self::Unicode, Glyph::Action) => "►",
+            (Self::Unicode, Glyph::Waiting) => "◎",
+            (Self::Ascii, Glyph::Pending | Glyph::Waiting) => "..",
+            (Self::Ascii, Glyph::Action) => "->",
+            (Self::Ascii, Glyph::Running) => ">>",
+            (Self::Ascii, Glyph::Succeeded) => "OK",
+            (Self::Ascii, Glyph::Skipped) => "--",
+            (Self::Ascii, Glyph::Warning) => "!!",
+            (Self::Ascii, Glyph::Failed) => "XX",
         }
     }
 
@@ -108,7 +99,7 @@ impl Glyphs {
     /// `✔ Succeeded`
     #[must_use]
     pub fn phase(self, phase: &str) -> String {
-        match State::of_phase(phase) {
+        match Glyph::of_phase(phase) {
             Some(state) => format!("{} {phase}", self.of(state)),
             None if phase.is_empty() => self.nothing().to_owned(),
             None => phase.to_owned(),
@@ -126,7 +117,7 @@ impl Glyphs {
     }
 
     fn paint_line(self, line: &str, out: &mut String) {
-        let Some((start, length, state)) = State::ALL.into_iter().find_map(|s| self.find(line, s)) else {
+        let Some((start, length, state)) = Glyph::STATES.into_iter().find_map(|s| self.find(line, s)) else {
             out.push_str(line);
             return;
         };
@@ -137,7 +128,7 @@ impl Glyphs {
         let _ = write!(out, "{before}{style}{what}{style:#}{after}");
     }
 
-    fn find(self, line: &str, state: State) -> Option<(usize, usize, State)> {
+    fn find(self, line: &str, state: Glyph) -> Option<(usize, usize, Glyph)> {
         let glyph = self.of(state);
         if line.strip_prefix(glyph).is_some_and(|rest| rest.starts_with(' ') && !rest.starts_with("  ")) {
             return Some((0, glyph.len(), state));
@@ -146,7 +137,7 @@ impl Glyphs {
         let start = line.find(&needle)? + 1;
         let word = &line[start + glyph.len() + 1..];
         let length = word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(word.len());
-        State::of_phase(&word[..length]).map(|_| (start, glyph.len() + 1 + length, state))
+        Glyph::of_phase(&word[..length]).map(|_| (start, glyph.len() + 1 + length, state))
     }
 }
 

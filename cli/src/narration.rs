@@ -9,7 +9,7 @@ use lagan_schemas::subject::SessionKind;
 
 use crate::error::Exit;
 use crate::facts::short;
-use crate::glyph::{Glyphs, State};
+use crate::glyph::{Glyphs, Glyph};
 use crate::human::{between, bytes, duration, one_line};
 
 const MESSAGE_LIMIT: usize = 2000;
@@ -43,7 +43,7 @@ impl Narrator {
         &self.session
     }
 
-    fn glyph(&self, state: State) -> &'static str {
+    fn glyph(&self, state: Glyph) -> &'static str {
         self.setting.glyphs.of(state)
     }
 
@@ -54,7 +54,7 @@ impl Narrator {
             0 => String::new(),
             n => format!(" ({n} ahead in queue)"),
         };
-        format!("{} waiting for a worker{ahead}", self.setting.glyphs.waiting())
+        format!("{} waiting for a worker{ahead}", self.glyph(Glyph::Waiting))
     }
 
     /// Takes the next fact; gives what is to be said about it.
@@ -64,7 +64,7 @@ impl Narrator {
         }
         let fact = recorded.fact.clone();
         self.session.apply(recorded);
-        let running = self.glyph(State::Running);
+        let running = self.glyph(Glyph::Running);
         match fact {
             Some(Fact::Started(data)) if data.holder.attempt > 1 => {
                 vec![format!("{running} attempt {} on {}", data.holder.attempt, data.host)]
@@ -77,12 +77,12 @@ impl Narrator {
             )],
             Some(Fact::Retrying(data)) => vec![format!(
                 "{} {}; trying again at {}",
-                self.glyph(State::Warning),
+                self.glyph(Glyph::Warning),
                 one_line(&data.failure.to_string(), MESSAGE_LIMIT),
                 data.after.strftime("%H:%M:%SZ")
             )],
             Some(Fact::CancelRequested(data)) => {
-                vec![format!("{} {} asked to cancel it", self.setting.glyphs.action(), one_line(&data.by, 100))]
+                vec![format!("{} {} asked to cancel it", self.glyph(Glyph::Action), one_line(&data.by, 100))]
             }
             _ if self.session.phase.is_end() => self.ending(),
             _ => Vec::new(),
@@ -98,7 +98,7 @@ impl Narrator {
             Activity::Verifying => "verify",
             Activity::Restoring => "restore",
         };
-        let mut line = format!("{} {activity:<8} {}", self.glyph(State::Running), progress.target);
+        let mut line = format!("{} {activity:<8} {}", self.glyph(Glyph::Running), progress.target);
         if progress.bytes > 0 {
             line.push_str(&format!("   {}", bytes(progress.bytes)));
         }
@@ -148,7 +148,7 @@ impl Narrator {
     }
 
     fn committed(&self, result: &TargetResult) -> [String; 2] {
-        let ok = self.glyph(State::Succeeded);
+        let ok = self.glyph(Glyph::Succeeded);
         let verb = if result.adopted { "adopted" } else { "committed" };
         let what = format!(
             "{ok} {verb} snapshot {}  ({} read, {} new, {})",
@@ -164,7 +164,7 @@ impl Narrator {
     fn restored(&self, result: &TargetResult) -> String {
         format!(
             "{} restored snapshot {} into {}  ({}, {})",
-            self.glyph(State::Succeeded),
+            self.glyph(Glyph::Succeeded),
             short(&result.snapshot),
             result.target,
             bytes(result.size_bytes),
@@ -175,14 +175,14 @@ impl Narrator {
     fn notice(&self, notice: &Notice) -> String {
         let glyph = match notice.status {
             NoticeStatus::True => self.setting.glyphs.dot(),
-            NoticeStatus::False => self.glyph(State::Warning),
+            NoticeStatus::False => self.glyph(Glyph::Warning),
         };
         format!("{glyph} {}: {}", notice.reason, one_line(&notice.message, MESSAGE_LIMIT))
     }
 
     fn skipped(&self) -> Vec<String> {
         let why = self.session.conditions.first().map(|notice| one_line(&notice.message, MESSAGE_LIMIT)).unwrap_or_default();
-        vec![format!("{} {} was skipped: {why}", self.glyph(State::Skipped), self.setting.name)]
+        vec![format!("{} {} was skipped: {why}", self.glyph(Glyph::Skipped), self.setting.name)]
     }
 
     fn failed(&self) -> Vec<String> {
@@ -190,11 +190,11 @@ impl Narrator {
         let times = self.session.first_time.zip(self.session.last_time);
         let after = times.map(|(first, last)| format!(" after {}", between(first, last))).unwrap_or_default();
         let Some(failure) = &self.session.last_failure else {
-            return vec![format!("{} {} {verb}{after}", self.glyph(State::Failed), self.setting.name)];
+            return vec![format!("{} {} {verb}{after}", self.glyph(Glyph::Failed), self.setting.name)];
         };
         let message = one_line(&failure.message, MESSAGE_LIMIT);
         vec![
-            format!("{} {} {verb}{after}: {message} ({})", self.glyph(State::Failed), self.setting.name, failure.code),
+            format!("{} {} {verb}{after}: {message} ({})", self.glyph(Glyph::Failed), self.setting.name, failure.code),
             format!("  help: {}", failure.code.help()),
         ]
     }

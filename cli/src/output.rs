@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::args::{Color, Format, Global};
 use crate::error::Problem;
-use crate::glyph::{Glyphs, State};
+use crate::glyph::{Glyphs, Glyph};
 
 /// Sets what `auto` colours mean for the whole process. NO_COLOR, CLICOLOR and TERM are anstream's to read.
 pub fn set_colour(color: Color) {
@@ -59,7 +59,7 @@ pub fn problem(problem: &Problem, format: Format, global: &Global) {
     }
     let glyphs = global.glyphs();
     let code = problem.code.map(|code| format!(" ({code})")).unwrap_or_default();
-    let failed = glyphs.of(State::Failed);
+    let failed = glyphs.of(Glyph::Failed);
     let _ = writeln!(out, "{}", glyphs.paint(&format!("{failed} {}{code}", problem.message.trim_end())));
     if let Some(help) = &problem.help {
         let _ = writeln!(out, "  next: {help}");

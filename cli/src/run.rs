@@ -1,24 +1,151 @@
-//! Runs the parts: `up`, `engine`, `worker`.
+//! Runs the parts: `up`, `engine`, `worker`. The same functions run in one process or in several; `up` only adds
+//! the NATS server and the endpoint file by which other commands find it.
+
+mod parts;
+mod programs;
 
 use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::args::{EngineArgs, Global, UpArgs, WorkerArgs};
+use lagan_bus::server::{Server, ServerOptions};
+use lagan_sources::endpoint::{Endpoint, data_dir};
+use lagan_workers::process::guard;
+use nix::fcntl::{Flock, FlockArg};
+use tokio_util::sync::CancellationToken;
+
+use self::parts::{Parts, Which};
+use crate::args::{EngineArgs, Global, RunArgs, UpArgs, WorkerArgs};
 use crate::error::{Exit, Problem};
+use crate::glyph::State;
 
-pub async fn up(_args: UpArgs, _global: &Global) -> Result<Exit, Problem> {
-    Err(Problem::new(Exit::Failed, "not part of this build"))
+/// What every part needs to know of this process's place.
+pub(crate) struct Place {
+    pub data_dir: PathBuf,
+    pub manifests: PathBuf,
+    pub objects: PathBuf,
 }
 
-pub async fn engine(_args: EngineArgs, _global: &Global) -> Result<Exit, Problem> {
-    Err(Problem::new(Exit::Failed, "not part of this build"))
+pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
+    let place = place(&args.run, global)?;
+    let _alone = lock(&place.data_dir)?;
+    let server = match &args.nats_url {
+        Some(_) => None,
+        None => Some(start_server(&args, &place.data_dir).await?),
+    };
+    let url = server.as_ref().map_or_else(|| args.nats_url.clone().unwrap_or_default(), |server| server.url().to_owned());
+    let token = match &server {
+        Some(server) => Some(server.token().clone()),
+        None => parts::token(&args.run)?,
+    };
+    let endpoint = Endpoint {
+        nats_url: url.clone(),
+        token: token.clone(),
+        cluster: args.run.cluster.to_string(),
+        manifests: place.manifests.clone(),
+        objects: place.objects.clone(),
+        pid: std::process::id(),
+    };
+    endpoint.write(&place.data_dir).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
+    let parts = Parts { args: &args.run, place: &place, url: &url, token };
+    let flag = global.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
+    let glyphs = global.glyphs();
+    let ready = move || {
+        eprintln!("{} ready: NATS {url}, {} sessions at once", glyphs.of(State::Succeeded), args.run.slots + 1);
+        eprintln!("  next: lagan{flag} get backupconfigurations · lagan{flag} events --follow · Ctrl-C stops");
+    };
+    eprintln!("{} reading {}", global.glyphs().action(), place.manifests.display());
+    let result = parts.run(Which::Both, Box::new(ready)).await;
+    Endpoint::remove(&place.data_dir);
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    result
 }
 
-pub async fn worker(_args: WorkerArgs, _global: &Global) -> Result<Exit, Problem> {
-    Err(Problem::new(Exit::Failed, "not part of this build"))
+pub async fn engine(args: EngineArgs, global: &Global) -> Result<Exit, Problem> {
+    alone(&args.run, &args.nats_url, global, Which::Engine).await
 }
 
-#[must_use]
-pub fn guard_exec(_args: Vec<OsString>) -> ExitCode {
-    ExitCode::FAILURE
+pub async fn worker(args: WorkerArgs, global: &Global) -> Result<Exit, Problem> {
+    alone(&args.run, &args.nats_url, global, Which::Worker).await
+}
+
+async fn alone(args: &RunArgs, url: &str, global: &Global, which: Which) -> Result<Exit, Problem> {
+    let place = place(args, global)?;
+    let parts = Parts { args, place: &place, url, token: parts::token(args)? };
+    parts.run(which, Box::new(|| tracing::info!("ready"))).await
+}
+
+/// Runs before there is a thread; returns only if the program could not be started.
+pub fn guard_exec(args: Vec<OsString>) -> ExitCode {
+    let Err(error) = guard::exec(args);
+    eprintln!("lagan: {}", lagan_schemas::error::chain(&error));
+    ExitCode::from(u8::try_from(guard::EXIT_CODE).unwrap_or(1))
+}
+
+fn place(args: &RunArgs, global: &Global) -> Result<Place, Problem> {
+    let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let data_dir = data_dir(global.data_dir.clone(), var("XDG_STATE_HOME"), var("HOME"));
+    let manifests = args.manifests.canonicalize().map_err(|error| {
+        Problem::new(Exit::Failed, format!("folder of manifests `{}`: {error}", args.manifests.display()))
+            .help("--manifests names a folder with YAML files; deploy/examples/quickstart is one")
+    })?;
+    let objects = data_dir.join("objects");
+    std::fs::create_dir_all(&objects).map_err(|error| Problem::new(Exit::Failed, format!("data directory `{}`: {error}", data_dir.display())))?;
+    private(&data_dir)?;
+    let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
+    Ok(Place { objects: data_dir.join("objects"), data_dir, manifests })
+}
+
+/// The endpoint file, the ledger and the session log are nobody else's business.
+fn private(dir: &Path) -> Result<(), Problem> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+        .map_err(|error| Problem::new(Exit::Failed, format!("data directory `{}`: {error}", dir.display())))
+}
+
+/// One `lagan up` for each data directory.
+fn lock(data_dir: &Path) -> Result<Flock<File>, Problem> {
+    let path = data_dir.join("up.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| Problem::new(Exit::Failed, format!("`{}`: {error}", path.display())))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        Problem::new(Exit::Failed, format!("another `lagan up` runs with data directory `{}`", data_dir.display()))
+            .help("stop it, or give this one another --data-dir")
+    })
+}
+
+async fn start_server(args: &UpArgs, data_dir: &Path) -> Result<Server, Problem> {
+    let binary = args.nats_server.clone().or_else(|| programs::on_path("nats-server")).ok_or_else(|| {
+        Problem::new(Exit::Failed, "nats-server is not on PATH")
+            .help("install nats-server 2.12 or newer, or give its path with --nats-server, or use a server that runs with --nats-url")
+    })?;
+    let mut options = ServerOptions::new(binary, data_dir.join("nats"));
+    options.port = args.nats_port.unwrap_or(0);
+    // If we are killed, the server must not stay behind with the store open.
+    let own = std::env::current_exe().map_err(|error| Problem::from_error(Exit::Failed, &error))?;
+    options.guard = vec![own.display().to_string(), guard::SUBCOMMAND.to_owned(), std::process::id().to_string(), "--".to_owned()];
+    Server::start(options).await.map_err(|error| Problem::from_error(Exit::Failed, &error))
+}
+
+/// Cancelled by the first and by the second SIGINT or SIGTERM.
+pub(crate) fn signals() -> Result<(CancellationToken, CancellationToken), Problem> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error: std::io::Error| Problem::from_error(Exit::Failed, &error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let (first, second) = (CancellationToken::new(), CancellationToken::new());
+    let tokens = (first.clone(), second.clone());
+    tokio::spawn(async move {
+        for token in [first, second] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            token.cancel();
+        }
+    });
+    Ok(tokens)
 }

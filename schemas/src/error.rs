@@ -76,6 +76,7 @@ codes! {
     ProgramNotAllowed = "E0211", "ProgramNotAllowed", Permanent, "install the program, or add it to the worker's allow-list";
     ArgumentForbidden = "E0212", "ArgumentForbidden", Permanent, "remove the option that the message names from `args`";
     NotRestorable = "E0213", "NotRestorable", Permanent, "the dump could not be loaded again as it is; change the object that the message names";
+    DumpKilled = "E0214", "DumpKilled", Transient, "look for out-of-memory kills on the worker; the session is tried again by itself";
     RepositoryAbsent = "E0301", "RepositoryAbsent", Permanent, "no backup has been written there yet; check bucket and prefix";
     RepositoryLocked = "E0302", "RepositoryLocked", Transient, "another process holds the repository; wait for it";
     WrongPassword = "E0303", "WrongPassword", Permanent, "RESTIC_PASSWORD in the storage Secret does not open the repository";

@@ -158,8 +158,17 @@ fn yaml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ManifestError>
                 format!("unknown field `{field}`{}", nearest(field, expected))
             }
             serde_saphyr::Error::SerdeMissingField { field, .. } => format!("field `{field}` is missing"),
+            serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
+                format!("unknown value `{variant}`{}", nearest(variant, expected))
+            }
             other => other.to_string(),
         };
+        // The place is printed in front.
+        if let Some(place) = location.map(|l| format!(" at line {}, column {}", l.line(), l.column()))
+            && message.ends_with(&place)
+        {
+            message.truncate(message.len() - place.len());
+        }
         message.truncate(message.floor_char_boundary(1000));
         ManifestError {
             file: file.to_owned(),
@@ -226,7 +235,25 @@ pub fn problems(object: &Object) -> Vec<String> {
             match (&config.service, &config.url) {
                 (None, None) => problems.push("clientConfig: name a `service` or a `url`".to_owned()),
                 (None, Some(url)) => problems.extend(DatabaseUrl::parse(url).err().map(|e| e.to_string())),
-                (Some(_), _) => {}
+                (Some(service), _) => {
+                    if token(&service.name).is_err() || service.name.starts_with('-') {
+                        problems.push(format!("clientConfig.service.name: `{}` is not the name of a Service", service.name));
+                    }
+                    // 0 is what exported objects carry for "none".
+                    if u16::try_from(service.port).is_err() {
+                        problems.push(format!("clientConfig.service.port: must be 1 to 65535, not {}", service.port));
+                    }
+                }
+            }
+        }
+        Spec::RestoreSession(spec) => {
+            for rules in [&spec.rules, spec.target.as_ref().map_or(&spec.rules, |target| &target.rules)] {
+                let mut hosts: Vec<&String> = rules.iter().flat_map(|rule| &rule.target_hosts).collect();
+                hosts.sort_unstable();
+                if let Some(twice) = hosts.windows(2).find(|pair| pair[0] == pair[1]) {
+                    problems.push(format!("target.rules: a host may occur in one rule only, `{}` is in two", twice[0]));
+                    break;
+                }
             }
         }
         _ => {}

@@ -2,6 +2,8 @@
 //! It must not decide what to do next; planner and worker do that from what it says.
 
 mod fold;
+#[cfg(test)]
+mod tests;
 
 pub use fold::{IllegalFact, Recorded, Session};
 

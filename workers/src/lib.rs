@@ -1,4 +1,21 @@
-//! Placeholder.
-pub mod repository;
-pub mod process;
+//! Executes plans: pulls a session, claims it, runs its steps, writes or reads a restic repository, reports.
+//! It must not decide what to do; the plan says it.
+
+mod backup;
+mod failures;
+mod intent;
 pub mod mariadb;
+mod opened;
+mod place;
+pub mod process;
+mod progress;
+pub mod repository;
+mod restore;
+mod retention;
+mod session;
+mod target;
+mod worker;
+
+pub use place::{Place, place, storage_of};
+pub use process::Spawner;
+pub use worker::{Options, WorkerError, run};

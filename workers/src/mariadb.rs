@@ -18,7 +18,7 @@ mod restore_args;
 mod stream;
 mod version;
 
-pub use backup::{Finding, Prepared, PreflightError, prepare};
+pub use backup::{Finding, PreflightError, Prepared, Server, prepare};
 pub use client::{Client, QueryError};
 pub use connection::{ClientCertificate, Connection, ConnectionError, Tls, TlsMode};
 pub use dump_args::{DumpArgs, SAFE_DUMP_FLAGS, Scope};

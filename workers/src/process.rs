@@ -15,6 +15,8 @@ mod queue;
 mod redact;
 mod spawner;
 mod stderr;
+#[cfg(test)]
+mod tests;
 
 pub use capture::{Capture, CaptureError, Captured, capture};
 pub use control::{Exit, Side, Stop, Stragglers};

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::args::{BackupArgs, Format, Global, Wait};
 use crate::client::{self, Client};
 use crate::error::{Exit, Problem};
+use crate::glyph::Glyph;
 use crate::manifests::{backup_session, session_name, write};
 use crate::narration::Setting;
 use crate::objects::{View, select};
@@ -46,7 +47,7 @@ pub struct Asked<'a> {
 /// Puts the object into the folder and follows what becomes of it.
 pub async fn start(client: &Client, global: &Global, asked: Asked<'_>) -> Result<Exit, Problem> {
     let key = key_of(&asked.object)?;
-    narrate(global, &format!("{} creating {key}", global.glyphs().action()));
+    narrate(global, &format!("{} creating {key}", global.glyphs().of(Glyph::Action)));
     write(&client.objects, &asked.object)?;
     let noticed = wait::until_noticed(client, &key).await?;
     if !asked.wait.wait {

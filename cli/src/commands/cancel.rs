@@ -12,7 +12,7 @@ use super::events::session_named;
 use crate::args::{CancelArgs, Format, Global};
 use crate::client;
 use crate::error::{Exit, Problem};
-use crate::glyph::State;
+use crate::glyph::Glyph;
 use crate::output::{data, json, narrate};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ pub async fn run(args: CancelArgs, global: &Global) -> Result<Exit, Problem> {
     if matches!(args.output, Format::Json | Format::Jsonl) {
         data(&json(&json!({ "session": session, "outcome": answer.outcome, "message": answer.message })))?;
     }
-    narrate(global, &format!("{} {}", global.glyphs().of(State::Succeeded), answer.message));
+    narrate(global, &format!("{} {}", global.glyphs().of(Glyph::Succeeded), answer.message));
     Ok(Exit::Ok)
 }
 

@@ -17,7 +17,7 @@ use crate::error::{Exit, Problem};
 use crate::facts::is_since;
 use crate::glyph::Glyphs;
 use crate::objects::{find, select};
-use crate::output::{data, narrate, page};
+use crate::output::{narrate, page};
 use crate::store::{self, StoredFact};
 use crate::table::{Headers, Table};
 

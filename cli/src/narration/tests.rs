@@ -131,7 +131,7 @@ fn a_failure_says_why_and_what_next() {
     assert_eq!(
         tell(&mut narrator, facts),
         [
-            "‼ no answer from 127.0.0.1:3306 (E0205); trying again at 07:54:20Z",
+            "‼ no answer from 127.0.0.1:3306 (E0205); trying again at 09:54:20Z",
             "● attempt 2 on node-1",
             "✖ shop-1795341200 failed after 6s: mariadb-dump exited 2: [31mLost connection (E0201)",
             "  help: read the end of stderr in the message; the dump program says why",

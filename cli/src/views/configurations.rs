@@ -4,7 +4,7 @@ use lagan_schemas::resource::ConditionStatus;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationStatus;
 
 use super::{Cells, Columns, Look};
-use crate::glyph::State;
+use crate::glyph::Glyph;
 use crate::human::one_line;
 use crate::objects::View;
 
@@ -19,7 +19,7 @@ const NOTE_LIMIT: usize = 100;
 fn cells(look: &Look, view: &View) -> Cells {
     let status: BackupConfigurationStatus = view.part("status");
     let is_paused = view.value.pointer("/spec/paused").and_then(serde_json::Value::as_bool) == Some(true);
-    let paused = if is_paused { format!("{} yes", look.glyphs.of(State::Skipped)) } else { "no".to_owned() };
+    let paused = if is_paused { format!("{} yes", look.glyphs.of(Glyph::Skipped)) } else { "no".to_owned() };
     let next = if is_paused { String::new() } else { look.relative(status.next_slot_time) };
     let last = status.last_session.as_ref();
     let is_wrong = |status: ConditionStatus| status == ConditionStatus::False;

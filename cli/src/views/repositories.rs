@@ -3,7 +3,7 @@
 use lagan_schemas::resource::repository::RepositoryStatus;
 
 use super::{Cells, Columns, Look, size};
-use crate::glyph::State;
+use crate::glyph::Glyph;
 use crate::objects::View;
 
 pub(super) const COLUMNS: Columns = Columns {
@@ -15,8 +15,8 @@ pub(super) const COLUMNS: Columns = Columns {
 fn cells(look: &Look, view: &View) -> Cells {
     let status: RepositoryStatus = view.part("status");
     let integrity = match status.integrity {
-        Some(true) => format!("{} ok", look.glyphs.of(State::Succeeded)),
-        Some(false) => format!("{} damaged", look.glyphs.of(State::Failed)),
+        Some(true) => format!("{} ok", look.glyphs.of(Glyph::Succeeded)),
+        Some(false) => format!("{} damaged", look.glyphs.of(Glyph::Failed)),
         None => String::new(),
     };
     let (backend, location) = place(view);

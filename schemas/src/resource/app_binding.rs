@@ -156,6 +156,12 @@ pub struct BadDatabaseUrl;
 
 impl DatabaseUrl {
     pub fn parse(text: &str) -> Result<Self, BadDatabaseUrl> {
+        let url = Self::split(text)?;
+        let fits = is_host(&url.host) && url.port != Some(0);
+        fits.then_some(url).ok_or(BadDatabaseUrl)
+    }
+
+    fn split(text: &str) -> Result<Self, BadDatabaseUrl> {
         if let Some(start) = text.find("tcp(") {
             let address = &text[start + 4..];
             let address = &address[..address.find(')').ok_or(BadDatabaseUrl)?];
@@ -181,6 +187,12 @@ impl DatabaseUrl {
             password: url.password().map(decode),
         })
     }
+}
+
+/// A name or an address. It becomes an argument of a program, so it must not look like an option.
+fn is_host(host: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
+    !host.is_empty() && host.len() <= 253 && !host.starts_with('-') && host.bytes().all(allowed)
 }
 
 fn percent_decode(text: &str) -> String {

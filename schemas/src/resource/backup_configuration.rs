@@ -28,7 +28,10 @@ use super::{NamespacedName, Opaque, Param};
     validation = Rule::new("size(self.schedule) > 0").message("schedule: must not be empty (example \"0 2 * * *\")"),
     validation = Rule::new("has(self.target) && has(self.target.ref)").message("target.ref: name the AppBinding to back up"),
     validation = Rule::new("!has(self.startingDeadlineSeconds) || (self.startingDeadlineSeconds >= 0 && self.startingDeadlineSeconds <= 604800)").message("startingDeadlineSeconds: must be 0 to 604800"),
-    validation = Rule::new("!has(self.backupHistoryLimit) || self.backupHistoryLimit >= 0").message("backupHistoryLimit: can't be negative")
+    validation = Rule::new("!has(self.backupHistoryLimit) || self.backupHistoryLimit >= 0").message("backupHistoryLimit: can't be negative"),
+    validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative"),
+    validation = Rule::new("!has(self.jitter) || !self.jitter.startsWith('-')").message("jitter: can't be negative"),
+    validation = Rule::new("!has(self.retryConfig) || ((!has(self.retryConfig.maxRetry) || self.retryConfig.maxRetry >= 0) && (!has(self.retryConfig.delay) || !self.retryConfig.delay.startsWith('-')))").message("retryConfig: maxRetry and delay can't be negative")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupConfigurationSpec {

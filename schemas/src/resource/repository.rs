@@ -18,7 +18,10 @@ use super::condition::{Condition, list_schema};
     printcolumn(name = "Last-Successful-Backup", type_ = "date", json_path = ".status.lastBackupTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(cel)]
+#[x_kube(
+    cel,
+    validation = Rule::new("!(has(self.wipeOut) && self.wipeOut && has(self.backend.local))").message("wipeOut: not for a local repository")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RepositorySpec {
     /// The place and the Secret that opens it.
@@ -105,7 +108,10 @@ pub struct Nfs {
 #[x_kube(
     validation = Rule::new("self.bucket.matches('^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$')").message("s3.bucket: 3 to 63 lower-case letters, digits, `.` and `-`"),
     validation = Rule::new("!has(self.endpoint) || !self.endpoint.contains('@')").message("s3.endpoint: must not hold user and password; they belong into the Secret"),
-    validation = Rule::new("!has(self.prefix) || (!self.prefix.contains('..') && !self.prefix.contains('//') && !self.prefix.contains('\\\\'))").message("s3.prefix: must not hold `..`, `//` or a backslash")
+    validation = Rule::new("!has(self.endpoint) || !self.endpoint.contains('169.254.')").message("s3.endpoint: must not be a link-local address"),
+    validation = Rule::new("!has(self.endpoint) || self.endpoint.contains('@') || self.endpoint.matches('^(https?://)?([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[[][0-9A-Fa-f:.]+[]])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$')").message("s3.endpoint: must be a host, or http:// or https:// and a host, with a port where it needs one (example \"https://s3.example.org:9000\"); IPv6 in brackets, no path"),
+    validation = Rule::new("!has(self.prefix) || (!self.prefix.contains('..') && !self.prefix.contains('//') && !self.prefix.contains('\\\\'))").message("s3.prefix: must not hold `..`, `//` or a backslash"),
+    validation = Rule::new("!has(self.prefix) || !self.prefix.matches('^ | $|[[:cntrl:]]')").message("s3.prefix: must not hold control characters, or blanks at its ends")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct S3Backend {

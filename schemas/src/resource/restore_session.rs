@@ -27,7 +27,10 @@ use super::{NamespacedName, Opaque};
     validation = Rule::new("self == oldSelf").message("spec: a session can't be changed; create a new one"),
     validation = Rule::new("has(self.target) && has(self.target.ref)").message("target.ref: name the AppBinding to restore into"),
     validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.filter(r, !has(r.targetHosts) || size(r.targetHosts) == 0).size() <= 1").message("target.rules: at most one rule without targetHosts"),
-    validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.all(r, !has(r.snapshots) || size(r.snapshots) <= 1)").message("target.rules: a database is restored from one snapshot")
+    validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.all(r, !has(r.snapshots) || size(r.snapshots) <= 1)").message("target.rules: a database is restored from one snapshot"),
+    validation = Rule::new("!has(self.rules) || self.rules.filter(r, !has(r.targetHosts) || size(r.targetHosts) == 0).size() <= 1").message("rules: at most one rule without targetHosts"),
+    validation = Rule::new("!has(self.rules) || self.rules.all(r, !has(r.snapshots) || size(r.snapshots) <= 1)").message("rules: a database is restored from one snapshot"),
+    validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreSessionSpec {

@@ -155,14 +155,15 @@ impl Session {
             return Some(phase_after(kind));
         }
         let held = fact.holder().is_some() && fact.holder() == self.holder;
-        let authors: &[Author] = match kind {
-            FactKind::Requested => &[Author::Scheduler],
-            FactKind::Started => &[Author::Successor],
-            _ if held => &[Author::Holder],
-            FactKind::Restoring | FactKind::Committing | FactKind::Retrying | FactKind::Succeeded => &[],
-            _ => &[Author::Planner, Author::Successor],
+        let author = match kind {
+            FactKind::Requested => Author::Scheduler,
+            FactKind::Started => Author::Successor,
+            _ if held => Author::Holder,
+            // A worker that does not hold the session can only say that the holder of a restore died.
+            _ if fact.holder().is_some() => Author::Successor,
+            _ => Author::Planner,
         };
-        authors.iter().find_map(|author| transition(self.key.kind, self.phase, *author, kind))
+        transition(self.key.kind, self.phase, author, kind)
     }
 
     fn take(&mut self, fact: Fact, sequence: u64, time: Timestamp) {

@@ -180,9 +180,9 @@ impl Read for DumpReader {
         let mut filled = 0;
         while filled < buffer.len() {
             if self.position == self.block.len() {
+                self.position = 0;
                 let Some(next) = self.shared.queue.pop(std::mem::take(&mut self.block)) else { break };
                 self.block = next;
-                self.position = 0;
             }
             let count = (buffer.len() - filled).min(self.block.len() - self.position);
             buffer[filled..filled + count].copy_from_slice(&self.block[self.position..self.position + count]);

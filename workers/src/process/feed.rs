@@ -134,6 +134,12 @@ impl Feeder {
         Ok(self.report())
     }
 
+    /// Kills the child before its input ends: what was fed so far must not be taken for the whole.
+    #[must_use]
+    pub fn abort(mut self) -> FeedReport {
+        *self.kill()
+    }
+
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes

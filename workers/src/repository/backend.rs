@@ -57,9 +57,7 @@ impl ReadBackend for Files {
 impl WriteBackend for Files {
     fn write_bytes(&self, kind: FileType, _id: &Id, _cacheable: bool, content: BytesList) -> RusticResult<()> {
         match kind {
-            FileType::Config => {
-                self.store.write_new(CONFIG, &content.into_vec().concat().into()).map_err(core_error)
-            }
+            FileType::Config => self.store.write_new(CONFIG, &content.into_vec().concat().into()).map_err(core_error),
             _ => Err(forbidden("write", kind)),
         }
     }

@@ -1,6 +1,6 @@
-//! One stream becomes one snapshot with one file. The gate is asked exactly once, when everything but the snapshot is
-//! stored; if it refuses, or the stream broke, there is no snapshot. It must not use `rustic_core`'s own stdin commands,
-//! which commit before they look at the exit status.
+//! One stream becomes one snapshot with one file. The gate is asked exactly once, when everything but the snapshot
+//! is stored; if it refuses, or the stream broke, there is no snapshot. It must not use `rustic_core`'s own stdin
+//! commands, which commit before they look at the exit status.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -117,19 +117,19 @@ fn archive_failed(error: &rustic_core::RusticError) -> Error {
 fn check_summary(snapshot: &SnapshotFile, bytes: u64) -> Result<(), Error> {
     let summary = snapshot.summary.as_ref();
     let found = summary.map(|summary| (summary.total_files_processed, summary.total_bytes_processed));
-    match found == Some((1, bytes)) {
-        true => Ok(()),
-        false => Err(Error::Incomplete {
-            detail: format!("read 1 file of {bytes} bytes, archived (files, bytes) {found:?}"),
-        }),
+    if found == Some((1, bytes)) {
+        Ok(())
+    } else {
+        Err(Error::Incomplete { detail: format!("read 1 file of {bytes} bytes, archived (files, bytes) {found:?}") })
     }
 }
 
 fn checked_path(path: &str) -> Result<PathBuf, Error> {
     let name = path.strip_prefix('/').unwrap_or_default();
-    match name.is_empty() || name.contains('/') || name == "." || name == ".." {
-        true => Err(Error::Invalid { what: "the path of a backup (expected `/name`)", value: path.to_owned() }),
-        false => Ok(PathBuf::from(path)),
+    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        Err(Error::Invalid { what: "the path of a backup (expected `/name`)", value: path.to_owned() })
+    } else {
+        Ok(PathBuf::from(path))
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::num::NonZeroU32;
 
-use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key};
 use aes256ctr_poly1305aes::aead::{Aead, AeadInPlace, Nonce};
+use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key};
 use rustic_core::Id;
 use rustic_core::repofile::MasterKey;
 use sha2::{Digest, Sha256};

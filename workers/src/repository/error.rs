@@ -50,10 +50,7 @@ impl Error {
             return Self::Storage(storage.clone());
         }
         let detail = error.display_log().replace(['\n', '\r'], " ");
-        match error.is_code("C001") {
-            true => Self::Damaged { detail },
-            false => Self::Core { action, detail },
-        }
+        if error.is_code("C001") { Self::Damaged { detail } } else { Self::Core { action, detail } }
     }
 
     #[must_use]

@@ -51,9 +51,10 @@ pub(super) fn unlock(store: &Store, password: &SecretString) -> Result<Unlocked,
         tracing::warn!(key = %id, "key of another repository is skipped");
     }
     let location = store.location().to_owned();
-    match opened_by_password {
-        true => Err(Error::Damaged { detail: format!("`config` of `{location}` belongs to none of its keys") }),
-        false => Err(Error::WrongPassword { location }),
+    if opened_by_password {
+        Err(Error::Damaged { detail: format!("`config` of `{location}` belongs to none of its keys") })
+    } else {
+        Err(Error::WrongPassword { location })
     }
 }
 

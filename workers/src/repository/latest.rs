@@ -56,7 +56,9 @@ pub fn latest<'s>(
         _ => false,
     };
     if !one_history {
-        return Err(LatestError::Ambiguous { candidates: groups.values().filter_map(|group| candidate(group)).collect() });
+        return Err(LatestError::Ambiguous {
+            candidates: groups.values().filter_map(|group| candidate(group)).collect(),
+        });
     }
     newest(groups.values().flatten().copied()).ok_or(LatestError::None)
 }
@@ -93,7 +95,11 @@ impl fmt::Display for Candidate {
         let configuration = self.configuration.as_deref().unwrap_or("no configuration");
         let newest = self.newest.get(..8).unwrap_or(&self.newest);
         let time = newest_time.timestamp();
-        write!(f, "{configuration}, host `{host}`, path `{path}`: {} snapshots, newest `{newest}` of {time}", self.snapshots)
+        write!(
+            f,
+            "{configuration}, host `{host}`, path `{path}`: {} snapshots, newest `{newest}` of {time}",
+            self.snapshots
+        )
     }
 }
 

@@ -1,5 +1,5 @@
 //! Writing into a folder so that a file is either whole under its name or not there: temporary file, fsync, rename,
-//! fsync of the folder. OpenDAL's own atomic write leaves temporaries behind on a full disk, cannot create a file
+//! fsync of the folder. `OpenDAL`'s own atomic write leaves temporaries behind on a full disk, cannot create a file
 //! conditionally without a race, and does not sync the folder; hence this.
 
 use std::fs::{self, DirBuilder, File};
@@ -60,7 +60,11 @@ impl Local {
     pub(super) fn remove_stale(&self, now: SystemTime) {
         let Ok(entries) = fs::read_dir(self.root.join(TEMPORARY)) else { return };
         for entry in entries.flatten() {
-            let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| now.duration_since(at).ok());
+            let age = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .ok()
+                .and_then(|at| now.duration_since(at).ok());
             if age.is_some_and(|age| age > STALE)
                 && let Err(error) = fs::remove_file(entry.path())
             {

@@ -27,9 +27,7 @@ pub(super) fn operator(s3: &S3, redactor: &Redactor) -> Result<Operator, StoreEr
         .disable_config_load()
         .disable_ec2_metadata();
     builder = match (&s3.access_key_id, &s3.secret_access_key) {
-        (Some(id), Some(secret)) => {
-            builder.access_key_id(id.expose_secret()).secret_access_key(secret.expose_secret())
-        }
+        (Some(id), Some(secret)) => builder.access_key_id(id.expose_secret()).secret_access_key(secret.expose_secret()),
         _ => builder.skip_signature(),
     };
     let operator = Operator::new(builder).map_err(|error| redactor.store_error("use", &s3.bucket, &error))?;

@@ -1,5 +1,6 @@
 //! A file of a snapshot as a stream: a few threads read runs of neighbouring blobs ahead, each blob is decrypted and
-//! checked against its name, and everything comes out in order. Memory is bounded; a damaged blob is an error of `read`.
+//! checked against its name, and everything comes out in order. Memory is bounded; a damaged blob is an error of
+//! `read`, and so is an end before the last byte.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -35,10 +36,9 @@ impl Repository {
     pub fn read(&self, snapshot_id: &str, path: &str) -> Result<(u64, SnapshotReader), Error> {
         let core = self.core()?;
         let snapshot = self.snapshot_file(&core, snapshot_id)?;
-        let node = self.node(&core, *snapshot.tree, path)?.ok_or_else(|| Error::PathNotFound {
-            id: snapshot_id.to_owned(),
-            path: path.to_owned(),
-        })?;
+        let node = self
+            .node(&core, *snapshot.tree, path)?
+            .ok_or_else(|| Error::PathNotFound { id: snapshot_id.to_owned(), path: path.to_owned() })?;
         let content: Vec<Id> = node.content.iter().flatten().map(|id| **id).collect();
         let found = find(&core, BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
         let missing = |id: &Id| Error::Damaged { detail: format!("blob `{id}` is not in the index") };
@@ -114,7 +114,9 @@ fn runs_of(places: Vec<Place>) -> Vec<Vec<Place>> {
     let mut content = 0;
     for place in places {
         match runs.last_mut() {
-            Some(run) if content + place.content_length() <= RUN && run.last().is_some_and(|last| follows(last, &place)) => {
+            Some(run)
+                if content + place.content_length() <= RUN && run.last().is_some_and(|last| follows(last, &place)) =>
+            {
                 content += place.content_length();
                 run.push(place);
             }
@@ -150,8 +152,10 @@ fn read_runs<'r>(
 fn read_run(store: &Store, cipher: &Cipher, run: &[Place]) -> io::Result<Vec<u8>> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
     let length = last.offset + last.length - first.offset;
-    let data = store.read_range(&path_of(FileType::Pack, &first.pack), first.offset, length).map_err(io::Error::other)?;
-    let mut content = Vec::new();
+    let data =
+        store.read_range(&path_of(FileType::Pack, &first.pack), first.offset, length).map_err(io::Error::other)?;
+    let content_length: u64 = run.iter().map(Place::content_length).sum();
+    let mut content = Vec::with_capacity(usize::try_from(content_length).unwrap_or(0));
     for place in run {
         let start = (place.offset - first.offset) as usize;
         let blob = data

@@ -26,9 +26,10 @@ impl Tally {
         if let Some(error) = self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Error::Input(error));
         }
-        match self.ended.load(Ordering::Acquire) {
-            true => Ok(self.bytes.load(Ordering::Acquire)),
-            false => Err(Error::Incomplete { detail: "the input was not read to its end".to_owned() }),
+        if self.ended.load(Ordering::Acquire) {
+            Ok(self.bytes.load(Ordering::Acquire))
+        } else {
+            Err(Error::Incomplete { detail: "the input was not read to its end".to_owned() })
         }
     }
 }

@@ -66,10 +66,8 @@ impl Storage {
 
 impl S3 {
     pub(super) fn url(&self) -> Result<Url, StoreError> {
-        let text = match self.endpoint.contains("://") {
-            true => self.endpoint.clone(),
-            false => format!("https://{}", self.endpoint),
-        };
+        let text =
+            if self.endpoint.contains("://") { self.endpoint.clone() } else { format!("https://{}", self.endpoint) };
         let wrong = |detail: String| StoreError::new(StoreErrorKind::Misconfigured, "use", "endpoint", detail);
         let url = Url::parse(&text).map_err(|error| wrong(error.to_string()))?;
         match (url.scheme(), url.host_str()) {

@@ -13,9 +13,9 @@ use secrecy::SecretString;
 use tokio::runtime::Handle;
 
 use super::local::Local;
+use super::object;
 use super::storage::Storage;
 use super::store_error::{Redactor, StoreError, StoreErrorKind};
-use super::object;
 
 pub(super) const CONFIG: &str = "config";
 
@@ -36,7 +36,11 @@ pub(super) struct Store {
 
 impl Store {
     /// `None` for a folder that does not exist. Nothing is created for reading alone.
-    pub(super) fn connect(storage: &Storage, handle: &Handle, missing: Missing) -> Result<Option<Arc<Self>>, StoreError> {
+    pub(super) fn connect(
+        storage: &Storage,
+        handle: &Handle,
+        missing: Missing,
+    ) -> Result<Option<Arc<Self>>, StoreError> {
         let redactor = Redactor::new(secrets(storage));
         let (operator, local) = match storage {
             Storage::Fs(fs) => match folder(&fs.root, missing, &redactor)? {
@@ -79,9 +83,10 @@ impl Store {
             .block_on(async { self.operator.read_with(path).range(start..end).await })
             .map_err(|error| self.redactor.store_error("read", path, &error))?
             .to_bytes();
-        match bytes.len() as u64 == end - start {
-            true => Ok(bytes),
-            false => Err(wrong_length("read", path, end - start, bytes.len() as u64)),
+        if bytes.len() as u64 == end - start {
+            Ok(bytes)
+        } else {
+            Err(wrong_length("read", path, end - start, bytes.len() as u64))
         }
     }
 
@@ -125,10 +130,7 @@ impl Store {
                 self.length(path)?.unwrap_or(0)
             }
         };
-        match stored == length {
-            true => Ok(()),
-            false => Err(wrong_length("write", path, length, stored)),
-        }
+        if stored == length { Ok(()) } else { Err(wrong_length("write", path, length, stored)) }
     }
 
     /// Kind `Exists` if another file is there. A repeated request may have met its own first write: the caller
@@ -208,14 +210,15 @@ fn id_of(kind: FileType, path: &str) -> Option<Id> {
 }
 
 fn size(path: &str, length: u64) -> Result<u32, StoreError> {
-    u32::try_from(length).map_err(|_| StoreError::new(StoreErrorKind::WrongLength, "list", path, format!("{length} bytes")))
+    u32::try_from(length)
+        .map_err(|_| StoreError::new(StoreErrorKind::WrongLength, "list", path, format!("{length} bytes")))
 }
 
 fn wrong_length(action: &'static str, path: &str, expected: u64, found: u64) -> StoreError {
     StoreError::new(StoreErrorKind::WrongLength, action, path, format!("expected {expected} bytes, found {found}"))
 }
 
-/// OpenDAL would create a missing root, which for a mount point that is not there would be a lie.
+/// `OpenDAL` would create a missing root, which for a mount point that is not there would be a lie.
 fn folder(root: &Path, missing: Missing, redactor: &Redactor) -> Result<Option<Operator>, StoreError> {
     let name = root.display().to_string();
     if !root.is_absolute() {
@@ -226,7 +229,9 @@ fn folder(root: &Path, missing: Missing, redactor: &Redactor) -> Result<Option<O
         Ok(_) => return Err(StoreError::new(StoreErrorKind::Misconfigured, "use", &name, "it is not a folder")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match missing {
             Missing::Tell => return Ok(None),
-            Missing::Create => Local::create_root(root).map_err(|error| StoreError::from_io("create", &name, &error))?,
+            Missing::Create => {
+                Local::create_root(root).map_err(|error| StoreError::from_io("create", &name, &error))?
+            }
         },
         Err(error) => return Err(StoreError::from_io("look at", &name, &error)),
     }

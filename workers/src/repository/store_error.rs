@@ -114,12 +114,21 @@ impl Redactor {
             (_, Some(local)) => kind_of_io(local),
             _ => StoreErrorKind::Unreachable,
         };
-        let mut detail = error.message().to_owned();
-        if let Some(source) = error.source() {
-            detail = format!("{detail}: {source}");
-        }
-        StoreError::new(kind, action, path, self.clean(&detail))
+        StoreError::new(kind, action, path, self.clean(&chain(error)))
     }
+}
+
+/// The message and those of its causes; the answer to a `HEAD` has none.
+fn chain(error: &opendal::Error) -> String {
+    let mut parts: Vec<String> = vec![error.message().to_owned()];
+    let mut next = error.source();
+    while let Some(source) = next {
+        parts.push(source.to_string());
+        next = source.source();
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.dedup();
+    if parts.is_empty() { "no further word from the storage".to_owned() } else { parts.join(": ") }
 }
 
 fn kind_of_io(error: &io::Error) -> StoreErrorKind {

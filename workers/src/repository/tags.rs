@@ -28,9 +28,10 @@ impl Tag {
     /// `key=value`.
     pub fn format(self, value: &str) -> Result<String, Error> {
         let tag = format!("{}={value}", self.key());
-        match value.is_empty() {
-            true => Err(Error::Invalid { what: "a tag's value", value: tag }),
-            false => check(&tag).map(|()| tag),
+        if value.is_empty() {
+            Err(Error::Invalid { what: "a tag's value", value: tag })
+        } else {
+            check(&tag).map(|()| tag)
         }
     }
 
@@ -43,9 +44,10 @@ impl Tag {
 
 /// Refuses what restic would take for two tags, or show as another.
 pub(super) fn check(tag: &str) -> Result<(), Error> {
-    match tag.is_empty() || tag.trim() != tag || tag.contains(|char: char| char == ',' || char.is_control()) {
-        true => Err(Error::Invalid { what: "a tag", value: tag.to_owned() }),
-        false => Ok(()),
+    if tag.is_empty() || tag.trim() != tag || tag.contains(|char: char| char == ',' || char.is_control()) {
+        Err(Error::Invalid { what: "a tag", value: tag.to_owned() })
+    } else {
+        Ok(())
     }
 }
 

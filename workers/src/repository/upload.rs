@@ -39,9 +39,7 @@ impl Uploads {
     pub(super) fn start(&self, path: String, content: Vec<Bytes>) -> Result<(), StoreError> {
         let size = content.iter().map(Bytes::len).sum();
         let mut state = self.shared.wait(|state| {
-            state.failed.is_none()
-                && state.running > 0
-                && (state.running >= AT_ONCE || state.bytes + size > BUDGET)
+            state.failed.is_none() && state.running > 0 && (state.running >= AT_ONCE || state.bytes + size > BUDGET)
         });
         if let Some(error) = &state.failed {
             return Err(error.clone());
@@ -100,9 +98,7 @@ impl Shared {
     }
 
     fn wait(&self, while_true: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        self.changed
-            .wait_while(self.lock(), |state| while_true(state))
-            .unwrap_or_else(PoisonError::into_inner)
+        self.changed.wait_while(self.lock(), |state| while_true(state)).unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -107,7 +107,9 @@ fn damaged(detail: impl Into<String>) -> Error {
 fn only_file<'n>(nodes: &'n [Node], snapshot: &SnapshotFile) -> Result<&'n Node, Error> {
     let paths: Vec<&String> = snapshot.paths.iter().collect();
     match (nodes, paths.as_slice()) {
-        ([file], [path]) if file.is_file() && path.rsplit('/').next().is_some_and(|name| *file.name() == *name) => Ok(file),
+        ([file], [path]) if file.is_file() && path.rsplit('/').next().is_some_and(|name| *file.name() == *name) => {
+            Ok(file)
+        }
         (nodes, paths) => Err(damaged(format!("it holds {} entries for the paths {paths:?}", nodes.len()))),
     }
 }
@@ -124,12 +126,10 @@ fn check_blobs(content: &[Id], found: &Found, file: &Node, expected: Expected) -
     let expected = expected.bytes.unwrap_or(file.meta.size);
     // `rustic` writes 0 for a stream, as its archiver cannot know better.
     let noted = if file.meta.size == 0 { length } else { file.meta.size };
-    match length == expected && noted == length {
-        true => Ok(()),
-        false => Err(damaged(format!(
-            "expected {expected} bytes, the tree says {}, its blobs hold {length}",
-            file.meta.size
-        ))),
+    if length == expected && noted == length {
+        Ok(())
+    } else {
+        Err(damaged(format!("expected {expected} bytes, the tree says {}, its blobs hold {length}", file.meta.size)))
     }
 }
 

@@ -22,7 +22,10 @@ fn restic_checks_dumps_and_restores_what_was_written() {
     assert!(place.restic_says(&["dump", "latest", "/dumpfile.sql"]) == content);
     let target = place.folder.path().join("restored");
     place.restic_says(&["restore", "latest", "--target", target.to_str().unwrap()]);
-    assert!(std::fs::read(target.join("dumpfile.sql")).unwrap() == content, "the length in the tree is what restore trusts");
+    assert!(
+        std::fs::read(target.join("dumpfile.sql")).unwrap() == content,
+        "the length in the tree is what restore trusts"
+    );
     assert_eq!(place.files("index").len(), 1);
 
     let read_back = repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
@@ -59,7 +62,10 @@ fn an_empty_stream_is_an_empty_file() {
     let written = store(&repository, b"");
     assert_eq!(written.bytes, 0);
     let expected = Expected { bytes: Some(0) };
-    assert_eq!(repository.verify(&written.snapshot_id, expected).unwrap(), ReadBack { bytes: 0, packs_read: 1, packs_total: 1 });
+    assert_eq!(
+        repository.verify(&written.snapshot_id, expected).unwrap(),
+        ReadBack { bytes: 0, packs_read: 1, packs_total: 1 }
+    );
     assert_eq!(read_all(&repository, &written.snapshot_id).unwrap(), b"");
     place.restic_says(&["check", "--read-data"]);
 }
@@ -172,7 +178,8 @@ fn a_repository_of_stock_restic_goes_on_with_both() {
         let theirs = noise(5 << 20, 7);
         std::fs::write(&file, &theirs).unwrap();
         let feed = |arguments: &str| {
-            let script = format!("restic --no-cache -r '{}' {arguments} < '{}'", place.root().display(), file.display());
+            let script =
+                format!("restic --no-cache -r '{}' {arguments} < '{}'", place.root().display(), file.display());
             let status = Command::new("sh").args(["-c", &script]).env("RESTIC_PASSWORD", PASSWORD).output().unwrap();
             assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
         };

@@ -39,7 +39,9 @@ fn kept(snapshots: &[Snapshot], policy: &Policy, excluded: &[u8]) -> Vec<u8> {
     let decisions = retention(snapshots, policy, &now, &excluded).unwrap();
     assert_eq!(decisions.len(), snapshots.len());
     assert!(decisions.iter().all(|one| !one.reasons.is_empty()));
-    (0..=u8::MAX).filter(|number| decisions.iter().any(|one| one.id == id(*number) && one.verdict == Verdict::Keep)).collect()
+    (0..=u8::MAX)
+        .filter(|number| decisions.iter().any(|one| one.id == id(*number) && one.verdict == Verdict::Keep))
+        .collect()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::repository::Expected;
+use crate::repository::cipher::hash;
 
 /// A repository with one snapshot over several packs.
 fn one_snapshot() -> (Place, Repository, Written) {
@@ -45,7 +46,7 @@ fn a_truncated_pack_does_not_read_back() {
 }
 
 #[test]
-fn changed_bytes_do_not_read_back_and_are_an_error_of_the_restore() {
+fn changed_bytes_do_not_read_back() {
     let (place, repository, written) = one_snapshot();
     for pack in place.files("data") {
         change(&pack, |content| content[100] ^= 1);
@@ -68,6 +69,23 @@ fn an_index_that_is_gone_does_not_read_back() {
         fs::remove_file(index).unwrap();
     }
     refused(&repository, &written);
+}
+
+#[test]
+fn packs_that_a_prune_has_marked_do_not_read_back_but_restore() {
+    let (place, repository, written) = one_snapshot();
+    let [path] = place.files("index").try_into().unwrap();
+    let mut index: serde_json::Value =
+        serde_json::from_slice(&repository.cipher.open_file(&fs::read(&path).unwrap()).unwrap()).unwrap();
+    index["packs_to_delete"] = index["packs"].take();
+    index["packs"] = serde_json::json!([]);
+    let sealed = repository.cipher.seal_file(&serde_json::to_vec(&index).unwrap(), Some(1)).unwrap();
+    fs::remove_file(path).unwrap();
+    fs::write(place.root().join("index").join(&*hash(&sealed).to_hex()), sealed).unwrap();
+
+    let error = repository.verify(&written.snapshot_id, Expected::default()).unwrap_err();
+    assert!(matches!(&error, Error::ReadBack { detail, .. } if detail.contains("marked")), "{error:?}");
+    read_all(&repository, &written.snapshot_id).unwrap();
 }
 
 #[test]

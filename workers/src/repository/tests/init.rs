@@ -91,7 +91,10 @@ fn passwords_are_told_apart_and_lose_one_newline() {
 #[test]
 fn debug_output_of_an_open_repository_shows_no_key() {
     let place = Place::new();
-    assert_eq!(format!("{:?}", place.init()), format!("Repository {{ location: \"{}\", .. }}", place.storage().location()));
+    assert_eq!(
+        format!("{:?}", place.init()),
+        format!("Repository {{ location: \"{}\", .. }}", place.storage().location())
+    );
 }
 
 #[test]

@@ -63,9 +63,8 @@ fn a_listing_that_breaks_off_is_an_error() {
 
 #[test]
 fn a_complete_listing_without_files_is_absent() {
-    let endpoint = serve(|request| match request.starts_with("HEAD") {
-        true => (404, String::new()),
-        false => (200, PAGE.replace("TRUNCATED", "false")),
+    let endpoint = serve(|request| {
+        if request.starts_with("HEAD") { (404, String::new()) } else { (200, PAGE.replace("TRUNCATED", "false")) }
     });
     assert_eq!(probe(endpoint).unwrap(), Presence::Absent);
 }
@@ -79,9 +78,12 @@ fn a_refused_request_is_not_absence() {
 
 #[test]
 fn a_missing_bucket_is_not_absence() {
-    let endpoint = serve(|request| match request.starts_with("HEAD") {
-        true => (404, String::new()),
-        false => (404, "<Error><Code>NoSuchBucket</Code></Error>".to_owned()),
+    let endpoint = serve(|request| {
+        if request.starts_with("HEAD") {
+            (404, String::new())
+        } else {
+            (404, "<Error><Code>NoSuchBucket</Code></Error>".to_owned())
+        }
     });
     let error = probe(endpoint).unwrap_err();
     assert!(matches!(&error, Error::Storage(error) if error.kind == StoreErrorKind::Misconfigured), "{error:?}");

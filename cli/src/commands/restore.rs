@@ -1,0 +1,161 @@
+//! `lagan restore`: makes a RestoreSession, or says what one would do.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use lagan_schemas::catalogue;
+use lagan_schemas::resource::Kind;
+use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef};
+use lagan_schemas::subject::ObjectKey;
+use serde_json::{Value, json};
+
+use super::backup::{Asked, new_name, start};
+use crate::args::{Format, Global, RestoreArgs};
+use crate::client::{self, Client};
+use crate::error::{Exit, Problem};
+use crate::glyph::Glyph;
+use crate::manifests::{Overwrite, Restore, app_binding, restore_session, restore_task, target_of};
+use crate::objects::{View, select};
+use crate::output::{data, document, narrate, page, yaml};
+use crate::preview::{Preview, preview};
+use crate::repository::{self, Choice};
+use crate::store;
+
+pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
+    let client = client::connect(global, &args.connection).await?;
+    let views = store::views(&client).await?;
+    let wanted = match (&args.name, &args.from) {
+        (Some(name), _) => of_configuration(&views, global, &args, name)?,
+        (None, Some(repository)) => of_repository(&views, global, &args, repository)?,
+        (None, None) => return Err(Problem::new(Exit::Usage, "name a BackupConfiguration, or a repository with --from")),
+    };
+    let binding = target(&views, global, &wanted.restore.target)?;
+    let invoker = ObjectKey {
+        group: wanted.restore.group.clone(),
+        kind: Kind::RestoreSession,
+        namespace: Some(wanted.restore.namespace.clone()),
+        name: wanted.name.clone(),
+    };
+    let name = new_name(&views, Kind::RestoreSession, &invoker);
+    let object = restore_session(&wanted.restore, &name);
+    if args.dry_run {
+        return dry_run(&client, global, &args, &wanted, &object).await;
+    }
+    if args.overwrite {
+        confirm(global, &args, binding)?;
+    } else {
+        narrate(global, &format!("{} a database that is not empty is refused; --overwrite replaces what it holds", global.glyphs().dot()));
+    }
+    let asked = Asked { object, invoker: name, views: &views, wait: args.wait, output: args.output };
+    start(&client, global, asked).await
+}
+
+/// What was asked for, with every name looked up.
+struct Wanted<'a> {
+    /// What the session's name starts with.
+    name: String,
+    repository: &'a View,
+    restore: Restore,
+}
+
+fn of_configuration<'a>(views: &'a [View], global: &Global, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
+    let configuration = store::one(views, Kind::BackupConfiguration, Some(&global.namespace), name)?;
+    let unreadable = |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
+    let spec: BackupConfigurationSpec = serde_json::from_value(configuration.value["spec"].clone()).map_err(unreadable)?;
+    let target = match &args.to {
+        Some(to) => app_binding(to),
+        None => target_of(&spec).cloned().ok_or_else(|| Problem::new(Exit::Failed, format!("{} names no target", configuration.key)))?,
+    };
+    let namespace = spec.repository.namespace.as_deref().unwrap_or(&global.namespace);
+    let repository = store::one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
+    let task = restore_task(spec.task.as_ref()).filter(|task| has_task(views, task));
+    let restore = Restore {
+        group: configuration.key.group.clone(),
+        namespace: global.namespace.clone(),
+        repository: json!(spec.repository),
+        target,
+        alias: spec.target.and_then(|target| target.alias),
+        task,
+        snapshot: args.snapshot.clone(),
+        configuration: Some(configuration.key.name.clone()),
+        overwrite: overwrite(args),
+    };
+    Ok(Wanted { name: configuration.key.name.clone(), repository, restore })
+}
+
+fn of_repository<'a>(views: &'a [View], global: &Global, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
+    let (namespace, name) = name.split_once('/').unwrap_or((&global.namespace, name));
+    let repository = store::one(views, Kind::Repository, Some(namespace), name)?;
+    let target = args.to.as_deref().map(app_binding);
+    let restore = Restore {
+        group: repository.key.group.clone(),
+        namespace: global.namespace.clone(),
+        repository: json!({ "namespace": namespace, "name": name }),
+        target: target.ok_or_else(|| Problem::new(Exit::Usage, "--from needs --to"))?,
+        alias: None,
+        task: None,
+        snapshot: args.snapshot.clone(),
+        configuration: args.configuration.clone(),
+        overwrite: overwrite(args),
+    };
+    Ok(Wanted { name: name.to_owned(), repository, restore })
+}
+
+fn overwrite(args: &RestoreArgs) -> Overwrite {
+    if args.overwrite { Overwrite::Replace } else { Overwrite::Refuse }
+}
+
+/// A Task that is not there would make the session wait for it; the AppBinding's own is tried instead.
+fn has_task(views: &[View], name: &str) -> bool {
+    catalogue::find(Kind::Task, name).is_some() || select(views, Kind::Task, None).iter().any(|task| task.key.name == name)
+}
+
+fn target<'a>(views: &'a [View], global: &Global, target: &TargetRef) -> Result<&'a View, Problem> {
+    let namespace = target.namespace.as_deref().unwrap_or(&global.namespace);
+    store::one(views, Kind::AppBinding, Some(namespace), &target.name)
+}
+
+/// Asks who sits in front; a script that says --overwrite has said what it wants.
+fn confirm(global: &Global, args: &RestoreArgs, binding: &View) -> Result<(), Problem> {
+    if args.yes || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let warning = global.glyphs().of(Glyph::Warning);
+    let mut err = std::io::stderr().lock();
+    // If the question can't be shown, the answer will not be yes.
+    let _ = write!(err, "{warning} {} is replaced by the snapshot. Go on? [y/N] ", binding.key);
+    let _ = err.flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Problem::new(Exit::Interrupted, "nothing was changed")),
+    }
+}
+
+async fn dry_run(client: &Client, global: &Global, args: &RestoreArgs, wanted: &Wanted<'_>, object: &Value) -> Result<Exit, Problem> {
+    let folder = repository::folder(client, None)?;
+    let list = repository::snapshots(folder, wanted.repository).await?;
+    let choice = Choice {
+        id: &wanted.restore.snapshot,
+        configuration: wanted.restore.configuration.as_ref().map(|name| format!("{}/{name}", wanted.restore.namespace)),
+        host: wanted.restore.alias.as_deref(),
+    };
+    let snapshot = choice.find(&list.snapshots)?;
+    if let Some(text) = document(args.output, Kind::RestoreSession, object) {
+        data(&text)?;
+        return Ok(Exit::Ok);
+    }
+    let target = &wanted.restore.target;
+    let namespace = target.namespace.as_deref().unwrap_or(&wanted.restore.namespace);
+    let text = preview(&Preview {
+        repository: wanted.repository.key.to_string(),
+        target: format!("{}/{namespace}/{}", target.kind, target.name),
+        overwrite: wanted.restore.overwrite,
+        snapshot: repository::Row::from(snapshot),
+    });
+    page(global.glyphs(), &text)?;
+    if matches!(args.output, Format::Table | Format::Wide) {
+        data(&format!("\n{}", yaml(object)))?;
+    }
+    Ok(Exit::Ok)
+}

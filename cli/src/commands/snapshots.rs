@@ -1,0 +1,117 @@
+//! `lagan snapshots`: what a repository holds, read from the repository itself.
+
+use jiff::Timestamp;
+use lagan_schemas::resource::Kind;
+use lagan_workers::repository::SnapshotList;
+use serde_json::{Value, json};
+
+use crate::args::{Format, Global, SnapshotsArgs};
+use crate::client;
+use crate::error::{Exit, Problem};
+use crate::glyph::{Glyphs, Glyph};
+use crate::human::{bytes, one_line, time};
+use crate::objects::{View, select};
+use crate::output::{data, json as pretty, narrate, page, yaml};
+use crate::repository::{self, Row, document};
+use crate::store;
+use crate::table::{Headers, Table};
+
+pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> {
+    let client = client::connect(global, &args.connection).await?;
+    let views = store::views(&client).await?;
+    let repository = match &args.repository {
+        Some(name) => store::one(&views, Kind::Repository, global.scope(), name)?,
+        None => only(&views, global)?,
+    };
+    let folder = repository::folder(&client, args.manifests)?;
+    let list = repository::snapshots(folder, repository).await?;
+    let headers = if args.no_headers { Headers::Hide } else { Headers::Show };
+    print(args.output, headers, &list, repository, global)?;
+    for damaged in &list.damaged {
+        let failed = global.glyphs().of(Glyph::Failed);
+        crate::output::say(global.glyphs(), &format!("{failed} snapshot {} can't be read: {}", damaged.id, one_line(&damaged.why, 500)));
+    }
+    Ok(if list.damaged.is_empty() { Exit::Ok } else { Exit::Failed })
+}
+
+fn only<'a>(views: &'a [View], global: &Global) -> Result<&'a View, Problem> {
+    let all = select(views, Kind::Repository, global.scope());
+    match all[..] {
+        [one] => Ok(one),
+        [] => Err(Problem::new(Exit::NotFound, "there is no Repository").help("`-A` looks in all namespaces")),
+        _ => {
+            let names: Vec<_> = all.iter().map(|view| view.key.name.as_str()).collect();
+            Err(Problem::new(Exit::Usage, format!("which repository? There are {}", names.join(", "))).help("name it with --repository"))
+        }
+    }
+}
+
+fn print(format: Format, headers: Headers, list: &SnapshotList, repository: &View, global: &Global) -> Result<(), Problem> {
+    let documents = || list.snapshots.iter().map(|snapshot| document(snapshot, &repository.key.name)).collect::<Vec<Value>>();
+    let lines = |line: fn(&Value) -> String| documents().iter().map(line).collect::<String>();
+    match format {
+        Format::Json => data(&pretty(&json!({ "snapshots": documents(), "damaged": damaged(list) }))),
+        Format::Yaml => data(&yaml(&json!({ "snapshots": documents(), "damaged": damaged(list) }))),
+        Format::Jsonl => data(&lines(|document| format!("{document}\n"))),
+        Format::Name => data(&lines(|document| format!("snapshot/{}\n", document["shortId"].as_str().unwrap_or_default()))),
+        Format::Table | Format::Wide if list.snapshots.is_empty() => {
+            narrate(global, &format!("no snapshots in {}", repository.key));
+            Ok(())
+        }
+        Format::Table | Format::Wide => {
+            let rows: Vec<Row> = list.snapshots.iter().map(Row::from).collect();
+            page(global.glyphs(), &table(&rows, global.glyphs(), Timestamp::now()).render(headers))
+        }
+    }
+}
+
+fn damaged(list: &SnapshotList) -> Vec<Value> {
+    list.damaged.iter().map(|damaged| json!({ "id": damaged.id, "message": damaged.why })).collect()
+}
+
+/// Oldest first, as restic lists them.
+fn table(rows: &[Row], glyphs: Glyphs, now: Timestamp) -> Table {
+    let mut table = Table::new(vec!["ID", "TIME", "AGE", "HOST", "PATH", "CONFIGURATION", "SIZE", "TAGS"]);
+    let or_nothing = |text: String| if text.is_empty() { glyphs.nothing().to_owned() } else { text };
+    for row in rows {
+        table.row(vec![
+            row.id.clone(),
+            time(row.time),
+            crate::human::age(row.time, now),
+            or_nothing(row.host.clone()),
+            row.path.clone(),
+            or_nothing(row.configuration.clone().unwrap_or_default()),
+            or_nothing(row.size.map(bytes).unwrap_or_default()),
+            or_nothing(row.tags.iter().filter(|tag| !tag.starts_with("lagan-")).cloned().collect::<Vec<_>>().join(",")),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn snapshots_show_whose_they_are() {
+        let row = |id: &str, configuration: Option<&str>, tags: &[&str]| Row {
+            id: id.into(),
+            time: "2026-11-22T11:57:00Z".parse().unwrap(),
+            host: "host-0".into(),
+            path: "/dumpfile.sql".into(),
+            configuration: configuration.map(str::to_owned),
+            size: configuration.map(|_| 1_048_576),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        };
+        let rows = [row("4be1c0de", Some("prod/shop"), &["lagan-session=7"]), row("1a2b3c4d", None, &["by-hand"])];
+        assert_eq!(
+            table(&rows, Glyphs::Unicode, "2026-11-22T12:00:00Z".parse().unwrap()).render(Headers::Show),
+            "\
+ID        TIME                  AGE  HOST    PATH           CONFIGURATION  SIZE   TAGS
+4be1c0de  2026-11-22 11:57:00Z  3m   host-0  /dumpfile.sql  prod/shop      1 MiB  —
+1a2b3c4d  2026-11-22 11:57:00Z  3m   host-0  /dumpfile.sql  —              —      by-hand
+"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! What a restore would do, in words. Values in, text out: it must not read or print.
+
+use crate::human::{bytes, time};
+use crate::manifests::Overwrite;
+use crate::repository::Row;
+
+pub struct Preview {
+    pub repository: String,
+    pub target: String,
+    pub overwrite: Overwrite,
+    pub snapshot: Row,
+}
+
+#[must_use]
+pub fn preview(preview: &Preview) -> String {
+    let Row { id, time: taken, host, path, configuration, size, .. } = &preview.snapshot;
+    let size = size.map_or_else(|| "of unknown size".to_owned(), bytes);
+    let configuration = configuration.as_deref().unwrap_or("not by Lagan");
+    let existing = match preview.overwrite {
+        Overwrite::Refuse => "refused if it is not empty; --overwrite replaces what it holds",
+        Overwrite::Replace => "whatever it holds is replaced",
+    };
+    format!(
+        "Would restore\n  snapshot:  {id}, {size}\n  taken:     {}\n  written:   {configuration}, host {host}, {path}\n  \
+         from:      {}\n  into:      {}\n  existing:  {existing}\nNothing was changed. This would be created:\n",
+        time(*taken),
+        preview.repository,
+        preview.target,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_dry_run_says_what_from_where_into_where() {
+        let snapshot = Row {
+            id: "4be1c0de".into(),
+            time: "2026-11-22T11:57:00Z".parse().unwrap(),
+            host: "host-0".into(),
+            path: "/dumpfile.sql".into(),
+            configuration: Some("prod/shop".into()),
+            size: Some(1_728_724_336),
+            tags: Vec::new(),
+        };
+        let text = preview(&Preview {
+            repository: "Repository/prod/main".into(),
+            target: "AppBinding/prod/shop-db".into(),
+            overwrite: Overwrite::Refuse,
+            snapshot,
+        });
+        assert_eq!(
+            text,
+            "\
+Would restore
+  snapshot:  4be1c0de, 1.61 GiB
+  taken:     2026-11-22 11:57:00Z
+  written:   prod/shop, host host-0, /dumpfile.sql
+  from:      Repository/prod/main
+  into:      AppBinding/prod/shop-db
+  existing:  refused if it is not empty; --overwrite replaces what it holds
+Nothing was changed. This would be created:
+"
+        );
+    }
+}

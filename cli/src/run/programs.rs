@@ -1,0 +1,38 @@
+//! The programs that plans may name: the database clients found on PATH, and what the administrator adds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use crate::error::{Exit, Problem};
+
+/// Clients of the built-in Functions.
+const BUILT_IN: [&str; 2] = ["mariadb", "mariadb-dump"];
+
+pub(super) fn allowed(more: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>, Problem> {
+    let mut programs = BTreeMap::new();
+    for name in BUILT_IN {
+        match on_path(name) {
+            Some(path) => drop(programs.insert(name.to_owned(), path)),
+            None => tracing::warn!(program = name, "not on PATH: sessions that need it will fail"),
+        }
+    }
+    for path in more {
+        let name = path.file_name().filter(|_| path.is_absolute() && is_program(path));
+        let name = name.ok_or_else(|| {
+            Problem::new(Exit::Usage, format!("--allow-program `{}`: not an absolute path of an executable file", path.display()))
+        })?;
+        programs.insert(name.to_string_lossy().into_owned(), path.clone());
+    }
+    Ok(programs)
+}
+
+pub(super) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_absolute() && is_program(program))
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+}

@@ -1,0 +1,406 @@
+//! A backup: adopt what an earlier attempt wrote, else dump through the commit gate, read back, decide retention.
+//! Nothing is removed before `succeeded` names the snapshot that stays (P11).
+
+mod gate;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{Timestamp, Zoned};
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::event::Activity;
+use lagan_schemas::fact::{Notice, NoticeStatus, RepositoryStatistics, TargetResult};
+use lagan_schemas::plan::{Plan, PlanRepository, PlanTarget, StepStream};
+use lagan_schemas::session::Session;
+use lagan_schemas::subject::SessionKey;
+
+use self::gate::CommitGate;
+use crate::failures::{of_arguments, of_dump, of_preflight, of_repository, of_spawn};
+use crate::mariadb::{DumpArgs, Finding, Prepared, prepare, scanner};
+use crate::opened::{Missing, Opened, blocking};
+use crate::place::place;
+use crate::process::{DumpHandle, DumpReader, DumpSettings, Program};
+use crate::progress::{Teller, Told};
+use crate::repository::tags::Tag;
+use crate::repository::{Backup, Error, Expected, ReadBack, Repository, Verdict, Written};
+use crate::retention;
+use crate::session::held::Held;
+use crate::session::life::Life;
+use crate::session::{Failed, Outcome};
+use crate::target::Target;
+use crate::worker::Worker;
+
+/// A session that killed this many workers is not given a fourth (P8).
+const LOST_WORKERS: u32 = 3;
+const BLOCKS: usize = 8;
+
+pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
+    let session = held.session().await;
+    let mut run = Run { worker, held, life, plan, session, rejected: Vec::new(), conditions: Vec::new() };
+    let mut results = Vec::new();
+    for target in &plan.targets {
+        for repository in &target.repositories {
+            match run.one(target, repository).await {
+                Ok(result) => results.push(result),
+                Err(Broken::Fenced) => return Outcome::Fenced,
+                Err(Broken::Failed(failure)) => {
+                    let failure = life.stopped().map_or(failure, |cause| cause.failure());
+                    let failed = Failed { failure, rejected_snapshots: run.rejected, conditions: run.conditions };
+                    return Outcome::Failed(Box::new(failed));
+                }
+            }
+        }
+    }
+    Outcome::Succeeded { results, conditions: run.conditions }
+}
+
+/// Why a target's backup broke off.
+pub(crate) enum Broken {
+    Fenced,
+    Failed(Failure),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+struct Run<'a> {
+    worker: &'a Worker,
+    held: &'a Arc<Held>,
+    life: &'a Arc<Life>,
+    plan: &'a Plan,
+    session: Session,
+    /// Snapshots of this session that failed their read-back.
+    rejected: Vec<String>,
+    conditions: Vec<Notice>,
+}
+
+/// A snapshot that passed its read-back.
+struct Sound {
+    snapshot: String,
+    bytes: u64,
+    added_bytes: u64,
+    sha256: String,
+    adopted: bool,
+    read_back: ReadBack,
+}
+
+impl Run<'_> {
+    async fn one(&mut self, target: &PlanTarget, planned: &PlanRepository) -> Result<TargetResult, Broken> {
+        let began = Instant::now();
+        let secret = self.worker.intent.storage_secret(planned)?;
+        let place = place(planned, &secret)?;
+        let owner = self.held.holder.worker.to_string();
+        let owner = format!("{}-{owner}", self.session.key.uid);
+        let opened = Opened::open(self.worker, &place, &owner, Missing::Init).await?;
+        let lost = opened.lease.lost();
+        let work = async {
+            let sound = match self.adopt(&opened.repository, target).await? {
+                Some(sound) => sound,
+                None => self.write(&opened.repository, target, planned).await?,
+            };
+            self.result(&opened.repository, target, planned, sound, began).await
+        };
+        let result = tokio::select! {
+            result = work => result,
+            () = lost.cancelled() => {
+                let message = format!("the lease of repository `{}` was lost", place.storage.location());
+                Err(Failure::new(Code::RepositoryLocked, message).into())
+            }
+        };
+        opened.lease.release().await;
+        result
+    }
+
+    /// A snapshot of this very session and target that reads back is the result: nothing is dumped again (P10).
+    async fn adopt(&mut self, repository: &Arc<Repository>, target: &PlanTarget) -> Result<Option<Sound>, Failure> {
+        let listed = {
+            let repository = Arc::clone(repository);
+            blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?
+        };
+        for damaged in &listed.damaged {
+            tracing::warn!(snapshot = damaged.id, why = damaged.why, "snapshot can't be read");
+        }
+        let uid = self.session.key.uid.to_string();
+        for snapshot in listed.snapshots {
+            let ours = snapshot.session() == Some(&uid) && Tag::Target.find(&snapshot.tags) == Some(target.name.as_str());
+            if !ours || self.session.rejected_snapshots.contains(&snapshot.id) {
+                continue;
+            }
+            match self.read_back(repository, &snapshot.id, snapshot.bytes).await? {
+                Ok(read_back) => {
+                    tracing::info!(snapshot = snapshot.id, "snapshot of an earlier attempt adopted");
+                    let bytes = read_back.bytes;
+                    let sound = Sound { snapshot: snapshot.id, bytes, added_bytes: 0, sha256: String::new(), adopted: true, read_back };
+                    return Ok(Some(sound));
+                }
+                Err(error) => {
+                    tracing::warn!(snapshot = snapshot.id, error = chain(&error), "snapshot of an earlier attempt rejected");
+                    self.rejected.push(snapshot.id);
+                }
+            }
+        }
+        if self.session.lost_workers > LOST_WORKERS {
+            let message = format!("{} workers died under this session", self.session.lost_workers);
+            return Err(Failure::new(Code::WorkerLost, message));
+        }
+        Ok(None)
+    }
+
+    /// The outer result is trouble with asking; the inner one says whether the snapshot is sound.
+    async fn read_back(&self, repository: &Arc<Repository>, id: &str, bytes: Option<u64>) -> Result<Result<ReadBack, Error>, Failure> {
+        let (repository, id) = (Arc::clone(repository), id.to_owned());
+        match blocking(move || repository.verify(&id, Expected { bytes })).await? {
+            Err(error) if !is_about_the_snapshot(&error) => Err(of_repository(&error)),
+            sound => Ok(sound),
+        }
+    }
+
+    async fn write(&mut self, repository: &Arc<Repository>, target: &PlanTarget, planned: &PlanRepository) -> Result<Sound, Broken> {
+        let resolved = Target::resolve(self.worker, target, &self.life.token()).await?;
+        let args = DumpArgs::parse(&resolved.arguments()).map_err(|error| of_arguments(&resolved.step.function, &error))?;
+        let prepared = prepare(&resolved.client, args, resolved.wait).await.map_err(|error| of_preflight(&error))?;
+        self.note(&prepared);
+        let (reader, dump, gate) = self.start_dump(&resolved, prepared, target, planned).await?;
+        let teller = Teller::start(self.worker.bus.clone(), Told {
+            key: self.session.key.clone(),
+            session_name: self.plan.session_name.clone(),
+            target: target.name.clone(),
+            activity: Activity::Dumping,
+            bytes: dump.bytes(),
+            total_bytes: None,
+        });
+        let backup = self.describe(target, resolved.step.stream.clone())?;
+        let written = {
+            let (repository, gate) = (Arc::clone(repository), Arc::clone(&gate));
+            blocking(move || repository.backup(&backup, Box::new(reader), gate.as_ref())).await?
+        };
+        drop(teller);
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => return Err(self.why(&resolved.step.program, &gate, &dump, &error).await),
+        };
+        let sha256 = dump.outcome().map(|outcome| hex(&outcome.sha256)).unwrap_or_default();
+        self.verify(repository, written, sha256).await
+    }
+
+    async fn start_dump(
+        &self,
+        resolved: &Target<'_>,
+        prepared: Prepared,
+        target: &PlanTarget,
+        planned: &PlanRepository,
+    ) -> Result<(DumpReader, Arc<DumpHandle>, Arc<CommitGate>), Failure> {
+        let mut program = Program { args: prepared.argv, ..Program::new(&resolved.executable) };
+        let attached = resolved.client.connection.attach(&mut program, &resolved.client.version);
+        attached.map_err(|error| Failure::new(Code::InvalidSpec, chain(&error)))?;
+        let (scan, summary) = scanner();
+        let settings = DumpSettings { stall: Duration::from_secs(self.plan.stall_seconds.into()), blocks: BLOCKS };
+        let started = self.worker.spawner.dump(program, settings, Some(scan), &self.life.token()).await;
+        let (reader, dump) = started.map_err(|error| of_spawn(&error))?;
+        let dump = Arc::new(dump);
+        let gate = Arc::new(CommitGate {
+            handle: tokio::runtime::Handle::current(),
+            held: Arc::clone(self.held),
+            life: Arc::clone(self.life),
+            dump: Arc::clone(&dump),
+            program: resolved.step.program.clone(),
+            summary,
+            expected: prepared.expected,
+            target: target.name.clone(),
+            repository: planned.reference.path(),
+            refusal: std::sync::Mutex::default(),
+        });
+        Ok((reader, dump, gate))
+    }
+
+    fn describe(&self, target: &PlanTarget, stream: StepStream) -> Result<Backup, Failure> {
+        let StepStream::Stdout(entry) = stream else {
+            return Err(Failure::new(Code::Internal, "a backup whose step has no standard output"));
+        };
+        let tag = |tag: Tag, value: &str| tag.format(value).map_err(|error| of_repository(&error));
+        let attempt = self.held.holder.attempt.to_string();
+        Ok(Backup {
+            host: target.host.clone(),
+            path: format!("/{}", entry.trim_start_matches('/')),
+            tags: vec![
+                tag(Tag::Session, &self.session.key.uid.to_string())?,
+                tag(Tag::Configuration, &configuration(&self.session.key))?,
+                tag(Tag::Cluster, self.worker.cluster.as_str())?,
+                tag(Tag::Target, &target.name)?,
+                tag(Tag::Attempt, &attempt)?,
+            ],
+            time: Timestamp::now(),
+        })
+    }
+
+    /// The cause behind a backup that broke off: the first of gate, stop, dump and storage that has one.
+    async fn why(&self, program: &str, gate: &CommitGate, dump: &DumpHandle, error: &Error) -> Broken {
+        if let Some(refusal) = gate.take_refusal() {
+            return refusal;
+        }
+        // Whoever read it has stopped, so it ends by itself or is killed.
+        let outcome = tokio::time::timeout(Duration::from_secs(30), dump.wait()).await.ok();
+        let failed = outcome.and_then(|outcome| of_dump(program, &outcome));
+        failed.unwrap_or_else(|| of_repository(error)).into()
+    }
+
+    async fn verify(&mut self, repository: &Arc<Repository>, written: Written, sha256: String) -> Result<Sound, Broken> {
+        let id = written.snapshot_id;
+        match self.read_back(repository, &id, Some(written.bytes)).await? {
+            Ok(read_back) => Ok(Sound {
+                snapshot: id,
+                bytes: written.bytes,
+                added_bytes: written.added_bytes,
+                sha256,
+                adopted: false,
+                read_back,
+            }),
+            Err(error) => {
+                self.rejected.push(id.clone());
+                Err(Failure::new(Code::ReadBackFailed, chain(&error)).into())
+            }
+        }
+    }
+
+    async fn result(
+        &mut self,
+        repository: &Arc<Repository>,
+        target: &PlanTarget,
+        planned: &PlanRepository,
+        sound: Sound,
+        began: Instant,
+    ) -> Result<TargetResult, Broken> {
+        let (listed, statistics) = {
+            let repository = Arc::clone(repository);
+            blocking(move || Ok::<_, Error>((repository.snapshots()?, repository.statistics()?))).await?
+        }
+        .map_err(|error| of_repository(&error))?;
+        let named = std::slice::from_ref(&sound.snapshot);
+        let unnamed = retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, named).await;
+        let policy = self.plan.retention.as_ref();
+        let decisions = policy
+            .map(|policy| retention::decide(&listed.snapshots, &configuration(&self.session.key), policy, &Zoned::now(), &unnamed))
+            .transpose()?;
+        let retention = policy.zip(decisions.as_ref()).map(|(policy, decisions)| retention::summary(decisions, policy));
+        let removed = retention.as_ref().filter(|r| !r.dry_run).map_or(0, |r| r.removed.len() as u64);
+        Ok(TargetResult {
+            target: target.name.clone(),
+            host: target.host.clone(),
+            repository: planned.reference.clone(),
+            path: match &target.steps[0].stream {
+                StepStream::Stdout(entry) | StepStream::Stdin(entry) => format!("/{}", entry.trim_start_matches('/')),
+            },
+            snapshot: sound.snapshot,
+            size_bytes: sound.bytes,
+            added_bytes: sound.added_bytes,
+            sha256: sound.sha256,
+            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            adopted: sound.adopted,
+            packs_read: sound.read_back.packs_read as u64,
+            packs: sound.read_back.packs_total as u64,
+            retention,
+            statistics: Some(RepositoryStatistics {
+                snapshots: statistics.snapshots.saturating_sub(removed),
+                size_bytes: statistics.stored_bytes,
+            }),
+        })
+    }
+
+    fn note(&mut self, prepared: &Prepared) {
+        let mut note = |kind: &str, reason: &str, message: String| {
+            let notice = Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message };
+            self.conditions.push(notice);
+        };
+        for finding in &prepared.findings {
+            match finding {
+                Finding::NonTransactionalTables(tables) => note(
+                    "NonTransactionalTables",
+                    "TablesNotInSnapshot",
+                    format!("rows of these tables that changed during the dump may be in it in part: {}", some(tables)),
+                ),
+                Finding::HistoryLeftOut(tables) => note(
+                    "HistoryLeftOut",
+                    "VersionedByTransaction",
+                    format!("only the current rows of these system-versioned tables are in the dump: {}", some(tables)),
+                ),
+                Finding::ForeignSequences(tables) => note(
+                    "ForeignSequences",
+                    "SequenceNotInDump",
+                    format!("defaults of these tables need sequences that the dump does not hold: {}", some(tables)),
+                ),
+            }
+        }
+    }
+}
+
+fn some(names: &[String]) -> String {
+    let more = if names.len() > 10 { ", …" } else { "" };
+    format!("{}{more}", names.iter().take(10).cloned().collect::<Vec<_>>().join(", "))
+}
+
+/// Whether an error of a read-back is a finding about the snapshot, rather than trouble with reaching it.
+fn is_about_the_snapshot(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::ReadBack { .. } | Error::Damaged { .. } | Error::SnapshotNotFound { .. } | Error::PathNotFound { .. } | Error::Incomplete { .. }
+    )
+}
+
+/// `namespace/name`: the value of the configuration tag.
+pub(crate) fn configuration(key: &SessionKey) -> String {
+    format!("{}/{}", key.namespace, key.invoker)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// After `succeeded`: removes what retention decided and this session's other snapshots. What fails here is done
+/// by the next backup.
+pub(crate) async fn forget(worker: &Worker, held: &Held) {
+    let session = held.session().await;
+    let Some(plan) = &session.plan else { return };
+    let Some(policy) = plan.retention.as_ref().filter(|policy| !policy.dry_run) else { return };
+    for result in &session.results {
+        let planned = plan.targets.iter().flat_map(|t| &t.repositories).find(|r| r.reference == result.repository);
+        let Some(planned) = planned else { continue };
+        if let Err(failure) = forget_in(worker, &session, planned, policy, &result.snapshot).await {
+            tracing::warn!(%failure, "old snapshots were not forgotten, the next backup tries again");
+        }
+    }
+}
+
+async fn forget_in(
+    worker: &Worker,
+    session: &Session,
+    planned: &PlanRepository,
+    policy: &lagan_schemas::resource::repository::RetentionPolicy,
+    named: &str,
+) -> Result<(), Failure> {
+    let secret = worker.intent.storage_secret(planned)?;
+    let place = place(planned, &secret)?;
+    let owner = format!("{}-forget-{}", session.key.uid, worker.instance);
+    let opened = Opened::open(worker, &place, &owner, Missing::Fail).await?;
+    let removed = async {
+        let repository = Arc::clone(&opened.repository);
+        let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
+        let named = [named.to_owned()];
+        let unnamed = retention::unnamed(worker, &listed.snapshots, session.key.uid, &named).await;
+        let decisions = retention::decide(&listed.snapshots, &configuration(&session.key), policy, &Zoned::now(), &unnamed)?;
+        let go: Vec<String> = decisions.into_iter().filter(|d| d.verdict == Verdict::Remove && d.id != named[0]).map(|d| d.id).collect();
+        let repository = Arc::clone(&opened.repository);
+        let count = go.len();
+        blocking(move || repository.remove(&go)).await?.map_err(|error| of_repository(&error))?;
+        Ok::<_, Failure>(count)
+    };
+    let removed = removed.await;
+    opened.lease.release().await;
+    removed.map(|count| if count > 0 { tracing::info!(count, "old snapshots forgotten") })
+}

@@ -1,0 +1,75 @@
+//! The commit gate (P9): the last look before a snapshot is written. It opens only if the dump ended well and whole,
+//! the session is still ours, and `committing` could be appended.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::fact::{Committing, Fact};
+use tokio::runtime::Handle;
+
+use super::Broken;
+use crate::failures::{of_dump, of_incomplete};
+use crate::mariadb::{Expected, Summary, check_dump};
+use crate::process::DumpHandle;
+use crate::repository::{Gate, GateRefused};
+use crate::session::held::{Held, HeldError};
+use crate::session::life::Life;
+
+pub(super) struct CommitGate {
+    pub handle: Handle,
+    pub held: Arc<Held>,
+    pub life: Arc<Life>,
+    pub dump: Arc<DumpHandle>,
+    pub program: String,
+    pub summary: Summary,
+    pub expected: Expected,
+    pub target: String,
+    pub repository: String,
+    pub refusal: Mutex<Option<Broken>>,
+}
+
+impl CommitGate {
+    pub fn take_refusal(&self) -> Option<Broken> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn judge(&self) -> Result<(), Broken> {
+        let outcome = self.dump.outcome().ok_or_else(|| Failure::new(Code::Internal, "the dump has not ended"))?;
+        if let Some(cause) = self.life.stopped() {
+            return Err(cause.failure().into());
+        }
+        if let Some(failure) = of_dump(&self.program, &outcome) {
+            return Err(failure.into());
+        }
+        if !outcome.clean() {
+            let message = format!("`{}` was stopped ({:?}) after {} bytes", self.program, outcome.stop, outcome.bytes);
+            return Err(Failure::new(Code::DumpTruncated, message).into());
+        }
+        {
+            let summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+            check_dump(&outcome, &summary, &self.expected).map_err(|error| of_incomplete(&error))?;
+        }
+        if self.dump.delivered() != outcome.bytes {
+            let message = format!("the archiver took {} of {} bytes", self.dump.delivered(), outcome.bytes);
+            return Err(Failure::new(Code::DumpTruncated, message).into());
+        }
+        let committing = Committing { holder: self.held.holder, target: self.target.clone(), repository: self.repository.clone() };
+        self.handle.block_on(self.held.append(Fact::Committing(committing))).map_err(|error| match error {
+            HeldError::Fenced => Broken::Fenced,
+            error => Broken::Failed(Failure::new(Code::Internal, chain(&error))),
+        })
+    }
+}
+
+impl Gate for CommitGate {
+    fn open(&self) -> Result<(), GateRefused> {
+        self.judge().map_err(|broken| {
+            let reason = match &broken {
+                Broken::Fenced => "the session was taken over".to_owned(),
+                Broken::Failed(failure) => failure.to_string(),
+            };
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(broken);
+            GateRefused { reason }
+        })
+    }
+}

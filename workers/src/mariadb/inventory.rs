@@ -1,0 +1,265 @@
+//! What a dump has to contain, asked from the server before it starts.
+//! It sees what the account sees; that the account sees everything is `grants`' part.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    client::{Client, QueryError, literal},
+    dump_args::{DumpArgs, Scope},
+    options::Switch,
+    stream::StreamSummary,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Table,
+    View,
+    Sequence,
+    Trigger,
+    Routine,
+    Event,
+}
+
+/// The objects that must be found in the stream, by database ("" if the dump names none) and kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    objects: BTreeMap<(String, Kind), BTreeSet<String>>,
+}
+
+/// What the stream lacks in one database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingObjects {
+    pub database: String,
+    pub kind: Kind,
+    pub expected: usize,
+    pub found: u64,
+    /// The missing ones where they can be told, else all candidates.
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    pub database: String,
+    pub name: String,
+    pub kind: Kind,
+    pub versioned: bool,
+    pub engine: String,
+}
+
+/// Everything that the dump selects.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    pub databases: Vec<String>,
+    pub tables: Vec<Table>,
+    /// (database, name) of events whose body holds `;;`.
+    pub doubled_semicolons: Vec<(String, String)>,
+    /// (database, its table, text of the default) of columns that take their default from a sequence.
+    pub sequence_defaults: Vec<(String, String, String)>,
+    /// Versioned by transaction ids, whose history no dump can hold.
+    pub transaction_precise: Vec<(String, String)>,
+    pub expected: Expected,
+}
+
+const SYSTEM: [&str; 4] = ["information_schema", "performance_schema", "mysql", "sys"];
+
+/// Databases that no dump contains: `--all-databases` of 10.11 leaves `sys` out too.
+const NEVER_DUMPED: [&str; 3] = ["information_schema", "performance_schema", "sys"];
+
+pub(super) fn is_system(database: &str) -> bool {
+    SYSTEM.iter().any(|name| database.eq_ignore_ascii_case(name))
+}
+
+impl Inventory {
+    pub(super) async fn take(client: &Client, args: &DumpArgs) -> Result<Self, QueryError> {
+        let names = client.query("SHOW DATABASES").await?;
+        let all = names.into_iter().filter_map(|row| row.into_iter().next());
+        let databases = selected(&args.scope, all);
+        let mut inventory = Self { databases, ..Self::default() };
+        if inventory.databases.is_empty() {
+            return Ok(inventory);
+        }
+        let list = inventory.databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(",");
+        inventory.take_tables(client, args, &list).await?;
+        inventory.take_columns(client, &list).await?;
+        inventory.take_programs(client, args, &list).await?;
+        if args.is_on("no-create-info", Switch::Off) {
+            inventory.expected = Expected::default();
+        }
+        Ok(inventory)
+    }
+
+    async fn take_tables(&mut self, client: &Client, args: &DumpArgs, list: &str) -> Result<(), QueryError> {
+        let sql = format!(
+            "SELECT table_schema, table_name, table_type, IFNULL(engine,'') FROM information_schema.tables \
+             WHERE table_schema IN ({list})"
+        );
+        for row in client.query(&sql).await? {
+            let [database, name, kind, engine] = columns(row)?;
+            if !self.has(&database) || !selects_table(args, &database, &name) {
+                continue;
+            }
+            let versioned = kind == "SYSTEM VERSIONED";
+            let kind = match kind.as_str() {
+                "VIEW" | "SYSTEM VIEW" => Kind::View,
+                "SEQUENCE" => Kind::Sequence,
+                _ => Kind::Table,
+            };
+            self.expected.add(args, &database, kind, &name);
+            self.tables.push(Table { database, name, kind, versioned, engine });
+        }
+        Ok(())
+    }
+
+    async fn take_columns(&mut self, client: &Client, list: &str) -> Result<(), QueryError> {
+        let sql = format!(
+            "SELECT table_schema, table_name, IFNULL(column_default,''), IFNULL(generation_expression,''), \
+             column_type FROM information_schema.columns WHERE table_schema IN ({list}) AND \
+             (column_default LIKE '%val(%' OR generation_expression = 'ROW START')"
+        );
+        let tables: BTreeSet<(&str, &str)> =
+            self.tables.iter().map(|table| (table.database.as_str(), table.name.as_str())).collect();
+        for row in client.query(&sql).await? {
+            let [database, table, default, generated, kind] = columns(row)?;
+            if !tables.contains(&(database.as_str(), table.as_str())) {
+                continue;
+            }
+            if generated == "ROW START" && kind.starts_with("bigint") {
+                self.transaction_precise.push((database, table));
+            } else if generated.is_empty() {
+                self.sequence_defaults.push((database, table, default));
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_programs(&mut self, client: &Client, args: &DumpArgs, list: &str) -> Result<(), QueryError> {
+        if args.is_on("triggers", Switch::On) {
+            let sql = format!(
+                "SELECT trigger_schema, event_object_table, trigger_name FROM information_schema.triggers \
+                 WHERE trigger_schema IN ({list})"
+            );
+            for row in client.query(&sql).await? {
+                let [database, table, name] = columns(row)?;
+                if self.has(&database) && selects_table(args, &database, &table) {
+                    self.expected.add(args, &database, Kind::Trigger, &name);
+                }
+            }
+        }
+        if args.is_on("routines", Switch::Off) {
+            let sql = format!(
+                "SELECT routine_schema, CONCAT(routine_type,' ',routine_name) FROM information_schema.routines \
+                 WHERE routine_schema IN ({list})"
+            );
+            for row in client.query(&sql).await? {
+                let [database, name] = columns(row)?;
+                if self.has(&database) {
+                    self.expected.add(args, &database, Kind::Routine, &name);
+                }
+            }
+        }
+        if args.is_on("events", Switch::Off) {
+            let sql = format!(
+                "SELECT event_schema, event_name, LOCATE(';;', event_definition) FROM information_schema.events \
+                 WHERE event_schema IN ({list})"
+            );
+            for row in client.query(&sql).await? {
+                let [database, name, doubled] = columns(row)?;
+                if self.has(&database) {
+                    self.expected.add(args, &database, Kind::Event, &name);
+                    if doubled != "0" {
+                        self.doubled_semicolons.push((database, name));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The server compares names without case, this exactly.
+    fn has(&self, database: &str) -> bool {
+        self.databases.iter().any(|name| name == database)
+    }
+}
+
+impl Expected {
+    fn add(&mut self, args: &DumpArgs, database: &str, kind: Kind, name: &str) {
+        let database = match args.scope {
+            Scope::One { .. } => String::new(),
+            _ => database.to_owned(),
+        };
+        self.objects.entry((database, kind)).or_default().insert(name.to_owned());
+    }
+
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        self.objects.iter().filter(|((_, found), _)| *found == kind).map(|(_, names)| names.len()).sum()
+    }
+
+    /// What of it the stream does not hold. More than expected is fine: somebody created it meanwhile.
+    #[must_use]
+    pub fn missing_in(&self, summary: &StreamSummary) -> Vec<MissingObjects> {
+        self.objects.iter().filter_map(|((database, kind), names)| missing(database, *kind, names, summary)).collect()
+    }
+}
+
+fn missing(
+    database: &str,
+    kind: Kind,
+    expected: &BTreeSet<String>,
+    summary: &StreamSummary,
+) -> Option<MissingObjects> {
+    let named = matches!(kind, Kind::Table | Kind::View | Kind::Sequence);
+    let (found, names): (u64, Vec<String>) = if named {
+        let seen = summary.names(database, kind);
+        // A name with a line break is cut in the stream; it can only be counted.
+        let absent = expected.iter().filter(|name| !name.contains('\n') && seen.is_none_or(|seen| !seen.contains(*name)));
+        let absent: Vec<String> = absent.cloned().collect();
+        ((expected.len() - absent.len()) as u64, absent)
+    } else {
+        (summary.count(database, kind), expected.iter().cloned().collect())
+    };
+    (found < expected.len() as u64).then(|| MissingObjects {
+        database: database.to_owned(),
+        kind,
+        expected: expected.len(),
+        found,
+        names,
+    })
+}
+
+impl std::fmt::Display for MissingObjects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = format!("{:?}", self.kind).to_lowercase();
+        write!(f, "{} of {} {kind}s", self.expected as u64 - self.found, self.expected)?;
+        if !self.database.is_empty() {
+            write!(f, " of `{}`", self.database)?;
+        }
+        let shown: Vec<String> = self.names.iter().take(5).map(|name| format!("`{}`", crate::process::escape(name))).collect();
+        let more = if self.names.len() > 5 { ", …" } else { "" };
+        write!(f, " ({}{more})", shown.join(", "))
+    }
+}
+
+fn selected(scope: &Scope, all: impl Iterator<Item = String>) -> Vec<String> {
+    match scope {
+        Scope::AllDatabases { except } => all
+            .filter(|name| !except.contains(name) && !NEVER_DUMPED.iter().any(|never| name.eq_ignore_ascii_case(never)))
+            .collect(),
+        Scope::Databases(names) => names.clone(),
+        Scope::One { database, .. } => vec![database.clone()],
+    }
+}
+
+fn selects_table(args: &DumpArgs, database: &str, table: &str) -> bool {
+    let named = match &args.scope {
+        Scope::One { tables, .. } if !tables.is_empty() => tables.iter().any(|name| name == table),
+        _ => true,
+    };
+    named && !args.ignored_tables.iter().any(|ignored| {
+        ignored.strip_prefix(database).and_then(|rest| rest.strip_prefix('.')) == Some(table)
+    })
+}
+
+fn columns<const N: usize>(row: Vec<String>) -> Result<[String; N], QueryError> {
+    row.try_into().map_err(|_| QueryError::Answer)
+}

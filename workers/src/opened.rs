@@ -1,0 +1,92 @@
+//! A repository opened under its lease: writers and readers share it, making a new one needs it alone (P15).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lagan_bus::kv;
+use lagan_bus::lease::{Lease, LeaseError, Mode};
+use lagan_schemas::error::{Code, Failure, chain};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::failures::{internal, of_repository};
+use crate::place::Place;
+use crate::repository::{Error, Presence, Repository};
+use crate::worker::Worker;
+
+/// Prune and init are short; whoever waits longer is told who is in the way.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The name space of repository locations.
+const LOCATIONS: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0003);
+
+pub(crate) struct Opened {
+    pub repository: Arc<Repository>,
+    pub lease: Lease,
+}
+
+/// Whether a repository that is not there is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Init,
+    Fail,
+}
+
+impl Opened {
+    pub async fn open(worker: &Worker, place: &Place, owner: &str, missing: Missing) -> Result<Self, Failure> {
+        let location = place.storage.location();
+        let scope = kv::key(&["repository", &Uuid::new_v5(&LOCATIONS, location.as_bytes()).to_string()]);
+        let acquire = async |mode| {
+            worker.leases.acquire(&scope, mode, owner, PATIENCE).await.map_err(|error| lease_failure(&location, &error))
+        };
+        let lease = acquire(Mode::Shared).await?;
+        match open(place).await {
+            Ok(repository) => return Ok(Self { repository, lease }),
+            Err(error) if matches!(error, Error::Absent { .. }) && missing == Missing::Init => {}
+            Err(error) => {
+                lease.release().await;
+                return Err(of_repository(&error));
+            }
+        }
+        lease.release().await;
+        let alone = acquire(Mode::Exclusive).await?;
+        let made = init(place).await;
+        alone.release().await;
+        made?;
+        let lease = acquire(Mode::Shared).await?;
+        let repository = open(place).await.map_err(|error| of_repository(&error))?;
+        Ok(Self { repository, lease })
+    }
+}
+
+fn lease_failure(location: &str, error: &LeaseError) -> Failure {
+    let code = match error {
+        LeaseError::Held { .. } => Code::RepositoryLocked,
+        LeaseError::Kv(_) => Code::Internal,
+    };
+    Failure::new(code, format!("repository `{location}`: {}", chain(error)))
+}
+
+/// Runs blocking work of the repository on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))
+}
+
+async fn open(place: &Place) -> Result<Arc<Repository>, Error> {
+    let (place, handle) = (place.clone(), Handle::current());
+    let opened = tokio::task::spawn_blocking(move || Repository::open(&place.storage, &place.password, &handle)).await;
+    opened.map_err(|error| Error::Core { action: "open the repository", detail: error.to_string() })?.map(Arc::new)
+}
+
+async fn init(place: &Place) -> Result<(), Failure> {
+    let (place, handle) = (place.clone(), Handle::current());
+    let made = blocking(move || match Repository::probe(&place.storage, &handle)? {
+        // Somebody was faster while we waited for the lease.
+        Presence::Present => Ok(()),
+        Presence::Absent => Repository::init(&place.storage, &place.password, &handle).map(drop),
+    });
+    match made.await? {
+        Ok(()) => Ok(()),
+        Err(Error::Exists { .. }) => Ok(()),
+        Err(error) => Err(of_repository(&error)),
+    }
+}

@@ -1,0 +1,65 @@
+//! Tells on PROGRESS how far a session is: twice a second while bytes move. Nothing depends on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use lagan_bus::Bus;
+use lagan_schemas::event::{Activity, CloudEvent, Progress};
+use lagan_schemas::subject::{SessionKey, progress};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Publishes until it is dropped.
+pub(crate) struct Teller {
+    _task: AbortOnDropHandle<()>,
+}
+
+/// What is told.
+pub(crate) struct Told {
+    pub key: SessionKey,
+    pub session_name: String,
+    pub target: String,
+    pub activity: Activity,
+    pub bytes: Arc<AtomicU64>,
+    pub total_bytes: Option<u64>,
+}
+
+impl Teller {
+    pub fn start(bus: Bus, told: Told) -> Self {
+        Self { _task: AbortOnDropHandle::new(tokio::spawn(tell(bus, told))) }
+    }
+}
+
+async fn tell(bus: Bus, told: Told) {
+    let subject = progress(&told.key);
+    let (mut last_bytes, mut last_time) = (0u64, Instant::now());
+    loop {
+        let bytes = told.bytes.load(Ordering::Relaxed);
+        let seconds = last_time.elapsed().as_secs_f64().max(0.001);
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
+        let bytes_per_second = (bytes.saturating_sub(last_bytes) as f64 / seconds) as u64;
+        (last_bytes, last_time) = (bytes, Instant::now());
+        let data = Progress {
+            session: told.key.uid,
+            session_name: told.session_name.clone(),
+            target: told.target.clone(),
+            activity: told.activity,
+            bytes,
+            bytes_per_second,
+            total_bytes: told.total_bytes,
+        };
+        let data = serde_json::to_value(&data).expect("numbers and strings are JSON");
+        let source = format!("/lagan/{}/worker", told.key.cluster);
+        let event = CloudEvent::new(Uuid::new_v4().to_string(), source, Progress::TYPE.to_owned(), Timestamp::now(), data)
+            .in_cluster(told.key.cluster.as_str())
+            .of_session(told.key.uid.to_string());
+        lagan_bus::publish::progress(&bus, subject.clone(), Bytes::from(event.to_bytes())).await;
+        tokio::time::sleep(EVERY).await;
+    }
+}

@@ -1,0 +1,97 @@
+//! Which snapshots go after a backup: by the configuration's rules, and those whose session ended without naming
+//! them (P11). It removes nothing itself.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use jiff::{Timestamp, Zoned};
+use lagan_bus::session_log::find_session;
+use lagan_schemas::error::{Failure, chain};
+use lagan_schemas::fact::{KeepReason, RetentionResult};
+use lagan_schemas::resource::repository::RetentionPolicy;
+use lagan_schemas::session::{Phase, Session};
+use uuid::Uuid;
+
+use crate::failures::of_repository;
+use crate::repository::tags::Tag;
+use crate::repository::{Decision, Policy, Snapshot, Verdict, retention};
+use crate::worker::Worker;
+
+/// Facts are kept for a week; sessions of older snapshots can't be asked about.
+const ASKABLE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
+
+/// Snapshots of our cluster whose session is known to have ended without naming them. `own` is the session that asks;
+/// of its snapshots only `named` stays.
+pub(crate) async fn unnamed(worker: &Worker, snapshots: &[Snapshot], own: Uuid, named: &[String]) -> HashSet<String> {
+    let now = Timestamp::now();
+    let mut unnamed = HashSet::new();
+    let mut sessions: HashMap<Uuid, Option<Session>> = HashMap::new();
+    for snapshot in snapshots {
+        let ours = Tag::Cluster.find(&snapshot.tags) == Some(worker.cluster.as_str());
+        let Some(uid) = snapshot.session().and_then(|uid| Uuid::parse_str(uid).ok()).filter(|_| ours) else { continue };
+        if uid == own {
+            if !named.contains(&snapshot.id) {
+                unnamed.insert(snapshot.id.clone());
+            }
+            continue;
+        }
+        if now.duration_since(snapshot.time.timestamp()) > ASKABLE {
+            continue;
+        }
+        if !sessions.contains_key(&uid) {
+            let found = find_session(&worker.bus, &worker.cluster, uid).await.unwrap_or_else(|error| {
+                tracing::debug!(session = %uid, error = chain(&error), "session of a snapshot can't be read, it counts");
+                None
+            });
+            sessions.insert(uid, found);
+        }
+        if sessions[&uid].as_ref().is_some_and(|session| ended_without(session, &snapshot.id)) {
+            unnamed.insert(snapshot.id.clone());
+        }
+    }
+    unnamed
+}
+
+fn ended_without(session: &Session, snapshot: &str) -> bool {
+    let named = session.results.iter().any(|result| result.snapshot == snapshot);
+    !session.is_expired() && session.phase.is_end() && !(session.phase == Phase::Succeeded && named)
+}
+
+/// Decisions about the snapshots of one configuration. Those of others, and those without our tag, are not ours.
+pub(crate) fn decide(
+    snapshots: &[Snapshot],
+    configuration: &str,
+    policy: &RetentionPolicy,
+    now: &Zoned,
+    unnamed: &HashSet<String>,
+) -> Result<Vec<Decision>, Failure> {
+    let own: Vec<Snapshot> = snapshots.iter().filter(|s| s.configuration() == Some(configuration)).cloned().collect();
+    retention(&own, &rules(policy), now, unnamed).map_err(|error| of_repository(&error))
+}
+
+fn rules(policy: &RetentionPolicy) -> Policy {
+    let count = |n: Option<i64>| n.map_or(0, |n| u32::try_from(n.max(0)).unwrap_or(u32::MAX));
+    Policy {
+        last: count(policy.keep_last),
+        hourly: count(policy.keep_hourly),
+        daily: count(policy.keep_daily),
+        weekly: count(policy.keep_weekly),
+        monthly: count(policy.keep_monthly),
+        yearly: count(policy.keep_yearly),
+        tags: policy.keep_tags.clone().unwrap_or_default(),
+    }
+}
+
+pub(crate) fn summary(decisions: &[Decision], policy: &RetentionPolicy) -> RetentionResult {
+    let removed: BTreeSet<&String> = decisions.iter().filter(|d| d.verdict == Verdict::Remove).map(|d| &d.id).collect();
+    let short = |id: &String| id.chars().take(8).collect::<String>();
+    RetentionResult {
+        kept: (decisions.len() - removed.len()) as u64,
+        removed: removed.into_iter().map(short).collect(),
+        dry_run: policy.dry_run,
+        reasons: decisions
+            .iter()
+            .filter(|d| d.verdict == Verdict::Keep)
+            .map(|d| KeepReason { snapshot: short(&d.id), reasons: d.reasons.clone() })
+            .collect(),
+    }
+}

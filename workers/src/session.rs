@@ -1,0 +1,232 @@
+//! One session in a worker's hands: claim it, keep its signs of life, run its plan, say how it ended, settle its
+//! message. What a backup or a restore does is in `backup` and `restore`.
+
+pub(crate) mod claim;
+pub(crate) mod held;
+pub(crate) mod life;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lagan_bus::observer::{Observer, Verdict};
+use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
+use lagan_bus::{Delivery, Settle};
+use lagan_schemas::error::{Class, Code, Failure, chain};
+use lagan_schemas::fact::{Counted, Ended, Fact, Holder, Notice, Retrying, Started, Succeeded, TargetResult};
+use lagan_schemas::plan::Plan;
+use lagan_schemas::session::{Author, Phase, Session};
+use lagan_schemas::subject::{SessionKind, SessionSubject};
+use tracing::Instrument as _;
+
+use self::claim::{AfterDeath, Claim, claim};
+use self::held::{Held, HeldError};
+use self::life::{Life, StopCause};
+use crate::worker::Worker;
+use crate::{backup, restore};
+
+const SUCCESSOR: Writer = Writer { author: Author::Successor, component: "worker" };
+
+/// What running the plan came to.
+pub(crate) enum Outcome {
+    Succeeded { results: Vec<TargetResult>, conditions: Vec<Notice> },
+    Failed(Box<Failed>),
+    /// The session is not ours any more: nothing is said and nothing is settled.
+    Fenced,
+}
+
+pub(crate) struct Failed {
+    pub failure: Failure,
+    pub rejected_snapshots: Vec<String>,
+    pub conditions: Vec<Notice>,
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(Failed { failure, rejected_snapshots: Vec::new(), conditions: Vec::new() }))
+    }
+}
+
+impl Worker {
+    /// Handles one message to its end. Whatever goes wrong here ends in a message that comes again.
+    pub(crate) async fn handle(&self, delivery: Delivery, observer: &mut Observer) {
+        let Ok(subject) = delivery.stored().subject.parse::<SessionSubject>() else {
+            let reason = format!("`{}` is not a session's subject", delivery.stored().subject);
+            return settle(delivery, Settle::Term { reason }).await;
+        };
+        let span = tracing::info_span!("session", uid = %subject.key.uid, invoker = %subject.key.invoker);
+        let turn = async {
+            match read_session(&self.bus, &subject.key).await {
+                Ok(session) => self.claim(delivery, session, observer).await,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "session can't be read yet");
+                    settle(delivery, Settle::Nak { delay: Duration::from_secs(1) }).await;
+                }
+            }
+        };
+        turn.instrument(span).await;
+    }
+
+    async fn claim(&self, delivery: Delivery, session: Session, observer: &mut Observer) {
+        let again_soon = Settle::Nak { delay: self.timing.failover };
+        match claim(&session, delivery.stored().sequence, self.instance) {
+            Claim::Done => settle(delivery, Settle::Ack).await,
+            Claim::Start => self.start(delivery, session).await,
+            Claim::Ours => settle(delivery, again_soon).await,
+            Claim::Foreign => settle(delivery, Settle::Nak { delay: Duration::from_secs(10) }).await,
+            Claim::AskHolder(then) => {
+                let key = session.key.uid.to_string();
+                let verdict = self.while_alive(&delivery, observer.settle(&key)).await;
+                match (verdict, then) {
+                    (Verdict::Alive | Verdict::Unknown, _) => settle(delivery, again_soon).await,
+                    (Verdict::Dead, AfterDeath::Start) => self.start(delivery, session).await,
+                    (Verdict::Dead, AfterDeath::FailRestore) => self.fail_restore(delivery, session).await,
+                }
+            }
+        }
+    }
+
+    /// Waits while telling the server that the message is still in good hands.
+    async fn while_alive<T>(&self, delivery: &Delivery, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(self.timing.failover / 3) => {
+                    if let Err(error) = delivery.progress().await {
+                        tracing::debug!(error = chain(&error), "sign of life was not taken");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn fail_restore(&self, delivery: Delivery, mut session: Session) {
+        let snapshot = session.restoring_snapshot.clone().unwrap_or_default();
+        let host = session.worker_host.clone().unwrap_or_default();
+        let message = format!("the worker on {host} died while it restored snapshot {snapshot}; the target holds part of the data");
+        let ended = Ended {
+            holder: None,
+            failure: Failure::new(Code::TargetPartiallyRestored, message),
+            rejected_snapshots: Vec::new(),
+            conditions: Vec::new(),
+        };
+        let settle_with = match append_fact(&self.bus, &mut session, SUCCESSOR, Fact::Failed(ended)).await {
+            Ok(()) => Settle::Ack,
+            Err(error) => after_lost_race(&error),
+        };
+        settle(delivery, settle_with).await;
+    }
+
+    async fn start(&self, delivery: Delivery, mut session: Session) {
+        let holder = Holder { attempt: session.attempts + 1, worker: self.instance, part: 0 };
+        let started = Fact::Started(Started { holder, host: self.host.clone() });
+        // The heartbeat beats before the fact says so: nobody may find a holder without one.
+        let life = match Life::begin(self, &session, holder).await {
+            Ok(life) => life,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "session can't be watched yet");
+                return settle(delivery, Settle::Nak { delay: Duration::from_secs(1) }).await;
+            }
+        };
+        if let Err(error) = append_fact(&self.bus, &mut session, SUCCESSOR, started).await {
+            life.end().await;
+            return settle(delivery, after_lost_race(&error)).await;
+        }
+        let name = session.request.as_ref().map(|r| r.name.clone()).unwrap_or_default();
+        tracing::info!(session = name, attempt = holder.attempt, "session started");
+        let held = Arc::new(Held::new(self.bus.clone(), holder, session));
+        let life = Arc::new(life);
+        let outcome = self.while_alive(&delivery, self.run(&held, &life)).await;
+        let said = self.while_alive(&delivery, self.conclude(&held, &life, outcome)).await;
+        if let Some(life) = Arc::into_inner(life) {
+            life.end().await;
+        }
+        match said {
+            Ok(()) => settle(delivery, Settle::Ack).await,
+            // Whoever fenced us has the message too; it is not ours to settle (P1).
+            Err(HeldError::Fenced) => tracing::warn!(session = name, "session was taken over, this worker drops it"),
+            Err(error) => tracing::error!(session = name, error = chain(&error), "end of the session was not written"),
+        }
+    }
+
+    async fn run(&self, held: &Arc<Held>, life: &Arc<Life>) -> Outcome {
+        let session = held.session().await;
+        let Some(plan) = session.plan.clone() else {
+            return Failure::new(Code::Internal, "a planned session without its plan").into();
+        };
+        if let Some(cancel) = &session.cancel {
+            return Failure::new(cancel.code, format!("cancelled by {}", cancel.by)).into();
+        }
+        match session.key.kind {
+            SessionKind::Backup => backup::run(self, held, life, &plan).await,
+            SessionKind::Restore => restore::run(self, held, life, &plan).await,
+            SessionKind::Maintenance => Failure::new(Code::InvalidSpec, "this worker runs no maintenance").into(),
+        }
+    }
+
+    /// Says how it ended: the last fact of this attempt.
+    async fn conclude(&self, held: &Held, life: &Life, outcome: Outcome) -> Result<(), HeldError> {
+        let session = held.session().await;
+        let plan = session.plan.as_deref();
+        let fact = match outcome {
+            Outcome::Fenced => return Err(HeldError::Fenced),
+            Outcome::Succeeded { results, conditions } => {
+                for result in &results {
+                    tracing::info!(snapshot = result.snapshot, size_bytes = result.size_bytes, added_bytes = result.added_bytes, "session succeeded");
+                }
+                Fact::Succeeded(Succeeded { holder: held.holder, results, conditions })
+            }
+            Outcome::Failed(failed) => {
+                tracing::warn!(failure = %failed.failure, "session did not succeed");
+                verdict(&session, plan, life.stopped(), held.holder, *failed, Timestamp::now())
+            }
+        };
+        let succeeded = matches!(fact, Fact::Succeeded(_));
+        held.append_surely(fact).await?;
+        if succeeded && session.key.kind == SessionKind::Backup {
+            backup::forget(self, held).await;
+        }
+        Ok(())
+    }
+}
+
+/// What a failure becomes: tried again, or the end.
+fn verdict(session: &Session, plan: Option<&Plan>, stop: Option<StopCause>, holder: Holder, failed: Failed, now: Timestamp) -> Fact {
+    let Failed { failure, rejected_snapshots, conditions } = failed;
+    let retry = plan.map(|plan| plan.retry);
+    let restoring = session.phase == Phase::Restoring;
+    let counted = match failure.code.class() {
+        Class::Interrupted => Some(Counted::No),
+        Class::Transient if retry.is_some_and(|retry| session.counted_retries < retry.max) => Some(Counted::Yes),
+        Class::Transient | Class::Permanent => None,
+    };
+    let over = session.cancel.is_some() || matches!(stop, Some(StopCause::Cancelled(_) | StopCause::Deadline));
+    match counted.filter(|_| !restoring && !over) {
+        Some(counted) => {
+            let delay = if counted == Counted::Yes { retry.map_or(0, |retry| retry.delay_seconds) } else { 0 };
+            let after = now.checked_add(Duration::from_secs(delay)).unwrap_or(now);
+            Fact::Retrying(Retrying { holder, failure, after, counted, rejected_snapshots })
+        }
+        None => {
+            let cancelled = failure.code == Code::Cancelled && !restoring;
+            let ended = Ended { holder: Some(holder), failure, rejected_snapshots, conditions };
+            if cancelled { Fact::Cancelled(ended) } else { Fact::Failed(ended) }
+        }
+    }
+}
+
+/// Somebody else decided first: look again at once. Otherwise the bus is in trouble: look again soon.
+fn after_lost_race(error: &LogError) -> Settle {
+    if error.is_conflict() {
+        return Settle::Nak { delay: Duration::ZERO };
+    }
+    tracing::warn!(error = chain(error), "fact could not be appended");
+    Settle::Nak { delay: Duration::from_secs(1) }
+}
+
+async fn settle(delivery: Delivery, how: Settle) {
+    if let Err(error) = delivery.settle(how).await {
+        tracing::debug!(error = chain(&error), "message was not settled, it comes again and its session's facts decide");
+    }
+}

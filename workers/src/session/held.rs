@@ -1,0 +1,73 @@
+//! A session that this worker holds: its facts are appended here and nowhere else. Losing it is an error that
+//! every later append repeats; whoever gets it stops at once and settles nothing.
+
+use std::time::Duration;
+
+use lagan_bus::Bus;
+use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
+use lagan_schemas::error::chain;
+use lagan_schemas::fact::{Fact, Holder};
+use lagan_schemas::session::{Author, Session};
+use tokio::sync::Mutex;
+
+const WRITER: Writer = Writer { author: Author::Holder, component: "worker" };
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HeldError {
+    #[error("another worker or the engine took the session over")]
+    Fenced,
+    #[error("the session's log can't be written")]
+    Log(#[from] LogError),
+}
+
+pub(crate) struct Held {
+    bus: Bus,
+    pub holder: Holder,
+    session: Mutex<Session>,
+}
+
+impl Held {
+    pub fn new(bus: Bus, holder: Holder, session: Session) -> Self {
+        Self { bus, holder, session: Mutex::new(session) }
+    }
+
+    pub async fn session(&self) -> Session {
+        self.session.lock().await.clone()
+    }
+
+    /// Appends a fact of ours. If only `cancel-requested` came between, the fact is tried again behind it (P1).
+    pub async fn append(&self, fact: Fact) -> Result<(), HeldError> {
+        let mut session = self.session.lock().await;
+        loop {
+            if session.holder != Some(self.holder) {
+                return Err(HeldError::Fenced);
+            }
+            match append_fact(&self.bus, &mut session, WRITER, fact.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_conflict() => {
+                    let known = (session.phase, session.last_sequence);
+                    *session = read_session(&self.bus, &session.key).await?;
+                    let ours = session.holder == Some(self.holder) && session.phase == known.0;
+                    if !ours || session.last_sequence == known.1 {
+                        return Err(HeldError::Fenced);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Appends a fact that must not be lost: tries for as long as the session is ours.
+    pub async fn append_surely(&self, fact: Fact) -> Result<(), HeldError> {
+        loop {
+            match self.append(fact.clone()).await {
+                Err(HeldError::Log(error)) => {
+                    tracing::warn!(error = chain(&error), fact = fact.kind().as_str(), "fact can't be appended yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The signs of life of a running session, and everything that can stop it: a cancel request, its deadline, a
+//! drain of the worker, another holder. It must not decide how the session ends.
+
+use std::sync::{Arc, PoisonError, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use lagan_bus::follow::follow;
+use lagan_bus::heartbeat::Heartbeat;
+use lagan_bus::session_log::decode;
+use lagan_bus::streams::{StreamError, store_id};
+use lagan_bus::{Bus, Followed, Start};
+use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::fact::{CancelRequested, Fact, Holder};
+use lagan_schemas::session::Session;
+use lagan_schemas::subject::SESSIONS;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::worker::Worker;
+
+/// Why a running plan must stop.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum StopCause {
+    Cancelled(CancelRequested),
+    Deadline,
+    Drained,
+    Fenced,
+}
+
+impl StopCause {
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Cancelled(cancel) => {
+                let reason = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };
+                Failure::new(cancel.code, format!("cancelled by {}{reason}", cancel.by))
+            }
+            Self::Deadline => Failure::new(Code::DeadlineExceeded, "the session did not end within `timeOut`"),
+            Self::Drained => Failure::new(Code::Interrupted, "the worker was stopped"),
+            Self::Fenced => Failure::new(Code::Interrupted, "another worker took the session over"),
+        }
+    }
+}
+
+/// First cause wins; it cancels everything that runs for the session.
+#[derive(Clone, Default)]
+struct Stopper {
+    cause: Arc<Mutex<Option<StopCause>>>,
+    token: CancellationToken,
+}
+
+impl Stopper {
+    fn stop(&self, cause: StopCause) {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+        self.token.cancel();
+    }
+}
+
+pub(crate) struct Life {
+    heartbeat: Heartbeat,
+    stopper: Stopper,
+    /// Past its first byte a restore is let to its end when the worker drains.
+    past_first_byte: CancellationToken,
+    _watchers: JoinSet<()>,
+}
+
+impl Life {
+    pub async fn begin(worker: &Worker, session: &Session, holder: Holder) -> Result<Self, StreamError> {
+        let store = store_id(&worker.bus, SESSIONS).await?;
+        let stopper = Stopper::default();
+        let past_first_byte = CancellationToken::new();
+        let mut watchers = JoinSet::new();
+        let start = Start::After(store, session.last_sequence);
+        watchers.spawn(watch_log(worker.bus.clone(), session.key.filter(), start, holder, stopper.clone()));
+        if let Some(deadline) = session.plan.as_ref().and_then(|plan| plan.deadline) {
+            watchers.spawn(watch_deadline(deadline, stopper.clone()));
+        }
+        watchers.spawn(watch_drain(worker.drain.clone(), worker.stop_now.clone(), past_first_byte.clone(), stopper.clone()));
+        let key = session.key.uid.to_string();
+        let heartbeat = Heartbeat::start(worker.heartbeats.clone(), key, holder.worker.to_string());
+        Ok(Self { heartbeat, stopper, past_first_byte, _watchers: watchers })
+    }
+
+    /// Cancelled when the plan must stop.
+    pub fn token(&self) -> CancellationToken {
+        self.stopper.token.clone()
+    }
+
+    pub fn stopped(&self) -> Option<StopCause> {
+        self.stopper.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From here on only a second stop signal interrupts.
+    pub fn pass_first_byte(&self) {
+        self.past_first_byte.cancel();
+    }
+
+    /// Others may believe us dead after a full TTL; a restore stops at half of it (P12).
+    pub fn may_still_write(&self) -> bool {
+        self.heartbeat.age() < self.heartbeat.ttl() / 2 && !self.stopper.token.is_cancelled()
+    }
+
+    pub async fn end(self) {
+        self.heartbeat.stop().await;
+    }
+}
+
+/// Sees `cancel-requested` at once, and a successor's `started`.
+async fn watch_log(bus: Bus, filter: String, start: Start, holder: Holder, stopper: Stopper) {
+    let mut stream = follow(&bus, SESSIONS, vec![filter], start);
+    let mut store = None;
+    while let Some(item) = stream.next().await {
+        match item {
+            // The store was replaced, so our facts are gone (P16).
+            Followed::Store(found) if store.is_some_and(|known| known != found) => stopper.stop(StopCause::Fenced),
+            Followed::Store(found) => store = Some(found),
+            Followed::CaughtUp => {}
+            Followed::Message(stored) => match decode(&stored) {
+                Ok(Fact::CancelRequested(cancel)) => stopper.stop(StopCause::Cancelled(cancel)),
+                Ok(Fact::Started(started)) if started.holder != holder => stopper.stop(StopCause::Fenced),
+                _ => {}
+            },
+        }
+    }
+}
+
+async fn watch_deadline(deadline: Timestamp, stopper: Stopper) {
+    // The wall clock may be set while we wait, so look again now and then.
+    loop {
+        let left = deadline.duration_since(Timestamp::now());
+        if !left.is_positive() {
+            return stopper.stop(StopCause::Deadline);
+        }
+        tokio::time::sleep(left.unsigned_abs().min(Duration::from_secs(30))).await;
+    }
+}
+
+async fn watch_drain(drain: CancellationToken, stop_now: CancellationToken, past_first_byte: CancellationToken, stopper: Stopper) {
+    drain.cancelled().await;
+    if past_first_byte.is_cancelled() {
+        tracing::warn!("a restore is being written; it is let to its end, a second signal stops it");
+        stop_now.cancelled().await;
+    }
+    stopper.stop(StopCause::Drained);
+}

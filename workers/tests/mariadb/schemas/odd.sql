@@ -1,0 +1,16 @@
+create database s2; use s2;
+create sequence ex minvalue 1 maxvalue 3; select nextval(ex),nextval(ex),nextval(ex);
+create sequence neg start -1 increment -1 minvalue -100 maxvalue -1 nocache; select nextval(neg);
+create sequence cyc minvalue 1 maxvalue 3 cycle; select nextval(cyc),nextval(cyc),nextval(cyc),nextval(cyc);
+create sequence big start 9223372036854775805; select nextval(big);
+create view sv as select next_not_cached_value from cyc;
+create sequence `from` ; create table t(a int default nextval(`from`)); 
+create table m1(a int) engine=myisam; create table m2(a int) engine=myisam; create table mm(a int) engine=merge union=(m1,m2); insert into m1 values(1); insert into m2 values(2);
+create table ar(a int) engine=aria; insert into ar values(1); create table me(a int) engine=memory; insert into me values(1); create table cs(a int not null) engine=csv; insert into cs values(1); 
+create database zz character set utf8mb4; create table zz.mm(a int) engine=merge union=(s2.m1);
+set names latin1; create view lv as select '\xe9\x80' x, _latin1 0xe9 y; set names utf8mb4; create view lv2 as select 'é😀' x;
+set sql_mode='ANSI_QUOTES,PIPES_AS_CONCAT'; create view av as select "a" || 'x' as "q""q" from t; set sql_mode='';
+create definer=`nobody`@`nowhere` sql security invoker view dv as select 1; create definer=`nobody`@`nowhere` view dv2 as select a from t; create definer=nobody@`%` procedure dp() select 1; 
+create view iv as select table_name from information_schema.tables where table_schema="s2"; create view lng as select 1 as `a234567890123456789012345678901234567890123456789012345678901234`, 'x y z' as ` x`, a from ar;
+create view rv as with recursive c as (select 1 n union all select n+1 from c where n<3) select * from c; create view wv as select a, row_number() over (order by a) r from ar;
+create table cmt(a int comment 'x\nCREATE TABLE y(\n-- Dump completed') comment='p\n;;'; create table de(a varchar(50) default 'a\nCREATE TABLE z(', e enum('x\ny') default 'x\ny');

@@ -1,0 +1,16 @@
+create database d1; use d1;
+create table t(a int, b int);
+insert into t values(1,2);
+create view z1 as select a,b from t;
+create view y2 as select * from z1;
+create view a3 as select y2.a from y2 join z1 using(a);
+create function f(x int) returns int deterministic return x+1;
+create view fv as select f(a) q from a3;
+create view m1 as select f(q) r from fv;
+create function g() returns int reads sql data return (select max(q) from fv);
+create view gv as select g() g;
+create database a0; use a0; create view cross1 as select * from d1.t; create view cross2 as select * from d1.y2; create view cross3 as select d1.f(1) x, d1.g() y;
+create table t0(i int);
+use d1; create view back as select * from a0.t0;
+create view ck as select a from t where a<10 with check option;
+create algorithm=temptable sql security invoker view tt as select count(*) c from t;
