@@ -39,6 +39,17 @@ Exit codes:
 Environment: LAGAN_DATA_DIR, LAGAN_NATS_URL, LAGAN_NATS_SERVER, LAGAN_LOG (what is logged, such as `debug`),
 LAGAN_ASCII, NO_COLOR, CLICOLOR, CLICOLOR_FORCE, OTEL_EXPORTER_OTLP_ENDPOINT.";
 
+impl Exit {
+    /// Whether the same command may succeed later without anybody changing anything.
+    const fn class(self) -> Class {
+        match self {
+            Self::Unreachable | Self::TimedOut | Self::RepositoryLocked => Class::Transient,
+            Self::Interrupted => Class::Interrupted,
+            _ => Class::Permanent,
+        }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -76,7 +87,7 @@ impl Problem {
     /// The document that ends stderr when a command was asked for JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let class = self.code.map(Code::class).unwrap_or(Class::Permanent);
+        let class = self.code.map_or_else(|| self.exit.class(), Code::class);
         let mut error = json!({ "exitCode": self.exit as u8, "class": class, "message": self.message });
         if let Some(code) = self.code {
             error["code"] = code.as_str().into();

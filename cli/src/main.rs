@@ -18,7 +18,6 @@ mod preview;
 mod reference;
 mod repository;
 mod run;
-mod storage;
 mod store;
 mod table;
 mod telemetry;

@@ -89,6 +89,13 @@ impl Narrator {
         }
     }
 
+    /// The live line of a session that a worker has but tells no progress of yet: it waits for the database.
+    #[must_use]
+    pub fn standing(&self) -> Option<String> {
+        let host = self.session.worker_host.as_ref().filter(|_| self.session.phase == Phase::Started)?;
+        Some(format!("{} started on {host}", self.glyph(Glyph::Running)))
+    }
+
     /// The live line: bytes and rate; how long it may still take comes from history and is marked `~`.
     #[must_use]
     pub fn progress(&self, progress: &Progress, now: Timestamp) -> String {

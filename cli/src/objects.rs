@@ -98,6 +98,11 @@ impl View {
     }
 
     #[must_use]
+    pub const fn is_session(&self) -> bool {
+        is_session(self.key.kind)
+    }
+
+    #[must_use]
     pub fn phase(&self) -> &str {
         match self.text("/status/phase") {
             "" if is_session(self.key.kind) => "Pending",

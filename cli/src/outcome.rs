@@ -1,6 +1,7 @@
 //! What came of a session, as a status with the field names of the resource types. It must not read anything;
 //! the reporter's status on the bus may be a moment behind the facts that this is made of.
 
+use lagan_schemas::fact::Notice;
 use lagan_schemas::session::Session;
 use serde_json::{Map, Value, json};
 
@@ -37,7 +38,50 @@ pub fn status(session: &Session) -> Value {
         set("results", json!(session.results));
     }
     if !session.conditions.is_empty() {
-        set("conditions", json!(session.conditions));
+        set("conditions", session.conditions.iter().map(|notice| condition(notice, session)).collect());
     }
     status.into()
+}
+
+fn condition(notice: &Notice, session: &Session) -> Value {
+    json!({
+        "type": notice.kind,
+        "status": notice.status,
+        "reason": notice.reason,
+        "message": notice.message,
+        "lastTransitionTime": session.last_time,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::fact::NoticeStatus;
+    use lagan_schemas::resource::Condition;
+    use lagan_schemas::resource::backup_session::BackupSessionStatus;
+    use lagan_schemas::session::Phase;
+    use lagan_schemas::subject::{SessionKey, SessionKind};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_outcome_reads_as_a_status() {
+        let key = SessionKey {
+            cluster: "local".parse().unwrap(),
+            namespace: "prod".into(),
+            kind: SessionKind::Backup,
+            invoker: "shop".into(),
+            uid: Uuid::from_u128(7),
+        };
+        let mut session = Session::new(key);
+        session.phase = Phase::Succeeded;
+        session.first_time = Some("2026-11-22T11:57:00Z".parse().unwrap());
+        session.last_time = Some("2026-11-22T11:59:24Z".parse().unwrap());
+        let notice = Notice { kind: "SpaceFreed".into(), status: NoticeStatus::False, reason: "PruneIsSeparate".into(), message: "m".into() };
+        session.conditions = vec![notice];
+        let status: BackupSessionStatus = serde_json::from_value(status(&session)).unwrap();
+        assert_eq!((status.phase.as_str(), status.session_duration.as_deref()), ("Succeeded", Some("2m24s")));
+        assert!(matches!(&status.conditions[..], [Condition { kind, .. }] if kind == "SpaceFreed"));
+    }
 }

@@ -45,6 +45,9 @@ fn section(text: &mut String, command: &Command) {
         let name = value(arg);
         let _ = if arg.is_required_set() { write!(line, " {name}") } else { write!(line, " [{name}]") };
     }
+    for arg in command.get_arguments().filter(|arg| arg.is_required_set() && !arg.is_positional()) {
+        let _ = write!(line, " {}", spelling(arg));
+    }
     let _ = write!(text, "```text\n{line} [OPTIONS]\n```\n\n");
     options(text, command, |arg| !arg.is_global_set());
 }
@@ -91,7 +94,11 @@ fn environment(arg: &Arg) -> String {
 
 fn default(arg: &Arg) -> String {
     let values: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).filter(|v| !v.is_empty()).collect();
-    if !takes_value(arg) || values.is_empty() { String::new() } else { format!("`{}`", values.join(" ")) }
+    match (takes_value(arg), arg.is_required_set()) {
+        (true, true) => "required".to_owned(),
+        (true, false) if !values.is_empty() => format!("`{}`", values.join(" ")),
+        _ => String::new(),
+    }
 }
 
 #[must_use]

@@ -15,7 +15,6 @@ use crate::client::Client;
 use crate::error::{Exit, Problem};
 use crate::facts::short;
 use crate::objects::View;
-use crate::storage;
 
 /// Secrets are not published: they are read where people wrote them.
 pub fn folder(client: &Client, given: Option<PathBuf>) -> Result<Folder, Problem> {
@@ -35,9 +34,8 @@ pub async fn snapshots(folder: Folder, repository: &View) -> Result<SnapshotList
     let secret = folder.secret(&namespace, &name).ok_or_else(|| {
         Problem::from(Failure::new(Code::ReferenceNotFound, format!("secret `{namespace}/{name}` of {key} is not in the folder of manifests")))
     })?;
-    let invalid = |error: &dyn std::error::Error| Problem::from(Failure::new(Code::SecretInvalid, chain(error)));
-    let storage = storage::of(&spec.backend, &secret).map_err(|error| invalid(&error))?;
-    let password = secret.text("RESTIC_PASSWORD").map_err(|error| invalid(&error))?.into();
+    let storage = lagan_workers::storage_of(&spec.backend, &secret)?;
+    let password = secret.text("RESTIC_PASSWORD").map_err(|error| Failure::new(Code::SecretInvalid, chain(&error)))?.into();
     let handle = Handle::current();
     let listed = tokio::task::spawn_blocking(move || Repository::open(&storage, &password, &handle)?.snapshots());
     let listed = listed.await.map_err(|error| Problem::from_error(Exit::Failed, &error))?;

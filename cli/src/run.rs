@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::parts::{Parts, Which};
 use crate::args::{EngineArgs, Global, RunArgs, UpArgs, WorkerArgs};
 use crate::error::{Exit, Problem};
-use crate::glyph::State;
+use crate::glyph::Glyph;
 
 /// What every part needs to know of this process's place.
 pub(crate) struct Place {
@@ -51,11 +51,13 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
     let parts = Parts { args: &args.run, place: &place, url: &url, token };
     let flag = global.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
     let glyphs = global.glyphs();
+    let shown = url.clone();
+    let slots = args.run.slots + 1;
     let ready = move || {
-        eprintln!("{} ready: NATS {url}, {} sessions at once", glyphs.of(State::Succeeded), args.run.slots + 1);
+        eprintln!("{} ready: NATS {shown}, {slots} sessions at once", glyphs.of(Glyph::Succeeded));
         eprintln!("  next: lagan{flag} get backupconfigurations · lagan{flag} events --follow · Ctrl-C stops");
     };
-    eprintln!("{} reading {}", global.glyphs().action(), place.manifests.display());
+    eprintln!("{} reading {}", global.glyphs().of(Glyph::Action), place.manifests.display());
     let result = parts.run(Which::Both, Box::new(ready)).await;
     Endpoint::remove(&place.data_dir);
     if let Some(server) = server {

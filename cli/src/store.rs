@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use lagan_bus::session_log::find_session;
 use lagan_bus::{Bus, Followed, Start, Stored, follow};
 use lagan_schemas::event::{CloudEvent, ResourceEvent};
 use lagan_schemas::fact::Fact;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 use crate::client::Client;
 use crate::error::{Exit, Problem};
 use crate::objects::{View, find, merge, select, with_built_in};
+use crate::outcome::status as status_of;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -94,7 +96,21 @@ pub async fn views(client: &Client) -> Result<Vec<View>, Problem> {
     let (objects, statuses) = tokio::try_join!(last(subject::RESOURCES), last(subject::STATUS))?;
     let objects = objects.iter().filter_map(object).collect();
     let statuses = statuses.iter().filter_map(status).collect();
-    Ok(with_built_in(merge(objects, statuses)))
+    let mut views = merge(objects, statuses);
+    for view in views.iter_mut().filter(|view| view.is_session() && view.value.get("status").is_none()) {
+        from_facts(client, view).await?;
+    }
+    Ok(with_built_in(views))
+}
+
+/// The reporter has not come to this session yet, or has dropped it from view; its facts tell how it is all the same.
+async fn from_facts(client: &Client, view: &mut View) -> Result<(), Problem> {
+    let Some(uid) = view.uid() else { return Ok(()) };
+    let found = in_time(subject::SESSIONS, find_session(&client.bus, &client.cluster, uid)).await?;
+    if let Some(session) = found.map_err(|error| Problem::from_error(Exit::Failed, &error))? {
+        view.value["status"] = status_of(&session);
+    }
+    Ok(())
 }
 
 /// The facts of one session, in order.

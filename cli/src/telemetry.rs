@@ -93,7 +93,7 @@ fn default_filter(role: Role, global: &Global) -> &'static str {
         (_, _, 1) => "info,lagan=debug,lagan_schemas=debug,lagan_bus=debug,lagan_sources=debug,lagan_engine=debug,lagan_workers=debug",
         (_, true, _) => "error",
         (Role::Client, ..) => "error",
-        (Role::Up | Role::Service, ..) => "info,async_nats=warn,rustic_core=warn,opendal=warn,reqwest=warn,opentelemetry=warn",
+        (Role::Up | Role::Service, ..) => "info,async_nats=warn,tokio_cron_scheduler=warn,rustic_core=warn,opendal=warn,reqwest=warn,opentelemetry=warn",
     }
 }
 

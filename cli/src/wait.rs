@@ -127,6 +127,9 @@ impl Waiting {
         for line in self.narrator.fact(fact.recorded()) {
             self.screen.say(&line);
         }
+        if let Some(line) = self.narrator.standing() {
+            self.screen.live(&line);
+        }
     }
 
     fn progress(&mut self, item: Followed) {

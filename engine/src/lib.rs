@@ -3,6 +3,8 @@
 
 mod cancel;
 mod context;
+#[cfg(test)]
+mod fixtures;
 mod plan;
 mod planner;
 mod report;

@@ -108,4 +108,4 @@ fn deadline(requested: Timestamp, time_out: Option<kube::core::Duration>) -> Opt
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,3 +4,6 @@ pub(crate) mod configuration;
 pub(crate) mod repository;
 pub(crate) mod session;
 pub(crate) mod text;
+
+#[cfg(test)]
+mod tests;

@@ -166,7 +166,7 @@ impl Reporter<'_> {
         let phase = session.phase.display().to_owned();
         old.last_session = Some(LastSession { name: request.name.clone(), uid: session.key.uid, phase });
         if session.phase == Phase::Succeeded {
-            old.last_success_time = old.last_success_time.max(session.last_time);
+            old.last_success_time = old.last_success_time.max(session.last_time.map(session_report::seconds));
         }
         self.configuration(&key, old).await;
     }
@@ -178,7 +178,7 @@ impl Reporter<'_> {
         let status = {
             let view = self.context.resources.read();
             let has_secret = |namespace: &str, name: &str| self.context.folder.secret(namespace, name).is_some();
-            let now = Timestamp::now();
+            let now = session_report::seconds(Timestamp::now());
             configuration::status(&configuration::Inputs { object: &object, spec, view: &view, has_secret: &has_secret, now }, old)
         };
         self.write_object(key, json!(status)).await;
@@ -239,7 +239,7 @@ fn document(key: &ObjectKey, api_version: &str, session: &Session, status: Value
             "name": key.name,
             "namespace": key.namespace,
             "uid": session.key.uid,
-            "creationTimestamp": session.first_time,
+            "creationTimestamp": session.first_time.map(session_report::seconds),
         },
         "spec": spec,
         "status": status,

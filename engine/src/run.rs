@@ -93,9 +93,11 @@ async fn generation(
         stop: stop.child_token(),
     };
     claim_ledger(&context).await?;
+    // The views never end by themselves; they are dropped with this generation.
+    let mut followers: JoinSet<Result<(), EngineError>> = JoinSet::new();
     let mut parts: JoinSet<Result<(), EngineError>> = JoinSet::new();
-    parts.spawn(context.resources.clone().follow(bus.clone(), options.cluster.clone()));
-    parts.spawn(context.sessions.clone().follow(bus.clone(), options.cluster.clone()));
+    followers.spawn(context.resources.clone().follow(bus.clone(), options.cluster.clone()));
+    followers.spawn(context.sessions.clone().follow(bus.clone(), options.cluster.clone()));
     let views = async {
         context.resources.complete().await;
         context.sessions.complete().await;
@@ -103,7 +105,7 @@ async fn generation(
     tokio::select! {
         () = views => {}
         () = stop.cancelled() => return Ok(()),
-        Some(ended) = parts.join_next() => return ended.map_err(EngineError::Panicked)?,
+        Some(ended) = followers.join_next() => return ended.map_err(EngineError::Panicked)?,
     }
     ensure_consumers(&context).await?;
     parts.spawn(watcher::run(context.clone()));
@@ -118,9 +120,10 @@ async fn generation(
     let result = tokio::select! {
         () = stop.cancelled() => Ok(()),
         Some(ended) = parts.join_next() => ended.map_err(EngineError::Panicked)?,
+        Some(ended) = followers.join_next() => ended.map_err(EngineError::Panicked)?,
     };
     context.stop.cancel();
-    // Leases are given back by the parts that hold them; the views just end.
+    // Leases are given back by the parts that hold them.
     let _ = tokio::time::timeout(Duration::from_secs(2), async { while parts.join_next().await.is_some() {} }).await;
     result
 }

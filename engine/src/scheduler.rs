@@ -287,3 +287,6 @@ fn object_request(object: &Object, position: u64) -> Option<(SessionKind, String
     };
     Some((kind, name, request))
 }
+
+#[cfg(test)]
+mod tests;

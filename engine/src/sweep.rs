@@ -130,3 +130,6 @@ async fn end(context: &Context, uid: Uuid, seen: &Session, fact: Fact) {
         Err(error) => tracing::warn!(session = %uid, error = chain(&error), "session could not be ended yet"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ struct Memory {
 /// One look: scan, assign, publish. Gives the time when a missing object may be buried.
 async fn look(context: &Context, memory: &mut Memory) -> Result<Option<Instant>, EngineError> {
     let scan = scan(Arc::clone(&context.folder)).await?;
-    let now = Timestamp::now();
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let assigned = context.ledger.update(|state| {
         let assigned = assign(&scan, state, now);
         (assigned.entries.clone(), assigned)

@@ -38,6 +38,9 @@ pub fn crds(group: CrdGroup) -> Vec<Value> {
         .map(|crd| {
             let mut crd = serde_json::to_value(crd).expect("a CRD is JSON");
             make_conditions_and_bounds_integers(&mut crd);
+            // What `kubectl explain` says first: kube's derive writes a text of its own there.
+            let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+            schema["description"] = schema["properties"]["spec"]["description"].clone();
             if group == CrdGroup::Stash { under_stash(crd) } else { crd }
         })
         .collect()
@@ -64,7 +67,7 @@ fn under_stash(mut crd: Value) -> Value {
     crd["metadata"]["name"] = format!("{}.{STASH}", kind.plural()).into();
     crd["spec"]["group"] = STASH.into();
     crd["spec"]["versions"][0]["name"] = version.into();
-    crd["spec"]["names"]["shortNames"] = kind.short_names()[1..2].into();
+    crd["spec"]["names"]["shortNames"] = kind.short_names().get(1..2).unwrap_or_default().into();
     crd
 }
 

@@ -2,145 +2,15 @@
 //! where it is and what would be right.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "manifests/bases.rs"]
+mod bases;
+
 use std::fmt::Write as _;
 
+use bases::{BINDING, CONFIGURATION, FUNCTION, LOCAL, REPOSITORY, RESTORE, SERVICE, SESSION, TASK};
 use lagan_schemas::manifest::{Manifest, ManifestError, parse, update_problems};
 use lagan_schemas::resource::{Group, Kind, Object};
 use proptest::prelude::*;
-
-const CONFIGURATION: &str = "\
-apiVersion: lagan.dev/v1alpha1
-kind: BackupConfiguration
-metadata:
-  name: shop
-  namespace: demo
-spec:
-  schedule: '0 2 * * *'
-  timeZone: Europe/Berlin
-  startingDeadlineSeconds: 600
-  concurrencyPolicy: Forbid
-  repository:
-    name: repo
-  target:
-    ref:
-      apiVersion: appcatalog.appscode.com/v1alpha1
-      kind: AppBinding
-      name: db
-  retentionPolicy:
-    name: few
-    keepLast: 5
-";
-
-const REPOSITORY: &str = "\
-apiVersion: lagan.dev/v1alpha1
-kind: Repository
-metadata:
-  name: repo
-  namespace: demo
-spec:
-  backend:
-    storageSecretName: storage
-    s3:
-      endpoint: https://s3.example.org:9000
-      bucket: backups
-      prefix: demo/shop
-";
-
-const LOCAL: &str = "\
-apiVersion: lagan.dev/v1alpha1
-kind: Repository
-metadata:
-  name: repo
-  namespace: demo
-spec:
-  backend:
-    storageSecretName: storage
-    local:
-      hostPath:
-        path: /srv/backups
-      mountPath: /safe/data
-      subPath: shop
-";
-
-const BINDING: &str = "\
-apiVersion: appcatalog.appscode.com/v1alpha1
-kind: AppBinding
-metadata:
-  name: db
-  namespace: demo
-spec:
-  type: mariadb
-  clientConfig:
-    url: mysql://db.example.org:3306/
-";
-
-const SERVICE: &str = "\
-apiVersion: appcatalog.appscode.com/v1alpha1
-kind: AppBinding
-metadata:
-  name: db
-  namespace: demo
-spec:
-  type: mariadb
-  clientConfig:
-    service:
-      scheme: mysql
-      name: db
-      port: 3306
-";
-
-const RESTORE: &str = "\
-apiVersion: lagan.dev/v1alpha1
-kind: RestoreSession
-metadata:
-  name: back
-  namespace: demo
-spec:
-  repository:
-    name: repo
-  target:
-    ref:
-      apiVersion: appcatalog.appscode.com/v1alpha1
-      kind: AppBinding
-      name: db
-    rules:
-    - snapshots: [latest]
-";
-
-const SESSION: &str = "\
-apiVersion: lagan.dev/v1alpha1
-kind: BackupSession
-metadata:
-  name: shop-now
-  namespace: demo
-spec:
-  invoker:
-    apiGroup: lagan.dev
-    kind: BackupConfiguration
-    name: shop
-";
-
-const TASK: &str = "\
-apiVersion: lagan.dev/v1alpha1
-kind: Task
-metadata:
-  name: dump
-spec:
-  steps:
-  - name: dump
-";
-
-const FUNCTION: &str = "\
-apiVersion: lagan.dev/v1alpha1
-kind: Function
-metadata:
-  name: dump
-spec:
-  database: MariaDB
-  command: [mariadb-dump]
-  stream:
-    stdout: dumpfile.sql
-";
 
 /// `base` with the line that starts with `key` replaced by `lines`, at the same indentation.
 fn changed(base: &str, key: &str, lines: &str) -> String {

@@ -130,11 +130,11 @@ async fn slot(worker: Arc<Worker>, consumer: String) {
             Ok(None) => {}
             Err(error) => {
                 // The engine makes consumers, and makes them anew; a worker waits for it.
-                let level_is_debug = matches!(error, DeliveryError::NotConnected);
-                if level_is_debug {
-                    tracing::debug!(consumer, error = chain(&error), "no work can be pulled");
-                } else {
-                    tracing::info!(consumer, error = chain(&error), "no work can be pulled yet");
+                match error {
+                    DeliveryError::NotConnected | DeliveryError::ConsumerGone { .. } => {
+                        tracing::debug!(consumer, error = chain(&error), "no work can be pulled yet");
+                    }
+                    error => tracing::info!(consumer, error = chain(&error), "no work can be pulled"),
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

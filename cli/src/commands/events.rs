@@ -37,7 +37,7 @@ pub async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Problem> {
     if !args.follow {
         let stored = store::contents(&client.bus, SESSIONS, filter, Start::All).await?;
         let facts: Vec<_> = stored.iter().filter_map(StoredFact::read).collect();
-        let text = told.render(&facts, Headers::Show);
+        let text = told.render(&facts);
         if text.is_empty() {
             narrate(global, "no events");
         }
@@ -83,35 +83,36 @@ struct Told {
 
 impl Told {
     async fn follow(&mut self, mut following: impl futures::Stream<Item = Followed> + Unpin) -> Result<Exit, Problem> {
-        let mut headers = Headers::Show;
-        let mut backlog = Some(Vec::new());
+        let columns = ["TIME", "SESSION", "FACT", "DETAIL"].map(str::to_owned);
+        let mut header = (!self.is_documents()).then(|| line(&columns));
         while let Some(item) = following.next().await {
-            match (item, &mut backlog) {
-                (Followed::Message(stored), Some(facts)) => facts.extend(StoredFact::read(&stored)),
-                (Followed::Message(stored), None) => {
-                    let facts: Vec<_> = StoredFact::read(&stored).into_iter().collect();
-                    self.print(&facts, &mut headers)?;
-                }
-                (Followed::CaughtUp, Some(facts)) => {
-                    let facts = std::mem::take(facts);
-                    backlog = None;
-                    self.print(&facts, &mut headers)?;
-                }
-                (Followed::Store(_) | Followed::CaughtUp, _) => {}
-            }
+            let Followed::Message(stored) = item else { continue };
+            let Some(fact) = StoredFact::read(&stored) else { continue };
+            let Some(text) = self.line(&fact) else { continue };
+            page(self.glyphs, &(header.take().unwrap_or_default() + &text))?;
         }
         Ok(Exit::Ok)
     }
 
-    fn print(&mut self, facts: &[StoredFact], headers: &mut Headers) -> Result<(), Problem> {
-        let text = self.render(facts, *headers);
-        if !text.is_empty() {
-            *headers = Headers::Hide;
+    /// One fact by itself; `None` if it is not wanted.
+    fn line(&mut self, fact: &StoredFact) -> Option<String> {
+        self.learn(fact);
+        if !self.is_wanted(fact) {
+            return None;
         }
-        page(self.glyphs, &text)
+        if self.is_documents() {
+            return Some(document(fact));
+        }
+        let mut cells = row(fact, self.glyphs);
+        cells.insert(1, self.name(fact));
+        Some(line(&cells))
     }
 
-    fn render(&mut self, facts: &[StoredFact], headers: Headers) -> String {
+    fn is_documents(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Jsonl)
+    }
+
+    fn render(&mut self, facts: &[StoredFact]) -> String {
         let mut table = Table::new(vec!["TIME", "SESSION", "FACT", "DETAIL"]);
         let mut documents = String::new();
         for fact in facts {
@@ -119,16 +120,15 @@ impl Told {
             if !self.is_wanted(fact) {
                 continue;
             }
-            if matches!(self.format, Format::Table | Format::Wide | Format::Yaml | Format::Name) {
+            if self.is_documents() {
+                documents.push_str(&document(fact));
+            } else {
                 let mut cells = row(fact, self.glyphs);
                 cells.insert(1, self.name(fact));
                 table.row(cells);
-            } else {
-                documents.push_str(&String::from_utf8_lossy(&fact.event.to_bytes()));
-                documents.push('\n');
             }
         }
-        if table.is_empty() { documents } else { table.render(headers) }
+        if table.is_empty() { documents } else { table.render(Headers::Show) }
     }
 
     fn is_wanted(&self, fact: &StoredFact) -> bool {
@@ -146,5 +146,69 @@ impl Told {
 
     fn name(&self, fact: &StoredFact) -> String {
         self.names.get(&fact.key.uid).cloned().unwrap_or_else(|| format!("{}/{}", fact.key.invoker, fact.key.uid))
+    }
+}
+
+/// The event as it is on the bus, on one line.
+fn document(fact: &StoredFact) -> String {
+    String::from_utf8_lossy(&fact.event.to_bytes()).into_owned() + "\n"
+}
+
+/// Columns of fixed widths: what comes next is not known, so nothing can be measured.
+fn line(cells: &[String]) -> String {
+    const WIDTHS: [usize; 3] = [20, 28, 18];
+    let mut text = String::new();
+    for (index, cell) in cells.iter().enumerate() {
+        let width = WIDTHS.get(index).copied().unwrap_or_default();
+        text.push_str(&format!("{cell:<width$}  "));
+    }
+    text.trim_end().to_owned() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::fact::Skipped;
+    use lagan_schemas::subject::{SessionKey, SessionKind};
+
+    use super::*;
+
+    fn skipped(namespace: &str) -> StoredFact {
+        let key = SessionKey {
+            cluster: "local".parse().unwrap(),
+            namespace: namespace.into(),
+            kind: SessionKind::Backup,
+            invoker: "shop".into(),
+            uid: Uuid::from_u128(7),
+        };
+        let time: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let fact = Fact::Skipped(Skipped { reason: "Busy".into(), message: "shop-1 still runs".into(), behind: None });
+        let event = fact.event(&key, "1".into(), "planner", time);
+        StoredFact { key, sequence: 1, time, event, fact: Some(fact) }
+    }
+
+    fn told(format: Format) -> Told {
+        let names = HashMap::from([(Uuid::from_u128(7), "shop-2".to_owned())]);
+        Told { format, glyphs: Glyphs::Unicode, namespace: Some("prod".into()), since: None, names }
+    }
+
+    #[test]
+    fn a_followed_event_is_one_line() {
+        assert_eq!(
+            told(Format::Table).line(&skipped("prod")).unwrap(),
+            "2026-11-22 12:00:00Z  shop-2                        ○ skipped           Busy: shop-1 still runs\n"
+        );
+        assert_eq!(told(Format::Table).line(&skipped("other")), None);
+        let document = told(Format::Jsonl).line(&skipped("prod")).unwrap();
+        assert!(document.ends_with('\n') && serde_json::from_str::<serde_json::Value>(&document).is_ok());
+    }
+
+    #[test]
+    fn events_are_a_table_or_their_documents() {
+        assert_eq!(
+            told(Format::Table).render(&[skipped("prod")]),
+            "TIME                  SESSION  FACT       DETAIL\n2026-11-22 12:00:00Z  shop-2   ○ skipped  Busy: shop-1 still runs\n"
+        );
+        assert_eq!(told(Format::Jsonl).render(&[skipped("prod"), skipped("other")]).lines().count(), 1);
     }
 }

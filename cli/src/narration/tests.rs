@@ -97,6 +97,7 @@ fn a_backup_is_told_to_its_end() {
     let mut narrator = narrator(SessionKind::Backup);
     assert_eq!(narrator.opening(), "◎ waiting for a worker (1 ahead in queue)");
     assert!(tell(&mut narrator, vec![requested(), planned(SessionKind::Backup), started(1)]).is_empty());
+    assert_eq!(narrator.standing().as_deref(), Some("● started on node-1"));
     assert_eq!(
         narrator.progress(&progress(Activity::Dumping, None), at(84)),
         "● dump     shop   1.42 GiB   96 MiB/s   eta ~1m10s (last run 2m31s)"

@@ -7,17 +7,18 @@ use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
 use lagan_schemas::resource::repository::RepositoryStatus;
 use lagan_schemas::session::{Phase, Session};
 
+use super::session::seconds;
 use super::text::size;
 
 /// What a session that ended says of a repository it was planned for.
 pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: RepositoryStatus) -> RepositoryStatus {
-    let ended = session.last_time.unwrap_or(Timestamp::UNIX_EPOCH);
+    let ended = seconds(session.last_time.unwrap_or(Timestamp::UNIX_EPOCH));
     let mut status = old;
     match (session.phase, result) {
         (Phase::Succeeded, Some(result)) => {
             status.first_backup_time.get_or_insert(ended);
             // As in Stash: the time the session was asked for.
-            status.last_backup_time = status.last_backup_time.max(session.first_time);
+            status.last_backup_time = status.last_backup_time.max(session.first_time.map(seconds));
             status.integrity = Some(true);
             if let Some(statistics) = result.statistics {
                 status.snapshot_count = i64::try_from(statistics.snapshots).ok();

@@ -52,9 +52,9 @@ fn run(session: &Session) -> RunStatus {
     let result = session.results.first();
     let failure = session.last_failure.as_ref();
     RunStatus {
-        requested_time: session.first_time,
-        start_time: session.started_time,
-        completion_time: session.last_time.filter(|_| ended),
+        requested_time: session.first_time.map(seconds),
+        start_time: session.started_time.map(seconds),
+        completion_time: session.last_time.filter(|_| ended).map(seconds),
         snapshot: result.map(|r| short(&r.snapshot)).or_else(|| session.restoring_snapshot.as_deref().map(short)),
         size_bytes: result.map(|r| r.size_bytes),
         added_bytes: result.map(|r| r.added_bytes),
@@ -65,6 +65,11 @@ fn run(session: &Session) -> RunStatus {
         message: failure.map(|f| f.message.clone()),
         folded_sequence: session.last_sequence,
     }
+}
+
+/// Kubernetes times are whole seconds.
+pub(crate) fn seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn short(id: &str) -> String {
@@ -130,7 +135,7 @@ struct Conditions {
 impl Conditions {
     fn new(session: &Session) -> Self {
         let generation = session.plan.as_ref().map_or(0, |plan| plan.invoker.generation);
-        Self { list: Vec::new(), now: session.last_time.unwrap_or(Timestamp::UNIX_EPOCH), generation }
+        Self { list: Vec::new(), now: seconds(session.last_time.unwrap_or(Timestamp::UNIX_EPOCH)), generation }
     }
 
     fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl Into<String>) {

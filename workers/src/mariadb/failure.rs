@@ -38,6 +38,8 @@ pub enum FailureKind {
     Other,
 }
 
+const TLS: u32 = 2026;
+
 /// The first error that a client reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -59,7 +61,12 @@ impl Failure {
             Some(found) => found,
             None => (lines.iter().rev().find(|line| is_complaint(line))?, None),
         };
-        let kind = number.map_or_else(|| unnumbered(line), kind_of);
+        let kind = match number {
+            // Over TLS a connection that breaks while it is used is a TLS error, too.
+            Some(TLS) if in_use(line) => FailureKind::LostConnection,
+            Some(number) => kind_of(number),
+            None => unnumbered(line),
+        };
         Some(Self { kind, number, line: line.clone(), object: first_name(line) })
     }
 }
@@ -120,7 +127,7 @@ fn kind_of(number: u32) -> FailureKind {
         2005 => FailureKind::UnknownHost,
         2002 | 2003 => FailureKind::CannotConnect,
         1040 | 1203 | 1226 => FailureKind::TooManyConnections,
-        2026 | 3159 => FailureKind::Tls,
+        TLS | 3159 => FailureKind::Tls,
         1046 | 1049 => FailureKind::UnknownDatabase,
         1051 | 1146 => FailureKind::TableVanished,
         1412 => FailureKind::TableChanged,
@@ -154,6 +161,11 @@ fn leading_number(text: &str) -> Option<u32> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let end = text[digits..].chars().next();
     if end.is_none_or(|next| matches!(next, ':' | ' ' | '(')) { text[..digits].parse().ok() } else { None }
+}
+
+/// Whether the connection had been made: these words are the client's own and in no other language.
+fn in_use(line: &str) -> bool {
+    ["when dumping table", "Couldn't execute", "when retrieving", " at line "].iter().any(|words| line.contains(words))
 }
 
 /// A line by the programs themselves rather than a copy of data or a warning.
@@ -205,6 +217,7 @@ mod tests {
             ("mariadb-dump: Couldn't execute 'SHOW FIELDS FROM `broken`': View 's.broken' references invalid table(s) (1356)", 1356, FailureKind::BrokenView, Class::Permanent),
             ("mariadb-dump: Error 1412: Table definition has changed, please retry transaction when dumping table `t` at row: 0", 1412, FailureKind::TableChanged, Class::Transient),
             ("ERROR 2026 (HY000): TLS/SSL error: SSL is required, but the server does not support it", 2026, FailureKind::Tls, Class::Permanent),
+            ("mariadb-dump: Error 2026: TLS/SSL error: unexpected eof while reading when dumping table `t` at row: 9", 2026, FailureKind::LostConnection, Class::Transient),
         ];
         for (line, number, kind, class) in cases {
             let failure = read(line);

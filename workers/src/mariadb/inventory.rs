@@ -91,7 +91,7 @@ impl Inventory {
     async fn take_tables(&mut self, client: &Client, args: &DumpArgs, list: &str) -> Result<(), QueryError> {
         let sql = format!(
             "SELECT table_schema, table_name, table_type, IFNULL(engine,'') FROM information_schema.tables \
-             WHERE table_schema IN ({list})"
+             WHERE table_schema IN ({list}) ORDER BY 1, 2"
         );
         for row in client.query(&sql).await? {
             let [database, name, kind, engine] = columns(row)?;

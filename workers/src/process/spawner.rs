@@ -102,8 +102,12 @@ impl Spawner {
     }
 
     /// Guards children with the binary that runs now.
+    ///
+    /// Not by its path: an upgrade may have replaced the file, and a child of an old worker needs the old guard.
     pub fn with_own_guard() -> io::Result<Self> {
-        Ok(Self::new(Guard::Exec(std::env::current_exe()?)))
+        let own = PathBuf::from("/proc/self/exe");
+        own.read_link()?;
+        Ok(Self::new(Guard::Exec(own)))
     }
 
     pub(super) async fn start(

@@ -298,3 +298,16 @@ async fn a_run_with_limits_is_stopped_when_it_takes_too_long_or_says_too_much() 
     let captured = capture(&spawner(), asked, limits, &cancel).await.unwrap();
     assert_eq!((captured.exit, captured.stdout.as_slice()), (Exit::Code(7), b"hello".as_slice()));
 }
+
+#[tokio::test]
+#[ignore = "a measurement, not a test"]
+async fn how_fast_a_stream_is_pumped() {
+    let (scan, _summary) = crate::mariadb::scanner();
+    let (_directory, program) = script("yes \"(1,'abcdefghijklmnopqrstuvwxyz'),\" | head -c 2000000000");
+    let since = Instant::now();
+    let cancel = CancellationToken::new();
+    let (mut reader, handle) = spawner().dump(program, settings(5000), Some(scan), &cancel).await.unwrap();
+    let bytes = tokio::task::spawn_blocking(move || std::io::copy(&mut reader, &mut std::io::sink()).unwrap()).await.unwrap();
+    assert!(handle.wait().await.clean());
+    println!("{} MB/s", bytes as f64 / 1e6 / since.elapsed().as_secs_f64());
+}

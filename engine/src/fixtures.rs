@@ -1,0 +1,140 @@
+//! Sessions for tests: facts told one after the other, folded as the engine folds them.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use jiff::Timestamp;
+use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::fact::{
+    CancelRequested, Cause, Committing, Counted, Ended, Fact, Holder, Priority, Requested, Restoring, Retrying, Skipped,
+    Started, Succeeded, TargetResult,
+};
+use lagan_schemas::session::{Recorded, Session};
+use lagan_schemas::subject::{SessionKey, SessionKind};
+use uuid::Uuid;
+
+use crate::plan::tests::sample;
+
+/// 2027-01-15T08:00:00Z, when every session here is requested.
+pub(crate) const START: i64 = 1_800_000_000;
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(START + seconds).unwrap()
+}
+
+/// A session and the clock of its log.
+pub(crate) struct Story(Session);
+
+/// A session that was requested.
+pub(crate) fn story(kind: SessionKind) -> Story {
+    let plan = sample(kind);
+    let key = SessionKey {
+        cluster: "local".parse().unwrap(),
+        namespace: "demo".to_owned(),
+        kind,
+        invoker: plan.invoker.name.clone(),
+        uid: Uuid::from_u128(7),
+    };
+    let requested = Requested {
+        name: plan.session_name,
+        invoker: plan.invoker,
+        cause: Cause::Slot { slot: at(0), missed: 0 },
+        resources_position: 1,
+        priority: Priority::Normal,
+    };
+    Story(Session::new(key)).then(0, Fact::Requested(requested))
+}
+
+impl Story {
+    /// Appends a fact, `seconds` after the request; it must be legal.
+    pub fn then(mut self, seconds: i64, fact: Fact) -> Self {
+        let sequence = self.0.last_sequence + 1;
+        self.0.apply(Recorded { sequence, time: at(seconds), fact: Some(fact) });
+        assert_eq!(self.0.illegal_facts, 0, "{:?}", self.0);
+        self
+    }
+
+    pub fn planned(self, seconds: i64) -> Self {
+        let plan = Box::new(sample(self.0.key.kind));
+        self.then(seconds, Fact::Planned(plan))
+    }
+
+    pub fn planned_until(self, seconds: i64, deadline: i64) -> Self {
+        let mut plan = Box::new(sample(self.0.key.kind));
+        plan.deadline = Some(at(deadline));
+        self.then(seconds, Fact::Planned(plan))
+    }
+
+    fn holder(&self) -> Holder {
+        Holder { attempt: self.0.attempts, worker: Uuid::from_u128(u128::from(self.0.attempts)), part: 0 }
+    }
+
+    pub fn started(self, seconds: i64) -> Self {
+        let attempt = self.0.attempts + 1;
+        let holder = Holder { attempt, worker: Uuid::from_u128(u128::from(attempt)), part: 0 };
+        self.then(seconds, Fact::Started(Started { holder, host: "worker-0".to_owned() }))
+    }
+
+    pub fn committing(self, seconds: i64) -> Self {
+        let holder = self.holder();
+        self.then(seconds, Fact::Committing(Committing { holder, target: "db".to_owned(), repository: "demo/repo".to_owned() }))
+    }
+
+    pub fn restoring(self, seconds: i64) -> Self {
+        let (holder, target, repository) = (self.holder(), "db".to_owned(), "demo/repo".to_owned());
+        self.then(seconds, Fact::Restoring(Restoring { holder, target, repository, snapshot: "0123456789abcdef".to_owned(), size_bytes: 5 << 20 }))
+    }
+
+    pub fn retrying(self, seconds: i64, code: Code) -> Self {
+        let holder = self.holder();
+        self.then(seconds, Fact::Retrying(Retrying {
+            holder,
+            failure: Failure::new(code, "what happened"),
+            after: at(seconds + 10),
+            counted: Counted::Yes,
+            rejected_snapshots: Vec::new(),
+        }))
+    }
+
+    pub fn cancel_requested(self, seconds: i64) -> Self {
+        let cancel = CancelRequested { by: "ada".to_owned(), reason: "wrong database".to_owned(), code: Code::Cancelled };
+        self.then(seconds, Fact::CancelRequested(cancel))
+    }
+
+    pub fn skipped(self, seconds: i64) -> Self {
+        let (reason, message) = ("PreviousRunning".to_owned(), "session `x` is still running".to_owned());
+        self.then(seconds, Fact::Skipped(Skipped { reason, message, behind: None }))
+    }
+
+    pub fn failed(self, seconds: i64, code: Code) -> Self {
+        let holder = Some(self.holder()).filter(|_| self.0.phase.is_held());
+        let (rejected_snapshots, conditions) = (Vec::new(), Vec::new());
+        self.then(seconds, Fact::Failed(Ended { holder, failure: Failure::new(code, "what happened"), rejected_snapshots, conditions }))
+    }
+
+    pub fn succeeded(self, seconds: i64, result: TargetResult) -> Self {
+        let holder = self.holder();
+        self.then(seconds, Fact::Succeeded(Succeeded { holder, results: vec![result], conditions: Vec::new() }))
+    }
+
+    pub fn end(self) -> Session {
+        self.0
+    }
+}
+
+pub(crate) fn result() -> TargetResult {
+    TargetResult {
+        target: "db".to_owned(),
+        host: "host-0".to_owned(),
+        repository: sample(SessionKind::Backup).targets.remove(0).repositories.remove(0).reference,
+        path: "/dumpfile.sql".to_owned(),
+        snapshot: "0123456789abcdef".to_owned(),
+        size_bytes: 5 << 20,
+        added_bytes: 1536,
+        sha256: "00".to_owned(),
+        duration_ms: 61_400,
+        adopted: false,
+        packs_read: 1,
+        packs: 3,
+        retention: None,
+        statistics: None,
+    }
+}

@@ -1,0 +1,101 @@
+//! Plans of restores: which snapshot, for whom, and over what.
+
+use lagan_schemas::plan::{Overwrite, RestoreFrom, SnapshotSelector};
+
+use super::*;
+
+/// The RestoreSession's target, with lines added behind its reference; `{` keeps the other target out.
+fn with_target(alias: &str, rules: &str) -> World {
+    let (configuration, rest) = WORLD.split_once("---\n").unwrap();
+    let reference = "    ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}\n";
+    assert!(rest.contains(reference));
+    let rest = rest.replacen(reference, &format!("{alias}{reference}{rules}"), 1);
+    made_of(&format!("{configuration}---\n{rest}"))
+}
+
+fn from(world: &World) -> RestoreFrom {
+    world.restore().targets.remove(0).restore.unwrap()
+}
+
+#[test]
+fn a_restore_feeds_the_client_with_the_entry_of_the_snapshot() {
+    let plan = with(&[]).restore();
+    assert_eq!((plan.kind, plan.lane), (SessionKind::Restore, Lane::Urgent));
+    let step = &plan.targets[0].steps[0];
+    assert_eq!((step.program.as_str(), &step.stream), ("mariadb", &StepStream::Stdin("dumpfile.sql".to_owned())));
+    assert_eq!(step.user_args, [""; 0]);
+    // The worker confirms the uid of the object that asked.
+    assert_eq!(plan.object, Some(with(&[]).object(Kind::RestoreSession).reference()));
+    let from = plan.targets[0].restore.as_ref().unwrap();
+    assert_eq!((&from.snapshot, from.path.as_str()), (&SnapshotSelector::Latest, "dumpfile.sql"));
+    // Not "latest" of whenever the worker gets to it.
+    assert_eq!(from.not_after, Timestamp::from_second(REQUESTED).unwrap());
+    assert_eq!((&from.host, &from.configuration), (&None, &None));
+}
+
+#[test]
+fn the_rule_is_the_one_for_the_alias_else_the_one_for_all() {
+    let rules = "    rules: [{snapshots: [all]}, {targetHosts: [other, main], snapshots: [named], sourceHost: src}]\n";
+    for (alias, snapshot, host) in [
+        ("", "all", None),
+        ("    alias: main\n", "named", Some("src")),
+        ("    alias: else\n", "all", Some("else")),
+        ("    alias: ''\n", "all", None),
+    ] {
+        let from = from(&with_target(alias, rules));
+        assert_eq!(from.snapshot, SnapshotSelector::Id(snapshot.to_owned()), "{alias}");
+        assert_eq!(from.host.as_deref(), host, "{alias}");
+    }
+    let (code, message) = with_target("", "    rules: [{targetHosts: [other]}]\n").restore_refusal();
+    assert_eq!(code, Code::InvalidSpec);
+    assert_eq!(message, "target.rules: no rule is for this target; leave out targetHosts to mean every host");
+}
+
+#[test]
+fn latest_is_what_no_rule_or_an_empty_one_means() {
+    for rules in ["", "    rules: []\n", "    rules: [{}]\n", "    rules: [{snapshots: []}]\n", "    rules: [{snapshots: [latest]}]\n", "    rules: [{snapshots: ['']}]\n"] {
+        assert_eq!(from(&with_target("", rules)).snapshot, SnapshotSelector::Latest, "{rules}");
+    }
+}
+
+#[test]
+fn the_old_place_of_rules_counts_when_the_new_one_is_empty() {
+    let old = "  rules: [{snapshots: [old]}]\n";
+    assert_eq!(from(&with_target("", old)).snapshot, SnapshotSelector::Id("old".to_owned()));
+    let both = format!("    rules: [{{snapshots: [new]}}]\n{old}");
+    assert_eq!(from(&with_target("", &both)).snapshot, SnapshotSelector::Id("new".to_owned()));
+}
+
+#[test]
+fn overwriting_is_asked_for_in_our_group_and_warned_of_in_stash_s() {
+    let stash = "apiVersion: stash.appscode.com/v1beta1\nkind: RestoreSession";
+    let ours = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession";
+    for (group, overwrite, expected) in [
+        (stash, "", Overwrite::Warn),
+        (stash, "  overwrite: true\n", Overwrite::Allow),
+        (stash, "  overwrite: false\n", Overwrite::Refuse),
+        (ours, "", Overwrite::Refuse),
+        (ours, "  overwrite: true\n", Overwrite::Allow),
+        (ours, "  overwrite: false\n", Overwrite::Refuse),
+    ] {
+        let task = "  task: {name: mariadb-restore-10.6.23}\n";
+        let world = with(&[(stash, group), (task, &format!("{task}{overwrite}"))]);
+        assert_eq!(from(&world).overwrite, expected, "{group} {overwrite}");
+    }
+}
+
+#[test]
+fn the_configuration_to_choose_from_is_named_in_full() {
+    let task = "  task: {name: mariadb-restore-10.6.23}\n";
+    for (configuration, expected) in [("{name: shop}", "demo/shop"), ("{name: shop, namespace: far}", "far/shop")] {
+        let world = with(&[(task, &format!("{task}  configuration: {configuration}\n"))]);
+        assert_eq!(from(&world).configuration.as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_function_that_only_writes_can_not_restore() {
+    let (code, message) = with(&[("mariadb-restore-10.6.23", "mariadb-backup")]).restore_refusal();
+    assert_eq!(code, Code::FunctionNotSupported);
+    assert_eq!(message, "Function `mariadb-backup` has no `stream.stdin`, so nothing can be restored into it");
+}

@@ -1,0 +1,84 @@
+//! What the sweep ends, with which fact, and what it leaves alone.
+
+use lagan_schemas::subject::SessionKind::{Backup, Restore};
+
+use super::*;
+use crate::fixtures::{at, story};
+
+/// Name, code and message of the fact that ends it.
+fn verdict(session: &Session, held: Held, seconds: i64) -> Option<(&'static str, Code, String)> {
+    judge(session, held, at(seconds)).map(|fact| match fact {
+        Fact::Failed(ended) => ("failed", ended.failure.code, ended.failure.message),
+        Fact::Cancelled(ended) => ("cancelled", ended.failure.code, ended.failure.message),
+        other => unreachable!("an end: {other:?}"),
+    })
+}
+
+fn ends_with(session: &Session, held: Held, seconds: i64) -> Option<(&'static str, Code)> {
+    verdict(session, held, seconds).map(|(fact, code, _)| (fact, code))
+}
+
+#[test]
+fn what_is_held_alive_is_the_worker_s_to_end() {
+    for session in [
+        story(Backup).planned_until(1, 10).started(2).cancel_requested(3).end(),
+        story(Restore).planned_until(1, 10).started(2).restoring(3).cancel_requested(4).end(),
+    ] {
+        assert_eq!(ends_with(&session, Held::Perhaps, 7 * 86_400), None);
+    }
+}
+
+#[test]
+fn a_cancelled_session_that_nobody_holds_is_ended_with_who_asked() {
+    let cancelled = Some(("cancelled", Code::Cancelled, "cancelled by ada: wrong database".to_owned()));
+    assert_eq!(verdict(&story(Backup).cancel_requested(1).end(), Held::Nobody, 2), cancelled);
+    assert_eq!(verdict(&story(Backup).planned(1).cancel_requested(2).end(), Held::Nobody, 3), cancelled);
+    assert_eq!(verdict(&story(Restore).planned(1).started(2).cancel_requested(3).end(), Held::Dead, 4), cancelled);
+    assert_eq!(verdict(&story(Backup).planned(1).started(2).retrying(3, Code::Stalled).cancel_requested(4).end(), Held::Nobody, 5), cancelled);
+}
+
+#[test]
+fn a_session_that_may_have_written_its_snapshot_is_left_to_a_worker() {
+    let session = story(Backup).planned_until(1, 10).started(2).committing(3).cancel_requested(4).end();
+    assert_eq!(ends_with(&session, Held::Dead, 7 * 86_400), None);
+}
+
+#[test]
+fn a_restore_whose_worker_died_past_the_first_byte_has_failed() {
+    let session = story(Restore).planned(1).started(2).restoring(3).end();
+    let (fact, code, message) = verdict(&session, Held::Dead, 4).expect("it is ended");
+    assert_eq!((fact, code), ("failed", Code::TargetPartiallyRestored));
+    assert!(message.contains("0123456789abcdef"), "{message}");
+    // Also when somebody asked for its end: the target holds part of the data all the same.
+    let cancelled = story(Restore).planned(1).started(2).restoring(3).cancel_requested(4).end();
+    assert_eq!(ends_with(&cancelled, Held::Dead, 5), Some(("failed", Code::TargetPartiallyRestored)));
+}
+
+#[test]
+fn a_deadline_ends_what_nobody_holds_and_not_a_second_early() {
+    let session = story(Backup).planned_until(1, 60).end();
+    assert_eq!(ends_with(&session, Held::Nobody, 60), None);
+    assert_eq!(ends_with(&session, Held::Nobody, 61), Some(("failed", Code::DeadlineExceeded)));
+    assert_eq!(ends_with(&story(Backup).planned(1).end(), Held::Nobody, 5 * 86_400), None);
+}
+
+#[test]
+fn no_session_outlives_its_log() {
+    let six_days = 6 * 86_400;
+    for session in [story(Backup).end(), story(Backup).planned(1).end(), story(Backup).planned(1).started(2).end()] {
+        assert_eq!(ends_with(&session, Held::Nobody, six_days), None);
+        assert!(!concerns(&session, at(six_days)));
+        assert!(concerns(&session, at(six_days + 1)));
+        assert_eq!(ends_with(&session, Held::Nobody, six_days + 1), Some(("failed", Code::Expired)));
+    }
+}
+
+#[test]
+fn what_has_ended_or_goes_well_is_left_alone() {
+    let ended = story(Backup).planned(1).started(2).failed(3, Code::DumpFailed).end();
+    assert_eq!(ends_with(&ended, Held::Nobody, 7 * 86_400), None);
+    for session in [story(Backup).end(), story(Backup).planned_until(1, 60).end(), story(Backup).planned_until(1, 60).started(2).end()] {
+        assert!(!concerns(&session, at(10)));
+        assert_eq!(ends_with(&session, Held::Dead, 10), None);
+    }
+}

@@ -1,0 +1,16 @@
+//! MariaDB's own programs against real servers: what is dumped comes back byte for byte, what cannot be dumped
+//! whole is refused, and failures are told apart.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "mariadb/faults.rs"]
+mod faults;
+#[path = "mariadb/preflight.rs"]
+mod preflight;
+#[path = "mariadb/round_trip.rs"]
+mod round_trip;
+#[path = "mariadb/server.rs"]
+mod server;
+#[path = "mariadb/steps.rs"]
+mod steps;
+#[path = "mariadb/tls.rs"]
+mod tls;

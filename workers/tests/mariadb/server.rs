@@ -1,0 +1,153 @@
+//! Private MariaDB servers for this test binary: a source and a target, on free loopback ports, gone with it.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use lagan_workers::{
+    mariadb::{Client, ClientVersion, Connection, Tls},
+    process::{Guard, Spawner},
+};
+use tokio_util::sync::CancellationToken;
+
+pub const MARIADB: &str = "/usr/bin/mariadb";
+pub const DUMP: &str = "/usr/bin/mariadb-dump";
+
+pub struct Server {
+    pub port: u16,
+    pub directory: PathBuf,
+    /// The shell that kills the server and removes its data when its stdin closes, which it does when this
+    /// process ends, however it ends.
+    _watcher: Child,
+}
+
+/// The server that is dumped; it has TLS and a certificate for `localhost`.
+pub fn source() -> &'static Server {
+    static SOURCE: OnceLock<Server> = OnceLock::new();
+    SOURCE.get_or_init(|| Server::start(WithTls::Yes))
+}
+
+/// The server that is restored into; it has no TLS.
+pub fn target() -> &'static Server {
+    static TARGET: OnceLock<Server> = OnceLock::new();
+    TARGET.get_or_init(|| Server::start(WithTls::No))
+}
+
+#[derive(PartialEq, Eq)]
+enum WithTls {
+    Yes,
+    No,
+}
+
+pub fn spawner() -> Spawner {
+    Spawner::new(Guard::None)
+}
+
+impl Server {
+    fn start(tls: WithTls) -> Self {
+        let directory = tempfile::Builder::new().prefix("lagan-mariadb-").tempdir().unwrap().keep();
+        let data = directory.join("data");
+        let installed = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db"])
+            .arg(format!("--datadir={}", data.display()))
+            .output()
+            .expect("mariadb-install-db is installed");
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut options = format!(
+            "--no-defaults --user=root --datadir={} --port={port} --bind-address=127.0.0.1 --socket={}/socket \
+             --max-allowed-packet=64M --innodb-flush-log-at-trx-commit=0",
+            data.display(),
+            directory.display()
+        );
+        if tls == WithTls::Yes {
+            certificates(&directory);
+            let d = directory.display();
+            options += &format!(" --ssl-ca={d}/ca.pem --ssl-cert={d}/server.pem --ssl-key={d}/server.key");
+        }
+        let script = format!(
+            "mariadbd {options} >{0}/log 2>&1 & server=$!; cat >/dev/null; kill -KILL $server; wait; rm -rf {0}",
+            directory.display()
+        );
+        let watcher = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        let server = Self { port, directory, _watcher: watcher };
+        let since = Instant::now();
+        while !server.sql_ok("SELECT 1") {
+            assert!(since.elapsed() < Duration::from_secs(60), "{:?}", fs::read_to_string(server.directory.join("log")));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        server.sql("CREATE USER lagan@'%' IDENTIFIED BY 'geheim-4711'; GRANT ALL ON *.* TO lagan@'%' WITH GRANT OPTION");
+        server
+    }
+
+    fn admin(&self) -> Command {
+        let mut command = Command::new(MARIADB);
+        command.args(["--no-defaults", "-uroot", "--default-character-set=utf8mb4", "--comments", "--binary-mode"]);
+        command.args(["--batch", "--skip-column-names", "--raw", "-S"]).arg(self.directory.join("socket"));
+        command
+    }
+
+    fn sql_ok(&self, sql: &str) -> bool {
+        self.admin().args(["-e", sql]).stderr(Stdio::null()).stdout(Stdio::null()).status().unwrap().success()
+    }
+
+    /// Runs a script as root and returns what it answers.
+    pub fn sql(&self, script: &str) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), script).unwrap();
+        let output = self.admin().stdin(fs::File::open(file.path()).unwrap()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    pub fn connection(&self) -> Connection {
+        self.connection_as("lagan", "geheim-4711")
+    }
+
+    pub fn connection_as(&self, user: &str, password: &str) -> Connection {
+        Connection {
+            host: "127.0.0.1".into(),
+            port: self.port,
+            user: user.into(),
+            password: password.into(),
+            tls: Tls::default(),
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        client(self.connection())
+    }
+
+    pub fn client_as(&self, user: &str) -> Client {
+        client(self.connection_as(user, "geheim-4711"))
+    }
+}
+
+pub fn client(connection: Connection) -> Client {
+    let said = Command::new(MARIADB).args(["--no-defaults", "--version"]).output().unwrap().stdout;
+    Client {
+        spawner: spawner(),
+        mariadb: MARIADB.into(),
+        version: ClientVersion::parse(&String::from_utf8_lossy(&said)).unwrap(),
+        connection,
+        cancel: CancellationToken::new(),
+    }
+}
+
+fn certificates(directory: &Path) {
+    let openssl = |args: &str| {
+        let output = Command::new("openssl").args(args.split(' ')).current_dir(directory).output().expect("openssl is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    fs::write(directory.join("names"), "subjectAltName=DNS:localhost").unwrap();
+    for ca in ["ca", "other"] {
+        openssl(&format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {ca}.key -out {ca}.pem -days 2 -subj /CN={ca}"));
+    }
+    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout server.key -out server.csr -subj /CN=localhost");
+    openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem");
+}

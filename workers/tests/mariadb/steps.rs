@@ -1,0 +1,86 @@
+//! A backup and a restore as a session would run them, without the session.
+
+use std::{
+    io::{Read, Write},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use lagan_workers::{
+    mariadb::{
+        Client, DumpArgs, Incomplete, PreflightError, Prepared, RestoreArgs, RestoreIncomplete, SAFE_DUMP_FLAGS,
+        StreamSummary, check_dump, check_fed, prepare, scanner,
+    },
+    process::{DumpSettings, FeedError, FeedReport, Outcome, Program, Pulse},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::server::{DUMP, MARIADB};
+
+pub const WAIT: Duration = Duration::from_secs(10);
+
+pub struct Dumped {
+    pub bytes: Vec<u8>,
+    pub outcome: Arc<Outcome>,
+    pub summary: StreamSummary,
+    pub prepared: Prepared,
+    pub checked: Result<(), Incomplete>,
+}
+
+pub fn dump_args(user: &[&str]) -> DumpArgs {
+    let args: Vec<String> = SAFE_DUMP_FLAGS.iter().chain(user).map(ToString::to_string).collect();
+    DumpArgs::parse(&args).unwrap()
+}
+
+pub async fn preflight(client: &Client, user: &[&str]) -> Result<Prepared, PreflightError> {
+    prepare(client, dump_args(user), WAIT).await
+}
+
+pub fn dump_program(client: &Client, argv: Vec<String>) -> Program {
+    let mut program = Program { args: argv, ..Program::new(DUMP) };
+    client.connection.attach(&mut program, &client.version).unwrap();
+    program
+}
+
+pub async fn dump(client: &Client, user: &[&str]) -> Dumped {
+    let prepared = preflight(client, user).await.unwrap();
+    let program = dump_program(client, prepared.argv.clone());
+    let (scan, summary) = scanner();
+    let cancel = CancellationToken::new();
+    let (mut reader, handle) =
+        client.spawner.dump(program, DumpSettings::default(), Some(scan), &cancel).await.unwrap();
+    let bytes = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        let _ = reader.read_to_end(&mut bytes);
+        bytes
+    })
+    .await
+    .unwrap();
+    let outcome = handle.wait().await;
+    let summary = summary.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let checked = check_dump(&outcome, &summary, &prepared.expected);
+    Dumped { bytes, outcome, summary, prepared, checked }
+}
+
+pub async fn feed(client: &Client, user: &[&str], bytes: &[u8]) -> Result<FeedReport, FeedError> {
+    let args = RestoreArgs::parse(&user.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    let mut program = Program { args: args.argv(), ..Program::new(MARIADB) };
+    client.connection.attach(&mut program, &client.version).unwrap();
+    let cancel = CancellationToken::new();
+    let mut feeder = client.spawner.feed(program, || Pulse::Alive, &cancel).await.unwrap();
+    let bytes = bytes.to_vec();
+    tokio::task::spawn_blocking(move || {
+        feeder.feed(&bytes)?;
+        feeder.flush().unwrap();
+        feeder.finish()
+    })
+    .await
+    .unwrap()
+}
+
+pub async fn restore(client: &Client, user: &[&str], bytes: &[u8]) -> Result<(), RestoreIncomplete> {
+    match feed(client, user, bytes).await {
+        Ok(report) => check_fed(&report, bytes.len() as u64),
+        Err(error) => check_fed(error.report(), bytes.len() as u64),
+    }
+}
