@@ -7,8 +7,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 use crate::kv::Bucket;
+
+/// The key of one holder's heartbeat for one session: no two executors ever write the same one.
+#[must_use]
+pub fn key(session: Uuid, holder: Uuid) -> String {
+    format!("{session}.{holder}")
+}
 
 /// What a heartbeat holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,8 @@
 //! Buckets: keys with a revision and compare-and-set. The layout is that of every NATS tool (`KV_<bucket>`,
 //! `$KV.<bucket>.<key>`). A write whose answer was lost is recognised by its own id, never mistaken for another's.
 
+use std::fmt::Write as _;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -95,7 +97,7 @@ fn escape(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || byte == b'-' {
             token.push(char::from(byte));
         } else {
-            token.push_str(&format!("={byte:02X}"));
+            let _ = write!(token, "={byte:02X}");
         }
     }
     token
@@ -163,13 +165,13 @@ impl Bucket {
     /// Writes if the key has this revision; 0 for a key that never was or has expired.
     pub async fn put_at(&self, key: &str, revision: u64, value: Bytes) -> Result<Written, KvError> {
         let expect = Expect::Last { filter: self.subject(key), sequence: revision };
-        self.settled(key, self.write(key, value, HeaderMap::new(), expect).await)
+        settled(key, self.write(key, value, HeaderMap::new(), expect).await)
     }
 
     /// Writes if nothing below `prefix` has changed since `revision`. The key lies below the prefix.
     pub async fn put_below(&self, prefix: &str, revision: u64, key: &str, value: Bytes) -> Result<Written, KvError> {
         let expect = Expect::Last { filter: self.subject(&format!("{prefix}.>")), sequence: revision };
-        self.settled(key, self.write(key, value, HeaderMap::new(), expect).await)
+        settled(key, self.write(key, value, HeaderMap::new(), expect).await)
     }
 
     /// Deletes if the key has this revision.
@@ -177,15 +179,7 @@ impl Bucket {
         let mut headers = HeaderMap::new();
         headers.insert(OPERATION, DELETED);
         let expect = Expect::Last { filter: self.subject(key), sequence: revision };
-        self.settled(key, self.write(key, Bytes::new(), headers, expect).await)
-    }
-
-    fn settled(&self, key: &str, written: Result<u64, AppendError>) -> Result<Written, KvError> {
-        match written {
-            Ok(revision) => Ok(Written::At(revision)),
-            Err(AppendError::Conflict { .. }) => Ok(Written::Lost),
-            Err(source) => Err(KvError::Write { key: key.to_owned(), source }),
-        }
+        settled(key, self.write(key, Bytes::new(), headers, expect).await)
     }
 
     async fn write(&self, key: &str, payload: Bytes, extra: HeaderMap, expect: Expect) -> Result<u64, AppendError> {
@@ -227,6 +221,14 @@ impl Bucket {
 
     fn subject(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
+    }
+}
+
+fn settled(key: &str, written: Result<u64, AppendError>) -> Result<Written, KvError> {
+    match written {
+        Ok(revision) => Ok(Written::At(revision)),
+        Err(AppendError::Conflict { .. }) => Ok(Written::Lost),
+        Err(source) => Err(KvError::Write { key: key.to_owned(), source }),
     }
 }
 

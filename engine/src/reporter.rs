@@ -134,7 +134,7 @@ impl Reporter<'_> {
         if self.statuses.folded_sequence(&key, session.key.uid) >= session.last_sequence {
             return Ok(true);
         }
-        let document = document(&key, &request.invoker.api_version, session, status);
+        let document = document(&key, &request.invoker.api_version, session, &status);
         if !self.statuses.write(self.context, &key, document).await {
             return Ok(false);
         }
@@ -227,7 +227,7 @@ impl Reporter<'_> {
 }
 
 /// The object that a session is shown as; scheduled sessions have no other.
-fn document(key: &ObjectKey, api_version: &str, session: &Session, status: Value) -> Value {
+fn document(key: &ObjectKey, api_version: &str, session: &Session, status: &Value) -> Value {
     let spec = match key.kind {
         Kind::BackupSession => json!({ "invoker": { "kind": "BackupConfiguration", "name": session.key.invoker } }),
         _ => session.request.as_ref().map_or(Value::Null, |request| json!({ "invoker": request.invoker })),

@@ -9,7 +9,8 @@ use lagan_bus::consumers::{self, Begin, ConsumerError, ConsumerSpec};
 use lagan_bus::kv::{self, Bucket, KvError};
 use lagan_bus::lease::Leases;
 use lagan_bus::lock::{Holder, Locked, Locks};
-use lagan_bus::streams::{self, Sizes, StreamError};
+use lagan_bus::streams::{self, Sizes, StreamError, StreamSpec};
+use lagan_schemas::error::chain;
 use lagan_schemas::fact::FactKind;
 use lagan_schemas::subject::{Lane, SESSIONS, fact_filter, planned_filter, work_consumer};
 use lagan_sources::folder::Folder;
@@ -108,6 +109,7 @@ async fn generation(
         Some(ended) = followers.join_next() => return ended.map_err(EngineError::Panicked)?,
     }
     ensure_consumers(&context).await?;
+    parts.spawn(keep_streams(context.clone(), specs.clone()));
     parts.spawn(watcher::run(context.clone()));
     parts.spawn(scheduler::run(context.clone()));
     parts.spawn(planner::run(context.clone(), planner_changes));
@@ -126,6 +128,26 @@ async fn generation(
     // Leases are given back by the parts that hold them.
     let _ = tokio::time::timeout(Duration::from_secs(2), async { while parts.join_next().await.is_some() {} }).await;
     result
+}
+
+/// A server that was restarted has lost its memory streams, one whose disk was replaced has lost them all.
+async fn keep_streams(context: Context, specs: Vec<StreamSpec>) -> Result<(), EngineError> {
+    let mut link = context.bus.link();
+    link.mark_unchanged();
+    loop {
+        tokio::select! {
+            () = context.stop.cancelled() => return Ok(()),
+            changed = link.changed() => if changed.is_err() { return Ok(()) },
+        }
+        if !link.borrow_and_update().connected {
+            continue;
+        }
+        if let Err(error) = streams::ensure(&context.bus, &specs).await {
+            tracing::warn!(error = chain(&error), "streams can't be checked after the reconnection");
+        } else if let Err(error) = ensure_consumers(&context).await {
+            tracing::warn!(error = chain(&error), "consumers can't be checked after the reconnection");
+        }
+    }
 }
 
 /// One cluster has one ledger: processes with different data directories would each remember half.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lagan_bus::heartbeat;
 use lagan_bus::observer::{Observer, Verdict};
 use lagan_bus::session_log::{Writer, append_fact, read_session};
 use lagan_schemas::error::{Code, Failure, chain};
@@ -76,7 +77,8 @@ async fn holder(observer: &mut Observer, session: &Session) -> Held {
     if !session.phase.is_held() {
         return Held::Nobody;
     }
-    match observer.look(&session.key.uid.to_string()).await {
+    let Some(holder) = session.holder else { return Held::Nobody };
+    match observer.look(&heartbeat::key(session.key.uid, holder.worker)).await {
         Verdict::Dead => Held::Dead,
         Verdict::Alive | Verdict::Unknown => Held::Perhaps,
     }

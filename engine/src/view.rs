@@ -95,7 +95,7 @@ impl Resources {
             match item {
                 Followed::Store(found) if store.replace(found).is_some() => return Err(EngineError::StoreReplaced(RESOURCES)),
                 Followed::Store(_) => {}
-                Followed::CaughtUp => drop(self.progress.send_modify(|progress| progress.complete = true)),
+                Followed::CaughtUp => self.progress.send_modify(|progress| progress.complete = true),
                 Followed::Message(stored) => {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
                     if let Err(why) = taken {

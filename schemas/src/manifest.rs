@@ -106,7 +106,7 @@ fn parse_document(file: &str, text: &str) -> Result<Manifest, ManifestError> {
         return yaml(file, text).map(Manifest::Secret);
     }
     let (metadata, spec) = match kind {
-        Kind::Repository => typed(file, text, Spec::Repository)?,
+        Kind::Repository => typed(file, text, |s: RepositorySpec| Spec::Repository(Box::new(s)))?,
         Kind::BackupConfiguration => typed(file, text, |s: BackupConfigurationSpec| Spec::BackupConfiguration(Box::new(s)))?,
         Kind::BackupSession => typed(file, text, Spec::BackupSession)?,
         Kind::RestoreSession => typed(file, text, |s: RestoreSessionSpec| Spec::RestoreSession(Box::new(s)))?,
@@ -250,7 +250,7 @@ pub fn problems(object: &Object) -> Vec<String> {
             for rules in [&spec.rules, spec.target.as_ref().map_or(&spec.rules, |target| &target.rules)] {
                 let mut hosts: Vec<&String> = rules.iter().flat_map(|rule| &rule.target_hosts).collect();
                 hosts.sort_unstable();
-                if let Some(twice) = hosts.windows(2).find(|pair| pair[0] == pair[1]) {
+                if let Some(twice) = hosts.array_windows().find(|[a, b]| a == b) {
                     problems.push(format!("target.rules: a host may occur in one rule only, `{}` is in two", twice[0]));
                     break;
                 }

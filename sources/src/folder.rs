@@ -153,7 +153,7 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
 }
 
 fn read(file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
-    let size = file.metadata().map(|data| data.len()).unwrap_or(0);
+    let size = file.metadata().map_or(0, |data| data.len());
     let text = if size > FILE_LIMIT {
         Err(std::io::Error::other(format!("{size} bytes are too many for a manifest")))
     } else {

@@ -191,6 +191,7 @@ fn spellings(secret: &str) -> Vec<(&'static str, String)> {
     spellings
 }
 
+#[derive(Clone, Copy)]
 enum Hex {
     Upper,
     Lower,

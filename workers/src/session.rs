@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lagan_bus::heartbeat;
 use lagan_bus::observer::{Observer, Verdict};
 use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
 use lagan_bus::{Delivery, Settle};
@@ -75,8 +76,9 @@ impl Worker {
             Claim::Ours => settle(delivery, again_soon).await,
             Claim::Foreign => settle(delivery, Settle::Nak { delay: Duration::from_secs(10) }).await,
             Claim::AskHolder(then) => {
-                let key = session.key.uid.to_string();
+                let key = session.holder.map(|holder| heartbeat::key(session.key.uid, holder.worker)).unwrap_or_default();
                 let verdict = self.while_alive(&delivery, observer.settle(&key)).await;
+                observer.forget(&key);
                 match (verdict, then) {
                     (Verdict::Alive | Verdict::Unknown, _) => settle(delivery, again_soon).await,
                     (Verdict::Dead, AfterDeath::Start) => self.start(delivery, session).await,
@@ -135,7 +137,7 @@ impl Worker {
         }
         let name = session.request.as_ref().map(|r| r.name.clone()).unwrap_or_default();
         tracing::info!(session = name, attempt = holder.attempt, "session started");
-        let held = Arc::new(Held::new(self.bus.clone(), holder, session));
+        let held = Arc::new(Held::new(self.bus.clone(), holder, session, self.stop_now.clone()));
         let life = Arc::new(life);
         let outcome = self.while_alive(&delivery, self.run(&held, &life)).await;
         let said = self.while_alive(&delivery, self.conclude(&held, &life, outcome)).await;

@@ -186,7 +186,7 @@ fn backup_conditions(session: &Session) -> Vec<Condition> {
     conditions.notices(session);
     if session.phase == Phase::Succeeded {
         conditions.set("BackendRepositoryInitialized", True, "SuccessfullyInitializedBackendRepository", "repository is ready");
-        let retention = session.results.iter().filter_map(|result| result.retention.as_ref()).next();
+        let retention = session.results.iter().find_map(|result| result.retention.as_ref());
         if let Some(retention) = retention {
             let verb = if retention.dry_run { "would forget" } else { "forgot" };
             let message = format!("kept {}, {verb} {}", retention.kept, retention.removed.len());

@@ -14,7 +14,7 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// Go's text of a duration in whole seconds: `1h2m3s`, `1m9s`, `0s`.
 pub(crate) fn go_duration(duration: Duration) -> String {
-    let seconds = (duration.as_secs_f64()).round() as u64;
+    let seconds = (duration + Duration::from_millis(500)).as_secs();
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
         (0, 0) => format!("{rest}s"),

@@ -40,7 +40,7 @@ pub struct Metadata {
 /// The spec of a published kind. Secrets have a type of their own and never become an `Object`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Spec {
-    Repository(RepositorySpec),
+    Repository(Box<RepositorySpec>),
     BackupConfiguration(Box<BackupConfigurationSpec>),
     BackupSession(BackupSessionSpec),
     RestoreSession(Box<RestoreSessionSpec>),

@@ -31,6 +31,9 @@ use super::{
 /// Pipes as large as an unprivileged process may make them: fewer switches between child and reader.
 const PIPE_BYTES: i32 = 1024 * 1024;
 
+/// Where nobody, not even root, can create a file: nothing is left behind, however a step and its worker end.
+const WORKING_DIRECTORY: &str = "/proc";
+
 /// What stands between the worker and the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guard {
@@ -123,9 +126,8 @@ impl Spawner {
         })?;
         let name = program.name();
         let prepare = |source| SpawnError::Prepare { program: name.clone(), source };
-        let directory = tempfile::Builder::new().prefix("lagan-step-").tempdir().map_err(prepare)?;
         let mut command = self.command(&program, ends).map_err(prepare)?;
-        command.current_dir(directory.path());
+        command.current_dir(WORKING_DIRECTORY);
 
         let start = |source| SpawnError::Start { program: name.clone(), source };
         let mut child = fork(command).await.map_err(start)?;
@@ -143,11 +145,7 @@ impl Spawner {
 
         let collector = SharedCollector::default();
         let (linger, supervised) = (self.linger, Arc::clone(&control));
-        thread(&name, move || {
-            supervise(child, &supervised, linger);
-            drop(directory);
-        })
-        .map_err(start)?;
+        thread(&name, move || supervise(child, &supervised, linger)).map_err(start)?;
         if let Some((pipe, open)) = stderr {
             let (collected, watched) = (Arc::clone(&collector), Arc::clone(&control));
             thread(&name, move || {

@@ -9,6 +9,7 @@ use lagan_schemas::error::chain;
 use lagan_schemas::fact::{Fact, Holder};
 use lagan_schemas::session::{Author, Session};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 const WRITER: Writer = Writer { author: Author::Holder, component: "worker" };
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,11 +26,13 @@ pub(crate) struct Held {
     bus: Bus,
     pub holder: Holder,
     session: Mutex<Session>,
+    /// Somebody insists that the worker ends now.
+    give_up: CancellationToken,
 }
 
 impl Held {
-    pub fn new(bus: Bus, holder: Holder, session: Session) -> Self {
-        Self { bus, holder, session: Mutex::new(session) }
+    pub fn new(bus: Bus, holder: Holder, session: Session, give_up: CancellationToken) -> Self {
+        Self { bus, holder, session: Mutex::new(session), give_up }
     }
 
     pub async fn session(&self) -> Session {
@@ -62,9 +65,12 @@ impl Held {
     pub async fn append_surely(&self, fact: Fact) -> Result<(), HeldError> {
         loop {
             match self.append(fact.clone()).await {
-                Err(HeldError::Log(error)) => {
+                Err(HeldError::Log(error)) if !self.give_up.is_cancelled() => {
                     tracing::warn!(error = chain(&error), fact = fact.kind().as_str(), "fact can't be appended yet");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::select! {
+                        () = self.give_up.cancelled() => {}
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
                 }
                 other => return other,
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use lagan_bus::follow::follow;
-use lagan_bus::heartbeat::Heartbeat;
+use lagan_bus::heartbeat::{self, Heartbeat};
 use lagan_bus::session_log::decode;
 use lagan_bus::streams::{StreamError, store_id};
 use lagan_bus::{Bus, Followed, Start};
@@ -77,7 +77,7 @@ impl Life {
             watchers.spawn(watch_deadline(deadline, stopper.clone()));
         }
         watchers.spawn(watch_drain(worker.drain.clone(), worker.stop_now.clone(), past_first_byte.clone(), stopper.clone()));
-        let key = session.key.uid.to_string();
+        let key = heartbeat::key(session.key.uid, holder.worker);
         let heartbeat = Heartbeat::start(worker.heartbeats.clone(), key, holder.worker.to_string());
         Ok(Self { heartbeat, stopper, past_first_byte, _watchers: watchers })
     }
