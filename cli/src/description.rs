@@ -75,13 +75,15 @@ fn spec(view: &View) -> String {
     }
 }
 
+/// Told by other sections.
+const ELSEWHERE: [&str; 6] = ["phase", "conditions", "code", "reason", "message", "observedGeneration"];
+
 /// What the other sections do not show.
 fn status(view: &View, glyphs: Glyphs) -> String {
     let Some(Value::Object(status)) = view.value.get("status") else {
         let needs_none = matches!(view.key.kind, Kind::Task | Kind::Function | Kind::AppBinding);
         return if needs_none { "objects of this kind have none\n" } else { "none yet\n" }.to_owned();
     };
-    const ELSEWHERE: [&str; 6] = ["phase", "conditions", "code", "reason", "message", "observedGeneration"];
     let mut shown = status.clone();
     shown.retain(|name, value| !ELSEWHERE.contains(&name.as_str()) && !value.is_null());
     if shown.is_empty() {

@@ -22,7 +22,7 @@ pub fn cli() -> String {
         let _ = writeln!(text, "| [`lagan {0}`](#lagan-{0}) | {1} |", command.get_name(), plain(command.get_about()));
     }
     text.push_str("\n## Options of every command\n\n");
-    options(&mut text, &root, |arg| arg.is_global_set());
+    options(&mut text, &root, clap::Arg::is_global_set);
     for command in commands(&root) {
         section(&mut text, command);
     }

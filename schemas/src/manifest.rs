@@ -250,8 +250,8 @@ pub fn problems(object: &Object) -> Vec<String> {
             for rules in [&spec.rules, spec.target.as_ref().map_or(&spec.rules, |target| &target.rules)] {
                 let mut hosts: Vec<&String> = rules.iter().flat_map(|rule| &rule.target_hosts).collect();
                 hosts.sort_unstable();
-                if let Some(twice) = hosts.array_windows().find(|[a, b]| a == b) {
-                    problems.push(format!("target.rules: a host may occur in one rule only, `{}` is in two", twice[0]));
+                if let Some([twice, ..]) = hosts.windows(2).find(|pair| pair.first() == pair.last()) {
+                    problems.push(format!("target.rules: a host may occur in one rule only, `{twice}` is in two"));
                     break;
                 }
             }

@@ -141,7 +141,8 @@ fn write_config(scratch: &Scratch, options: &Options, port: u16, monitor: u16) -
     });
     let config = format!(
         "server_name: lagan-tests-{port}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\n\
-         jetstream {{ store_dir: {store:?}\n {sync} }}\n{auth}"
+         jetstream {{ store_dir: \"{}\"\n {sync} }}\n{auth}",
+        store.display()
     );
     scratch.private_file("nats.conf", &config).map(drop)
 }

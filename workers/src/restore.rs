@@ -232,12 +232,12 @@ impl Run<'_> {
 
 /// The feed ended before its input did; the client is dead.
 struct Stopped {
-    report: FeedReport,
+    report: Box<FeedReport>,
     why: String,
 }
 
 fn feed(mut feeder: Feeder, mut reader: SnapshotReader, bytes: &AtomicU64) -> Result<FeedReport, Stopped> {
-    let stopped = |error: crate::process::FeedError| Stopped { why: chain(&error), report: error.report().clone() };
+    let stopped = |error: crate::process::FeedError| Stopped { why: chain(&error), report: Box::new(error.report().clone()) };
     let mut block = vec![0; BLOCK_BYTES];
     loop {
         let count = match reader.read(&mut block) {
@@ -245,7 +245,7 @@ fn feed(mut feeder: Feeder, mut reader: SnapshotReader, bytes: &AtomicU64) -> Re
             Ok(count) => count,
             Err(error) => {
                 // The client is killed before its input ends, or it would take the half for the whole (F17).
-                let report = feeder.abort();
+                let report = Box::new(feeder.abort());
                 return Err(Stopped { report, why: format!("the repository can't be read: {}", chain(&error)) });
             }
         };

@@ -1,6 +1,7 @@
 //! Which snapshots go after a backup: by the configuration's rules, and those whose session ended without naming
 //! them (P11). It removes nothing itself.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::{Timestamp, Zoned};
@@ -37,18 +38,22 @@ pub(crate) async fn unnamed(worker: &Worker, snapshots: &[Snapshot], own: Uuid, 
         if now.duration_since(snapshot.time.timestamp()) > ASKABLE {
             continue;
         }
-        if !sessions.contains_key(&uid) {
-            let found = find_session(&worker.bus, &worker.cluster, uid).await.unwrap_or_else(|error| {
-                tracing::debug!(session = %uid, error = chain(&error), "session of a snapshot can't be read, it counts");
-                None
-            });
-            sessions.insert(uid, found);
-        }
-        if sessions[&uid].as_ref().is_some_and(|session| ended_without(session, &snapshot.id)) {
+        let session = match sessions.entry(uid) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(ask(worker, uid).await),
+        };
+        if session.as_ref().is_some_and(|session| ended_without(session, &snapshot.id)) {
             unnamed.insert(snapshot.id.clone());
         }
     }
     unnamed
+}
+
+async fn ask(worker: &Worker, uid: Uuid) -> Option<Session> {
+    find_session(&worker.bus, &worker.cluster, uid).await.unwrap_or_else(|error| {
+        tracing::debug!(session = %uid, error = chain(&error), "session of a snapshot can't be read, it counts");
+        None
+    })
 }
 
 fn ended_without(session: &Session, snapshot: &str) -> bool {

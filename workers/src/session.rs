@@ -139,8 +139,8 @@ impl Worker {
         tracing::info!(session = name, attempt = holder.attempt, "session started");
         let held = Arc::new(Held::new(self.bus.clone(), holder, session, self.stop_now.clone()));
         let life = Arc::new(life);
-        let outcome = self.while_alive(&delivery, self.run(&held, &life)).await;
-        let said = self.while_alive(&delivery, self.conclude(&held, &life, outcome)).await;
+        let outcome = self.while_alive(&delivery, Box::pin(self.run(&held, &life))).await;
+        let said = self.while_alive(&delivery, Box::pin(self.conclude(&held, &life, outcome))).await;
         if let Some(life) = Arc::into_inner(life) {
             life.end().await;
         }

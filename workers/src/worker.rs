@@ -126,7 +126,7 @@ async fn slot(worker: Arc<Worker>, consumer: String) {
             next = lanes.next(PULL) => next,
         };
         match next {
-            Ok(Some(delivery)) => worker.handle(delivery, &mut observer).await,
+            Ok(Some(delivery)) => Box::pin(worker.handle(delivery, &mut observer)).await,
             Ok(None) => {}
             Err(error) => {
                 // The engine makes consumers, and makes them anew; a worker waits for it.

@@ -56,7 +56,7 @@ impl CommitGate {
         let committing = Committing { holder: self.held.holder, target: self.target.clone(), repository: self.repository.clone() };
         self.handle.block_on(self.held.append(Fact::Committing(committing))).map_err(|error| match error {
             HeldError::Fenced => Broken::Fenced,
-            error => Broken::Failed(Failure::new(Code::Internal, chain(&error))),
+            error @ HeldError::Log(_) => Broken::Failed(Failure::new(Code::Internal, chain(&error))),
         })
     }
 }

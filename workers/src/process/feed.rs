@@ -127,7 +127,7 @@ impl Feeder {
         self.stdin = None;
         while !self.run.control.finished_within(TICK) {
             if (self.alive)() == Pulse::Lost {
-                let report = self.kill();
+                let report = Box::new(self.kill());
                 return Err(FeedError::Lost { report });
             }
         }
@@ -137,7 +137,7 @@ impl Feeder {
     /// Kills the child before its input ends: what was fed so far must not be taken for the whole.
     #[must_use]
     pub fn abort(mut self) -> FeedReport {
-        *self.kill()
+        self.kill()
     }
 
     #[must_use]
@@ -149,7 +149,7 @@ impl Feeder {
         while !block.is_empty() {
             self.check()?;
             let Some(stdin) = &mut self.stdin else {
-                return Err(FeedError::Ended { report: self.kill() });
+                return Err(FeedError::Ended { report: Box::new(self.kill()) });
             };
             match stdin.write(block) {
                 Ok(count) => {
@@ -164,9 +164,9 @@ impl Feeder {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     // The child closed its input: give it the time to say why before it is killed.
                     self.run.control.finished_within(DEATH_LIMIT);
-                    return Err(FeedError::Ended { report: self.kill() });
+                    return Err(FeedError::Ended { report: Box::new(self.kill()) });
                 }
-                Err(source) => return Err(FeedError::Write { report: self.kill(), source }),
+                Err(source) => return Err(FeedError::Write { report: Box::new(self.kill()), source }),
             }
         }
         Ok(())
@@ -174,23 +174,23 @@ impl Feeder {
 
     fn check(&mut self) -> Result<(), FeedError> {
         if (self.alive)() == Pulse::Lost {
-            let report = self.kill();
+            let report = Box::new(self.kill());
             return Err(FeedError::Lost { report });
         }
         if self.run.control.stopped().is_some() {
-            return Err(FeedError::Stopped { report: self.kill() });
+            return Err(FeedError::Stopped { report: Box::new(self.kill()) });
         }
         Ok(())
     }
 
     /// Kills the group, waits until it is dead, and only then closes its input.
-    fn kill(&mut self) -> Box<FeedReport> {
+    fn kill(&mut self) -> FeedReport {
         self.run.control.kill(Stop::FeedFailed);
         if !self.run.control.finished_within(DEATH_LIMIT) {
             tracing::error!("a killed program does not die");
         }
         self.stdin = None;
-        Box::new(self.report())
+        self.report()
     }
 
     fn report(&self) -> FeedReport {

@@ -123,7 +123,7 @@ mod tests {
         let mut collector = Collector::default();
         collector.add(&[b'.'; HEAD_BYTES - 8]);
         collector.add(secret.as_bytes());
-        collector.add(&[b'-'; TAIL_BYTES + 5]);
+        collector.add(&vec![b'-'; TAIL_BYTES + 5]);
         let tail = collector.tail(&[SecretString::from(secret)]);
         assert!(!tail.text.contains("01234567"), "{}", tail.text);
     }

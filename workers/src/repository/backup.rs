@@ -141,7 +141,7 @@ fn new_snapshot(backup: &Backup) -> Result<SnapshotFile, Error> {
         .time(backup.time.to_zoned(TimeZone::UTC))
         .to_snapshot()
         .map_err(|error| Error::from_core("describe the snapshot", &error))?;
-    snapshot.program_version = concat!("lagan ", env!("CARGO_PKG_VERSION")).to_owned();
+    concat!("lagan ", env!("CARGO_PKG_VERSION")).clone_into(&mut snapshot.program_version);
     for tag in &backup.tags {
         tags::check(tag)?;
         snapshot.tags.add(tag.clone());

@@ -15,6 +15,7 @@ use super::cipher::Cipher;
 use super::error::Error;
 use super::locate::{Place, find};
 use super::open::Repository;
+use super::snapshot::snapshot_file;
 use super::store::{Store, path_of};
 
 const READERS: usize = 4;
@@ -35,7 +36,7 @@ impl Repository {
     /// Length and content of the file at `path`.
     pub fn read(&self, snapshot_id: &str, path: &str) -> Result<(u64, SnapshotReader), Error> {
         let core = self.core()?;
-        let snapshot = self.snapshot_file(&core, snapshot_id)?;
+        let snapshot = snapshot_file(&core, snapshot_id)?;
         let node = self
             .node(&core, *snapshot.tree, path)?
             .ok_or_else(|| Error::PathNotFound { id: snapshot_id.to_owned(), path: path.to_owned() })?;

@@ -126,10 +126,11 @@ impl Repository {
         Ok(())
     }
 
-    pub(super) fn snapshot_file(&self, core: &Core, id: &str) -> Result<SnapshotFile, Error> {
-        let not_found = || Error::SnapshotNotFound { id: id.to_owned() };
-        read(core, parse_id(id)?)?.map(|snapshot| snapshot.file).ok_or_else(not_found)
-    }
+}
+
+pub(super) fn snapshot_file(core: &Core, id: &str) -> Result<SnapshotFile, Error> {
+    let not_found = || Error::SnapshotNotFound { id: id.to_owned() };
+    read(core, parse_id(id)?)?.map(|snapshot| snapshot.file).ok_or_else(not_found)
 }
 
 pub(super) fn parse_id(id: &str) -> Result<Id, Error> {

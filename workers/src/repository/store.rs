@@ -230,7 +230,7 @@ fn folder(root: &Path, missing: Missing, redactor: &Redactor) -> Result<Option<O
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match missing {
             Missing::Tell => return Ok(None),
             Missing::Create => {
-                Local::create_root(root).map_err(|error| StoreError::from_io("create", &name, &error))?
+                Local::create_root(root).map_err(|error| StoreError::from_io("create", &name, &error))?;
             }
         },
         Err(error) => return Err(StoreError::from_io("look at", &name, &error)),

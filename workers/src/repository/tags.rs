@@ -37,7 +37,7 @@ impl Tag {
 
     /// The value of this tag among `tags`.
     #[must_use]
-    pub fn find<'t>(self, tags: &'t [String]) -> Option<&'t str> {
+    pub fn find(self, tags: &[String]) -> Option<&str> {
         tags.iter().find_map(|tag| tag.strip_prefix(self.key())?.strip_prefix('='))
     }
 }

@@ -14,6 +14,7 @@ use super::cipher::hash;
 use super::error::Error;
 use super::locate::{Found, Standing, find};
 use super::open::Repository;
+use super::snapshot::snapshot_file;
 use super::store::path_of;
 
 /// Up to here packs are looked at one by one; above, one listing of all is cheaper.
@@ -51,7 +52,7 @@ impl Repository {
 
     fn check(&self, snapshot_id: &str, expected: Expected) -> Result<ReadBack, Error> {
         let core = self.core()?;
-        let snapshot = self.snapshot_file(&core, snapshot_id)?;
+        let snapshot = snapshot_file(&core, snapshot_id)?;
         let (tree, place, trees) = self.tree(&core, *snapshot.tree)?;
         let file = only_file(&tree.nodes, &snapshot)?;
         let content: Vec<Id> = file.content.iter().flatten().map(|id| **id).collect();
