@@ -15,7 +15,7 @@ use lagan_workers::process::guard;
 use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
-use self::parts::{Parts, Which};
+use self::parts::{Parts, Server as Whose, Which};
 use crate::args::{EngineArgs, Global, RunArgs, UpArgs, WorkerArgs};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
@@ -48,7 +48,8 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
         pid: std::process::id(),
     };
     endpoint.write(&place.data_dir).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
-    let parts = Parts { args: &args.run, place: &place, url: &url, token };
+    let whose = if server.is_some() { Whose::Ours } else { Whose::External };
+    let parts = Parts { server: whose, args: &args.run, place: &place, url: &url, token };
     let flag = global.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
     let glyphs = global.glyphs();
     let shown = url.clone();
@@ -76,7 +77,7 @@ pub async fn worker(args: WorkerArgs, global: &Global) -> Result<Exit, Problem> 
 
 async fn alone(args: &RunArgs, url: &str, global: &Global, which: Which) -> Result<Exit, Problem> {
     let place = place(args, global)?;
-    let parts = Parts { args, place: &place, url, token: parts::token(args)? };
+    let parts = Parts { server: Whose::External, args, place: &place, url, token: parts::token(args)? };
     parts.run(which, Box::new(|| tracing::info!("ready"))).await
 }
 

@@ -20,7 +20,15 @@ pub(super) enum Which {
     Both,
 }
 
+/// Whose NATS server it is. Ours syncs every write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    Ours,
+    External,
+}
+
 pub(super) struct Parts<'a> {
+    pub server: Server,
     pub args: &'a RunArgs,
     pub place: &'a Place,
     pub url: &'a str,
@@ -79,14 +87,18 @@ impl Parts<'_> {
 
     /// A server that syncs every two minutes loses what it acknowledged when the power goes.
     async fn check_sync(&self) {
+        if self.server == Server::Ours {
+            return;
+        }
         match sync_always(self.args.nats_monitoring_url.as_deref()).await {
             Sync::Always => {}
             Sync::Interval(interval) => tracing::warn!(
                 interval_s = interval.as_secs(),
                 "NATS server does not sync each write: set `sync_interval: always` in its jetstream block, or a power cut loses sessions"
             ),
-            Sync::Unknown(why) if self.args.nats_monitoring_url.is_some() => tracing::warn!(why, "sync_interval of the NATS server is unknown"),
-            Sync::Unknown(why) => tracing::debug!(why, "sync_interval of the NATS server is unknown"),
+            Sync::Unknown(why) => {
+                tracing::warn!(why, "sync_interval of the NATS server is unknown; --nats-monitoring-url lets Lagan check it");
+            }
         }
     }
 
