@@ -1,7 +1,10 @@
 //! A backup: adopt what an earlier attempt wrote, else dump through the commit gate, read back, decide retention.
 //! Nothing is removed before `succeeded` names the snapshot that stays (P11).
 
+mod forget;
 mod gate;
+
+pub(crate) use forget::forget;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,11 +25,11 @@ use crate::place::place;
 use crate::process::{DumpHandle, DumpReader, DumpSettings, Program};
 use crate::progress::{Teller, Told};
 use crate::repository::tags::Tag;
-use crate::repository::{Backup, Error, Expected, ReadBack, Repository, Verdict, Written};
+use crate::repository::{Backup, Error, Expected, ReadBack, Repository, Written};
 use crate::retention;
 use crate::session::held::Held;
 use crate::session::life::Life;
-use crate::session::{Failed, Outcome};
+use crate::session::{Broken, Failed, Outcome};
 use crate::target::Target;
 use crate::worker::Worker;
 
@@ -52,18 +55,6 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
         }
     }
     Outcome::Succeeded { results, conditions: run.conditions }
-}
-
-/// Why a target's backup broke off.
-pub(crate) enum Broken {
-    Fenced,
-    Failed(Failure),
-}
-
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
 }
 
 struct Run<'a> {
@@ -360,47 +351,4 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// After `succeeded`: removes what retention decided and this session's other snapshots. What fails here is done
-/// by the next backup.
-pub(crate) async fn forget(worker: &Worker, held: &Held) {
-    let session = held.session().await;
-    let Some(plan) = &session.plan else { return };
-    let Some(policy) = plan.retention.as_ref().filter(|policy| !policy.dry_run) else { return };
-    for result in &session.results {
-        let planned = plan.targets.iter().flat_map(|t| &t.repositories).find(|r| r.reference == result.repository);
-        let Some(planned) = planned else { continue };
-        if let Err(failure) = forget_in(worker, &session, planned, policy, &result.snapshot).await {
-            tracing::warn!(%failure, "old snapshots were not forgotten, the next backup tries again");
-        }
-    }
-}
-
-async fn forget_in(
-    worker: &Worker,
-    session: &Session,
-    planned: &PlanRepository,
-    policy: &lagan_schemas::resource::repository::RetentionPolicy,
-    named: &str,
-) -> Result<(), Failure> {
-    let secret = worker.intent.storage_secret(planned)?;
-    let place = place(planned, &secret)?;
-    let owner = format!("{}-forget-{}", session.key.uid, worker.instance);
-    let opened = Opened::open(worker, &place, &owner, Missing::Fail).await?;
-    let removed = async {
-        let repository = Arc::clone(&opened.repository);
-        let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
-        let named = [named.to_owned()];
-        let unnamed = retention::unnamed(worker, &listed.snapshots, session.key.uid, &named).await;
-        let decisions = retention::decide(&listed.snapshots, &configuration(&session.key), policy, &Zoned::now(), &unnamed)?;
-        let go: Vec<String> = decisions.into_iter().filter(|d| d.verdict == Verdict::Remove && d.id != named[0]).map(|d| d.id).collect();
-        let repository = Arc::clone(&opened.repository);
-        let count = go.len();
-        blocking(move || repository.remove(&go)).await?.map_err(|error| of_repository(&error))?;
-        Ok::<_, Failure>(count)
-    };
-    let removed = removed.await;
-    opened.lease.release().await;
-    removed.map(|count| if count > 0 { tracing::info!(count, "old snapshots forgotten") })
 }

@@ -23,7 +23,7 @@ use crate::repository::{Snapshot, SnapshotReader, Wanted, latest};
 use crate::retention;
 use crate::session::held::{Held, HeldError};
 use crate::session::life::Life;
-use crate::session::{Failed, Outcome};
+use crate::session::{Broken, Failed, Outcome};
 use crate::target::Target;
 use crate::worker::Worker;
 
@@ -44,17 +44,6 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
         }
     }
     Outcome::Succeeded { results, conditions: run.conditions }
-}
-
-enum Broken {
-    Fenced,
-    Failed(Failure),
-}
-
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
 }
 
 struct Run<'a> {

@@ -48,6 +48,19 @@ impl From<Failure> for Outcome {
     }
 }
 
+/// Why the work on a target broke off.
+pub(crate) enum Broken {
+    /// The session is not ours any more.
+    Fenced,
+    Failed(Failure),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl Worker {
     /// Handles one message to its end. Whatever goes wrong here ends in a message that comes again.
     pub(crate) async fn handle(&self, delivery: Delivery, observer: &mut Observer) {

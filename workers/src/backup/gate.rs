@@ -7,11 +7,11 @@ use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Committing, Fact};
 use tokio::runtime::Handle;
 
-use super::Broken;
 use crate::failures::{of_dump, of_incomplete};
 use crate::mariadb::{Expected, Summary, check_dump};
 use crate::process::DumpHandle;
 use crate::repository::{Gate, GateRefused};
+use crate::session::Broken;
 use crate::session::held::{Held, HeldError};
 use crate::session::life::Life;
 
