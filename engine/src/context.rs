@@ -13,6 +13,7 @@ use lagan_bus::lock::Locks;
 use lagan_schemas::subject::Cluster;
 use lagan_sources::folder::Folder;
 use lagan_sources::ledger::Ledger;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -84,6 +85,8 @@ pub(crate) struct Context {
     pub instance: Uuid,
     /// Restores that wait for a person (P5).
     pub unconfirmed: Arc<Mutex<HashSet<Uuid>>>,
+    /// The folder has been published once, or another process sees to it.
+    pub folder_seen: watch::Sender<bool>,
     pub stop: CancellationToken,
 }
 

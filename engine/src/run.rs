@@ -15,7 +15,7 @@ use lagan_schemas::fact::FactKind;
 use lagan_schemas::subject::{Lane, SESSIONS, fact_filter, planned_filter, work_consumer};
 use lagan_sources::folder::Folder;
 use lagan_sources::ledger::{Ledger, LedgerError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -91,6 +91,7 @@ async fn generation(
         heartbeats: bucket(streams::HEARTBEATS),
         instance: Uuid::new_v4(),
         unconfirmed: Arc::new(Mutex::new(HashSet::new())),
+        folder_seen: watch::Sender::default(),
         stop: stop.child_token(),
     };
     claim_ledger(&context).await?;
@@ -116,13 +117,18 @@ async fn generation(
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));
     parts.spawn(reporter::run(context.clone(), reporter_changes));
-    if let Some(ready) = ready.take() {
-        ready();
-    }
-    let result = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        Some(ended) = parts.join_next() => ended.map_err(EngineError::Panicked)?,
-        Some(ended) = followers.join_next() => ended.map_err(EngineError::Panicked)?,
+    let mut seen = context.folder_seen.subscribe();
+    let result = loop {
+        tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            _ = seen.wait_for(|seen| *seen), if ready.is_some() => {
+                if let Some(ready) = ready.take() {
+                    ready();
+                }
+            }
+            Some(ended) = parts.join_next() => break ended.map_err(EngineError::Panicked).flatten(),
+            Some(ended) = followers.join_next() => break ended.map_err(EngineError::Panicked).flatten(),
+        }
     };
     context.stop.cancel();
     // Leases are given back by the parts that hold them.

@@ -28,6 +28,8 @@ use crate::view::View;
 
 /// Editors write a file in several steps; look when they are done.
 const SETTLE: Duration = Duration::from_millis(100);
+/// Whoever does not get the lease at once has another process beside it.
+const FIRST_TRY: Duration = Duration::from_millis(500);
 /// Inotify loses events on some filesystems; a slow look finds what it lost.
 const RESCAN: Duration = Duration::from_secs(60);
 /// The name space of content hashes.
@@ -36,12 +38,18 @@ const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002)
 pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     let scope = kv::key(&["role", "watcher"]);
     let owner = context.instance.to_string();
+    let mut patience = FIRST_TRY;
     loop {
         let lease = tokio::select! {
             () = context.stop.cancelled() => return Ok(()),
-            lease = context.leases.acquire(&scope, Mode::Exclusive, &owner, Duration::from_secs(3600)) => lease,
+            lease = context.leases.acquire(&scope, Mode::Exclusive, &owner, patience) => lease,
         };
-        let Ok(lease) = lease else { continue };
+        patience = RESCAN;
+        let Ok(lease) = lease else {
+            // Another process has it, and sees to the folder.
+            context.folder_seen.send_replace(true);
+            continue;
+        };
         tracing::info!("this process watches the folder");
         let watched = tokio::select! {
             () = context.stop.cancelled() => None,
@@ -71,6 +79,7 @@ async fn watch(context: &Context) -> Result<(), EngineError> {
     let mut memory = Memory::default();
     loop {
         let next = look(context, &mut memory).await?;
+        context.folder_seen.send_replace(true);
         let wait = next.map_or(RESCAN, |at| at.saturating_duration_since(Instant::now()).min(RESCAN));
         tokio::select! {
             _ = woken.recv() => tokio::time::sleep(SETTLE).await,

@@ -17,6 +17,7 @@ pub mod sample;
 mod scratch;
 pub mod tools;
 pub mod wait;
+pub mod world;
 
 pub use scratch::Scratch;
 

@@ -1,0 +1,250 @@
+//! One database, one repository and one `lagan` with manifests for them: the setting of the end-to-end tests.
+//! Tests say what differs; what they leave is judged by stock restic.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::canary_secret;
+use crate::lagan::Lagan;
+use crate::mariadb::MariaDb;
+use crate::process::{Output, Process};
+use crate::restic::Restic;
+use crate::s3::S3Server;
+use crate::tools;
+use crate::wait::eventually;
+
+/// Long enough for a loaded machine; nothing waits so long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+pub struct World {
+    pub lagan: Lagan,
+    pub db: MariaDb,
+    /// Password of the repository.
+    pub password: String,
+}
+
+impl World {
+    /// A running MariaDB, and manifests of Secret, Repository `local` and AppBinding `shop` for it.
+    pub fn new() -> Result<Self> {
+        let world = Self { lagan: Lagan::new()?, db: MariaDb::start()?, password: canary_secret("repository") };
+        world.lagan.manifest("repository.yaml", &world.repository())?;
+        world.lagan.manifest("shop-db.yaml", &app_binding("shop", &world.db))?;
+        Ok(world)
+    }
+
+    pub fn repository_dir(&self) -> PathBuf {
+        self.lagan.path("repository")
+    }
+
+    fn repository(&self) -> String {
+        format!(
+            "{}---
+apiVersion: lagan.dev/v1alpha1
+kind: Repository
+metadata: {{name: local}}
+spec:
+  backend:
+    storageSecretName: repository
+    local: {{mountPath: {}}}
+",
+            secret("repository", &[("RESTIC_PASSWORD", &self.password)]),
+            self.repository_dir().display()
+        )
+    }
+
+    /// Repository `s3` in a bucket of a server that runs.
+    pub fn s3_repository(&self, server: &S3Server, bucket: &str, prefix: &str) -> Result<()> {
+        let keys = [
+            ("RESTIC_PASSWORD", self.password.as_str()),
+            ("AWS_ACCESS_KEY_ID", server.access_key()),
+            ("AWS_SECRET_ACCESS_KEY", server.secret_key()),
+        ];
+        let yaml = format!(
+            "{}---
+apiVersion: lagan.dev/v1alpha1
+kind: Repository
+metadata: {{name: s3}}
+spec:
+  backend:
+    storageSecretName: s3
+    s3: {{endpoint: \"{}\", bucket: {bucket}, prefix: {prefix}, region: us-east-1}}
+",
+            secret("s3", &keys),
+            server.endpoint()
+        );
+        self.lagan.manifest("s3.yaml", &yaml).map(drop)
+    }
+
+    /// A BackupConfiguration that never runs by itself. `more` are lines of its spec.
+    pub fn configure(&self, name: &str, repository: &str, args: &str, more: &str) -> Result<()> {
+        self.lagan.manifest(&format!("{name}.yaml"), &configuration(name, repository, args, more)).map(drop)
+    }
+
+    /// A second database server as AppBinding `name`.
+    pub fn second_database(&self, name: &str) -> Result<MariaDb> {
+        let db = MariaDb::start()?;
+        self.lagan.manifest(&format!("{name}-db.yaml"), &app_binding(name, &db))?;
+        Ok(db)
+    }
+
+    /// `lagan up`, ready.
+    pub fn up(&self, more: &[&str]) -> Result<Process> {
+        let mut up = self.lagan.up(more)?;
+        up.wait_for_log("ready: NATS", PATIENCE)?;
+        Ok(up)
+    }
+
+    /// `lagan engine` or `lagan worker` beside others, on an external server.
+    pub fn part(&self, part: &str, name: &str, nats_url: &str, more: &[&str]) -> Result<Process> {
+        let (manifests, data) = (self.lagan.manifests_dir(), self.lagan.data_dir());
+        let (manifests, data) = (manifests.to_string_lossy(), data.to_string_lossy());
+        let mut args = vec![part, "--manifests", &manifests, "--data-dir", &data, "--nats-url", nats_url];
+        args.extend(more);
+        let mut process = self.lagan.start(name, &args)?;
+        process.wait_for_log("ready", PATIENCE)?;
+        Ok(process)
+    }
+
+    pub fn backup(&self, name: &str, more: &[&str]) -> Result<Output> {
+        let mut args = vec!["backup", name, "--wait", "--timeout", "90s"];
+        args.extend(more);
+        self.lagan.run(&args)
+    }
+
+    /// A backup that must succeed; gives the `succeeded` fact's first result.
+    pub fn good_backup(&self, name: &str) -> Result<Value> {
+        self.backup(name, &[])?.success()?;
+        self.result("@latest", &[])
+    }
+
+    /// The first result of a session that succeeded.
+    pub fn result(&self, session: &str, more: &[&str]) -> Result<Value> {
+        let last = self.facts(session, more)?.pop().context("a session without facts")?;
+        ensure!(last["type"].as_str().is_some_and(|kind| kind.contains("succeeded")), "not succeeded: {last}");
+        Ok(last["data"]["results"][0].clone())
+    }
+
+    /// The events of a session, in order.
+    pub fn facts(&self, session: &str, more: &[&str]) -> Result<Vec<Value>> {
+        let mut args = vec!["events", "--session", session, "-o", "jsonl"];
+        args.extend(more);
+        let text = self.lagan.ok(&args)?;
+        text.lines().map(|line| serde_json::from_str(line).context("an event is JSON")).collect()
+    }
+
+    /// Sessions of one kind as `get -o json` lists them.
+    pub fn list(&self, kind: &str, more: &[&str]) -> Result<Vec<Value>> {
+        let mut args = vec!["get", kind, "-o", "json"];
+        args.extend(more);
+        let document = self.lagan.json(&args)?;
+        let items = document.get("items").cloned().unwrap_or(document);
+        Ok(items.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until the session of this name has ended, and gives it.
+    pub fn ended(&self, kind: &str, name: &str, more: &[&str]) -> Result<Value> {
+        eventually(&format!("{kind}/{name} to end"), PATIENCE, || {
+            let found = self.list(kind, more).ok()?.into_iter().find(|item| item["metadata"]["name"] == name)?;
+            ["Succeeded", "Failed", "Skipped"].contains(&found["status"]["phase"].as_str()?).then_some(found)
+        })
+    }
+
+    pub fn restic(&self) -> Result<Restic> {
+        Restic::folder(&self.repository_dir(), &self.password)
+    }
+
+    pub fn snapshots(&self) -> Result<usize> {
+        Ok(self.restic()?.snapshots()?.len())
+    }
+
+    /// Stock restic reads everything that is left.
+    pub fn judge(&self) -> Result<()> {
+        self.restic()?.check()
+    }
+
+    /// Puts a program of this name in front of the real one. `$REAL` in the script is the real one.
+    pub fn stub(&mut self, name: &str, script: &str) -> Result<()> {
+        let real = tools::find(name)?;
+        let dir = self.lagan.path("stubs");
+        fs::create_dir_all(&dir)?;
+        let path = dir.join(name);
+        let text = format!(
+            "#!/bin/sh\nREAL={}\ncase \"$*\" in *--version*) exec $REAL \"$@\";; esac\n{script}\n",
+            real.display()
+        );
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        let nats = tools::find("nats-server")?;
+        let nats_dir = nats.parent().unwrap_or(Path::new("/")).display().to_string();
+        let inherited = std::env::var("PATH").unwrap_or_default();
+        self.lagan.env("PATH", &format!("{}:{nats_dir}:{inherited}", dir.display()));
+        Ok(())
+    }
+}
+
+pub fn secret(name: &str, keys: &[(&str, &str)]) -> String {
+    let lines: String = keys.iter().map(|(key, value)| format!("  {key}: \"{value}\"\n")).collect();
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n{lines}")
+}
+
+/// An AppBinding and its Secret.
+pub fn app_binding(name: &str, db: &MariaDb) -> String {
+    format!(
+        "{}---
+apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata: {{name: {name}}}
+spec:
+  type: mariadb
+  clientConfig: {{url: \"mysql://{}:{}/\"}}
+  secret: {{name: {name}-db}}
+",
+        secret(&format!("{name}-db"), &[("username", db.user()), ("password", db.password())]),
+        db.host(),
+        db.port()
+    )
+}
+
+pub fn configuration(name: &str, repository: &str, args: &str, more: &str) -> String {
+    let lines: String = more.lines().map(|line| format!("  {line}\n")).collect();
+    let defaults: String = [
+        ("schedule", "  schedule: \"0 3 1 1 *\"\n"),
+        ("retentionPolicy", "  retentionPolicy: {name: keep, keepLast: 10}\n"),
+        ("backupHistoryLimit", "  backupHistoryLimit: 20\n"),
+        ("retryConfig", "  retryConfig: {maxRetry: 0}\n"),
+    ]
+    .iter()
+    .filter(|(field, _)| !more.contains(field))
+    .map(|(_, line)| *line)
+    .collect();
+    format!(
+        "apiVersion: lagan.dev/v1alpha1
+kind: BackupConfiguration
+metadata: {{name: {name}}}
+spec:
+  task: {{params: [{{name: args, value: \"{args}\"}}]}}
+  target: {{ref: {{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: shop}}}}
+  repository: {{name: {repository}}}
+{defaults}{lines}"
+    )
+}
+
+/// A RestoreSession of the newest snapshot. `more` are lines of its spec.
+pub fn restore_session(name: &str, repository: &str, target: &str, more: &str) -> String {
+    let lines: String = more.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "apiVersion: lagan.dev/v1alpha1
+kind: RestoreSession
+metadata: {{name: {name}}}
+spec:
+  repository: {{name: {repository}}}
+  target:
+    ref: {{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: {target}}}
+{lines}"
+    )
+}
