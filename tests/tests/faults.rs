@@ -357,8 +357,8 @@ fn an_object_store_that_is_gone_fails_the_session_and_one_that_returns_does_not(
     let mut world = world_with(4)?;
     let hold = Hold::new(&mut world)?;
     let mut server = S3Server::start()?;
-    server.create_bucket("b")?;
-    world.s3_repository(&server, "b", "p")?;
+    server.create_bucket("backups")?;
+    world.s3_repository(&server, "backups", "p")?;
     world.configure("shop", "s3", SHOP, "retryConfig: {maxRetry: 5, delay: 1s}")?;
     let _up = world.up(&FAST)?;
     world.lagan.ok(&["backup", "shop"])?;
@@ -368,7 +368,7 @@ fn an_object_store_that_is_gone_fails_the_session_and_one_that_returns_does_not(
     hold.release()?;
     let session = the_session(&world, &[])?;
     assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
-    let restic = lagan_tests::restic::Restic::s3(&server, "b", "p", &world.password)?;
+    let restic = lagan_tests::restic::Restic::s3(&server, "backups", "p", &world.password)?;
     assert_eq!(restic.snapshots()?.len(), 1);
     restic.check()
 }
@@ -424,8 +424,8 @@ fn no_secret_is_found_anywhere() -> Result<()> {
     let world = world_with(6)?;
     world.configure("shop", "local", SHOP, "")?;
     let server = S3Server::start()?;
-    server.create_bucket("b")?;
-    world.s3_repository(&server, "b", "p")?;
+    server.create_bucket("backups")?;
+    world.s3_repository(&server, "backups", "p")?;
     world.configure("remote", "s3", SHOP, "")?;
     let canaries = Canaries::new(&[
         ("repository password", world.password.as_str()),
