@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue};
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::header::{
     NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
@@ -11,6 +10,7 @@ use async_nats::header::{
 };
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use lagan_schemas::subject::SESSIONS;
 use tokio::time::Instant;
@@ -93,7 +93,12 @@ pub async fn append(bus: &Bus, append: Append) -> Result<u64, AppendError> {
 }
 
 /// Appends several facts, all or none, and gives the sequence of the last; they are stored next to each other.
-pub async fn append_batch(bus: &Bus, session_filter: &str, expected: u64, parts: Vec<Part>) -> Result<u64, AppendError> {
+pub async fn append_batch(
+    bus: &Bus,
+    session_filter: &str,
+    expected: u64,
+    parts: Vec<Part>,
+) -> Result<u64, AppendError> {
     let messages: Vec<_> = parts
         .into_iter()
         .map(|Part { subject, message_id, event }| Outgoing {
@@ -265,7 +270,9 @@ fn refusal(subject: &str, source: ApiError) -> Outcome {
         Some(code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT | code::BATCH_DUPLICATE_ID) => {
             Outcome::Conflict
         }
-        Some(code::TEMPORARILY_UNAVAILABLE | code::BATCH_INCOMPLETE | code::BATCHES_IN_FLIGHT) => Outcome::NotTaken(source),
+        Some(code::TEMPORARILY_UNAVAILABLE | code::BATCH_INCOMPLETE | code::BATCHES_IN_FLIGHT) => {
+            Outcome::NotTaken(source)
+        }
         Some(code::MESSAGE_TOO_LARGE) => Outcome::Failed(AppendError::TooLarge { subject }),
         Some(
             code::STORE_FAILED

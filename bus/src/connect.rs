@@ -92,7 +92,9 @@ pub enum ConnectError {
     },
     #[error("the NATS server at `{address}` is {version}; Lagan needs 2.12 or newer")]
     TooOld { address: String, version: String },
-    #[error("the NATS server at `{address}` runs without JetStream: start it with `jetstream {{}}` in its configuration")]
+    #[error(
+        "the NATS server at `{address}` runs without JetStream: start it with `jetstream {{}}` in its configuration"
+    )]
     JetStreamDisabled { address: String },
     #[error("JetStream is not enabled for this account on `{address}`")]
     AccountWithoutJetStream { address: String },
@@ -271,7 +273,9 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
             tracing::warn!("disconnected from nats");
         }
         Event::SlowConsumer(_) | Event::ServerError(_) => tracing::warn!(%event, "nats reports a problem"),
-        Event::LameDuckMode | Event::Draining | Event::ClientError(_) => tracing::debug!(%event, "nats connection event"),
+        Event::LameDuckMode | Event::Draining | Event::ClientError(_) => {
+            tracing::debug!(%event, "nats connection event")
+        }
     }
 }
 
@@ -289,7 +293,14 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        for (version, enough) in [("2.12.0", true), ("2.15.1", true), ("2.9.25", false), ("2.11.9", false), ("3.0.0-beta.1", true), ("", false)] {
+        for (version, enough) in [
+            ("2.12.0", true),
+            ("2.15.1", true),
+            ("2.9.25", false),
+            ("2.11.9", false),
+            ("3.0.0-beta.1", true),
+            ("", false),
+        ] {
             assert_eq!(is_new_enough(version), enough, "{version}");
         }
     }

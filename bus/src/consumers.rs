@@ -57,9 +57,11 @@ pub enum ConsumerError {
 /// Whether the consumer is there. If not, its creator must say where it begins.
 pub async fn exists(bus: &Bus, stream: &str, name: &str) -> Result<bool, ConsumerError> {
     let found = find(bus, stream, name).await;
-    found
-        .map(|info| info.is_some())
-        .map_err(|source| ConsumerError::State { stream: stream.to_owned(), name: name.to_owned(), source })
+    found.map(|info| info.is_some()).map_err(|source| ConsumerError::State {
+        stream: stream.to_owned(),
+        name: name.to_owned(),
+        source,
+    })
 }
 
 /// Messages that wait in the consumer, delivered or not.

@@ -113,7 +113,10 @@ impl Delivery {
                 Err(failed) => failed,
             };
             unanswered += u32::from(matches!(failed, ApiError::TimedOut));
-            if unanswered >= CONFIRMATIONS || Instant::now() >= deadline || self.bus.connected_by(deadline).await.is_err() {
+            if unanswered >= CONFIRMATIONS
+                || Instant::now() >= deadline
+                || self.bus.connected_by(deadline).await.is_err()
+            {
                 return Err(SettleError(failed));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -42,7 +42,12 @@ pub enum Followed {
 }
 
 /// Never ends and never fails: while the server is away it waits. Drop it to stop.
-pub fn follow(bus: &Bus, stream: &str, filters: Vec<String>, start: Start) -> impl Stream<Item = Followed> + Send + Unpin + use<> {
+pub fn follow(
+    bus: &Bus,
+    stream: &str,
+    filters: Vec<String>,
+    start: Start,
+) -> impl Stream<Item = Followed> + Send + Unpin + use<> {
     let follower = Follower {
         bus: bus.clone(),
         link: bus.link(),
@@ -143,7 +148,8 @@ impl Follower {
     /// After a silence: what we wait for may have expired, or the stream may have been replaced under us.
     async fn look(&mut self) {
         let Some(open) = &mut self.open else { return };
-        let info: Result<Info, _> = api(&self.bus, format!("CONSUMER.INFO.{}.{}", self.stream, open.name), &Empty {}).await;
+        let info: Result<Info, _> =
+            api(&self.bus, format!("CONSUMER.INFO.{}.{}", self.stream, open.name), &Empty {}).await;
         match info {
             Ok(info) if info.delivered.consumer_sequence == open.delivered => open.pending = info.num_pending,
             Ok(_) => {}

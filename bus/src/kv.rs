@@ -196,7 +196,9 @@ impl Bucket {
     /// A bucket that is gone holds nothing.
     async fn or_absent<T>(&self, key: &str, found: Result<Option<T>, ApiError>) -> Result<Option<T>, KvError> {
         match found {
-            Err(error) if error.code() == Some(crate::error::code::STREAM_NOT_FOUND) && self.make_anew().await => Ok(None),
+            Err(error) if error.code() == Some(crate::error::code::STREAM_NOT_FOUND) && self.make_anew().await => {
+                Ok(None)
+            }
             found => found.map_err(|source| KvError::Read { key: key.to_owned(), source }),
         }
     }

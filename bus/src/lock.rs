@@ -40,7 +40,11 @@ impl Locks {
             if let Some(entry) = slot.entry {
                 let found: Holder = entry.json()?;
                 let ours = found.owner == holder.owner;
-                return Ok(if ours { Locked::Acquired } else { Locked::HeldBy { holder: found, revision: entry.revision } });
+                return Ok(if ours {
+                    Locked::Acquired
+                } else {
+                    Locked::HeldBy { holder: found, revision: entry.revision }
+                });
             }
             if let Written::At(_) = self.bucket.put_at(key, slot.revision, encode(holder)).await? {
                 return Ok(Locked::Acquired);

@@ -135,7 +135,11 @@ where
     Ok(())
 }
 
-async fn reply_to<A: Serialize + Send>(client: &async_nats::Client, reply: async_nats::Subject, answer: Result<A, Denied>) {
+async fn reply_to<A: Serialize + Send>(
+    client: &async_nats::Client,
+    reply: async_nats::Subject,
+    answer: Result<A, Denied>,
+) {
     let mut headers = HeaderMap::new();
     let encoded = answer.and_then(|answer| {
         serde_json::to_vec(&answer).map_err(|error| Denied { code: "Internal".to_owned(), message: error.to_string() })

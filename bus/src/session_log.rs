@@ -56,7 +56,8 @@ pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Opt
 /// A stored message as the fold takes it. What this version can't read is a fact it does not know.
 #[must_use]
 pub fn recorded(stored: &Stored) -> Recorded {
-    let fact = decode(stored).inspect_err(|error| tracing::debug!(subject = stored.subject, %error, "fact is not known")).ok();
+    let fact =
+        decode(stored).inspect_err(|error| tracing::debug!(subject = stored.subject, %error, "fact is not known")).ok();
     Recorded { sequence: stored.sequence, time: stored.time, fact }
 }
 
@@ -84,13 +85,16 @@ pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact:
     // Unique for each call: two writers, or one that races itself, must never take the other's fact for their own.
     let message_id = format!("{}.{}.{}.{}", key.cluster, key.uid, fact.kind().as_str(), Uuid::new_v4().simple());
     let event = fact.event(key, message_id.clone(), writer.component, now);
-    let stored = append(bus, Append {
-        subject,
-        session_filter: key.filter(),
-        expected_last_sequence: session.last_sequence,
-        message_id,
-        event: Bytes::from(event.to_bytes()),
-    });
+    let stored = append(
+        bus,
+        Append {
+            subject,
+            session_filter: key.filter(),
+            expected_last_sequence: session.last_sequence,
+            message_id,
+            event: Bytes::from(event.to_bytes()),
+        },
+    );
     let sequence = stored.await?;
     tracing::debug!(session = %session.key.uid, fact = fact.kind().as_str(), sequence, "fact appended");
     session.apply(Recorded { sequence, time: now, fact: Some(fact) });

@@ -76,11 +76,17 @@ impl Default for Sizes {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    #[error("stream `{name}` belongs to {found}, not to cluster `{cluster}`: give each cluster a NATS account of its own")]
+    #[error(
+        "stream `{name}` belongs to {found}, not to cluster `{cluster}`: give each cluster a NATS account of its own"
+    )]
     OtherCluster { name: String, cluster: String, found: String },
-    #[error("stream `{name}` has {found:?} storage and needs {needed:?}; NATS can't change it: delete the stream and start again")]
+    #[error(
+        "stream `{name}` has {found:?} storage and needs {needed:?}; NATS can't change it: delete the stream and start again"
+    )]
     StorageFixed { name: String, found: Storage, needed: Storage },
-    #[error("stream `{name}` needs {max_bytes} bytes and JetStream has not got them free: raise `max_file_store` or lower the stream's limit")]
+    #[error(
+        "stream `{name}` needs {max_bytes} bytes and JetStream has not got them free: raise `max_file_store` or lower the stream's limit"
+    )]
     NoSpace {
         name: String,
         max_bytes: i64,

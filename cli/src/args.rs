@@ -10,8 +10,8 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::clients::{
-    BackupArgs, CancelArgs, Connection, CrdArgs, CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, RestoreArgs, SchemaArgs,
-    SnapshotsArgs, VersionArgs, Wait,
+    BackupArgs, CancelArgs, Connection, CrdArgs, CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, RestoreArgs,
+    SchemaArgs, SnapshotsArgs, VersionArgs, Wait,
 };
 pub use self::run::{EngineArgs, RunArgs, UpArgs, WorkerArgs};
 use crate::error::EXIT_CODES;

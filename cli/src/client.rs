@@ -33,8 +33,9 @@ pub fn state_dir(global: &Global) -> PathBuf {
 }
 
 pub fn token_file(path: &PathBuf) -> Result<SecretString, Problem> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Problem::new(Exit::Failed, format!("token file `{}` can't be read: {error}", path.display())))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        Problem::new(Exit::Failed, format!("token file `{}` can't be read: {error}", path.display()))
+    })?;
     Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
@@ -77,7 +78,9 @@ fn not_found(error: &EndpointError) -> Problem {
 
 fn unreachable(message: &str, endpoint: Option<&Endpoint>) -> Problem {
     let help = match endpoint {
-        Some(endpoint) => format!("is `lagan up` (process {}) still running? Start it again with the same --data-dir", endpoint.pid),
+        Some(endpoint) => {
+            format!("is `lagan up` (process {}) still running? Start it again with the same --data-dir", endpoint.pid)
+        }
         None => "check --nats-url and --nats-token-file".to_owned(),
     };
     Problem::new(Exit::Unreachable, message).help(help)

@@ -9,7 +9,7 @@ use lagan_schemas::resource::{Condition, Kind};
 use serde_json::Value;
 
 use crate::facts::{detail, shown_phase};
-use crate::glyph::{Glyphs, Glyph};
+use crate::glyph::{Glyph, Glyphs};
 use crate::human::{one_line, relative, time};
 use crate::objects::View;
 use crate::output;
@@ -109,8 +109,12 @@ fn failure(view: &View) -> Option<String> {
 }
 
 fn conditions(view: &View, glyphs: Glyphs, now: Timestamp) -> String {
-    let conditions: Vec<Condition> =
-        view.value.pointer("/status/conditions").cloned().and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default();
+    let conditions: Vec<Condition> = view
+        .value
+        .pointer("/status/conditions")
+        .cloned()
+        .and_then(|c| serde_json::from_value(c).ok())
+        .unwrap_or_default();
     if conditions.is_empty() {
         return "none\n".to_owned();
     }
@@ -146,7 +150,9 @@ pub fn row(fact: &StoredFact, glyphs: Glyphs) -> Vec<String> {
             let state = Glyph::of_phase(shown_phase(known)).unwrap_or(Glyph::Warning);
             (format!("{} {}", glyphs.of(state), known.kind().as_str()), detail(known))
         }
-        None => (format!("{} {}", glyphs.of(Glyph::Warning), fact.event.kind), "of a later version of Lagan".to_owned()),
+        None => {
+            (format!("{} {}", glyphs.of(Glyph::Warning), fact.event.kind), "of a later version of Lagan".to_owned())
+        }
     };
     vec![time(fact.time), name, detail]
 }
@@ -222,10 +228,18 @@ Timeline
 
     #[test]
     fn no_section_is_empty() {
-        let view = view(json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession", "metadata": {"name": "a", "namespace": "b"}}));
+        let view = view(
+            json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession", "metadata": {"name": "a", "namespace": "b"}}),
+        );
         let subject = Subject { view: &view, facts: Some(&[]), sessions: Some(String::new()) };
         let text = describe(&subject, Glyphs::Ascii, Timestamp::UNIX_EPOCH);
-        for part in ["Spec\n  not known", "Status\n  none yet", "Conditions\n  none", "Sessions\n  none yet", "Timeline\n  no facts"] {
+        for part in [
+            "Spec\n  not known",
+            "Status\n  none yet",
+            "Conditions\n  none",
+            "Sessions\n  none yet",
+            "Timeline\n  no facts",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

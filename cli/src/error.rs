@@ -133,12 +133,21 @@ mod tests {
     #[test]
     fn every_exit_code_is_documented() {
         use Exit::{
-            EndedFailed, Failed, Interrupted, NotFound, Ok, RepositoryAbsent, RepositoryLocked, TimedOut, Unreachable, Usage,
-            WrongPassword,
+            EndedFailed, Failed, Interrupted, NotFound, Ok, RepositoryAbsent, RepositoryLocked, TimedOut, Unreachable,
+            Usage, WrongPassword,
         };
         let all = [
-            Ok, Failed, Usage, EndedFailed, NotFound, RepositoryAbsent, RepositoryLocked, WrongPassword, Unreachable,
-            TimedOut, Interrupted,
+            Ok,
+            Failed,
+            Usage,
+            EndedFailed,
+            NotFound,
+            RepositoryAbsent,
+            RepositoryLocked,
+            WrongPassword,
+            Unreachable,
+            TimedOut,
+            Interrupted,
         ];
         for exit in all {
             assert!(EXIT_CODES.contains(&format!("\n  {:<5}", exit as u8)), "{exit:?}");

@@ -14,7 +14,9 @@ pub fn detail(fact: &Fact) -> String {
     let text = match fact {
         Fact::Requested(data) => match &data.cause {
             Cause::Slot { slot, missed: 0 } => format!("by the schedule, for {}", time(*slot)),
-            Cause::Slot { slot, missed } => format!("by the schedule, for {}; {missed} earlier slots were missed", time(*slot)),
+            Cause::Slot { slot, missed } => {
+                format!("by the schedule, for {}; {missed} earlier slots were missed", time(*slot))
+            }
             Cause::Object { object } => format!("by {} {}", object.kind, object.path()),
         },
         Fact::Skipped(data) => format!("{}: {}", data.reason, data.message),
@@ -24,7 +26,13 @@ pub fn detail(fact: &Fact) -> String {
         }
         Fact::Started(data) => format!("attempt {} on {}", data.holder.attempt, data.host),
         Fact::Restoring(data) => {
-            format!("snapshot {} ({}) of {} into {}", short(&data.snapshot), bytes(data.size_bytes), data.repository, data.target)
+            format!(
+                "snapshot {} ({}) of {} into {}",
+                short(&data.snapshot),
+                bytes(data.size_bytes),
+                data.repository,
+                data.target
+            )
         }
         Fact::Committing(data) => format!("{} to {}", data.target, data.repository),
         Fact::Retrying(data) => retrying(data),

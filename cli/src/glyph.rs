@@ -27,7 +27,8 @@ pub enum Glyphs {
 
 impl Glyph {
     /// Those that have a colour.
-    const STATES: [Self; 6] = [Self::Pending, Self::Running, Self::Succeeded, Self::Skipped, Self::Warning, Self::Failed];
+    const STATES: [Self; 6] =
+        [Self::Pending, Self::Running, Self::Succeeded, Self::Skipped, Self::Warning, Self::Failed];
 
     /// The state behind a word of a status; words that say nothing of the kind are `None`.
     #[must_use]

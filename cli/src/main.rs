@@ -87,6 +87,8 @@ async fn dispatch(command: Command, global: &Global) -> Result<Exit, Problem> {
         Command::Version(args) => commands::version::run(&args),
         Command::Generate => commands::generate::run(global),
         // Caught before anything else in `main`.
-        Command::GuardExec { args } => Err(Problem::new(Exit::Usage, format!("`{GUARD_EXEC}` takes no options before it: {args:?}"))),
+        Command::GuardExec { args } => {
+            Err(Problem::new(Exit::Usage, format!("`{GUARD_EXEC}` takes no options before it: {args:?}")))
+        }
     }
 }

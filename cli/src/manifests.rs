@@ -112,7 +112,8 @@ pub fn target_of(spec: &BackupConfigurationSpec) -> Option<&TargetRef> {
 
 #[must_use]
 pub fn app_binding(name: &str) -> TargetRef {
-    let (namespace, name) = name.split_once('/').map_or((None, name), |(namespace, name)| (Some(namespace.to_owned()), name));
+    let (namespace, name) =
+        name.split_once('/').map_or((None, name), |(namespace, name)| (Some(namespace.to_owned()), name));
     TargetRef {
         api_version: Kind::AppBinding.api_versions()[0].to_owned(),
         kind: Kind::AppBinding.as_str().to_owned(),
@@ -124,7 +125,8 @@ pub fn app_binding(name: &str) -> TargetRef {
 /// Puts an object into the folder, whole or not at all; the engine's watcher finds it there.
 pub fn write(folder: &Path, object: &Value) -> Result<PathBuf, Problem> {
     let part = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let kind = part("/kind").parse::<Kind>().map_err(|kind| Problem::new(Exit::Failed, format!("unknown kind `{kind}`")))?;
+    let kind =
+        part("/kind").parse::<Kind>().map_err(|kind| Problem::new(Exit::Failed, format!("unknown kind `{kind}`")))?;
     let file = lagan_sources::folder::object_file(kind, part("/metadata/namespace"), part("/metadata/name"));
     let path = folder.join(&file);
     let partial = folder.join(format!(".{file}.{}", std::process::id()));
@@ -172,8 +174,12 @@ mod tests {
     #[test]
     fn what_commands_make_is_valid_in_both_groups() {
         for group in ["lagan.dev", STASH] {
-            let key =
-                ObjectKey { group: group.into(), kind: Kind::BackupConfiguration, namespace: Some("default".into()), name: "shop".into() };
+            let key = ObjectKey {
+                group: group.into(),
+                kind: Kind::BackupConfiguration,
+                namespace: Some("default".into()),
+                name: "shop".into(),
+            };
             is_valid(&backup_session(&key, "shop-1"));
             is_valid(&restore_session(&restore(group), "shop-1"));
         }

@@ -9,7 +9,7 @@ use lagan_schemas::subject::SessionKind;
 
 use crate::error::Exit;
 use crate::facts::short;
-use crate::glyph::{Glyphs, Glyph};
+use crate::glyph::{Glyph, Glyphs};
 use crate::human::{between, bytes, duration, one_line};
 
 const MESSAGE_LIMIT: usize = 2000;
@@ -123,7 +123,9 @@ impl Narrator {
         if let Some(total) = progress.total_bytes.filter(|_| progress.bytes_per_second > 0) {
             return format!("   eta {}", duration(total.saturating_sub(progress.bytes) / progress.bytes_per_second));
         }
-        let (Some(last), Some(started)) = (self.setting.last_run, self.session.started_time) else { return String::new() };
+        let (Some(last), Some(started)) = (self.setting.last_run, self.session.started_time) else {
+            return String::new();
+        };
         let elapsed = u64::try_from(now.duration_since(started).as_secs()).unwrap_or(0);
         match last.checked_sub(elapsed) {
             Some(left) if left > 0 => format!("   eta ~{} (last run {})", duration(left), duration(last)),
@@ -188,7 +190,8 @@ impl Narrator {
     }
 
     fn skipped(&self) -> Vec<String> {
-        let why = self.session.conditions.first().map(|notice| one_line(&notice.message, MESSAGE_LIMIT)).unwrap_or_default();
+        let why =
+            self.session.conditions.first().map(|notice| one_line(&notice.message, MESSAGE_LIMIT)).unwrap_or_default();
         vec![format!("{} {} was skipped: {why}", self.glyph(Glyph::Skipped), self.setting.name)]
     }
 
@@ -207,7 +210,8 @@ impl Narrator {
     }
 
     fn next_commands(&self) -> Vec<String> {
-        let flag = if self.setting.namespace == "default" { String::new() } else { format!(" -n {}", self.setting.namespace) };
+        let flag =
+            if self.setting.namespace == "default" { String::new() } else { format!(" -n {}", self.setting.namespace) };
         let word = if self.session.key.kind == SessionKind::Restore { "restoresession" } else { "session" };
         let mut commands = vec![format!("lagan describe {word}/{}{flag}", self.setting.name)];
         if let (SessionKind::Backup, Some(result)) = (self.session.key.kind, self.session.results.first()) {

@@ -121,7 +121,8 @@ impl View {
 #[must_use]
 pub fn select<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>) -> Vec<&'a View> {
     let is_in_scope = |view: &&View| {
-        view.key.kind == kind && (namespace.is_none() || view.key.namespace.is_none() || view.key.namespace.as_deref() == namespace)
+        view.key.kind == kind
+            && (namespace.is_none() || view.key.namespace.is_none() || view.key.namespace.as_deref() == namespace)
     };
     let mut selected: Vec<&View> = views.iter().filter(is_in_scope).collect();
     selected.sort_by(|a, b| (&a.key.namespace, &a.key.name).cmp(&(&b.key.namespace, &b.key.name)));
@@ -175,7 +176,8 @@ pub(crate) mod tests {
     #[test]
     fn a_status_goes_with_the_object_of_its_uid_and_no_other() {
         let objects = vec![session("a", 1, None), session("b", 2, None)];
-        let statuses = vec![session("a", 1, Some("Running")), session("b", 9, Some("Failed")), session("c", 3, Some("Succeeded"))];
+        let statuses =
+            vec![session("a", 1, Some("Running")), session("b", 9, Some("Failed")), session("c", 3, Some("Succeeded"))];
         let phases: Vec<_> =
             merge(objects, statuses).iter().map(|v| (v.key.name.clone(), v.phase().to_owned())).collect();
         let expected = [("a", "Running"), ("b", "Pending"), ("c", "Succeeded")];

@@ -21,7 +21,10 @@ pub fn status(session: &Session) -> Value {
     set("startTime", json!(session.started_time));
     if session.phase.is_end() {
         set("completionTime", json!(session.last_time));
-        set("sessionDuration", json!(session.first_time.zip(session.last_time).map(|(first, last)| between(first, last))));
+        set(
+            "sessionDuration",
+            json!(session.first_time.zip(session.last_time).map(|(first, last)| between(first, last))),
+        );
     }
     let result = session.results.first();
     set("snapshot", json!(result.map(|r| short(&r.snapshot)).or(session.restoring_snapshot.as_deref().map(short))));
@@ -78,7 +81,12 @@ mod tests {
         session.phase = Phase::Succeeded;
         session.first_time = Some("2026-11-22T11:57:00Z".parse().unwrap());
         session.last_time = Some("2026-11-22T11:59:24Z".parse().unwrap());
-        let notice = Notice { kind: "SpaceFreed".into(), status: NoticeStatus::False, reason: "PruneIsSeparate".into(), message: "m".into() };
+        let notice = Notice {
+            kind: "SpaceFreed".into(),
+            status: NoticeStatus::False,
+            reason: "PruneIsSeparate".into(),
+            message: "m".into(),
+        };
         session.conditions = vec![notice];
         let status: BackupSessionStatus = serde_json::from_value(status(&session)).unwrap();
         assert_eq!((status.phase.as_str(), status.session_duration.as_deref()), ("Succeeded", Some("2m24s")));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::args::{Color, Format, Global};
 use crate::error::Problem;
-use crate::glyph::{Glyphs, Glyph};
+use crate::glyph::{Glyph, Glyphs};
 
 /// Sets what `auto` colours mean for the whole process. NO_COLOR, CLICOLOR and TERM are anstream's to read.
 pub fn set_colour(color: Color) {

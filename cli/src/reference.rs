@@ -53,8 +53,10 @@ fn section(text: &mut String, command: &Command) {
 }
 
 fn options(text: &mut String, command: &Command, wanted: impl Fn(&Arg) -> bool) {
-    let shown: Vec<&Arg> =
-        command.get_arguments().filter(|arg| wanted(arg) && !arg.is_hide_set() && !matches!(arg.get_id().as_str(), "help" | "version")).collect();
+    let shown: Vec<&Arg> = command
+        .get_arguments()
+        .filter(|arg| wanted(arg) && !arg.is_hide_set() && !matches!(arg.get_id().as_str(), "help" | "version"))
+        .collect();
     if shown.is_empty() {
         return;
     }
@@ -70,7 +72,9 @@ fn takes_value(arg: &Arg) -> bool {
 }
 
 fn value(arg: &Arg) -> String {
-    arg.get_value_names().and_then(|names| names.first()).map_or_else(|| arg.get_id().to_string().to_uppercase(), ToString::to_string)
+    arg.get_value_names()
+        .and_then(|names| names.first())
+        .map_or_else(|| arg.get_id().to_string().to_uppercase(), ToString::to_string)
 }
 
 fn spelling(arg: &Arg) -> String {
@@ -93,7 +97,8 @@ fn environment(arg: &Arg) -> String {
 }
 
 fn default(arg: &Arg) -> String {
-    let values: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).filter(|v| !v.is_empty()).collect();
+    let values: Vec<_> =
+        arg.get_default_values().iter().map(|value| value.to_string_lossy()).filter(|v| !v.is_empty()).collect();
     match (takes_value(arg), arg.is_required_set()) {
         (true, true) => "required".to_owned(),
         (true, false) if !values.is_empty() => format!("`{}`", values.join(" ")),
@@ -103,7 +108,8 @@ fn default(arg: &Arg) -> String {
 
 #[must_use]
 pub fn errors() -> String {
-    let mut text = format!("{NOTICE}# Error codes\n\nNumbers are never reused. `lagan explain CODE` tells the same.\n\n");
+    let mut text =
+        format!("{NOTICE}# Error codes\n\nNumbers are never reused. `lagan explain CODE` tells the same.\n\n");
     text.push_str("| code | reason | class | what to do |\n|---|---|---|---|\n");
     for code in Code::ALL {
         let class = format!("{:?}", code.class()).to_lowercase();
@@ -124,7 +130,19 @@ mod tests {
     #[test]
     fn every_command_is_in_the_reference_and_no_hidden_one() {
         let text = cli();
-        for name in ["up", "engine", "worker", "backup", "restore", "get", "describe", "snapshots", "events", "cancel", "explain"] {
+        for name in [
+            "up",
+            "engine",
+            "worker",
+            "backup",
+            "restore",
+            "get",
+            "describe",
+            "snapshots",
+            "events",
+            "cancel",
+            "explain",
+        ] {
             assert!(text.contains(&format!("\n## lagan {name}\n")), "{name}");
         }
         assert!(!text.contains("guard-exec") && !text.contains("lagan generate"));

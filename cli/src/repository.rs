@@ -32,10 +32,14 @@ pub async fn snapshots(folder: Folder, repository: &View) -> Result<SnapshotList
     let namespace = key.namespace.clone().unwrap_or_default();
     let name = spec.backend.storage_secret_name.clone().unwrap_or_default();
     let secret = folder.secret(&namespace, &name).ok_or_else(|| {
-        Problem::from(Failure::new(Code::ReferenceNotFound, format!("secret `{namespace}/{name}` of {key} is not in the folder of manifests")))
+        Problem::from(Failure::new(
+            Code::ReferenceNotFound,
+            format!("secret `{namespace}/{name}` of {key} is not in the folder of manifests"),
+        ))
     })?;
     let storage = lagan_workers::storage_of(&spec.backend, &secret)?;
-    let password = secret.text("RESTIC_PASSWORD").map_err(|error| Failure::new(Code::SecretInvalid, chain(&error)))?.into();
+    let password =
+        secret.text("RESTIC_PASSWORD").map_err(|error| Failure::new(Code::SecretInvalid, chain(&error)))?.into();
     let handle = Handle::current();
     let listed = tokio::task::spawn_blocking(move || Repository::open(&storage, &password, &handle)?.snapshots());
     let listed = listed.await.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
@@ -54,8 +58,12 @@ pub struct Choice<'a> {
 impl Choice<'_> {
     pub fn find<'s>(&self, snapshots: &'s [Snapshot]) -> Result<&'s Snapshot, Problem> {
         if self.id == "latest" {
-            let wanted =
-                Wanted { configuration: self.configuration.as_deref(), host: self.host, path: None, not_after: Timestamp::now() };
+            let wanted = Wanted {
+                configuration: self.configuration.as_deref(),
+                host: self.host,
+                path: None,
+                not_after: Timestamp::now(),
+            };
             return latest(snapshots, wanted, &HashSet::new()).map_err(|error| {
                 let code = match error {
                     LatestError::None => Code::SnapshotNotFound,
@@ -68,7 +76,11 @@ impl Choice<'_> {
         match found[..] {
             [one] => Ok(one),
             [] => Err(Failure::new(Code::SnapshotNotFound, format!("there is no snapshot `{}`", self.id)).into()),
-            _ => Err(Failure::new(Code::SnapshotAmbiguous, format!("{} snapshots start with `{}`", found.len(), self.id)).into()),
+            _ => Err(Failure::new(
+                Code::SnapshotAmbiguous,
+                format!("{} snapshots start with `{}`", found.len(), self.id),
+            )
+            .into()),
         }
     }
 }

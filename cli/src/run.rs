@@ -34,7 +34,8 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
         Some(_) => None,
         None => Some(start_server(&args, &place.data_dir).await?),
     };
-    let url = server.as_ref().map_or_else(|| args.nats_url.clone().unwrap_or_default(), |server| server.url().to_owned());
+    let url =
+        server.as_ref().map_or_else(|| args.nats_url.clone().unwrap_or_default(), |server| server.url().to_owned());
     let token = match &server {
         Some(server) => Some(server.token().clone()),
         None => parts::token(&args.run)?,
@@ -96,7 +97,8 @@ fn place(args: &RunArgs, global: &Global) -> Result<Place, Problem> {
             .help("--manifests names a folder with YAML files; deploy/examples/quickstart is one")
     })?;
     let objects = data_dir.join("objects");
-    std::fs::create_dir_all(&objects).map_err(|error| Problem::new(Exit::Failed, format!("data directory `{}`: {error}", data_dir.display())))?;
+    std::fs::create_dir_all(&objects)
+        .map_err(|error| Problem::new(Exit::Failed, format!("data directory `{}`: {error}", data_dir.display())))?;
     private(&data_dir)?;
     let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
     Ok(Place { objects: data_dir.join("objects"), data_dir, manifests })
@@ -129,7 +131,8 @@ async fn start_server(args: &UpArgs, data_dir: &Path) -> Result<Server, Problem>
     options.port = args.nats_port.unwrap_or(0);
     // If we are killed, the server must not stay behind with the store open.
     let own = std::env::current_exe().map_err(|error| Problem::from_error(Exit::Failed, &error))?;
-    options.guard = vec![own.display().to_string(), guard::SUBCOMMAND.to_owned(), std::process::id().to_string(), "--".to_owned()];
+    options.guard =
+        vec![own.display().to_string(), guard::SUBCOMMAND.to_owned(), std::process::id().to_string(), "--".to_owned()];
     Server::start(options).await.map_err(|error| Problem::from_error(Exit::Failed, &error))
 }
 

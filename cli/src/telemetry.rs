@@ -49,8 +49,9 @@ pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
     let provider = provider(role)?;
     let tracing = tracing_opentelemetry::layer().with_tracer(provider.tracer("lagan"));
     let filter = match std::env::var(FILTER) {
-        Ok(text) if !text.is_empty() => EnvFilter::try_new(&text)
-            .map_err(|error| Problem::from_error(Exit::Usage, &error).help(format!("correct {FILTER}, for example `debug`")))?,
+        Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).map_err(|error| {
+            Problem::from_error(Exit::Usage, &error).help(format!("correct {FILTER}, for example `debug`"))
+        })?,
         _ => EnvFilter::new(default_filter(role, global)),
     };
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
@@ -90,10 +91,14 @@ fn provider(role: Role) -> Result<SdkTracerProvider, Problem> {
 fn default_filter(role: Role, global: &Global) -> &'static str {
     match (role, global.quiet, global.verbose) {
         (_, _, 2..) => "debug,lagan=trace,h2=info,hyper=info,hyper_util=info,rustls=info",
-        (_, _, 1) => "info,lagan=debug,lagan_schemas=debug,lagan_bus=debug,lagan_sources=debug,lagan_engine=debug,lagan_workers=debug",
+        (_, _, 1) => {
+            "info,lagan=debug,lagan_schemas=debug,lagan_bus=debug,lagan_sources=debug,lagan_engine=debug,lagan_workers=debug"
+        }
         (_, true, _) => "error",
         (Role::Client, ..) => "error",
-        (Role::Up | Role::Service, ..) => "info,async_nats=warn,tokio_cron_scheduler=warn,rustic_core=warn,opendal=warn,reqwest=warn,opentelemetry=warn",
+        (Role::Up | Role::Service, ..) => {
+            "info,async_nats=warn,tokio_cron_scheduler=warn,rustic_core=warn,opendal=warn,reqwest=warn,opentelemetry=warn"
+        }
     }
 }
 

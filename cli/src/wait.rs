@@ -68,7 +68,8 @@ pub async fn until_ended(
     setting: Setting,
     timeout: Option<Duration>,
 ) -> Result<Ended, Problem> {
-    let facts = follow::follow(&client.bus, subject::SESSIONS, vec![subject::uid_filter(&client.cluster, key.uid)], Start::All);
+    let facts =
+        follow::follow(&client.bus, subject::SESSIONS, vec![subject::uid_filter(&client.cluster, key.uid)], Start::All);
     let progress = follow::follow(&client.bus, subject::PROGRESS, vec![subject::progress(&key)], Start::LastPerSubject);
     let narrator = Narrator::new(setting, Session::new(key));
     let mut screen = Screen::new(global);

@@ -86,9 +86,10 @@ debian_parts() {
     { have mariadb && have mariadb-dump; } || missing="$missing mariadb-client"
     have restic || missing="$missing restic"
     have setpriv || missing="$missing util-linux"
+    have openssl || missing="$missing openssl"
     # shellcheck disable=SC2086 # a list of words
     [ -z "$missing" ] || apt_install $missing
-    for program in mariadbd mariadb mariadb-dump restic setpriv; do
+    for program in mariadbd mariadb mariadb-dump restic setpriv openssl; do
         have $program || die "$program is still not on PATH"
     done
 }

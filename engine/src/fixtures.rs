@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{
-    CancelRequested, Cause, Committing, Counted, Ended, Fact, Holder, Priority, Requested, Restoring, Retrying, Skipped,
-    Started, Succeeded, TargetResult,
+    CancelRequested, Cause, Committing, Counted, Ended, Fact, Holder, Priority, Requested, Restoring, Retrying,
+    Skipped, Started, Succeeded, TargetResult,
 };
 use lagan_schemas::session::{Recorded, Session};
 use lagan_schemas::subject::{SessionKey, SessionKind};
@@ -75,27 +75,43 @@ impl Story {
 
     pub fn committing(self, seconds: i64) -> Self {
         let holder = self.holder();
-        self.then(seconds, Fact::Committing(Committing { holder, target: "db".to_owned(), repository: "demo/repo".to_owned() }))
+        self.then(
+            seconds,
+            Fact::Committing(Committing { holder, target: "db".to_owned(), repository: "demo/repo".to_owned() }),
+        )
     }
 
     pub fn restoring(self, seconds: i64) -> Self {
         let (holder, target, repository) = (self.holder(), "db".to_owned(), "demo/repo".to_owned());
-        self.then(seconds, Fact::Restoring(Restoring { holder, target, repository, snapshot: "0123456789abcdef".to_owned(), size_bytes: 5 << 20 }))
+        self.then(
+            seconds,
+            Fact::Restoring(Restoring {
+                holder,
+                target,
+                repository,
+                snapshot: "0123456789abcdef".to_owned(),
+                size_bytes: 5 << 20,
+            }),
+        )
     }
 
     pub fn retrying(self, seconds: i64, code: Code) -> Self {
         let holder = self.holder();
-        self.then(seconds, Fact::Retrying(Retrying {
-            holder,
-            failure: Failure::new(code, "what happened"),
-            after: at(seconds + 10),
-            counted: Counted::Yes,
-            rejected_snapshots: Vec::new(),
-        }))
+        self.then(
+            seconds,
+            Fact::Retrying(Retrying {
+                holder,
+                failure: Failure::new(code, "what happened"),
+                after: at(seconds + 10),
+                counted: Counted::Yes,
+                rejected_snapshots: Vec::new(),
+            }),
+        )
     }
 
     pub fn cancel_requested(self, seconds: i64) -> Self {
-        let cancel = CancelRequested { by: "ada".to_owned(), reason: "wrong database".to_owned(), code: Code::Cancelled };
+        let cancel =
+            CancelRequested { by: "ada".to_owned(), reason: "wrong database".to_owned(), code: Code::Cancelled };
         self.then(seconds, Fact::CancelRequested(cancel))
     }
 
@@ -107,7 +123,15 @@ impl Story {
     pub fn failed(self, seconds: i64, code: Code) -> Self {
         let holder = Some(self.holder()).filter(|_| self.0.phase.is_held());
         let (rejected_snapshots, conditions) = (Vec::new(), Vec::new());
-        self.then(seconds, Fact::Failed(Ended { holder, failure: Failure::new(code, "what happened"), rejected_snapshots, conditions }))
+        self.then(
+            seconds,
+            Fact::Failed(Ended {
+                holder,
+                failure: Failure::new(code, "what happened"),
+                rejected_snapshots,
+                conditions,
+            }),
+        )
     }
 
     pub fn succeeded(self, seconds: i64, result: TargetResult) -> Self {

@@ -52,22 +52,40 @@ pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &Inputs<'_>) 
     match kind {
         SessionKind::Backup => backup::plan(request, inputs),
         SessionKind::Restore => restore::plan(request, inputs),
-        SessionKind::Maintenance => Err(refused(Code::InvalidSpec, "maintenance sessions are not known to this version")),
+        SessionKind::Maintenance => {
+            Err(refused(Code::InvalidSpec, "maintenance sessions are not known to this version"))
+        }
     }
 }
 
 /// Finds an object, or says what is missing.
-fn find<'a>(inputs: &'a Inputs<'_>, kind: Kind, group: Group, namespace: &str, name: &str) -> Result<&'a Arc<Object>, Unresolved> {
+fn find<'a>(
+    inputs: &'a Inputs<'_>,
+    kind: Kind,
+    group: Group,
+    namespace: &str,
+    name: &str,
+) -> Result<&'a Arc<Object>, Unresolved> {
     let found = inputs.view.find(kind, group, Some(namespace), name);
     found.ok_or_else(|| Unresolved::Missing(vec![format!("{kind} {namespace}/{name}")]))
 }
 
-fn app_binding<'a>(inputs: &'a Inputs<'_>, own_namespace: &str, target: &TargetRef) -> Result<&'a Arc<Object>, Unresolved> {
+fn app_binding<'a>(
+    inputs: &'a Inputs<'_>,
+    own_namespace: &str,
+    target: &TargetRef,
+) -> Result<&'a Arc<Object>, Unresolved> {
     if target.kind != Kind::AppBinding.as_str() {
         let message = format!("target.ref: a {} can't be backed up; name the AppBinding of the database", target.kind);
         return Err(refused(Code::InvalidSpec, message));
     }
-    find(inputs, Kind::AppBinding, Group::AppCatalog, target.namespace.as_deref().unwrap_or(own_namespace), &target.name)
+    find(
+        inputs,
+        Kind::AppBinding,
+        Group::AppCatalog,
+        target.namespace.as_deref().unwrap_or(own_namespace),
+        &target.name,
+    )
 }
 
 /// The repository an invoker names, if it may use it.
@@ -78,7 +96,8 @@ fn repository(inputs: &Inputs<'_>, invoker: &Object, named: &NamespacedName) -> 
     let Spec::Repository(spec) = &object.spec else {
         return Err(refused(Code::Internal, "a Repository without its spec"));
     };
-    may_use(spec, namespace, own).map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
+    may_use(spec, namespace, own)
+        .map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
     let secret = spec.backend.storage_secret_name.clone().unwrap_or_default();
     if !(inputs.has_secret)(namespace, &secret) {
         return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));
@@ -91,7 +110,9 @@ fn may_use(spec: &RepositorySpec, namespace: &str, own: &str) -> Result<(), Stri
     match from {
         _ if namespace == own => Ok(()),
         Some(AllowedFrom::All) => Ok(()),
-        Some(AllowedFrom::Selector) => Err("usagePolicy selects namespaces by label; a folder has no namespace labels".to_owned()),
+        Some(AllowedFrom::Selector) => {
+            Err("usagePolicy selects namespaces by label; a folder has no namespace labels".to_owned())
+        }
         Some(AllowedFrom::Same) | None => Err(format!("namespace `{own}` is not allowed by its usagePolicy")),
     }
 }

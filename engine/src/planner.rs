@@ -11,8 +11,8 @@ use lagan_bus::{Delivery, DeliveryError, Lanes, Settle};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Ended, Fact, Skipped};
 use lagan_schemas::plan::Plan;
-use lagan_schemas::resource::backup_configuration::ConcurrencyPolicy;
 use lagan_schemas::resource::Spec;
+use lagan_schemas::resource::backup_configuration::ConcurrencyPolicy;
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{SESSIONS, SessionKey, SessionKind, SessionSubject};
 use lagan_sources::ledger::Entry;
@@ -111,7 +111,9 @@ async fn turn(context: &Context, key: &SessionKey) -> Result<Settle, PlanError> 
 
 /// How long a retry still has to wait.
 fn wait(session: &Session, now: Timestamp) -> Option<Duration> {
-    let after = session.retry_after.filter(|after| session.phase == Phase::Retrying && *after > now && session.cancel.is_none())?;
+    let after = session
+        .retry_after
+        .filter(|after| session.phase == Phase::Retrying && *after > now && session.cancel.is_none())?;
     Some(after.duration_since(now).unsigned_abs())
 }
 

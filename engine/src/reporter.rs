@@ -179,7 +179,10 @@ impl Reporter<'_> {
             let view = self.context.resources.read();
             let has_secret = |namespace: &str, name: &str| self.context.folder.secret(namespace, name).is_some();
             let now = session_report::seconds(Timestamp::now());
-            configuration::status(&configuration::Inputs { object: &object, spec, view: &view, has_secret: &has_secret, now }, old)
+            configuration::status(
+                &configuration::Inputs { object: &object, spec, view: &view, has_secret: &has_secret, now },
+                old,
+            )
         };
         self.write_object(key, json!(status)).await;
     }
@@ -191,8 +194,13 @@ impl Reporter<'_> {
             let keys = |kind| view.of_kind(kind).map(|object| object.key()).collect::<Vec<_>>();
             let waiting = self.context.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let restores = view.of_kind(Kind::RestoreSession);
-            let unconfirmed: Vec<Arc<Object>> =
-                restores.filter(|object| object.metadata.uid.is_some_and(|uid| waiting.contains(&uid))).cloned().collect();
+            let unconfirmed: Vec<Arc<Object>> = restores
+                .filter(|object| {
+                    let uid = object.metadata.uid;
+                    uid.is_some_and(|uid| waiting.contains(&uid) && !self.context.sessions.knows(uid))
+                })
+                .cloned()
+                .collect();
             (keys(Kind::BackupConfiguration), keys(Kind::Repository), unconfirmed)
         };
         for key in configurations {
@@ -201,7 +209,8 @@ impl Reporter<'_> {
         }
         for key in repositories {
             let mut status: RepositoryStatus = self.statuses.status(&key);
-            let generation = self.context.resources.read().objects.get(&key).map_or(0, |object| object.metadata.generation);
+            let generation =
+                self.context.resources.read().objects.get(&key).map_or(0, |object| object.metadata.generation);
             status.observed_generation = generation;
             self.write_object(&key, json!(status)).await;
         }
@@ -210,7 +219,11 @@ impl Reporter<'_> {
         }
         let gone: Vec<ObjectKey> = {
             let view = self.context.resources.read();
-            self.statuses.keys().filter(|key| key.kind != Kind::BackupSession && !view.objects.contains_key(*key)).cloned().collect()
+            self.statuses
+                .keys()
+                .filter(|key| key.kind != Kind::BackupSession && !view.objects.contains_key(*key))
+                .cloned()
+                .collect()
         };
         for key in gone {
             self.statuses.remove(self.context, &key).await;

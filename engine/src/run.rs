@@ -37,7 +37,9 @@ pub enum EngineError {
     Consumer(#[from] ConsumerError),
     #[error(transparent)]
     Kv(#[from] KvError),
-    #[error("data directory `{data_dir}` is not the one this cluster's memory is in (ledger {other}); start every process of a folder with the same --data-dir, or delete key `ledger` of bucket LOCKS if that directory is lost")]
+    #[error(
+        "data directory `{data_dir}` is not the one this cluster's memory is in (ledger {other}); start every process of a folder with the same --data-dir, or delete key `ledger` of bucket LOCKS if that directory is lost"
+    )]
     OtherLedger { data_dir: std::path::PathBuf, other: String },
     #[error("stream `{0}` was replaced")]
     StoreReplaced(&'static str),
@@ -50,7 +52,12 @@ pub enum EngineError {
 }
 
 /// Runs until `stop`. `ready` is called once, when everything has been read and work is accepted.
-pub async fn run(bus: Bus, options: Options, stop: CancellationToken, ready: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+pub async fn run(
+    bus: Bus,
+    options: Options,
+    stop: CancellationToken,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<(), EngineError> {
     let options = Arc::new(options);
     let ledger = Arc::new(Ledger::open(&options.data_dir)?);
     let mut ready: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(ready));
@@ -73,7 +80,11 @@ async fn generation(
     stop: &CancellationToken,
     ready: &mut Option<Box<dyn FnOnce() + Send>>,
 ) -> Result<(), EngineError> {
-    let sizes = Sizes { heartbeat_ttl: options.timing.heartbeat_ttl(), lease_ttl: options.timing.heartbeat_ttl(), ..Sizes::default() };
+    let sizes = Sizes {
+        heartbeat_ttl: options.timing.heartbeat_ttl(),
+        lease_ttl: options.timing.heartbeat_ttl(),
+        ..Sizes::default()
+    };
     let specs = streams::of_cluster(&options.cluster, &sizes);
     streams::ensure(bus, &specs).await?;
     let bucket = |name| Bucket::of(bus, &specs, name).expect("of_cluster lists every bucket");

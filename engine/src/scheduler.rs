@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lagan_bus::session_log::{Writer, append_fact};
+use lagan_bus::session_log::{Writer, append_fact, find_session};
 use lagan_bus::streams;
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::{Cause, Fact, Priority, Requested};
@@ -83,7 +83,14 @@ struct Scheduler {
 
 impl Scheduler {
     fn new(context: Context) -> Self {
-        Self { context, armed: HashMap::new(), heap: BTreeSet::new(), seen: HashSet::new(), fill: 0.0, fill_looked: None }
+        Self {
+            context,
+            armed: HashMap::new(),
+            heap: BTreeSet::new(),
+            seen: HashSet::new(),
+            fill: 0.0,
+            fill_looked: None,
+        }
     }
 
     /// Takes changed configurations in.
@@ -142,8 +149,15 @@ impl Scheduler {
     }
 
     /// Requests the slot that is due, if there is one, and gives the time of the next look.
-    async fn decide(&mut self, key: &ObjectKey, object: &Object, now: Timestamp) -> Result<Option<Timestamp>, EngineError> {
-        let (Spec::BackupConfiguration(spec), Some(armed)) = (&object.spec, self.armed.get(key)) else { return Ok(None) };
+    async fn decide(
+        &mut self,
+        key: &ObjectKey,
+        object: &Object,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, EngineError> {
+        let (Spec::BackupConfiguration(spec), Some(armed)) = (&object.spec, self.armed.get(key)) else {
+            return Ok(None);
+        };
         let (uid, schedule) = (armed.uid, armed.schedule.clone());
         let mark = self.mark(uid, object)?;
         let Some(due) = schedule.due(mark, now, deadline(spec)) else {
@@ -182,8 +196,14 @@ impl Scheduler {
                 continue;
             }
             if object.kind() == Kind::RestoreSession && (recorded || is_old(&object)) {
+                // Another engine may have begun it a moment ago: the log knows, our view of it may not yet.
+                match find_session(&self.context.bus, self.context.cluster(), uid).await {
+                    Ok(None) => {}
+                    Ok(Some(_)) | Err(_) => continue,
+                }
                 tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
                 self.context.unconfirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
+                self.context.resources.poke();
                 self.seen.insert(uid);
                 continue;
             }
@@ -233,7 +253,10 @@ impl Scheduler {
                 Err(error) => tracing::warn!(error = chain(&error), "can't see how full the session log is"),
             }
             if self.fill >= FULL {
-                tracing::error!(fill_percent = self.fill * 100.0, "session log is nearly full: no new session starts; raise its max_bytes");
+                tracing::error!(
+                    fill_percent = self.fill * 100.0,
+                    "session log is nearly full: no new session starts; raise its max_bytes"
+                );
             }
         }
         self.fill >= FULL

@@ -59,7 +59,9 @@ impl Sessions {
         let mut store = None;
         while let Some(item) = stream.next().await {
             let stored = match item {
-                Followed::Store(found) if store.replace(found).is_some() => return Err(EngineError::StoreReplaced(SESSIONS)),
+                Followed::Store(found) if store.replace(found).is_some() => {
+                    return Err(EngineError::StoreReplaced(SESSIONS));
+                }
                 Followed::Store(_) => continue,
                 Followed::CaughtUp => {
                     self.complete.send_replace(true);

@@ -100,7 +100,8 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
         Phase::Committing => return None,
         Phase::Restoring => {
             let snapshot = session.restoring_snapshot.as_deref().unwrap_or("?");
-            let message = format!("the worker died while it restored snapshot {snapshot}; the target holds part of the data");
+            let message =
+                format!("the worker died while it restored snapshot {snapshot}; the target holds part of the data");
             Fact::Failed(ended(Code::TargetPartiallyRestored, message))
         }
         _ if is_old(session, now) => {

@@ -83,6 +83,11 @@ impl Resources {
         self.progress.subscribe()
     }
 
+    /// Wakes whoever waits for a change: something beside the objects themselves has become known about one.
+    pub fn poke(&self) {
+        self.progress.send_modify(|_| {});
+    }
+
     pub async fn complete(&self) {
         let _ = self.changes().wait_for(|progress| progress.complete).await;
     }
@@ -93,13 +98,19 @@ impl Resources {
         let mut store = None;
         while let Some(item) = stream.next().await {
             match item {
-                Followed::Store(found) if store.replace(found).is_some() => return Err(EngineError::StoreReplaced(RESOURCES)),
+                Followed::Store(found) if store.replace(found).is_some() => {
+                    return Err(EngineError::StoreReplaced(RESOURCES));
+                }
                 Followed::Store(_) => {}
                 Followed::CaughtUp => self.progress.send_modify(|progress| progress.complete = true),
                 Followed::Message(stored) => {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
                     if let Err(why) = taken {
-                        tracing::error!(subject = stored.subject, why, "object can't be read, it is kept under lagan.dead");
+                        tracing::error!(
+                            subject = stored.subject,
+                            why,
+                            "object can't be read, it is kept under lagan.dead"
+                        );
                         let subject = dead(&cluster, &stored.subject);
                         if let Err(error) = lagan_bus::publish::dead(&bus, subject, &stored, &why).await {
                             tracing::warn!(%error, "dead message was not kept");

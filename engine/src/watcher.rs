@@ -15,7 +15,7 @@ use lagan_schemas::event::{CloudEvent, ResourceEvent};
 use lagan_schemas::manifest::update_problems;
 use lagan_schemas::resource::{Kind, Object, Spec};
 use lagan_schemas::subject::{ObjectKey, RESOURCES};
-use lagan_sources::folder::{Scan, Folder};
+use lagan_sources::folder::{Folder, Scan};
 use lagan_sources::ledger::{Entry, Identity, State};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
@@ -241,7 +241,9 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) {
             let _ = tokio::time::timeout(Duration::from_secs(5), seen.wait_for(|p| p.position >= position)).await;
         }
         Err(AppendError::Conflict { .. }) => tracing::debug!(object = %key, "another watcher was faster"),
-        Err(error) => tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again"),
+        Err(error) => {
+            tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again")
+        }
     }
 }
 

@@ -78,11 +78,7 @@ impl CloudEvent {
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EventError> {
         let event: Self = serde_json::from_slice(bytes).map_err(EventError::Envelope)?;
-        if event.specversion == SPEC_VERSION {
-            Ok(event)
-        } else {
-            Err(EventError::Version(event.specversion))
-        }
+        if event.specversion == SPEC_VERSION { Ok(event) } else { Err(EventError::Version(event.specversion)) }
     }
 }
 
@@ -124,8 +120,9 @@ impl ResourceEvent {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EventError> {
         let event = CloudEvent::from_bytes(bytes)?;
         match event.kind.as_str() {
-            Self::APPLIED | Self::DELETED => serde_json::from_value(event.data)
-                .map_err(|source| EventError::Data { kind: event.kind, source }),
+            Self::APPLIED | Self::DELETED => {
+                serde_json::from_value(event.data).map_err(|source| EventError::Data { kind: event.kind, source })
+            }
             _ => Err(EventError::UnknownType(event.kind)),
         }
     }

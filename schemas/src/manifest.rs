@@ -26,7 +26,10 @@ pub enum Manifest {
     Object(Box<Object>),
     Secret(Secret),
     /// A kind that Lagan does not read, such as a Deployment.
-    Foreign { api_version: String, kind: String },
+    Foreign {
+        api_version: String,
+        kind: String,
+    },
 }
 
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -91,12 +94,19 @@ struct Typed<S> {
 }
 
 fn parse_document(file: &str, text: &str) -> Result<Manifest, ManifestError> {
-    let at = |message: String| ManifestError { file: file.to_owned(), line: first_line(text), column: 1, message, snippet: None };
+    let at = |message: String| ManifestError {
+        file: file.to_owned(),
+        line: first_line(text),
+        column: 1,
+        message,
+        snippet: None,
+    };
     if text.len() > SIZE_LIMIT {
         return Err(at(format!("object of {} bytes is larger than {SIZE_LIMIT}", text.len())));
     }
     let head: Head = yaml(file, text)?;
-    let Some(kind) = head.kind.parse::<Kind>().ok().filter(|kind| kind.api_versions().contains(&head.api_version.as_str()))
+    let Some(kind) =
+        head.kind.parse::<Kind>().ok().filter(|kind| kind.api_versions().contains(&head.api_version.as_str()))
     else {
         return foreign(head).map_err(at);
     };
@@ -107,7 +117,9 @@ fn parse_document(file: &str, text: &str) -> Result<Manifest, ManifestError> {
     }
     let (metadata, spec) = match kind {
         Kind::Repository => typed(file, text, |s: RepositorySpec| Spec::Repository(Box::new(s)))?,
-        Kind::BackupConfiguration => typed(file, text, |s: BackupConfigurationSpec| Spec::BackupConfiguration(Box::new(s)))?,
+        Kind::BackupConfiguration => {
+            typed(file, text, |s: BackupConfigurationSpec| Spec::BackupConfiguration(Box::new(s)))?
+        }
         Kind::BackupSession => typed(file, text, Spec::BackupSession)?,
         Kind::RestoreSession => typed(file, text, |s: RestoreSessionSpec| Spec::RestoreSession(Box::new(s)))?,
         Kind::Task => typed(file, text, Spec::Task)?,
@@ -131,7 +143,11 @@ fn foreign(head: Head) -> Result<Manifest, String> {
     }
     let group = head.api_version.split_once('/').map_or("", |(group, _)| group);
     if let (LAGAN | STASH | APP_CATALOG, Ok(kind)) = (group, head.kind.parse::<Kind>()) {
-        return Err(format!("{kind} has apiVersion `{}`; Lagan reads {}", head.api_version, kind.api_versions().join(" and ")));
+        return Err(format!(
+            "{kind} has apiVersion `{}`; Lagan reads {}",
+            head.api_version,
+            kind.api_versions().join(" and ")
+        ));
     }
     if group == LAGAN {
         let kinds = Kind::ALL.map(Kind::as_str);
@@ -140,7 +156,11 @@ fn foreign(head: Head) -> Result<Manifest, String> {
     Ok(Manifest::Foreign { api_version: head.api_version, kind: head.kind })
 }
 
-fn typed<S: DeserializeOwned>(file: &str, text: &str, wrap: impl Fn(S) -> Spec) -> Result<(Metadata, Spec), ManifestError> {
+fn typed<S: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    wrap: impl Fn(S) -> Spec,
+) -> Result<(Metadata, Spec), ManifestError> {
     let typed: Typed<S> = yaml(file, text)?;
     Ok((typed.metadata, wrap(typed.spec)))
 }
@@ -237,7 +257,10 @@ pub fn problems(object: &Object) -> Vec<String> {
                 (None, Some(url)) => problems.extend(DatabaseUrl::parse(url).err().map(|e| e.to_string())),
                 (Some(service), _) => {
                     if token(&service.name).is_err() || service.name.starts_with('-') {
-                        problems.push(format!("clientConfig.service.name: `{}` is not the name of a Service", service.name));
+                        problems.push(format!(
+                            "clientConfig.service.name: `{}` is not the name of a Service",
+                            service.name
+                        ));
                     }
                     // 0 is what exported objects carry for "none".
                     if u16::try_from(service.port).is_err() {

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::Notice;
-use crate::resource::repository::{Backend, RetentionPolicy};
-use crate::resource::function::DatabaseKind;
 use crate::resource::ObjectRef;
+use crate::resource::function::DatabaseKind;
+use crate::resource::repository::{Backend, RetentionPolicy};
 use crate::subject::{Lane, SessionKind};
 
 /// Version of the plan's shape; a worker refuses one it does not know.

@@ -46,7 +46,12 @@ impl ObjectRef {
     #[must_use]
     pub fn key(&self) -> ObjectKey {
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
-        ObjectKey { group: group.to_owned(), kind: self.kind, namespace: self.namespace.clone(), name: self.name.clone() }
+        ObjectKey {
+            group: group.to_owned(),
+            kind: self.kind,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// The group, as far as it is one of ours.

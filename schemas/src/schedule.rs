@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
-use croner::{Cron, JobType};
 use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
+use croner::{Cron, JobType};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -198,11 +198,21 @@ mod tests {
             ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]),
             // Overlap: 02:30 exists twice on 2026-10-25; it runs once.
             ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]),
-            ("30 2 * * *", "America/New_York", "2026-03-07T12:00:00Z", ["2026-03-08T07:00:00Z", "2026-03-09T06:30:00Z"]),
+            (
+                "30 2 * * *",
+                "America/New_York",
+                "2026-03-07T12:00:00Z",
+                ["2026-03-08T07:00:00Z", "2026-03-09T06:30:00Z"],
+            ),
             ("*/30 * * * *", "Europe/Berlin", "2026-03-29T00:40:00Z", ["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z"]),
             ("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:40:00Z", ["2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z"]),
             ("0 2 * * *", "UTC", "2026-03-29T00:00:00Z", ["2026-03-29T02:00:00Z", "2026-03-30T02:00:00Z"]),
-            ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", ["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"]),
+            (
+                "15 2 * * *",
+                "Australia/Lord_Howe",
+                "2026-10-03T00:00:00Z",
+                ["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"],
+            ),
         ] {
             let schedule = schedule(text, zone);
             let first = schedule.next_after(at(after)).unwrap();
@@ -213,7 +223,11 @@ mod tests {
 
     #[test]
     fn many_missed_slots_give_one_run() {
-        let due = schedule("* * * * *", "UTC").due(at("2026-01-01T00:00:00Z"), at("2026-01-01T00:59:30Z"), DEFAULT_STARTING_DEADLINE);
+        let due = schedule("* * * * *", "UTC").due(
+            at("2026-01-01T00:00:00Z"),
+            at("2026-01-01T00:59:30Z"),
+            DEFAULT_STARTING_DEADLINE,
+        );
         assert_eq!(due, Some(Due { slot: at("2026-01-01T00:59:00Z"), missed: 58 }));
     }
 

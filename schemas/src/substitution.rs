@@ -29,8 +29,7 @@ pub fn substitute(template: &str, variables: &Variables) -> Result<String, Subst
         output.push_str(&rest[..start]);
         let column = template.len() - rest.len() + start + 1;
         let body = &rest[start + 2..];
-        let end = closing(body)
-            .ok_or_else(|| SubstitutionError::Unclosed { column, template: template.to_owned() })?;
+        let end = closing(body).ok_or_else(|| SubstitutionError::Unclosed { column, template: template.to_owned() })?;
         output.push_str(&evaluate(&body[..end], column, template, variables)?);
         rest = &body[end + 1..];
         if output.len() > OUTPUT_LIMIT {
@@ -56,7 +55,12 @@ fn closing(body: &str) -> Option<usize> {
     None
 }
 
-fn evaluate(expression: &str, column: usize, template: &str, variables: &Variables) -> Result<String, SubstitutionError> {
+fn evaluate(
+    expression: &str,
+    column: usize,
+    template: &str,
+    variables: &Variables,
+) -> Result<String, SubstitutionError> {
     let unknown = || SubstitutionError::Unknown { expression: format!("${{{expression}}}"), column };
     let length = expression.strip_prefix('#');
     let body = length.unwrap_or(expression);

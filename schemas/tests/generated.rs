@@ -25,7 +25,8 @@ fn the_generated_files_are_committed_as_they_are_generated() {
         assert!(&committed == content, "{path} is not what the types say; run `just generate`");
     }
     let generated: BTreeSet<String> = files.into_iter().map(|(path, _)| path).collect();
-    let there: BTreeSet<String> = ["deploy/crds/lagan", "deploy/crds/stash", "schemas/json"].into_iter().flat_map(committed).collect();
+    let there: BTreeSet<String> =
+        ["deploy/crds/lagan", "deploy/crds/stash", "schemas/json"].into_iter().flat_map(committed).collect();
     assert_eq!(generated, there, "files that nobody generates, or that are missing; run `just generate`");
 }
 
@@ -52,8 +53,10 @@ fn walk(value: &Value, look: &mut impl FnMut(&serde_json::Map<String, Value>)) {
 fn both_groups_have_the_same_kinds_under_their_own_names() {
     let names: Vec<String> = all_crds().map(|(name, _)| name).collect();
     let plurals = ["repositories", "backupconfigurations", "backupsessions", "restoresessions", "tasks", "functions"];
-    let expected: Vec<String> =
-        ["lagan.dev", "stash.appscode.com"].iter().flat_map(|group| plurals.map(|plural| format!("{plural}.{group}"))).collect();
+    let expected: Vec<String> = ["lagan.dev", "stash.appscode.com"]
+        .iter()
+        .flat_map(|group| plurals.map(|plural| format!("{plural}.{group}")))
+        .collect();
     assert_eq!(names, expected);
     for (name, crd) in all_crds() {
         let (plural, group) = name.split_once('.').unwrap();
@@ -113,12 +116,18 @@ fn an_api_server_would_take_the_schemas() {
         let mut rules = 0;
         walk(schema, &mut |map| {
             for refused in ["$ref", "$schema", "definitions", "$defs", "oneOf", "const"] {
-                assert!(!map.contains_key(refused) || map.get("type") == Some(&"object".into()), "{name}: `{refused}` in {map:?}");
+                assert!(
+                    !map.contains_key(refused) || map.get("type") == Some(&"object".into()),
+                    "{name}: `{refused}` in {map:?}"
+                );
             }
             if let Some(Value::Array(list)) = map.get("x-kubernetes-validations") {
                 rules += list.len();
                 for rule in list {
-                    assert!(rule["rule"].is_string() && rule["message"].as_str().is_some_and(|m| m.contains(": ")), "{name}: {rule}");
+                    assert!(
+                        rule["rule"].is_string() && rule["message"].as_str().is_some_and(|m| m.contains(": ")),
+                        "{name}: {rule}"
+                    );
                 }
             }
         });

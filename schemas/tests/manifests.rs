@@ -79,23 +79,53 @@ fn every_base_is_valid() {
 fn a_bad_schedule_is_refused_with_its_field() {
     let c = CONFIGURATION;
     refused(&[
-        (c, "schedule:", "schedule: ''", "f.yaml:1:1: BackupConfiguration `shop`: schedule: must not be empty (example \"0 2 * * *\")"),
+        (
+            c,
+            "schedule:",
+            "schedule: ''",
+            "f.yaml:1:1: BackupConfiguration `shop`: schedule: must not be empty (example \"0 2 * * *\")",
+        ),
         (c, "schedule:", "schedule: 61 * * * *", "schedule: field 1 (minute) `61` is not valid; 0-59"),
         (c, "schedule:", "schedule: 0 24 * * *", "schedule: field 2 (hour) `24` is not valid; 0-23"),
         (c, "schedule:", "schedule: '* * * *'", "schedule: expected 5 fields, got 4"),
-        (c, "schedule:", "schedule: '* * * * * *'", "schedule: 6 fields: seconds are not supported; the shortest interval is a minute"),
+        (
+            c,
+            "schedule:",
+            "schedule: '* * * * * *'",
+            "schedule: 6 fields: seconds are not supported; the shortest interval is a minute",
+        ),
         (c, "schedule:", "schedule: 0 0 30 2 *", "schedule: `0 0 30 2 *` never matches"),
-        (c, "schedule:", "schedule: '@reboot'", "schedule: `@reboot` is not supported; use @yearly, @monthly, @weekly, @daily or @hourly"),
+        (
+            c,
+            "schedule:",
+            "schedule: '@reboot'",
+            "schedule: `@reboot` is not supported; use @yearly, @monthly, @weekly, @daily or @hourly",
+        ),
         (c, "schedule:", "schedule: '*/0 * * * *'", "schedule: field 1 (minute) `*/0` is not valid"),
         (c, "schedule:", "schedule: 5", "schedule: expected 5 fields, got 1"),
-        (c, "timeZone:", "timeZone: Mars/Phobos", "timeZone: unknown time zone `Mars/Phobos`; use an IANA name such as Europe/Berlin"),
+        (
+            c,
+            "timeZone:",
+            "timeZone: Mars/Phobos",
+            "timeZone: unknown time zone `Mars/Phobos`; use an IANA name such as Europe/Berlin",
+        ),
         (c, "timeZone:", "timeZone: CEST", "timeZone: unknown time zone `CEST`"),
         (c, "timeZone:", "timeZone: UTC+2", "timeZone: unknown time zone `UTC+2`"),
         (c, "timeZone:", "timeZone: ''", "timeZone: unknown time zone ``"),
         (c, "startingDeadlineSeconds:", "startingDeadlineSeconds: -1", "startingDeadlineSeconds: must be 0 to 604800"),
-        (c, "startingDeadlineSeconds:", "startingDeadlineSeconds: 1000000000000", "startingDeadlineSeconds: must be 0 to 604800"),
+        (
+            c,
+            "startingDeadlineSeconds:",
+            "startingDeadlineSeconds: 1000000000000",
+            "startingDeadlineSeconds: must be 0 to 604800",
+        ),
         (c, "startingDeadlineSeconds:", "startingDeadlineSeconds: ten", "f.yaml:9:28: "),
-        (c, "concurrencyPolicy:", "concurrencyPolicy: forbid", "f.yaml:10:22: unknown value `forbid`; did you mean `Forbid`?"),
+        (
+            c,
+            "concurrencyPolicy:",
+            "concurrencyPolicy: forbid",
+            "f.yaml:10:22: unknown value `forbid`; did you mean `Forbid`?",
+        ),
         (c, "concurrencyPolicy:", "jitter: 5 parsecs", "f.yaml:10:11: "),
         (c, "concurrencyPolicy:", "backupHistoryLimit: -1", "backupHistoryLimit: can't be negative"),
         (c, "concurrencyPolicy:", "retryConfig: {maxRetry: -1}", "retryConfig: maxRetry and delay can't be negative"),
@@ -135,7 +165,12 @@ fn a_place_that_can_not_be_a_repository_is_refused() {
     refused(&[
         (s3, "endpoint:", "endpoint: http://169.254.169.254/", "s3.endpoint: must not be a link-local address"),
         (s3, "endpoint:", "endpoint: file:///etc", endpoint),
-        (s3, "endpoint:", "endpoint: https://user:secret@s3.example.org", "s3.endpoint: must not hold user and password; they belong into the Secret"),
+        (
+            s3,
+            "endpoint:",
+            "endpoint: https://user:secret@s3.example.org",
+            "s3.endpoint: must not hold user and password; they belong into the Secret",
+        ),
         (s3, "endpoint:", "endpoint: https://s3.example.org/path", endpoint),
         (s3, "endpoint:", "endpoint: s3.example.org:0", endpoint),
         (s3, "endpoint:", "endpoint: s3.example.org:99999", endpoint),
@@ -151,8 +186,18 @@ fn a_place_that_can_not_be_a_repository_is_refused() {
         (s3, "prefix:", "prefix: a\\b", "s3.prefix: must not hold"),
         (s3, "prefix:", "prefix: \"a\\0b\"", "s3.prefix: must not hold"),
         (s3, "prefix:", "prefix: 'a '", "s3.prefix: must not hold"),
-        (s3, "storageSecretName:", "storageSecretName: ''", "backend.storageSecretName: name the Secret that holds RESTIC_PASSWORD"),
-        (s3, "storageSecretName:", "local: {mountPath: /a}\nstorageSecretName: s", "backend: name one place, not several"),
+        (
+            s3,
+            "storageSecretName:",
+            "storageSecretName: ''",
+            "backend.storageSecretName: name the Secret that holds RESTIC_PASSWORD",
+        ),
+        (
+            s3,
+            "storageSecretName:",
+            "local: {mountPath: /a}\nstorageSecretName: s",
+            "backend: name one place, not several",
+        ),
         (s3, "s3:", "local:", "f.yaml:"),
         (s3, "s3:", "s4:", "f.yaml:9:5: unknown field `s4`; did you mean `s3`?"),
         (local, "mountPath:", "mountPath: safe/data", "local.mountPath: must be an absolute path without `..`"),
@@ -163,7 +208,12 @@ fn a_place_that_can_not_be_a_repository_is_refused() {
         (local, "subPath:", "subPath: ../up", "local.subPath: must be relative and without `..`"),
         (local, "path:", "path: srv", "local.hostPath.path: must be an absolute path without `..`"),
         (local, "storageSecretName:", "storageSecretName: s\nwipeOut: true", "f.yaml:9:5: unknown field `wipeOut`"),
-        (s3, "endpoint:", "endpoint: ftp://s3.example.org", "s3.endpoint: must be a host, or http:// or https:// and a host"),
+        (
+            s3,
+            "endpoint:",
+            "endpoint: ftp://s3.example.org",
+            "s3.endpoint: must be a host, or http:// or https:// and a host",
+        ),
         (local, "backend:", "wipeOut: true\nbackend:", "wipeOut: not for a local repository"),
     ]);
     let nowhere = s3.split("    s3:").next().unwrap();
@@ -216,12 +266,32 @@ fn an_address_that_can_not_be_a_database_is_refused() {
 #[test]
 fn a_restore_that_is_ambiguous_is_refused() {
     refused(&[
-        (RESTORE, "- snapshots:", "- snapshots: [latest]\n- snapshots: [abc]", "target.rules: at most one rule without targetHosts"),
+        (
+            RESTORE,
+            "- snapshots:",
+            "- snapshots: [latest]\n- snapshots: [abc]",
+            "target.rules: at most one rule without targetHosts",
+        ),
         (RESTORE, "- snapshots:", "- snapshots: [a, b]", "target.rules: a database is restored from one snapshot"),
-        (RESTORE, "repository:", "rules: [{snapshots: [a, b]}]\nrepository:", "rules: a database is restored from one snapshot"),
+        (
+            RESTORE,
+            "repository:",
+            "rules: [{snapshots: [a, b]}]\nrepository:",
+            "rules: a database is restored from one snapshot",
+        ),
         (RESTORE, "repository:", "rules: [{}, {}]\nrepository:", "rules: at most one rule without targetHosts"),
-        (RESTORE, "- snapshots:", "- {targetHosts: [a]}\n- {targetHosts: [b, a]}", "target.rules: a host may occur in one rule only"),
-        (RESTORE, "- snapshots:", "- snapshot: latest", "f.yaml:15:7: unknown field `snapshot`; did you mean `snapshots`?"),
+        (
+            RESTORE,
+            "- snapshots:",
+            "- {targetHosts: [a]}\n- {targetHosts: [b, a]}",
+            "target.rules: a host may occur in one rule only",
+        ),
+        (
+            RESTORE,
+            "- snapshots:",
+            "- snapshot: latest",
+            "f.yaml:15:7: unknown field `snapshot`; did you mean `snapshots`?",
+        ),
         (RESTORE, "repository:", "timeOut: -1m\nrepository:", "timeOut: can't be negative"),
     ]);
     let targetless = RESTORE.split("  target:").next().unwrap();
@@ -256,7 +326,12 @@ fn documents_that_are_not_what_they_say_are_refused_where_they_are() {
         (c, "timeZone:", "timeZone: [UTC]", "f.yaml:8:13: "),
         (c, "timeZone:", "schedule: 0 3 * * *", "f.yaml:8:3: "),
         (c, "keepLast:", "keepTags: null", "retentionPolicy: at least one keep rule"),
-        (c, "apiVersion: lagan", "apiVersion: lagan.dev/v1", "BackupConfiguration has apiVersion `lagan.dev/v1`; Lagan reads lagan.dev/v1alpha1 and stash.appscode.com/v1beta1"),
+        (
+            c,
+            "apiVersion: lagan",
+            "apiVersion: lagan.dev/v1",
+            "BackupConfiguration has apiVersion `lagan.dev/v1`; Lagan reads lagan.dev/v1alpha1 and stash.appscode.com/v1beta1",
+        ),
         (c, "apiVersion: lagan", "", "not a Kubernetes object: `apiVersion` and `kind` are missing"),
         (c, "kind: BackupC", "kind: BackupConfig", "unknown kind `BackupConfig`"),
         (c, "spec:", "specs:", "f.yaml:6:1: unknown field `specs`; did you mean `spec`?"),
@@ -286,7 +361,10 @@ fn names_and_sizes_of_kubernetes_are_taken() {
     let labels: String = (0..10_000).map(|i| format!("    l{i}: v\n")).collect();
     let many = CONFIGURATION.replace("  namespace: demo\n", &format!("  namespace: demo\n  labels:\n{labels}"));
     assert_eq!(object(&many).metadata.labels.len(), 10_000);
-    let big = |size: usize| CONFIGURATION.replace("  namespace: demo\n", &format!("  namespace: demo\n  annotations: {{a: {}}}\n", "x".repeat(size)));
+    let big = |size: usize| {
+        CONFIGURATION
+            .replace("  namespace: demo\n", &format!("  namespace: demo\n  annotations: {{a: {}}}\n", "x".repeat(size)))
+    };
     assert!(one(&big(1_400_000)).is_ok());
     assert!(one(&big(1_600_000)).unwrap_err().to_string().contains("is larger than 1500000"));
 }
@@ -307,8 +385,17 @@ fn manifests_of_stash_parse_unchanged() {
         .collect();
     let repository = Kind::Repository.as_str();
     let expected = [
-        "Secret/gcs-secret", "Secret/sample-mariadb-auth", repository, repository, "AppBinding",
-        "BackupConfiguration", "BackupSession", "RestoreSession", "Function", "Task", "foreign MariaDB",
+        "Secret/gcs-secret",
+        "Secret/sample-mariadb-auth",
+        repository,
+        repository,
+        "AppBinding",
+        "BackupConfiguration",
+        "BackupSession",
+        "RestoreSession",
+        "Function",
+        "Task",
+        "foreign MariaDB",
     ];
     assert_eq!(kinds, expected);
 }

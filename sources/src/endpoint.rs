@@ -74,7 +74,8 @@ impl Endpoint {
         let partial = data_dir.join(format!("{FILE}.{}", self.pid));
         let io = |source| EndpointError::Io { path: path.clone(), source };
         let text = serde_json::to_vec_pretty(&document).expect("strings and numbers are JSON");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(io)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(io)?;
         file.write_all(&text).map_err(io)?;
         fs::rename(&partial, &path).map_err(io)
     }

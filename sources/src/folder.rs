@@ -146,7 +146,9 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
             Ok(data) if data.is_file() && manifest => files.push(path),
             // A file that vanished between the listing and the look is gone, not unreadable.
             Ok(_) => {}
-            Err(error) if manifest && error.kind() != std::io::ErrorKind::NotFound => problems.push(unreadable(&path, &error)),
+            Err(error) if manifest && error.kind() != std::io::ErrorKind::NotFound => {
+                problems.push(unreadable(&path, &error))
+            }
             Err(_) => {}
         }
     }
@@ -204,7 +206,11 @@ mod tests {
     fn a_broken_file_makes_the_scan_incomplete_and_hides_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.yaml"), format!("{REPOSITORY}---\n{SECRET}")).unwrap();
-        std::fs::write(dir.path().join("b.yaml"), "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {name: q}\nspec:\n  backnd: {}\n").unwrap();
+        std::fs::write(
+            dir.path().join("b.yaml"),
+            "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {name: q}\nspec:\n  backnd: {}\n",
+        )
+        .unwrap();
         let folder = Folder::new(vec![dir.path().to_owned()]);
         let scan = folder.scan();
         assert_eq!(scan.objects.len(), 1);

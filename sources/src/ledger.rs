@@ -22,14 +22,30 @@ const VERSION: u32 = 1;
 #[serde(rename_all = "camelCase")]
 pub enum Entry {
     /// First line of every ledger.
-    Ledger { version: u32, id: Uuid },
-    Object { key: ObjectKey, identity: Identity },
-    Deleted { key: ObjectKey },
+    Ledger {
+        version: u32,
+        id: Uuid,
+    },
+    Object {
+        key: ObjectKey,
+        identity: Identity,
+    },
+    Deleted {
+        key: ObjectKey,
+    },
     /// The latest slot of a configuration that was decided.
-    Mark { configuration: Uuid, slot: Timestamp },
+    Mark {
+        configuration: Uuid,
+        slot: Timestamp,
+    },
     /// A restore that may begin: written before `planned`, so that it is never begun a second time.
-    Recorded { session: Uuid },
-    Ended { session: Uuid, phase: String },
+    Recorded {
+        session: Uuid,
+    },
+    Ended {
+        session: Uuid,
+        phase: String,
+    },
 }
 
 /// What the folder itself can't say of an object.
@@ -88,7 +104,9 @@ pub enum LedgerError {
         #[source]
         source: std::io::Error,
     },
-    #[error("line {line} of ledger `{path}` can't be read; restore the file from a copy, or move it away to start without memory")]
+    #[error(
+        "line {line} of ledger `{path}` can't be read; restore the file from a copy, or move it away to start without memory"
+    )]
     Line {
         path: PathBuf,
         line: usize,
@@ -198,7 +216,9 @@ impl Ledger {
                 line: memory.lines,
                 source,
             })?;
-            if let Entry::Ledger { version, .. } = entry && version != VERSION {
+            if let Entry::Ledger { version, .. } = entry
+                && version != VERSION
+            {
                 return Err(LedgerError::Version { path: self.path.clone(), version });
             }
             memory.state.apply(entry);

@@ -43,7 +43,8 @@ pub fn login(folder: &Folder, namespace: &str, app_binding: &str) -> Result<Logi
     match &spec.secret {
         Some(reference) => {
             let find = |name: &str| folder.secret(namespace, name);
-            let secret = find(&reference.name).ok_or_else(|| LoginError::SecretGone(format!("{namespace}/{}", reference.name)))?;
+            let secret = find(&reference.name)
+                .ok_or_else(|| LoginError::SecretGone(format!("{namespace}/{}", reference.name)))?;
             from_secret(&secret.transform(&spec.secret_transforms, find)?)
         }
         None => from_url(&spec).ok_or(LoginError::NoCredentials(path)),
@@ -52,10 +53,9 @@ pub fn login(folder: &Folder, namespace: &str, app_binding: &str) -> Result<Logi
 
 fn from_secret(secret: &Secret) -> Result<Login, LoginError> {
     // The password may be empty, as it is for a fresh root account; it must be said, though.
-    let password = secret.find_text("password")?.ok_or_else(|| SecretError::KeyMissing {
-        secret: secret.metadata.name.clone(),
-        key: "password".to_owned(),
-    })?;
+    let password = secret
+        .find_text("password")?
+        .ok_or_else(|| SecretError::KeyMissing { secret: secret.metadata.name.clone(), key: "password".to_owned() })?;
     Ok(Login { user: secret.text("username")?, password: password.into() })
 }
 

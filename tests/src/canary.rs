@@ -43,10 +43,7 @@ impl Canaries {
     #[must_use]
     pub fn found_in(&self, bytes: &[u8]) -> Vec<&str> {
         let needles = self.needles.iter();
-        needles
-            .filter(|(_, finder)| finder.find(bytes).is_some())
-            .map(|(name, _)| name.as_str())
-            .collect()
+        needles.filter(|(_, finder)| finder.find(bytes).is_some()).map(|(name, _)| name.as_str()).collect()
     }
 
     /// Every regular file below the folders (or the files themselves), as `secret in path`.
@@ -79,11 +76,7 @@ impl Canaries {
             ensure!(path.exists(), "`{}` does not exist", path.display());
         }
         let findings = self.found_below(paths)?;
-        ensure!(
-            findings.is_empty(),
-            "secrets leaked:\n{}",
-            findings.join("\n")
-        );
+        ensure!(findings.is_empty(), "secrets leaked:\n{}", findings.join("\n"));
         Ok(())
     }
 

@@ -34,16 +34,7 @@ fn send(method: &str, port: u16, path: &str, accept: &str) -> Result<Response> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .context("answer without a body")?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .context("answer without a status")?;
-    Ok(Response {
-        status,
-        body: body.to_owned(),
-    })
+    let (head, body) = answer.split_once("\r\n\r\n").context("answer without a body")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("answer without a status")?;
+    Ok(Response { status, body: body.to_owned() })
 }

@@ -32,11 +32,7 @@ impl Lagan {
         for folder in ["manifests", "data", "logs", "home"] {
             fs::create_dir(scratch.join(folder))?;
         }
-        Ok(Self {
-            program,
-            scratch,
-            envs: Vec::new(),
-        })
+        Ok(Self { program, scratch, envs: Vec::new() })
     }
 
     /// An environment variable for all later processes and commands.
@@ -76,15 +72,12 @@ impl Lagan {
     }
 
     pub fn remove_manifest(&self, name: &str) -> Result<()> {
-        fs::remove_file(self.manifests_dir().join(name))
-            .with_context(|| format!("removing manifest `{name}`"))
+        fs::remove_file(self.manifests_dir().join(name)).with_context(|| format!("removing manifest `{name}`"))
     }
 
     /// Same content, new modification time.
     pub fn touch_manifest(&self, name: &str) -> Result<()> {
-        let file = fs::File::options()
-            .append(true)
-            .open(self.manifests_dir().join(name))?;
+        let file = fs::File::options().append(true).open(self.manifests_dir().join(name))?;
         Ok(file.set_modified(std::time::SystemTime::now())?)
     }
 

@@ -43,12 +43,7 @@ impl MariaDb {
         let password = canary_secret("mariadb-root");
         write_configs(&scratch, port.number(), &password, settings)?;
         let process = launch(&scratch)?;
-        Ok(Self {
-            process,
-            port,
-            password,
-            scratch,
-        })
+        Ok(Self { process, port, password, scratch })
     }
 
     #[must_use]
@@ -111,15 +106,12 @@ impl MariaDb {
         let mut command = self.client("mariadb")?;
         command.stdin(File::open(sql_file)?);
         let done = run(command, CLIENT)?.success();
-        done.map(drop)
-            .with_context(|| format!("loading `{}`", sql_file.display()))
+        done.map(drop).with_context(|| format!("loading `{}`", sql_file.display()))
     }
 
     /// Creates a database and fills it with the sample.
     pub fn load_sample(&self, database: &str, sample: Sample) -> Result<()> {
-        self.query(&format!(
-            "CREATE DATABASE `{database}` CHARACTER SET utf8mb4"
-        ))?;
+        self.query(&format!("CREATE DATABASE `{database}` CHARACTER SET utf8mb4"))?;
         self.feed(&[database], |input| sample.write(input))
             .with_context(|| format!("loading the sample into `{database}`"))?;
         Ok(())
@@ -160,20 +152,13 @@ impl MariaDb {
     }
 
     /// Statements go in by a file: they may hold secrets, and argv is public.
-    fn feed(
-        &self,
-        args: &[&str],
-        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-    ) -> Result<Output> {
+    fn feed(&self, args: &[&str], write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<Output> {
         let mut input = BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
         write(&mut input)?;
         let mut input = input.into_inner().context("writing the client's input")?;
         input.rewind()?;
         let mut command = self.client("mariadb")?;
-        command
-            .args(["--batch", "--skip-column-names"])
-            .args(args)
-            .stdin(Stdio::from(input));
+        command.args(["--batch", "--skip-column-names"]).args(args).stdin(Stdio::from(input));
         run(command, CLIENT)?.success()
     }
 
@@ -212,9 +197,7 @@ fn write_configs(scratch: &Scratch, port: u16, password: &str, settings: &[&str]
 fn launch(scratch: &Scratch) -> Result<Process> {
     let mut command = guarded(&tools::find("mariadbd")?);
     let config = scratch.join("server.cnf");
-    command
-        .arg(format!("--defaults-file={}", config.display()))
-        .args(template::as_current_user());
+    command.arg(format!("--defaults-file={}", config.display())).args(template::as_current_user());
     let mut process = Process::spawn("mariadbd", command, &scratch.join("mariadb.log"))?;
     process.wait_for_log("ready for connections", START)?;
     Ok(process)

@@ -50,13 +50,7 @@ impl NatsServer {
         let (port, monitor) = (Port::reserve()?, Port::reserve()?);
         write_config(&scratch, &options, port.number(), monitor.number())?;
         let process = launch(&scratch, monitor.number())?;
-        Ok(Self {
-            process,
-            port,
-            monitor,
-            options,
-            scratch,
-        })
+        Ok(Self { process, port, monitor, options, scratch })
     }
 
     #[must_use]
@@ -136,9 +130,8 @@ fn write_config(scratch: &Scratch, options: &Options, port: u16, monitor: u16) -
         Sync::Always => "sync_interval: always",
         Sync::ServerDefault => "",
     };
-    let auth = options.token.as_ref().map_or_else(String::new, |token| {
-        format!("authorization {{ token: {token:?} }}\n")
-    });
+    let auth =
+        options.token.as_ref().map_or_else(String::new, |token| format!("authorization {{ token: {token:?} }}\n"));
     let config = format!(
         "server_name: lagan-tests-{port}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\n\
          jetstream {{ store_dir: \"{}\"\n {sync} }}\n{auth}",

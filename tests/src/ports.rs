@@ -32,10 +32,7 @@ impl Port {
                 return Ok(port);
             }
         }
-        bail!(
-            "no free loopback port between {LOWEST} and {}",
-            LOWEST + range
-        )
+        bail!("no free loopback port between {LOWEST} and {}", LOWEST + range)
     }
 
     /// `None` if somebody has it.
@@ -49,10 +46,7 @@ impl Port {
             return Ok(None);
         };
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok();
-        Ok(free.then_some(Self {
-            number,
-            _lock: lock,
-        }))
+        Ok(free.then_some(Self { number, _lock: lock }))
     }
 
     pub fn number(&self) -> u16 {

@@ -16,11 +16,7 @@ pub fn table() -> Vec<Row> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(row)
-        .collect()
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(row).collect()
 }
 
 /// `root` and all that descend from it, as far as their parents still live.
@@ -28,9 +24,8 @@ pub fn descendants(root: i32) -> Vec<Row> {
     let mut rest = table();
     let mut found: Vec<Row> = Vec::new();
     loop {
-        let (next, other): (Vec<_>, Vec<_>) = rest.into_iter().partition(|row| {
-            row.pid == root || found.iter().any(|parent| parent.pid == row.parent)
-        });
+        let (next, other): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|row| row.pid == root || found.iter().any(|parent| parent.pid == row.parent));
         if next.is_empty() {
             return found;
         }

@@ -24,11 +24,7 @@ const TAIL_BYTES: usize = 6000;
 #[must_use]
 pub fn guarded(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(program)
-        .process_group(0)
-        .stdin(Stdio::null());
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).process_group(0).stdin(Stdio::null());
     command
 }
 
@@ -47,12 +43,7 @@ impl Process {
         let log_start = out.metadata()?.len();
         command.stdout(out.try_clone()?).stderr(out);
         let child = spawn_guarded(command).with_context(|| format!("starting `{name}`"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            log: log.to_owned(),
-            log_start,
-        })
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned(), log_start })
     }
 
     #[must_use]
@@ -73,8 +64,7 @@ impl Process {
 
     /// To the process alone, not to its group.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        signal::kill(self.raw_pid(), signal)
-            .with_context(|| format!("sending {signal} to `{}`", self.name))
+        signal::kill(self.raw_pid(), signal).with_context(|| format!("sending {signal} to `{}`", self.name))
     }
 
     /// To the process and all children that stayed in its group.
@@ -109,18 +99,14 @@ impl Process {
     #[must_use]
     pub fn descendants_named(&self, name: &str) -> Vec<Pid> {
         let rows = proc::descendants(self.raw_pid().as_raw()).into_iter();
-        rows.filter(|row| row.name == name && row.state != 'Z')
-            .map(|row| Pid::from_raw(row.pid))
-            .collect()
+        rows.filter(|row| row.name == name && row.state != 'Z').map(|row| Pid::from_raw(row.pid)).collect()
     }
 
     /// What this process (not an earlier one with the same log) has written.
     #[must_use]
     pub fn log_text(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
-        let start = usize::try_from(self.log_start)
-            .unwrap_or(0)
-            .min(bytes.len());
+        let start = usize::try_from(self.log_start).unwrap_or(0).min(bytes.len());
         String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
 
@@ -139,12 +125,7 @@ impl Process {
 
     /// Waits for a condition that only holds while the process runs; its early end is an error.
     #[track_caller]
-    pub fn until<T>(
-        &mut self,
-        what: &str,
-        timeout: Duration,
-        mut probe: impl FnMut() -> Option<T>,
-    ) -> Result<T> {
+    pub fn until<T>(&mut self, what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
         let mut ended = None;
         let waited = eventually(what, timeout, || {
             if let Some(value) = probe() {
@@ -166,10 +147,7 @@ impl Process {
     fn with_log(&self, error: anyhow::Error) -> anyhow::Error {
         let text = self.log_text();
         let tail = tail(&text);
-        error.context(format!(
-            "log of `{}` ends:\n{tail}\n-- end of log --",
-            self.name
-        ))
+        error.context(format!("log of `{}` ends:\n{tail}\n-- end of log --", self.name))
     }
 
     fn raw_pid(&self) -> Pid {
@@ -219,9 +197,7 @@ pub fn run(mut command: Command, timeout: Duration) -> Result<Output> {
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
     let started = Instant::now();
-    let status = eventually(&format!("exit of {name}"), timeout, || {
-        child.try_wait().ok().flatten()
-    });
+    let status = eventually(&format!("exit of {name}"), timeout, || child.try_wait().ok().flatten());
     // Also after a normal end: a grandchild that keeps the pipes open would block the readers.
     let grace = timeout.saturating_sub(started.elapsed());
     if status.is_err() || !finished(&[&stdout, &stderr], grace) {
@@ -232,21 +208,11 @@ pub fn run(mut command: Command, timeout: Duration) -> Result<Output> {
     let stderr = stderr.join().unwrap_or_default();
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
     let status = status.with_context(|| format!("stderr: {}", tail(&stderr)))?;
-    Ok(Output {
-        status,
-        stdout,
-        stderr,
-    })
+    Ok(Output { status, stdout, stderr })
 }
 
 fn finished(readers: &[&thread::JoinHandle<Vec<u8>>], grace: Duration) -> bool {
-    eventually("end of output", grace, || {
-        readers
-            .iter()
-            .all(|reader| reader.is_finished())
-            .then_some(())
-    })
-    .is_ok()
+    eventually("end of output", grace, || readers.iter().all(|reader| reader.is_finished()).then_some(())).is_ok()
 }
 
 fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
@@ -283,8 +249,6 @@ fn spawn_guarded(command: Command) -> Result<Child> {
         sender
     });
     let (reply, answer) = mpsc::channel();
-    spawner
-        .send((command, reply))
-        .map_err(|_| anyhow!("spawner thread is gone"))?;
+    spawner.send((command, reply)).map_err(|_| anyhow!("spawner thread is gone"))?;
     Ok(answer.recv().context("spawner thread is gone")??)
 }

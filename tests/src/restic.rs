@@ -28,21 +28,14 @@ impl Restic {
 
     pub fn s3(server: &S3Server, bucket: &str, prefix: &str, password: &str) -> Result<Self> {
         let repository = format!("s3:{}/{bucket}/{prefix}", server.endpoint());
-        let keys = (
-            server.access_key().to_owned(),
-            server.secret_key().to_owned(),
-        );
+        let keys = (server.access_key().to_owned(), server.secret_key().to_owned());
         Self::new(repository, password, Some(keys))
     }
 
     fn new(repository: String, password: &str, keys: Option<(String, String)>) -> Result<Self> {
         let scratch = Scratch::new("restic")?;
         scratch.private_file("password", password)?;
-        Ok(Self {
-            repository,
-            scratch,
-            keys,
-        })
+        Ok(Self { repository, scratch, keys })
     }
 
     /// Any restic command; the caller looks at the exit code.
@@ -70,9 +63,7 @@ impl Restic {
     /// The bytes of one file of a snapshot.
     pub fn dump(&self, snapshot: &str, path: &str) -> Result<Vec<u8>> {
         let dumped = self.run(&["dump", snapshot, path])?.success();
-        Ok(dumped
-            .with_context(|| format!("restic dump {path}"))?
-            .stdout)
+        Ok(dumped.with_context(|| format!("restic dump {path}"))?.stdout)
     }
 
     fn command(&self, args: &[&str]) -> Result<Command> {
@@ -84,9 +75,7 @@ impl Restic {
             .arg(self.scratch.join("password"))
             .args(args);
         if let Some((access, secret)) = &self.keys {
-            command
-                .env("AWS_ACCESS_KEY_ID", access)
-                .env("AWS_SECRET_ACCESS_KEY", secret);
+            command.env("AWS_ACCESS_KEY_ID", access).env("AWS_SECRET_ACCESS_KEY", secret);
         }
         Ok(command)
     }

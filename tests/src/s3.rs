@@ -54,13 +54,7 @@ impl S3Server {
         scratch.private_file("identities.json", &identities.to_string())?;
         fs::create_dir(scratch.join("data"))?;
         let process = launch(&scratch, &ports).inspect_err(|_| remove_sockets(&ports))?;
-        Ok(Self {
-            process,
-            ports,
-            access_key,
-            secret_key,
-            scratch,
-        })
+        Ok(Self { process, ports, access_key, secret_key, scratch })
     }
 
     /// Scheme, host and port.
@@ -101,13 +95,8 @@ impl S3Server {
         }
         let listing: serde_json::Value = serde_json::from_str(&answer.body)?;
         let entries = listing["Entries"].as_array().cloned().unwrap_or_default();
-        let paths = entries
-            .iter()
-            .filter_map(|entry| entry["FullPath"].as_str());
-        Ok(paths
-            .filter_map(|path| path.rsplit('/').next())
-            .map(str::to_owned)
-            .collect())
+        let paths = entries.iter().filter_map(|entry| entry["FullPath"].as_str());
+        Ok(paths.filter_map(|path| path.rsplit('/').next()).map(str::to_owned).collect())
     }
 
     /// For signals (STOP, CONT) and log lines.
@@ -136,10 +125,7 @@ impl S3Server {
     fn filer(&self, method: &str, path: &str) -> Result<http::Response> {
         let answer = http::request(method, self.ports[FILER].number(), path)?;
         let (status, body) = (answer.status, &answer.body);
-        ensure!(
-            (200..300).contains(&status),
-            "{method} {path}: {status} {body}"
-        );
+        ensure!((200..300).contains(&status), "{method} {path}: {status} {body}");
         Ok(answer)
     }
 }
@@ -153,10 +139,7 @@ impl Drop for S3Server {
 
 fn reserve_ports() -> Result<Vec<Port>> {
     let last = PORTS.len() - 2;
-    let mut ports = PORTS[..last]
-        .iter()
-        .map(|_| Port::reserve())
-        .collect::<Result<Vec<_>>>()?;
+    let mut ports = PORTS[..last].iter().map(|_| Port::reserve()).collect::<Result<Vec<_>>>()?;
     // Whatever it is told, weed's maintenance worker dials the admin port + 10000.
     loop {
         let admin = Port::reserve()?;
@@ -171,11 +154,7 @@ fn reserve_ports() -> Result<Vec<Port>> {
 fn remove_sockets(ports: &[Port]) {
     for (option, port) in PORTS.iter().zip(ports) {
         let part = option.split('.').next().unwrap_or_default();
-        let grpc = if option.ends_with("grpc") {
-            "-grpc"
-        } else {
-            ""
-        };
+        let grpc = if option.ends_with("grpc") { "-grpc" } else { "" };
         let socket = format!("/tmp/seaweedfs-{part}{grpc}-{}.sock", port.number());
         let _ = fs::remove_file(socket);
     }
@@ -187,12 +166,7 @@ fn launch(scratch: &Scratch, ports: &[Port]) -> Result<Process> {
     let mut command = guarded(&tools::find("weed")?);
     let (data, identities) = (scratch.join("data"), scratch.join("identities.json"));
     command
-        .args([
-            "mini",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            "-webdav=false",
-        ])
+        .args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false"])
         .args(["-admin.ui=false", "-master.telemetry=false"])
         .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
         .arg(format!("-dir={}", data.display()))

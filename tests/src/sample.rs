@@ -166,11 +166,7 @@ fn write_attachments(out: &mut dyn Write, random: &mut Random, round: u64) -> Re
         } else {
             let bytes = 4000 + random.below(ATTACHMENT_BYTES);
             // Half of it is text, as in life.
-            if index % 2 == 0 {
-                random.blob_hex(bytes)
-            } else {
-                random.text_hex(bytes)
-            }
+            if index % 2 == 0 { random.blob_hex(bytes) } else { random.text_hex(bytes) }
         };
         out.write_all(&hex)?;
         out.write_all(b")")?;

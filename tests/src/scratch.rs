@@ -69,10 +69,8 @@ fn sweep(parent: &Path) {
     };
     for entry in entries.flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        let old = entry
-            .metadata()
-            .and_then(|meta| meta.modified())
-            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > YOUNG));
+        let old =
+            entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > YOUNG));
         if ours && old && is_abandoned(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
         }

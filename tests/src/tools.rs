@@ -13,17 +13,10 @@ const BUILD: Duration = Duration::from_mins(30);
 
 /// A program from its variable (`LAGAN_TOOL_NATS_SERVER` for `nats-server`), else from PATH.
 pub fn find(program: &str) -> Result<PathBuf> {
-    let variable = format!(
-        "LAGAN_TOOL_{}",
-        program.to_ascii_uppercase().replace('-', "_")
-    );
+    let variable = format!("LAGAN_TOOL_{}", program.to_ascii_uppercase().replace('-', "_"));
     if let Some(path) = env::var_os(&variable) {
         let path = PathBuf::from(path);
-        ensure!(
-            is_program(&path),
-            "{variable} is not a program: `{}`",
-            path.display()
-        );
+        ensure!(is_program(&path), "{variable} is not a program: `{}`", path.display());
         return Ok(path);
     }
     // Debian keeps mariadbd where a plain user's PATH does not look.
@@ -56,10 +49,7 @@ pub fn cache_dir() -> PathBuf {
 /// The `lagan` under test: `LAGAN_BIN`, else built by cargo beside this test (cheap when fresh).
 pub fn lagan() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| build_lagan().map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(anyhow::Error::msg)
+    BUILT.get_or_init(|| build_lagan().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
 }
 
 fn build_lagan() -> Result<PathBuf> {
@@ -68,31 +58,18 @@ fn build_lagan() -> Result<PathBuf> {
     }
     // target/PROFILE/deps/this-test
     let this = env::current_exe().context("asking for the test's own path")?;
-    let profile_dir = this
-        .ancestors()
-        .nth(2)
-        .context("test runs outside of target/PROFILE/deps")?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("tests crate has no parent folder")?;
+    let profile_dir = this.ancestors().nth(2).context("test runs outside of target/PROFILE/deps")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = guarded(Path::new(&cargo));
     // The whole workspace's features, as in `cargo test --workspace`: nothing is compiled twice.
-    command
-        .args(["build", "--quiet", "--workspace", "--bin", "lagan"])
-        .current_dir(root);
+    command.args(["build", "--quiet", "--workspace", "--bin", "lagan"]).current_dir(root);
     if profile_dir.ends_with("release") {
         command.arg("--release");
     }
-    process::run(command, BUILD)?
-        .success()
-        .context("building `lagan`")?;
+    process::run(command, BUILD)?.success().context("building `lagan`")?;
     let path = profile_dir.join("lagan");
-    ensure!(
-        is_program(&path),
-        "cargo built no `{}`; set LAGAN_BIN",
-        path.display()
-    );
+    ensure!(is_program(&path), "cargo built no `{}`; set LAGAN_BIN", path.display());
     Ok(path)
 }
 

@@ -11,20 +11,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks `probe` until it answers; the error names what was awaited and where.
 #[track_caller]
-pub fn eventually<T>(
-    what: &str,
-    timeout: Duration,
-    mut probe: impl FnMut() -> Option<T>,
-) -> Result<T> {
+pub fn eventually<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
     let caller = Location::caller();
     let mut pauses = Pauses::new(timeout);
     loop {
         if let Some(value) = probe() {
             return Ok(value);
         }
-        let pause = pauses
-            .next()
-            .ok_or_else(|| gave_up(what, timeout, caller))?;
+        let pause = pauses.next().ok_or_else(|| gave_up(what, timeout, caller))?;
         std::thread::sleep(pause);
     }
 }
@@ -50,11 +44,7 @@ where
                 tokio::time::sleep(pauses.next()?).await;
             }
         };
-        tokio::time::timeout(timeout, polling)
-            .await
-            .ok()
-            .flatten()
-            .ok_or_else(|| gave_up(what, timeout, caller))
+        tokio::time::timeout(timeout, polling).await.ok().flatten().ok_or_else(|| gave_up(what, timeout, caller))
     }
 }
 
@@ -70,10 +60,7 @@ struct Pauses {
 
 impl Pauses {
     fn new(timeout: Duration) -> Self {
-        Self {
-            deadline: Instant::now() + timeout,
-            pause: FIRST_PAUSE,
-        }
+        Self { deadline: Instant::now() + timeout, pause: FIRST_PAUSE }
     }
 }
 

@@ -29,24 +29,16 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn acknowledged_messages_survive_a_killed_nats_server_but_not_a_deleted_store() -> Result<()>
-{
-    let mut server = NatsServer::start_with(nats::Options {
-        token: Some(canary_secret("nats")),
-        ..nats::Options::default()
-    })?;
+async fn acknowledged_messages_survive_a_killed_nats_server_but_not_a_deleted_store() -> Result<()> {
+    let mut server =
+        NatsServer::start_with(nats::Options { token: Some(canary_secret("nats")), ..nats::Options::default() })?;
     let client = server.connect().await?;
-    let stream = jetstream::stream::Config {
-        name: "T".into(),
-        subjects: vec!["t.>".into()],
-        ..Default::default()
-    };
+    let stream = jetstream::stream::Config { name: "T".into(), subjects: vec!["t.>".into()], ..Default::default() };
     let context = jetstream::new(client);
     context.create_stream(stream).await?;
     context.publish("t.a", "kept".into()).await?.await?;
-    let messages = |server: &NatsServer| -> Result<u64> {
-        Ok(server.monitoring("/jsz")?["messages"].as_u64().unwrap_or(0))
-    };
+    let messages =
+        |server: &NatsServer| -> Result<u64> { Ok(server.monitoring("/jsz")?["messages"].as_u64().unwrap_or(0)) };
 
     let url = server.url();
     server.kill9()?;
@@ -66,10 +58,7 @@ async fn acknowledged_messages_survive_a_killed_nats_server_but_not_a_deleted_st
 #[test]
 fn the_sample_survives_a_killed_mariadb_and_loads_again_from_its_own_dump() -> Result<()> {
     let mut server = MariaDb::start()?;
-    let sample = Sample {
-        megabytes: 2,
-        seed: 3,
-    };
+    let sample = Sample { megabytes: 2, seed: 3 };
     server.load_sample("shop", sample)?;
     let before = server.checksums("shop")?;
     assert_eq!(before.len(), 10, "{before:?}");
@@ -78,8 +67,7 @@ fn the_sample_survives_a_killed_mariadb_and_loads_again_from_its_own_dump() -> R
     assert_eq!(server.checksums("shop")?, before);
 
     let options = ["--routines", "--events", "--triggers", "--hex-blob"];
-    let dump =
-        |database| server.dump(&[&options[..], &["--single-transaction", database]].concat());
+    let dump = |database| server.dump(&[&options[..], &["--single-transaction", database]].concat());
     let file = Scratch::new("dump")?;
     let path = file.private_file("dump.sql", &String::from_utf8(dump("shop")?)?)?;
     server.query("CREATE DATABASE again CHARACTER SET utf8mb4")?;
@@ -124,10 +112,7 @@ fn restic_judges_repositories_in_a_bucket_and_in_a_folder() -> Result<()> {
     let file = scratch.private_file("dumpfile.sql", &content)?;
     let folder = scratch.join("repository");
     let password = canary_secret("restic");
-    for judge in [
-        Restic::s3(&server, "backups", "some/where", &password)?,
-        Restic::folder(&folder, &password)?,
-    ] {
+    for judge in [Restic::s3(&server, "backups", "some/where", &password)?, Restic::folder(&folder, &password)?] {
         judge.init()?;
         assert!(judge.snapshots()?.is_empty());
         judge.run(&["backup", &file.to_string_lossy()])?.success()?;
@@ -165,9 +150,7 @@ fn a_dropped_process_takes_its_children_along() -> Result<()> {
     assert_eq!(process.group_members().len(), 2);
     let parent = process.pid();
     drop(process);
-    eventually("death of parent and child", SOON, || {
-        (!is_alive(parent) && !is_alive(child)).then_some(())
-    })
+    eventually("death of parent and child", SOON, || (!is_alive(parent) && !is_alive(child)).then_some(()))
 }
 
 #[test]
@@ -175,12 +158,7 @@ fn a_killed_test_process_takes_its_servers_along() -> Result<()> {
     let scratch = Scratch::new("victim")?;
     let mut victim = guarded(&std::env::current_exe()?);
     victim
-        .args([
-            "--exact",
-            "victim_that_starts_a_server",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", "victim_that_starts_a_server", "--ignored", "--nocapture"])
         .env("TMPDIR", scratch.path())
         .env("LAGAN_VICTIM_PID_FILE", scratch.join("pid"));
     let mut victim = Process::spawn("victim", victim, &scratch.join("log"))?;
@@ -189,9 +167,7 @@ fn a_killed_test_process_takes_its_servers_along() -> Result<()> {
     })?;
     assert!(is_alive(server));
     victim.kill9()?;
-    eventually("death of the server", SOON, || {
-        (!is_alive(server)).then_some(())
-    })
+    eventually("death of the server", SOON, || (!is_alive(server)).then_some(()))
 }
 
 /// Run by the test above, in a process of its own that is killed.
@@ -216,10 +192,7 @@ fn an_early_death_is_reported_with_the_end_of_the_log() -> Result<()> {
     let mut process = Process::spawn("shell", shell, &scratch.join("log"))?;
     let error = process.wait_for_log("ready", SOON).err().unwrap();
     let text = format!("{error:#}");
-    ensure!(
-        text.contains("no room on device") && text.contains("exit status: 7"),
-        text
-    );
+    ensure!(text.contains("no room on device") && text.contains("exit status: 7"), text);
     Ok(())
 }
 
@@ -247,20 +220,14 @@ fn a_secret_in_argv_environment_or_a_file_is_seen() -> Result<()> {
     })?;
     drop(process);
     let report = watch.finish();
-    for found in [
-        "test secret (plain) in cmdline of sh",
-        "test secret (plain) in environ of sleep",
-    ] {
+    for found in ["test secret (plain) in cmdline of sh", "test secret (plain) in environ of sleep"] {
         assert!(report.findings.contains(found), "{report:?}");
     }
 
     canaries.absent_below(&[scratch.path()])?;
     let log = scratch.join("deep");
     fs::create_dir(&log)?;
-    fs::write(
-        log.join("file.blk"),
-        [b"\0\x01", secret.as_bytes()].concat(),
-    )?;
+    fs::write(log.join("file.blk"), [b"\0\x01", secret.as_bytes()].concat())?;
     assert!(canaries.absent_below(&[scratch.path()]).is_err());
     Ok(())
 }
@@ -296,12 +263,7 @@ fn a_stopped_server_does_not_answer_until_it_continues() -> Result<()> {
     let pid = nix::unistd::Pid::from_raw(server.process().pid().cast_signed());
     server.process().signal(Signal::SIGSTOP)?;
     let stat = format!("/proc/{pid}/stat");
-    eventually("stopped state", SOON, || {
-        fs::read_to_string(&stat)
-            .ok()?
-            .contains(") T ")
-            .then_some(())
-    })?;
+    eventually("stopped state", SOON, || fs::read_to_string(&stat).ok()?.contains(") T ").then_some(()))?;
     kill(pid, Signal::SIGCONT)?;
     eventually("answers", SOON, || server.monitoring("/varz").ok())?;
     Ok(())

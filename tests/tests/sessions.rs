@@ -16,7 +16,14 @@ use lagan_tests::world::{PATIENCE, World, app_binding, configuration, restore_se
 
 const SHOP: &str = "--databases shop";
 const DUMP: [&str; 8] = [
-    "--databases", "shop", "--routines", "--events", "--triggers", "--hex-blob", "--single-transaction", "--skip-dump-date",
+    "--databases",
+    "shop",
+    "--routines",
+    "--events",
+    "--triggers",
+    "--hex-blob",
+    "--single-transaction",
+    "--skip-dump-date",
 ];
 
 fn sample(megabytes: u32) -> Sample {
@@ -157,7 +164,9 @@ spec:
     assert_eq!(status["targets"][0]["stats"][0]["hostname"], "host-0");
     assert_eq!(status["targets"][0]["stats"][0]["snapshots"][0]["path"], "/dumpfile.sql");
     let conditions = status["conditions"].as_array().unwrap();
-    for (kind, is) in [("RetentionPolicyApplied", "True"), ("RepositoryIntegrityVerified", "True"), ("SpaceFreed", "False")] {
+    for (kind, is) in
+        [("RetentionPolicyApplied", "True"), ("RepositoryIntegrityVerified", "True"), ("SpaceFreed", "False")]
+    {
         assert!(conditions.iter().any(|c| c["type"] == kind && c["status"] == is), "{kind}: {conditions:?}");
     }
 
@@ -195,8 +204,10 @@ fn separate_processes_run_each_slot_and_each_object_once() -> Result<()> {
     let nats = NatsServer::start()?;
     let monitoring = nats.monitoring_url();
     let more = ["--nats-monitoring-url", &monitoring];
-    let _engines = [world.part("engine", "engine-1", &nats.url(), &more)?, world.part("engine", "engine-2", &nats.url(), &more)?];
-    let _workers = [world.part("worker", "worker-1", &nats.url(), &more)?, world.part("worker", "worker-2", &nats.url(), &more)?];
+    let _engines =
+        [world.part("engine", "engine-1", &nats.url(), &more)?, world.part("engine", "engine-2", &nats.url(), &more)?];
+    let _workers =
+        [world.part("worker", "worker-1", &nats.url(), &more)?, world.part("worker", "worker-2", &nats.url(), &more)?];
     for name in ["one", "two", "three"] {
         let yaml = format!(
             "apiVersion: lagan.dev/v1alpha1\nkind: BackupSession\nmetadata: {{name: {name}}}\nspec:\n  invoker: {{kind: BackupConfiguration, name: minutely}}\n"
@@ -281,7 +292,10 @@ fn a_running_session_skips_the_next_can_be_cancelled_and_has_a_deadline() -> Res
     world.db.load_sample("shop", sample(4))?;
     let hold = world.lagan.path("hold");
     std::fs::write(&hold, "")?;
-    world.stub("mariadb-dump", &format!("$REAL \"$@\" | {{ head -c 1000000; while [ -e {} ]; do sleep 0.05; done; cat; }}", hold.display()))?;
+    world.stub(
+        "mariadb-dump",
+        &format!("$REAL \"$@\" | {{ head -c 1000000; while [ -e {} ]; do sleep 0.05; done; cat; }}", hold.display()),
+    )?;
     world.configure("shop", "local", SHOP, "")?;
     world.configure("late", "local", SHOP, "timeOut: 3s")?;
     let _up = world.up(&["--failover", "3"])?;

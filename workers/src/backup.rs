@@ -28,7 +28,7 @@ use crate::repository::tags::Tag;
 use crate::repository::{Backup, Error, Expected, ReadBack, Repository, Written};
 use crate::retention;
 use crate::session::held::Held;
-use crate::session::life::Life;
+use crate::session::life::{Life, StopCause};
 use crate::session::{Broken, Failed, Outcome};
 use crate::target::Target;
 use crate::worker::Worker;
@@ -86,7 +86,8 @@ impl Run<'_> {
         let owner = self.held.holder.worker.to_string();
         let owner = format!("{}-{owner}", self.session.key.uid);
         let opened = Opened::open(self.worker, &place, &owner, Missing::Init).await?;
-        let lost = opened.lease.lost();
+        // Without its lease a writer stops, and is waited for: nothing of it may go on in the background.
+        let watch = self.life.stop_when(opened.lease.lost(), StopCause::LeaseLost(place.storage.location()));
         let work = async {
             let sound = match self.adopt(&opened.repository, target).await? {
                 Some(sound) => sound,
@@ -94,13 +95,8 @@ impl Run<'_> {
             };
             self.result(&opened.repository, target, planned, sound, began).await
         };
-        let result = tokio::select! {
-            result = work => result,
-            () = lost.cancelled() => {
-                let message = format!("the lease of repository `{}` was lost", place.storage.location());
-                Err(Failure::new(Code::RepositoryLocked, message).into())
-            }
-        };
+        let result = work.await;
+        drop(watch);
         opened.lease.release().await;
         result
     }
@@ -116,7 +112,8 @@ impl Run<'_> {
         }
         let uid = self.session.key.uid.to_string();
         for snapshot in listed.snapshots {
-            let ours = snapshot.session() == Some(&uid) && Tag::Target.find(&snapshot.tags) == Some(target.name.as_str());
+            let ours =
+                snapshot.session() == Some(&uid) && Tag::Target.find(&snapshot.tags) == Some(target.name.as_str());
             if !ours || self.session.rejected_snapshots.contains(&snapshot.id) {
                 continue;
             }
@@ -124,11 +121,22 @@ impl Run<'_> {
                 Ok(read_back) => {
                     tracing::info!(snapshot = snapshot.id, "snapshot of an earlier attempt adopted");
                     let bytes = read_back.bytes;
-                    let sound = Sound { snapshot: snapshot.id, bytes, added_bytes: 0, sha256: String::new(), adopted: true, read_back };
+                    let sound = Sound {
+                        snapshot: snapshot.id,
+                        bytes,
+                        added_bytes: 0,
+                        sha256: String::new(),
+                        adopted: true,
+                        read_back,
+                    };
                     return Ok(Some(sound));
                 }
                 Err(error) => {
-                    tracing::warn!(snapshot = snapshot.id, error = chain(&error), "snapshot of an earlier attempt rejected");
+                    tracing::warn!(
+                        snapshot = snapshot.id,
+                        error = chain(&error),
+                        "snapshot of an earlier attempt rejected"
+                    );
                     self.rejected.push(snapshot.id);
                 }
             }
@@ -141,7 +149,12 @@ impl Run<'_> {
     }
 
     /// The outer result is trouble with asking; the inner one says whether the snapshot is sound.
-    async fn read_back(&self, repository: &Arc<Repository>, id: &str, bytes: Option<u64>) -> Result<Result<ReadBack, Error>, Failure> {
+    async fn read_back(
+        &self,
+        repository: &Arc<Repository>,
+        id: &str,
+        bytes: Option<u64>,
+    ) -> Result<Result<ReadBack, Error>, Failure> {
         let (repository, id) = (Arc::clone(repository), id.to_owned());
         match blocking(move || repository.verify(&id, Expected { bytes })).await? {
             Err(error) if !is_about_the_snapshot(&error) => Err(of_repository(&error)),
@@ -149,20 +162,29 @@ impl Run<'_> {
         }
     }
 
-    async fn write(&mut self, repository: &Arc<Repository>, target: &PlanTarget, planned: &PlanRepository) -> Result<Sound, Broken> {
+    async fn write(
+        &mut self,
+        repository: &Arc<Repository>,
+        target: &PlanTarget,
+        planned: &PlanRepository,
+    ) -> Result<Sound, Broken> {
         let resolved = Target::resolve(self.worker, target, &self.life.token()).await?;
-        let args = DumpArgs::parse(&resolved.arguments()).map_err(|error| of_arguments(&resolved.step.function, &error))?;
+        let args =
+            DumpArgs::parse(&resolved.arguments()).map_err(|error| of_arguments(&resolved.step.function, &error))?;
         let prepared = prepare(&resolved.client, args, resolved.wait).await.map_err(|error| of_preflight(&error))?;
         self.note(&prepared);
         let (reader, dump, gate) = self.start_dump(&resolved, prepared, target, planned).await?;
-        let teller = Teller::start(self.worker.bus.clone(), Told {
-            key: self.session.key.clone(),
-            session_name: self.plan.session_name.clone(),
-            target: target.name.clone(),
-            activity: Activity::Dumping,
-            bytes: dump.bytes(),
-            total_bytes: None,
-        });
+        let teller = Teller::start(
+            self.worker.bus.clone(),
+            Told {
+                key: self.session.key.clone(),
+                session_name: self.plan.session_name.clone(),
+                target: target.name.clone(),
+                activity: Activity::Dumping,
+                bytes: dump.bytes(),
+                total_bytes: None,
+            },
+        );
         let backup = self.describe(target, resolved.step.stream.clone())?;
         let written = {
             let (repository, gate) = (Arc::clone(repository), Arc::clone(&gate));
@@ -238,7 +260,12 @@ impl Run<'_> {
         failed.unwrap_or_else(|| of_repository(error)).into()
     }
 
-    async fn verify(&mut self, repository: &Arc<Repository>, written: Written, sha256: String) -> Result<Sound, Broken> {
+    async fn verify(
+        &mut self,
+        repository: &Arc<Repository>,
+        written: Written,
+        sha256: String,
+    ) -> Result<Sound, Broken> {
         let id = written.snapshot_id;
         match self.read_back(repository, &id, Some(written.bytes)).await? {
             Ok(read_back) => Ok(Sound {
@@ -273,7 +300,9 @@ impl Run<'_> {
         let unnamed = retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, named).await;
         let policy = self.plan.retention.as_ref();
         let decisions = policy
-            .map(|policy| retention::decide(&listed.snapshots, &configuration(&self.session.key), policy, &Zoned::now(), &unnamed))
+            .map(|policy| {
+                retention::decide(&listed.snapshots, &configuration(&self.session.key), policy, &Zoned::now(), &unnamed)
+            })
             .transpose()?;
         let retention = policy.zip(decisions.as_ref()).map(|(policy, decisions)| retention::summary(decisions, policy));
         let removed = retention.as_ref().filter(|r| !r.dry_run).map_or(0, |r| r.removed.len() as u64);
@@ -302,7 +331,8 @@ impl Run<'_> {
 
     fn note(&mut self, prepared: &Prepared) {
         let mut note = |kind: &str, reason: &str, message: String| {
-            let notice = Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message };
+            let notice =
+                Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message };
             self.conditions.push(notice);
         };
         for finding in &prepared.findings {
@@ -336,7 +366,11 @@ fn some(names: &[String]) -> String {
 fn is_about_the_snapshot(error: &Error) -> bool {
     matches!(
         error,
-        Error::ReadBack { .. } | Error::Damaged { .. } | Error::SnapshotNotFound { .. } | Error::PathNotFound { .. } | Error::Incomplete { .. }
+        Error::ReadBack { .. }
+            | Error::Damaged { .. }
+            | Error::SnapshotNotFound { .. }
+            | Error::PathNotFound { .. }
+            | Error::Incomplete { .. }
     )
 }
 

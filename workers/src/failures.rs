@@ -4,7 +4,9 @@ use std::error::Error;
 
 use lagan_schemas::error::{Code, Failure, chain};
 
-use crate::mariadb::{ArgumentError, FailureKind, Incomplete, PreflightError, QueryError, RestoreIncomplete, TargetError};
+use crate::mariadb::{
+    ArgumentError, FailureKind, Incomplete, PreflightError, QueryError, RestoreIncomplete, TargetError,
+};
 use crate::process::{Exit, Outcome, Side, SpawnError, Stop};
 use crate::repository::{self, LatestError};
 
@@ -63,7 +65,9 @@ pub(crate) fn of_preflight(error: &PreflightError) -> Failure {
         PreflightError::UnknownDatabases(_) | PreflightError::NothingSelected => Code::DumpEmpty,
         PreflightError::MissingGrants(_) => Code::MissingPrivileges,
         PreflightError::BrokenViews(_) => Code::BrokenObject,
-        PreflightError::EventBodies(_) | PreflightError::SequenceCycle(_) | PreflightError::Names(_) => Code::NotRestorable,
+        PreflightError::EventBodies(_) | PreflightError::SequenceCycle(_) | PreflightError::Names(_) => {
+            Code::NotRestorable
+        }
     };
     Failure::new(code, chain(error))
 }
@@ -91,12 +95,14 @@ pub(crate) fn of_latest(error: &LatestError) -> Failure {
 pub(crate) fn of_dump(program: &str, outcome: &Outcome) -> Option<Failure> {
     let stderr = stderr(&outcome.stderr.lines);
     match (outcome.stop, outcome.exit) {
-        (Some(Stop::Stalled(Side::Dump)), _) => {
-            Some(Failure::new(Code::Stalled, format!("`{program}` wrote nothing for too long after {} bytes{stderr}", outcome.bytes)))
-        }
-        (Some(Stop::Stalled(Side::Uploader)), _) => {
-            Some(Failure::new(Code::Stalled, format!("the storage took nothing for too long after {} bytes", outcome.bytes)))
-        }
+        (Some(Stop::Stalled(Side::Dump)), _) => Some(Failure::new(
+            Code::Stalled,
+            format!("`{program}` wrote nothing for too long after {} bytes{stderr}", outcome.bytes),
+        )),
+        (Some(Stop::Stalled(Side::Uploader)), _) => Some(Failure::new(
+            Code::Stalled,
+            format!("the storage took nothing for too long after {} bytes", outcome.bytes),
+        )),
         // We ended it: whoever did so knows why.
         (Some(_), _) | (None, Exit::Code(0)) => None,
         (None, Exit::Signal(signal)) => {

@@ -42,7 +42,12 @@ async fn tell(bus: Bus, told: Told) {
     loop {
         let bytes = told.bytes.load(Ordering::Relaxed);
         let seconds = last_time.elapsed().as_secs_f64().max(0.001);
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate for people"
+        )]
         let bytes_per_second = (bytes.saturating_sub(last_bytes) as f64 / seconds) as u64;
         (last_bytes, last_time) = (bytes, Instant::now());
         let data = Progress {
@@ -56,9 +61,10 @@ async fn tell(bus: Bus, told: Told) {
         };
         let data = serde_json::to_value(&data).expect("numbers and strings are JSON");
         let source = format!("/lagan/{}/worker", told.key.cluster);
-        let event = CloudEvent::new(Uuid::new_v4().to_string(), source, Progress::TYPE.to_owned(), Timestamp::now(), data)
-            .in_cluster(told.key.cluster.as_str())
-            .of_session(told.key.uid.to_string());
+        let event =
+            CloudEvent::new(Uuid::new_v4().to_string(), source, Progress::TYPE.to_owned(), Timestamp::now(), data)
+                .in_cluster(told.key.cluster.as_str())
+                .of_session(told.key.uid.to_string());
         lagan_bus::publish::progress(&bus, subject.clone(), Bytes::from(event.to_bytes())).await;
         tokio::time::sleep(EVERY).await;
     }

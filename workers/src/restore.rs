@@ -58,7 +58,11 @@ struct Run<'a> {
 impl Run<'_> {
     async fn one(&mut self, target: &PlanTarget) -> Result<TargetResult, Broken> {
         let began = Instant::now();
-        let object = self.plan.object.as_ref().ok_or_else(|| Failure::new(Code::IntentNotConfirmed, "no object asks for this restore"))?;
+        let object = self
+            .plan
+            .object
+            .as_ref()
+            .ok_or_else(|| Failure::new(Code::IntentNotConfirmed, "no object asks for this restore"))?;
         self.worker.intent.confirm(object)?;
         let (Some(from), Some(planned)) = (&target.restore, target.repositories.first()) else {
             return Err(Failure::new(Code::Internal, "a restore without its snapshot").into());
@@ -68,10 +72,15 @@ impl Run<'_> {
         let owner = format!("{}-{}", self.session.key.uid, self.worker.instance);
         let opened = Opened::open(self.worker, &place, &owner, Missing::Fail).await?;
         let snapshot = self.choose(&opened, from).await?;
-        let resolved = Target::resolve(self.worker, target, &self.life.token()).await.map_err(|failure| self.stopped_or(failure))?;
-        let args = RestoreArgs::parse(&resolved.arguments()).map_err(|error| of_arguments(&resolved.step.function, &error))?;
+        let resolved = Target::resolve(self.worker, target, &self.life.token())
+            .await
+            .map_err(|failure| self.stopped_or(failure))?;
+        let args =
+            RestoreArgs::parse(&resolved.arguments()).map_err(|error| of_arguments(&resolved.step.function, &error))?;
         let touches = args.database.clone().map_or(Touches::Unknown, Touches::Database);
-        let inspected = inspect(&resolved.client, &touches, None, resolved.wait).await.map_err(|error| self.stopped_or(of_target(&error)))?;
+        let inspected = inspect(&resolved.client, &touches, None, resolved.wait)
+            .await
+            .map_err(|error| self.stopped_or(of_target(&error)))?;
         self.check_target(from, target, &inspected)?;
         let (size, reader) = {
             let (repository, id) = (Arc::clone(&opened.repository), snapshot.id.clone());
@@ -81,14 +90,17 @@ impl Run<'_> {
         let feeder = self.start(&resolved, args).await?;
         self.say_restoring(target, planned.reference.path(), &snapshot, size).await?;
         let bytes = Arc::new(AtomicU64::new(0));
-        let teller = Teller::start(self.worker.bus.clone(), Told {
-            key: self.session.key.clone(),
-            session_name: self.plan.session_name.clone(),
-            target: target.name.clone(),
-            activity: Activity::Restoring,
-            bytes: Arc::clone(&bytes),
-            total_bytes: Some(size),
-        });
+        let teller = Teller::start(
+            self.worker.bus.clone(),
+            Told {
+                key: self.session.key.clone(),
+                session_name: self.plan.session_name.clone(),
+                target: target.name.clone(),
+                activity: Activity::Restoring,
+                bytes: Arc::clone(&bytes),
+                total_bytes: Some(size),
+            },
+        );
         let fed = blocking(move || feed(feeder, reader, &bytes)).await?;
         drop(teller);
         opened.lease.release().await;
@@ -130,7 +142,8 @@ impl Run<'_> {
                     not_after: from.not_after,
                 };
                 // A snapshot that no session stands behind is nobody's latest.
-                let unnamed: HashSet<String> = retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, &[]).await;
+                let unnamed: HashSet<String> =
+                    retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, &[]).await;
                 latest(&listed.snapshots, wanted, &unnamed).cloned().map_err(|error| of_latest(&error))
             }
         }
@@ -170,7 +183,13 @@ impl Run<'_> {
     }
 
     /// Before the first byte, the log must know that there will be one.
-    async fn say_restoring(&self, target: &PlanTarget, repository: String, snapshot: &Snapshot, size_bytes: u64) -> Result<(), Broken> {
+    async fn say_restoring(
+        &self,
+        target: &PlanTarget,
+        repository: String,
+        snapshot: &Snapshot,
+        size_bytes: u64,
+    ) -> Result<(), Broken> {
         if let Some(cause) = self.life.stopped() {
             return Err(cause.failure().into());
         }
@@ -200,7 +219,11 @@ impl Run<'_> {
             Err(Stopped { report, why }) => {
                 if let Some(cause) = self.life.stopped() {
                     let short = snapshot.id.get(..8).unwrap_or(&snapshot.id);
-                    let message = format!("restore of snapshot {short} stopped after {} bytes: {}", report.bytes, cause.failure().message);
+                    let message = format!(
+                        "restore of snapshot {short} stopped after {} bytes: {}",
+                        report.bytes,
+                        cause.failure().message
+                    );
                     return Err(Failure::new(Code::TargetPartiallyRestored, message));
                 }
                 let incomplete = check_fed(&report, size).err();
@@ -209,7 +232,8 @@ impl Run<'_> {
                     Some(incomplete) => (report.bytes, incomplete),
                     None => {
                         let short = snapshot.id.get(..8).unwrap_or(&snapshot.id);
-                        let message = format!("restore of snapshot {short} stopped after {} bytes: {why}", report.bytes);
+                        let message =
+                            format!("restore of snapshot {short} stopped after {} bytes: {why}", report.bytes);
                         return Err(Failure::new(Code::TargetPartiallyRestored, message));
                     }
                 }
@@ -226,7 +250,8 @@ struct Stopped {
 }
 
 fn feed(mut feeder: Feeder, mut reader: SnapshotReader, bytes: &AtomicU64) -> Result<FeedReport, Stopped> {
-    let stopped = |error: crate::process::FeedError| Stopped { why: chain(&error), report: Box::new(error.report().clone()) };
+    let stopped =
+        |error: crate::process::FeedError| Stopped { why: chain(&error), report: Box::new(error.report().clone()) };
     let mut block = vec![0; BLOCK_BYTES];
     loop {
         let count = match reader.read(&mut block) {

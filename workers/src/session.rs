@@ -30,7 +30,10 @@ const SUCCESSOR: Writer = Writer { author: Author::Successor, component: "worker
 
 /// What running the plan came to.
 pub(crate) enum Outcome {
-    Succeeded { results: Vec<TargetResult>, conditions: Vec<Notice> },
+    Succeeded {
+        results: Vec<TargetResult>,
+        conditions: Vec<Notice>,
+    },
     Failed(Box<Failed>),
     /// The session is not ours any more: nothing is said and nothing is settled.
     Fenced,
@@ -89,7 +92,8 @@ impl Worker {
             Claim::Ours => settle(delivery, again_soon).await,
             Claim::Foreign => settle(delivery, Settle::Nak { delay: Duration::from_secs(10) }).await,
             Claim::AskHolder(then) => {
-                let key = session.holder.map(|holder| heartbeat::key(session.key.uid, holder.worker)).unwrap_or_default();
+                let key =
+                    session.holder.map(|holder| heartbeat::key(session.key.uid, holder.worker)).unwrap_or_default();
                 let verdict = self.while_alive(&delivery, observer.settle(&key)).await;
                 observer.forget(&key);
                 match (verdict, then) {
@@ -119,7 +123,9 @@ impl Worker {
     async fn fail_restore(&self, delivery: Delivery, mut session: Session) {
         let snapshot = session.restoring_snapshot.clone().unwrap_or_default();
         let host = session.worker_host.clone().unwrap_or_default();
-        let message = format!("the worker on {host} died while it restored snapshot {snapshot}; the target holds part of the data");
+        let message = format!(
+            "the worker on {host} died while it restored snapshot {snapshot}; the target holds part of the data"
+        );
         let ended = Ended {
             holder: None,
             failure: Failure::new(Code::TargetPartiallyRestored, message),
@@ -188,7 +194,12 @@ impl Worker {
             Outcome::Fenced => return Err(HeldError::Fenced),
             Outcome::Succeeded { results, conditions } => {
                 for result in &results {
-                    tracing::info!(snapshot = result.snapshot, size_bytes = result.size_bytes, added_bytes = result.added_bytes, "session succeeded");
+                    tracing::info!(
+                        snapshot = result.snapshot,
+                        size_bytes = result.size_bytes,
+                        added_bytes = result.added_bytes,
+                        "session succeeded"
+                    );
                 }
                 Fact::Succeeded(Succeeded { holder: held.holder, results, conditions })
             }
@@ -207,7 +218,14 @@ impl Worker {
 }
 
 /// What a failure becomes: tried again, or the end.
-fn verdict(session: &Session, plan: Option<&Plan>, stop: Option<StopCause>, holder: Holder, failed: Failed, now: Timestamp) -> Fact {
+fn verdict(
+    session: &Session,
+    plan: Option<&Plan>,
+    stop: Option<StopCause>,
+    holder: Holder,
+    failed: Failed,
+    now: Timestamp,
+) -> Fact {
     let Failed { failure, rejected_snapshots, conditions } = failed;
     let retry = plan.map(|plan| plan.retry);
     let restoring = session.phase == Phase::Restoring;
@@ -242,6 +260,9 @@ fn after_lost_race(error: &LogError) -> Settle {
 
 async fn settle(delivery: Delivery, how: Settle) {
     if let Err(error) = delivery.settle(how).await {
-        tracing::debug!(error = chain(&error), "message was not settled, it comes again and its session's facts decide");
+        tracing::debug!(
+            error = chain(&error),
+            "message was not settled, it comes again and its session's facts decide"
+        );
     }
 }

@@ -54,7 +54,9 @@ fn program(worker: &Worker, name: &str) -> Result<PathBuf, Failure> {
 fn connection(worker: &Worker, database: &Database) -> Result<Connection, Failure> {
     let login = worker.intent.login(database)?;
     let tls = &database.tls;
-    let invalid = |what: &str| Failure::new(Code::InvalidSpec, format!("AppBinding {}: {what}", database.credentials.app_binding));
+    let invalid = |what: &str| {
+        Failure::new(Code::InvalidSpec, format!("AppBinding {}: {what}", database.credentials.app_binding))
+    };
     let ca_pem = match &tls.ca_bundle {
         None => None,
         Some(bundle) => {

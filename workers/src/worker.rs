@@ -78,7 +78,12 @@ pub(crate) struct Worker {
 
 /// Runs until `drain`: then nothing new is taken, and what runs is handed to other workers. `stop_now` also stops a
 /// restore that is past its first byte.
-pub async fn run(bus: Bus, options: Options, drain: CancellationToken, stop_now: CancellationToken) -> Result<(), WorkerError> {
+pub async fn run(
+    bus: Bus,
+    options: Options,
+    drain: CancellationToken,
+    stop_now: CancellationToken,
+) -> Result<(), WorkerError> {
     let sizes = Sizes { heartbeat_ttl: options.failover, lease_ttl: options.failover, ..Sizes::default() };
     let specs = streams::of_cluster(&options.cluster, &sizes);
     streams::ensure(&bus, &specs).await?;

@@ -93,7 +93,8 @@ fn parts(session: &str, ids: &[&str]) -> Vec<Part> {
 async fn a_batch_is_stored_whole_or_not_at_all() {
     let (rig, bus) = Rig::start().await;
     let last = append_batch(&bus, &filter("s1"), 0, parts("s1", &["a", "b", "c"])).await.unwrap();
-    let sequences = || async { read::session(&bus, &filter("s1")).await.unwrap().iter().map(|f| f.sequence).collect::<Vec<_>>() };
+    let sequences =
+        || async { read::session(&bus, &filter("s1")).await.unwrap().iter().map(|f| f.sequence).collect::<Vec<_>>() };
     assert_eq!(sequences().await, [last - 2, last - 1, last]);
 
     let lost = append_batch(&bus, &filter("s1"), last - 1, parts("s1", &["d", "e"])).await;

@@ -87,7 +87,9 @@ async fn a_reconnection_is_noticed() {
 async fn a_request_is_answered_denied_or_lost_and_says_which() {
     let rig = Rig::empty().await;
     let (bus, engine) = (rig.bus().await, rig.bus().await);
-    let ask = async |question: u64| request::request::<u64, u64>(&bus, "lagan.request.test.double", &question, Duration::from_secs(2)).await;
+    let ask = async |question: u64| {
+        request::request::<u64, u64>(&bus, "lagan.request.test.double", &question, Duration::from_secs(2)).await
+    };
     assert!(matches!(ask(1).await, Err(RequestError::NobodyThere { .. })));
     let stop = CancellationToken::new();
     let serving = tokio::spawn({

@@ -114,7 +114,8 @@ async fn shared_and_exclusive_racers_never_meet() {
             let mode = if racer % 3 == 0 { Mode::Exclusive } else { Mode::Shared };
             let (weight, allowed) = if mode == Mode::Exclusive { (100, 0..=0) } else { (1, 0..=99) };
             for _ in 0..6 {
-                let lease = leases.acquire("repo.x", mode, &format!("r{racer}"), Duration::from_secs(30)).await.unwrap();
+                let lease =
+                    leases.acquire("repo.x", mode, &format!("r{racer}"), Duration::from_secs(30)).await.unwrap();
                 let others = inside.fetch_add(weight, Ordering::SeqCst);
                 assert!(allowed.contains(&others), "{mode:?} met {others}");
                 tokio::task::yield_now().await;

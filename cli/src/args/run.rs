@@ -107,12 +107,8 @@ mod tests {
 
     #[test]
     fn an_address_is_resolved_as_curl_does() {
-        let expected = Resolve {
-            from_host: "shop-db.default.svc".into(),
-            from_port: 3306,
-            to_host: "::1".into(),
-            to_port: 13306,
-        };
+        let expected =
+            Resolve { from_host: "shop-db.default.svc".into(), from_port: 3306, to_host: "::1".into(), to_port: 13306 };
         assert_eq!("shop-db.default.svc:3306=[::1]:13306".parse(), Ok(expected));
         for bad in ["a:1", "a:1=b", "a=b:1", ":1=b:1", "a:x=b:1", ""] {
             assert!(bad.parse::<Resolve>().is_err(), "{bad}");

@@ -13,8 +13,8 @@ use crate::glyph::Glyph;
 use crate::manifests::{backup_session, session_name, write};
 use crate::narration::Setting;
 use crate::objects::{View, select};
-use crate::output::{data, document, narrate};
 use crate::outcome::status;
+use crate::output::{data, document, narrate};
 use crate::store;
 use crate::wait;
 
@@ -24,7 +24,8 @@ pub async fn run(args: BackupArgs, global: &Global) -> Result<Exit, Problem> {
     let configuration = store::one(&views, Kind::BackupConfiguration, Some(&global.namespace), &args.name)?;
     let name = new_name(&views, Kind::BackupSession, &configuration.key);
     let object = backup_session(&configuration.key, &name);
-    let asked = Asked { object, invoker: configuration.key.name.clone(), views: &views, wait: args.wait, output: args.output };
+    let asked =
+        Asked { object, invoker: configuration.key.name.clone(), views: &views, wait: args.wait, output: args.output };
     start(&client, global, asked).await
 }
 

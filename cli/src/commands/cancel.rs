@@ -41,7 +41,9 @@ pub async fn run(args: CancelArgs, global: &Global) -> Result<Exit, Problem> {
 
 fn refused(error: &RequestError) -> Problem {
     let exit = match error {
-        RequestError::NobodyThere { .. } | RequestError::TimedOut { .. } | RequestError::NotConnected => Exit::Unreachable,
+        RequestError::NobodyThere { .. } | RequestError::TimedOut { .. } | RequestError::NotConnected => {
+            Exit::Unreachable
+        }
         RequestError::Denied(_) | RequestError::Send { .. } | RequestError::Json { .. } => Exit::Failed,
     };
     Problem::from_error(exit, error)

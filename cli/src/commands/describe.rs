@@ -21,7 +21,11 @@ const SESSIONS: usize = 5;
 pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
     let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
     let name = name.ok_or_else(|| {
-        Problem::new(Exit::Usage, format!("which {kind}?")).help(format!("lagan describe {} NAME, or `lagan get {}`", args.kind, kind.plural()))
+        Problem::new(Exit::Usage, format!("which {kind}?")).help(format!(
+            "lagan describe {} NAME, or `lagan get {}`",
+            args.kind,
+            kind.plural()
+        ))
     })?;
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client).await?;

@@ -132,7 +132,8 @@ impl Told {
     }
 
     fn is_wanted(&self, fact: &StoredFact) -> bool {
-        is_since(fact.time, self.since) && self.namespace.as_ref().is_none_or(|namespace| *namespace == fact.key.namespace)
+        is_since(fact.time, self.since)
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == fact.key.namespace)
     }
 
     fn learn(&mut self, fact: &StoredFact) {

@@ -26,7 +26,8 @@ pub async fn run(args: GetArgs, global: &Global) -> Result<Exit, Problem> {
         },
         None => all,
     };
-    if let Some(text) = documents(args.output, kind, &shown, if name.is_some() { Asked::ByName } else { Asked::ForAll }) {
+    if let Some(text) = documents(args.output, kind, &shown, if name.is_some() { Asked::ByName } else { Asked::ForAll })
+    {
         data(&text)?;
         return Ok(Exit::Ok);
     }
@@ -51,12 +52,18 @@ pub fn kind_and_name(kind: &str, name: Option<&str>) -> Result<(Kind, Option<Str
     let (word, name) = match (kind.split_once('/'), name) {
         (Some((word, name)), None) => (word, Some(name.to_owned())),
         (None, name) => (kind, name.map(str::to_owned)),
-        (Some(_), Some(_)) => return Err(Problem::new(Exit::Usage, format!("`{kind}` and a name: write one of the two"))),
+        (Some(_), Some(_)) => {
+            return Err(Problem::new(Exit::Usage, format!("`{kind}` and a name: write one of the two")));
+        }
     };
     let known = Kind::from_words(word).filter(|kind| *kind != Kind::Secret);
     let kind = known.ok_or_else(|| {
         let kinds: Vec<_> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret).map(Kind::plural).collect();
-        let why = if word.to_ascii_lowercase().starts_with("secret") { "Secrets are never published" } else { "unknown kind" };
+        let why = if word.to_ascii_lowercase().starts_with("secret") {
+            "Secrets are never published"
+        } else {
+            "unknown kind"
+        };
         Problem::new(Exit::Usage, format!("`{word}`: {why}")).help(format!("one of {}", kinds.join(", ")))
     })?;
     Ok((kind, name))
@@ -101,12 +108,16 @@ mod tests {
 
     #[test]
     fn one_object_is_a_document_and_several_are_a_list() {
-        let view = view(json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "main", "namespace": "default"}}));
+        let view = view(
+            json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "main", "namespace": "default"}}),
+        );
         let shown = [&view];
         assert_eq!(documents(Format::Name, Kind::Repository, &shown, Asked::ByName).unwrap(), "repository/main\n");
-        let one: Value = serde_json::from_str(&documents(Format::Json, Kind::Repository, &shown, Asked::ByName).unwrap()).unwrap();
+        let one: Value =
+            serde_json::from_str(&documents(Format::Json, Kind::Repository, &shown, Asked::ByName).unwrap()).unwrap();
         assert_eq!(one, view.value);
-        let list: Value = serde_json::from_str(&documents(Format::Json, Kind::Repository, &shown, Asked::ForAll).unwrap()).unwrap();
+        let list: Value =
+            serde_json::from_str(&documents(Format::Json, Kind::Repository, &shown, Asked::ForAll).unwrap()).unwrap();
         assert_eq!(list["items"][0], view.value);
         assert!(documents(Format::Yaml, Kind::Repository, &[], Asked::ForAll).unwrap().contains("items: []"));
     }

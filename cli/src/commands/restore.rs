@@ -26,7 +26,9 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
     let wanted = match (&args.name, &args.from) {
         (Some(name), _) => of_configuration(&views, global, &args, name)?,
         (None, Some(repository)) => of_repository(&views, global, &args, repository)?,
-        (None, None) => return Err(Problem::new(Exit::Usage, "name a BackupConfiguration, or a repository with --from")),
+        (None, None) => {
+            return Err(Problem::new(Exit::Usage, "name a BackupConfiguration, or a repository with --from"));
+        }
     };
     let binding = target(&views, global, &wanted.restore.target)?;
     let invoker = ObjectKey {
@@ -43,7 +45,13 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
     if args.overwrite {
         confirm(global, &args, binding)?;
     } else {
-        narrate(global, &format!("{} a database that is not empty is refused; --overwrite replaces what it holds", global.glyphs().dot()));
+        narrate(
+            global,
+            &format!(
+                "{} a database that is not empty is refused; --overwrite replaces what it holds",
+                global.glyphs().dot()
+            ),
+        );
     }
     let asked = Asked { object, invoker: name, views: &views, wait: args.wait, output: args.output };
     start(&client, global, asked).await
@@ -57,13 +65,22 @@ struct Wanted<'a> {
     restore: Restore,
 }
 
-fn of_configuration<'a>(views: &'a [View], global: &Global, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
+fn of_configuration<'a>(
+    views: &'a [View],
+    global: &Global,
+    args: &RestoreArgs,
+    name: &str,
+) -> Result<Wanted<'a>, Problem> {
     let configuration = store::one(views, Kind::BackupConfiguration, Some(&global.namespace), name)?;
-    let unreadable = |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
-    let spec: BackupConfigurationSpec = serde_json::from_value(configuration.value["spec"].clone()).map_err(unreadable)?;
+    let unreadable =
+        |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
+    let spec: BackupConfigurationSpec =
+        serde_json::from_value(configuration.value["spec"].clone()).map_err(unreadable)?;
     let target = match &args.to {
         Some(to) => app_binding(to),
-        None => target_of(&spec).cloned().ok_or_else(|| Problem::new(Exit::Failed, format!("{} names no target", configuration.key)))?,
+        None => target_of(&spec)
+            .cloned()
+            .ok_or_else(|| Problem::new(Exit::Failed, format!("{} names no target", configuration.key)))?,
     };
     let namespace = spec.repository.namespace.as_deref().unwrap_or(&global.namespace);
     let repository = store::one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
@@ -82,7 +99,12 @@ fn of_configuration<'a>(views: &'a [View], global: &Global, args: &RestoreArgs, 
     Ok(Wanted { name: configuration.key.name.clone(), repository, restore })
 }
 
-fn of_repository<'a>(views: &'a [View], global: &Global, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
+fn of_repository<'a>(
+    views: &'a [View],
+    global: &Global,
+    args: &RestoreArgs,
+    name: &str,
+) -> Result<Wanted<'a>, Problem> {
     let (namespace, name) = name.split_once('/').unwrap_or((&global.namespace, name));
     let repository = store::one(views, Kind::Repository, Some(namespace), name)?;
     let target = args.to.as_deref().map(app_binding);
@@ -106,7 +128,8 @@ fn overwrite(args: &RestoreArgs) -> Overwrite {
 
 /// A Task that is not there would make the session wait for it; the AppBinding's own is tried instead.
 fn has_task(views: &[View], name: &str) -> bool {
-    catalogue::find(Kind::Task, name).is_some() || select(views, Kind::Task, None).iter().any(|task| task.key.name == name)
+    catalogue::find(Kind::Task, name).is_some()
+        || select(views, Kind::Task, None).iter().any(|task| task.key.name == name)
 }
 
 fn target<'a>(views: &'a [View], global: &Global, target: &TargetRef) -> Result<&'a View, Problem> {
@@ -132,7 +155,13 @@ fn confirm(global: &Global, args: &RestoreArgs, binding: &View) -> Result<(), Pr
     }
 }
 
-async fn dry_run(client: &Client, global: &Global, args: &RestoreArgs, wanted: &Wanted<'_>, object: &Value) -> Result<Exit, Problem> {
+async fn dry_run(
+    client: &Client,
+    global: &Global,
+    args: &RestoreArgs,
+    wanted: &Wanted<'_>,
+    object: &Value,
+) -> Result<Exit, Problem> {
     let folder = repository::folder(client, None)?;
     let list = repository::snapshots(folder, wanted.repository).await?;
     let choice = Choice {

@@ -7,7 +7,8 @@ use crate::error::{Exit, Problem};
 use crate::output::data;
 
 pub fn run(args: &SchemaArgs) -> Result<Exit, Problem> {
-    let schemas: Vec<(String, String)> = files().into_iter().filter_map(|(path, text)| Some((name(&path)?, text))).collect();
+    let schemas: Vec<(String, String)> =
+        files().into_iter().filter_map(|(path, text)| Some((name(&path)?, text))).collect();
     let Some(wanted) = &args.name else {
         data(&schemas.iter().map(|(name, _)| format!("{name}\n")).collect::<String>())?;
         return Ok(Exit::Ok);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::{Format, Global, SnapshotsArgs};
 use crate::client;
 use crate::error::{Exit, Problem};
-use crate::glyph::{Glyphs, Glyph};
+use crate::glyph::{Glyph, Glyphs};
 use crate::human::{bytes, one_line, time};
 use crate::objects::{View, select};
 use crate::output::{data, json as pretty, narrate, page, yaml};
@@ -29,7 +29,10 @@ pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> 
     print(args.output, headers, &list, repository, global)?;
     for damaged in &list.damaged {
         let failed = global.glyphs().of(Glyph::Failed);
-        crate::output::say(global.glyphs(), &format!("{failed} snapshot {} can't be read: {}", damaged.id, one_line(&damaged.why, 500)));
+        crate::output::say(
+            global.glyphs(),
+            &format!("{failed} snapshot {} can't be read: {}", damaged.id, one_line(&damaged.why, 500)),
+        );
     }
     Ok(if list.damaged.is_empty() { Exit::Ok } else { Exit::Failed })
 }
@@ -41,19 +44,29 @@ fn only<'a>(views: &'a [View], global: &Global) -> Result<&'a View, Problem> {
         [] => Err(Problem::new(Exit::NotFound, "there is no Repository").help("`-A` looks in all namespaces")),
         _ => {
             let names: Vec<_> = all.iter().map(|view| view.key.name.as_str()).collect();
-            Err(Problem::new(Exit::Usage, format!("which repository? There are {}", names.join(", "))).help("name it with --repository"))
+            Err(Problem::new(Exit::Usage, format!("which repository? There are {}", names.join(", ")))
+                .help("name it with --repository"))
         }
     }
 }
 
-fn print(format: Format, headers: Headers, list: &SnapshotList, repository: &View, global: &Global) -> Result<(), Problem> {
-    let documents = || list.snapshots.iter().map(|snapshot| document(snapshot, &repository.key.name)).collect::<Vec<Value>>();
+fn print(
+    format: Format,
+    headers: Headers,
+    list: &SnapshotList,
+    repository: &View,
+    global: &Global,
+) -> Result<(), Problem> {
+    let documents =
+        || list.snapshots.iter().map(|snapshot| document(snapshot, &repository.key.name)).collect::<Vec<Value>>();
     let lines = |line: fn(&Value) -> String| documents().iter().map(line).collect::<String>();
     match format {
         Format::Json => data(&pretty(&json!({ "snapshots": documents(), "damaged": damaged(list) }))),
         Format::Yaml => data(&yaml(&json!({ "snapshots": documents(), "damaged": damaged(list) }))),
         Format::Jsonl => data(&lines(|document| format!("{document}\n"))),
-        Format::Name => data(&lines(|document| format!("snapshot/{}\n", document["shortId"].as_str().unwrap_or_default()))),
+        Format::Name => {
+            data(&lines(|document| format!("snapshot/{}\n", document["shortId"].as_str().unwrap_or_default())))
+        }
         Format::Table | Format::Wide if list.snapshots.is_empty() => {
             narrate(global, &format!("no snapshots in {}", repository.key));
             Ok(())

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use lagan_schemas::error::{Code, Failure};
-use lagan_schemas::fact::{Cause, Counted, Ended, Holder, Priority, Requested, Restoring, Retrying, Skipped, Started, Succeeded};
+use lagan_schemas::fact::{
+    Cause, Counted, Ended, Holder, Priority, Requested, Restoring, Retrying, Skipped, Started, Succeeded,
+};
 use lagan_schemas::resource::{Kind, ObjectRef};
 use lagan_schemas::subject::SessionKey;
 use uuid::Uuid;
@@ -48,7 +50,11 @@ fn narrator(kind: SessionKind) -> Narrator {
 
 fn tell(narrator: &mut Narrator, facts: Vec<Fact>) -> Vec<String> {
     let first = narrator.session().last_sequence + 1;
-    let recorded = (first..).zip(facts).map(|(sequence, fact)| Recorded { sequence, time: at(sequence.cast_signed()), fact: Some(fact) });
+    let recorded = (first..).zip(facts).map(|(sequence, fact)| Recorded {
+        sequence,
+        time: at(sequence.cast_signed()),
+        fact: Some(fact),
+    });
     recorded.flat_map(|recorded| narrator.fact(recorded)).collect()
 }
 
@@ -124,7 +130,13 @@ fn a_failure_says_why_and_what_next() {
         requested(),
         planned(SessionKind::Backup),
         started(1),
-        Fact::Retrying(Retrying { holder: holder(1), failure: lost, after: at(60), counted: Counted::Yes, rejected_snapshots: vec![] }),
+        Fact::Retrying(Retrying {
+            holder: holder(1),
+            failure: lost,
+            after: at(60),
+            counted: Counted::Yes,
+            rejected_snapshots: vec![],
+        }),
         planned(SessionKind::Backup),
         started(2),
         Fact::Failed(Ended { holder: Some(holder(2)), failure, rejected_snapshots: vec![], conditions: vec![] }),

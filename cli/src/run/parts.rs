@@ -54,13 +54,19 @@ impl Parts<'_> {
             let bus = self.connect("engine").await?;
             let options = self.engine_options();
             let stop = engine_stop.clone();
-            engine.spawn(async move { lagan_engine::run(bus, options, stop, ready).await.map_err(|e| Problem::from_error(Exit::Failed, &e)) });
+            engine.spawn(async move {
+                lagan_engine::run(bus, options, stop, ready).await.map_err(|e| Problem::from_error(Exit::Failed, &e))
+            });
         }
         if which != Which::Engine {
             let bus = self.connect("worker").await?;
             let options = self.worker_options()?;
             let (drain, stop_now) = (drain.clone(), stop_now.clone());
-            worker.spawn(async move { lagan_workers::run(bus, options, drain, stop_now).await.map_err(|e| Problem::from_error(Exit::Failed, &e)) });
+            worker.spawn(async move {
+                lagan_workers::run(bus, options, drain, stop_now)
+                    .await
+                    .map_err(|e| Problem::from_error(Exit::Failed, &e))
+            });
         }
         let mut result = Ok(Exit::Ok);
         tokio::select! {
@@ -81,7 +87,8 @@ impl Parts<'_> {
         let auth = self.token.clone().map_or(Auth::None, Auth::Token);
         let connect = Connect { auth, ..Connect::new(self.url, role) };
         Bus::connect(connect).await.map_err(|error| {
-            Problem::from_error(Exit::Unreachable, &error).help("check --nats-url and that the server runs; it needs JetStream and version 2.12 or newer")
+            Problem::from_error(Exit::Unreachable, &error)
+                .help("check --nats-url and that the server runs; it needs JetStream and version 2.12 or newer")
         })
     }
 
@@ -97,13 +104,17 @@ impl Parts<'_> {
                 "NATS server does not sync each write: set `sync_interval: always` in its jetstream block, or a power cut loses sessions"
             ),
             Sync::Unknown(why) => {
-                tracing::warn!(why, "sync_interval of the NATS server is unknown; --nats-monitoring-url lets Lagan check it");
+                tracing::warn!(
+                    why,
+                    "sync_interval of the NATS server is unknown; --nats-monitoring-url lets Lagan check it"
+                );
             }
         }
     }
 
     fn engine_options(&self) -> EngineOptions {
-        let resolve = self.args.resolve.iter().map(|r| ((r.from_host.clone(), r.from_port), (r.to_host.clone(), r.to_port)));
+        let resolve =
+            self.args.resolve.iter().map(|r| ((r.from_host.clone(), r.from_port), (r.to_host.clone(), r.to_port)));
         EngineOptions {
             cluster: self.args.cluster.clone(),
             manifests: self.place.manifests.clone(),
@@ -135,6 +146,8 @@ fn ended_early(part: &str, ended: Result<Result<(), Problem>, tokio::task::JoinE
     match ended {
         Ok(Ok(())) => Ok(Exit::Ok),
         Ok(Err(problem)) => Err(problem),
-        Err(panic) => Err(Problem::new(Exit::Failed, format!("the {part} panicked: {panic}; this is a defect of Lagan"))),
+        Err(panic) => {
+            Err(Problem::new(Exit::Failed, format!("the {part} panicked: {panic}; this is a defect of Lagan")))
+        }
     }
 }

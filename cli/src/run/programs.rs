@@ -21,7 +21,10 @@ pub(super) fn allowed(more: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>, Pro
     for path in more {
         let name = path.file_name().filter(|_| path.is_absolute() && is_program(path));
         let name = name.ok_or_else(|| {
-            Problem::new(Exit::Usage, format!("--allow-program `{}`: not an absolute path of an executable file", path.display()))
+            Problem::new(
+                Exit::Usage,
+                format!("--allow-program `{}`: not an absolute path of an executable file", path.display()),
+            )
         })?;
         programs.insert(name.to_string_lossy().into_owned(), path.clone());
     }

@@ -8,8 +8,11 @@ use crate::objects::View;
 pub(super) const TASK: Columns = Columns { narrow: &["STEPS", "SOURCE"], wide: &["GROUP"], cells: task };
 pub(super) const FUNCTION: Columns =
     Columns { narrow: &["DATABASE", "ACTION", "PROGRAM", "SOURCE"], wide: &["GROUP"], cells: function };
-pub(super) const APP_BINDING: Columns =
-    Columns { narrow: &["TYPE", "VERSION", "ADDRESS", "SECRET"], wide: &["BACKUP TASK", "RESTORE TASK"], cells: app_binding };
+pub(super) const APP_BINDING: Columns = Columns {
+    narrow: &["TYPE", "VERSION", "ADDRESS", "SECRET"],
+    wide: &["BACKUP TASK", "RESTORE TASK"],
+    cells: app_binding,
+};
 
 fn source(view: &View) -> String {
     if view.is_built_in() { "built-in".to_owned() } else { "manifest".to_owned() }

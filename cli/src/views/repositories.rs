@@ -41,7 +41,13 @@ fn place(view: &View) -> (&'static str, String) {
     };
     let bucket = view.text("/spec/backend/s3/bucket");
     if !bucket.is_empty() {
-        return ("s3", under(&format!("{}/{bucket}", view.text("/spec/backend/s3/endpoint")), view.text("/spec/backend/s3/prefix")));
+        return (
+            "s3",
+            under(
+                &format!("{}/{bucket}", view.text("/spec/backend/s3/endpoint")),
+                view.text("/spec/backend/s3/prefix"),
+            ),
+        );
     }
     let host = view.text("/spec/backend/local/hostPath/path");
     let base = if host.is_empty() { view.text("/spec/backend/local/mountPath") } else { host };

@@ -30,15 +30,27 @@ fn render(kind: Kind, views: &[View], width: Width) -> String {
 fn backup_sessions_show_what_came_of_them() {
     let spec = |plan: &str| json!({"invoker": {"kind": "BackupConfiguration", "name": plan}});
     let views = [
-        object(Kind::BackupSession, "shop-3", json!({"spec": spec("shop"), "status": {
-            "phase": "Succeeded", "sessionDuration": "2m24s", "startTime": "2026-11-22T11:57:00Z",
-            "completionTime": "2026-11-22T11:59:24Z", "snapshot": "4be1c0de", "sizeBytes": 1_728_724_336_u64, "addedBytes": 40_055_603,
-        }})),
-        object(Kind::BackupSession, "shop-2", json!({"spec": spec("shop"), "status": {"phase": "Running", "startTime": "2026-11-22T11:58:00Z"}})),
-        object(Kind::BackupSession, "crm-1", json!({"spec": spec("crm"), "status": {
-            "phase": "Failed", "sessionDuration": "58s", "code": "E0201", "reason": "DumpFailed", "attempts": 2, "worker": "node-1",
-            "message": "mariadb-dump exited 2:\nLost connection",
-        }})),
+        object(
+            Kind::BackupSession,
+            "shop-3",
+            json!({"spec": spec("shop"), "status": {
+                "phase": "Succeeded", "sessionDuration": "2m24s", "startTime": "2026-11-22T11:57:00Z",
+                "completionTime": "2026-11-22T11:59:24Z", "snapshot": "4be1c0de", "sizeBytes": 1_728_724_336_u64, "addedBytes": 40_055_603,
+            }}),
+        ),
+        object(
+            Kind::BackupSession,
+            "shop-2",
+            json!({"spec": spec("shop"), "status": {"phase": "Running", "startTime": "2026-11-22T11:58:00Z"}}),
+        ),
+        object(
+            Kind::BackupSession,
+            "crm-1",
+            json!({"spec": spec("crm"), "status": {
+                "phase": "Failed", "sessionDuration": "58s", "code": "E0201", "reason": "DumpFailed", "attempts": 2, "worker": "node-1",
+                "message": "mariadb-dump exited 2:\nLost connection",
+            }}),
+        ),
         object(Kind::BackupSession, "new-1", json!({"spec": spec("new")})),
     ];
     assert_eq!(
@@ -65,10 +77,14 @@ fn all_namespaces_have_a_column() {
 
 #[test]
 fn restore_sessions_show_where_to() {
-    let views = [object(Kind::RestoreSession, "shop-9", json!({
-        "spec": {"repository": {"name": "main"}, "target": {"ref": {"name": "shop-copy"}}},
-        "status": {"phase": "Failed", "snapshot": "4be1c0de", "sessionDuration": "12s", "message": "not empty", "code": "E0401"},
-    }))];
+    let views = [object(
+        Kind::RestoreSession,
+        "shop-9",
+        json!({
+            "spec": {"repository": {"name": "main"}, "target": {"ref": {"name": "shop-copy"}}},
+            "status": {"phase": "Failed", "snapshot": "4be1c0de", "sessionDuration": "12s", "message": "not empty", "code": "E0401"},
+        }),
+    )];
     assert_eq!(
         render(Kind::RestoreSession, &views, Width::Narrow),
         "\
@@ -81,11 +97,19 @@ shop-9  main        4be1c0de  shop-copy  ✖ Failed  12s       —     3m   not 
 #[test]
 fn repositories_show_what_they_hold() {
     let views = [
-        object(Kind::Repository, "main", json!({
-            "spec": {"backend": {"storageSecretName": "s", "s3": {"endpoint": "s3.example.com", "bucket": "b", "prefix": "x/y"}}},
-            "status": {"integrity": true, "totalSizeBytes": 1_048_576, "snapshotCount": 12, "lastBackupTime": "2026-11-22T09:00:00Z"},
-        })),
-        object(Kind::Repository, "new", json!({"spec": {"backend": {"storageSecretName": "s", "local": {"mountPath": "/r", "subPath": "a"}}}})),
+        object(
+            Kind::Repository,
+            "main",
+            json!({
+                "spec": {"backend": {"storageSecretName": "s", "s3": {"endpoint": "s3.example.com", "bucket": "b", "prefix": "x/y"}}},
+                "status": {"integrity": true, "totalSizeBytes": 1_048_576, "snapshotCount": 12, "lastBackupTime": "2026-11-22T09:00:00Z"},
+            }),
+        ),
+        object(
+            Kind::Repository,
+            "new",
+            json!({"spec": {"backend": {"storageSecretName": "s", "local": {"mountPath": "/r", "subPath": "a"}}}}),
+        ),
     ];
     assert_eq!(
         render(Kind::Repository, &views, Width::Wide),
@@ -103,13 +127,21 @@ fn backup_configurations_show_the_next_run() {
     let mut paused = spec.clone();
     paused["paused"] = true.into();
     let views = [
-        object(Kind::BackupConfiguration, "shop", json!({"spec": spec, "status": {
-            "phase": "Ready", "lastSuccessTime": "2026-11-22T02:02:24Z", "nextSlotTime": "2026-11-23T02:00:00Z",
-        }})),
-        object(Kind::BackupConfiguration, "crm", json!({"spec": paused, "status": {"phase": "NotReady", "conditions": [{
-            "type": "RepositoryFound", "status": "False", "reason": "NotFound", "message": "Repository `prod/main` is missing",
-            "lastTransitionTime": "2026-11-22T02:02:24Z",
-        }]}})),
+        object(
+            Kind::BackupConfiguration,
+            "shop",
+            json!({"spec": spec, "status": {
+                "phase": "Ready", "lastSuccessTime": "2026-11-22T02:02:24Z", "nextSlotTime": "2026-11-23T02:00:00Z",
+            }}),
+        ),
+        object(
+            Kind::BackupConfiguration,
+            "crm",
+            json!({"spec": paused, "status": {"phase": "NotReady", "conditions": [{
+                "type": "RepositoryFound", "status": "False", "reason": "NotFound", "message": "Repository `prod/main` is missing",
+                "lastTransitionTime": "2026-11-22T02:02:24Z",
+            }]}}),
+        ),
     ];
     assert_eq!(
         render(Kind::BackupConfiguration, &views, Width::Narrow),
@@ -137,10 +169,14 @@ mariadb-restore  MariaDB   restore  mariadb       built-in  —
 
 #[test]
 fn app_bindings_show_where_they_lead() {
-    let binding = object(Kind::AppBinding, "shop-db", json!({"spec": {
-        "type": "mariadb", "version": "10.6.23", "secret": {"name": "shop-auth"},
-        "clientConfig": {"service": {"name": "shop-db", "port": 3306}},
-    }}));
+    let binding = object(
+        Kind::AppBinding,
+        "shop-db",
+        json!({"spec": {
+            "type": "mariadb", "version": "10.6.23", "secret": {"name": "shop-auth"},
+            "clientConfig": {"service": {"name": "shop-db", "port": 3306}},
+        }}),
+    );
     assert_eq!(binding.key.group, APP_CATALOG);
     assert_eq!(
         render(Kind::AppBinding, &[binding], Width::Narrow),

@@ -8,16 +8,20 @@ use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::subject::{Lane, SessionKind};
 
 use super::variables::{self, Facts};
-use super::{Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, refused, repository, retry, task};
+use super::{
+    Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, refused, repository, retry, task,
+};
 
 /// restic host of a target without an alias, as Stash names it.
 const DEFAULT_HOST: &str = "host-0";
 
 pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
     let namespace = request.invoker.namespace.as_deref().unwrap_or_default();
-    let configuration = find(inputs, request.invoker.kind, request.invoker.key_group(), namespace, &request.invoker.name)?;
+    let configuration =
+        find(inputs, request.invoker.kind, request.invoker.key_group(), namespace, &request.invoker.name)?;
     if request.invoker.uid.is_some_and(|uid| configuration.metadata.uid != Some(uid)) {
-        let message = format!("BackupConfiguration {namespace}/{} was replaced by another of its name", request.invoker.name);
+        let message =
+            format!("BackupConfiguration {namespace}/{} was replaced by another of its name", request.invoker.name);
         return Err(refused(Code::IntentNotConfirmed, message));
     }
     let Spec::BackupConfiguration(spec) = &configuration.spec else {
@@ -38,9 +42,17 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         retention: Some(&spec.retention_policy),
         snapshot: None,
     };
-    let resolved = task::resolve(inputs, configuration, spec.task.as_ref(), binding, task::Action::Backup, &variables::built_in(&facts))?;
+    let resolved = task::resolve(
+        inputs,
+        configuration,
+        spec.task.as_ref(),
+        binding,
+        task::Action::Backup,
+        &variables::built_in(&facts),
+    )?;
     if !matches!(resolved.step.stream, StepStream::Stdout(_)) {
-        let message = format!("Function `{}` has no `stream.stdout`, so there is nothing to back up", resolved.step.function);
+        let message =
+            format!("Function `{}` has no `stream.stdout`, so there is nothing to back up", resolved.step.function);
         return Err(refused(Code::FunctionNotSupported, message));
     }
     let plan_target = PlanTarget {

@@ -14,14 +14,20 @@ const fn default_port(kind: DatabaseKind) -> u16 {
     }
 }
 
-pub(super) fn resolve(inputs: &Inputs<'_>, binding: &Object, kind: DatabaseKind, wait_seconds: u32) -> Result<Database, Unresolved> {
+pub(super) fn resolve(
+    inputs: &Inputs<'_>,
+    binding: &Object,
+    kind: DatabaseKind,
+    wait_seconds: u32,
+) -> Result<Database, Unresolved> {
     let Spec::AppBinding(spec) = &binding.spec else {
         return Err(refused(Code::Internal, "an AppBinding without its spec"));
     };
     let namespace = binding.metadata.namespace.clone().unwrap_or_default();
     let name = &binding.metadata.name;
-    let (host, port) = address(spec, &namespace, kind)
-        .ok_or_else(|| refused(Code::InvalidSpec, format!("AppBinding {namespace}/{name}: clientConfig names no host and port")))?;
+    let (host, port) = address(spec, &namespace, kind).ok_or_else(|| {
+        refused(Code::InvalidSpec, format!("AppBinding {namespace}/{name}: clientConfig names no host and port"))
+    })?;
     let (host, port) = inputs.resolve.address(host, port);
     let secret = spec.secret.as_ref().map(|secret| secret.name.clone());
     if let Some(secret) = &secret

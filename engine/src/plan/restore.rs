@@ -8,13 +8,16 @@ use lagan_schemas::resource::{Group, Object, Spec};
 use lagan_schemas::subject::{Lane, SessionKind};
 
 use super::variables::{self, Facts};
-use super::{DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, refused, repository, task};
+use super::{
+    DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, refused, repository, task,
+};
 
 pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
     let namespace = request.invoker.namespace.as_deref().unwrap_or_default();
     let session = find(inputs, request.invoker.kind, request.invoker.key_group(), namespace, &request.invoker.name)?;
     if session.metadata.uid != request.invoker.uid {
-        let message = format!("RestoreSession {namespace}/{} was replaced by another of its name", request.invoker.name);
+        let message =
+            format!("RestoreSession {namespace}/{} was replaced by another of its name", request.invoker.name);
         return Err(refused(Code::IntentNotConfirmed, message));
     }
     let Spec::RestoreSession(spec) = &session.spec else {
@@ -42,14 +45,25 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         retention: None,
         snapshot: Some(name_of_snapshot),
     };
-    let resolved = task::resolve(inputs, session, spec.task.as_ref(), binding, task::Action::Restore, &variables::built_in(&facts))?;
+    let resolved = task::resolve(
+        inputs,
+        session,
+        spec.task.as_ref(),
+        binding,
+        task::Action::Restore,
+        &variables::built_in(&facts),
+    )?;
     let StepStream::Stdin(entry) = resolved.step.stream.clone() else {
-        let message = format!("Function `{}` has no `stream.stdin`, so nothing can be restored into it", resolved.step.function);
+        let message =
+            format!("Function `{}` has no `stream.stdin`, so nothing can be restored into it", resolved.step.function);
         return Err(refused(Code::FunctionNotSupported, message));
     };
     let restore = RestoreFrom {
         snapshot,
-        configuration: spec.configuration.as_ref().map(|c| format!("{}/{}", c.namespace.as_deref().unwrap_or(namespace), c.name)),
+        configuration: spec
+            .configuration
+            .as_ref()
+            .map(|c| format!("{}/{}", c.namespace.as_deref().unwrap_or(namespace), c.name)),
         host,
         path: entry,
         not_after: inputs.requested,
@@ -87,13 +101,17 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
 
 /// The rule for this target: the one that names its alias, else the one for all.
 fn rule(spec: &RestoreSessionSpec, alias: Option<&str>) -> Result<RestoreRule, Unresolved> {
-    let rules = spec.target.as_ref().map(|target| &target.rules).filter(|rules| !rules.is_empty()).unwrap_or(&spec.rules);
+    let rules =
+        spec.target.as_ref().map(|target| &target.rules).filter(|rules| !rules.is_empty()).unwrap_or(&spec.rules);
     let named = rules.iter().find(|rule| alias.is_some_and(|alias| rule.target_hosts.iter().any(|host| host == alias)));
     let rule = named.or_else(|| rules.iter().find(|rule| rule.target_hosts.is_empty()));
     match rule {
         Some(rule) => Ok(rule.clone()),
         None if rules.is_empty() => Ok(RestoreRule::default()),
-        None => Err(refused(Code::InvalidSpec, "target.rules: no rule is for this target; leave out targetHosts to mean every host")),
+        None => Err(refused(
+            Code::InvalidSpec,
+            "target.rules: no rule is for this target; leave out targetHosts to mean every host",
+        )),
     }
 }
 

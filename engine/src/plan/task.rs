@@ -49,14 +49,20 @@ pub(super) fn resolve(
     variables.extend(built_in.clone());
     variables.extend(params);
     let wait_seconds = variables.get("waitTimeout").map_or(Ok(DEFAULT_WAIT_SECONDS), |text| {
-        text.parse().map_err(|_| refused(Code::InvalidSpec, format!("task.params: waitTimeout `{text}` is not a number of seconds")))
+        text.parse().map_err(|_| {
+            refused(Code::InvalidSpec, format!("task.params: waitTimeout `{text}` is not a number of seconds"))
+        })
     })?;
     let (database, step) = render(&step.name, &function, &variables)?;
     Ok(Resolved { step, database, wait_seconds })
 }
 
 /// Name and parameters: the invoker's own over the AppBinding's, key by key.
-fn task_of(given: Option<&TaskRef>, binding: &Object, action: Action) -> Result<(String, BTreeMap<String, String>), Unresolved> {
+fn task_of(
+    given: Option<&TaskRef>,
+    binding: &Object,
+    action: Action,
+) -> Result<(String, BTreeMap<String, String>), Unresolved> {
     let Spec::AppBinding(spec) = &binding.spec else {
         return Err(refused(Code::Internal, "an AppBinding without its spec"));
     };
@@ -68,7 +74,8 @@ fn task_of(given: Option<&TaskRef>, binding: &Object, action: Action) -> Result<
     let named = |task: Option<&TaskRef>| task.map(|task| task.name.clone()).filter(|name| !name.is_empty());
     let name = named(given).or_else(|| named(default)).or_else(|| by_type(spec.kind.as_deref(), action));
     let name = name.ok_or_else(|| {
-        let message = format!("task.name: AppBinding {} names no Task and its type says none either", binding.metadata.name);
+        let message =
+            format!("task.name: AppBinding {} names no Task and its type says none either", binding.metadata.name);
         refused(Code::InvalidSpec, message)
     })?;
     let pairs = |task: Option<&TaskRef>| task.map(|task| task.params.clone()).unwrap_or_default();
@@ -102,14 +109,22 @@ fn task(inputs: &Inputs<'_>, group: Group, name: &str) -> Result<TaskSpec, Unres
 fn function(inputs: &Inputs<'_>, group: Group, name: &str) -> Result<FunctionSpec, Unresolved> {
     let own = inputs.view.find(Kind::Function, group, None, name).map(Arc::as_ref);
     let foreign_image = own.and_then(|object| match &object.spec {
-        Spec::Function(spec) if object.group() == Group::Stash || spec.image.is_some() => Some(spec.image.clone().unwrap_or_default()),
+        Spec::Function(spec) if object.group() == Group::Stash || spec.image.is_some() => {
+            Some(spec.image.clone().unwrap_or_default())
+        }
         _ => None,
     });
-    let found = if foreign_image.is_some() { catalogue::find(Kind::Function, name) } else { own.or_else(|| catalogue::find(Kind::Function, name)) };
+    let found = if foreign_image.is_some() {
+        catalogue::find(Kind::Function, name)
+    } else {
+        own.or_else(|| catalogue::find(Kind::Function, name))
+    };
     match (found.map(|object| &object.spec), foreign_image) {
         (Some(Spec::Function(spec)), _) => Ok((**spec).clone()),
         (_, Some(image)) => {
-            let message = format!("Function `{name}` runs in image `{image}`, and no built-in Function has its name; Lagan runs programs, not images");
+            let message = format!(
+                "Function `{name}` runs in image `{image}`, and no built-in Function has its name; Lagan runs programs, not images"
+            );
             Err(refused(Code::FunctionNotSupported, message))
         }
         _ => Err(Unresolved::Missing(vec![format!("Function {name}")])),
@@ -125,7 +140,8 @@ fn render(name: &str, function: &FunctionSpec, variables: &Variables) -> Result<
         _ => return Err(unsupported("binds no stream; set `stream.stdout` or `stream.stdin`")),
     };
     let fill = |template: &String| {
-        substitute(template, variables).map_err(|error| refused(Code::SubstitutionFailed, format!("Function `{name}`: {}", chain(&error))))
+        substitute(template, variables)
+            .map_err(|error| refused(Code::SubstitutionFailed, format!("Function `{name}`: {}", chain(&error))))
     };
     let mut words = function.command.iter().chain(&function.args).map(fill).collect::<Result<Vec<_>, _>>()?;
     if words.is_empty() {

@@ -233,7 +233,10 @@ spec: {image: 'ghcr.io/stashed/stash-mariadb:10.6.23-v1', args: ['backup-mariadb
 fn without_a_task_the_app_binding_says_what_to_run() {
     let addon = "  secret: {name: db-auth}\n  parameters: {stash: {addon: {backupTask: {name: mariadb-backup-10.5.8, params: [{name: args, value: --databases a}]}}}}\n";
     let step = with(&[(TASK, ""), ("  secret: {name: db-auth}\n", addon)]).step();
-    assert_eq!((step.program.as_str(), step.user_args), ("mariadb-dump", vec!["--databases".to_owned(), "a".to_owned()]));
+    assert_eq!(
+        (step.program.as_str(), step.user_args),
+        ("mariadb-dump", vec!["--databases".to_owned(), "a".to_owned()])
+    );
     for kind in ["kubedb.com/mariadb", "mariadb", "MySQL"] {
         assert_eq!(with(&[(TASK, ""), ("kubedb.com/mariadb", kind)]).step().program, "mariadb-dump", "{kind}");
     }
@@ -367,7 +370,9 @@ fn a_plan_holds_names_of_secrets_and_no_secret() {
 
 #[test]
 fn pruning_asked_for_is_left_to_maintenance_and_said_so() {
-    for (retention, notices) in [("keepLast: 5", 0), ("keepLast: 5, prune: true", 1), ("keepLast: 5, prune: true, dryRun: true", 0)] {
+    for (retention, notices) in
+        [("keepLast: 5", 0), ("keepLast: 5, prune: true", 1), ("keepLast: 5, prune: true, dryRun: true", 0)]
+    {
         assert_eq!(with(&[("keepLast: 5", retention)]).backup().notices.len(), notices, "{retention}");
     }
 }

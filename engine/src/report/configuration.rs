@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use lagan_schemas::manifest;
-use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupConfigurationStatus, ConfigurationPhase};
+use lagan_schemas::resource::backup_configuration::{
+    BackupConfigurationSpec, BackupConfigurationStatus, ConfigurationPhase,
+};
 use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
 use lagan_schemas::resource::{Group, Kind, Object, Spec};
 
@@ -21,14 +23,17 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
     let Inputs { object, spec, view, has_secret, now } = inputs;
     let mut conditions = old.conditions;
     let mut put = |kind: &str, ok: bool, reasons: [&str; 2], message: String| {
-        set(&mut conditions, Condition {
-            kind: kind.to_owned(),
-            status: if ok { ConditionStatus::True } else { ConditionStatus::False },
-            reason: reasons[usize::from(!ok)].to_owned(),
-            message,
-            observed_generation: object.metadata.generation,
-            last_transition_time: *now,
-        });
+        set(
+            &mut conditions,
+            Condition {
+                kind: kind.to_owned(),
+                status: if ok { ConditionStatus::True } else { ConditionStatus::False },
+                reason: reasons[usize::from(!ok)].to_owned(),
+                message,
+                observed_generation: object.metadata.generation,
+                last_transition_time: *now,
+            },
+        );
         ok
     };
     let own = object.metadata.namespace.as_deref().unwrap_or_default();
@@ -69,14 +74,22 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
         "BackupTargetFound",
         binding.is_some(),
         ["TargetAvailable", "TargetNotAvailable"],
-        format!("AppBinding {} {}", target.map_or("?", |t| t.name.as_str()), if binding.is_some() { "exists" } else { "does not exist" }),
+        format!(
+            "AppBinding {} {}",
+            target.map_or("?", |t| t.name.as_str()),
+            if binding.is_some() { "exists" } else { "does not exist" }
+        ),
     );
     // There is no CronJob; Stash's condition says that the schedule is armed.
     let armed = put(
         "CronJobCreated",
         valid,
         ["CronJobCreationSucceeded", "CronJobCreationFailed"],
-        if valid { "the schedule is armed in the scheduler; no CronJob is needed".to_owned() } else { "the schedule is not valid".to_owned() },
+        if valid {
+            "the schedule is armed in the scheduler; no CronJob is needed".to_owned()
+        } else {
+            "the schedule is not valid".to_owned()
+        },
     );
     let phase = match (valid, found && secret_found && armed) {
         (_, false) if !(found && secret_found) => ConfigurationPhase::NotReady,

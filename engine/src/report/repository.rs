@@ -44,12 +44,15 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
 }
 
 fn ready(status: &mut RepositoryStatus, is: ConditionStatus, reason: &str, message: &str, now: Timestamp) {
-    set(&mut status.conditions, Condition {
-        kind: "Ready".to_owned(),
-        status: is,
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-        observed_generation: status.observed_generation,
-        last_transition_time: now,
-    });
+    set(
+        &mut status.conditions,
+        Condition {
+            kind: "Ready".to_owned(),
+            status: is,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: status.observed_generation,
+            last_transition_time: now,
+        },
+    );
 }

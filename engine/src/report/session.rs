@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{NoticeStatus, TargetResult};
+use lagan_schemas::plan::PlanTarget;
 use lagan_schemas::resource::backup_configuration::TargetRef;
 use lagan_schemas::resource::backup_session::{
     BackupSessionStatus, FileStats, HostStats, RunStatus, SnapshotStats, TargetStatus,
@@ -12,7 +13,6 @@ use lagan_schemas::resource::backup_session::{
 use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
 use lagan_schemas::resource::restore_session::RestoreSessionStatus;
 use lagan_schemas::session::{Phase, Session};
-use lagan_schemas::plan::PlanTarget;
 
 use super::text::{go_duration, processing_time, size};
 
@@ -23,7 +23,9 @@ pub(crate) fn backup(session: &Session) -> BackupSessionStatus {
         session_duration: duration(session).map(go_duration),
         session_deadline: plan.and_then(|plan| plan.deadline),
         run: run(session),
-        targets: plan.map(|plan| plan.targets.iter().map(|target| target_status(session, target)).collect()).unwrap_or_default(),
+        targets: plan
+            .map(|plan| plan.targets.iter().map(|target| target_status(session, target)).collect())
+            .unwrap_or_default(),
         conditions: backup_conditions(session),
     }
 }
@@ -36,7 +38,9 @@ pub(crate) fn restore(session: &Session) -> RestoreSessionStatus {
         session_duration: duration(session).map(go_duration),
         session_deadline: plan.and_then(|plan| plan.deadline),
         run: run(session),
-        stats: plan.map(|plan| plan.targets.iter().map(|target| host_stats(session, target)).collect()).unwrap_or_default(),
+        stats: plan
+            .map(|plan| plan.targets.iter().map(|target| host_stats(session, target)).collect())
+            .unwrap_or_default(),
         conditions: restore_conditions(session),
     }
 }
@@ -139,14 +143,17 @@ impl Conditions {
     }
 
     fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl Into<String>) {
-        set(&mut self.list, Condition {
-            kind: kind.to_owned(),
-            status,
-            reason: reason.to_owned(),
-            message: message.into(),
-            observed_generation: self.generation,
-            last_transition_time: self.now,
-        });
+        set(
+            &mut self.list,
+            Condition {
+                kind: kind.to_owned(),
+                status,
+                reason: reason.to_owned(),
+                message: message.into(),
+                observed_generation: self.generation,
+                last_transition_time: self.now,
+            },
+        );
     }
 
     fn notices(&mut self, session: &Session) {
@@ -185,7 +192,12 @@ fn backup_conditions(session: &Session) -> Vec<Condition> {
     let mut conditions = Conditions::new(session);
     conditions.notices(session);
     if session.phase == Phase::Succeeded {
-        conditions.set("BackendRepositoryInitialized", True, "SuccessfullyInitializedBackendRepository", "repository is ready");
+        conditions.set(
+            "BackendRepositoryInitialized",
+            True,
+            "SuccessfullyInitializedBackendRepository",
+            "repository is ready",
+        );
         let retention = session.results.iter().find_map(|result| result.retention.as_ref());
         if let Some(retention) = retention {
             let verb = if retention.dry_run { "would forget" } else { "forgot" };

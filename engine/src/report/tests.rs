@@ -24,7 +24,8 @@ fn shape(status: impl Serialize) -> Value {
 fn conditions(status: impl Serialize) -> Vec<String> {
     let value = serde_json::to_value(status).unwrap();
     let text = |condition: &Value, key: &str| condition[key].as_str().unwrap().to_owned();
-    let line = |c: &Value| format!("{}={} {}: {}", text(c, "type"), text(c, "status"), text(c, "reason"), text(c, "message"));
+    let line =
+        |c: &Value| format!("{}={} {}: {}", text(c, "type"), text(c, "status"), text(c, "reason"), text(c, "message"));
     value["conditions"].as_array().unwrap().iter().map(line).collect()
 }
 
@@ -35,73 +36,83 @@ fn reference() -> Value {
 #[test]
 fn a_backup_that_succeeded() {
     let mut result = result();
-    result.retention = Some(RetentionResult { kept: 5, removed: vec!["a".to_owned()], dry_run: false, reasons: Vec::new() });
+    result.retention =
+        Some(RetentionResult { kept: 5, removed: vec!["a".to_owned()], dry_run: false, reasons: Vec::new() });
     let status = session::backup(&story(Backup).planned(1).started(2).committing(60).succeeded(69, result).end());
-    assert_eq!(shape(&status), json!({
-        "phase": "Succeeded",
-        "sessionDuration": "1m9s",
-        "requestedTime": "2027-01-15T08:00:00Z",
-        "startTime": "2027-01-15T08:00:02Z",
-        "completionTime": "2027-01-15T08:01:09Z",
-        "snapshot": "01234567",
-        "sizeBytes": 5_242_880,
-        "addedBytes": 1536,
-        "attempts": 1,
-        "worker": "worker-0",
-        "foldedSequence": 5,
-        "targets": [{
-            "ref": reference(),
-            "totalHosts": 1,
+    assert_eq!(
+        shape(&status),
+        json!({
             "phase": "Succeeded",
-            "preBackupActions": ["InitializeBackendRepository"],
-            "postBackupActions": ["ApplyRetentionPolicy", "VerifyRepositoryIntegrity"],
-            "stats": [{
-                "hostname": "host-0",
+            "sessionDuration": "1m9s",
+            "requestedTime": "2027-01-15T08:00:00Z",
+            "startTime": "2027-01-15T08:00:02Z",
+            "completionTime": "2027-01-15T08:01:09Z",
+            "snapshot": "01234567",
+            "sizeBytes": 5_242_880,
+            "addedBytes": 1536,
+            "attempts": 1,
+            "worker": "worker-0",
+            "foldedSequence": 5,
+            "targets": [{
+                "ref": reference(),
+                "totalHosts": 1,
                 "phase": "Succeeded",
-                "duration": "1m1s",
-                "snapshots": [{
-                    "name": "01234567",
-                    "path": "/dumpfile.sql",
-                    "totalSize": "5.000 MiB",
-                    "uploaded": "1.500 KiB",
-                    "processingTime": "1:01",
-                    "fileStats": {"totalFiles": 1, "newFiles": 1, "modifiedFiles": 0, "unmodifiedFiles": 0},
+                "preBackupActions": ["InitializeBackendRepository"],
+                "postBackupActions": ["ApplyRetentionPolicy", "VerifyRepositoryIntegrity"],
+                "stats": [{
+                    "hostname": "host-0",
+                    "phase": "Succeeded",
+                    "duration": "1m1s",
+                    "snapshots": [{
+                        "name": "01234567",
+                        "path": "/dumpfile.sql",
+                        "totalSize": "5.000 MiB",
+                        "uploaded": "1.500 KiB",
+                        "processingTime": "1:01",
+                        "fileStats": {"totalFiles": 1, "newFiles": 1, "modifiedFiles": 0, "unmodifiedFiles": 0},
+                    }],
                 }],
             }],
-        }],
-    }));
-    assert_eq!(conditions(&status), [
-        "BackendRepositoryInitialized=True SuccessfullyInitializedBackendRepository: repository is ready",
-        "RetentionPolicyApplied=True SuccessfullyAppliedRetentionPolicy: kept 5, forgot 1",
-        "RepositoryIntegrityVerified=True SuccessfullyVerifiedRepositoryIntegrity: snapshot read back: 1 of 3 packs whole",
-        "Succeeded=True Completed: the session succeeded",
-    ]);
+        })
+    );
+    assert_eq!(
+        conditions(&status),
+        [
+            "BackendRepositoryInitialized=True SuccessfullyInitializedBackendRepository: repository is ready",
+            "RetentionPolicyApplied=True SuccessfullyAppliedRetentionPolicy: kept 5, forgot 1",
+            "RepositoryIntegrityVerified=True SuccessfullyVerifiedRepositoryIntegrity: snapshot read back: 1 of 3 packs whole",
+            "Succeeded=True Completed: the session succeeded",
+        ]
+    );
     assert!(status.conditions.iter().all(|condition| condition.last_transition_time == at(69)));
 }
 
 #[test]
 fn a_backup_that_failed() {
     let status = session::backup(&story(Backup).planned_until(1, 3600).started(2).failed(5, Code::DumpFailed).end());
-    assert_eq!(shape(&status), json!({
-        "phase": "Failed",
-        "sessionDuration": "5s",
-        "sessionDeadline": "2027-01-15T09:00:00Z",
-        "requestedTime": "2027-01-15T08:00:00Z",
-        "startTime": "2027-01-15T08:00:02Z",
-        "completionTime": "2027-01-15T08:00:05Z",
-        "attempts": 1,
-        "worker": "worker-0",
-        "code": "E0201",
-        "reason": "DumpFailed",
-        "message": "what happened",
-        "foldedSequence": 4,
-        "targets": [{
-            "ref": reference(),
-            "totalHosts": 1,
+    assert_eq!(
+        shape(&status),
+        json!({
             "phase": "Failed",
-            "stats": [{"hostname": "host-0", "phase": "Failed", "error": "what happened (E0201)"}],
-        }],
-    }));
+            "sessionDuration": "5s",
+            "sessionDeadline": "2027-01-15T09:00:00Z",
+            "requestedTime": "2027-01-15T08:00:00Z",
+            "startTime": "2027-01-15T08:00:02Z",
+            "completionTime": "2027-01-15T08:00:05Z",
+            "attempts": 1,
+            "worker": "worker-0",
+            "code": "E0201",
+            "reason": "DumpFailed",
+            "message": "what happened",
+            "foldedSequence": 4,
+            "targets": [{
+                "ref": reference(),
+                "totalHosts": 1,
+                "phase": "Failed",
+                "stats": [{"hostname": "host-0", "phase": "Failed", "error": "what happened (E0201)"}],
+            }],
+        })
+    );
     assert_eq!(conditions(&status), ["Succeeded=False DumpFailed: what happened (E0201)"]);
 }
 
@@ -120,18 +131,21 @@ fn failures_that_stash_has_a_condition_for_have_it() {
 #[test]
 fn a_backup_that_is_tried_again_runs_and_says_why() {
     let status = session::backup(&story(Backup).planned(1).started(2).retrying(5, Code::StorageUnreachable).end());
-    assert_eq!(shape(&status), json!({
-        "phase": "Running",
-        "requestedTime": "2027-01-15T08:00:00Z",
-        "startTime": "2027-01-15T08:00:02Z",
-        "attempts": 1,
-        "worker": "worker-0",
-        "code": "E0304",
-        "reason": "StorageUnreachable",
-        "message": "what happened",
-        "foldedSequence": 4,
-        "targets": [{"ref": reference(), "totalHosts": 1, "phase": "Running"}],
-    }));
+    assert_eq!(
+        shape(&status),
+        json!({
+            "phase": "Running",
+            "requestedTime": "2027-01-15T08:00:00Z",
+            "startTime": "2027-01-15T08:00:02Z",
+            "attempts": 1,
+            "worker": "worker-0",
+            "code": "E0304",
+            "reason": "StorageUnreachable",
+            "message": "what happened",
+            "foldedSequence": 4,
+            "targets": [{"ref": reference(), "totalHosts": 1, "phase": "Running"}],
+        })
+    );
     assert_eq!(conditions(&status), ["Succeeded=Unknown Retrying: will be tried again: what happened (E0304)"]);
 }
 
@@ -148,64 +162,84 @@ fn a_success_after_a_failure_does_not_show_the_failure() {
 #[test]
 fn a_backup_that_was_skipped() {
     let status = session::backup(&story(Backup).skipped(1).end());
-    assert_eq!(shape(&status), json!({
-        "phase": "Skipped",
-        "sessionDuration": "1s",
-        "requestedTime": "2027-01-15T08:00:00Z",
-        "completionTime": "2027-01-15T08:00:01Z",
-        "attempts": 0,
-        "foldedSequence": 2,
-    }));
-    assert_eq!(conditions(&status), [
-        "BackupSkipped=True PreviousRunning: session `x` is still running",
-        "Succeeded=False Skipped: another session was running",
-    ]);
+    assert_eq!(
+        shape(&status),
+        json!({
+            "phase": "Skipped",
+            "sessionDuration": "1s",
+            "requestedTime": "2027-01-15T08:00:00Z",
+            "completionTime": "2027-01-15T08:00:01Z",
+            "attempts": 0,
+            "foldedSequence": 2,
+        })
+    );
+    assert_eq!(
+        conditions(&status),
+        [
+            "BackupSkipped=True PreviousRunning: session `x` is still running",
+            "Succeeded=False Skipped: another session was running",
+        ]
+    );
 }
 
 #[test]
 fn a_restore_that_succeeded() {
     let status = session::restore(&story(Restore).planned(1).started(2).restoring(3).succeeded(63, result()).end());
-    assert_eq!(shape(&status), json!({
-        "phase": "Succeeded",
-        "totalHosts": 1,
-        "sessionDuration": "1m3s",
-        "requestedTime": "2027-01-15T08:00:00Z",
-        "startTime": "2027-01-15T08:00:02Z",
-        "completionTime": "2027-01-15T08:01:03Z",
-        "snapshot": "01234567",
-        "sizeBytes": 5_242_880,
-        "addedBytes": 1536,
-        "attempts": 1,
-        "worker": "worker-0",
-        "foldedSequence": 5,
-        "stats": [{
-            "hostname": "host-0",
+    assert_eq!(
+        shape(&status),
+        json!({
             "phase": "Succeeded",
-            "duration": "1m1s",
-            "snapshots": [{
-                "name": "01234567",
-                "path": "/dumpfile.sql",
-                "totalSize": "5.000 MiB",
-                "uploaded": "1.500 KiB",
-                "processingTime": "1:01",
-                "fileStats": {"totalFiles": 1, "newFiles": 1, "modifiedFiles": 0, "unmodifiedFiles": 0},
+            "totalHosts": 1,
+            "sessionDuration": "1m3s",
+            "requestedTime": "2027-01-15T08:00:00Z",
+            "startTime": "2027-01-15T08:00:02Z",
+            "completionTime": "2027-01-15T08:01:03Z",
+            "snapshot": "01234567",
+            "sizeBytes": 5_242_880,
+            "addedBytes": 1536,
+            "attempts": 1,
+            "worker": "worker-0",
+            "foldedSequence": 5,
+            "stats": [{
+                "hostname": "host-0",
+                "phase": "Succeeded",
+                "duration": "1m1s",
+                "snapshots": [{
+                    "name": "01234567",
+                    "path": "/dumpfile.sql",
+                    "totalSize": "5.000 MiB",
+                    "uploaded": "1.500 KiB",
+                    "processingTime": "1:01",
+                    "fileStats": {"totalFiles": 1, "newFiles": 1, "modifiedFiles": 0, "unmodifiedFiles": 0},
+                }],
             }],
-        }],
-    }));
-    assert_eq!(conditions(&status), [
-        "RestoreCompleted=True RestoreSucceeded: the restore succeeded",
-        "Succeeded=True Completed: the session succeeded",
-    ]);
+        })
+    );
+    assert_eq!(
+        conditions(&status),
+        [
+            "RestoreCompleted=True RestoreSucceeded: the restore succeeded",
+            "Succeeded=True Completed: the session succeeded",
+        ]
+    );
 }
 
 #[test]
 fn a_restore_that_broke_off_names_the_snapshot_it_was_at() {
-    let status = session::restore(&story(Restore).planned(1).started(2).restoring(3).failed(9, Code::TargetPartiallyRestored).end());
-    assert_eq!((status.phase.as_str(), status.run.snapshot.as_deref(), status.run.code.as_deref()), ("Failed", Some("01234567"), Some("E0402")));
-    assert_eq!(conditions(&status), [
-        "RestoreCompleted=False RestoreFailed: what happened (E0402)",
-        "Succeeded=False TargetPartiallyRestored: what happened (E0402)",
-    ]);
+    let status = session::restore(
+        &story(Restore).planned(1).started(2).restoring(3).failed(9, Code::TargetPartiallyRestored).end(),
+    );
+    assert_eq!(
+        (status.phase.as_str(), status.run.snapshot.as_deref(), status.run.code.as_deref()),
+        ("Failed", Some("01234567"), Some("E0402"))
+    );
+    assert_eq!(
+        conditions(&status),
+        [
+            "RestoreCompleted=False RestoreFailed: what happened (E0402)",
+            "Succeeded=False TargetPartiallyRestored: what happened (E0402)",
+        ]
+    );
 }
 
 #[test]
@@ -220,18 +254,29 @@ fn phases_are_the_words_of_stash() {
 fn a_repository_shows_what_its_last_session_left() {
     let mut result = result();
     result.statistics = Some(RepositoryStatistics { snapshots: 6, size_bytes: 3 << 30 });
-    result.retention = Some(RetentionResult { kept: 6, removed: vec!["a".to_owned(), "b".to_owned()], dry_run: false, reasons: Vec::new() });
+    result.retention = Some(RetentionResult {
+        kept: 6,
+        removed: vec!["a".to_owned(), "b".to_owned()],
+        dry_run: false,
+        reasons: Vec::new(),
+    });
     let good = story(Backup).planned(1).started(2).committing(60).succeeded(69, result.clone()).end();
     let status = repository::after(&good, Some(&result), RepositoryStatus::default());
     assert_eq!((status.first_backup_time, status.last_backup_time), (Some(at(69)), Some(at(0))));
-    assert_eq!((status.integrity, status.total_size.as_deref(), status.snapshot_count), (Some(true), Some("3.000 GiB"), Some(6)));
+    assert_eq!(
+        (status.integrity, status.total_size.as_deref(), status.snapshot_count),
+        (Some(true), Some("3.000 GiB"), Some(6))
+    );
     assert_eq!(status.snapshots_removed_on_last_cleanup, Some(2));
     assert_eq!(status.conditions[0].status, ConditionStatus::True);
 
     let damaged = story(Backup).planned(1).started(2).failed(5, Code::ReadBackFailed).end();
     let after = repository::after(&damaged, None, status.clone());
     assert_eq!((after.integrity, after.snapshot_count), (Some(false), Some(6)));
-    assert_eq!((after.conditions[0].status, after.conditions[0].reason.as_str()), (ConditionStatus::False, "ReadBackFailed"));
+    assert_eq!(
+        (after.conditions[0].status, after.conditions[0].reason.as_str()),
+        (ConditionStatus::False, "ReadBackFailed")
+    );
 
     // A failure of the database says nothing of the repository.
     let dump = story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end();

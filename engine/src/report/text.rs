@@ -6,10 +6,10 @@ use std::time::Duration;
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     #[expect(clippy::cast_precision_loss, reason = "three decimals are printed")]
-    UNITS.into_iter().find(|(_, unit)| bytes > *unit).map_or_else(
-        || format!("{bytes} B"),
-        |(name, unit)| format!("{:.3} {name}", bytes as f64 / unit as f64),
-    )
+    UNITS
+        .into_iter()
+        .find(|(_, unit)| bytes > *unit)
+        .map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{:.3} {name}", bytes as f64 / unit as f64))
 }
 
 /// Go's text of a duration in whole seconds: `1h2m3s`, `1m9s`, `0s`.
@@ -36,10 +36,14 @@ mod tests {
 
     #[test]
     fn texts_are_those_of_stash() {
-        for (bytes, text) in [(0, "0 B"), (1024, "1024 B"), (1025, "1.001 KiB"), (1 << 20, "1024.000 KiB"), (3 << 30, "3.000 GiB")] {
+        for (bytes, text) in
+            [(0, "0 B"), (1024, "1024 B"), (1025, "1.001 KiB"), (1 << 20, "1024.000 KiB"), (3 << 30, "3.000 GiB")]
+        {
             assert_eq!(size(bytes), text);
         }
-        for (seconds, go, processing) in [(0, "0s", "0:00"), (69, "1m9s", "1:09"), (3723, "1h2m3s", "1:02:03"), (3600, "1h0m0s", "1:00:00")] {
+        for (seconds, go, processing) in
+            [(0, "0s", "0:00"), (69, "1m9s", "1:09"), (3723, "1h2m3s", "1:02:03"), (3600, "1h0m0s", "1:00:00")]
+        {
             let duration = Duration::from_secs(seconds);
             assert_eq!((go_duration(duration), processing_time(duration)), (go.to_owned(), processing.to_owned()));
         }

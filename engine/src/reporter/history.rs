@@ -45,7 +45,9 @@ fn ended(statuses: &Statuses, session: &Session) -> Vec<(Timestamp, ObjectKey)> 
 
 /// A session that ended so long ago that it left the history: its status is not written again after a restart.
 pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Session, key: &ObjectKey) -> bool {
-    let Some(time) = session.last_time.filter(|_| session.phase.is_end() && key.kind == Kind::BackupSession) else { return false };
+    let Some(time) = session.last_time.filter(|_| session.phase.is_end() && key.kind == Kind::BackupSession) else {
+        return false;
+    };
     if statuses.document(key).is_some() {
         return false;
     }

@@ -43,7 +43,8 @@ impl Statuses {
     }
 
     fn take(&mut self, stored: &Stored) {
-        let (Ok((_, key)), Ok(event)) = (ObjectKey::parse(&stored.subject), CloudEvent::from_bytes(&stored.payload)) else {
+        let (Ok((_, key)), Ok(event)) = (ObjectKey::parse(&stored.subject), CloudEvent::from_bytes(&stored.payload))
+        else {
             return;
         };
         self.entries.insert(key, Entry { sequence: stored.sequence, document: event.data });
@@ -79,9 +80,10 @@ impl Statuses {
         let subject = key.status_subject(cluster);
         let message_id = format!("{cluster}.status.{}", Uuid::now_v7().simple());
         let source = format!("/lagan/{cluster}/reporter");
-        let event = CloudEvent::new(message_id.clone(), source, STATUS_CHANGED.to_owned(), Timestamp::now(), document.clone())
-            .about(key.to_string())
-            .in_cluster(cluster.as_str());
+        let event =
+            CloudEvent::new(message_id.clone(), source, STATUS_CHANGED.to_owned(), Timestamp::now(), document.clone())
+                .about(key.to_string())
+                .in_cluster(cluster.as_str());
         let sequence = self.entries.get(key).map_or(0, |entry| entry.sequence);
         let payload = Bytes::from(event.to_bytes());
         let value = Publish { subject: subject.clone(), message_id, headers: HeaderMap::new(), payload };

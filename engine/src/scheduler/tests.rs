@@ -51,7 +51,10 @@ fn an_object_asks_for_what_it_names_in_its_own_group() {
         let (kind, invoker, request) = object_request(&session, 42).unwrap();
         assert_eq!((kind, invoker.as_str(), request.name.as_str()), (SessionKind::Backup, "shop", "thing"));
         assert_eq!((request.invoker.api_version.as_str(), request.invoker.path()), (group, "demo/shop".to_owned()));
-        assert_eq!((request.priority, request.cause), (Priority::Urgent, Cause::Object { object: session.reference() }));
+        assert_eq!(
+            (request.priority, request.cause),
+            (Priority::Urgent, Cause::Object { object: session.reference() })
+        );
     }
     let spec = "{repository: {name: r}, target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}}";
     let restore = object("RestoreSession", "lagan.dev/v1alpha1", spec, 6);

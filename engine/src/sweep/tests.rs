@@ -34,7 +34,14 @@ fn a_cancelled_session_that_nobody_holds_is_ended_with_who_asked() {
     assert_eq!(verdict(&story(Backup).cancel_requested(1).end(), Held::Nobody, 2), cancelled);
     assert_eq!(verdict(&story(Backup).planned(1).cancel_requested(2).end(), Held::Nobody, 3), cancelled);
     assert_eq!(verdict(&story(Restore).planned(1).started(2).cancel_requested(3).end(), Held::Dead, 4), cancelled);
-    assert_eq!(verdict(&story(Backup).planned(1).started(2).retrying(3, Code::Stalled).cancel_requested(4).end(), Held::Nobody, 5), cancelled);
+    assert_eq!(
+        verdict(
+            &story(Backup).planned(1).started(2).retrying(3, Code::Stalled).cancel_requested(4).end(),
+            Held::Nobody,
+            5
+        ),
+        cancelled
+    );
 }
 
 #[test]
@@ -77,7 +84,11 @@ fn no_session_outlives_its_log() {
 fn what_has_ended_or_goes_well_is_left_alone() {
     let ended = story(Backup).planned(1).started(2).failed(3, Code::DumpFailed).end();
     assert_eq!(ends_with(&ended, Held::Nobody, 7 * 86_400), None);
-    for session in [story(Backup).end(), story(Backup).planned_until(1, 60).end(), story(Backup).planned_until(1, 60).started(2).end()] {
+    for session in [
+        story(Backup).end(),
+        story(Backup).planned_until(1, 60).end(),
+        story(Backup).planned_until(1, 60).started(2).end(),
+    ] {
         assert!(!concerns(&session, at(10)));
         assert_eq!(ends_with(&session, Held::Dead, 10), None);
     }

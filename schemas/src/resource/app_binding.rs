@@ -76,10 +76,17 @@ pub enum SecretTransform {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         string_value: Option<String>,
     },
-    RenameKey { from: String, to: String },
+    RenameKey {
+        from: String,
+        to: String,
+    },
     #[serde(rename_all = "camelCase")]
-    AddKeysFrom { secret_ref: SecretRef },
-    RemoveKey { key: String },
+    AddKeysFrom {
+        secret_ref: SecretRef,
+    },
+    RemoveKey {
+        key: String,
+    },
 }
 
 /// `AddKey` may carry a password; a debug print must not.

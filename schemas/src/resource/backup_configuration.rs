@@ -14,8 +14,13 @@ use super::{NamespacedName, Opaque, Param};
 /// Backs a target up on a schedule.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
-    group = "lagan.dev", version = "v1alpha1", kind = "BackupConfiguration", namespaced,
-    status = "BackupConfigurationStatus", shortname = "lbc", category = "lagan",
+    group = "lagan.dev",
+    version = "v1alpha1",
+    kind = "BackupConfiguration",
+    namespaced,
+    status = "BackupConfigurationStatus",
+    shortname = "lbc",
+    category = "lagan",
     printcolumn(name = "Task", type_ = "string", json_path = ".spec.task.name"),
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
     printcolumn(name = "Paused", type_ = "boolean", json_path = ".spec.paused"),

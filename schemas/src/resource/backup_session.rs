@@ -6,14 +6,19 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Condition, list_schema};
 use super::backup_configuration::TargetRef;
+use super::condition::{Condition, list_schema};
 
 /// One backup.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
-    group = "lagan.dev", version = "v1alpha1", kind = "BackupSession", namespaced,
-    status = "BackupSessionStatus", shortname = "lbs", category = "lagan",
+    group = "lagan.dev",
+    version = "v1alpha1",
+    kind = "BackupSession",
+    namespaced,
+    status = "BackupSessionStatus",
+    shortname = "lbs",
+    category = "lagan",
     printcolumn(name = "Invoker-Type", type_ = "string", json_path = ".spec.invoker.kind"),
     printcolumn(name = "Invoker-Name", type_ = "string", json_path = ".spec.invoker.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),

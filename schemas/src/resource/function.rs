@@ -8,9 +8,15 @@ use super::Opaque;
 
 /// A program and its arguments: an argv, never a shell line.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[kube(group = "lagan.dev", version = "v1alpha1", kind = "Function", shortname = "lfn", category = "lagan",
+#[kube(
+    group = "lagan.dev",
+    version = "v1alpha1",
+    kind = "Function",
+    shortname = "lfn",
+    category = "lagan",
     printcolumn(name = "Database", type_ = "string", json_path = ".spec.database"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[x_kube(cel, validation = Rule::new("!has(self.stream) || has(self.stream.stdout) != has(self.stream.stdin)").message("stream: name either `stdout` or `stdin`"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FunctionSpec {

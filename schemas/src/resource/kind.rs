@@ -158,7 +158,14 @@ mod tests {
 
     #[test]
     fn people_name_a_kind_in_many_ways() {
-        for word in ["BackupConfiguration", "backupconfigurations", "bc", "lbc", "plan", "backupconfigurations.stash.appscode.com"] {
+        for word in [
+            "BackupConfiguration",
+            "backupconfigurations",
+            "bc",
+            "lbc",
+            "plan",
+            "backupconfigurations.stash.appscode.com",
+        ] {
             assert_eq!(Kind::from_words(word), Some(Kind::BackupConfiguration), "{word}");
         }
         assert_eq!(Kind::from_words("pod"), None);
@@ -166,7 +173,10 @@ mod tests {
 
     #[test]
     fn no_word_names_two_kinds() {
-        let mut words: Vec<_> = Kind::ALL.iter().flat_map(|k| k.short_names().iter().chain([&k.plural()]).copied().collect::<Vec<_>>()).collect();
+        let mut words: Vec<_> = Kind::ALL
+            .iter()
+            .flat_map(|k| k.short_names().iter().chain([&k.plural()]).copied().collect::<Vec<_>>())
+            .collect();
         let count = words.len();
         words.sort_unstable();
         words.dedup();

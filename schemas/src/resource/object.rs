@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::ObjectRef;
 use super::app_binding::AppBindingSpec;
 use super::backup_configuration::BackupConfigurationSpec;
 use super::backup_session::BackupSessionSpec;
@@ -15,7 +16,6 @@ use super::kind::{Group, Kind};
 use super::repository::RepositorySpec;
 use super::restore_session::RestoreSessionSpec;
 use super::task::TaskSpec;
-use super::ObjectRef;
 use crate::subject::ObjectKey;
 
 /// The part of `ObjectMeta` that Lagan reads. Other fields of an exported object are ignored.

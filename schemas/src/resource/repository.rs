@@ -10,8 +10,14 @@ use super::condition::{Condition, list_schema};
 /// A restic repository in an object store or a directory.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
-    group = "lagan.dev", version = "v1alpha1", kind = "Repository", plural = "repositories", namespaced,
-    status = "RepositoryStatus", shortname = "lrepo", category = "lagan",
+    group = "lagan.dev",
+    version = "v1alpha1",
+    kind = "Repository",
+    plural = "repositories",
+    namespaced,
+    status = "RepositoryStatus",
+    shortname = "lrepo",
+    category = "lagan",
     printcolumn(name = "Integrity", type_ = "boolean", json_path = ".status.integrity"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.totalSize"),
     printcolumn(name = "Snapshot-Count", type_ = "integer", json_path = ".status.snapshotCount"),

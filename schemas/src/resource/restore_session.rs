@@ -14,8 +14,13 @@ use super::{NamespacedName, Opaque};
 /// Restores a snapshot into a target. It runs once; to run again, create another.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
-    group = "lagan.dev", version = "v1alpha1", kind = "RestoreSession", namespaced,
-    status = "RestoreSessionStatus", shortname = "lrs", category = "lagan",
+    group = "lagan.dev",
+    version = "v1alpha1",
+    kind = "RestoreSession",
+    namespaced,
+    status = "RestoreSessionStatus",
+    shortname = "lrs",
+    category = "lagan",
     printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repository.name"),
     printcolumn(name = "Snapshot", type_ = "string", json_path = ".status.snapshot"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),

@@ -78,19 +78,21 @@ impl Secret {
     }
 
     /// Applies an AppBinding's transforms in order. `other` finds the Secrets that `addKeysFrom` names.
-    pub fn transform(mut self, transforms: &[SecretTransform], other: impl Fn(&str) -> Option<Self>) -> Result<Self, SecretError> {
+    pub fn transform(
+        mut self,
+        transforms: &[SecretTransform],
+        other: impl Fn(&str) -> Option<Self>,
+    ) -> Result<Self, SecretError> {
         for transform in transforms {
             match transform {
-                SecretTransform::AddKey { key, value, string_value } => {
-                    match (string_value, value) {
-                        (Some(text), _) => drop(self.string_data.insert(key.clone(), text.clone())),
-                        (None, Some(encoded)) => drop(self.data.insert(key.clone(), encoded.clone())),
-                        (None, None) => {
-                            let secret = self.metadata.name;
-                            return Err(SecretError::AddKeyEmpty { secret, key: key.clone() });
-                        }
+                SecretTransform::AddKey { key, value, string_value } => match (string_value, value) {
+                    (Some(text), _) => drop(self.string_data.insert(key.clone(), text.clone())),
+                    (None, Some(encoded)) => drop(self.data.insert(key.clone(), encoded.clone())),
+                    (None, None) => {
+                        let secret = self.metadata.name;
+                        return Err(SecretError::AddKeyEmpty { secret, key: key.clone() });
                     }
-                }
+                },
                 SecretTransform::RenameKey { from, to } => {
                     let text = self.string_data.remove(from);
                     let data = self.data.remove(from);

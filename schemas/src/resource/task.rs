@@ -8,8 +8,14 @@ use super::{Opaque, Param};
 
 /// The steps of a backup or a restore, each a Function.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[kube(group = "lagan.dev", version = "v1alpha1", kind = "Task", shortname = "ltask", category = "lagan",
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
+#[kube(
+    group = "lagan.dev",
+    version = "v1alpha1",
+    kind = "Task",
+    shortname = "ltask",
+    category = "lagan",
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[x_kube(cel, validation = Rule::new("size(self.steps) >= 1").message("steps: name at least one Function"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {

@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 
 use super::{Author, Phase, transition};
-use crate::fact::{Counted, Fact, FactKind, Holder, Requested, TargetResult};
 use crate::error::Failure;
+use crate::fact::{Counted, Fact, FactKind, Holder, Requested, TargetResult};
 use crate::plan::Plan;
 use crate::subject::SessionKey;
 

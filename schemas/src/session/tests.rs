@@ -20,8 +20,17 @@ use crate::resource::{Kind, ObjectRef};
 use crate::subject::{Lane, SessionKey, SessionKind};
 
 const PHASES: [Phase; 11] = [
-    Phase::Nothing, Phase::Requested, Phase::Planned, Phase::Started, Phase::Restoring, Phase::Committing,
-    Phase::Retrying, Phase::Skipped, Phase::Succeeded, Phase::Failed, Phase::Cancelled,
+    Phase::Nothing,
+    Phase::Requested,
+    Phase::Planned,
+    Phase::Started,
+    Phase::Restoring,
+    Phase::Committing,
+    Phase::Retrying,
+    Phase::Skipped,
+    Phase::Succeeded,
+    Phase::Failed,
+    Phase::Cancelled,
 ];
 const AUTHORS: [Author; 4] = [Author::Scheduler, Author::Planner, Author::Holder, Author::Successor];
 
@@ -153,7 +162,9 @@ fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
             resources_position: 1,
             priority: Priority::Urgent,
         }),
-        FactKind::Skipped => Fact::Skipped(Skipped { reason: "PreviousRunning".into(), message: String::new(), behind: None }),
+        FactKind::Skipped => {
+            Fact::Skipped(Skipped { reason: "PreviousRunning".into(), message: String::new(), behind: None })
+        }
         FactKind::Planned => Fact::Planned(Box::new(plan(session))),
         FactKind::Started => Fact::Started(Started { holder: signed, host: "worker".into() }),
         FactKind::Restoring => {
@@ -170,7 +181,9 @@ fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
         FactKind::CancelRequested => {
             Fact::CancelRequested(CancelRequested { by: "ada".into(), reason: String::new(), code: Code::Cancelled })
         }
-        FactKind::Succeeded => Fact::Succeeded(Succeeded { holder: signed, results: Vec::new(), conditions: Vec::new() }),
+        FactKind::Succeeded => {
+            Fact::Succeeded(Succeeded { holder: signed, results: Vec::new(), conditions: Vec::new() })
+        }
         FactKind::Failed => Fact::Failed(ended),
         FactKind::Cancelled => Fact::Cancelled(ended),
     }
@@ -295,7 +308,9 @@ proptest! {
 fn random_logs_reach_every_phase() {
     let mut seen = BTreeSet::new();
     for seed in 0..500u16 {
-        let choices: Vec<u16> = (1..40u16).map(|i| seed.wrapping_mul(40_503).wrapping_add(i.wrapping_mul(i)).wrapping_mul(25_173)).collect();
+        let choices: Vec<u16> = (1..40u16)
+            .map(|i| seed.wrapping_mul(40_503).wrapping_add(i.wrapping_mul(i)).wrapping_mul(25_173))
+            .collect();
         for kind in [SessionKind::Backup, SessionKind::Restore] {
             let mut session = Session::new(key(kind));
             for recorded in log(kind, &choices) {
@@ -311,8 +326,13 @@ fn random_logs_reach_every_phase() {
 
 #[test]
 fn a_log_without_its_head_is_expired_and_still_shows_how_it_ended() {
-    for (last, phase) in [(FactKind::Succeeded, Phase::Succeeded), (FactKind::Failed, Phase::Failed), (FactKind::Skipped, Phase::Skipped)] {
-        let session = Session::fold(key(SessionKind::Backup), [recorded(9, Some(fact(SessionKind::Backup, last, None)))]);
+    for (last, phase) in [
+        (FactKind::Succeeded, Phase::Succeeded),
+        (FactKind::Failed, Phase::Failed),
+        (FactKind::Skipped, Phase::Skipped),
+    ] {
+        let session =
+            Session::fold(key(SessionKind::Backup), [recorded(9, Some(fact(SessionKind::Backup, last, None)))]);
         assert!(session.is_expired());
         assert_eq!(session.phase, phase);
     }

@@ -25,18 +25,13 @@ fn main() -> Result<()> {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<(Sample, What)> {
-    let mut sample = Sample {
-        megabytes: 100,
-        seed: 1,
-    };
+    let mut sample = Sample { megabytes: 100, seed: 1 };
     let mut what = What::Everything;
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--changes" => what = What::Changes,
             "--megabytes" | "--seed" => {
-                let value = args
-                    .next()
-                    .with_context(|| format!("{arg}: no value. {USAGE}"))?;
+                let value = args.next().with_context(|| format!("{arg}: no value. {USAGE}"))?;
                 let number = value.parse().with_context(|| format!("{arg} {value}"))?;
                 if arg == "--seed" {
                     sample.seed = number;

@@ -21,12 +21,8 @@ const INITIALISE: Duration = Duration::from_mins(3);
 pub fn copy_to(target: &Path) -> Result<()> {
     let template = template()?;
     let mut command = guarded(&tools::find("cp")?);
-    command
-        .args(["-a", "--reflink=auto", "--sparse=always", "-T"])
-        .args([&template, &target.to_owned()]);
-    run(command, INITIALISE)?
-        .success()
-        .context("copying the database template")?;
+    command.args(["-a", "--reflink=auto", "--sparse=always", "-T"]).args([&template, &target.to_owned()]);
+    run(command, INITIALISE)?.success().context("copying the database template")?;
     Ok(())
 }
 
@@ -47,17 +43,13 @@ fn template() -> Result<PathBuf> {
         return Ok(template);
     }
     fs::create_dir_all(&home).context("creating the cache folder")?;
-    let building = tempfile::Builder::new()
-        .prefix(".part-mariadb-")
-        .tempdir_in(&home)?;
+    let building = tempfile::Builder::new().prefix(".part-mariadb-").tempdir_in(&home)?;
     let data = building.path().join("data");
     initialise(building.path(), &data)?;
     match fs::rename(&data, &template) {
         // Another test process was faster; its template is as good.
         Err(_) if template.is_dir() => Ok(template),
-        renamed => renamed
-            .map(|()| template)
-            .context("naming the database template"),
+        renamed => renamed.map(|()| template).context("naming the database template"),
     }
 }
 
@@ -68,14 +60,8 @@ fn initialise(building: &Path, data: &Path) -> Result<()> {
     command
         .arg(format!("--defaults-file={}", config.display()))
         .arg(format!("--datadir={}", data.display()))
-        .args([
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            "--skip-name-resolve",
-        ])
+        .args(["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"])
         .args(as_current_user());
-    run(command, INITIALISE)?
-        .success()
-        .context("initialising the database template")?;
+    run(command, INITIALISE)?.success().context("initialising the database template")?;
     Ok(())
 }

@@ -23,8 +23,8 @@ pub const EVERY_BYTE: [u8; 256] = {
 };
 
 const SYLLABLES: [&str; 24] = [
-    "ka", "lo", "mi", "ren", "ta", "su", "vel", "dor", "ni", "pe", "ra", "ston", "bel", "gu", "ha",
-    "lin", "mor", "fa", "ze", "tri", "wen", "os", "il", "que",
+    "ka", "lo", "mi", "ren", "ta", "su", "vel", "dor", "ni", "pe", "ra", "ston", "bel", "gu", "ha", "lin", "mor", "fa",
+    "ze", "tri", "wen", "os", "il", "que",
 ];
 const COUNTRIES: [&str; 6] = ["DE", "FR", "JP", "BR", "KE", "CA"];
 

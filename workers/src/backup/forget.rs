@@ -47,8 +47,10 @@ async fn forget_in(
         let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
         let named = [named.to_owned()];
         let unnamed = retention::unnamed(worker, &listed.snapshots, session.key.uid, &named).await;
-        let decisions = retention::decide(&listed.snapshots, &configuration(&session.key), policy, &Zoned::now(), &unnamed)?;
-        let go: Vec<String> = decisions.into_iter().filter(|d| d.verdict == Verdict::Remove && d.id != named[0]).map(|d| d.id).collect();
+        let decisions =
+            retention::decide(&listed.snapshots, &configuration(&session.key), policy, &Zoned::now(), &unnamed)?;
+        let go: Vec<String> =
+            decisions.into_iter().filter(|d| d.verdict == Verdict::Remove && d.id != named[0]).map(|d| d.id).collect();
         let repository = Arc::clone(&opened.repository);
         let count = go.len();
         blocking(move || repository.remove(&go)).await?.map_err(|error| of_repository(&error))?;
@@ -56,5 +58,9 @@ async fn forget_in(
     };
     let removed = removed.await;
     opened.lease.release().await;
-    removed.map(|count| if count > 0 { tracing::info!(count, "old snapshots forgotten") })
+    removed.map(|count| {
+        if count > 0 {
+            tracing::info!(count, "old snapshots forgotten")
+        }
+    })
 }

@@ -53,7 +53,8 @@ impl CommitGate {
             let message = format!("the archiver took {} of {} bytes", self.dump.delivered(), outcome.bytes);
             return Err(Failure::new(Code::DumpTruncated, message).into());
         }
-        let committing = Committing { holder: self.held.holder, target: self.target.clone(), repository: self.repository.clone() };
+        let committing =
+            Committing { holder: self.held.holder, target: self.target.clone(), repository: self.repository.clone() };
         self.handle.block_on(self.held.append(Fact::Committing(committing))).map_err(|error| match error {
             HeldError::Fenced => Broken::Fenced,
             error @ HeldError::Log(_) => Broken::Failed(Failure::new(Code::Internal, chain(&error))),

@@ -146,8 +146,7 @@ async fn check_names(client: &Client, args: &DumpArgs, inventory: &Inventory) ->
     // Exactly: where the server ignores case, the objects would be looked for under another name.
     let rows = client.query("SHOW DATABASES").await?;
     let known: BTreeSet<&String> = rows.iter().filter_map(|row| row.first()).collect();
-    let unknown: Vec<String> =
-        inventory.databases.iter().filter(|name| !known.contains(name)).cloned().collect();
+    let unknown: Vec<String> = inventory.databases.iter().filter(|name| !known.contains(name)).cloned().collect();
     if unknown.is_empty() { Ok(()) } else { Err(PreflightError::UnknownDatabases(unknown)) }
 }
 

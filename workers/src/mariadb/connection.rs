@@ -62,7 +62,9 @@ pub enum ConnectionError {
     TooLong { field: &'static str },
     #[error("TLS mode `VerifyCa` needs a CA certificate")]
     NoCa,
-    #[error("TLS mode `VerifyIdentity` cannot check the name `{server_name}`: the client only checks the host it connects to, `{host}`")]
+    #[error(
+        "TLS mode `VerifyIdentity` cannot check the name `{server_name}`: the client only checks the host it connects to, `{host}`"
+    )]
     ServerName { server_name: String, host: String },
 }
 

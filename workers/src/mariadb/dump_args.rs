@@ -159,11 +159,16 @@ const KNOWN: &[Spec] = &[
 /// What a dump selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    AllDatabases { except: Vec<String> },
+    AllDatabases {
+        except: Vec<String>,
+    },
     /// The stream holds `CREATE DATABASE` and `USE`.
     Databases(Vec<String>),
     /// The stream names no database, so it can be restored into another.
-    One { database: String, tables: Vec<String> },
+    One {
+        database: String,
+        tables: Vec<String>,
+    },
 }
 
 /// The arguments of a dump, understood and within the rules.
@@ -259,12 +264,43 @@ mod tests {
     #[test]
     fn forbidden_options_are_found_in_every_spelling() {
         let texts = [
-            "--password=x a", "-pgeheim a", "--pass a", "--result-file=/x a", "-r /x a", "--result_file /x a", "--res=/x a",
-            "--tab=/x a", "-T/x a", "--force a", "-f a", "-Rf a", "--skip-comments a", "--comments=0 a", "--compact a",
-            "--defaults-file=/x a", "--defaults-extra-file /x a", "--plugin-dir=/x a", "--plug=/x a",
-            "--init-command=x a", "--ssl a", "--skip-ssl a", "--ssl-ca=/x a", "--loose-ssl-key=/x a", "--host=x a",
-            "-hx a", "--socket=x a", "--user x a", "-P 1 a", "--skip-tz-utc a", "--default-character-set=latin1 a",
-            "--disable-quote-names a", "--xml a", "--RESULT-FILE=/x a", "--log-err=/x a", "--no-defaults a", "--fo a",
+            "--password=x a",
+            "-pgeheim a",
+            "--pass a",
+            "--result-file=/x a",
+            "-r /x a",
+            "--result_file /x a",
+            "--res=/x a",
+            "--tab=/x a",
+            "-T/x a",
+            "--force a",
+            "-f a",
+            "-Rf a",
+            "--skip-comments a",
+            "--comments=0 a",
+            "--compact a",
+            "--defaults-file=/x a",
+            "--defaults-extra-file /x a",
+            "--plugin-dir=/x a",
+            "--plug=/x a",
+            "--init-command=x a",
+            "--ssl a",
+            "--skip-ssl a",
+            "--ssl-ca=/x a",
+            "--loose-ssl-key=/x a",
+            "--host=x a",
+            "-hx a",
+            "--socket=x a",
+            "--user x a",
+            "-P 1 a",
+            "--skip-tz-utc a",
+            "--default-character-set=latin1 a",
+            "--disable-quote-names a",
+            "--xml a",
+            "--RESULT-FILE=/x a",
+            "--log-err=/x a",
+            "--no-defaults a",
+            "--fo a",
         ];
         for text in texts {
             assert!(matches!(args(text), Err(ArgumentError::Forbidden { .. })), "{text}: {:?}", args(text));

@@ -90,17 +90,31 @@ impl FailureKind {
     #[must_use]
     pub fn hint(self) -> &'static str {
         match self {
-            Self::AccessDenied => "check user name and password in the target's secret, and from which hosts the account may connect",
+            Self::AccessDenied => {
+                "check user name and password in the target's secret, and from which hosts the account may connect"
+            }
             Self::MissingPrivilege => "grant the account what the message names",
-            Self::AuthPlugin => "the client lacks the account's authentication plugin; use an account with mysql_native_password or ed25519",
+            Self::AuthPlugin => {
+                "the client lacks the account's authentication plugin; use an account with mysql_native_password or ed25519"
+            }
             Self::UnknownHost => "check the host name and the name service",
             Self::CannotConnect => "check host and port, and that the server listens and is reachable from the worker",
             Self::TooManyConnections => "raise max_connections or max_user_connections, or run at another time",
-            Self::LostConnection => "the server restarted, killed the connection, or gave up writing: raise net_write_timeout to 3600",
-            Self::Tls => "compare the TLS mode with what the server offers, its CA, its name and the certificate's dates",
-            Self::UnknownDatabase => "check the names in the arguments; a dump of one database needs an existing one to go to",
-            Self::TableVanished => "a table was dropped or renamed while it was dumped; run when the schema does not change",
-            Self::TableChanged => "a table was altered or truncated while it was dumped; run when the schema does not change",
+            Self::LostConnection => {
+                "the server restarted, killed the connection, or gave up writing: raise net_write_timeout to 3600"
+            }
+            Self::Tls => {
+                "compare the TLS mode with what the server offers, its CA, its name and the certificate's dates"
+            }
+            Self::UnknownDatabase => {
+                "check the names in the arguments; a dump of one database needs an existing one to go to"
+            }
+            Self::TableVanished => {
+                "a table was dropped or renamed while it was dumped; run when the schema does not change"
+            }
+            Self::TableChanged => {
+                "a table was altered or truncated while it was dumped; run when the schema does not change"
+            }
             Self::BrokenView => "repair or drop the view, or leave it out with --ignore-table=DATABASE.VIEW",
             Self::LockTimeout => "another transaction holds a lock for too long; run at another time",
             Self::ServerStopping => "the server is stopping or the statement was killed; try again",
@@ -209,15 +223,60 @@ mod tests {
     #[test]
     fn numbers_are_found_in_every_form_the_clients_use() {
         let cases = [
-            (r#"mariadb-dump: Got error: 1045: "Access denied for user 'x'@'y' (using password: YES)" when trying to connect"#, 1045, FailureKind::AccessDenied, Class::Permanent),
-            ("mariadb-dump: Error 2013: Lost connection to server during query when dumping table `big` at row: 512", 2013, FailureKind::LostConnection, Class::Transient),
-            ("mariadb-dump: Couldn't execute 'show create table `v`': SHOW VIEW command denied to user 'u1'@'h' for table `pv`.`v` (1142)", 1142, FailureKind::MissingPrivilege, Class::Permanent),
-            ("ERROR 1064 (42000) at line 5: You have an error in your SQL syntax", 1064, FailureKind::Syntax, Class::Permanent),
-            ("ERROR 2002 (HY000): Can't connect to server on '127.0.0.1' (115)", 2002, FailureKind::CannotConnect, Class::Transient),
-            ("mariadb-dump: Couldn't execute 'SHOW FIELDS FROM `broken`': View 's.broken' references invalid table(s) (1356)", 1356, FailureKind::BrokenView, Class::Permanent),
-            ("mariadb-dump: Error 1412: Table definition has changed, please retry transaction when dumping table `t` at row: 0", 1412, FailureKind::TableChanged, Class::Transient),
-            ("ERROR 2026 (HY000): TLS/SSL error: SSL is required, but the server does not support it", 2026, FailureKind::Tls, Class::Permanent),
-            ("mariadb-dump: Error 2026: TLS/SSL error: unexpected eof while reading when dumping table `t` at row: 9", 2026, FailureKind::LostConnection, Class::Transient),
+            (
+                r#"mariadb-dump: Got error: 1045: "Access denied for user 'x'@'y' (using password: YES)" when trying to connect"#,
+                1045,
+                FailureKind::AccessDenied,
+                Class::Permanent,
+            ),
+            (
+                "mariadb-dump: Error 2013: Lost connection to server during query when dumping table `big` at row: 512",
+                2013,
+                FailureKind::LostConnection,
+                Class::Transient,
+            ),
+            (
+                "mariadb-dump: Couldn't execute 'show create table `v`': SHOW VIEW command denied to user 'u1'@'h' for table `pv`.`v` (1142)",
+                1142,
+                FailureKind::MissingPrivilege,
+                Class::Permanent,
+            ),
+            (
+                "ERROR 1064 (42000) at line 5: You have an error in your SQL syntax",
+                1064,
+                FailureKind::Syntax,
+                Class::Permanent,
+            ),
+            (
+                "ERROR 2002 (HY000): Can't connect to server on '127.0.0.1' (115)",
+                2002,
+                FailureKind::CannotConnect,
+                Class::Transient,
+            ),
+            (
+                "mariadb-dump: Couldn't execute 'SHOW FIELDS FROM `broken`': View 's.broken' references invalid table(s) (1356)",
+                1356,
+                FailureKind::BrokenView,
+                Class::Permanent,
+            ),
+            (
+                "mariadb-dump: Error 1412: Table definition has changed, please retry transaction when dumping table `t` at row: 0",
+                1412,
+                FailureKind::TableChanged,
+                Class::Transient,
+            ),
+            (
+                "ERROR 2026 (HY000): TLS/SSL error: SSL is required, but the server does not support it",
+                2026,
+                FailureKind::Tls,
+                Class::Permanent,
+            ),
+            (
+                "mariadb-dump: Error 2026: TLS/SSL error: unexpected eof while reading when dumping table `t` at row: 9",
+                2026,
+                FailureKind::LostConnection,
+                Class::Transient,
+            ),
         ];
         for (line, number, kind, class) in cases {
             let failure = read(line);

@@ -199,9 +199,14 @@ mod tests {
 
     #[test]
     fn patterns_are_those_of_the_server() {
-        for (pattern, text, expected) in
-            [("a%", "abc", true), ("a_c", "abc", true), ("a\\_c", "abc", false), ("%", "", true), ("a%b%c", "aXbYc", true), ("a%b", "abX", false)]
-        {
+        for (pattern, text, expected) in [
+            ("a%", "abc", true),
+            ("a_c", "abc", true),
+            ("a\\_c", "abc", false),
+            ("%", "", true),
+            ("a%b%c", "aXbYc", true),
+            ("a%b", "abX", false),
+        ] {
             assert_eq!(like(pattern, text), expected, "{pattern} {text}");
         }
     }

@@ -202,17 +202,13 @@ impl Expected {
     }
 }
 
-fn missing(
-    database: &str,
-    kind: Kind,
-    expected: &BTreeSet<String>,
-    summary: &StreamSummary,
-) -> Option<MissingObjects> {
+fn missing(database: &str, kind: Kind, expected: &BTreeSet<String>, summary: &StreamSummary) -> Option<MissingObjects> {
     let named = matches!(kind, Kind::Table | Kind::View | Kind::Sequence);
     let (found, names): (u64, Vec<String>) = if named {
         let seen = summary.names(database, kind);
         // A name with a line break is cut in the stream; it can only be counted.
-        let absent = expected.iter().filter(|name| !name.contains('\n') && seen.is_none_or(|seen| !seen.contains(*name)));
+        let absent =
+            expected.iter().filter(|name| !name.contains('\n') && seen.is_none_or(|seen| !seen.contains(*name)));
         let absent: Vec<String> = absent.cloned().collect();
         ((expected.len() - absent.len()) as u64, absent)
     } else {
@@ -234,7 +230,8 @@ impl std::fmt::Display for MissingObjects {
         if !self.database.is_empty() {
             write!(f, " of `{}`", self.database)?;
         }
-        let shown: Vec<String> = self.names.iter().take(5).map(|name| format!("`{}`", crate::process::escape(name))).collect();
+        let shown: Vec<String> =
+            self.names.iter().take(5).map(|name| format!("`{}`", crate::process::escape(name))).collect();
         let more = if self.names.len() > 5 { ", …" } else { "" };
         write!(f, " ({}{more})", shown.join(", "))
     }
@@ -255,9 +252,11 @@ fn selects_table(args: &DumpArgs, database: &str, table: &str) -> bool {
         Scope::One { tables, .. } if !tables.is_empty() => tables.iter().any(|name| name == table),
         _ => true,
     };
-    named && !args.ignored_tables.iter().any(|ignored| {
-        ignored.strip_prefix(database).and_then(|rest| rest.strip_prefix('.')) == Some(table)
-    })
+    named
+        && !args
+            .ignored_tables
+            .iter()
+            .any(|ignored| ignored.strip_prefix(database).and_then(|rest| rest.strip_prefix('.')) == Some(table))
 }
 
 fn columns<const N: usize>(row: Vec<String>) -> Result<[String; N], QueryError> {

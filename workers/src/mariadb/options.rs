@@ -187,9 +187,7 @@ fn parse_short<'a>(
 }
 
 fn judge(spec: &'static Spec, option: Given, given: &str) -> Result<Given, ArgumentError> {
-    let refuse = |reason| {
-        Err(ArgumentError::Forbidden { given: shown(given), name: spec.name, reason })
-    };
+    let refuse = |reason| Err(ArgumentError::Forbidden { given: shown(given), name: spec.name, reason });
     match spec.rule {
         Rule::Forbidden(reason) => refuse(reason),
         Rule::AlwaysOn(reason) if option.on == Switch::Off => refuse(reason),
@@ -211,11 +209,7 @@ fn all(tables: &[&'static [Spec]]) -> impl Iterator<Item = &'static Spec> {
     tables.iter().flat_map(|table| table.iter())
 }
 
-fn find(
-    tables: &[&'static [Spec]],
-    given: &str,
-    name: &str,
-) -> Result<(&'static Spec, Switch), ArgumentError> {
+fn find(tables: &[&'static [Spec]], given: &str, name: &str) -> Result<(&'static Spec, Switch), ArgumentError> {
     let name = name.strip_prefix("loose-").unwrap_or(name);
     match lookup(tables, given, name) {
         Ok(spec) => Ok((spec, Switch::On)),
@@ -251,8 +245,6 @@ fn lookup(tables: &[&'static [Spec]], given: &str, name: &str) -> Result<&'stati
     }
     match (other, one.rule) {
         (Some(_), Rule::Forbidden(_)) | (None, _) => Ok(one),
-        (Some(other), _) => {
-            Err(ArgumentError::Ambiguous { given: shown(given), one: one.name, other: other.name })
-        }
+        (Some(other), _) => Err(ArgumentError::Ambiguous { given: shown(given), one: one.name, other: other.name }),
     }
 }

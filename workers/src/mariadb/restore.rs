@@ -27,7 +27,11 @@ pub enum Touches {
 pub enum TargetState {
     Empty,
     /// Tables include views and sequences; programs are routines and events.
-    NotEmpty { databases: Vec<String>, tables: u64, programs: u64 },
+    NotEmpty {
+        databases: Vec<String>,
+        tables: u64,
+        programs: u64,
+    },
 }
 
 /// The server that is restored into.
@@ -46,7 +50,9 @@ pub enum TargetError {
     NoDatabase(String),
     #[error("the server is read-only, perhaps a replica; restore into the primary")]
     ReadOnly,
-    #[error("the dump has a statement of {needed_bytes} bytes, the server takes {allowed_bytes} (max_allowed_packet): raise it")]
+    #[error(
+        "the dump has a statement of {needed_bytes} bytes, the server takes {allowed_bytes} (max_allowed_packet): raise it"
+    )]
     PacketTooSmall { needed_bytes: u64, allowed_bytes: u64 },
 }
 
@@ -126,7 +132,11 @@ async fn state(client: &Client, touches: &Touches) -> Result<TargetState, Target
         tables += of_tables.parse::<u64>().map_err(|_| QueryError::Answer)?;
         programs += of_programs.parse::<u64>().map_err(|_| QueryError::Answer)?;
     }
-    if databases.is_empty() { Ok(TargetState::Empty) } else { Ok(TargetState::NotEmpty { databases, tables, programs }) }
+    if databases.is_empty() {
+        Ok(TargetState::Empty)
+    } else {
+        Ok(TargetState::NotEmpty { databases, tables, programs })
+    }
 }
 
 /// A database that the list does not show: the account may still be allowed to use it.

@@ -131,8 +131,21 @@ mod tests {
     #[test]
     fn the_sandbox_cannot_be_left() {
         let texts = [
-            "--skip-sandbox", "--sandbox=0", "--local-infile=1", "--tee=/x", "-e DROP", "--exec=x", "--force", "-f",
-            "--init-command=x", "--skip-binary-mode", "--pager=sh", "--reconnect", "-pgeheim", "--ssl", "--host=x",
+            "--skip-sandbox",
+            "--sandbox=0",
+            "--local-infile=1",
+            "--tee=/x",
+            "-e DROP",
+            "--exec=x",
+            "--force",
+            "-f",
+            "--init-command=x",
+            "--skip-binary-mode",
+            "--pager=sh",
+            "--reconnect",
+            "-pgeheim",
+            "--ssl",
+            "--host=x",
         ];
         for text in texts {
             assert!(matches!(args(text), Err(ArgumentError::Forbidden { .. })), "{text}: {:?}", args(text));

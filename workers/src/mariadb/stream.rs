@@ -279,7 +279,9 @@ mod tests {
     fn only_a_whole_last_line_ends_a_dump() {
         assert!(ends_as_dump(b"x\n-- Dump completed\n"));
         assert!(ends_as_dump(b"\n-- Dump completed on 2026-11-22 23:00:00\n"));
-        for tail in ["x-- Dump completed\n", "-- Dump completed\n", "\n-- Dump completed", "\n-- Dump complete\n", "", "\n"] {
+        for tail in
+            ["x-- Dump completed\n", "-- Dump completed\n", "\n-- Dump completed", "\n-- Dump complete\n", "", "\n"]
+        {
             assert!(!ends_as_dump(tail.as_bytes()), "{tail:?}");
         }
     }

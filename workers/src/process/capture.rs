@@ -62,9 +62,7 @@ pub async fn capture(
     let outcome = handle.wait().await;
     let stdout = reading.await.ok().flatten();
     match (outcome.stop, stdout) {
-        (None, Some(stdout)) => {
-            Ok(Captured { exit: outcome.exit, stdout, stderr: outcome.stderr.clone() })
-        }
+        (None, Some(stdout)) => Ok(Captured { exit: outcome.exit, stdout, stderr: outcome.stderr.clone() }),
         (Some(Stop::TimedOut | Stop::Stalled(_)), _) => {
             Err(CaptureError::TimedOut { program: name, timeout: limits.timeout })
         }

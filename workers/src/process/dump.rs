@@ -129,8 +129,7 @@ impl Spawner {
             thread(&name, move || pump.run(stdout, open))
                 .map_err(|source| SpawnError::Start { program: name.clone(), source })?;
         }
-        let reader =
-            DumpReader { shared: Arc::clone(&shared), block: Vec::new(), position: 0, _run: Arc::clone(&run) };
+        let reader = DumpReader { shared: Arc::clone(&shared), block: Vec::new(), position: 0, _run: Arc::clone(&run) };
         Ok((reader, DumpHandle { shared, grace: self.grace, run }))
     }
 }

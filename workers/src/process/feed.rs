@@ -88,10 +88,9 @@ impl FeedError {
     #[must_use]
     pub fn report(&self) -> &FeedReport {
         match self {
-            Self::Lost { report }
-            | Self::Stopped { report }
-            | Self::Ended { report }
-            | Self::Write { report, .. } => report,
+            Self::Lost { report } | Self::Stopped { report } | Self::Ended { report } | Self::Write { report, .. } => {
+                report
+            }
         }
     }
 }

@@ -44,11 +44,7 @@ pub enum GuardError {
 /// Becomes the program named in `args` (`PARENT -- PROGRAM ARGS…`); returns only if it could not.
 pub fn exec(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, GuardError> {
     let mut args = args.into_iter();
-    let parent = args
-        .next()
-        .and_then(|pid| pid.to_str()?.parse().ok())
-        .map(Pid::from_raw)
-        .ok_or(GuardError::Usage)?;
+    let parent = args.next().and_then(|pid| pid.to_str()?.parse().ok()).map(Pid::from_raw).ok_or(GuardError::Usage)?;
     if args.next().is_none_or(|separator| separator != "--") {
         return Err(GuardError::Usage);
     }

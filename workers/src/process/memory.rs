@@ -23,8 +23,7 @@ pub(super) fn file(content: &[u8]) -> std::io::Result<OwnedFd> {
     file.write_all(content)?;
     file.seek(SeekFrom::Start(0))?;
     fchmod(&file, Mode::S_IRUSR)?;
-    let seals =
-        SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file.into())
 }

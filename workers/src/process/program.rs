@@ -15,11 +15,20 @@ const FIRST_SECRET_FD: usize = 3;
 
 /// Names that change which code a child loads, where it looks for its configuration or whom it talks to.
 const FORBIDDEN_ENV: [&str; 12] = [
-    "PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "HOME", "TZDIR", "LOCPATH", "GCONV_PATH", "TMPDIR",
-    "NLSPATH", "HOSTALIASES",
+    "PATH",
+    "IFS",
+    "ENV",
+    "BASH_ENV",
+    "SHELLOPTS",
+    "HOME",
+    "TZDIR",
+    "LOCPATH",
+    "GCONV_PATH",
+    "TMPDIR",
+    "NLSPATH",
+    "HOSTALIASES",
 ];
-const FORBIDDEN_ENV_PREFIXES: [&str; 7] =
-    ["LD_", "DYLD_", "MYSQL_", "MARIADB_", "LIBMYSQL_", "BASH_FUNC_", "OPENSSL_"];
+const FORBIDDEN_ENV_PREFIXES: [&str; 7] = ["LD_", "DYLD_", "MYSQL_", "MARIADB_", "LIBMYSQL_", "BASH_FUNC_", "OPENSSL_"];
 
 #[derive(Debug)]
 pub struct Program {

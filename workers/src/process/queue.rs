@@ -50,10 +50,8 @@ impl Queue {
 
     pub(super) fn push(&self, block: Vec<u8>) -> Push {
         let full = |state: &mut State| state.blocks.len() >= self.depth && !state.reader_gone;
-        let (mut state, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), TICK, full)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) =
+            self.changed.wait_timeout_while(self.lock(), TICK, full).unwrap_or_else(PoisonError::into_inner);
         if state.reader_gone {
             return Push::ReaderGone;
         }
@@ -72,8 +70,7 @@ impl Queue {
             state.spare.push(used);
         }
         let idle = |state: &mut State| state.blocks.is_empty() && !state.ended;
-        let mut state =
-            self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
         let block = state.blocks.pop_front();
         self.changed.notify_all();
         block

@@ -120,10 +120,8 @@ impl Spawner {
         cancel: &CancellationToken,
     ) -> Result<Started, SpawnError> {
         program.check()?;
-        access(&program.executable, AccessFlags::X_OK).map_err(|errno| SpawnError::NotExecutable {
-            path: program.executable.clone(),
-            source: errno.into(),
-        })?;
+        access(&program.executable, AccessFlags::X_OK)
+            .map_err(|errno| SpawnError::NotExecutable { path: program.executable.clone(), source: errno.into() })?;
         let name = program.name();
         let prepare = |source| SpawnError::Prepare { program: name.clone(), source };
         let mut command = self.command(&program, ends).map_err(prepare)?;
@@ -160,11 +158,8 @@ impl Spawner {
 
         let mut redact = program.redact;
         redact.extend(program.secret_files);
-        let cancelled = AbortOnDropHandle::new(tokio::spawn(cancellation(
-            Arc::clone(&control),
-            cancel.clone(),
-            self.grace,
-        )));
+        let cancelled =
+            AbortOnDropHandle::new(tokio::spawn(cancellation(Arc::clone(&control), cancel.clone(), self.grace)));
         let run = Run { control, stderr: collector, redact, _cancelled: cancelled };
         Ok(Started { run: Arc::new(run), stdin, stdout })
     }

@@ -184,7 +184,8 @@ async fn a_reader_that_leaves_ends_the_dump_and_is_named_as_the_cause() {
 async fn dropping_the_handle_kills_the_group() {
     let directory = tempfile::tempdir().unwrap();
     let mark = directory.path().join("pid");
-    let (_directory, program) = script(&format!("echo $$ > {}.tmp; mv {}.tmp {}; sleep 600", mark.display(), mark.display(), mark.display()));
+    let (_directory, program) =
+        script(&format!("echo $$ > {}.tmp; mv {}.tmp {}; sleep 600", mark.display(), mark.display(), mark.display()));
     let (reader, handle) = start(program, 60_000).await;
     until("the program runs", || mark.exists()).await;
     let pid: i32 = std::fs::read_to_string(&mark).unwrap().trim().parse().unwrap();
@@ -196,7 +197,9 @@ async fn dropping_the_handle_kills_the_group() {
 
 #[tokio::test]
 async fn secrets_are_readable_by_the_child_alone_and_redacted_from_its_stderr() {
-    let (_directory, mut program) = script("cat /proc/self/fd/3 /proc/self/fd/4; stat -Lc %a /proc/self/fd/3; cat /proc/self/fd/3 >&2; env; touch here 2>/dev/null || echo nothing stays; cat /proc/$$/cmdline");
+    let (_directory, mut program) = script(
+        "cat /proc/self/fd/3 /proc/self/fd/4; stat -Lc %a /proc/self/fd/3; cat /proc/self/fd/3 >&2; env; touch here 2>/dev/null || echo nothing stays; cat /proc/$$/cmdline",
+    );
     program.secret_files = vec![SecretString::from("canary-one"), SecretString::from("canary-two")];
     program.env = vec![("LAGAN_X".into(), "y".into())];
     let (reader, handle) = start(program, 5000).await;
@@ -276,7 +279,8 @@ async fn a_dropped_feeder_kills_the_child_before_its_input_ends() {
 
 #[tokio::test]
 async fn a_child_that_ends_early_is_reported_with_its_exit_and_stderr() {
-    let (_directory, mut feeder) = feeder("head -c 10 > /dev/null; echo no >&2; exit 1", &Arc::new(AtomicBool::new(true))).await;
+    let (_directory, mut feeder) =
+        feeder("head -c 10 > /dev/null; echo no >&2; exit 1", &Arc::new(AtomicBool::new(true))).await;
     let error = tokio::task::spawn_blocking(move || feeder.feed(&vec![0; 20_000_000])).await.unwrap().unwrap_err();
     let report = error.report();
     assert_eq!((report.exit, report.stderr.text.as_str()), (Some(Exit::Code(1)), "no"));

@@ -125,7 +125,6 @@ impl Repository {
         }
         Ok(())
     }
-
 }
 
 pub(super) fn snapshot_file(core: &Core, id: &str) -> Result<SnapshotFile, Error> {

@@ -31,7 +31,11 @@ pub(crate) fn claim(session: &Session, delivered: u64, me: Instance) -> Claim {
         return Claim::Foreign;
     }
     // Without facts the store was replaced under us: the message means nothing any more.
-    if session.phase.is_end() || session.phase == Phase::Nothing || session.is_expired() || session.planned_sequence != delivered {
+    if session.phase.is_end()
+        || session.phase == Phase::Nothing
+        || session.is_expired()
+        || session.planned_sequence != delivered
+    {
         return Claim::Done;
     }
     let ours = session.holder.is_some_and(|holder| holder.worker == me);

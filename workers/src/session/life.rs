@@ -1,7 +1,7 @@
 //! The signs of life of a running session, and everything that can stop it: a cancel request, its deadline, a
 //! drain of the worker, another holder. It must not decide how the session ends.
 
-use std::sync::{Arc, PoisonError, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -17,6 +17,7 @@ use lagan_schemas::session::Session;
 use lagan_schemas::subject::SESSIONS;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::worker::Worker;
 
@@ -27,6 +28,8 @@ pub(crate) enum StopCause {
     Deadline,
     Drained,
     Fenced,
+    /// The repository, by its location, may be somebody else's now.
+    LeaseLost(String),
 }
 
 impl StopCause {
@@ -38,6 +41,9 @@ impl StopCause {
             }
             Self::Deadline => Failure::new(Code::DeadlineExceeded, "the session did not end within `timeOut`"),
             Self::Drained => Failure::new(Code::Interrupted, "the worker was stopped"),
+            Self::LeaseLost(location) => {
+                Failure::new(Code::RepositoryLocked, format!("the lease of repository `{location}` was lost"))
+            }
             Self::Fenced => Failure::new(Code::Interrupted, "another worker took the session over"),
         }
     }
@@ -76,7 +82,12 @@ impl Life {
         if let Some(deadline) = session.plan.as_ref().and_then(|plan| plan.deadline) {
             watchers.spawn(watch_deadline(deadline, stopper.clone()));
         }
-        watchers.spawn(watch_drain(worker.drain.clone(), worker.stop_now.clone(), past_first_byte.clone(), stopper.clone()));
+        watchers.spawn(watch_drain(
+            worker.drain.clone(),
+            worker.stop_now.clone(),
+            past_first_byte.clone(),
+            stopper.clone(),
+        ));
         let key = heartbeat::key(session.key.uid, holder.worker);
         let heartbeat = Heartbeat::start(worker.heartbeats.clone(), key, holder.worker.to_string());
         Ok(Self { heartbeat, stopper, past_first_byte, _watchers: watchers })
@@ -89,6 +100,16 @@ impl Life {
 
     pub fn stopped(&self) -> Option<StopCause> {
         self.stopper.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stops the plan when `signal` comes, for as long as the result lives.
+    #[must_use]
+    pub fn stop_when(&self, signal: CancellationToken, cause: StopCause) -> AbortOnDropHandle<()> {
+        let stopper = self.stopper.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            signal.cancelled().await;
+            stopper.stop(cause);
+        }))
     }
 
     /// From here on only a second stop signal interrupts.
@@ -136,7 +157,12 @@ async fn watch_deadline(deadline: Timestamp, stopper: Stopper) {
     }
 }
 
-async fn watch_drain(drain: CancellationToken, stop_now: CancellationToken, past_first_byte: CancellationToken, stopper: Stopper) {
+async fn watch_drain(
+    drain: CancellationToken,
+    stop_now: CancellationToken,
+    past_first_byte: CancellationToken,
+    stopper: Stopper,
+) {
     drain.cancelled().await;
     if past_first_byte.is_cancelled() {
         tracing::warn!("a restore is being written; it is let to its end, a second signal stops it");

@@ -27,10 +27,8 @@ async fn a_killed_connection_leaves_a_failed_dump_that_may_be_tried_again() {
     let prepared = preflight(&client, &["big"]).await.unwrap();
     let program = dump_program(&client, prepared.argv);
     let (scan, summary) = scanner();
-    let (mut reader, handle) = spawner()
-        .dump(program, DumpSettings::default(), Some(scan), &CancellationToken::new())
-        .await
-        .unwrap();
+    let (mut reader, handle) =
+        spawner().dump(program, DumpSettings::default(), Some(scan), &CancellationToken::new()).await.unwrap();
     tokio::task::spawn_blocking(move || {
         let mut some = vec![0; 1024 * 1024];
         reader.read_exact(&mut some).unwrap();

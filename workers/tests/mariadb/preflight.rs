@@ -25,7 +25,8 @@ async fn missing(name: &str, grants: &[&str], args: &[&str]) -> Vec<String> {
             missing.iter().map(|grant| format!("{} ON {}", grant.privilege, grant.on)).collect()
         }
         // The grants come first; other tests' databases may be refused for other reasons.
-        Ok(_) | Err(PreflightError::BrokenViews(_) | PreflightError::EventBodies(_) | PreflightError::SequenceCycle(_)) => {
+        Ok(_)
+        | Err(PreflightError::BrokenViews(_) | PreflightError::EventBodies(_) | PreflightError::SequenceCycle(_)) => {
             Vec::new()
         }
         Err(error) => unreachable!("{error}"),
@@ -97,10 +98,10 @@ async fn broken_views_are_named_and_can_be_left_out() {
     source().sql("create database bv; use bv; create table t(a int); create view broken as select a from t; create view `al so` as select a from t; drop table t; create view fine as select 1");
     let error = preflight(&source().client(), &["bv"]).await.unwrap_err();
     let PreflightError::BrokenViews(views) = &error else { unreachable!("{error}") };
-    assert_eq!(views.iter().map(|(name, failure)| (name.as_str(), failure.kind)).collect::<Vec<_>>(), [
-        ("bv.al so", FailureKind::BrokenView),
-        ("bv.broken", FailureKind::BrokenView)
-    ]);
+    assert_eq!(
+        views.iter().map(|(name, failure)| (name.as_str(), failure.kind)).collect::<Vec<_>>(),
+        [("bv.al so", FailureKind::BrokenView), ("bv.broken", FailureKind::BrokenView)]
+    );
     assert_eq!(error.class(), Class::Permanent);
     let dumped = dump(&source().client(), &["bv", "--ignore-table=bv.broken", "--ignore-table=bv.al so"]).await;
     assert_eq!((dumped.checked, dumped.prepared.expected.count(Kind::View)), (Ok(()), 1));

@@ -19,7 +19,9 @@ async fn round_trip(schema: &str, databases: &[&str]) -> Dumped {
     restore(&target().client(), &[], &first.bytes).await.unwrap();
     let second = dump(&target().client(), &args).await;
     assert_eq!(second.checked, Ok(()));
-    if let Some(line) = first.bytes.split(|b| *b == b'\n').zip(second.bytes.split(|b| *b == b'\n')).find(|(a, b)| a != b) {
+    if let Some(line) =
+        first.bytes.split(|b| *b == b'\n').zip(second.bytes.split(|b| *b == b'\n')).find(|(a, b)| a != b)
+    {
         assert_eq!(String::from_utf8_lossy(line.0), String::from_utf8_lossy(line.1));
     }
     assert!(first.bytes == second.bytes, "the dumps differ in length");

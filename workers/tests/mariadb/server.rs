@@ -78,10 +78,15 @@ impl Server {
         let server = Self { port, directory, _watcher: watcher };
         let since = Instant::now();
         while !server.sql_ok("SELECT 1") {
-            assert!(since.elapsed() < Duration::from_secs(60), "{:?}", fs::read_to_string(server.directory.join("log")));
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "{:?}",
+                fs::read_to_string(server.directory.join("log"))
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
-        server.sql("CREATE USER lagan@'%' IDENTIFIED BY 'geheim-4711'; GRANT ALL ON *.* TO lagan@'%' WITH GRANT OPTION");
+        server
+            .sql("CREATE USER lagan@'%' IDENTIFIED BY 'geheim-4711'; GRANT ALL ON *.* TO lagan@'%' WITH GRANT OPTION");
         server
     }
 
@@ -141,13 +146,21 @@ pub fn client(connection: Connection) -> Client {
 
 fn certificates(directory: &Path) {
     let openssl = |args: &str| {
-        let output = Command::new("openssl").args(args.split(' ')).current_dir(directory).output().expect("openssl is installed");
+        let output = Command::new("openssl")
+            .args(args.split(' '))
+            .current_dir(directory)
+            .output()
+            .expect("openssl is installed");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     fs::write(directory.join("names"), "subjectAltName=DNS:localhost").unwrap();
     for ca in ["ca", "other"] {
-        openssl(&format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {ca}.key -out {ca}.pem -days 2 -subj /CN={ca}"));
+        openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {ca}.key -out {ca}.pem -days 2 -subj /CN={ca}"
+        ));
     }
-    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout server.key -out server.csr -subj /CN=localhost");
+    openssl(
+        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
+    );
     openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem");
 }

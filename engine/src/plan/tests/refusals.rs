@@ -15,7 +15,9 @@ fn what_is_missing_is_named() {
     ] {
         assert_eq!(with(&[(from, to)]).missing(), [missing], "{to}");
     }
-    let world = and("{apiVersion: lagan.dev/v1alpha1, kind: Task, metadata: {name: mariadb-backup-10.6.23}, spec: {steps: [{name: gone}]}}");
+    let world = and(
+        "{apiVersion: lagan.dev/v1alpha1, kind: Task, metadata: {name: mariadb-backup-10.6.23}, spec: {steps: [{name: gone}]}}",
+    );
     assert_eq!(world.missing(), ["Function gone"]);
     let mut world = with(&[]);
     let request = world.backup_request();
@@ -42,7 +44,10 @@ fn a_repository_of_another_namespace_must_allow_ours() {
         ("  usagePolicy: {}\n", "namespace `demo` is not allowed by its usagePolicy"),
         ("  usagePolicy: {allowedNamespaces: {}}\n", "namespace `demo` is not allowed by its usagePolicy"),
         ("  usagePolicy: {allowedNamespaces: {from: Same}}\n", "namespace `demo` is not allowed by its usagePolicy"),
-        ("  usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}}\n", "a folder has no namespace labels"),
+        (
+            "  usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}}\n",
+            "a folder has no namespace labels",
+        ),
     ] {
         let (code, message) = elsewhere(policy).refusal();
         assert!(code == Code::UsageNotAllowed && message.contains(why), "{policy}: {message}");
@@ -75,13 +80,48 @@ spec: {image: 'registry.example.org/corp:7', args: [go]}
 #[test]
 fn a_function_that_can_not_run_is_refused() {
     for (from, to, code, text) in [
-        ("  database: MariaDB\n", "", Code::FunctionNotSupported, "Function `own` does not say which `database` it is for"),
-        ("  stream: {stdout: own.sql}\n", "", Code::FunctionNotSupported, "Function `own` binds no stream; set `stream.stdout` or `stream.stdin`"),
-        ("{stdout: own.sql}", "{stdin: own.sql}", Code::FunctionNotSupported, "Function `own` has no `stream.stdout`, so there is nothing to back up"),
-        ("${label}", "${label:=", Code::SubstitutionFailed, "Function `own`: `${` at column 9 of `--label=${label:=` is not closed"),
-        ("${label}", "${nothing}", Code::SubstitutionFailed, "Function `own`: variable `nothing` has no value (column 9 of `--label=${nothing}`)"),
-        ("{steps: [", "{steps: [{name: own}, ", Code::FunctionNotSupported, "Task `own`: Lagan runs Tasks with exactly one Function that streams"),
-        ("{steps: [{name: own,", "{steps: [{name: update-status,", Code::FunctionNotSupported, "Task `own`: Lagan runs Tasks with exactly one Function that streams"),
+        (
+            "  database: MariaDB\n",
+            "",
+            Code::FunctionNotSupported,
+            "Function `own` does not say which `database` it is for",
+        ),
+        (
+            "  stream: {stdout: own.sql}\n",
+            "",
+            Code::FunctionNotSupported,
+            "Function `own` binds no stream; set `stream.stdout` or `stream.stdin`",
+        ),
+        (
+            "{stdout: own.sql}",
+            "{stdin: own.sql}",
+            Code::FunctionNotSupported,
+            "Function `own` has no `stream.stdout`, so there is nothing to back up",
+        ),
+        (
+            "${label}",
+            "${label:=",
+            Code::SubstitutionFailed,
+            "Function `own`: `${` at column 9 of `--label=${label:=` is not closed",
+        ),
+        (
+            "${label}",
+            "${nothing}",
+            Code::SubstitutionFailed,
+            "Function `own`: variable `nothing` has no value (column 9 of `--label=${nothing}`)",
+        ),
+        (
+            "{steps: [",
+            "{steps: [{name: own}, ",
+            Code::FunctionNotSupported,
+            "Task `own`: Lagan runs Tasks with exactly one Function that streams",
+        ),
+        (
+            "{steps: [{name: own,",
+            "{steps: [{name: update-status,",
+            Code::FunctionNotSupported,
+            "Task `own`: Lagan runs Tasks with exactly one Function that streams",
+        ),
     ] {
         assert!(OWN_FUNCTION.contains(from), "{from}");
         let text_of_world = WORLD.replace(TASK, "  task: {name: own}\n");
@@ -89,7 +129,8 @@ fn a_function_that_can_not_run_is_refused() {
         assert_eq!(refused, (code, text.to_owned()), "{to}");
     }
     let without_command = OWN_FUNCTION.replace("  command: [mariadb-dump]\n", "");
-    let lines: String = without_command.lines().filter(|line| !line.starts_with("  args:")).map(|line| format!("{line}\n")).collect();
+    let lines: String =
+        without_command.lines().filter(|line| !line.starts_with("  args:")).map(|line| format!("{line}\n")).collect();
     let world = made_of(&format!("{}---\n{lines}", WORLD.replace(TASK, "  task: {name: own}\n")));
     assert_eq!(world.refusal(), (Code::FunctionNotSupported, "Function `own` has no `command`".to_owned()));
 }
@@ -98,13 +139,21 @@ fn a_function_that_can_not_run_is_refused() {
 fn a_configuration_that_can_not_be_planned_is_refused() {
     let wait = "  task: {name: mariadb-backup, params: [{name: waitTimeout, value: soon}]}\n";
     for (from, to, code, text) in [
-        ("kind: AppBinding, name: db}", "kind: PersistentVolumeClaim, name: db}", Code::InvalidSpec, "target.ref: a PersistentVolumeClaim can't be backed up; name the AppBinding of the database"),
+        (
+            "kind: AppBinding, name: db}",
+            "kind: PersistentVolumeClaim, name: db}",
+            Code::InvalidSpec,
+            "target.ref: a PersistentVolumeClaim can't be backed up; name the AppBinding of the database",
+        ),
         (TASK, wait, Code::InvalidSpec, "task.params: waitTimeout `soon` is not a number of seconds"),
     ] {
         assert_eq!(with(&[(from, to)]).refusal(), (code, text.to_owned()));
     }
     let (code, message) = with(&[(TASK, ""), ("kubedb.com/mariadb", "kubedb.com/mongodb")]).refusal();
-    assert_eq!((code, message.as_str()), (Code::InvalidSpec, "task.name: AppBinding db names no Task and its type says none either"));
+    assert_eq!(
+        (code, message.as_str()),
+        (Code::InvalidSpec, "task.name: AppBinding db names no Task and its type says none either")
+    );
 }
 
 #[test]

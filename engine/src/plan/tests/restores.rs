@@ -53,7 +53,14 @@ fn the_rule_is_the_one_for_the_alias_else_the_one_for_all() {
 
 #[test]
 fn latest_is_what_no_rule_or_an_empty_one_means() {
-    for rules in ["", "    rules: []\n", "    rules: [{}]\n", "    rules: [{snapshots: []}]\n", "    rules: [{snapshots: [latest]}]\n", "    rules: [{snapshots: ['']}]\n"] {
+    for rules in [
+        "",
+        "    rules: []\n",
+        "    rules: [{}]\n",
+        "    rules: [{snapshots: []}]\n",
+        "    rules: [{snapshots: [latest]}]\n",
+        "    rules: [{snapshots: ['']}]\n",
+    ] {
         assert_eq!(from(&with_target("", rules)).snapshot, SnapshotSelector::Latest, "{rules}");
     }
 }

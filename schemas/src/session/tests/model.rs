@@ -278,7 +278,10 @@ fn no_interleaving_ends_twice_or_without_its_snapshot_or_never() {
     assert_eq!(dead_ends(&explored).first(), None);
     let seen = |what: fn(&State) -> bool| explored.states.iter().any(what);
     assert!(seen(|s| s.phase == Phase::Succeeded && s.named.is_some_and(|named| named < s.attempts)), "an adoption");
-    assert!(seen(|s| s.phase == Phase::Succeeded && s.snapshots == [Write::There; 3]), "late writes beside the named one");
+    assert!(
+        seen(|s| s.phase == Phase::Succeeded && s.snapshots == [Write::There; 3]),
+        "late writes beside the named one"
+    );
     assert!(seen(|s| s.phase == Phase::Failed && s.snapshots.contains(&Write::InFlight)), "a write after the end");
     assert!(explored.states.len() > 10_000, "{} states", explored.states.len());
 }

@@ -1,0 +1,130 @@
+//! Restores that break off, and what a repository may not do to a worker.
+
+use std::fs;
+
+use anyhow::Result;
+use lagan_tests::nats::NatsServer;
+use lagan_tests::process::Process;
+use lagan_tests::wait::eventually;
+use lagan_tests::world::PATIENCE;
+use lagan_tests::world::World;
+use lagan_tests::world::restore_session;
+
+use super::{DUMP, FAST, SHOP, world_with};
+
+/// Holds a restore in its first statements: it drops the tables one by one and meets a lock.
+struct Locked {
+    locker: Process,
+}
+
+impl Locked {
+    fn new(world: &World) -> Result<Self> {
+        let mut client = lagan_tests::process::guarded(&lagan_tests::tools::find("mariadb")?);
+        client.arg(format!("--defaults-file={}", world.db.defaults_file().display()));
+        client.args(["-e", "LOCK TABLES shop.orders WRITE; SELECT 'held'; SELECT SLEEP(600)"]);
+        client.arg("--unbuffered");
+        let log = world.lagan.path("locker.log");
+        let locker = Process::spawn("locker", client, &log)?;
+        eventually("the lock", PATIENCE, || {
+            let rows = world
+                .db
+                .query("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'")
+                .ok()?;
+            (rows.trim() == "1").then_some(())
+        })?;
+        Ok(Self { locker })
+    }
+
+    fn release(mut self) -> Result<()> {
+        self.locker.kill9().map(drop)
+    }
+}
+
+#[test]
+fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
+    let world = world_with(3)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let nats = NatsServer::start()?;
+    let url = nats.url();
+    let client = ["--nats-url", url.as_str()];
+    let _engine = world.part("engine", "engine", &url, &FAST)?;
+    let mut first = world.part("worker", "worker-1", &url, &FAST)?;
+    world.backup("shop", &client)?.success()?;
+    let original = world.db.dump(&DUMP)?;
+    let locked = Locked::new(&world)?;
+    world.lagan.manifest("again.yaml", &restore_session("again", "local", "shop", "overwrite: true"))?;
+    eventually("the restore to write", PATIENCE, || {
+        let facts = world.facts("again", &client).ok()?;
+        facts.iter().any(|f| f["type"] == "dev.lagan.restore.restoring.v1").then_some(())
+    })?;
+    let clients = first.descendants_named("mariadb");
+    assert!(!clients.is_empty(), "the client runs");
+    let _second = world.part("worker", "worker-2", &url, &FAST)?;
+    first.kill9()?;
+    eventually("the client to die with its worker", PATIENCE, || {
+        clients.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+    })?;
+    locked.release()?;
+    let ended = world.ended("restoresessions", "again", &client)?;
+    assert_eq!(ended["status"]["phase"], "Failed");
+    assert_eq!(ended["status"]["code"], "E0402", "{ended}");
+    let facts = world.facts("again", &client)?;
+    assert_eq!(facts.iter().filter(|f| f["type"] == "dev.lagan.restore.restoring.v1").count(), 1);
+
+    // A person asks again, and gets all of it.
+    world.lagan.manifest("repair.yaml", &restore_session("repair", "local", "shop", "overwrite: true"))?;
+    assert_eq!(world.ended("restoresessions", "repair", &client)?["status"]["phase"], "Succeeded");
+    assert!(world.db.dump(&DUMP)? == original);
+    world.judge()
+}
+
+#[test]
+fn a_damaged_repository_is_never_restored_as_if_it_were_whole() -> Result<()> {
+    let world = world_with(3)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let copy = world.second_database("copy")?;
+    let _up = world.up(&FAST)?;
+    world.good_backup("shop")?;
+    // One byte in the middle of the largest pack.
+    let packs = fs::read_dir(world.repository_dir().join("data"))?
+        .flatten()
+        .flat_map(|dir| fs::read_dir(dir.path()).unwrap().flatten());
+    let pack = packs.max_by_key(|pack| pack.metadata().unwrap().len()).unwrap().path();
+    let mut bytes = fs::read(&pack)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let mut permissions = fs::metadata(&pack)?.permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+    fs::set_permissions(&pack, permissions)?;
+    fs::write(&pack, bytes)?;
+    let done = world.lagan.run(&["restore", "shop", "--to", "copy", "--yes", "--wait"])?;
+    assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+    assert!(done.stderr.contains("E0402") || done.stderr.contains("E0307"), "{}", done.stderr);
+    drop(copy);
+    Ok(())
+}
+
+#[test]
+fn a_hostile_dump_can_not_run_commands_on_the_worker() -> Result<()> {
+    let world = world_with(1)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let _up = world.up(&FAST)?;
+    world.good_backup("shop")?;
+    let (evil, witness) = (world.lagan.path("dumpfile.sql"), world.lagan.path("witness"));
+    let text = format!(
+        "-- MariaDB dump\n\\! touch {0}\nsystem touch {0}\nsource /etc/passwd\n-- Dump completed\n",
+        witness.display()
+    );
+    fs::write(&evil, text)?;
+    let backup = format!("restic backup --stdin --stdin-filename dumpfile.sql --host evil < {}", evil.display());
+    let mut shell = lagan_tests::process::guarded(std::path::Path::new("sh"));
+    shell.args(["-c", &backup]);
+    shell.env("RESTIC_REPOSITORY", world.repository_dir()).env("RESTIC_PASSWORD", &world.password);
+    lagan_tests::process::run(shell, PATIENCE)?.success()?;
+    let rule = "  rules: [{sourceHost: evil, snapshots: [latest]}]\noverwrite: true";
+    world.lagan.manifest("evil.yaml", &restore_session("evil", "local", "shop", rule))?;
+    let ended = world.ended("restoresessions", "evil", &[])?;
+    assert_eq!(ended["status"]["phase"], "Failed", "{ended}");
+    assert!(!witness.exists(), "a dump ran a command");
+    world.judge()
+}

@@ -1,0 +1,135 @@
+//! Processes that are killed or paused while a session runs.
+
+use std::fs;
+
+use anyhow::Result;
+use lagan_tests::nats::NatsServer;
+use lagan_tests::wait::eventually;
+use lagan_tests::world::PATIENCE;
+use nix::sys::signal::Signal;
+
+use super::{FAST, Hold, SHOP, the_session, world_with};
+
+#[test]
+fn a_killed_worker_is_followed_by_another_and_there_is_one_snapshot() -> Result<()> {
+    let mut world = world_with(4)?;
+    let hold = Hold::new(&mut world)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let nats = NatsServer::start()?;
+    let url = nats.url();
+    let client = ["--nats-url", url.as_str()];
+    let _engine = world.part("engine", "engine", &url, &FAST)?;
+    let mut first = world.part("worker", "worker-1", &url, &FAST)?;
+    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
+    hold.wait_for_runs(1)?;
+    let _second = world.part("worker", "worker-2", &url, &FAST)?;
+    first.kill9()?;
+    hold.wait_for_runs(2)?;
+    hold.release()?;
+    let session = the_session(&world, &client)?;
+    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    assert_eq!(session["status"]["attempts"], 2);
+    assert_eq!(world.snapshots()?, 1);
+    world.judge()
+}
+
+#[test]
+fn a_worker_that_was_paused_for_too_long_can_not_commit_any_more() -> Result<()> {
+    let mut world = world_with(4)?;
+    let hold = Hold::new(&mut world)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let nats = NatsServer::start()?;
+    let url = nats.url();
+    let client = ["--nats-url", url.as_str()];
+    let _engine = world.part("engine", "engine", &url, &FAST)?;
+    let mut first = world.part("worker", "worker-1", &url, &FAST)?;
+    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
+    hold.wait_for_runs(1)?;
+    first.signal(Signal::SIGSTOP)?;
+    let _second = world.part("worker", "worker-2", &url, &FAST)?;
+    hold.wait_for_runs(2)?;
+    hold.release()?;
+    let session = the_session(&world, &client)?;
+    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    first.signal(Signal::SIGCONT)?;
+    first.wait_for_log("taken over", PATIENCE)?;
+    let snapshots = world.restic()?.snapshots()?;
+    assert_eq!(snapshots.len(), 1, "{snapshots:?}");
+    assert_eq!(snapshots[0]["short_id"], session["status"]["snapshot"]);
+    world.judge()
+}
+
+#[test]
+fn everything_killed_at_once_goes_on_after_the_restart() -> Result<()> {
+    let mut world = world_with(4)?;
+    let hold = Hold::new(&mut world)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let mut up = world.up(&FAST)?;
+    world.lagan.ok(&["backup", "shop"])?;
+    hold.wait_for_runs(1)?;
+    let nats = up.descendants_named("nats-server");
+    assert_eq!(nats.len(), 1);
+    up.kill9()?;
+    eventually("nats-server to die with its parent", PATIENCE, || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", nats[0]));
+        stat.map_or(true, |stat| stat.contains(") Z")).then_some(())
+    })?;
+    hold.release()?;
+    let _up = world.up(&FAST)?;
+    let session = the_session(&world, &[])?;
+    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    assert_eq!(world.snapshots()?, 1);
+    world.judge()
+}
+
+#[test]
+fn a_snapshot_that_was_written_before_the_worker_died_is_adopted() -> Result<()> {
+    let mut world = world_with(3)?;
+    let hold = Hold::new(&mut world)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let mut nats = NatsServer::start()?;
+    let url = nats.url();
+    let client = ["--nats-url", url.as_str()];
+    let _engine = world.part("engine", "engine", &url, &FAST)?;
+    let mut first = world.part("worker", "worker-1", &url, &FAST)?;
+    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
+    hold.wait_for_runs(1)?;
+    hold.release()?;
+    // The bus stands still as soon as a snapshot is there, so that its worker can't say so.
+    eventually("the snapshot to be written", PATIENCE, || {
+        let written = fs::read_dir(world.repository_dir().join("snapshots")).is_ok_and(|dir| dir.count() > 0);
+        written.then_some(())
+    })?;
+    nats.process().signal(Signal::SIGSTOP)?;
+    first.kill9()?;
+    nats.process().signal(Signal::SIGCONT)?;
+    let _second = world.part("worker", "worker-2", &url, &FAST)?;
+    let session = the_session(&world, &client)?;
+    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    assert_eq!(hold.runs(), 1, "nothing is dumped again");
+    assert_eq!(world.snapshots()?, 1);
+    world.judge()
+}
+
+#[test]
+fn nats_may_die_and_come_back_in_the_middle_of_a_session() -> Result<()> {
+    let mut world = world_with(4)?;
+    let hold = Hold::new(&mut world)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let mut nats = NatsServer::start()?;
+    let url = nats.url();
+    let client = ["--nats-url", url.as_str()];
+    // A restart takes longer than this test's usual patience with a silent worker.
+    let slow = ["--failover", "10"];
+    let _engine = world.part("engine", "engine", &url, &slow)?;
+    let _worker = world.part("worker", "worker", &url, &slow)?;
+    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
+    hold.wait_for_runs(1)?;
+    nats.kill9()?;
+    nats.restart()?;
+    hold.release()?;
+    let session = the_session(&world, &client)?;
+    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    assert_eq!(world.snapshots()?, 1);
+    world.judge()
+}
