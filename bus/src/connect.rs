@@ -274,7 +274,7 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
         }
         Event::SlowConsumer(_) | Event::ServerError(_) => tracing::warn!(%event, "nats reports a problem"),
         Event::LameDuckMode | Event::Draining | Event::ClientError(_) => {
-            tracing::debug!(%event, "nats connection event")
+            tracing::debug!(%event, "nats connection event");
         }
     }
 }

@@ -43,6 +43,10 @@ impl Drop for Telemetry {
     }
 }
 
+/// These print credentials at debug level: whatever is asked for, they are not heard below a warning.
+const TALKATIVE: [&str; 6] =
+    ["reqsign_core", "reqsign_aws_core", "reqsign_aws_v4", "opendal", "opendal_core", "opendal_service_s3"];
+
 /// Call once, before the runtime: the exporter's HTTP client is a blocking one.
 pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
     global::set_text_map_propagator(TraceContextPropagator::new());
@@ -54,6 +58,9 @@ pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
         })?,
         _ => EnvFilter::new(default_filter(role, global)),
     };
+    let filter = TALKATIVE.iter().fold(filter, |filter, target| {
+        filter.add_directive(format!("{target}=warn").parse().expect("a crate's name is a directive"))
+    });
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let text = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let logs = match format(role, global.log_format) {

@@ -242,7 +242,7 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) {
         }
         Err(AppendError::Conflict { .. }) => tracing::debug!(object = %key, "another watcher was faster"),
         Err(error) => {
-            tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again")
+            tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again");
         }
     }
 }

@@ -147,7 +147,7 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
             // A file that vanished between the listing and the look is gone, not unreadable.
             Ok(_) => {}
             Err(error) if manifest && error.kind() != std::io::ErrorKind::NotFound => {
-                problems.push(unreadable(&path, &error))
+                problems.push(unreadable(&path, &error));
             }
             Err(_) => {}
         }

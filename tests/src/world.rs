@@ -37,6 +37,7 @@ impl World {
         Ok(world)
     }
 
+    #[must_use]
     pub fn repository_dir(&self) -> PathBuf {
         self.lagan.path("repository")
     }
@@ -187,12 +188,14 @@ spec:
     }
 }
 
+#[must_use]
 pub fn secret(name: &str, keys: &[(&str, &str)]) -> String {
     let lines: String = keys.iter().map(|(key, value)| format!("  {key}: \"{value}\"\n")).collect();
     format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n{lines}")
 }
 
 /// An AppBinding and its Secret.
+#[must_use]
 pub fn app_binding(name: &str, db: &MariaDb) -> String {
     format!(
         "{}---
@@ -210,6 +213,7 @@ spec:
     )
 }
 
+#[must_use]
 pub fn configuration(name: &str, repository: &str, args: &str, more: &str) -> String {
     let lines: String = more.lines().map(|line| format!("  {line}\n")).collect();
     let defaults: String = [
@@ -235,6 +239,7 @@ spec:
 }
 
 /// A RestoreSession of the newest snapshot. `more` are lines of its spec.
+#[must_use]
 pub fn restore_session(name: &str, repository: &str, target: &str, more: &str) -> String {
     let lines: String = more.lines().map(|line| format!("  {line}\n")).collect();
     format!(

@@ -26,7 +26,7 @@ const DUMP: [&str; 6] = ["--databases", "shop", "--routines", "--events", "--hex
 
 fn world_with(megabytes: u32) -> Result<World> {
     let world = World::new()?;
-    world.db.load_sample("shop", Sample { megabytes: megabytes.into(), seed: 11 })?;
+    world.db.load_sample("shop", Sample { megabytes, seed: 11 })?;
     Ok(world)
 }
 

@@ -27,7 +27,7 @@ const DUMP: [&str; 8] = [
 ];
 
 fn sample(megabytes: u32) -> Sample {
-    Sample { megabytes: megabytes.into(), seed: 7 }
+    Sample { megabytes, seed: 7 }
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn separate_processes_run_each_slot_and_each_object_once() -> Result<()> {
     let (requested, succeeded) = (of("requested"), of("succeeded"));
     assert_eq!(requested.len(), requested.iter().collect::<BTreeSet<_>>().len(), "each session is requested once");
     assert_eq!(succeeded.len(), succeeded.iter().collect::<BTreeSet<_>>().len(), "each session ends once");
-    let tagged: BTreeSet<String> = world.restic()?.snapshots()?.iter().map(|s| session_tag(s)).collect();
+    let tagged: BTreeSet<String> = world.restic()?.snapshots()?.iter().map(session_tag).collect();
     assert_eq!(tagged.len(), world.snapshots()?, "one snapshot for each session");
     world.judge()
 }

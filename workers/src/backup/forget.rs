@@ -60,7 +60,7 @@ async fn forget_in(
     opened.lease.release().await;
     removed.map(|count| {
         if count > 0 {
-            tracing::info!(count, "old snapshots forgotten")
+            tracing::info!(count, "old snapshots forgotten");
         }
     })
 }

@@ -103,7 +103,6 @@ impl Life {
     }
 
     /// Stops the plan when `signal` comes, for as long as the result lives.
-    #[must_use]
     pub fn stop_when(&self, signal: CancellationToken, cause: StopCause) -> AbortOnDropHandle<()> {
         let stopper = self.stopper.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
