@@ -3,6 +3,7 @@
 
 mod cancel;
 mod context;
+mod fill;
 #[cfg(test)]
 mod fixtures;
 mod plan;

@@ -19,6 +19,7 @@ use lagan_sources::ledger::Entry;
 use tokio::sync::mpsc;
 
 use crate::context::Context;
+use crate::fill::Fill;
 use crate::plan::{Inputs, Unresolved, plan};
 use crate::run::{EngineError, PLANNER, ensure_consumers};
 use crate::sessions::Change;
@@ -36,6 +37,7 @@ pub(crate) async fn run(context: Context, changes: mpsc::UnboundedReceiver<Chang
 }
 
 async fn pull(context: &Context) -> Result<(), EngineError> {
+    let mut fill = Fill::default();
     let mut lanes = Lanes::new(&context.bus, SESSIONS, vec![PLANNER.to_owned()]);
     loop {
         let next = tokio::select! {
@@ -43,7 +45,7 @@ async fn pull(context: &Context) -> Result<(), EngineError> {
             next = lanes.next(PULL) => next,
         };
         match next {
-            Ok(Some(delivery)) => handle(context, delivery).await,
+            Ok(Some(delivery)) => handle(context, &mut fill, delivery).await,
             Ok(None) => {}
             Err(error) => {
                 tracing::debug!(error = chain(&error), "planner can't pull");
@@ -58,9 +60,9 @@ async fn pull(context: &Context) -> Result<(), EngineError> {
     }
 }
 
-async fn handle(context: &Context, delivery: Delivery) {
+async fn handle(context: &Context, fill: &mut Fill, delivery: Delivery) {
     let settle = match delivery.stored().subject.parse::<SessionSubject>() {
-        Ok(subject) => match turn(context, &subject.key).await {
+        Ok(subject) => match turn(context, fill, &subject.key).await {
             Ok(settle) => settle,
             Err(error) => {
                 tracing::warn!(session = %subject.key.uid, error = chain(&error), "session can't be planned yet");
@@ -85,7 +87,7 @@ enum PlanError {
 }
 
 /// One look at one session: what its message is settled with.
-async fn turn(context: &Context, key: &SessionKey) -> Result<Settle, PlanError> {
+async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Settle, PlanError> {
     let mut session = read_session(&context.bus, key).await?;
     if !matches!(session.phase, Phase::Requested | Phase::Retrying) || session.foreign {
         return Ok(Settle::Ack);
@@ -93,6 +95,9 @@ async fn turn(context: &Context, key: &SessionKey) -> Result<Settle, PlanError> 
     let now = Timestamp::now();
     if let Some(wait) = wait(&session, now) {
         return Ok(Settle::Nak { delay: wait.min(LONGEST_NAK) });
+    }
+    if session.phase == Phase::Requested && fill.is_full(&context.bus).await {
+        return Ok(Settle::Nak { delay: LONGEST_NAK });
     }
     let Some(fact) = decide(context, &session, now).await? else {
         return Ok(Settle::Nak { delay: Duration::from_secs(2) });

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_bus::session_log::{Writer, append_fact, find_session};
-use lagan_bus::streams;
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::{Cause, Fact, Priority, Requested};
 use lagan_schemas::identity::{slot_name, slot_session};
@@ -16,18 +15,16 @@ use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::schedule::{DEFAULT_STARTING_DEADLINE, Schedule};
 use lagan_schemas::session::{Author, Session};
-use lagan_schemas::subject::{ObjectKey, SESSIONS, SessionKey, SessionKind};
+use lagan_schemas::subject::{ObjectKey, SessionKey, SessionKind};
 use lagan_sources::ledger::Entry;
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use uuid::Uuid;
 
 use crate::context::Context;
+use crate::fill::Fill;
 use crate::run::EngineError;
 
-/// Above this no new session starts, so that those that run can still write their ends (P16).
-const FULL: f64 = 0.9;
-const FILL_LOOKS: Duration = Duration::from_secs(30);
 /// Facts live so long; an older restore is not started without a person (P5).
 const LOG_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -77,20 +74,12 @@ struct Scheduler {
     heap: BTreeSet<(Timestamp, ObjectKey)>,
     /// Session objects that were looked at; they never change.
     seen: HashSet<Uuid>,
-    fill: f64,
-    fill_looked: Option<tokio::time::Instant>,
+    fill: Fill,
 }
 
 impl Scheduler {
     fn new(context: Context) -> Self {
-        Self {
-            context,
-            armed: HashMap::new(),
-            heap: BTreeSet::new(),
-            seen: HashSet::new(),
-            fill: 0.0,
-            fill_looked: None,
-        }
+        Self { context, armed: HashMap::new(), heap: BTreeSet::new(), seen: HashSet::new(), fill: Fill::default() }
     }
 
     /// Takes changed configurations in.
@@ -130,7 +119,7 @@ impl Scheduler {
         while let Some((at, key)) = self.heap.first().cloned()
             && at <= now
         {
-            if self.is_full().await {
+            if self.fill.is_full(&self.context.bus).await {
                 return Ok(());
             }
             self.heap.remove(&(at, key.clone()));
@@ -207,7 +196,7 @@ impl Scheduler {
                 self.seen.insert(uid);
                 continue;
             }
-            if self.is_full().await {
+            if self.fill.is_full(&self.context.bus).await {
                 return Ok(());
             }
             let Some((kind, invoker, request)) = object_request(&object, position) else { continue };
@@ -244,22 +233,6 @@ impl Scheduler {
                 false
             }
         }
-    }
-
-    async fn is_full(&mut self) -> bool {
-        if self.fill_looked.is_none_or(|at| at.elapsed() >= FILL_LOOKS) {
-            match streams::fill(&self.context.bus, SESSIONS).await {
-                Ok(fill) => (self.fill, self.fill_looked) = (fill, Some(tokio::time::Instant::now())),
-                Err(error) => tracing::warn!(error = chain(&error), "can't see how full the session log is"),
-            }
-            if self.fill >= FULL {
-                tracing::error!(
-                    fill_percent = self.fill * 100.0,
-                    "session log is nearly full: no new session starts; raise its max_bytes"
-                );
-            }
-        }
-        self.fill >= FULL
     }
 }
 

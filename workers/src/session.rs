@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use lagan_bus::heartbeat;
 use lagan_bus::observer::{Observer, Verdict};
 use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
-use lagan_bus::{Delivery, Settle};
+use lagan_bus::{Delivery, Settle, trace};
 use lagan_schemas::error::{Class, Code, Failure, chain};
 use lagan_schemas::fact::{Counted, Ended, Fact, Holder, Notice, Retrying, Started, Succeeded, TargetResult};
 use lagan_schemas::plan::Plan;
@@ -72,6 +72,7 @@ impl Worker {
             return settle(delivery, Settle::Term { reason }).await;
         };
         let span = tracing::info_span!("session", uid = %subject.key.uid, invoker = %subject.key.invoker);
+        trace::continue_in(&span, &delivery.stored().headers);
         let turn = async {
             match read_session(&self.bus, &subject.key).await {
                 Ok(session) => self.claim(delivery, session, observer).await,

@@ -133,3 +133,24 @@ fn nats_may_die_and_come_back_in_the_middle_of_a_session() -> Result<()> {
     assert_eq!(world.snapshots()?, 1);
     world.judge()
 }
+
+#[test]
+fn a_worker_that_is_asked_to_stop_hands_its_session_on() -> Result<()> {
+    let mut world = world_with(4)?;
+    let hold = Hold::new(&mut world)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let mut up = world.up(&FAST)?;
+    world.lagan.ok(&["backup", "shop"])?;
+    hold.wait_for_runs(1)?;
+    assert!(up.terminate(PATIENCE)?.success());
+    assert!(up.group_members().is_empty(), "{:?}", up.group_members());
+    hold.release()?;
+    let _up = world.up(&FAST)?;
+    let session = the_session(&world, &[])?;
+    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    let facts = world.facts("@latest", &[])?;
+    let handed_on = facts.iter().find(|f| f["type"] == "dev.lagan.backup.retrying.v1").unwrap();
+    assert_eq!(handed_on["data"]["counted"], "no", "a stop is nobody's failure");
+    assert_eq!(world.snapshots()?, 1);
+    world.judge()
+}
