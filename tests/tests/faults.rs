@@ -21,7 +21,7 @@ use lagan_tests::world::{PATIENCE, World};
 use serde_json::Value;
 
 const SHOP: &str = "--databases shop";
-const FAST: [&str; 2] = ["--failover", "3"];
+const FAST: [&str; 2] = ["--failover", "5"];
 const DUMP: [&str; 6] = ["--databases", "shop", "--routines", "--events", "--hex-blob", "--skip-dump-date"];
 
 fn world_with(megabytes: u32) -> Result<World> {

@@ -33,7 +33,7 @@ fn sample(megabytes: u32) -> Sample {
 #[test]
 fn what_was_backed_up_comes_back_byte_for_byte() -> Result<()> {
     let world = World::new()?;
-    world.db.load_sample("shop", sample(20))?;
+    world.db.load_sample("shop", sample(50))?;
     let copy = world.second_database("copy")?;
     world.configure("nightly", "local", SHOP, "")?;
     let _up = world.up(&[])?;
@@ -45,7 +45,7 @@ fn what_was_backed_up_comes_back_byte_for_byte() -> Result<()> {
     assert_eq!(first["sizeBytes"], dumped.len());
 
     // The same name again: the second content is stored, and it adds little.
-    world.db.change_sample("shop", sample(20))?;
+    world.db.change_sample("shop", sample(50))?;
     let second = world.good_backup("nightly")?;
     assert_ne!(first["sha256"], second["sha256"]);
     assert_eq!(second["sha256"], sha256(&restic.dump("latest", "/dumpfile.sql")?));
@@ -253,7 +253,7 @@ fn a_restore_that_ended_is_never_run_again() -> Result<()> {
     let world = World::new()?;
     world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT); INSERT INTO shop.t VALUES (1)")?;
     world.configure("shop", "local", SHOP, "")?;
-    let up = ["--failover", "2"];
+    let up = ["--failover", "5"];
     let mut process = world.up(&up)?;
     world.good_backup("shop")?;
     let yaml = restore_session("once", "local", "shop", "overwrite: true");
@@ -298,7 +298,7 @@ fn a_running_session_skips_the_next_can_be_cancelled_and_has_a_deadline() -> Res
     )?;
     world.configure("shop", "local", SHOP, "")?;
     world.configure("late", "local", SHOP, "timeOut: 3s")?;
-    let _up = world.up(&["--failover", "3"])?;
+    let _up = world.up(&["--failover", "5"])?;
     world.lagan.ok(&["backup", "shop"])?;
     let running = eventually("a running session", PATIENCE, || {
         let sessions = world.list("backupsessions", &[]).ok()?;
