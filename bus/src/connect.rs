@@ -23,6 +23,10 @@ pub enum Auth {
     #[default]
     None,
     Token(SecretString),
+    User {
+        user: String,
+        password: SecretString,
+    },
     /// The seed of an NKey (`SU…`).
     NKey(SecretString),
     /// A `.creds` file with JWT and seed.
@@ -250,6 +254,9 @@ async fn options(connect: &Connect, link: watch::Sender<Link>) -> Result<Connect
     options = match &connect.auth {
         Auth::None => options,
         Auth::Token(token) => options.token(token.expose_secret().to_owned()),
+        Auth::User { user, password } => {
+            options.user_and_password(user.clone(), password.expose_secret().to_owned())
+        }
         Auth::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
         Auth::Credentials(path) => options
             .credentials_file(path)

@@ -13,7 +13,7 @@ pub use self::clients::{
     BackupArgs, CancelArgs, Connection, CrdArgs, CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, RestoreArgs,
     SchemaArgs, SnapshotsArgs, VersionArgs, Wait,
 };
-pub use self::run::{EngineArgs, RunArgs, UpArgs, WorkerArgs};
+pub use self::run::{EngineArgs, RunArgs, SourceArgs, UpArgs, WorkerArgs};
 use crate::error::EXIT_CODES;
 use crate::glyph::Glyphs;
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_sources::folder::Folder;
+use lagan_workers::Volumes;
 use lagan_workers::repository::{LatestError, Repository, Snapshot, SnapshotList, Wanted, latest};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -37,7 +38,7 @@ pub async fn snapshots(folder: Folder, repository: &View) -> Result<SnapshotList
             format!("secret `{namespace}/{name}` of {key} is not in the folder of manifests"),
         ))
     })?;
-    let storage = lagan_workers::storage_of(&spec.backend, &secret)?;
+    let storage = lagan_workers::storage_of(&spec.backend, &secret, Volumes::Host)?;
     let password =
         secret.text("RESTIC_PASSWORD").map_err(|error| Failure::new(Code::SecretInvalid, chain(&error)))?.into();
     let handle = Handle::current();

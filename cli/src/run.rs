@@ -3,54 +3,58 @@
 
 mod parts;
 mod programs;
+mod source;
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
+use lagan_bus::Auth;
 use lagan_bus::server::{Server, ServerOptions};
-use lagan_sources::endpoint::{Endpoint, data_dir};
+use lagan_sources::Source;
+use lagan_sources::endpoint::Endpoint;
 use lagan_workers::process::guard;
 use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
 use self::parts::{Parts, Server as Whose, Which};
-use crate::args::{EngineArgs, Global, RunArgs, UpArgs, WorkerArgs};
+use crate::args::{EngineArgs, Global, RunArgs, SourceArgs, UpArgs, WorkerArgs};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 
-/// What every part needs to know of this process's place.
-pub(crate) struct Place {
-    pub data_dir: PathBuf,
-    pub manifests: PathBuf,
-    pub objects: PathBuf,
-}
+const DEFAULT_POOL: &str = "default";
 
 pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
-    let place = place(&args.run, global)?;
-    let _alone = lock(&place.data_dir)?;
+    let local = source::folder(&args.manifests, global)?;
+    let _alone = lock(&local.data_dir)?;
     let server = match &args.nats_url {
         Some(_) => None,
-        None => Some(start_server(&args, &place.data_dir).await?),
+        None => Some(start_server(&args, &local.data_dir).await?),
     };
     let url =
         server.as_ref().map_or_else(|| args.nats_url.clone().unwrap_or_default(), |server| server.url().to_owned());
-    let token = match &server {
-        Some(server) => Some(server.token().clone()),
-        None => parts::token(&args.run)?,
+    let auth = match &server {
+        Some(server) => Auth::Token(server.token().clone()),
+        None => parts::auth(&args.run)?,
     };
     let endpoint = Endpoint {
         nats_url: url.clone(),
-        token: token.clone(),
+        token: match &auth {
+            Auth::Token(token) => Some(token.clone()),
+            _ => None,
+        },
         cluster: args.run.cluster.to_string(),
-        manifests: place.manifests.clone(),
-        objects: place.objects.clone(),
+        manifests: local.folder.dirs().first().cloned().unwrap_or_default(),
+        objects: local.objects.clone(),
         pid: std::process::id(),
     };
-    endpoint.write(&place.data_dir).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
+    endpoint.write(&local.data_dir).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     let whose = if server.is_some() { Whose::Ours } else { Whose::External };
-    let parts = Parts { server: whose, args: &args.run, place: &place, url: &url, token };
+    let (data_dir, manifests) = (local.data_dir.clone(), endpoint.manifests.clone());
+    let pool = DEFAULT_POOL.to_owned();
+    let which = Which::Both { pool: pool.clone(), pools: vec![pool] };
+    let parts = Parts { server: whose, args: &args.run, source: Source::Folder(local), url: &url, auth };
     let flag = global.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
     let glyphs = global.glyphs();
     let shown = url.clone();
@@ -59,9 +63,9 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
         eprintln!("{} ready: NATS {shown}, {slots} sessions at once", glyphs.of(Glyph::Succeeded));
         eprintln!("  next: lagan{flag} get backupconfigurations · lagan{flag} events --follow · Ctrl-C stops");
     };
-    eprintln!("{} reading {}", global.glyphs().of(Glyph::Action), place.manifests.display());
-    let result = parts.run(Which::Both, Box::new(ready)).await;
-    Endpoint::remove(&place.data_dir);
+    eprintln!("{} reading {}", global.glyphs().of(Glyph::Action), manifests.display());
+    let result = parts.run(which, Box::new(ready)).await;
+    Endpoint::remove(&data_dir);
     if let Some(server) = server {
         server.stop().await;
     }
@@ -69,16 +73,18 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
 }
 
 pub async fn engine(args: EngineArgs, global: &Global) -> Result<Exit, Problem> {
-    alone(&args.run, &args.nats_url, global, Which::Engine).await
+    let which = Which::Engine { pools: args.pools.clone() };
+    alone(&args.run, &args.source, &args.nats_url, global, which).await
 }
 
 pub async fn worker(args: WorkerArgs, global: &Global) -> Result<Exit, Problem> {
-    alone(&args.run, &args.nats_url, global, Which::Worker).await
+    let which = Which::Worker { pool: args.pool.clone() };
+    alone(&args.run, &args.source, &args.nats_url, global, which).await
 }
 
-async fn alone(args: &RunArgs, url: &str, global: &Global, which: Which) -> Result<Exit, Problem> {
-    let place = place(args, global)?;
-    let parts = Parts { server: Whose::External, args, place: &place, url, token: parts::token(args)? };
+async fn alone(args: &RunArgs, from: &SourceArgs, url: &str, global: &Global, which: Which) -> Result<Exit, Problem> {
+    let source = source::source(from, global).await?;
+    let parts = Parts { server: Whose::External, args, source, url, auth: parts::auth(args)? };
     parts.run(which, Box::new(|| tracing::info!("ready"))).await
 }
 
@@ -87,28 +93,6 @@ pub fn guard_exec(args: Vec<OsString>) -> ExitCode {
     let Err(error) = guard::exec(args);
     eprintln!("lagan: {}", lagan_schemas::error::chain(&error));
     ExitCode::from(u8::try_from(guard::EXIT_CODE).unwrap_or(1))
-}
-
-fn place(args: &RunArgs, global: &Global) -> Result<Place, Problem> {
-    let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let data_dir = data_dir(global.data_dir.clone(), var("XDG_STATE_HOME"), var("HOME"));
-    let manifests = args.manifests.canonicalize().map_err(|error| {
-        Problem::new(Exit::Failed, format!("folder of manifests `{}`: {error}", args.manifests.display()))
-            .help("--manifests names a folder with YAML files; deploy/examples/quickstart is one")
-    })?;
-    let objects = data_dir.join("objects");
-    std::fs::create_dir_all(&objects)
-        .map_err(|error| Problem::new(Exit::Failed, format!("data directory `{}`: {error}", data_dir.display())))?;
-    private(&data_dir)?;
-    let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
-    Ok(Place { objects: data_dir.join("objects"), data_dir, manifests })
-}
-
-/// The endpoint file, the ledger and the session log are nobody else's business.
-fn private(dir: &Path) -> Result<(), Problem> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-        .map_err(|error| Problem::new(Exit::Failed, format!("data directory `{}`: {error}", dir.display())))
 }
 
 /// One `lagan up` for each data directory.

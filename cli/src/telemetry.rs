@@ -44,8 +44,8 @@ impl Drop for Telemetry {
 }
 
 /// These print credentials at debug level: whatever is asked for, they are not heard below a warning.
-const TALKATIVE: [&str; 6] =
-    ["reqsign_core", "reqsign_aws_core", "reqsign_aws_v4", "opendal", "opendal_core", "opendal_service_s3"];
+const TALKATIVE: [&str; 8] =
+    ["kube_client", "kube_runtime", "reqsign_core", "reqsign_aws_core", "reqsign_aws_v4", "opendal", "opendal_core", "opendal_service_s3"];
 
 /// Call once, before the runtime: the exporter's HTTP client is a blocking one.
 pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {

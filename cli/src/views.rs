@@ -57,6 +57,7 @@ pub fn table(kind: Kind, views: &[&View], look: Look) -> Table {
         Kind::RestoreSession => sessions::RESTORE,
         Kind::Repository => repositories::COLUMNS,
         Kind::BackupConfiguration => configurations::COLUMNS,
+        Kind::BackupBlueprint => catalogue::BLUEPRINT,
         Kind::Task => catalogue::TASK,
         Kind::Function => catalogue::FUNCTION,
         Kind::AppBinding | Kind::Secret => catalogue::APP_BINDING,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,8 +10,7 @@ use lagan_bus::kv::Bucket;
 use lagan_bus::lease::Leases;
 use lagan_bus::lock::Locks;
 use lagan_schemas::subject::Cluster;
-use lagan_sources::folder::Folder;
-use lagan_sources::ledger::Ledger;
+use lagan_sources::Source;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,12 +22,11 @@ use crate::view::Resources;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub cluster: Cluster,
-    /// The folder that people write, and the one for objects that Lagan makes.
-    pub manifests: PathBuf,
-    pub objects: PathBuf,
-    pub data_dir: PathBuf,
-    /// Pool of workers that sessions are planned for.
-    pub pool: String,
+    pub source: Source,
+    /// Pools of workers; sessions are planned for the first.
+    pub pools: Vec<String>,
+    /// Where the numbers of ended sessions are pushed to, as Stash does.
+    pub pushgateway: Option<url::Url>,
     pub resolve: Resolve,
     pub timing: Timing,
 }
@@ -74,8 +71,6 @@ impl Resolve {
 pub(crate) struct Context {
     pub bus: Bus,
     pub options: Arc<Options>,
-    pub ledger: Arc<Ledger>,
-    pub folder: Arc<Folder>,
     pub resources: Resources,
     pub sessions: Sessions,
     pub locks: Locks,
@@ -85,14 +80,18 @@ pub(crate) struct Context {
     pub instance: Uuid,
     /// Restores that wait for a person (P5).
     pub unconfirmed: Arc<Mutex<HashSet<Uuid>>>,
-    /// The folder has been published once, or another process sees to it.
-    pub folder_seen: watch::Sender<bool>,
+    /// Intent has been published once, or another process sees to it.
+    pub intent_seen: watch::Sender<bool>,
     pub stop: CancellationToken,
 }
 
 impl Context {
     pub fn cluster(&self) -> &Cluster {
         &self.options.cluster
+    }
+
+    pub fn source(&self) -> &Source {
+        &self.options.source
     }
 
     pub fn timing(&self) -> Timing {

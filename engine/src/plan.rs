@@ -1,6 +1,7 @@
 //! From a request to a complete plan: invoker, task, functions, target, repository. A pure function over the view;
 //! what is missing or wrong is a value. It must not wait, read a clock or append.
 
+pub(crate) mod answers;
 mod backup;
 mod database;
 mod restore;
@@ -10,6 +11,8 @@ mod variables;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt as _};
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::Requested;
 use lagan_schemas::plan::{Plan, PlanRepository, Retry};
@@ -18,6 +21,7 @@ use lagan_schemas::resource::repository::{AllowedFrom, RepositorySpec};
 use lagan_schemas::resource::{Group, Kind, NamespacedName, Object, Spec};
 use lagan_schemas::subject::SessionKind;
 
+use self::answers::{Answers, Found};
 use crate::context::Resolve;
 use crate::view::View;
 
@@ -40,10 +44,10 @@ fn refused(code: Code, message: impl Into<String>) -> Unresolved {
 /// What planning looks at.
 pub(crate) struct Inputs<'a> {
     pub view: &'a View,
-    /// Whether a Secret is at its source.
-    pub has_secret: &'a dyn Fn(&str, &str) -> bool,
+    pub answers: &'a Answers,
     pub resolve: &'a Resolve,
-    pub pool: &'a str,
+    /// Pools of workers, the default one first.
+    pub pools: &'a [String],
     /// When the session was requested, by the server's clock.
     pub requested: Timestamp,
 }
@@ -88,30 +92,60 @@ fn app_binding<'a>(
     )
 }
 
-/// The repository an invoker names, if it may use it.
-fn repository(inputs: &Inputs<'_>, invoker: &Object, named: &NamespacedName) -> Result<PlanRepository, Unresolved> {
+/// Names the pool whose workers reach a repository: the ones that its volume is mounted into, for example.
+const POOL_ANNOTATION: &str = "lagan.dev/pool";
+
+/// The repository an invoker names, if it may use it, and the pool that reaches it.
+fn repository(
+    inputs: &Inputs<'_>,
+    invoker: &Object,
+    named: &NamespacedName,
+) -> Result<(PlanRepository, String), Unresolved> {
     let own = invoker.metadata.namespace.as_deref().unwrap_or_default();
     let namespace = named.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(own);
     let object = find(inputs, Kind::Repository, invoker.group(), namespace, &named.name)?;
     let Spec::Repository(spec) = &object.spec else {
         return Err(refused(Code::Internal, "a Repository without its spec"));
     };
-    may_use(spec, namespace, own)
+    may_use(inputs, spec, namespace, own)
         .map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
     let secret = spec.backend.storage_secret_name.clone().unwrap_or_default();
-    if !(inputs.has_secret)(namespace, &secret) {
+    if inputs.answers.secret(namespace, &secret) == Found::No {
         return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));
     }
-    Ok(PlanRepository { reference: object.reference(), backend: spec.backend.clone(), secret })
+    let pool = pool(inputs, object)?;
+    Ok((PlanRepository { reference: object.reference(), backend: spec.backend.clone(), secret }, pool))
 }
 
-fn may_use(spec: &RepositorySpec, namespace: &str, own: &str) -> Result<(), String> {
-    let from = spec.usage_policy.as_ref().map(|policy| policy.allowed_namespaces.from);
+fn pool(inputs: &Inputs<'_>, repository: &Object) -> Result<String, Unresolved> {
+    let default = inputs.pools.first().cloned().unwrap_or_default();
+    let Some(named) = repository.metadata.annotations.get(POOL_ANNOTATION) else { return Ok(default) };
+    if inputs.pools.contains(named) {
+        return Ok(named.clone());
+    }
+    let path = repository.key();
+    let known = inputs.pools.join(", ");
+    Err(refused(Code::InvalidSpec, format!("{path}: annotation {POOL_ANNOTATION}: no pool `{named}`; there are {known}")))
+}
+
+fn may_use(inputs: &Inputs<'_>, spec: &RepositorySpec, namespace: &str, own: &str) -> Result<(), String> {
+    let policy = spec.usage_policy.as_ref().map(|policy| &policy.allowed_namespaces);
+    let from = policy.map(|policy| policy.from);
     match from {
         _ if namespace == own => Ok(()),
         Some(AllowedFrom::All) => Ok(()),
         Some(AllowedFrom::Selector) => {
-            Err("usagePolicy selects namespaces by label; a folder has no namespace labels".to_owned())
+            let labels = inputs.answers.labels(own).ok_or_else(|| {
+                "usagePolicy selects namespaces by label; a folder has no namespace labels".to_owned()
+            })?;
+            let selector = policy.and_then(|policy| policy.selector.clone()).unwrap_or_default();
+            let selector = serde_json::from_value::<LabelSelector>(serde_json::Value::Object(selector.0));
+            let selector = selector.map_err(|error| error.to_string()).and_then(|selector| {
+                Selector::try_from(selector).map_err(|error| error.to_string())
+            });
+            let selector = selector.map_err(|why| format!("selector of its usagePolicy can't be read: {why}"))?;
+            let allowed = !selector.selects_all() && selector.matches(&labels);
+            allowed.then_some(()).ok_or_else(|| format!("namespace `{own}` is not selected by its usagePolicy"))
         }
         Some(AllowedFrom::Same) | None => Err(format!("namespace `{own}` is not allowed by its usagePolicy")),
     }

@@ -15,11 +15,11 @@ use lagan_schemas::resource::Spec;
 use lagan_schemas::resource::backup_configuration::ConcurrencyPolicy;
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{SESSIONS, SessionKey, SessionKind, SessionSubject};
-use lagan_sources::ledger::Entry;
 use tokio::sync::mpsc;
 
 use crate::context::Context;
 use crate::fill::Fill;
+use crate::plan::answers::Answers;
 use crate::plan::{Inputs, Unresolved, plan};
 use crate::run::{EngineError, PLANNER, ensure_consumers};
 use crate::sessions::Change;
@@ -83,7 +83,7 @@ enum PlanError {
     #[error(transparent)]
     Kv(#[from] kv::KvError),
     #[error(transparent)]
-    Ledger(#[from] lagan_sources::ledger::LedgerError),
+    Source(#[from] lagan_sources::SourceError),
 }
 
 /// One look at one session: what its message is settled with.
@@ -100,7 +100,7 @@ async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Se
         return Ok(Settle::Nak { delay: LONGEST_NAK });
     }
     let Some(fact) = decide(context, &session, now).await? else {
-        return Ok(Settle::Nak { delay: Duration::from_secs(2) });
+        return Ok(Settle::Nak { delay: look_again(&session, now) });
     };
     let kind = fact.kind();
     match append_fact(&context.bus, &mut session, WRITER, fact).await {
@@ -112,6 +112,12 @@ async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Se
         Err(error) if error.is_conflict() => Ok(Settle::Nak { delay: Duration::ZERO }),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Objects applied together arrive within moments of each other; what is missing for long is looked for slowly.
+fn look_again(session: &Session, now: Timestamp) -> Duration {
+    let waited = session.first_time.map_or(Duration::ZERO, |first| now.duration_since(first).unsigned_abs());
+    (waited / 4).clamp(Duration::from_millis(100), Duration::from_secs(2))
 }
 
 /// How long a retry still has to wait.
@@ -138,16 +144,17 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
         return Ok(None);
     }
     let requested = session.first_time.unwrap_or(now);
-    let planned = {
-        let view = context.resources.read();
-        let inputs = Inputs {
-            view: &view,
-            has_secret: &|namespace, name| context.folder.secret(namespace, name).is_some(),
-            resolve: &context.options.resolve,
-            pool: &context.options.pool,
-            requested,
+    let mut answers = Answers::default();
+    let planned = loop {
+        let planned = {
+            let view = context.resources.read();
+            let (resolve, pools) = (&context.options.resolve, &context.options.pools);
+            let inputs = Inputs { view: &view, answers: &answers, resolve, pools, requested };
+            plan(session.key.kind, request, &inputs)
         };
-        plan(session.key.kind, request, &inputs)
+        if !answers.find_out(context.source()).await? {
+            break planned;
+        }
     };
     let plan = match planned {
         Ok(plan) => plan,
@@ -165,7 +172,11 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
     }
     if session.key.kind == SessionKind::Restore {
         // Recorded at the source of intent before it may start, so that it is never begun a second time (P5).
-        context.ledger.update(|_| (vec![Entry::Recorded { session: session.key.uid }], ()))?;
+        let Some(object) = &plan.object else {
+            let failure = Failure::new(Code::IntentNotConfirmed, "no object asks for this restore");
+            return Ok(Some(failed(failure)));
+        };
+        context.source().record_restore(object).await?;
     }
     Ok(Some(Fact::Planned(Box::new(plan))))
 }

@@ -1,10 +1,14 @@
-//! The reporter: folds of sessions to STATUS, ends to the ledger. One at a time per cluster, and the only writer
-//! of STATUS; a status never goes back to a lower folded sequence. What a status says is made in `report`.
+//! The reporter: folds of sessions to STATUS, ends to the source's memory. One at a time per cluster, and the only
+//! writer of STATUS; a status never goes back to a lower folded sequence. What a status says is made in `report`; in a
+//! cluster `apply` brings it to the objects.
 
+mod apply;
+mod catch_up;
+mod documents;
 mod history;
 mod statuses;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -13,27 +17,36 @@ use lagan_bus::kv;
 use lagan_bus::lease::Mode;
 use lagan_schemas::fact::Cause;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationStatus, LastSession};
-use lagan_schemas::resource::backup_session::RunStatus;
-use lagan_schemas::resource::condition::{Condition, ConditionStatus};
 use lagan_schemas::resource::repository::RepositoryStatus;
-use lagan_schemas::resource::restore_session::RestoreSessionStatus;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::{ObjectKey, SessionKind};
-use lagan_sources::ledger::Entry;
+use lagan_sources::Source;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::apply::{Hand, Job};
+use self::documents::{needs_confirmation, of_session, waiting_labels};
 use self::statuses::Statuses;
 use crate::context::Context;
-use crate::report::{configuration, repository, session as session_report};
+use crate::plan::answers::Answers;
+use crate::report::{configuration, note, refused, repository, session as session_report};
 use crate::run::EngineError;
 use crate::sessions::Change;
 
-pub(crate) async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<Change>) -> Result<(), EngineError> {
-    // Sessions whose status may be behind, whoever reports now: if it is us some day, nothing is missing.
-    let mut dirty: HashMap<Uuid, Arc<Session>> = HashMap::new();
+/// A Secret that is not there is looked for again after this: nobody tells of new Secrets.
+const MISSING: Duration = Duration::from_secs(10);
+/// What people or programs did to statuses is mended after this at the latest.
+const CATCH_UP: Duration = Duration::from_secs(600);
+
+pub(crate) async fn run(
+    context: Context,
+    mut changes: mpsc::UnboundedReceiver<Change>,
+    mut objects: mpsc::UnboundedReceiver<ObjectKey>,
+) -> Result<(), EngineError> {
+    // Sessions and objects whose status may be behind, whoever reports now: if it is us some day, nothing is missing.
+    let mut behind = Behind::default();
     let scope = kv::key(&["role", "reporter"]);
     let owner = context.instance.to_string();
     while !context.stop.is_cancelled() {
@@ -43,7 +56,9 @@ pub(crate) async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<C
             tokio::select! {
                 () = context.stop.cancelled() => return Ok(()),
                 lease = &mut acquire => break lease,
-                Some(change) = changes.recv() => take(&mut dirty, change),
+                Some(change) = changes.recv() => behind.take(change),
+                // All objects are looked at when we become the reporter.
+                Some(_) = objects.recv() => {}
             }
         };
         let Ok(lease) = lease else { continue };
@@ -51,7 +66,7 @@ pub(crate) async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<C
         let reported = tokio::select! {
             () = context.stop.cancelled() => Ok(()),
             () = lease.lost().cancelled_owned() => Ok(()),
-            reported = report(&context, &mut changes, &mut dirty) => reported,
+            reported = serve(&context, &mut changes, &mut objects, &mut behind) => reported,
         };
         lease.release().await;
         reported?;
@@ -59,40 +74,77 @@ pub(crate) async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<C
     Ok(())
 }
 
-fn take(dirty: &mut HashMap<Uuid, Arc<Session>>, change: Change) {
-    if let Change::Folded(session) = change {
-        dirty.insert(session.key.uid, session);
+#[derive(Default)]
+struct Behind {
+    sessions: HashMap<Uuid, Arc<Session>>,
+    objects: BTreeSet<ObjectKey>,
+}
+
+impl Behind {
+    fn take(&mut self, change: Change) {
+        if let Change::Folded(session) = change {
+            self.sessions.insert(session.key.uid, session);
+        }
+    }
+}
+
+/// Reports, and in a cluster applies what was reported.
+async fn serve(
+    context: &Context,
+    changes: &mut mpsc::UnboundedReceiver<Change>,
+    objects: &mut mpsc::UnboundedReceiver<ObjectKey>,
+    behind: &mut Behind,
+) -> Result<(), EngineError> {
+    let Source::Kubernetes(api) = context.source() else {
+        return report(context, changes, objects, behind, Hand::default()).await;
+    };
+    let (sender, jobs) = mpsc::unbounded_channel();
+    tokio::select! {
+        reported = report(context, changes, objects, behind, Hand::to(sender)) => reported,
+        () = apply::run(api, jobs, context.instance) => Ok(()),
     }
 }
 
 async fn report(
     context: &Context,
     changes: &mut mpsc::UnboundedReceiver<Change>,
-    dirty: &mut HashMap<Uuid, Arc<Session>>,
+    objects: &mut mpsc::UnboundedReceiver<ObjectKey>,
+    behind: &mut Behind,
+    hand: Hand,
 ) -> Result<(), EngineError> {
-    let mut reporter = Reporter { context, statuses: Statuses::load(context).await };
-    let mut resources = context.resources.changes();
-    resources.mark_changed();
+    let mut reporter = Reporter { context, statuses: Statuses::load(context).await, hand, waiting: BTreeSet::new() };
+    behind.objects.extend(reporter.every_key());
+    let mut catch_up = tokio::time::interval(CATCH_UP);
     loop {
-        tokio::select! {
-            changed = resources.changed() => {
-                if changed.is_err() { return Ok(()) }
-                reporter.objects().await;
-            }
-            change = changes.recv() => {
-                let Some(change) = change else { return Ok(()) };
-                take(dirty, change);
-                while let Ok(change) = changes.try_recv() {
-                    take(dirty, change);
-                }
-            }
-        }
-        let mut sessions: Vec<Arc<Session>> = dirty.values().cloned().collect();
+        reporter.objects(std::mem::take(&mut behind.objects)).await;
+        let mut sessions: Vec<Arc<Session>> = behind.sessions.values().cloned().collect();
         sessions.sort_by_key(|session| session.last_sequence);
         for session in sessions {
             if reporter.session(&session).await? {
-                dirty.remove(&session.key.uid);
+                behind.sessions.remove(&session.key.uid);
             }
+        }
+        tokio::select! {
+            key = objects.recv() => {
+                let Some(key) = key else { return Ok(()) };
+                behind.objects.insert(key);
+            }
+            change = changes.recv() => {
+                let Some(change) = change else { return Ok(()) };
+                behind.take(change);
+            }
+            _ = catch_up.tick() => if let Source::Kubernetes(api) = context.source() {
+                catch_up::run(api, &reporter.statuses, &reporter.hand).await;
+            },
+            () = tokio::time::sleep(MISSING), if !reporter.waiting.is_empty() => {
+                behind.objects.extend(std::mem::take(&mut reporter.waiting));
+            }
+        }
+        while let Ok(key) = objects.try_recv() {
+            behind.objects.insert(key);
+        }
+        while let Ok(change) = changes.try_recv() {
+            behind.take(change);
         }
     }
 }
@@ -100,6 +152,9 @@ async fn report(
 struct Reporter<'a> {
     context: &'a Context,
     statuses: Statuses,
+    hand: Hand,
+    /// Configurations that miss a Secret, or that the source does not answer for.
+    waiting: BTreeSet<ObjectKey>,
 }
 
 impl Reporter<'_> {
@@ -114,16 +169,10 @@ impl Reporter<'_> {
         let ended = session.phase.is_end();
         // First the memory that must not be lost, then what people see.
         if let (true, Cause::Object { .. }) = (ended, &request.cause) {
-            let uid = session.key.uid;
-            let known = self.context.ledger.read(|state| state.ended.contains_key(&uid))?;
-            if !known {
-                let phase = session.phase.display().to_owned();
-                self.context.ledger.update(|_| (vec![Entry::Ended { session: uid, phase }], ()))?;
-            }
+            self.context.source().record_end(session.key.uid, session.phase.display())?;
         }
-        let group = request.invoker.key_group();
         let key = ObjectKey {
-            group: group.as_str().to_owned(),
+            group: request.invoker.key_group().as_str().to_owned(),
             kind,
             namespace: Some(session.key.namespace.clone()),
             name: request.name.clone(),
@@ -134,16 +183,30 @@ impl Reporter<'_> {
         if self.statuses.folded_sequence(&key, session.key.uid) >= session.last_sequence {
             return Ok(true);
         }
-        let document = document(&key, &request.invoker.api_version, session, &status);
-        if !self.statuses.write(self.context, &key, document).await {
+        let old_phase = self.statuses.phase_of(&key, session.key.uid);
+        let document = of_session(&key, session, &status);
+        if !self.statuses.write(self.context, &key, document.clone()).await {
             return Ok(false);
+        }
+        self.hand.give(&key, || Job::status(document, note::note(session, &old_phase)));
+        if let (Kind::BackupSession, Cause::Slot { slot, .. }) = (kind, &request.cause) {
+            self.slot(&request.invoker.key(), *slot).await;
         }
         if ended && kind == Kind::BackupSession {
             self.repositories(session).await;
             self.configuration_after(session).await;
-            history::apply(self.context, &mut self.statuses, session).await;
+            history::apply(self.context, &mut self.statuses, &self.hand, session).await;
         }
         Ok(true)
+    }
+
+    /// The mark of a schedule, where it outlives JetStream (P4).
+    async fn slot(&mut self, configuration: &ObjectKey, slot: Timestamp) {
+        let mut status: BackupConfigurationStatus = self.statuses.status(configuration);
+        if status.last_slot_time.is_none_or(|last| last < slot) {
+            status.last_slot_time = Some(slot);
+            self.configuration(configuration, status).await;
+        }
     }
 
     async fn repositories(&mut self, session: &Session) {
@@ -175,58 +238,123 @@ impl Reporter<'_> {
         let object = self.context.resources.read().objects.get(key).cloned();
         let Some(object) = object else { return };
         let Spec::BackupConfiguration(spec) = &object.spec else { return };
-        let status = {
-            let view = self.context.resources.read();
-            let has_secret = |namespace: &str, name: &str| self.context.folder.secret(namespace, name).is_some();
+        let mut answers = Answers::default();
+        let status = loop {
             let now = session_report::seconds(Timestamp::now());
-            configuration::status(
-                &configuration::Inputs { object: &object, spec, view: &view, has_secret: &has_secret, now },
-                old,
-            )
+            let status = {
+                let view = self.context.resources.read();
+                let inputs = configuration::Inputs { object: &object, spec, view: &view, answers: &answers, now };
+                configuration::status(&inputs, old.clone())
+            };
+            if !answers.try_to_find_out(self.context.source()).await {
+                break status;
+            }
         };
+        if answers.is_anything_missing() {
+            self.waiting.insert(key.clone());
+        }
         self.write_object(key, json!(status)).await;
     }
 
-    /// Statuses that follow from objects alone, and the end of statuses whose object is gone.
-    async fn objects(&mut self) {
-        let (configurations, repositories, unconfirmed) = {
-            let view = self.context.resources.read();
-            let keys = |kind| view.of_kind(kind).map(|object| object.key()).collect::<Vec<_>>();
-            let waiting = self.context.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let restores = view.of_kind(Kind::RestoreSession);
-            let unconfirmed: Vec<Arc<Object>> = restores
-                .filter(|object| {
-                    let uid = object.metadata.uid;
-                    uid.is_some_and(|uid| waiting.contains(&uid) && !self.context.sessions.knows(uid))
-                })
-                .cloned()
-                .collect();
-            (keys(Kind::BackupConfiguration), keys(Kind::Repository), unconfirmed)
+    fn every_key(&self) -> Vec<ObjectKey> {
+        let view = self.context.resources.read();
+        let statuses = self.statuses.keys().filter(|key| key.kind != Kind::BackupSession);
+        view.objects.keys().chain(view.refused.keys()).chain(statuses).cloned().collect()
+    }
+
+    /// Statuses that follow from objects alone, for what changed and what refers to it.
+    async fn objects(&mut self, mut changed: BTreeSet<ObjectKey>) {
+        if changed.is_empty() {
+            return;
+        }
+        changed.extend(self.referring(&changed));
+        for key in changed {
+            let (object, problem) = {
+                let view = self.context.resources.read();
+                (view.objects.get(&key).cloned(), view.refused.get(&key).cloned())
+            };
+            match (object, problem) {
+                (Some(object), _) => self.object(&key, &object).await,
+                (None, Some(problem)) => self.refused(&key, &problem).await,
+                (None, None) => self.gone(&key).await,
+            }
+        }
+    }
+
+    /// Configurations whose repository or target is among these.
+    fn referring(&self, changed: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
+        let named = |kind: Kind| -> BTreeSet<(&str, &str)> {
+            let of_kind = changed.iter().filter(|key| key.kind == kind);
+            of_kind.map(|key| (key.namespace.as_deref().unwrap_or_default(), key.name.as_str())).collect()
         };
-        for key in configurations {
-            let old = self.statuses.status(&key);
-            self.configuration(&key, old).await;
+        let (repositories, targets) = (named(Kind::Repository), named(Kind::AppBinding));
+        if repositories.is_empty() && targets.is_empty() {
+            return Vec::new();
         }
-        for key in repositories {
-            let mut status: RepositoryStatus = self.statuses.status(&key);
-            let generation =
-                self.context.resources.read().objects.get(&key).map_or(0, |object| object.metadata.generation);
-            status.observed_generation = generation;
-            self.write_object(&key, json!(status)).await;
-        }
-        for object in unconfirmed {
-            self.write_object(&object.key(), json!(needs_confirmation(&object))).await;
-        }
-        let gone: Vec<ObjectKey> = {
-            let view = self.context.resources.read();
-            self.statuses
-                .keys()
-                .filter(|key| key.kind != Kind::BackupSession && !view.objects.contains_key(*key))
-                .cloned()
-                .collect()
+        let view = self.context.resources.read();
+        let refers = |object: &&Arc<Object>| {
+            let Spec::BackupConfiguration(spec) = &object.spec else { return false };
+            let own = object.metadata.namespace.as_deref().unwrap_or_default();
+            let namespace = spec.repository.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(own);
+            let target = spec.target.as_ref().and_then(|target| target.reference.as_ref());
+            repositories.contains(&(namespace, spec.repository.name.as_str()))
+                || target.is_some_and(|t| targets.contains(&(t.namespace.as_deref().unwrap_or(own), t.name.as_str())))
         };
-        for key in gone {
-            self.statuses.remove(self.context, &key).await;
+        view.of_kind(Kind::BackupConfiguration).filter(refers).map(|object| object.key()).collect()
+    }
+
+    async fn object(&mut self, key: &ObjectKey, object: &Object) {
+        match &object.spec {
+            Spec::BackupConfiguration(_) => {
+                let old = self.statuses.status(key);
+                self.configuration(key, old).await;
+            }
+            Spec::Repository(spec) => {
+                let status = repository::described(object, spec, self.statuses.status(key));
+                self.write_object(key, json!(status)).await;
+            }
+            Spec::RestoreSession(spec) => {
+                let uid = object.metadata.uid.unwrap_or_default();
+                let waits = self.context.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).contains(&uid);
+                if waits && !self.context.sessions.knows(uid) {
+                    self.write_object(key, json!(needs_confirmation(object))).await;
+                }
+                let labels = waiting_labels(object, spec, &self.context.resources.read());
+                if !labels.is_empty() {
+                    self.hand.give(key, || Job::labels(labels));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn refused(&mut self, key: &ObjectKey, problem: &crate::view::Refused) {
+        let Some(status) = refused::status(key.kind, problem, session_report::seconds(Timestamp::now())) else {
+            return tracing::warn!(object = %key, problem = problem.problem, "object can't be used");
+        };
+        let same = |condition: &Value| condition["message"].as_str() == Some(problem.problem.as_str());
+        let told = self.statuses.document(key).is_some_and(|document| {
+            let told = document["status"]["conditions"].as_array().is_some_and(|list| list.iter().any(same));
+            told && document["metadata"]["uid"] == json!(problem.metadata.uid)
+        });
+        if told {
+            return;
+        }
+        let document = json!({
+            "apiVersion": problem.api_version, "kind": key.kind, "metadata": problem.metadata, "status": status,
+        });
+        if self.statuses.write(self.context, key, document.clone()).await {
+            self.hand.give(key, || Job::status(document, None));
+        }
+    }
+
+    /// The status of an object goes with it. A session's own stays as long as the history keeps it, unless somebody
+    /// deleted the object that showed it.
+    async fn gone(&mut self, key: &ObjectKey) {
+        let shown = self.statuses.document(key).is_some();
+        let deleted = matches!(self.context.source(), Source::Kubernetes(_)) && self.statuses.has_ended(key);
+        if shown && (key.kind != Kind::BackupSession || deleted) {
+            self.statuses.remove(self.context, key).await;
         }
     }
 
@@ -235,48 +363,11 @@ impl Reporter<'_> {
         let Some(object) = object else { return };
         let mut document = object.to_json();
         document["status"] = status;
-        self.statuses.write(self.context, key, document).await;
-    }
-}
-
-/// The object that a session is shown as; scheduled sessions have no other.
-fn document(key: &ObjectKey, api_version: &str, session: &Session, status: &Value) -> Value {
-    let spec = match key.kind {
-        Kind::BackupSession => json!({ "invoker": { "kind": "BackupConfiguration", "name": session.key.invoker } }),
-        _ => session.request.as_ref().map_or(Value::Null, |request| json!({ "invoker": request.invoker })),
-    };
-    json!({
-        "apiVersion": api_version,
-        "kind": key.kind,
-        "metadata": {
-            "name": key.name,
-            "namespace": key.namespace,
-            "uid": session.key.uid,
-            "creationTimestamp": session.first_time.map(session_report::seconds),
-        },
-        "spec": spec,
-        "status": status,
-    })
-}
-
-fn needs_confirmation(object: &Object) -> RestoreSessionStatus {
-    let message = "this restore may have run before, and what it did is not known any more; if it is still wanted, create a new RestoreSession";
-    RestoreSessionStatus {
-        phase: "Pending".to_owned(),
-        run: RunStatus {
-            code: Some("E0106".to_owned()),
-            reason: Some("NeedsConfirmation".to_owned()),
-            message: Some(message.to_owned()),
-            ..RunStatus::default()
-        },
-        conditions: vec![Condition {
-            kind: "NeedsConfirmation".to_owned(),
-            status: ConditionStatus::True,
-            reason: "MayHaveRunBefore".to_owned(),
-            message: message.to_owned(),
-            observed_generation: object.metadata.generation,
-            last_transition_time: object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
-        }],
-        ..RestoreSessionStatus::default()
+        if self.statuses.document(key) == Some(&document) {
+            return;
+        }
+        if self.statuses.write(self.context, key, document.clone()).await {
+            self.hand.give(key, || Job::status(document, None));
+        }
     }
 }

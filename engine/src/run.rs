@@ -13,8 +13,9 @@ use lagan_bus::streams::{self, Sizes, StreamError, StreamSpec};
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::FactKind;
 use lagan_schemas::subject::{Lane, SESSIONS, fact_filter, planned_filter, work_consumer};
-use lagan_sources::folder::Folder;
-use lagan_sources::ledger::{Ledger, LedgerError};
+use lagan_sources::ledger::LedgerError;
+use lagan_sources::source::Local;
+use lagan_sources::{Source, SourceError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ pub enum EngineError {
     Alarm(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error("folder can't be watched")]
     Watch(#[from] notify::Error),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error("a part of the engine panicked; this is a defect of Lagan")]
     Panicked(#[source] tokio::task::JoinError),
 }
@@ -59,10 +62,9 @@ pub async fn run(
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
     let options = Arc::new(options);
-    let ledger = Arc::new(Ledger::open(&options.data_dir)?);
     let mut ready: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(ready));
     while !stop.is_cancelled() {
-        match generation(&bus, &options, &ledger, &stop, &mut ready).await {
+        match generation(&bus, &options, &stop, &mut ready).await {
             Err(EngineError::StoreReplaced(stream)) => {
                 tracing::warn!(stream, "store was replaced: everything is read again and intent is published again");
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -76,7 +78,6 @@ pub async fn run(
 async fn generation(
     bus: &Bus,
     options: &Arc<Options>,
-    ledger: &Arc<Ledger>,
     stop: &CancellationToken,
     ready: &mut Option<Box<dyn FnOnce() + Send>>,
 ) -> Result<(), EngineError> {
@@ -90,22 +91,23 @@ async fn generation(
     let bucket = |name| Bucket::of(bus, &specs, name).expect("of_cluster lists every bucket");
     let (to_planner, planner_changes) = mpsc::unbounded_channel();
     let (to_reporter, reporter_changes) = mpsc::unbounded_channel();
+    let (objects_to_reporter, object_changes) = mpsc::unbounded_channel();
     let context = Context {
         bus: bus.clone(),
         options: Arc::clone(options),
-        ledger: Arc::clone(ledger),
-        folder: Arc::new(Folder::new(vec![options.manifests.clone(), options.objects.clone()])),
-        resources: Resources::new(),
+        resources: Resources::new(objects_to_reporter),
         sessions: Sessions::new(vec![to_planner, to_reporter]),
         locks: Locks::new(bucket(streams::LOCKS)),
         leases: Leases::new(bucket(streams::LEASES)),
         heartbeats: bucket(streams::HEARTBEATS),
         instance: Uuid::new_v4(),
         unconfirmed: Arc::new(Mutex::new(HashSet::new())),
-        folder_seen: watch::Sender::default(),
+        intent_seen: watch::Sender::default(),
         stop: stop.child_token(),
     };
-    claim_ledger(&context).await?;
+    if let Source::Folder(local) = context.source() {
+        claim_ledger(&context, local).await?;
+    }
     // The views never end by themselves; they are dropped with this generation.
     let mut followers: JoinSet<Result<(), EngineError>> = JoinSet::new();
     let mut parts: JoinSet<Result<(), EngineError>> = JoinSet::new();
@@ -127,8 +129,8 @@ async fn generation(
     parts.spawn(planner::run(context.clone(), planner_changes));
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));
-    parts.spawn(reporter::run(context.clone(), reporter_changes));
-    let mut seen = context.folder_seen.subscribe();
+    parts.spawn(reporter::run(context.clone(), reporter_changes, object_changes));
+    let mut seen = context.intent_seen.subscribe();
     let result = loop {
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
@@ -168,13 +170,13 @@ async fn keep_streams(context: Context, specs: Vec<StreamSpec>) -> Result<(), En
 }
 
 /// One cluster has one ledger: processes with different data directories would each remember half.
-async fn claim_ledger(context: &Context) -> Result<(), EngineError> {
-    let id = context.ledger.read(|state| state.id)?.unwrap_or_default().to_string();
-    let detail = serde_json::json!({ "dataDir": context.options.data_dir });
+async fn claim_ledger(context: &Context, local: &Local) -> Result<(), EngineError> {
+    let id = local.ledger.read(|state| state.id)?.unwrap_or_default().to_string();
+    let detail = serde_json::json!({ "dataDir": local.data_dir });
     match context.locks.acquire(&kv::key(&["ledger"]), &Holder { owner: id, detail }).await? {
         Locked::Acquired => Ok(()),
         Locked::HeldBy { holder, .. } => {
-            Err(EngineError::OtherLedger { data_dir: context.options.data_dir.clone(), other: holder.owner })
+            Err(EngineError::OtherLedger { data_dir: local.data_dir.clone(), other: holder.owner })
         }
     }
 }
@@ -197,10 +199,11 @@ pub(crate) async fn ensure_consumers(context: &Context) -> Result<(), EngineErro
     };
     let planner = vec![fact_filter(cluster, FactKind::Requested), fact_filter(cluster, FactKind::Retrying)];
     consumers::ensure(&context.bus, &spec(PLANNER.to_owned(), planner)).await?;
-    let pool = &context.options.pool;
-    for lane in Lane::ALL {
-        let filter = vec![planned_filter(cluster, pool, lane)];
-        consumers::ensure(&context.bus, &spec(work_consumer(pool, lane), filter)).await?;
+    for pool in &context.options.pools {
+        for lane in Lane::ALL {
+            let filter = vec![planned_filter(cluster, pool, lane)];
+            consumers::ensure(&context.bus, &spec(work_consumer(pool, lane), filter)).await?;
+        }
     }
     Ok(())
 }

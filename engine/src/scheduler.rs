@@ -16,7 +16,8 @@ use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::schedule::{DEFAULT_STARTING_DEADLINE, Schedule};
 use lagan_schemas::session::{Author, Session};
 use lagan_schemas::subject::{ObjectKey, SessionKey, SessionKind};
-use lagan_sources::ledger::Entry;
+use lagan_sources::kubernetes::{Kubernetes, SESSION_ANNOTATION};
+use lagan_sources::{Source, Standing};
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use uuid::Uuid;
@@ -40,6 +41,9 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         })?)
         .await?;
     alarm.start().await?;
+    if let Source::Kubernetes(api) = context.source() {
+        recall_marks(&context, api).await;
+    }
     let mut scheduler = Scheduler::new(context.clone());
     let mut changes = context.resources.changes();
     changes.mark_changed();
@@ -51,12 +55,25 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
                 scheduler.arm()?;
                 scheduler.request_objects().await?;
             }
-            _ = ticks.recv() => {}
+            _ = ticks.recv() => if std::mem::take(&mut scheduler.unanswered) {
+                scheduler.request_objects().await?;
+            },
         }
         scheduler.look(Timestamp::now()).await?;
     }
     alarm.shutdown().await?;
     Ok(())
+}
+
+/// What the statuses of configurations remember of their schedules. Without it no slot may be decided.
+async fn recall_marks(context: &Context, api: &Kubernetes) {
+    while let Err(error) = api.recall_marks().await {
+        tracing::warn!(error = chain(&error), "schedules wait: the API server does not say which slots were decided");
+        tokio::select! {
+            () = context.stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
 }
 
 /// A configuration with its next slot.
@@ -74,12 +91,14 @@ struct Scheduler {
     heap: BTreeSet<(Timestamp, ObjectKey)>,
     /// Session objects that were looked at; they never change.
     seen: HashSet<Uuid>,
+    /// Some session object has to be looked at again.
+    unanswered: bool,
     fill: Fill,
 }
 
 impl Scheduler {
     fn new(context: Context) -> Self {
-        Self { context, armed: HashMap::new(), heap: BTreeSet::new(), seen: HashSet::new(), fill: Fill::default() }
+        Self { context, armed: HashMap::new(), heap: BTreeSet::new(), seen: HashSet::new(), unanswered: false, fill: Fill::default() }
     }
 
     /// Takes changed configurations in.
@@ -112,7 +131,7 @@ impl Scheduler {
     /// The last slot that was decided; a new configuration has none before its creation.
     fn mark(&self, uid: Uuid, object: &Object) -> Result<Timestamp, EngineError> {
         let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
-        Ok(self.context.ledger.read(|state| state.marks.get(&uid).copied())?.unwrap_or(created))
+        Ok(self.context.source().mark(uid)?.unwrap_or(created).max(created))
     }
 
     async fn look(&mut self, now: Timestamp) -> Result<(), EngineError> {
@@ -162,7 +181,7 @@ impl Scheduler {
                 return Ok(Some(now + Duration::from_secs(1)));
             }
         }
-        self.context.ledger.update(|_| (vec![Entry::Mark { configuration: uid, slot: due.slot }], ()))?;
+        self.context.source().set_mark(uid, due.slot)?;
         Ok(schedule.next_after(due.slot).map(|slot| schedule.fires_at(slot)))
     }
 
@@ -178,13 +197,25 @@ impl Scheduler {
             if self.seen.contains(&uid) || self.context.sessions.knows(uid) {
                 continue;
             }
-            let (ended, recorded) =
-                self.context.ledger.read(|state| (state.ended.contains_key(&uid), state.recorded.contains(&uid)))?;
-            if ended {
+            // Made by the reporter for a session that is there already (P2).
+            if object.metadata.annotations.contains_key(SESSION_ANNOTATION) {
                 self.seen.insert(uid);
                 continue;
             }
-            if object.kind() == Kind::RestoreSession && (recorded || is_old(&object)) {
+            let standing = match self.context.source().standing(&object).await {
+                Ok(standing) => standing,
+                Err(error) => {
+                    // It must not run on a guess; the next look asks again.
+                    tracing::warn!(object = %object.key(), error = chain(&error), "its standing is not known yet");
+                    self.unanswered = true;
+                    continue;
+                }
+            };
+            if matches!(standing, Standing::Ended | Standing::Gone) {
+                self.seen.insert(uid);
+                continue;
+            }
+            if object.kind() == Kind::RestoreSession && (standing == Standing::Recorded || is_old(&object)) {
                 // Another engine may have begun it a moment ago: the log knows, our view of it may not yet.
                 match find_session(&self.context.bus, self.context.cluster(), uid).await {
                     Ok(None) => {}
@@ -192,7 +223,7 @@ impl Scheduler {
                 }
                 tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
                 self.context.unconfirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
-                self.context.resources.poke();
+                self.context.resources.poke(object.key());
                 self.seen.insert(uid);
                 continue;
             }
@@ -202,6 +233,8 @@ impl Scheduler {
             let Some((kind, invoker, request)) = object_request(&object, position) else { continue };
             if self.request(kind, &invoker, &object, uid, request).await {
                 self.seen.insert(uid);
+            } else {
+                self.unanswered = true;
             }
         }
         Ok(())

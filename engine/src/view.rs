@@ -7,9 +7,9 @@ use futures::StreamExt as _;
 use lagan_bus::follow::follow;
 use lagan_bus::{Bus, Followed, Start, Stored};
 use lagan_schemas::event::ResourceEvent;
-use lagan_schemas::resource::{Group, Kind, Object};
+use lagan_schemas::resource::{Group, Kind, Metadata, Object};
 use lagan_schemas::subject::{Cluster, ObjectKey, RESOURCES, dead, stream_subjects};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::run::EngineError;
 
@@ -17,10 +17,20 @@ use crate::run::EngineError;
 #[derive(Debug, Default)]
 pub(crate) struct View {
     pub objects: BTreeMap<ObjectKey, Arc<Object>>,
+    /// Objects that can't be used, and why. They are shown with that, and nothing runs by them.
+    pub refused: BTreeMap<ObjectKey, Refused>,
     /// Last sequence of each subject, tombstones too: what the watcher's compare-and-set expects.
     pub sequences: BTreeMap<ObjectKey, u64>,
     /// Everything up to this sequence has been taken in.
     pub position: u64,
+}
+
+/// An object that breaks a rule which the API server does not know.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refused {
+    pub metadata: Metadata,
+    pub api_version: String,
+    pub problem: String,
 }
 
 impl View {
@@ -41,19 +51,26 @@ impl View {
         self.objects.values().filter(move |object| object.kind() == kind)
     }
 
-    fn take(&mut self, stored: &Stored) -> Result<(), String> {
+    fn take(&mut self, stored: &Stored) -> Result<ObjectKey, String> {
         self.position = stored.sequence;
         let (_, key) = ObjectKey::parse(&stored.subject).map_err(|error| error.to_string())?;
         let event = ResourceEvent::from_bytes(&stored.payload).map_err(|error| lagan_schemas::error::chain(&error))?;
         self.sequences.insert(key.clone(), stored.sequence);
-        match event.object {
-            Some(value) => {
-                let object = Object::from_json(value).map_err(|error| lagan_schemas::error::chain(&error))?;
-                self.objects.insert(key, Arc::new(object));
+        self.refused.remove(&key);
+        match (event.object, event.problem) {
+            (Some(value), Some(problem)) => {
+                self.objects.remove(&key);
+                let metadata = serde_json::from_value(value["metadata"].clone()).map_err(|error| error.to_string())?;
+                let api_version = value["apiVersion"].as_str().unwrap_or_default().to_owned();
+                self.refused.insert(key.clone(), Refused { metadata, api_version, problem });
             }
-            None => drop(self.objects.remove(&key)),
+            (Some(value), None) => {
+                let object = Object::from_json(value).map_err(|error| lagan_schemas::error::chain(&error))?;
+                self.objects.insert(key.clone(), Arc::new(object));
+            }
+            (None, _) => drop(self.objects.remove(&key)),
         }
-        Ok(())
+        Ok(key)
     }
 }
 
@@ -62,6 +79,8 @@ impl View {
 pub(crate) struct Resources {
     view: Arc<RwLock<View>>,
     progress: watch::Sender<Progress>,
+    /// Told the key of each object that changed.
+    listener: mpsc::UnboundedSender<ObjectKey>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,8 +90,8 @@ pub(crate) struct Progress {
 }
 
 impl Resources {
-    pub fn new() -> Self {
-        Self { view: Arc::default(), progress: watch::Sender::default() }
+    pub fn new(listener: mpsc::UnboundedSender<ObjectKey>) -> Self {
+        Self { view: Arc::default(), progress: watch::Sender::default(), listener }
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, View> {
@@ -83,9 +102,10 @@ impl Resources {
         self.progress.subscribe()
     }
 
-    /// Wakes whoever waits for a change: something beside the objects themselves has become known about one.
-    pub fn poke(&self) {
-        self.progress.send_modify(|_| {});
+    /// Something beside the object itself has become known about it.
+    pub fn poke(&self, key: ObjectKey) {
+        // A listener that is gone belongs to an engine that is stopping.
+        let _ = self.listener.send(key);
     }
 
     pub async fn complete(&self) {
@@ -105,7 +125,14 @@ impl Resources {
                 Followed::CaughtUp => self.progress.send_modify(|progress| progress.complete = true),
                 Followed::Message(stored) => {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
-                    if let Err(why) = taken {
+                    let why = match taken {
+                        Ok(key) => {
+                            self.poke(key);
+                            None
+                        }
+                        Err(why) => Some(why),
+                    };
+                    if let Some(why) = why {
                         tracing::error!(
                             subject = stored.subject,
                             why,

@@ -1,39 +1,22 @@
-//! The watcher: folder to RESOURCES. It gives objects their uids, publishes what changed, and buries what is
-//! surely gone. One at a time per cluster; it must not validate references or start anything.
+//! The watcher: the source of intent to RESOURCES. One at a time per cluster. Where objects come from is in `folder` and
+//! `kubernetes`, how they are published in `publish`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+mod folder;
+mod kubernetes;
+mod publish;
+
 use std::time::Duration;
 
-use bytes::Bytes;
-use jiff::Timestamp;
+use lagan_bus::kv;
 use lagan_bus::lease::Mode;
-use lagan_bus::publish::{Publish, publish};
-use lagan_bus::{AppendError, Expect, HeaderMap, kv};
-use lagan_schemas::error::chain;
-use lagan_schemas::event::{CloudEvent, ResourceEvent};
-use lagan_schemas::manifest::update_problems;
-use lagan_schemas::resource::{Kind, Object, Spec};
-use lagan_schemas::subject::{ObjectKey, RESOURCES};
-use lagan_sources::folder::{Folder, Scan};
-use lagan_sources::ledger::{Entry, Identity, State};
-use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
-use uuid::Uuid;
+use lagan_sources::Source;
 
 use crate::context::Context;
 use crate::run::EngineError;
-use crate::view::View;
 
-/// Editors write a file in several steps; look when they are done.
-const SETTLE: Duration = Duration::from_millis(100);
 /// Whoever does not get the lease at once has another process beside it.
 const FIRST_TRY: Duration = Duration::from_millis(500);
-/// Inotify loses events on some filesystems; a slow look finds what it lost.
-const RESCAN: Duration = Duration::from_secs(60);
-/// The name space of content hashes.
-const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002);
+const NEXT_TRY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     let scope = kv::key(&["role", "watcher"]);
@@ -44,13 +27,13 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
             () = context.stop.cancelled() => return Ok(()),
             lease = context.leases.acquire(&scope, Mode::Exclusive, &owner, patience) => lease,
         };
-        patience = RESCAN;
+        patience = NEXT_TRY;
         let Ok(lease) = lease else {
-            // Another process has it, and sees to the folder.
-            context.folder_seen.send_replace(true);
+            // Another process has it, and sees to the objects.
+            context.intent_seen.send_replace(true);
             continue;
         };
-        tracing::info!("this process watches the folder");
+        tracing::info!("this process watches the objects");
         let watched = tokio::select! {
             () = context.stop.cancelled() => None,
             () = lease.lost().cancelled_owned() => None,
@@ -66,236 +49,8 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
 }
 
 async fn watch(context: &Context) -> Result<(), EngineError> {
-    let (wake, mut woken) = mpsc::channel(1);
-    let mut notifier = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            // Full means that a look is due anyway.
-            let _ = wake.try_send(());
-        }
-    })?;
-    for dir in context.folder.dirs() {
-        notifier.watch(dir, RecursiveMode::Recursive)?;
-    }
-    let mut memory = Memory::default();
-    loop {
-        let next = look(context, &mut memory).await?;
-        context.folder_seen.send_replace(true);
-        let wait = next.map_or(RESCAN, |at| at.saturating_duration_since(Instant::now()).min(RESCAN));
-        tokio::select! {
-            _ = woken.recv() => tokio::time::sleep(SETTLE).await,
-            () = tokio::time::sleep(wait) => {}
-        }
-        while woken.try_recv().is_ok() {}
-    }
-}
-
-#[derive(Default)]
-struct Memory {
-    /// When each object was first missed, for the second look.
-    missing: HashMap<ObjectKey, Instant>,
-    told: Vec<String>,
-}
-
-/// One look: scan, assign, publish. Gives the time when a missing object may be buried.
-async fn look(context: &Context, memory: &mut Memory) -> Result<Option<Instant>, EngineError> {
-    let scan = scan(Arc::clone(&context.folder)).await?;
-    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let assigned = context.ledger.update(|state| {
-        let assigned = assign(&scan, state, now);
-        (assigned.entries.clone(), assigned)
-    })?;
-    tell_problems(&scan, &assigned.refused, &mut memory.told);
-    for object in assigned.objects.values() {
-        publish_if_new(context, object).await;
-    }
-    let gone = {
-        let view = context.resources.read();
-        gone(&view, &assigned.objects)
-    };
-    if !scan.is_complete() {
-        return Ok(None);
-    }
-    memory.missing.retain(|key, _| gone.contains_key(key));
-    let confirmed_after = context.timing().deletion_confirmed_after();
-    for (key, uid) in gone {
-        let since = *memory.missing.entry(key.clone()).or_insert_with(Instant::now);
-        if since.elapsed() >= confirmed_after {
-            context.ledger.update(|_| (vec![Entry::Deleted { key: key.clone() }], ()))?;
-            send(context, &key, ResourceEvent { object: None, uid }).await;
-            memory.missing.remove(&key);
-        }
-    }
-    Ok(memory.missing.values().min().map(|since| *since + confirmed_after))
-}
-
-async fn scan(folder: Arc<Folder>) -> Result<Scan, EngineError> {
-    tokio::task::spawn_blocking(move || folder.scan()).await.map_err(EngineError::Panicked)
-}
-
-/// Says each problem once, and again only after it went away.
-fn tell_problems(scan: &Scan, refused: &[String], told: &mut Vec<String>) {
-    let problems: Vec<String> = scan.problems.iter().map(ToString::to_string).chain(refused.iter().cloned()).collect();
-    for problem in problems.iter().filter(|problem| !told.contains(problem)) {
-        tracing::error!(problem, "manifest refused; what was there before stays in force");
-    }
-    *told = problems;
-}
-
-#[derive(Debug, Default)]
-struct Assigned {
-    objects: BTreeMap<ObjectKey, Object>,
-    entries: Vec<Entry>,
-    refused: Vec<String>,
-}
-
-/// Gives every object its identity: the one the ledger knows, or a new one.
-fn assign(scan: &Scan, state: &State, now: Timestamp) -> Assigned {
-    let mut assigned = Assigned::default();
-    for (key, found) in &scan.objects {
-        let content = content(&found.object);
-        let identity = match state.objects.get(key).copied() {
-            Some(known) if known.content == content => Identity { deleted: false, ..known },
-            Some(known) if !known.deleted && is_session(key.kind) => {
-                let file = found.file.display();
-                assigned.refused.push(format!("{file}: {key}: spec: a session can't be changed; create a new one"));
-                Identity { uid: known.uid, ..known }
-            }
-            Some(known) if !known.deleted => Identity { generation: known.generation + 1, content, ..known },
-            _ => Identity { uid: Uuid::new_v4(), generation: 1, content, created: now, deleted: false },
-        };
-        if state.objects.get(key) != Some(&identity) {
-            assigned.entries.push(Entry::Object { key: key.clone(), identity });
-        }
-        if identity.content != content {
-            // What was there before stays in force.
-            continue;
-        }
-        let mut object = found.object.clone();
-        object.metadata.uid = Some(identity.uid);
-        object.metadata.generation = identity.generation;
-        object.metadata.creation_timestamp = Some(identity.created);
-        if let Spec::AppBinding(spec) = object.spec {
-            object.spec = Spec::AppBinding(Box::new(spec.published()));
-        }
-        assigned.objects.insert(key.clone(), object);
-    }
-    assigned
-}
-
-fn is_session(kind: Kind) -> bool {
-    matches!(kind, Kind::BackupSession | Kind::RestoreSession)
-}
-
-fn content(object: &Object) -> Uuid {
-    let text = serde_json::json!([object.spec_json(), object.metadata.labels, object.metadata.annotations]);
-    Uuid::new_v5(&CONTENT, text.to_string().as_bytes())
-}
-
-/// Objects on the bus that the folder does not have. A refused change keeps its object: it is in the scan's
-/// folder, so the caller only buries when the scan is complete.
-fn gone(view: &View, objects: &BTreeMap<ObjectKey, Object>) -> BTreeMap<ObjectKey, Uuid> {
-    let missing = view.objects.iter().filter(|(key, _)| !objects.contains_key(*key));
-    missing.map(|(key, object)| (key.clone(), object.metadata.uid.unwrap_or_default())).collect()
-}
-
-async fn publish_if_new(context: &Context, object: &Object) {
-    let key = object.key();
-    let problems = {
-        let view = context.resources.read();
-        match view.objects.get(&key) {
-            Some(known) if **known == *object => return,
-            Some(known) if known.metadata.uid == object.metadata.uid => update_problems(known, object),
-            _ => Vec::new(),
-        }
-    };
-    if let [problem, ..] = &problems[..] {
-        tracing::error!(object = %key, problem, "change refused");
-        return;
-    }
-    let uid = object.metadata.uid.unwrap_or_default();
-    send(context, &key, ResourceEvent { object: Some(object.to_json()), uid }).await;
-}
-
-async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) {
-    let cluster = context.cluster();
-    let subject = key.resource_subject(cluster);
-    let sequence = context.resources.read().sequences.get(key).copied().unwrap_or(0);
-    // A value may come back, so each publication has an id of its own; the compare-and-set keeps it single.
-    let message_id = format!("{cluster}.resource.{}", Uuid::now_v7().simple());
-    let data = serde_json::to_value(&event).expect("an object is JSON");
-    let source = format!("/lagan/{cluster}/watcher");
-    let cloud_event = CloudEvent::new(message_id.clone(), source, event.kind().to_owned(), Timestamp::now(), data)
-        .about(key.to_string())
-        .in_cluster(cluster.as_str());
-    let value = Publish {
-        subject: subject.clone(),
-        message_id,
-        headers: HeaderMap::new(),
-        payload: Bytes::from(cloud_event.to_bytes()),
-    };
-    let mut seen = context.resources.changes();
-    match publish(&context.bus, RESOURCES, value, &Expect::Last { filter: subject, sequence }).await {
-        Ok(position) => {
-            tracing::info!(object = %key, deleted = event.object.is_none(), "object published");
-            // The next look compares with the view, so it must have seen this one.
-            let _ = tokio::time::timeout(Duration::from_secs(5), seen.wait_for(|p| p.position >= position)).await;
-        }
-        Err(AppendError::Conflict { .. }) => tracing::debug!(object = %key, "another watcher was faster"),
-        Err(error) => {
-            tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use lagan_schemas::manifest::{Manifest, parse};
-    use lagan_sources::folder::Found;
-
-    fn scan_of(text: &str) -> Scan {
-        let mut scan = Scan::default();
-        for manifest in parse("test.yaml", text) {
-            let Manifest::Object(object) = manifest.unwrap() else { continue };
-            scan.objects.insert(object.key(), Found { object: *object, file: "test.yaml".into() });
-        }
-        scan
-    }
-
-    const RESTORE: &str = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession\nmetadata: {name: r, namespace: n}\nspec:\n  repository: {name: repo}\n  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}\n";
-
-    fn state_after(entries: Vec<Entry>, dir: &std::path::Path) -> lagan_sources::ledger::Ledger {
-        let ledger = lagan_sources::ledger::Ledger::open(dir).unwrap();
-        ledger.update(|_| (entries, ())).unwrap();
-        ledger
-    }
-
-    #[test]
-    fn a_session_that_reappears_unchanged_is_the_same_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let scan = scan_of(RESTORE);
-        let first = assign(&scan, &State::default(), Timestamp::UNIX_EPOCH);
-        let key = scan.objects.keys().next().unwrap().clone();
-        let uid = first.objects[&key].metadata.uid;
-        let mut entries = first.entries.clone();
-        entries.push(Entry::Deleted { key: key.clone() });
-        let ledger = state_after(entries, dir.path());
-        let again = ledger.read(|state| assign(&scan, state, Timestamp::UNIX_EPOCH)).unwrap();
-        assert_eq!(again.objects[&key].metadata.uid, uid);
-        let other = scan_of(&RESTORE.replace("name: repo", "name: other"));
-        let replaced = ledger.read(|state| assign(&other, state, Timestamp::UNIX_EPOCH)).unwrap();
-        assert_ne!(replaced.objects[&key].metadata.uid, uid);
-    }
-
-    #[test]
-    fn a_session_can_not_be_changed_and_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = assign(&scan_of(RESTORE), &State::default(), Timestamp::UNIX_EPOCH);
-        let ledger = state_after(first.entries, dir.path());
-        let changed = scan_of(&RESTORE.replace("name: repo", "name: other"));
-        let assigned = ledger.read(|state| assign(&changed, state, Timestamp::UNIX_EPOCH)).unwrap();
-        assert!(assigned.objects.is_empty() && assigned.entries.is_empty());
-        assert!(assigned.refused[0].contains("can't be changed"), "{:?}", assigned.refused);
+    match context.source() {
+        Source::Folder(local) => folder::watch(context, local).await,
+        Source::Kubernetes(api) => kubernetes::watch(context, api).await,
     }
 }

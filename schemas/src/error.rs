@@ -63,6 +63,8 @@ codes! {
     NeedsConfirmation = "E0106", "NeedsConfirmation", Permanent, "if the restore is still wanted, create a new RestoreSession";
     IntentNotConfirmed = "E0107", "IntentNotConfirmed", Permanent, "the object was deleted or replaced before its session ran; nothing was changed";
     SecretInvalid = "E0108", "SecretInvalid", Permanent, "add the key that the message names to the Secret";
+    SourceUnreachable = "E0109", "SourceUnreachable", Transient, "check the Kubernetes API server and the rights of Lagan's ServiceAccounts; it is tried again by itself";
+    HookFailed = "E0110", "HookFailed", Permanent, "the message says what the hook answered; correct it, or take it out of `hooks`";
     DumpFailed = "E0201", "DumpFailed", Permanent, "read the end of stderr in the message; the dump program says why";
     DumpTruncated = "E0202", "DumpTruncated", Transient, "the dump ended without its trailer although it exited 0; look at the database server's log";
     DumpEmpty = "E0203", "DumpEmpty", Permanent, "the dump program wrote nothing; check the databases named in `args`";

@@ -106,6 +106,9 @@ pub struct ResourceEvent {
     pub object: Option<Value>,
     /// The uid of the object that is, or was.
     pub uid: uuid::Uuid,
+    /// Why the object can't be used, if it can't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 impl ResourceEvent {

@@ -1,11 +1,13 @@
 //! The generated files: CRD YAML and JSON schemas, as (path, content). It must not write them.
 
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::event::CloudEvent;
 use crate::fact::FactKind;
 use crate::plan::Plan;
+use crate::resource::app_binding::AppBinding;
+use crate::resource::backup_blueprint::BackupBlueprint;
 use crate::resource::backup_configuration::BackupConfiguration;
 use crate::resource::backup_session::BackupSession;
 use crate::resource::function::Function;
@@ -21,19 +23,25 @@ pub enum CrdGroup {
     Lagan,
     /// The same types under Stash's names, for clusters without a Stash operator.
     Stash,
+    /// AppBinding, for clusters where nobody else brought it.
+    AppCatalog,
 }
 
 /// CRDs as JSON values, one each kind.
 #[must_use]
 pub fn crds(group: CrdGroup) -> Vec<Value> {
-    let crds = [
-        Repository::crd(),
-        BackupConfiguration::crd(),
-        BackupSession::crd(),
-        RestoreSession::crd(),
-        Task::crd(),
-        Function::crd(),
-    ];
+    let crds = match group {
+        CrdGroup::AppCatalog => vec![AppBinding::crd()],
+        CrdGroup::Lagan | CrdGroup::Stash => vec![
+            Repository::crd(),
+            BackupConfiguration::crd(),
+            BackupSession::crd(),
+            RestoreSession::crd(),
+            BackupBlueprint::crd(),
+            Task::crd(),
+            Function::crd(),
+        ],
+    };
     crds.into_iter()
         .map(|crd| {
             let mut crd = serde_json::to_value(crd).expect("a CRD is JSON");
@@ -41,7 +49,11 @@ pub fn crds(group: CrdGroup) -> Vec<Value> {
             // What `kubectl explain` says first: kube's derive writes a text of its own there.
             let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
             schema["description"] = schema["properties"]["spec"]["description"].clone();
-            if group == CrdGroup::Stash { under_stash(crd) } else { crd }
+            match group {
+                CrdGroup::Lagan => crd,
+                CrdGroup::Stash => under_stash(crd),
+                CrdGroup::AppCatalog => with_other_fields(crd),
+            }
         })
         .collect()
 }
@@ -69,6 +81,53 @@ fn under_stash(mut crd: Value) -> Value {
     crd["spec"]["group"] = STASH.into();
     crd["spec"]["versions"][0]["name"] = version.into();
     crd["spec"]["names"]["shortNames"] = kind.short_names().get(1..2).unwrap_or_default().into();
+    crd["spec"]["versions"][0]["additionalPrinterColumns"] = stash_columns(kind);
+    crd
+}
+
+/// The columns that Stash's users know.
+fn stash_columns(kind: Kind) -> Value {
+    let own: &[(&str, &str, &str)] = match kind {
+        Kind::Repository => &[
+            ("Integrity", "boolean", ".status.integrity"),
+            ("Size", "string", ".status.totalSize"),
+            ("Snapshot-Count", "integer", ".status.snapshotCount"),
+            ("Last-Successful-Backup", "date", ".status.lastBackupTime"),
+        ],
+        Kind::BackupConfiguration => &[
+            ("Task", "string", ".spec.task.name"),
+            ("Schedule", "string", ".spec.schedule"),
+            ("Paused", "boolean", ".spec.paused"),
+            ("Phase", "string", ".status.phase"),
+        ],
+        Kind::BackupSession => &[
+            ("Invoker-Type", "string", ".spec.invoker.kind"),
+            ("Invoker-Name", "string", ".spec.invoker.name"),
+            ("Phase", "string", ".status.phase"),
+            ("Duration", "string", ".status.sessionDuration"),
+        ],
+        Kind::RestoreSession => &[
+            ("Repository", "string", ".spec.repository.name"),
+            ("Phase", "string", ".status.phase"),
+            ("Duration", "string", ".status.sessionDuration"),
+        ],
+        Kind::BackupBlueprint => &[("Task", "string", ".spec.task.name"), ("Schedule", "string", ".spec.schedule")],
+        Kind::Task | Kind::Function | Kind::AppBinding | Kind::Secret => &[],
+    };
+    let age = ("Age", "date", ".metadata.creationTimestamp");
+    let column = |(name, kind, path): &(&str, &str, &str)| json!({ "name": name, "type": kind, "jsonPath": path });
+    own.iter().chain([&age]).map(column).collect()
+}
+
+/// KubeDB and others write fields of an AppBinding that we do not read; they must stay.
+fn with_other_fields(mut crd: Value) -> Value {
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    for place in ["", "/properties/clientConfig", "/properties/secret", "/properties/parameters", "/properties/tlsSecret"]
+    {
+        if let Some(schema) = spec.pointer_mut(place) {
+            schema["x-kubernetes-preserve-unknown-fields"] = true.into();
+        }
+    }
     crd
 }
 
@@ -76,14 +135,16 @@ fn under_stash(mut crd: Value) -> Value {
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
     let mut files = Vec::new();
-    for (group, folder) in [(CrdGroup::Lagan, "lagan"), (CrdGroup::Stash, "stash")] {
+    let groups = [(CrdGroup::Lagan, "lagan"), (CrdGroup::Stash, "stash"), (CrdGroup::AppCatalog, "appcatalog")];
+    for (group, folder) in groups {
         for crd in crds(group) {
             let plural = crd["spec"]["names"]["plural"].as_str().expect("a CRD has a plural").to_owned();
             let yaml = serde_saphyr::to_string(&crd).expect("JSON is YAML");
-            files.push((
-                format!("deploy/crds/{folder}/{plural}.yaml"),
-                format!("# Generated by `just generate`.\n{yaml}"),
-            ));
+            // helm reads nothing outside its chart, so the chart has the same files.
+            for place in ["deploy/crds", "deploy/helm/lagan/files/crds"] {
+                let text = format!("# Generated by `just generate`.\n{yaml}");
+                files.push((format!("{place}/{folder}/{plural}.yaml"), text));
+            }
         }
     }
     let mut schema = |name: String, schema: schemars::Schema| {

@@ -6,6 +6,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use uuid::Uuid;
 
 use crate::resource::app_binding::{AppBindingSpec, DatabaseUrl};
+use crate::resource::backup_blueprint::BackupBlueprintSpec;
 use crate::resource::backup_configuration::BackupConfigurationSpec;
 use crate::resource::backup_session::BackupSessionSpec;
 use crate::resource::function::FunctionSpec;
@@ -122,6 +123,7 @@ fn parse_document(file: &str, text: &str) -> Result<Manifest, ManifestError> {
         }
         Kind::BackupSession => typed(file, text, Spec::BackupSession)?,
         Kind::RestoreSession => typed(file, text, |s: RestoreSessionSpec| Spec::RestoreSession(Box::new(s)))?,
+        Kind::BackupBlueprint => typed(file, text, |s: BackupBlueprintSpec| Spec::BackupBlueprint(Box::new(s)))?,
         Kind::Task => typed(file, text, Spec::Task)?,
         Kind::Function => typed(file, text, |s: FunctionSpec| Spec::Function(Box::new(s)))?,
         Kind::AppBinding | Kind::Secret => typed(file, text, |s: AppBindingSpec| Spec::AppBinding(Box::new(s)))?,
@@ -235,6 +237,7 @@ pub fn problems(object: &Object) -> Vec<String> {
         Spec::BackupConfiguration(_) => BackupConfigurationSpec::validate_cel(&spec, None),
         Spec::BackupSession(_) => BackupSessionSpec::validate_cel(&spec, None),
         Spec::RestoreSession(_) => RestoreSessionSpec::validate_cel(&spec, None),
+        Spec::BackupBlueprint(_) => BackupBlueprintSpec::validate_cel(&spec, None),
         Spec::Task(_) => TaskSpec::validate_cel(&spec, None),
         Spec::Function(_) => FunctionSpec::validate_cel(&spec, None),
         Spec::AppBinding(_) => Ok(()),

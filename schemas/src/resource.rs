@@ -2,10 +2,12 @@
 //! It must not read files or resolve references.
 
 pub mod app_binding;
+pub mod backup_blueprint;
 pub mod backup_configuration;
 pub mod backup_session;
 pub mod condition;
 pub mod function;
+pub mod hooks;
 pub mod kind;
 pub mod object;
 pub mod repository;

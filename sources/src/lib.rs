@@ -1,7 +1,12 @@
-//! Where intent and secrets come from: a folder of manifests, its ledger, and how other commands find a running `lagan up`.
+//! Where intent and secrets come from: a folder of manifests and its ledger, or a Kubernetes API server; and how other
+//! commands find a running `lagan up`.
 //! It must not know NATS, and it must not decide anything.
 
 pub mod endpoint;
 pub mod folder;
+pub mod kubernetes;
 pub mod ledger;
 pub mod secrets;
+pub mod source;
+
+pub use source::{Source, SourceError, Standing};

@@ -1,13 +1,15 @@
 //! Secrets at their source, by name, at the time they are needed.
 //! What comes from here is never published, logged or put in argv.
 
-use lagan_schemas::resource::app_binding::{AppBindingSpec, DatabaseUrl};
+use std::collections::BTreeMap;
+
+use lagan_schemas::resource::app_binding::{AppBindingSpec, DatabaseUrl, SecretTransform};
 use lagan_schemas::resource::secret::{Secret, SecretError};
 use lagan_schemas::resource::{Kind, Object, Spec, kind};
 use lagan_schemas::subject::ObjectKey;
 use secrecy::SecretString;
 
-use crate::folder::Folder;
+use crate::source::{Source, SourceError};
 
 /// User and password of a database.
 #[derive(Debug, Clone)]
@@ -26,10 +28,12 @@ pub enum LoginError {
     NoCredentials(String),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
 }
 
 /// Reads an AppBinding's credentials: its Secret with the transforms applied, else its own URL.
-pub fn login(folder: &Folder, namespace: &str, app_binding: &str) -> Result<Login, LoginError> {
+pub async fn login(source: &Source, namespace: &str, app_binding: &str) -> Result<Login, LoginError> {
     let path = format!("{namespace}/{app_binding}");
     let key = ObjectKey {
         group: kind::APP_CATALOG.to_owned(),
@@ -37,18 +41,23 @@ pub fn login(folder: &Folder, namespace: &str, app_binding: &str) -> Result<Logi
         namespace: Some(namespace.to_owned()),
         name: app_binding.to_owned(),
     };
-    let Some(Object { spec: Spec::AppBinding(spec), .. }) = folder.object(&key) else {
+    let Some(Object { spec: Spec::AppBinding(spec), .. }) = source.object(&key).await? else {
         return Err(LoginError::AppBindingGone(path));
     };
-    match &spec.secret {
-        Some(reference) => {
-            let find = |name: &str| folder.secret(namespace, name);
-            let secret = find(&reference.name)
-                .ok_or_else(|| LoginError::SecretGone(format!("{namespace}/{}", reference.name)))?;
-            from_secret(&secret.transform(&spec.secret_transforms, find)?)
+    let Some(reference) = &spec.secret else { return from_url(&spec).ok_or(LoginError::NoCredentials(path)) };
+    let secret = find(source, namespace, &reference.name).await?;
+    let mut others = BTreeMap::new();
+    for transform in &spec.secret_transforms {
+        if let SecretTransform::AddKeysFrom { secret_ref } = transform {
+            others.insert(secret_ref.name.clone(), find(source, namespace, &secret_ref.name).await?);
         }
-        None => from_url(&spec).ok_or(LoginError::NoCredentials(path)),
     }
+    from_secret(&secret.transform(&spec.secret_transforms, |name| others.get(name).cloned())?)
+}
+
+async fn find(source: &Source, namespace: &str, name: &str) -> Result<Secret, LoginError> {
+    let found = source.secret(namespace, name).await?;
+    found.ok_or_else(|| LoginError::SecretGone(format!("{namespace}/{name}")))
 }
 
 fn from_secret(secret: &Secret) -> Result<Login, LoginError> {

@@ -81,8 +81,8 @@ struct Sound {
 impl Run<'_> {
     async fn one(&mut self, target: &PlanTarget, planned: &PlanRepository) -> Result<TargetResult, Broken> {
         let began = Instant::now();
-        let secret = self.worker.intent.storage_secret(planned)?;
-        let place = place(planned, &secret)?;
+        let secret = self.worker.intent.storage_secret(planned).await?;
+        let place = place(planned, &secret, self.worker.intent.volumes())?;
         let owner = self.held.holder.worker.to_string();
         let owner = format!("{}-{owner}", self.session.key.uid);
         let opened = Opened::open(self.worker, &place, &owner, Missing::Init).await?;

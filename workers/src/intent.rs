@@ -1,57 +1,65 @@
 //! The source of intent as a worker sees it: secrets by name, and whether an object still asks for its session.
-//! Folder mode today; the API server answers the same questions in a cluster.
-
-use std::sync::Arc;
+//! A question that the source can't answer now is a transient failure, never an answer.
 
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::plan::{Database, PlanRepository};
 use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::resource::secret::{Secret, SecretError};
-use lagan_sources::folder::Folder;
-use lagan_sources::ledger::Ledger;
 use lagan_sources::secrets::{self, Login, LoginError};
+use lagan_sources::{Source, SourceError};
+
+use crate::place::Volumes;
 
 #[derive(Clone)]
 pub struct Intent {
-    pub folder: Arc<Folder>,
-    pub ledger: Arc<Ledger>,
+    pub source: Source,
 }
 
 impl Intent {
-    /// A restore is never started by a message alone: the object must still be there, with this very uid (P5).
-    pub fn confirm(&self, object: &ObjectRef) -> Result<(), Failure> {
-        let key = object.key();
-        let not_confirmed = |why: String| Failure::new(Code::IntentNotConfirmed, format!("{key}: {why}"));
-        if self.folder.object(&key).is_none() {
-            return Err(not_confirmed("it is not in the folder any more".to_owned()));
-        }
-        let identity = self.ledger.read(|state| state.objects.get(&key).copied());
-        match identity.map_err(|error| not_confirmed(chain(&error)))? {
-            Some(identity) if Some(identity.uid) == object.uid && !identity.deleted => Ok(()),
-            _ => Err(not_confirmed("another object has its name now".to_owned())),
+    #[must_use]
+    pub fn volumes(&self) -> Volumes {
+        match self.source {
+            Source::Folder(_) => Volumes::Host,
+            Source::Kubernetes(_) => Volumes::Mounted,
         }
     }
 
-    pub fn login(&self, database: &Database) -> Result<Login, Failure> {
+    /// A restore is never started by a message alone: the object must still be there, with this very uid (P5).
+    pub async fn confirm(&self, object: &ObjectRef) -> Result<(), Failure> {
+        let key = object.key();
+        let not_confirmed = |why: &str| Failure::new(Code::IntentNotConfirmed, format!("{key}: {why}"));
+        match self.source.object(&key).await.map_err(|error| unanswered(&error))? {
+            None => Err(not_confirmed("it is not there any more")),
+            Some(found) if object.uid.is_some() && found.metadata.uid == object.uid => Ok(()),
+            Some(_) => Err(not_confirmed("another object has its name now")),
+        }
+    }
+
+    pub async fn login(&self, database: &Database) -> Result<Login, Failure> {
         let credentials = &database.credentials;
-        secrets::login(&self.folder, &credentials.namespace, &credentials.app_binding).map_err(|error| {
-            let code = match error {
+        secrets::login(&self.source, &credentials.namespace, &credentials.app_binding).await.map_err(|error| {
+            let code = match &error {
                 LoginError::AppBindingGone(_) | LoginError::SecretGone(_) => Code::ReferenceNotFound,
                 LoginError::NoCredentials(_) | LoginError::Secret(_) => Code::SecretInvalid,
+                LoginError::Source(error) => return unanswered(error),
             };
             Failure::new(code, chain(&error))
         })
     }
 
-    pub fn storage_secret(&self, repository: &PlanRepository) -> Result<Secret, Failure> {
+    pub async fn storage_secret(&self, repository: &PlanRepository) -> Result<Secret, Failure> {
         let namespace = repository.reference.namespace.as_deref().unwrap_or_default();
-        self.secret(namespace, &repository.secret)
+        self.secret(namespace, &repository.secret).await
     }
 
-    pub fn secret(&self, namespace: &str, name: &str) -> Result<Secret, Failure> {
-        let found = self.folder.secret(namespace, name);
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, Failure> {
+        let found = self.source.secret(namespace, name).await.map_err(|error| unanswered(&error))?;
         found.ok_or_else(|| Failure::new(Code::ReferenceNotFound, format!("Secret {namespace}/{name} is not there")))
     }
+}
+
+fn unanswered(error: &SourceError) -> Failure {
+    Failure::new(Code::SourceUnreachable, chain(error))
 }
 
 #[must_use]

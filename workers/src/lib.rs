@@ -16,6 +16,6 @@ mod session;
 mod target;
 mod worker;
 
-pub use place::{Place, place, storage_of};
+pub use place::{Place, Volumes, place, storage_of};
 pub use process::Spawner;
 pub use worker::{Options, WorkerError, run};

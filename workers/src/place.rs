@@ -20,15 +20,24 @@ pub struct Place {
     pub password: SecretString,
 }
 
-pub fn place(repository: &PlanRepository, secret: &Secret) -> Result<Place, Failure> {
+/// Where the volume of a `local` backend is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Volumes {
+    /// On this machine: `hostPath.path`, else `mountPath`.
+    Host,
+    /// In the worker's pod, which its pool mounts it into: `mountPath`.
+    Mounted,
+}
+
+pub fn place(repository: &PlanRepository, secret: &Secret, volumes: Volumes) -> Result<Place, Failure> {
     let password = secret.text("RESTIC_PASSWORD").map_err(|error| secret_failure(&error))?;
-    Ok(Place { storage: storage_of(&repository.backend, secret)?, password: password.into() })
+    Ok(Place { storage: storage_of(&repository.backend, secret, volumes)?, password: password.into() })
 }
 
 /// Where a backend's data lives, with the keys of its Secret.
-pub fn storage_of(backend: &Backend, secret: &Secret) -> Result<Storage, Failure> {
+pub fn storage_of(backend: &Backend, secret: &Secret, volumes: Volumes) -> Result<Storage, Failure> {
     if let Some(local) = &backend.local {
-        return Ok(Storage::Fs(Fs { root: root(local) }));
+        return Ok(Storage::Fs(Fs { root: root(local, volumes) }));
     }
     let Some(s3) = &backend.s3 else {
         return Err(Failure::new(Code::InvalidSpec, "backend: name where the data lives: `local` or `s3`"));
@@ -46,9 +55,10 @@ pub fn storage_of(backend: &Backend, secret: &Secret) -> Result<Storage, Failure
     }))
 }
 
-/// In folder mode the volume is a directory: `hostPath.path`, else `mountPath`, plus `subPath`.
-fn root(local: &LocalBackend) -> PathBuf {
-    let base = local.host_path.as_ref().map_or(&local.mount_path, |host| &host.path);
+/// The volume's directory plus `subPath`.
+fn root(local: &LocalBackend, volumes: Volumes) -> PathBuf {
+    let host = local.host_path.as_ref().filter(|_| volumes == Volumes::Host);
+    let base = host.map_or(&local.mount_path, |host| &host.path);
     let root = PathBuf::from(base);
     match local.sub_path.as_deref().filter(|sub| !sub.is_empty()) {
         Some(sub) => root.join(sub.trim_start_matches('/')),

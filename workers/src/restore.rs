@@ -63,12 +63,12 @@ impl Run<'_> {
             .object
             .as_ref()
             .ok_or_else(|| Failure::new(Code::IntentNotConfirmed, "no object asks for this restore"))?;
-        self.worker.intent.confirm(object)?;
+        self.worker.intent.confirm(object).await?;
         let (Some(from), Some(planned)) = (&target.restore, target.repositories.first()) else {
             return Err(Failure::new(Code::Internal, "a restore without its snapshot").into());
         };
-        let secret = self.worker.intent.storage_secret(planned)?;
-        let place = place(planned, &secret)?;
+        let secret = self.worker.intent.storage_secret(planned).await?;
+        let place = place(planned, &secret, self.worker.intent.volumes())?;
         let owner = format!("{}-{}", self.session.key.uid, self.worker.instance);
         let opened = Opened::open(self.worker, &place, &owner, Missing::Fail).await?;
         let snapshot = self.choose(&opened, from).await?;

@@ -29,7 +29,7 @@ impl<'a> Target<'a> {
         let mariadb = program(worker, CLIENT)?;
         let version = probe(&worker.spawner, mariadb.clone(), cancel).await;
         let version = version.map_err(|error| Failure::new(Code::ProgramNotAllowed, chain(&error)))?;
-        let connection = connection(worker, &plan.database)?;
+        let connection = connection(worker, &plan.database).await?;
         let client = Client { spawner: worker.spawner.clone(), mariadb, version, connection, cancel: cancel.clone() };
         Ok(Self { step, executable, client, wait: Duration::from_secs(plan.database.wait_seconds.into()) })
     }
@@ -51,8 +51,8 @@ fn program(worker: &Worker, name: &str) -> Result<PathBuf, Failure> {
     })
 }
 
-fn connection(worker: &Worker, database: &Database) -> Result<Connection, Failure> {
-    let login = worker.intent.login(database)?;
+async fn connection(worker: &Worker, database: &Database) -> Result<Connection, Failure> {
+    let login = worker.intent.login(database).await?;
     let tls = &database.tls;
     let invalid = |what: &str| {
         Failure::new(Code::InvalidSpec, format!("AppBinding {}: {what}", database.credentials.app_binding))
@@ -69,7 +69,7 @@ fn connection(worker: &Worker, database: &Database) -> Result<Connection, Failur
     let client = match &tls.client_secret {
         None => None,
         Some(name) => {
-            let secret = worker.intent.secret(&database.credentials.namespace, name)?;
+            let secret = worker.intent.secret(&database.credentials.namespace, name).await?;
             let text = |key: &str| secret.text(key).map_err(|error| secret_failure(&error));
             Some(ClientCertificate { cert_pem: text("tls.crt")?, key_pem: text("tls.key")?.into() })
         }

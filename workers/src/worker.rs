@@ -14,8 +14,7 @@ use lagan_bus::streams::{self, Sizes, StreamError};
 use lagan_bus::{Bus, DeliveryError, Lanes};
 use lagan_schemas::error::chain;
 use lagan_schemas::subject::{Cluster, Lane, SESSIONS, work_consumer};
-use lagan_sources::folder::Folder;
-use lagan_sources::ledger::{Ledger, LedgerError};
+use lagan_sources::Source;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -32,9 +31,7 @@ pub struct Options {
     pub pool: String,
     /// Sessions at once in the normal lane; the urgent lane has one slot more.
     pub slots: usize,
-    pub manifests: PathBuf,
-    pub objects: PathBuf,
-    pub data_dir: PathBuf,
+    pub source: Source,
     /// A silent worker is presumed dead after this.
     pub failover: Duration,
     /// Programs that plans may name, by name.
@@ -50,8 +47,6 @@ pub enum WorkerError {
     Stream(#[from] StreamError),
     #[error(transparent)]
     Consumer(#[from] ConsumerError),
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
     #[error("a slot panicked; this is a defect of Lagan")]
     Panicked(#[source] tokio::task::JoinError),
 }
@@ -96,10 +91,7 @@ pub async fn run(
         host: options.host.clone(),
         timing: Timing { failover: options.failover },
         leases: Leases::new(bucket(streams::LEASES)),
-        intent: Intent {
-            folder: Arc::new(Folder::new(vec![options.manifests.clone(), options.objects.clone()])),
-            ledger: Arc::new(Ledger::open(&options.data_dir)?),
-        },
+        intent: Intent { source: options.source.clone() },
         programs: options.programs.clone(),
         spawner: options.spawner.clone(),
         drain: drain.clone(),

@@ -176,6 +176,8 @@ pub enum CrdGroup {
     #[default]
     Lagan,
     Stash,
+    /// AppBinding, where nobody else brought it
+    Appcatalog,
 }
 
 #[derive(Debug, Clone, Args)]

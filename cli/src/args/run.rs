@@ -1,5 +1,6 @@
 //! Options of `up`, `engine` and `worker`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,21 +13,24 @@ use crate::human::parse_duration;
 /// What `up`, `engine` and `worker` have in common.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// The folder of manifests that people write
-    #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
     /// File that holds the token of the NATS server
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "nats_creds")]
     pub nats_token_file: Option<PathBuf>,
+    /// Credentials file (JWT and seed) for the NATS server
+    #[arg(long, value_name = "FILE", env = "LAGAN_NATS_CREDS")]
+    pub nats_creds: Option<PathBuf>,
+    /// User and password for the NATS server: a file with `user:password`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nats_creds", "nats_token_file"])]
+    pub nats_user_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the NATS server's certificate; TLS is required then
+    #[arg(long, value_name = "FILE")]
+    pub nats_ca: Option<PathBuf>,
     /// Monitoring address of an external NATS server, to check that it syncs what it stores
     #[arg(long, value_name = "URL")]
     pub nats_monitoring_url: Option<String>,
     /// Name of this cluster in subjects and events
     #[arg(long, value_name = "NAME", default_value = "local")]
     pub cluster: Cluster,
-    /// Pool of workers
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub pool: String,
     /// Sessions that a worker runs at the same time
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub slots: u16,
@@ -39,12 +43,45 @@ pub struct RunArgs {
     /// A program that workers may run besides the built-in ones (repeatable)
     #[arg(long, value_name = "PATH")]
     pub allow_program: Vec<PathBuf>,
+    /// Serve /metrics, /healthz and /readyz over HTTP here
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Push the numbers of ended sessions to this Prometheus Pushgateway, under Stash's names
+    #[arg(long, value_name = "URL")]
+    pub pushgateway: Option<url::Url>,
+}
+
+/// Where intent is read from: a folder, or the API server of a cluster.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Source of intent")]
+pub struct SourceArgs {
+    /// The folder of manifests that people write
+    #[arg(long, value_name = "DIR", required_unless_present = "kube", conflicts_with = "kube")]
+    pub manifests: Option<PathBuf>,
+    /// The Kubernetes API server: that of the kubeconfig, else that of this pod
+    #[arg(long)]
+    pub kube: bool,
+    /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config, else the pod's own]
+    #[arg(long, value_name = "FILE", requires = "kube")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, value_name = "NAME", requires = "kube")]
+    pub context: Option<String>,
+    /// Namespaces to look at [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', requires = "kube")]
+    pub namespaces: Vec<String>,
+    /// Run the objects of group stash.appscode.com too, unless a Stash operator does
+    #[arg(long, requires = "kube")]
+    pub stash_compat: bool,
 }
 
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
     #[command(flatten)]
     pub run: RunArgs,
+    /// The folder of manifests that people write
+    #[arg(long, value_name = "DIR")]
+    pub manifests: PathBuf,
     /// Use this NATS server instead of starting one
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL")]
     pub nats_url: Option<String>,
@@ -60,6 +97,11 @@ pub struct UpArgs {
 pub struct EngineArgs {
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Pools of workers; a Repository's annotation `lagan.dev/pool` names one, the first is for all others
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', default_value = "default")]
+    pub pools: Vec<String>,
     /// The NATS server
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL")]
     pub nats_url: String,
@@ -69,6 +111,11 @@ pub struct EngineArgs {
 pub struct WorkerArgs {
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Pool that this worker belongs to
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub pool: String,
     /// The NATS server
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL")]
     pub nats_url: String,

@@ -10,6 +10,7 @@ pub fn run(args: &CrdArgs) -> Result<Exit, Problem> {
     let group = match args.group {
         CrdGroup::Lagan => generate::CrdGroup::Lagan,
         CrdGroup::Stash => generate::CrdGroup::Stash,
+        CrdGroup::Appcatalog => generate::CrdGroup::AppCatalog,
     };
     let documents: Vec<String> = crds(group).iter().map(yaml).collect();
     data(&documents.join("---\n"))?;

@@ -4,20 +4,36 @@
 use lagan_bus::sync::{Sync, sync_always};
 use lagan_bus::{Auth, Bus, Connect};
 use lagan_engine::{Options as EngineOptions, Resolve, Timing};
+use lagan_sources::Source;
 use lagan_workers::{Options as WorkerOptions, Spawner};
-use secrecy::SecretString;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Place, programs, signals};
+use super::{programs, signals};
 use crate::args::RunArgs;
 use crate::error::{Exit, Problem};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Which {
-    Engine,
-    Worker,
-    Both,
+    Engine { pools: Vec<String> },
+    Worker { pool: String },
+    Both { pool: String, pools: Vec<String> },
+}
+
+impl Which {
+    fn pools(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Engine { pools } | Self::Both { pools, .. } => Some(pools.clone()),
+            Self::Worker { .. } => None,
+        }
+    }
+
+    fn pool(&self) -> Option<String> {
+        match self {
+            Self::Worker { pool } | Self::Both { pool, .. } => Some(pool.clone()),
+            Self::Engine { .. } => None,
+        }
+    }
 }
 
 /// Whose NATS server it is. Ours syncs every write.
@@ -30,16 +46,28 @@ pub(super) enum Server {
 pub(super) struct Parts<'a> {
     pub server: Server,
     pub args: &'a RunArgs,
-    pub place: &'a Place,
+    pub source: Source,
     pub url: &'a str,
-    pub token: Option<SecretString>,
+    pub auth: Auth,
 }
 
-pub(super) fn token(args: &RunArgs) -> Result<Option<SecretString>, Problem> {
-    let Some(file) = &args.nats_token_file else { return Ok(None) };
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Problem::new(Exit::Failed, format!("NATS token file `{}`: {error}", file.display())))?;
-    Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned().into()))
+pub(super) fn auth(args: &RunArgs) -> Result<Auth, Problem> {
+    if let Some(file) = &args.nats_creds {
+        return Ok(Auth::Credentials(file.clone()));
+    }
+    let read = |file: &std::path::Path| {
+        let text = std::fs::read_to_string(file);
+        text.map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
+            .map_err(|error| Problem::new(Exit::Failed, format!("NATS credentials file `{}`: {error}", file.display())))
+    };
+    if let Some(file) = &args.nats_user_file {
+        let text = read(file)?;
+        let (user, password) = text.split_once(':').ok_or_else(|| {
+            Problem::new(Exit::Usage, format!("NATS credentials file `{}` is not `user:password`", file.display()))
+        })?;
+        return Ok(Auth::User { user: user.to_owned(), password: password.to_owned().into() });
+    }
+    args.nats_token_file.as_deref().map_or(Ok(Auth::None), |file| Ok(Auth::Token(read(file)?.into())))
 }
 
 impl Parts<'_> {
@@ -50,17 +78,17 @@ impl Parts<'_> {
         let engine_stop = CancellationToken::new();
         let mut engine = JoinSet::new();
         let mut worker = JoinSet::new();
-        if which != Which::Worker {
+        if let Some(pools) = which.pools() {
             let bus = self.connect("engine").await?;
-            let options = self.engine_options();
+            let options = self.engine_options(pools);
             let stop = engine_stop.clone();
             engine.spawn(async move {
                 lagan_engine::run(bus, options, stop, ready).await.map_err(|e| Problem::from_error(Exit::Failed, &e))
             });
         }
-        if which != Which::Engine {
+        if let Some(pool) = which.pool() {
             let bus = self.connect("worker").await?;
-            let options = self.worker_options()?;
+            let options = self.worker_options(pool)?;
             let (drain, stop_now) = (drain.clone(), stop_now.clone());
             worker.spawn(async move {
                 lagan_workers::run(bus, options, drain, stop_now)
@@ -84,8 +112,8 @@ impl Parts<'_> {
     }
 
     async fn connect(&self, role: &str) -> Result<Bus, Problem> {
-        let auth = self.token.clone().map_or(Auth::None, Auth::Token);
-        let connect = Connect { auth, ..Connect::new(self.url, role) };
+        let (auth, ca) = (self.auth.clone(), self.args.nats_ca.clone());
+        let connect = Connect { auth, ca, ..Connect::new(self.url, role) };
         Bus::connect(connect).await.map_err(|error| {
             Problem::from_error(Exit::Unreachable, &error)
                 .help("check --nats-url and that the server runs; it needs JetStream and version 2.12 or newer")
@@ -112,28 +140,25 @@ impl Parts<'_> {
         }
     }
 
-    fn engine_options(&self) -> EngineOptions {
+    fn engine_options(&self, pools: Vec<String>) -> EngineOptions {
         let resolve =
             self.args.resolve.iter().map(|r| ((r.from_host.clone(), r.from_port), (r.to_host.clone(), r.to_port)));
         EngineOptions {
             cluster: self.args.cluster.clone(),
-            manifests: self.place.manifests.clone(),
-            objects: self.place.objects.clone(),
-            data_dir: self.place.data_dir.clone(),
-            pool: self.args.pool.clone(),
+            source: self.source.clone(),
+            pools,
+            pushgateway: self.args.pushgateway.clone(),
             resolve: Resolve(resolve.collect()),
             timing: Timing { failover: self.args.failover },
         }
     }
 
-    fn worker_options(&self) -> Result<WorkerOptions, Problem> {
+    fn worker_options(&self, pool: String) -> Result<WorkerOptions, Problem> {
         Ok(WorkerOptions {
             cluster: self.args.cluster.clone(),
-            pool: self.args.pool.clone(),
+            pool,
             slots: usize::from(self.args.slots),
-            manifests: self.place.manifests.clone(),
-            objects: self.place.objects.clone(),
-            data_dir: self.place.data_dir.clone(),
+            source: self.source.clone(),
             failover: self.args.failover,
             programs: programs::allowed(&self.args.allow_program)?,
             spawner: Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?,

@@ -14,6 +14,18 @@ pub(super) const APP_BINDING: Columns = Columns {
     cells: app_binding,
 };
 
+pub(super) const BLUEPRINT: Columns =
+    Columns { narrow: &["TASK", "SCHEDULE", "USAGES"], wide: &["GROUP"], cells: blueprint };
+
+fn blueprint(_: &Look, view: &View) -> Cells {
+    let usages = view.number("/status/usages").map(|count| count.to_string()).unwrap_or_default();
+    Cells {
+        narrow: vec![view.text("/spec/task/name").to_owned(), view.text("/spec/schedule").to_owned(), usages],
+        wide: vec![view.key.group.clone()],
+        note: String::new(),
+    }
+}
+
 fn source(view: &View) -> String {
     if view.is_built_in() { "built-in".to_owned() } else { "manifest".to_owned() }
 }

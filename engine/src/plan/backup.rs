@@ -32,7 +32,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         return Err(refused(Code::InvalidSpec, "target.ref: name the AppBinding to back up"));
     };
     let binding = app_binding(inputs, namespace, reference)?;
-    let repository = repository(inputs, configuration, &spec.repository)?;
+    let (repository, pool) = repository(inputs, configuration, &spec.repository)?;
     let host = target.alias.clone().filter(|alias| !alias.is_empty()).unwrap_or_else(|| DEFAULT_HOST.to_owned());
     let facts = Facts {
         request,
@@ -74,7 +74,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         session_name: request.name.clone(),
         invoker: configuration.reference(),
         object,
-        pool: inputs.pool.to_owned(),
+        pool,
         lane: match request.priority {
             Priority::Urgent => Lane::Urgent,
             Priority::Normal => Lane::Normal,

@@ -6,6 +6,7 @@ use lagan_schemas::resource::app_binding::{AppBindingSpec, DatabaseUrl};
 use lagan_schemas::resource::function::DatabaseKind;
 use lagan_schemas::resource::{Object, Spec};
 
+use super::answers::Found;
 use super::{Inputs, Unresolved, refused};
 
 const fn default_port(kind: DatabaseKind) -> u16 {
@@ -31,7 +32,7 @@ pub(super) fn resolve(
     let (host, port) = inputs.resolve.address(host, port);
     let secret = spec.secret.as_ref().map(|secret| secret.name.clone());
     if let Some(secret) = &secret
-        && !(inputs.has_secret)(&namespace, secret)
+        && inputs.answers.secret(&namespace, secret) == Found::No
     {
         return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));
     }

@@ -28,7 +28,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         return Err(refused(Code::InvalidSpec, "target.ref: name the AppBinding to restore into"));
     };
     let binding = app_binding(inputs, namespace, reference)?;
-    let repository = repository(inputs, session, &spec.repository)?;
+    let (repository, pool) = repository(inputs, session, &spec.repository)?;
     let alias = target.alias.clone().filter(|alias| !alias.is_empty());
     let rule = rule(spec, alias.as_deref())?;
     let snapshot = snapshot(&rule);
@@ -88,7 +88,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         session_name: request.name.clone(),
         invoker: session.reference(),
         object,
-        pool: inputs.pool.to_owned(),
+        pool,
         lane: Lane::Urgent,
         targets: vec![plan_target],
         retry: DEFAULT_RETRY,

@@ -74,6 +74,8 @@ metadata: {name: db-auth, namespace: demo}
 struct World {
     view: View,
     secrets: HashSet<(String, String)>,
+    /// Of namespace `demo`, where namespaces have any.
+    labels: Option<&'static [(&'static str, &'static str)]>,
     resolve: Resolve,
 }
 
@@ -99,7 +101,7 @@ fn and(more: &str) -> World {
 }
 
 fn made_of(text: &str) -> World {
-    let mut world = World { view: View::default(), secrets: HashSet::new(), resolve: Resolve::default() };
+    let mut world = World { view: View::default(), secrets: HashSet::new(), labels: None, resolve: Resolve::default() };
     for (uid, manifest) in (1..).zip(parse("world.yaml", text)) {
         match manifest.unwrap() {
             Manifest::Object(mut object) => {
@@ -121,12 +123,22 @@ impl World {
     }
 
     fn planned(&self, kind: SessionKind, request: &Requested) -> Result<Plan, Unresolved> {
-        let has_secret = |namespace: &str, name: &str| self.secrets.contains(&(namespace.to_owned(), name.to_owned()));
+        let mut answers = Answers::default();
+        loop {
+            let planned = self.planned_with(kind, request, &answers);
+            let there = |key: &(String, String)| if self.secrets.contains(key) { Found::Yes } else { Found::No };
+            if !answers.find_out_from(there, self.labels) {
+                return planned;
+            }
+        }
+    }
+
+    fn planned_with(&self, kind: SessionKind, request: &Requested, answers: &Answers) -> Result<Plan, Unresolved> {
         let inputs = Inputs {
             view: &self.view,
-            has_secret: &has_secret,
+            answers,
             resolve: &self.resolve,
-            pool: "default",
+            pools: &["default".to_owned(), "nfs".to_owned()],
             requested: Timestamp::from_second(REQUESTED).unwrap(),
         };
         plan(kind, request, &inputs)

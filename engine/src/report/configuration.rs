@@ -8,6 +8,7 @@ use lagan_schemas::resource::backup_configuration::{
 use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
 use lagan_schemas::resource::{Group, Kind, Object, Spec};
 
+use crate::plan::answers::{Answers, Found};
 use crate::view::View;
 
 /// What the status is made from.
@@ -15,19 +16,24 @@ pub(crate) struct Inputs<'a> {
     pub object: &'a Object,
     pub spec: &'a BackupConfigurationSpec,
     pub view: &'a View,
-    pub has_secret: &'a dyn Fn(&str, &str) -> bool,
+    pub answers: &'a Answers,
     pub now: Timestamp,
 }
 
 pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> BackupConfigurationStatus {
-    let Inputs { object, spec, view, has_secret, now } = inputs;
+    let Inputs { object, spec, view, answers, now } = inputs;
     let mut conditions = old.conditions;
-    let mut put = |kind: &str, ok: bool, reasons: [&str; 2], message: String| {
+    let mut put = |kind: &str, is: Found, reasons: [&str; 2], message: String| {
+        let ok = is == Found::Yes;
         set(
             &mut conditions,
             Condition {
                 kind: kind.to_owned(),
-                status: if ok { ConditionStatus::True } else { ConditionStatus::False },
+                status: match is {
+                    Found::Yes => ConditionStatus::True,
+                    Found::No => ConditionStatus::False,
+                    Found::Unknown => ConditionStatus::Unknown,
+                },
                 reason: reasons[usize::from(!ok)].to_owned(),
                 message,
                 observed_generation: object.metadata.generation,
@@ -41,7 +47,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
     let problem = schedule.as_ref().err().map(ToString::to_string);
     let valid = put(
         "ValidationPassed",
-        problem.is_none(),
+        Found::when(problem.is_none()),
         ["ResourceValidationPassed", "ResourceValidationFailed"],
         problem.unwrap_or_else(|| "the object is valid".to_owned()),
     );
@@ -50,7 +56,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
     let path = format!("{namespace}/{}", spec.repository.name);
     let found = put(
         "RepositoryFound",
-        repository.is_some(),
+        Found::when(repository.is_some()),
         ["RepositoryAvailable", "RepositoryNotAvailable"],
         format!("Repository {path} {}", if repository.is_some() { "exists" } else { "does not exist" }),
     );
@@ -58,21 +64,22 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
         Spec::Repository(spec) => spec.backend.storage_secret_name.clone(),
         _ => None,
     });
-    let has = secret.as_deref().is_some_and(|secret| has_secret(namespace, secret));
+    let has = secret.as_deref().map_or(Found::No, |secret| answers.secret(namespace, secret));
     let name = secret.unwrap_or_else(|| "of the Repository".to_owned());
-    let secret_found = put(
-        "BackendSecretFound",
-        has,
-        ["BackendSecretAvailable", "BackendSecretNotAvailable"],
-        format!("Secret {name} {}", if has { "exists" } else { "does not exist" }),
-    );
+    let (says, reason) = match has {
+        Found::Yes => ("exists", "BackendSecretAvailable"),
+        Found::No => ("does not exist", "BackendSecretNotAvailable"),
+        Found::Unknown => ("can't be looked for now", "UnableToCheckBackendSecretAvailability"),
+    };
+    let secret_found =
+        put("BackendSecretFound", has, [reason, reason], format!("Secret {name} {says}"));
     let target = spec.target.as_ref().and_then(|target| target.reference.as_ref());
     let binding = target.and_then(|target| {
         view.find(Kind::AppBinding, Group::AppCatalog, Some(target.namespace.as_deref().unwrap_or(own)), &target.name)
     });
     put(
         "BackupTargetFound",
-        binding.is_some(),
+        Found::when(binding.is_some()),
         ["TargetAvailable", "TargetNotAvailable"],
         format!(
             "AppBinding {} {}",
@@ -83,7 +90,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
     // There is no CronJob; Stash's condition says that the schedule is armed.
     let armed = put(
         "CronJobCreated",
-        valid,
+        Found::when(valid),
         ["CronJobCreationSucceeded", "CronJobCreationFailed"],
         if valid {
             "the schedule is armed in the scheduler; no CronJob is needed".to_owned()
@@ -99,7 +106,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
     };
     put(
         "Ready",
-        phase == ConfigurationPhase::Ready,
+        Found::when(phase == ConfigurationPhase::Ready),
         ["Ready", if phase == ConfigurationPhase::Invalid { "Invalid" } else { "NotReady" }],
         format!("{phase:?}"),
     );
@@ -112,6 +119,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
         phase: Some(phase),
         next_slot_time: next,
         last_success_time: old.last_success_time,
+        last_slot_time: old.last_slot_time,
         last_session: old.last_session,
         conditions,
     }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::TargetResult;
 use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
-use lagan_schemas::resource::repository::RepositoryStatus;
+use lagan_schemas::resource::Object;
+use lagan_schemas::resource::repository::{RepositorySpec, RepositoryStatus};
 use lagan_schemas::session::{Phase, Session};
 
 use super::session::seconds;
@@ -20,6 +21,7 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
             // As in Stash: the time the session was asked for.
             status.last_backup_time = status.last_backup_time.max(session.first_time.map(seconds));
             status.integrity = Some(true);
+            status.last_check_time = Some(ended);
             if let Some(statistics) = result.statistics {
                 status.snapshot_count = i64::try_from(statistics.snapshots).ok();
                 status.total_size = Some(size(statistics.size_bytes));
@@ -39,6 +41,30 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
             }
         }
         _ => {}
+    }
+    status
+}
+
+/// What follows from the object alone.
+pub(crate) fn described(object: &Object, spec: &RepositorySpec, old: RepositoryStatus) -> RepositoryStatus {
+    let mut status = old;
+    status.observed_generation = object.metadata.generation;
+    (status.backend, status.location) = match (&spec.backend.local, &spec.backend.s3) {
+        (Some(local), _) => {
+            let sub = local.sub_path.as_deref().filter(|sub| !sub.is_empty());
+            (Some("local".to_owned()), Some(sub.map_or_else(|| local.mount_path.clone(), |s| format!("{}/{s}", local.mount_path))))
+        }
+        (None, Some(s3)) => {
+            let endpoint = s3.endpoint.as_deref().filter(|e| !e.is_empty()).unwrap_or("s3.amazonaws.com");
+            let prefix = s3.prefix.as_deref().unwrap_or_default().trim_matches('/');
+            (Some("s3".to_owned()), Some(format!("s3:{endpoint}/{}/{prefix}", s3.bucket).trim_end_matches('/').to_owned()))
+        }
+        (None, None) => (None, None),
+    };
+    if status.conditions.is_empty() {
+        let message = "no backup has been written to it yet";
+        let now = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
+        ready(&mut status, ConditionStatus::Unknown, "NotUsedYet", message, now);
     }
     status
 }

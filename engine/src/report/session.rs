@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
-use lagan_schemas::fact::{NoticeStatus, TargetResult};
+use lagan_schemas::fact::{Cause, NoticeStatus, TargetResult};
 use lagan_schemas::plan::PlanTarget;
 use lagan_schemas::resource::backup_configuration::TargetRef;
 use lagan_schemas::resource::backup_session::{
@@ -37,6 +37,8 @@ pub(crate) fn restore(session: &Session) -> RestoreSessionStatus {
         total_hosts: plan.map(|plan| i32::try_from(plan.targets.len()).unwrap_or(i32::MAX)),
         session_duration: duration(session).map(go_duration),
         session_deadline: plan.and_then(|plan| plan.deadline),
+        // The planner's: it wrote it before it planned, and it stays its field.
+        recorded_time: None,
         run: run(session),
         stats: plan
             .map(|plan| plan.targets.iter().map(|target| host_stats(session, target)).collect())
@@ -62,12 +64,23 @@ fn run(session: &Session) -> RunStatus {
         snapshot: result.map(|r| short(&r.snapshot)).or_else(|| session.restoring_snapshot.as_deref().map(short)),
         size_bytes: result.map(|r| r.size_bytes),
         added_bytes: result.map(|r| r.added_bytes),
+        size: result.map(|r| size(r.size_bytes)),
+        added: result.map(|r| size(r.added_bytes)),
+        trigger: session.request.as_ref().map(|request| trigger(&request.cause).to_owned()),
+        progress: (session.phase == Phase::Succeeded).then(|| "100%".to_owned()),
         attempts: session.attempts,
         worker: session.worker_host.clone(),
         code: failure.map(|f| f.code.to_string()),
         reason: failure.map(|f| f.reason.clone()),
         message: failure.map(|f| f.message.clone()),
         folded_sequence: session.last_sequence,
+    }
+}
+
+fn trigger(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::Slot { .. } => "Slot",
+        Cause::Object { .. } => "Object",
     }
 }
 

@@ -6,8 +6,11 @@ use lagan_schemas::resource::backup_session::BackupSessionStatus;
 use lagan_schemas::resource::{Kind, Spec};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::ObjectKey;
+use lagan_sources::Source;
 use lagan_sources::folder::object_file;
+use lagan_sources::source::Local;
 
+use super::apply::{Hand, Job};
 use super::statuses::Statuses;
 use crate::context::Context;
 
@@ -57,15 +60,25 @@ pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Ses
 }
 
 /// Removes what is beyond the limit: the status, and the object if Lagan made it.
-pub(super) async fn apply(context: &Context, statuses: &mut Statuses, session: &Session) {
+pub(super) async fn apply(context: &Context, statuses: &mut Statuses, hand: &Hand, session: &Session) {
     for (_, key) in ended(statuses, session).into_iter().skip(limit(context, session)) {
-        let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
-        let path = context.options.objects.join(file);
-        if let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "object of an old session can't be removed");
+        match context.source() {
+            Source::Folder(local) => remove_file(local, &key),
+            Source::Kubernetes(_) => {
+                let document = statuses.document(&key).cloned().unwrap_or_default();
+                hand.give(&key, || Job::delete(document));
+            }
         }
         statuses.remove(context, &key).await;
+    }
+}
+
+fn remove_file(local: &Local, key: &ObjectKey) {
+    let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
+    let path = local.objects.join(file);
+    if let Err(error) = std::fs::remove_file(&path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "object of an old session can't be removed");
     }
 }

@@ -71,6 +71,17 @@ impl Statuses {
         if same { document["status"]["foldedSequence"].as_u64().unwrap_or(0) } else { 0 }
     }
 
+    /// The phase that is shown of this very session; empty if none is.
+    pub fn phase_of(&self, key: &ObjectKey, uid: Uuid) -> String {
+        let document = self.document(key).filter(|d| d["metadata"]["uid"].as_str() == Some(uid.to_string().as_str()));
+        document.and_then(|document| document["status"]["phase"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    pub fn has_ended(&self, key: &ObjectKey) -> bool {
+        let phase = self.document(key).and_then(|document| document["status"]["phase"].as_str());
+        matches!(phase, Some("Succeeded" | "Failed" | "Skipped"))
+    }
+
     /// Writes a document unless it stands there already; false if it could not be written.
     pub async fn write(&mut self, context: &Context, key: &ObjectKey, document: Value) -> bool {
         if self.document(key) == Some(&document) {

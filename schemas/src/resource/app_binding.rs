@@ -1,12 +1,24 @@
 //! AppBinding: where an application answers and which Secret opens it. The genuine appcatalog type;
 //! KubeDB writes fields we do not know, so this one ignores them.
 
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backup_configuration::TaskRef;
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Where an application answers, and the Secret that opens it.
+#[derive(CustomResource, KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "appcatalog.appscode.com",
+    version = "v1alpha1",
+    kind = "AppBinding",
+    namespaced,
+    category = "appscode",
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct AppBindingSpec {
     /// `kubedb.com/mariadb`, `mariadb`.

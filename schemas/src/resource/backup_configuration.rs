@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::condition::{Condition, list_schema};
+use super::hooks::BackupHooks;
 use super::repository::RetentionPolicy;
 use super::{NamespacedName, Opaque, Param};
 
@@ -21,12 +22,18 @@ use super::{NamespacedName, Opaque, Param};
     status = "BackupConfigurationStatus",
     shortname = "lbc",
     category = "lagan",
-    printcolumn(name = "Task", type_ = "string", json_path = ".spec.task.name"),
+    selectable = ".spec.repository.name",
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.ref.name"),
+    printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repository.name"),
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
     printcolumn(name = "Paused", type_ = "boolean", json_path = ".spec.paused"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Last Success", type_ = "date", json_path = ".status.lastSuccessTime"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Task", type_ = "string", json_path = ".spec.task.name", priority = 1),
+    printcolumn(name = "Next", type_ = "string", json_path = ".status.nextSlotTime", priority = 1),
+    printcolumn(name = "Last Phase", type_ = "string", json_path = ".status.lastSession.phase", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1)
 )]
 #[x_kube(
     cel,
@@ -51,6 +58,9 @@ pub struct BackupConfigurationSpec {
     pub temp_dir: Option<Opaque>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interim_volume_template: Option<Opaque>,
+    /// What runs before and after the dump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<BackupHooks>,
     /// Five fields of cron.
     #[schemars(length(max = 256))]
     pub schedule: String,
@@ -166,6 +176,10 @@ pub struct BackupConfigurationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_success_time: Option<Timestamp>,
+    /// The latest slot that was decided: a restart goes on from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub last_slot_time: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_session: Option<LastSession>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

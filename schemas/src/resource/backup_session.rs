@@ -19,12 +19,20 @@ use super::condition::{Condition, list_schema};
     status = "BackupSessionStatus",
     shortname = "lbs",
     category = "lagan",
-    printcolumn(name = "Invoker-Type", type_ = "string", json_path = ".spec.invoker.kind"),
-    printcolumn(name = "Invoker-Name", type_ = "string", json_path = ".spec.invoker.name"),
+    selectable = ".spec.invoker.name",
+    printcolumn(name = "Invoker", type_ = "string", json_path = ".spec.invoker.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.sessionDuration"),
     printcolumn(name = "Snapshot", type_ = "string", json_path = ".status.snapshot"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Invoker-Kind", type_ = "string", json_path = ".spec.invoker.kind", priority = 1),
+    printcolumn(name = "Trigger", type_ = "string", json_path = ".status.trigger", priority = 1),
+    printcolumn(name = "Attempt", type_ = "integer", json_path = ".status.attempts", priority = 1),
+    printcolumn(name = "Worker", type_ = "string", json_path = ".status.worker", priority = 1),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.size", priority = 1),
+    printcolumn(name = "Added", type_ = "string", json_path = ".status.added", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", priority = 1)
 )]
 #[x_kube(
     cel,
@@ -89,6 +97,18 @@ pub struct RunStatus {
     pub size_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added_bytes: Option<u64>,
+    /// `1.234 MiB`: bytes of the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// `1.234 MiB`: bytes that were new to the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<String>,
+    /// Slot or Object: what asked for the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// How far it is, coarse and now and then; the whole is on PROGRESS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
     #[serde(default)]
     pub attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -48,6 +48,7 @@ pub enum Kind {
     BackupConfiguration,
     BackupSession,
     RestoreSession,
+    BackupBlueprint,
     Task,
     Function,
     AppBinding,
@@ -55,11 +56,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Repository,
         Self::BackupConfiguration,
         Self::BackupSession,
         Self::RestoreSession,
+        Self::BackupBlueprint,
         Self::Task,
         Self::Function,
         Self::AppBinding,
@@ -73,6 +75,7 @@ impl Kind {
             Self::BackupConfiguration => "BackupConfiguration",
             Self::BackupSession => "BackupSession",
             Self::RestoreSession => "RestoreSession",
+            Self::BackupBlueprint => "BackupBlueprint",
             Self::Task => "Task",
             Self::Function => "Function",
             Self::AppBinding => "AppBinding",
@@ -85,9 +88,12 @@ impl Kind {
     pub const fn api_versions(self) -> &'static [&'static str] {
         match self {
             Self::Repository => &["lagan.dev/v1alpha1", "stash.appscode.com/v1alpha1"],
-            Self::BackupConfiguration | Self::BackupSession | Self::RestoreSession | Self::Task | Self::Function => {
-                &["lagan.dev/v1alpha1", "stash.appscode.com/v1beta1"]
-            }
+            Self::BackupConfiguration
+            | Self::BackupSession
+            | Self::RestoreSession
+            | Self::BackupBlueprint
+            | Self::Task
+            | Self::Function => &["lagan.dev/v1alpha1", "stash.appscode.com/v1beta1"],
             Self::AppBinding => &["appcatalog.appscode.com/v1alpha1"],
             Self::Secret => &["v1"],
         }
@@ -95,7 +101,7 @@ impl Kind {
 
     #[must_use]
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Task | Self::Function)
+        !matches!(self, Self::BackupBlueprint | Self::Task | Self::Function)
     }
 
     #[must_use]
@@ -105,6 +111,7 @@ impl Kind {
             Self::BackupConfiguration => "backupconfigurations",
             Self::BackupSession => "backupsessions",
             Self::RestoreSession => "restoresessions",
+            Self::BackupBlueprint => "backupblueprints",
             Self::Task => "tasks",
             Self::Function => "functions",
             Self::AppBinding => "appbindings",
@@ -120,6 +127,7 @@ impl Kind {
             Self::BackupConfiguration => &["lbc", "bc", "plan", "plans"],
             Self::BackupSession => &["lbs", "bs", "session", "sessions"],
             Self::RestoreSession => &["lrs", "restore", "restores", "rs"],
+            Self::BackupBlueprint => &["lbb", "bb", "blueprint", "blueprints"],
             Self::Task => &["ltask"],
             Self::Function => &["lfn", "fn"],
             Self::AppBinding => &["app"],

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::ObjectRef;
 use super::app_binding::AppBindingSpec;
+use super::backup_blueprint::BackupBlueprintSpec;
 use super::backup_configuration::BackupConfigurationSpec;
 use super::backup_session::BackupSessionSpec;
 use super::function::FunctionSpec;
@@ -31,6 +32,11 @@ pub struct Metadata {
     pub generation: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<Timestamp>,
+    /// Set when somebody deleted it and a finalizer holds it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finalizers: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -44,6 +50,7 @@ pub enum Spec {
     BackupConfiguration(Box<BackupConfigurationSpec>),
     BackupSession(BackupSessionSpec),
     RestoreSession(Box<RestoreSessionSpec>),
+    BackupBlueprint(Box<BackupBlueprintSpec>),
     Task(TaskSpec),
     Function(Box<FunctionSpec>),
     AppBinding(Box<AppBindingSpec>),
@@ -72,6 +79,7 @@ impl Object {
             Spec::BackupConfiguration(_) => Kind::BackupConfiguration,
             Spec::BackupSession(_) => Kind::BackupSession,
             Spec::RestoreSession(_) => Kind::RestoreSession,
+            Spec::BackupBlueprint(_) => Kind::BackupBlueprint,
             Spec::Task(_) => Kind::Task,
             Spec::Function(_) => Kind::Function,
             Spec::AppBinding(_) => Kind::AppBinding,
@@ -105,6 +113,16 @@ impl Object {
         }
     }
 
+    /// The form that may be published: no credentials in URLs, and not kubectl's copy of the manifest, which has them.
+    #[must_use]
+    pub fn published(mut self) -> Self {
+        self.metadata.annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        if let Spec::AppBinding(spec) = self.spec {
+            self.spec = Spec::AppBinding(Box::new(spec.published()));
+        }
+        self
+    }
+
     /// The spec as JSON, in the order of the type's fields: equal specs give equal bytes.
     #[must_use]
     pub fn spec_json(&self) -> Value {
@@ -113,6 +131,7 @@ impl Object {
             Spec::BackupConfiguration(s) => serde_json::to_value(s),
             Spec::BackupSession(s) => serde_json::to_value(s),
             Spec::RestoreSession(s) => serde_json::to_value(s),
+            Spec::BackupBlueprint(s) => serde_json::to_value(s),
             Spec::Task(s) => serde_json::to_value(s),
             Spec::Function(s) => serde_json::to_value(s),
             Spec::AppBinding(s) => serde_json::to_value(s),
@@ -147,6 +166,7 @@ impl Object {
             Some(Kind::BackupConfiguration) => Spec::BackupConfiguration(serde_json::from_value(raw.spec)?),
             Some(Kind::BackupSession) => Spec::BackupSession(serde_json::from_value(raw.spec)?),
             Some(Kind::RestoreSession) => Spec::RestoreSession(serde_json::from_value(raw.spec)?),
+            Some(Kind::BackupBlueprint) => Spec::BackupBlueprint(serde_json::from_value(raw.spec)?),
             Some(Kind::Task) => Spec::Task(serde_json::from_value(raw.spec)?),
             Some(Kind::Function) => Spec::Function(serde_json::from_value(raw.spec)?),
             Some(Kind::AppBinding) => Spec::AppBinding(serde_json::from_value(raw.spec)?),

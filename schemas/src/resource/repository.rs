@@ -18,11 +18,16 @@ use super::condition::{Condition, list_schema};
     status = "RepositoryStatus",
     shortname = "lrepo",
     category = "lagan",
+    printcolumn(name = "Backend", type_ = "string", json_path = ".status.backend"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Integrity", type_ = "boolean", json_path = ".status.integrity"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.totalSize"),
-    printcolumn(name = "Snapshot-Count", type_ = "integer", json_path = ".status.snapshotCount"),
-    printcolumn(name = "Last-Successful-Backup", type_ = "date", json_path = ".status.lastBackupTime"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Snapshots", type_ = "integer", json_path = ".status.snapshotCount"),
+    printcolumn(name = "Last Backup", type_ = "date", json_path = ".status.lastBackupTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Last Check", type_ = "date", json_path = ".status.lastCheckTime", priority = 1),
+    printcolumn(name = "Location", type_ = "string", json_path = ".status.location", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1)
 )]
 #[x_kube(
     cel,
@@ -207,6 +212,16 @@ pub struct RepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_backup_time: Option<Timestamp>,
+    /// `local`, `s3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// Where the data is, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// When integrity was last looked at: the read-back of the last backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub last_check_time: Option<Timestamp>,
     /// Result of the last read-back of a backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integrity: Option<bool>,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::backup_configuration::{Driver, TargetRef, TaskRef};
 use super::backup_session::{HostStats, RunStatus};
 use super::condition::{Condition, list_schema};
+use super::hooks::RestoreHooks;
 use super::{NamespacedName, Opaque};
 
 /// Restores a snapshot into a target. It runs once; to run again, create another.
@@ -21,11 +22,16 @@ use super::{NamespacedName, Opaque};
     status = "RestoreSessionStatus",
     shortname = "lrs",
     category = "lagan",
+    selectable = ".spec.repository.name",
     printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repository.name"),
     printcolumn(name = "Snapshot", type_ = "string", json_path = ".status.snapshot"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.ref.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.sessionDuration"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", priority = 1),
+    printcolumn(name = "Worker", type_ = "string", json_path = ".status.worker", priority = 1)
 )]
 #[x_kube(
     cel,
@@ -50,6 +56,9 @@ pub struct RestoreSessionSpec {
     pub temp_dir: Option<Opaque>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interim_volume_template: Option<Opaque>,
+    /// What runs before and after the restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<RestoreHooks>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
     pub repository: NamespacedName,
@@ -123,6 +132,10 @@ pub struct RestoreSessionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub session_deadline: Option<Timestamp>,
+    /// Written before the restore may begin: a restore that has it is never begun a second time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub recorded_time: Option<Timestamp>,
     #[serde(flatten)]
     pub run: RunStatus,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

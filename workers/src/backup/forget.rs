@@ -38,8 +38,8 @@ async fn forget_in(
     policy: &RetentionPolicy,
     named: &str,
 ) -> Result<(), Failure> {
-    let secret = worker.intent.storage_secret(planned)?;
-    let place = place(planned, &secret)?;
+    let secret = worker.intent.storage_secret(planned).await?;
+    let place = place(planned, &secret, worker.intent.volumes())?;
     let owner = format!("{}-forget-{}", session.key.uid, worker.instance);
     let opened = Opened::open(worker, &place, &owner, Missing::Fail).await?;
     let removed = async {

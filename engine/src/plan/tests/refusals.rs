@@ -52,6 +52,12 @@ fn a_repository_of_another_namespace_must_allow_ours() {
         let (code, message) = elsewhere(policy).refusal();
         assert!(code == Code::UsageNotAllowed && message.contains(why), "{policy}: {message}");
     }
+    let selected = "  usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {team: shop}}}}\n";
+    for (labels, allowed) in [(&[("team", "shop"), ("x", "y")][..], true), (&[("team", "crm")][..], false), (&[], false)] {
+        let mut world = elsewhere(selected);
+        world.labels = Some(labels);
+        assert_eq!(world.planned(SessionKind::Backup, &world.backup_request()).is_ok(), allowed, "{labels:?}");
+    }
     let own = "metadata: {name: repo, namespace: demo}\nspec:\n";
     with(&[(own, &format!("{own}  usagePolicy: {{allowedNamespaces: {{from: Same}}}}\n"))]).backup();
 }

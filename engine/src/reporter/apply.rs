@@ -1,0 +1,245 @@
+//! Statuses from STATUS to the objects of a cluster, and Kubernetes Events. A status that can't be applied now is applied
+//! later, in its then last form; what is on its way is never more than one value of each object.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter as Source};
+use lagan_schemas::error::chain;
+use lagan_schemas::resource::Kind;
+use lagan_schemas::subject::ObjectKey;
+use lagan_sources::kubernetes::{Kubernetes, KubernetesError, REPORTER, SESSION_ANNOTATION};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::report::note::{Note, Severity};
+
+/// Requests at the same time; the API server is everybody's.
+const AT_ONCE: usize = 8;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is to be done to one object.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Job {
+    /// The whole object with its status, as STATUS has it.
+    document: Option<Value>,
+    /// Labels that others look for (KubeDB's).
+    labels: BTreeMap<String, String>,
+    notes: Vec<Note>,
+    delete: bool,
+}
+
+impl Job {
+    pub fn status(document: Value, note: Option<Note>) -> Self {
+        Self { document: Some(document), notes: note.into_iter().collect(), ..Self::default() }
+    }
+
+    pub fn labels(labels: BTreeMap<String, String>) -> Self {
+        Self { labels, ..Self::default() }
+    }
+
+    pub fn delete(document: Value) -> Self {
+        Self { document: Some(document), delete: true, ..Self::default() }
+    }
+
+    /// A later job of the same object takes what the earlier one still had to do with it.
+    fn merge(&mut self, later: Self) {
+        self.document = later.document.or_else(|| self.document.take());
+        self.labels.extend(later.labels);
+        self.notes.extend(later.notes);
+        self.delete |= later.delete;
+    }
+}
+
+/// Hands jobs to the applier; in folder mode there is nobody to hand them to.
+#[derive(Clone, Default)]
+pub(super) struct Hand(Option<mpsc::UnboundedSender<(ObjectKey, Job)>>);
+
+impl Hand {
+    pub fn to(sender: mpsc::UnboundedSender<(ObjectKey, Job)>) -> Self {
+        Self(Some(sender))
+    }
+
+    pub fn give(&self, key: &ObjectKey, job: impl FnOnce() -> Job) {
+        if let Some(sender) = &self.0 {
+            // An applier that is gone belongs to a reporter that is stopping.
+            let _ = sender.send((key.clone(), job()));
+        }
+    }
+}
+
+/// Applies what it is given, for ever.
+pub(super) async fn run(api: &Kubernetes, mut jobs: mpsc::UnboundedReceiver<(ObjectKey, Job)>, instance: Uuid) {
+    let source = Source { controller: "lagan.dev/engine".to_owned(), instance: Some(instance.to_string()) };
+    let recorder = Recorder::new(api.client.clone(), source);
+    let mut pending: BTreeMap<ObjectKey, Job> = BTreeMap::new();
+    let mut busy: HashSet<ObjectKey> = HashSet::new();
+    let mut uids: HashMap<Uuid, Uuid> = HashMap::new();
+    let mut running = FuturesUnordered::new();
+    let mut hold: Option<tokio::time::Instant> = None;
+    loop {
+        let is_held = hold.is_some_and(|until| tokio::time::Instant::now() < until);
+        while running.len() < AT_ONCE && !is_held {
+            let Some(key) = pending.keys().find(|key| !busy.contains(*key)).cloned() else { break };
+            let Some(job) = pending.remove(&key) else { break };
+            busy.insert(key.clone());
+            let known = job.document.as_ref().and_then(session_of).and_then(|session| uids.get(&session).copied());
+            let recorder = &recorder;
+            running.push(async move {
+                let done = one(api, recorder, &key, &job, known).await;
+                (key, job, done)
+            });
+        }
+        tokio::select! {
+            job = jobs.recv() => {
+                let Some((key, job)) = job else { return };
+                pending.entry(key).or_default().merge(job);
+            }
+            Some((key, job, done)) = running.next() => {
+                busy.remove(&key);
+                match done {
+                    Ok(uid) => {
+                        if let (Some(session), Some(uid)) = (job.document.as_ref().and_then(session_of), uid) {
+                            uids.insert(session, uid);
+                        }
+                        if job.delete && let Some(session) = job.document.as_ref().and_then(session_of) {
+                            uids.remove(&session);
+                        }
+                    }
+                    Err(error) if is_final(&error) => {
+                        tracing::warn!(object = %key, error = chain(&error), "status was refused, it is not tried again");
+                    }
+                    Err(error) => {
+                        tracing::warn!(object = %key, error = chain(&error), "status was not applied, it is tried again");
+                        let mut again = job;
+                        if let Some(later) = pending.remove(&key) {
+                            again.merge(later);
+                        }
+                        pending.insert(key, again);
+                        hold = Some(tokio::time::Instant::now() + PAUSE);
+                    }
+                }
+            }
+            () = tokio::time::sleep_until(hold.unwrap_or_else(tokio::time::Instant::now)), if is_held => {}
+        }
+    }
+}
+
+fn session_of(document: &Value) -> Option<Uuid> {
+    document["metadata"]["annotations"][SESSION_ANNOTATION].as_str()?.parse().ok()
+}
+
+/// Asking again changes nothing: the object is gone or replaced, or its definition does not take this.
+fn is_final(error: &KubernetesError) -> bool {
+    error.status().is_some_and(|status| status.is_not_found() || status.is_conflict() || status.is_invalid())
+}
+
+/// Does one job; gives the uid of an object that stands for a scheduled session.
+async fn one(
+    api: &Kubernetes,
+    recorder: &Recorder,
+    key: &ObjectKey,
+    job: &Job,
+    known: Option<Uuid>,
+) -> Result<Option<Uuid>, KubernetesError> {
+    if !job.labels.is_empty() {
+        let patch = json!({ "metadata": { "name": key.name, "namespace": key.namespace, "labels": job.labels } });
+        api.apply_object(key, patch, REPORTER).await?;
+    }
+    let Some(document) = &job.document else { return Ok(None) };
+    let scheduled = session_of(document);
+    let own: Option<Uuid> = document["metadata"]["uid"].as_str().and_then(|uid| uid.parse().ok());
+    if job.delete {
+        // Only objects that Lagan made, or whose session ended: the caller's word.
+        api.delete(key, if scheduled.is_some() { known } else { own }).await?;
+        return Ok(None);
+    }
+    let uid = match (scheduled, known) {
+        (None, _) => own.unwrap_or_default(),
+        (Some(_), Some(uid)) => uid,
+        (Some(session), None) => match stand_in(api, key, document, session).await? {
+            Some(uid) => uid,
+            None => return Ok(None),
+        },
+    };
+    api.apply_status(key, uid, &document["status"], REPORTER).await?;
+    for note in &job.notes {
+        tell(recorder, key, document, uid, note).await;
+    }
+    Ok(scheduled.map(|_| uid))
+}
+
+/// The BackupSession object that stands for a scheduled session; made if it is not there.
+async fn stand_in(
+    api: &Kubernetes,
+    key: &ObjectKey,
+    document: &Value,
+    session: Uuid,
+) -> Result<Option<Uuid>, KubernetesError> {
+    let uid = |object: &Value| object["metadata"]["uid"].as_str().and_then(|uid| uid.parse().ok());
+    if let Some(found) = api.get(key).await? {
+        // Somebody's own object of this name is not ours to write to.
+        return Ok((session_of(&found) == Some(session)).then(|| uid(&found)).flatten());
+    }
+    let mut object = document.clone();
+    object.as_object_mut().map(|object| object.remove("status"));
+    for assigned in ["uid", "creationTimestamp"] {
+        object["metadata"].as_object_mut().map(|metadata| metadata.remove(assigned));
+    }
+    match api.create(key, object).await {
+        Ok(made) => Ok(uid(&made)),
+        // Made by a request whose answer was lost, or by an engine that died after it.
+        Err(error) if error.status().is_some_and(kube::core::Status::is_already_exists) => {
+            Ok(api.get(key).await?.filter(|found| session_of(found) == Some(session)).as_ref().and_then(uid))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Events are for people who look now; one that is lost is not sent again.
+async fn tell(recorder: &Recorder, key: &ObjectKey, document: &Value, uid: Uuid, note: &Note) {
+    let reference = ObjectReference {
+        api_version: document["apiVersion"].as_str().map(str::to_owned),
+        kind: Some(key.kind.to_string()),
+        name: Some(key.name.clone()),
+        namespace: key.namespace.clone(),
+        uid: Some(uid.to_string()),
+        ..ObjectReference::default()
+    };
+    let event = Event {
+        type_: match note.severity {
+            Severity::Normal => EventType::Normal,
+            Severity::Warning => EventType::Warning,
+        },
+        reason: note.reason.clone(),
+        note: Some(note.text.clone()),
+        action: note.action.to_owned(),
+        secondary: None,
+    };
+    let mut told = vec![reference.clone()];
+    // Who looks at the configuration wants to see its failures there.
+    if let (Kind::BackupSession, Severity::Warning, Some(owner)) = (key.kind, note.severity, owner(document)) {
+        told.push(ObjectReference { namespace: key.namespace.clone(), ..owner });
+    }
+    for reference in told {
+        if let Err(error) = recorder.publish(&event, &reference).await {
+            tracing::debug!(object = %key, error = chain(&error), "event was not published");
+        }
+    }
+}
+
+fn owner(document: &Value) -> Option<ObjectReference> {
+    let owner = document["metadata"]["ownerReferences"].get(0)?;
+    let text = |field: &str| owner[field].as_str().map(str::to_owned);
+    Some(ObjectReference {
+        api_version: text("apiVersion"),
+        kind: text("kind"),
+        name: text("name"),
+        uid: text("uid"),
+        ..ObjectReference::default()
+    })
+}

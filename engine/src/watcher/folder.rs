@@ -1,0 +1,221 @@
+//! The watcher of folder mode: files to RESOURCES. It gives objects their uids, publishes what changed, and buries what
+//! is surely gone. It must not validate references or start anything.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lagan_schemas::manifest::update_problems;
+use lagan_schemas::resource::{Kind, Object};
+use lagan_schemas::subject::ObjectKey;
+use lagan_sources::folder::{Folder, Scan};
+use lagan_sources::ledger::{Entry, Identity, State};
+use lagan_sources::source::Local;
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::publish::{bury, publish_if_new};
+use crate::context::Context;
+use crate::run::EngineError;
+use crate::view::View;
+
+/// Editors write a file in several steps; look when they are done.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Inotify loses events on some filesystems; a slow look finds what it lost.
+const RESCAN: Duration = Duration::from_secs(60);
+/// The name space of content hashes.
+const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002);
+
+pub(super) async fn watch(context: &Context, local: &Local) -> Result<(), EngineError> {
+    let (wake, mut woken) = mpsc::channel(1);
+    let mut notifier = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            // Full means that a look is due anyway.
+            let _ = wake.try_send(());
+        }
+    })?;
+    for dir in local.folder.dirs() {
+        notifier.watch(dir, RecursiveMode::Recursive)?;
+    }
+    let mut memory = Memory::default();
+    loop {
+        let next = look(context, local, &mut memory).await?;
+        context.intent_seen.send_replace(true);
+        let wait = next.map_or(RESCAN, |at| at.saturating_duration_since(Instant::now()).min(RESCAN));
+        tokio::select! {
+            _ = woken.recv() => tokio::time::sleep(SETTLE).await,
+            () = tokio::time::sleep(wait) => {}
+        }
+        while woken.try_recv().is_ok() {}
+    }
+}
+
+#[derive(Default)]
+struct Memory {
+    /// When each object was first missed, for the second look.
+    missing: HashMap<ObjectKey, Instant>,
+    told: Vec<String>,
+}
+
+/// One look: scan, assign, publish. Gives the time when a missing object may be buried.
+async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<Option<Instant>, EngineError> {
+    let scan = scan(Arc::clone(&local.folder)).await?;
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let assigned = local.ledger.update(|state| {
+        let assigned = assign(&scan, state, now);
+        (assigned.entries.clone(), assigned)
+    })?;
+    tell_problems(&scan, &assigned.refused, &mut memory.told);
+    for object in assigned.objects.values() {
+        let problems = {
+            let view = context.resources.read();
+            let known = view.objects.get(&object.key()).filter(|known| known.metadata.uid == object.metadata.uid);
+            known.map(|known| update_problems(known, object)).unwrap_or_default()
+        };
+        match &problems[..] {
+            [] => publish_if_new(context, object, None).await,
+            [problem, ..] => tracing::error!(object = %object.key(), problem, "change refused"),
+        }
+    }
+    let gone = {
+        let view = context.resources.read();
+        gone(&view, &assigned.objects)
+    };
+    if !scan.is_complete() {
+        return Ok(None);
+    }
+    memory.missing.retain(|key, _| gone.contains_key(key));
+    let confirmed_after = context.timing().deletion_confirmed_after();
+    for (key, uid) in gone {
+        let since = *memory.missing.entry(key.clone()).or_insert_with(Instant::now);
+        if since.elapsed() >= confirmed_after {
+            local.ledger.update(|_| (vec![Entry::Deleted { key: key.clone() }], ()))?;
+            bury(context, &key, uid).await;
+            memory.missing.remove(&key);
+        }
+    }
+    Ok(memory.missing.values().min().map(|since| *since + confirmed_after))
+}
+
+async fn scan(folder: Arc<Folder>) -> Result<Scan, EngineError> {
+    tokio::task::spawn_blocking(move || folder.scan()).await.map_err(EngineError::Panicked)
+}
+
+/// Says each problem once, and again only after it went away.
+fn tell_problems(scan: &Scan, refused: &[String], told: &mut Vec<String>) {
+    let problems: Vec<String> = scan.problems.iter().map(ToString::to_string).chain(refused.iter().cloned()).collect();
+    for problem in problems.iter().filter(|problem| !told.contains(problem)) {
+        tracing::error!(problem, "manifest refused; what was there before stays in force");
+    }
+    *told = problems;
+}
+
+#[derive(Debug, Default)]
+struct Assigned {
+    objects: BTreeMap<ObjectKey, Object>,
+    entries: Vec<Entry>,
+    refused: Vec<String>,
+}
+
+/// Gives every object its identity: the one the ledger knows, or a new one.
+fn assign(scan: &Scan, state: &State, now: Timestamp) -> Assigned {
+    let mut assigned = Assigned::default();
+    for (key, found) in &scan.objects {
+        let content = content(&found.object);
+        let identity = match state.objects.get(key).copied() {
+            Some(known) if known.content == content => Identity { deleted: false, ..known },
+            Some(known) if !known.deleted && is_session(key.kind) => {
+                let file = found.file.display();
+                assigned.refused.push(format!("{file}: {key}: spec: a session can't be changed; create a new one"));
+                Identity { uid: known.uid, ..known }
+            }
+            Some(known) if !known.deleted => Identity { generation: known.generation + 1, content, ..known },
+            _ => Identity { uid: Uuid::new_v4(), generation: 1, content, created: now, deleted: false },
+        };
+        if state.objects.get(key) != Some(&identity) {
+            assigned.entries.push(Entry::Object { key: key.clone(), identity });
+        }
+        if identity.content != content {
+            // What was there before stays in force.
+            continue;
+        }
+        let mut object = found.object.clone();
+        object.metadata.uid = Some(identity.uid);
+        object.metadata.generation = identity.generation;
+        object.metadata.creation_timestamp = Some(identity.created);
+        assigned.objects.insert(key.clone(), object.published());
+    }
+    assigned
+}
+
+fn is_session(kind: Kind) -> bool {
+    matches!(kind, Kind::BackupSession | Kind::RestoreSession)
+}
+
+fn content(object: &Object) -> Uuid {
+    let text = serde_json::json!([object.spec_json(), object.metadata.labels, object.metadata.annotations]);
+    Uuid::new_v5(&CONTENT, text.to_string().as_bytes())
+}
+
+/// Objects on the bus that the folder does not have. A refused change keeps its object: it is in the scan's
+/// folder, so the caller only buries when the scan is complete.
+fn gone(view: &View, objects: &BTreeMap<ObjectKey, Object>) -> BTreeMap<ObjectKey, Uuid> {
+    let missing = view.objects.iter().filter(|(key, _)| !objects.contains_key(*key));
+    missing.map(|(key, object)| (key.clone(), object.metadata.uid.unwrap_or_default())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use lagan_schemas::manifest::{Manifest, parse};
+    use lagan_sources::folder::Found;
+
+    fn scan_of(text: &str) -> Scan {
+        let mut scan = Scan::default();
+        for manifest in parse("test.yaml", text) {
+            let Manifest::Object(object) = manifest.unwrap() else { continue };
+            scan.objects.insert(object.key(), Found { object: *object, file: "test.yaml".into() });
+        }
+        scan
+    }
+
+    const RESTORE: &str = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession\nmetadata: {name: r, namespace: n}\nspec:\n  repository: {name: repo}\n  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}\n";
+
+    fn state_after(entries: Vec<Entry>, dir: &std::path::Path) -> lagan_sources::ledger::Ledger {
+        let ledger = lagan_sources::ledger::Ledger::open(dir).unwrap();
+        ledger.update(|_| (entries, ())).unwrap();
+        ledger
+    }
+
+    #[test]
+    fn a_session_that_reappears_unchanged_is_the_same_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let scan = scan_of(RESTORE);
+        let first = assign(&scan, &State::default(), Timestamp::UNIX_EPOCH);
+        let key = scan.objects.keys().next().unwrap().clone();
+        let uid = first.objects[&key].metadata.uid;
+        let mut entries = first.entries.clone();
+        entries.push(Entry::Deleted { key: key.clone() });
+        let ledger = state_after(entries, dir.path());
+        let again = ledger.read(|state| assign(&scan, state, Timestamp::UNIX_EPOCH)).unwrap();
+        assert_eq!(again.objects[&key].metadata.uid, uid);
+        let other = scan_of(&RESTORE.replace("name: repo", "name: other"));
+        let replaced = ledger.read(|state| assign(&other, state, Timestamp::UNIX_EPOCH)).unwrap();
+        assert_ne!(replaced.objects[&key].metadata.uid, uid);
+    }
+
+    #[test]
+    fn a_session_can_not_be_changed_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = assign(&scan_of(RESTORE), &State::default(), Timestamp::UNIX_EPOCH);
+        let ledger = state_after(first.entries, dir.path());
+        let changed = scan_of(&RESTORE.replace("name: repo", "name: other"));
+        let assigned = ledger.read(|state| assign(&changed, state, Timestamp::UNIX_EPOCH)).unwrap();
+        assert!(assigned.objects.is_empty() && assigned.entries.is_empty());
+        assert!(assigned.refused[0].contains("can't be changed"), "{:?}", assigned.refused);
+    }
+}

@@ -1,0 +1,333 @@
+//! The watcher of a cluster: objects of the API server to RESOURCES. At the end of each list it buries what the list did
+//! not have, so a deletion that nobody saw is seen then. It must not write to the API server.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, FuturesUnordered};
+use kube::api::DynamicObject;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use lagan_schemas::error::chain;
+use lagan_schemas::manifest::problems;
+use lagan_schemas::resource::{Group, Kind, Metadata, Object, Spec};
+use lagan_schemas::subject::ObjectKey;
+use lagan_sources::kubernetes::{Kubernetes, LAST_APPLIED, api_resource};
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::publish::{bury, publish_if_new, publish_refused};
+use crate::context::Context;
+use crate::run::EngineError;
+use crate::view::Refused;
+
+const PAGE: u32 = 500;
+/// Publishing at the same time; each waits for the server's answer.
+const PUBLISHERS: usize = 64;
+/// A watch whose start fails keeps its resource version for ever, which may be one that the server never reaches (K4).
+const ERRORS_UNTIL_LIST: u32 = 5;
+/// Everything is listed anew this often, whatever the watch says.
+const RESYNC: Duration = Duration::from_secs(30 * 60);
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// What one stream of events is for.
+#[derive(Debug, Clone)]
+struct Scope {
+    group: Group,
+    kind: Kind,
+    namespace: Option<String>,
+}
+
+pub(super) async fn watch(context: &Context, api: &Kubernetes) -> Result<(), EngineError> {
+    let mut scopes = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret) {
+        for group in api.groups().into_iter().filter(|group| api_resource(*group, kind).is_some()) {
+            for namespace in api.scopes(kind) {
+                scopes.push(Scope { group, kind, namespace });
+            }
+        }
+    }
+    let (listed, mut lists) = tokio::sync::mpsc::unbounded_channel();
+    let expected = scopes.len();
+    let mut streams: FuturesUnordered<_> =
+        scopes.into_iter().map(|scope| follow(context, api, scope, listed.clone())).collect();
+    let all_listed = async {
+        for _ in 0..expected {
+            lists.recv().await;
+        }
+        context.intent_seen.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = all_listed => {}
+        // They never end.
+        _ = streams.next() => {}
+    }
+    Ok(())
+}
+
+/// Follows one kind for ever: list, watch, and list again when the watch can't be trusted.
+async fn follow(context: &Context, api: &Kubernetes, scope: Scope, listed: tokio::sync::mpsc::UnboundedSender<()>) {
+    let mut told = Told { listed: Some(listed), absent: false };
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let began = Instant::now();
+        one_watch(context, api, &scope, &mut told).await;
+        if began.elapsed() > SLOWEST {
+            pause = Duration::from_millis(500);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(SLOWEST);
+    }
+}
+
+/// What was said already about a kind.
+struct Told {
+    /// Taken when the first list is complete, or when there is nothing to list.
+    listed: Option<tokio::sync::mpsc::UnboundedSender<()>>,
+    absent: bool,
+}
+
+impl Told {
+    fn listed(&mut self) {
+        if let Some(listed) = self.listed.take() {
+            let _ = listed.send(());
+        }
+    }
+}
+
+async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, told: &mut Told) {
+    let Some(resource) = api_resource(scope.group, scope.kind) else { return };
+    let config = watcher::Config::default().page_size(PAGE);
+    let objects = api.api(&resource, scope.namespace.as_deref());
+    let events = watcher(objects, config).default_backoff();
+    tokio::pin!(events);
+    let resync = tokio::time::sleep(RESYNC);
+    tokio::pin!(resync);
+    let mut seen: HashSet<ObjectKey> = HashSet::new();
+    let mut batch: Vec<Incoming> = Vec::new();
+    let mut errors = 0;
+    loop {
+        let event = tokio::select! {
+            () = &mut resync => return,
+            event = events.next() => event,
+        };
+        match event {
+            None => return,
+            Some(Err(error)) => {
+                if is_absent(&error) {
+                    if !std::mem::replace(&mut told.absent, true) {
+                        tracing::info!(kind = resource.plural, group = resource.group, "kind is not installed, waiting for it");
+                    }
+                    // What was there of it is gone with its definition.
+                    sweep(context, scope, &HashSet::new()).await;
+                    told.listed();
+                    tokio::time::sleep(SLOWEST).await;
+                    return;
+                }
+                errors += 1;
+                tracing::warn!(kind = resource.plural, group = resource.group, error = chain(&error), "watch broke");
+                if errors >= ERRORS_UNTIL_LIST {
+                    return;
+                }
+                continue;
+            }
+            Some(Ok(event)) => take(context, scope, event, &mut seen, &mut batch, told).await,
+        }
+        errors = 0;
+    }
+}
+
+async fn take(
+    context: &Context,
+    scope: &Scope,
+    event: Event<DynamicObject>,
+    seen: &mut HashSet<ObjectKey>,
+    batch: &mut Vec<Incoming>,
+    told: &mut Told,
+) {
+    match event {
+        Event::Init => {
+            seen.clear();
+            batch.clear();
+        }
+        Event::InitApply(object) => {
+            let Some(incoming) = Incoming::read(scope, object) else { return };
+            seen.insert(incoming.key.clone());
+            batch.push(incoming);
+            if batch.len() >= PAGE as usize {
+                publish_all(context, std::mem::take(batch)).await;
+            }
+        }
+        Event::InitDone => {
+            publish_all(context, std::mem::take(batch)).await;
+            sweep(context, scope, seen).await;
+            seen.clear();
+            told.absent = false;
+            told.listed();
+        }
+        Event::Apply(object) => {
+            if let Some(incoming) = Incoming::read(scope, object) {
+                incoming.publish(context).await;
+            }
+        }
+        Event::Delete(object) => {
+            let Some(incoming) = Incoming::read(scope, object) else { return };
+            bury(context, &incoming.key, incoming.uid).await;
+        }
+    }
+}
+
+async fn publish_all(context: &Context, batch: Vec<Incoming>) {
+    stream::iter(batch).for_each_concurrent(PUBLISHERS, async |incoming| incoming.publish(context).await).await;
+}
+
+/// Buries what the list did not have. Only a list that was read to its end may say so.
+async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) {
+    let gone: Vec<(ObjectKey, Uuid)> = {
+        let view = context.resources.read();
+        let objects = view.objects.iter().map(|(key, object)| (key, object.metadata.uid));
+        let refused = view.refused.iter().map(|(key, refused)| (key, refused.metadata.uid));
+        let in_scope = |key: &ObjectKey| {
+            key.kind == scope.kind
+                && key.group == scope.group.as_str()
+                && (scope.namespace.is_none() || key.namespace == scope.namespace)
+        };
+        let missing = objects.chain(refused).filter(|(key, _)| in_scope(key) && !seen.contains(*key));
+        missing.map(|(key, uid)| (key.clone(), uid.unwrap_or_default())).collect()
+    };
+    for (key, uid) in gone {
+        bury(context, &key, uid).await;
+    }
+}
+
+/// The definition is not there: 404 for the whole kind.
+fn is_absent(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.is_not_found(),
+        _ => false,
+    }
+}
+
+/// An object as it came from the API server, in its published form.
+struct Incoming {
+    key: ObjectKey,
+    uid: Uuid,
+    what: Result<Object, Refused>,
+    problem: Option<String>,
+}
+
+impl Incoming {
+    fn read(scope: &Scope, object: DynamicObject) -> Option<Self> {
+        let resource = api_resource(scope.group, scope.kind)?;
+        let mut value = trimmed(object)?;
+        value["apiVersion"] = resource.api_version.clone().into();
+        value["kind"] = resource.kind.into();
+        let metadata: Metadata = serde_json::from_value(value["metadata"].clone()).ok()?;
+        let key = ObjectKey {
+            group: scope.group.as_str().to_owned(),
+            kind: scope.kind,
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone(),
+        };
+        if let Err(error) = key.check() {
+            tracing::error!(object = %key, %error, "object can't be named on the bus");
+            return None;
+        }
+        let uid = metadata.uid.unwrap_or_default();
+        Some(match Object::from_json(value) {
+            Ok(object) => {
+                // Sessions end by themselves, saying why; a target is judged when it is used.
+                let judged = !matches!(object.spec, Spec::BackupSession(_) | Spec::AppBinding(_));
+                let problem = judged.then(|| problems(&object).join("; ")).filter(|text| !text.is_empty());
+                Self { key, uid, what: Ok(object.published()), problem }
+            }
+            Err(error) => {
+                let refused = Refused { metadata, api_version: resource.api_version, problem: chain(&error) };
+                Self { key, uid, what: Err(refused), problem: None }
+            }
+        })
+    }
+
+    async fn publish(self, context: &Context) {
+        match &self.what {
+            Ok(object) => publish_if_new(context, object, self.problem).await,
+            Err(refused) => publish_refused(context, &self.key, refused).await,
+        }
+    }
+}
+
+/// Drops what nobody reads and what must not be published: managed fields, kubectl's copy of the manifest, the status.
+fn trimmed(mut object: DynamicObject) -> Option<Value> {
+    object.metadata.managed_fields = None;
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+    let mut value = serde_json::to_value(object).ok()?;
+    value.as_object_mut()?.remove("status");
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    fn scope(kind: Kind) -> Scope {
+        Scope { group: if kind == Kind::AppBinding { Group::AppCatalog } else { Group::Lagan }, kind, namespace: None }
+    }
+
+    fn object(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_kubectl_and_people_put_beside_the_spec_is_not_published() {
+        let binding = object(json!({
+            "apiVersion": "appcatalog.appscode.com/v1alpha1", "kind": "AppBinding",
+            "metadata": {"name": "db", "namespace": "n", "uid": Uuid::from_u128(1), "resourceVersion": "5",
+                "annotations": {LAST_APPLIED: "{\"url\":\"mysql://root:CANARY@h:1/\"}", "mine": "stays"}},
+            "spec": {"clientConfig": {"url": "mysql://root:CANARY@h:1/"}},
+            "status": {"x": 1},
+        }));
+        let incoming = Incoming::read(&scope(Kind::AppBinding), binding).unwrap();
+        let text = incoming.what.unwrap().to_json().to_string();
+        assert!(!text.contains("CANARY") && text.contains("stays") && !text.contains("\"status\""), "{text}");
+    }
+
+    #[test]
+    fn a_change_of_the_status_alone_changes_nothing_that_is_published() {
+        let at = |version: &str, phase: &str| {
+            object(json!({
+                "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession",
+                "metadata": {"name": "s", "namespace": "n", "uid": Uuid::from_u128(1), "generation": 1, "resourceVersion": version},
+                "spec": {"invoker": {"kind": "BackupConfiguration", "name": "c"}}, "status": {"phase": phase},
+            }))
+        };
+        let read = |object| Incoming::read(&scope(Kind::BackupSession), object).unwrap().what.unwrap();
+        assert_eq!(read(at("1", "Pending")), read(at("2", "Running")));
+    }
+
+    #[test]
+    fn an_object_that_breaks_a_rule_keeps_its_head_and_says_which() {
+        let bad = object(json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupConfiguration",
+            "metadata": {"name": "c", "namespace": "n", "uid": Uuid::from_u128(1)},
+            "spec": {"schedule": "61 * * * *", "repository": {"name": "r"}, "retentionPolicy": {"keepLast": 1},
+                "target": {"ref": {"apiVersion": "appcatalog.appscode.com/v1alpha1", "kind": "AppBinding", "name": "db"}}},
+        }));
+        let incoming = Incoming::read(&scope(Kind::BackupConfiguration), bad).unwrap();
+        assert!(incoming.problem.unwrap().contains("61"));
+        let unknown = object(json!({
+            "apiVersion": "stash.appscode.com/v1beta1", "kind": "Task",
+            "metadata": {"name": "t", "uid": Uuid::from_u128(1)}, "spec": {"steps": 5},
+        }));
+        let incoming =
+            Incoming::read(&Scope { group: Group::Stash, kind: Kind::Task, namespace: None }, unknown).unwrap();
+        assert!(incoming.what.unwrap_err().problem.contains("can't be read"));
+    }
+}

@@ -1,0 +1,82 @@
+//! One object to RESOURCES, if it is not there already, with compare-and-set. It must not know where objects come from.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use lagan_bus::publish::{Publish, publish};
+use lagan_bus::{AppendError, Expect, HeaderMap};
+use lagan_schemas::error::chain;
+use lagan_schemas::event::{CloudEvent, ResourceEvent};
+use lagan_schemas::resource::Object;
+use lagan_schemas::subject::{ObjectKey, RESOURCES};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::view::Refused;
+
+/// `object` must be in its published form.
+pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: Option<String>) {
+    let key = object.key();
+    let is_known = match &problem {
+        None => context.resources.read().objects.get(&key).is_some_and(|known| **known == *object),
+        Some(problem) => context.resources.read().refused.get(&key).is_some_and(|known| {
+            let Refused { metadata, problem: told, .. } = known;
+            *metadata == object.metadata && told == problem
+        }),
+    };
+    if is_known {
+        return;
+    }
+    let uid = object.metadata.uid.unwrap_or_default();
+    send(context, &key, ResourceEvent { object: Some(object.to_json()), uid, problem }).await;
+}
+
+/// An object that is not what its type says: only its head is published, with what is wrong.
+pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused: &Refused) {
+    if context.resources.read().refused.get(key) == Some(refused) {
+        return;
+    }
+    let head = serde_json::json!({
+        "apiVersion": refused.api_version, "kind": key.kind, "metadata": refused.metadata, "spec": Value::Null,
+    });
+    let uid = refused.metadata.uid.unwrap_or_default();
+    send(context, key, ResourceEvent { object: Some(head), uid, problem: Some(refused.problem.clone()) }).await;
+}
+
+/// A tombstone for what is gone.
+pub(super) async fn bury(context: &Context, key: &ObjectKey, uid: Uuid) {
+    send(context, key, ResourceEvent { object: None, uid, problem: None }).await;
+}
+
+async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) {
+    let cluster = context.cluster();
+    let subject = key.resource_subject(cluster);
+    let sequence = context.resources.read().sequences.get(key).copied().unwrap_or(0);
+    // A value may come back, so each publication has an id of its own; the compare-and-set keeps it single.
+    let message_id = format!("{cluster}.resource.{}", Uuid::now_v7().simple());
+    let data = serde_json::to_value(&event).expect("an object is JSON");
+    let source = format!("/lagan/{cluster}/watcher");
+    let cloud_event = CloudEvent::new(message_id.clone(), source, event.kind().to_owned(), Timestamp::now(), data)
+        .about(key.to_string())
+        .in_cluster(cluster.as_str());
+    let value = Publish {
+        subject: subject.clone(),
+        message_id,
+        headers: HeaderMap::new(),
+        payload: Bytes::from(cloud_event.to_bytes()),
+    };
+    let mut seen = context.resources.changes();
+    match publish(&context.bus, RESOURCES, value, &Expect::Last { filter: subject, sequence }).await {
+        Ok(position) => {
+            tracing::info!(object = %key, deleted = event.object.is_none(), "object published");
+            // The next look compares with the view, so it must have seen this one.
+            let _ = tokio::time::timeout(Duration::from_secs(5), seen.wait_for(|p| p.position >= position)).await;
+        }
+        Err(AppendError::Conflict { .. }) => tracing::debug!(object = %key, "another watcher was faster"),
+        Err(error) => {
+            tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! BackupBlueprint: how databases are backed up that only carry an annotation. Field names and meaning are Stash's.
+
+use kube::core::Duration;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Opaque;
+use super::backup_configuration::{RetryConfig, TaskRef};
+use super::condition::{Condition, list_schema};
+use super::hooks::BackupHooks;
+use super::repository::{Backend, RetentionPolicy, UsagePolicy};
+
+/// A Repository and a BackupConfiguration for every AppBinding that names it in an annotation.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "lagan.dev",
+    version = "v1alpha1",
+    kind = "BackupBlueprint",
+    status = "BackupBlueprintStatus",
+    shortname = "lbb",
+    category = "lagan",
+    printcolumn(name = "Task", type_ = "string", json_path = ".spec.task.name"),
+    printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
+    printcolumn(name = "Usages", type_ = "integer", json_path = ".status.usages"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    cel,
+    validation = Rule::new("!(has(self.wipeOut) && self.wipeOut && has(self.backend.local))").message("wipeOut: not for a local repository"),
+    validation = Rule::new("!has(self.backupHistoryLimit) || self.backupHistoryLimit >= 0").message("backupHistoryLimit: can't be negative"),
+    validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupBlueprintSpec {
+    /// Where each Repository's data lives. `prefix` and `subPath` may hold `${TARGET_NAMESPACE}`, `${TARGET_NAME}`,
+    /// `${TARGET_KIND}`, `${TARGET_APP_RESOURCE}` and the like.
+    pub backend: Backend,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe_out: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_policy: Option<UsagePolicy>,
+    /// Where the BackupConfiguration is made; without it in the namespace of its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_namespace: Option<String>,
+    /// Where the Repository is made; without it beside the BackupConfiguration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_namespace: Option<String>,
+    /// Five fields of cron; an annotation may say another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub schedule: Option<String>,
+    /// IANA name, such as `Europe/Berlin`; without it UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub time_zone: Option<String>,
+    /// Its name may hold the same variables; empty: taken from the AppBinding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRef>,
+    pub retention_policy: RetentionPolicy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_settings: Option<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temp_dir: Option<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interim_volume_template: Option<Opaque>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<BackupHooks>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_history_limit: Option<i32>,
+    #[serde(rename = "timeOut", default, skip_serializing_if = "Option::is_none")]
+    pub time_out: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_config: Option<RetryConfig>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupBlueprintStatus {
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Databases that it backs up.
+    #[serde(default)]
+    pub usages: i64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "list_schema")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,359 @@
+//! The API server as the source of intent: objects by key, Secrets by name, what must be remembered in a status.
+//! It must not watch anything and must not decide anything.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, Secret as ApiSecret};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use lagan_schemas::resource::secret::Secret;
+use lagan_schemas::resource::{Group, Kind, ObjectRef};
+use lagan_schemas::subject::ObjectKey;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Field managers are constants: whoever renames the binary must not lose its fields.
+pub const REPORTER: &str = "lagan-reporter";
+pub const PLANNER: &str = "lagan-planner";
+pub const BLUEPRINTS: &str = "lagan-blueprints";
+pub const CLI: &str = "lagan-cli";
+
+/// The session that a BackupSession stands for. The reporter sets it on the objects that it makes; nothing is
+/// requested for them (P2).
+pub const SESSION_ANNOTATION: &str = "lagan.dev/session";
+
+/// Longer than this an answer is no answer; whoever asked asks again.
+const ANSWER: Duration = Duration::from_secs(15);
+const PAGE: u32 = 500;
+/// kubectl copies whole manifests into this, passwords in URLs included.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// A Stash operator that runs serves its webhooks under this name.
+const STASH_OPERATOR: &str = "v1beta1.admission.stash.appscode.com";
+
+/// Whether manifests of group `stash.appscode.com` are ours to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StashCompat {
+    On,
+    #[default]
+    Off,
+}
+
+/// How a process finds its API server: a kubeconfig, or the ServiceAccount of its pod.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    pub kubeconfig: Option<PathBuf>,
+    pub context: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KubernetesError {
+    #[error("no Kubernetes API server is configured")]
+    Config(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("{action} `{object}`")]
+    Request {
+        action: &'static str,
+        object: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("{action} `{object}`: no answer within {} s", ANSWER.as_secs())]
+    NoAnswer { action: &'static str, object: String },
+    #[error("`{object}` is not what Lagan reads")]
+    Shape {
+        object: String,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl KubernetesError {
+    /// The API server answered, and asking again changes nothing.
+    #[must_use]
+    pub fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Request { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => Some(status),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Kubernetes {
+    pub client: Client,
+    pub stash: StashCompat,
+    /// Namespaces to look at; none: all.
+    pub namespaces: Vec<String>,
+    marks: Arc<Mutex<HashMap<Uuid, Timestamp>>>,
+}
+
+impl std::fmt::Debug for Kubernetes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kubernetes({:?})", self.namespaces)
+    }
+}
+
+/// The API resource of a kind in a group; `None` if the group has no such kind.
+#[must_use]
+pub fn api_resource(group: Group, kind: Kind) -> Option<ApiResource> {
+    let api_version = kind.api_versions().iter().find(|version| Group::of(version) == group)?;
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    Some(ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: (*api_version).to_owned(),
+        kind: kind.to_string(),
+        plural: kind.plural().to_owned(),
+    })
+}
+
+/// Reads the configuration of the client, as kubectl does; without any the pod's own.
+pub async fn client(access: &Access) -> Result<(Client, String), KubernetesError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Config(error);
+    let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+    let mut config = match &access.kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path).map_err(|e| failed(e.into()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| failed(e.into()))?
+        }
+        None if access.context.is_some() => Config::from_kubeconfig(&options).await.map_err(|e| failed(e.into()))?,
+        None => Config::infer().await.map_err(|e| failed(e.into()))?,
+    };
+    config.connect_timeout = Some(Duration::from_secs(5));
+    let namespace = config.default_namespace.clone();
+    Ok((Client::try_from(config).map_err(|e| failed(e.into()))?, namespace))
+}
+
+impl Kubernetes {
+    #[must_use]
+    pub fn new(client: Client, stash: StashCompat, namespaces: Vec<String>) -> Self {
+        Self { client, stash, namespaces, marks: Arc::default() }
+    }
+
+    /// Groups whose objects are read.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Group> {
+        match self.stash {
+            StashCompat::On => vec![Group::Lagan, Group::AppCatalog, Group::Stash],
+            StashCompat::Off => vec![Group::Lagan, Group::AppCatalog],
+        }
+    }
+
+    #[must_use]
+    pub fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        }
+    }
+
+    fn api_of(&self, key: &ObjectKey) -> Option<Api<DynamicObject>> {
+        let resource = api_resource(Group::of(&format!("{}/", key.group)), key.kind)?;
+        Some(self.api(&resource, key.namespace.as_deref()))
+    }
+
+    /// Stash's kinds belong to a Stash operator where one runs.
+    pub async fn stash_operator_runs(&self) -> Result<bool, KubernetesError> {
+        let resource = ApiResource {
+            group: "apiregistration.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "apiregistration.k8s.io/v1".to_owned(),
+            kind: "APIService".to_owned(),
+            plural: "apiservices".to_owned(),
+        };
+        let api = self.api(&resource, None);
+        answer("get APIService", STASH_OPERATOR, api.get_metadata_opt(STASH_OPERATOR)).await.map(|found| found.is_some())
+    }
+
+    /// The object as the API server has it now, status included.
+    pub async fn get(&self, key: &ObjectKey) -> Result<Option<Value>, KubernetesError> {
+        let Some(api) = self.api_of(key) else { return Ok(None) };
+        let found = answer("get", &key.to_string(), api.get_opt(&key.name)).await?;
+        found.map(|object| value_of(key, &object)).transpose()
+    }
+
+    /// Every object of a kind in a group that is looked at; empty where the kind is not installed.
+    pub async fn list(&self, group: Group, kind: Kind) -> Result<Vec<Value>, KubernetesError> {
+        let Some(resource) = api_resource(group, kind) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for namespace in self.scopes(kind) {
+            let api = self.api(&resource, namespace.as_deref());
+            let mut params = ListParams::default().limit(PAGE);
+            loop {
+                let page = match answer("list", kind.plural(), api.list(&params)).await {
+                    Ok(page) => page,
+                    Err(error) if error.status().is_some_and(kube::core::Status::is_not_found) => break,
+                    Err(error) => return Err(error),
+                };
+                for object in &page.items {
+                    let value = serde_json::to_value(object);
+                    let mut value =
+                        value.map_err(|source| KubernetesError::Shape { object: kind.to_string(), source })?;
+                    // Items of a list come without them.
+                    value["apiVersion"] = resource.api_version.clone().into();
+                    value["kind"] = resource.kind.clone().into();
+                    found.push(value);
+                }
+                match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                    Some(token) => params = params.continue_token(&token),
+                    None => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The namespaces to look for a kind in, `None` for the whole cluster.
+    #[must_use]
+    pub fn scopes(&self, kind: Kind) -> Vec<Option<String>> {
+        if self.namespaces.is_empty() || !kind.is_namespaced() {
+            return vec![None];
+        }
+        self.namespaces.iter().cloned().map(Some).collect()
+    }
+
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, KubernetesError> {
+        let api: Api<ApiSecret> = Api::namespaced(self.client.clone(), namespace);
+        let path = format!("Secret {namespace}/{name}");
+        let Some(found) = answer("get", &path, api.get_opt(name)).await? else { return Ok(None) };
+        let shape = |source| KubernetesError::Shape { object: path.clone(), source };
+        let value = serde_json::to_value(&found).map_err(shape)?;
+        serde_json::from_value(value).map(Some).map_err(shape)
+    }
+
+    /// Whether it is there; its values are not fetched.
+    pub async fn has_secret(&self, namespace: &str, name: &str) -> Result<bool, KubernetesError> {
+        let api: Api<ApiSecret> = Api::namespaced(self.client.clone(), namespace);
+        let path = format!("Secret {namespace}/{name}");
+        answer("look for", &path, api.get_metadata_opt(name)).await.map(|found| found.is_some())
+    }
+
+    pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, KubernetesError> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let found = answer("get namespace", name, api.get_metadata_opt(name)).await?;
+        Ok(found.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+    }
+
+    /// Applies a status. The uid makes it fail when another object has the name now.
+    pub async fn apply_status(
+        &self,
+        key: &ObjectKey,
+        uid: Uuid,
+        status: &Value,
+        manager: &str,
+    ) -> Result<(), KubernetesError> {
+        let patch = json!({ "metadata": { "name": key.name, "namespace": key.namespace, "uid": uid }, "status": status });
+        self.apply(key, patch, Part::Status, manager).await
+    }
+
+    /// Applies an object of ours: only the fields given become ours.
+    pub async fn apply_object(&self, key: &ObjectKey, object: Value, manager: &str) -> Result<(), KubernetesError> {
+        self.apply(key, object, Part::Object, manager).await
+    }
+
+    async fn apply(&self, key: &ObjectKey, mut patch: Value, part: Part, manager: &str) -> Result<(), KubernetesError> {
+        let Some(resource) = api_resource(Group::of(&format!("{}/", key.group)), key.kind) else { return Ok(()) };
+        patch["apiVersion"] = resource.api_version.clone().into();
+        patch["kind"] = resource.kind.clone().into();
+        let api = self.api(&resource, key.namespace.as_deref());
+        let params = PatchParams::apply(manager).force();
+        let patch = Patch::Apply(&patch);
+        match part {
+            Part::Status => answer("apply status of", &key.to_string(), api.patch_status(&key.name, &params, &patch)).await,
+            Part::Object => answer("apply", &key.to_string(), api.patch(&key.name, &params, &patch)).await,
+        }
+        .map(drop)
+    }
+
+    /// A merge patch of an object, such as for its finalizers or a field of its spec.
+    pub async fn merge(&self, key: &ObjectKey, patch: &Value) -> Result<(), KubernetesError> {
+        let Some(api) = self.api_of(key) else { return Ok(()) };
+        let params = PatchParams::default();
+        answer("patch", &key.to_string(), api.patch(&key.name, &params, &Patch::Merge(patch))).await.map(drop)
+    }
+
+    /// Creates an object and gives it as it stands there.
+    pub async fn create(&self, key: &ObjectKey, object: Value) -> Result<Value, KubernetesError> {
+        let shape = |source| KubernetesError::Shape { object: key.to_string(), source };
+        let object: DynamicObject = serde_json::from_value(object).map_err(shape)?;
+        let api = self.api_of(key).expect("only objects of known kinds are created");
+        let made = answer("create", &key.to_string(), api.create(&kube::api::PostParams::default(), &object)).await?;
+        value_of(key, &made)
+    }
+
+    /// Deletes the object of this uid and no other; one that is gone already is no error.
+    pub async fn delete(&self, key: &ObjectKey, uid: Option<Uuid>) -> Result<(), KubernetesError> {
+        let Some(api) = self.api_of(key) else { return Ok(()) };
+        let preconditions = uid.map(|uid| Preconditions { uid: Some(uid.to_string()), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::background() };
+        match answer("delete", &key.to_string(), api.delete(&key.name, &params)).await {
+            Err(error) if error.status().is_some_and(|s| s.is_not_found() || s.is_conflict()) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// A restore that may begin: written before `planned`, so that it is never begun a second time (P5).
+    pub async fn record_restore(&self, object: &ObjectRef, now: Timestamp) -> Result<(), KubernetesError> {
+        let status = json!({ "recordedTime": now });
+        self.apply_status(&object.key(), object.uid.unwrap_or_default(), &status, PLANNER).await
+    }
+
+    /// Takes in what the statuses of configurations remember of their schedules. Once, when an engine starts.
+    pub async fn recall_marks(&self) -> Result<(), KubernetesError> {
+        for group in self.groups() {
+            for object in self.list(group, Kind::BackupConfiguration).await? {
+                let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+                let uid = text("/metadata/uid").and_then(|uid| uid.parse().ok());
+                let mark = text("/status/lastSlotTime").and_then(|time| time.parse().ok());
+                if let (Some(uid), Some(mark)) = (uid, mark) {
+                    self.set_mark(uid, mark);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn mark(&self, configuration: Uuid) -> Option<Timestamp> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).get(&configuration).copied()
+    }
+
+    /// The reporter writes it into the configuration's status; here it only may not go back.
+    pub fn set_mark(&self, configuration: Uuid, slot: Timestamp) {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark = marks.entry(configuration).or_insert(slot);
+        *mark = slot.max(*mark);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Object,
+    Status,
+}
+
+fn value_of(key: &ObjectKey, object: &DynamicObject) -> Result<Value, KubernetesError> {
+    serde_json::to_value(object).map_err(|source| KubernetesError::Shape { object: key.to_string(), source })
+}
+
+/// Every request has an end: a server that hangs must not hang a session with it.
+async fn answer<T>(
+    action: &'static str,
+    object: &str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, KubernetesError> {
+    match tokio::time::timeout(ANSWER, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => {
+            Err(KubernetesError::Request { action, object: object.to_owned(), source: Box::new(source) })
+        }
+        Err(_) => Err(KubernetesError::NoAnswer { action, object: object.to_owned() }),
+    }
+}

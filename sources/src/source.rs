@@ -1,0 +1,165 @@
+//! The source of intent: a folder and its ledger, or a Kubernetes API server. Both answer the same questions.
+//! It must not decide anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lagan_schemas::resource::secret::Secret;
+use lagan_schemas::resource::{Object, ObjectError, ObjectRef};
+use lagan_schemas::subject::ObjectKey;
+use uuid::Uuid;
+
+use crate::folder::Folder;
+use crate::kubernetes::{Kubernetes, KubernetesError};
+use crate::ledger::{Entry, Ledger, LedgerError};
+
+#[derive(Debug, Clone)]
+pub enum Source {
+    Folder(Local),
+    Kubernetes(Kubernetes),
+}
+
+/// A folder of manifests, and the memory that goes with it.
+#[derive(Debug, Clone)]
+pub struct Local {
+    pub folder: Arc<Folder>,
+    pub ledger: Arc<Ledger>,
+    /// Where Lagan's own objects are; one of the folder's.
+    pub objects: std::path::PathBuf,
+    pub data_dir: std::path::PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
+    #[error("`{key}` can't be read at its source")]
+    Object {
+        key: ObjectKey,
+        #[source]
+        source: ObjectError,
+    },
+}
+
+/// What the source remembers of a session's object (P5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: it may run.
+    New,
+    /// It may have begun to restore, whatever the log says.
+    Recorded,
+    Ended,
+    /// It is not there any more, or another one has its name.
+    Gone,
+}
+
+impl Source {
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, SourceError> {
+        match self {
+            Self::Folder(local) => Ok(local.folder.secret(namespace, name)),
+            Self::Kubernetes(api) => Ok(api.secret(namespace, name).await?),
+        }
+    }
+
+    pub async fn has_secret(&self, namespace: &str, name: &str) -> Result<bool, SourceError> {
+        match self {
+            Self::Folder(local) => Ok(local.folder.secret(namespace, name).is_some()),
+            Self::Kubernetes(api) => Ok(api.has_secret(namespace, name).await?),
+        }
+    }
+
+    /// One object with everything that is not published, and with its uid.
+    pub async fn object(&self, key: &ObjectKey) -> Result<Option<Object>, SourceError> {
+        match self {
+            Self::Folder(local) => {
+                let Some(mut object) = local.folder.object(key) else { return Ok(None) };
+                let identity = local.ledger.read(|state| state.objects.get(key).copied())?;
+                object.metadata.uid = identity.filter(|identity| !identity.deleted).map(|identity| identity.uid);
+                Ok(Some(object))
+            }
+            Self::Kubernetes(api) => {
+                let Some(value) = api.get(key).await? else { return Ok(None) };
+                Object::from_json(value).map(Some).map_err(|source| SourceError::Object { key: key.clone(), source })
+            }
+        }
+    }
+
+    /// Labels of a namespace; `None` where namespaces have none.
+    pub async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, SourceError> {
+        match self {
+            Self::Folder(_) => Ok(None),
+            Self::Kubernetes(api) => Ok(Some(api.namespace_labels(name).await?)),
+        }
+    }
+
+    /// Asked once for each session's object, before it is requested.
+    pub async fn standing(&self, object: &Object) -> Result<Standing, SourceError> {
+        let uid = object.metadata.uid.unwrap_or_default();
+        match self {
+            Self::Folder(local) => Ok(local.ledger.read(|state| {
+                if state.ended.contains_key(&uid) {
+                    Standing::Ended
+                } else if state.recorded.contains(&uid) {
+                    Standing::Recorded
+                } else {
+                    Standing::New
+                }
+            })?),
+            Self::Kubernetes(api) => {
+                let Some(value) = api.get(&object.key()).await? else { return Ok(Standing::Gone) };
+                let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str);
+                let same = text("/metadata/uid").and_then(|text| text.parse().ok()) == Some(uid);
+                Ok(match text("/status/phase") {
+                    _ if !same => Standing::Gone,
+                    Some("Succeeded" | "Failed" | "Skipped") => Standing::Ended,
+                    _ if text("/status/recordedTime").is_some() => Standing::Recorded,
+                    _ => Standing::New,
+                })
+            }
+        }
+    }
+
+    /// A restore that may begin; nothing begins it again after this (P5).
+    pub async fn record_restore(&self, object: &ObjectRef) -> Result<(), SourceError> {
+        match self {
+            Self::Folder(local) => {
+                let session = object.uid.unwrap_or_default();
+                Ok(local.ledger.update(|_| (vec![Entry::Recorded { session }], ()))?)
+            }
+            Self::Kubernetes(api) => {
+                let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+                Ok(api.record_restore(object, now).await?)
+            }
+        }
+    }
+
+    /// The end of a session that an object asked for. In a cluster the object's status is this memory.
+    pub fn record_end(&self, session: Uuid, phase: &str) -> Result<(), SourceError> {
+        let Self::Folder(local) = self else { return Ok(()) };
+        if local.ledger.read(|state| state.ended.contains_key(&session))? {
+            return Ok(());
+        }
+        Ok(local.ledger.update(|_| (vec![Entry::Ended { session, phase: phase.to_owned() }], ()))?)
+    }
+
+    /// The last slot of a configuration that was decided.
+    pub fn mark(&self, configuration: Uuid) -> Result<Option<Timestamp>, SourceError> {
+        match self {
+            Self::Folder(local) => Ok(local.ledger.read(|state| state.marks.get(&configuration).copied())?),
+            Self::Kubernetes(api) => Ok(api.mark(configuration)),
+        }
+    }
+
+    pub fn set_mark(&self, configuration: Uuid, slot: Timestamp) -> Result<(), SourceError> {
+        match self {
+            Self::Folder(local) => Ok(local.ledger.update(|_| (vec![Entry::Mark { configuration, slot }], ()))?),
+            Self::Kubernetes(api) => {
+                api.set_mark(configuration, slot);
+                Ok(())
+            }
+        }
+    }
+}
