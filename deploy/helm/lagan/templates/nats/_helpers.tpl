@@ -1,0 +1,96 @@
+{{- define "lagan.nats.name" -}}
+{{ include "lagan.fullname" . }}-nats
+{{- end }}
+
+{{- define "lagan.nats.url" -}}
+{{- if .Values.nats.embedded.enabled -}}
+{{ ternary "tls" "nats" (not (empty .Values.nats.embedded.tls.secretName)) }}://{{ include "lagan.nats.name" . }}.{{ .Release.Namespace }}.svc:4222
+{{- else -}}
+{{ required "nats.url is needed when nats.embedded.enabled is false" .Values.nats.url }}
+{{- end }}
+{{- end }}
+
+{{/* Empty if no token is used. */}}
+{{- define "lagan.nats.tokenSecret" -}}
+{{- if .Values.nats.tokenSecret.name -}}
+{{ .Values.nats.tokenSecret.name }}
+{{- else if .Values.nats.embedded.enabled -}}
+{{ include "lagan.nats.name" . }}-token
+{{- end }}
+{{- end }}
+
+{{/* How a component proves who it is, as {secret, key, file, flag}; empty without. Takes {root, component}. */}}
+{{- define "lagan.nats.auth" -}}
+{{- $nats := .root.Values.nats }}
+{{- $own := printf "%sKey" .component }}
+{{- if and $nats.credsSecret.name $nats.userSecret.name }}
+{{- fail "give one of nats.credsSecret and nats.userSecret" }}
+{{- end }}
+{{- if $nats.credsSecret.name }}
+{{- dict "secret" $nats.credsSecret.name "key" (get $nats.credsSecret $own) "file" "user.creds" "flag" "--nats-creds" | toYaml }}
+{{- else if $nats.userSecret.name }}
+{{- dict "secret" $nats.userSecret.name "key" (get $nats.userSecret $own) "file" "user" "flag" "--nats-user-file" | toYaml }}
+{{- else if include "lagan.nats.tokenSecret" .root }}
+{{- dict "secret" (include "lagan.nats.tokenSecret" .root) "key" $nats.tokenSecret.key "file" "token" "flag" "--nats-token-file" | toYaml }}
+{{- end }}
+{{- end }}
+
+{{/* Empty if the server's certificate is not checked against a CA of its own. */}}
+{{- define "lagan.nats.caSecret" -}}
+{{- if .Values.nats.caSecret.name -}}
+{{ .Values.nats.caSecret.name }}
+{{- else if .Values.nats.embedded.enabled -}}
+{{ .Values.nats.embedded.tls.secretName }}
+{{- end }}
+{{- end }}
+
+{{- define "lagan.nats.tls" -}}
+tls {
+  cert_file: /etc/nats-tls/tls.crt
+  key_file: /etc/nats-tls/tls.key
+  ca_file: /etc/nats-tls/ca.crt
+}
+{{- end }}
+
+{{- define "lagan.nats.config" -}}
+{{- $embedded := .Values.nats.embedded }}
+{{- $name := include "lagan.nats.name" . -}}
+server_name: $POD_NAME
+listen: "0.0.0.0:4222"
+http: "0.0.0.0:8222"
+pid_file: /tmp/nats.pid
+lame_duck_duration: 30s
+lame_duck_grace_period: 5s
+authorization { token: $NATS_TOKEN }
+{{- if $embedded.tls.secretName }}
+{{ include "lagan.nats.tls" . }}
+{{- end }}
+jetstream {
+  store_dir: /data
+  max_file_store: {{ $embedded.jetstream.maxFileStore }}
+  max_memory_store: {{ $embedded.jetstream.maxMemoryStore }}
+  # The default syncs every two minutes; a power cut then loses what was acknowledged, or whole streams.
+  sync_interval: always
+}
+{{- if gt (int $embedded.replicas) 1 }}
+cluster {
+  name: {{ $name }}
+  listen: "0.0.0.0:6222"
+  authorization { user: route, password: $NATS_TOKEN }
+  {{- if $embedded.tls.secretName }}
+  {{- include "lagan.nats.tls" . | nindent 2 }}
+  {{- end }}
+  routes: $NATS_ROUTES
+}
+{{- end }}
+{{- end }}
+
+{{/* In the environment, because a route's password is part of its URL. */}}
+{{- define "lagan.nats.routes" -}}
+{{- $name := include "lagan.nats.name" . }}
+{{- $routes := list }}
+{{- range until (int .Values.nats.embedded.replicas) }}
+{{- $routes = append $routes (printf "nats://route:$(NATS_TOKEN)@%s-%d.%s-headless.%s.svc:6222" $name . $name $.Release.Namespace) }}
+{{- end }}
+{{- toJson $routes }}
+{{- end }}
