@@ -61,7 +61,15 @@ pub fn crds(group: CrdGroup) -> Vec<Value> {
 /// schemars writes bounds as floats (`64.0`); the API server takes both, people read integers.
 fn make_conditions_and_bounds_integers(value: &mut Value) {
     match value {
-        Value::Object(map) => map.values_mut().for_each(make_conditions_and_bounds_integers),
+        Value::Object(map) => {
+            // The API server knows signed formats only, and warns of others.
+            if let Some(Value::String(format)) = map.get_mut("format").filter(|format| format.is_string())
+                && let Some(signed) = format.strip_prefix("uint")
+            {
+                *format = format!("int{signed}");
+            }
+            map.values_mut().for_each(make_conditions_and_bounds_integers);
+        }
         Value::Array(list) => list.iter_mut().for_each(make_conditions_and_bounds_integers),
         Value::Number(number) =>
         {

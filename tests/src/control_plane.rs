@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::http;
 use crate::ports::Port;
 use crate::process::{Output, Process, guarded, run};
 use crate::scratch::Scratch;
@@ -212,6 +213,18 @@ current-context: test
         let token = self.kubectl(&["create", "token", account, "-n", namespace, "--duration=1h"])?;
         ensure!(!token.trim().is_empty(), "no token for {namespace}/{account}");
         Ok(token.trim().to_owned())
+    }
+
+    /// Forgets old revisions: a watch that wants to go on from one of them is told that it is too old.
+    pub fn compact(&self) -> Result<()> {
+        let port = self.etcd_port.number();
+        let state = http::post_json(port, "/v3/maintenance/status", "{}")?;
+        let state: Value = serde_json::from_str(&state.body).context("etcd tells its state")?;
+        let revision = state["header"]["revision"].as_str().context("etcd has a revision")?.to_owned();
+        let body = format!("{{\"revision\":\"{revision}\",\"physical\":true}}");
+        let answer = http::post_json(port, "/v3/kv/compaction", &body)?;
+        ensure!(answer.status == 200, "etcd refuses to compact: {}", answer.body);
+        Ok(())
     }
 
     /// Waits until an object is as wanted, and gives it.

@@ -14,14 +14,18 @@ pub struct Response {
 }
 
 pub fn request(method: &str, port: u16, path: &str) -> Result<Response> {
-    send(method, port, path, "*/*")
+    send(method, port, path, "*/*", "")
 }
 
 pub fn request_json(port: u16, path: &str) -> Result<Response> {
-    send("GET", port, path, "application/json")
+    send("GET", port, path, "application/json", "")
 }
 
-fn send(method: &str, port: u16, path: &str, accept: &str) -> Result<Response> {
+pub fn post_json(port: u16, path: &str, body: &str) -> Result<Response> {
+    send("POST", port, path, "application/json", body)
+}
+
+fn send(method: &str, port: u16, path: &str, accept: &str, body: &str) -> Result<Response> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -29,7 +33,8 @@ fn send(method: &str, port: u16, path: &str, accept: &str) -> Result<Response> {
     write!(
         stream,
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\
-         Content-Length: 0\r\n\r\n"
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
     )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

@@ -2,6 +2,7 @@
 //! Must not know Lagan's flags: tests pass them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -60,6 +61,26 @@ impl Lagan {
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
+    }
+
+    /// Puts a program of this name in front of the real one, for processes started later. `$REAL` in the script is the
+    /// real one.
+    pub fn stub(&mut self, name: &str, script: &str) -> Result<()> {
+        let real = tools::find(name)?;
+        let dir = self.path("stubs");
+        fs::create_dir_all(&dir)?;
+        let path = dir.join(name);
+        let text = format!(
+            "#!/bin/sh\nREAL={}\ncase \"$*\" in *--version*) exec $REAL \"$@\";; esac\n{script}\n",
+            real.display()
+        );
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        let nats = tools::find("nats-server")?;
+        let nats_dir = nats.parent().unwrap_or(Path::new("/")).display().to_string();
+        let inherited = std::env::var("PATH").unwrap_or_default();
+        self.env("PATH", &format!("{}:{nats_dir}:{inherited}", dir.display()));
+        Ok(())
     }
 
     /// Writes a manifest the way an editor does: complete under another name, then renamed.

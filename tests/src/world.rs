@@ -1,9 +1,7 @@
 //! One database, one repository and one `lagan` with manifests for them: the setting of the end-to-end tests.
 //! Tests say what differs; what they leave is judged by stock restic.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,7 +13,6 @@ use crate::mariadb::MariaDb;
 use crate::process::{Output, Process};
 use crate::restic::Restic;
 use crate::s3::S3Server;
-use crate::tools;
 use crate::wait::eventually;
 
 /// Long enough for a loaded machine; nothing waits so long when all is well.
@@ -170,21 +167,7 @@ spec:
 
     /// Puts a program of this name in front of the real one. `$REAL` in the script is the real one.
     pub fn stub(&mut self, name: &str, script: &str) -> Result<()> {
-        let real = tools::find(name)?;
-        let dir = self.lagan.path("stubs");
-        fs::create_dir_all(&dir)?;
-        let path = dir.join(name);
-        let text = format!(
-            "#!/bin/sh\nREAL={}\ncase \"$*\" in *--version*) exec $REAL \"$@\";; esac\n{script}\n",
-            real.display()
-        );
-        fs::write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        let nats = tools::find("nats-server")?;
-        let nats_dir = nats.parent().unwrap_or(Path::new("/")).display().to_string();
-        let inherited = std::env::var("PATH").unwrap_or_default();
-        self.lagan.env("PATH", &format!("{}:{nats_dir}:{inherited}", dir.display()));
-        Ok(())
+        self.lagan.stub(name, script)
     }
 }
 

@@ -1,1 +1,233 @@
-//! To come.
+//! Faults around the API server: what it can't answer now is asked again, and what it shows in the end is what happened.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use lagan_tests::control_plane::ControlPlane;
+use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
+use lagan_tests::process::Process;
+use lagan_tests::proxy::Proxy;
+use lagan_tests::sample::Sample;
+use lagan_tests::wait::eventually;
+use lagan_tests::world::PATIENCE;
+use serde_json::Value;
+
+use super::intent::on_the_bus;
+use super::{FOREVER, LAGAN, configuration, ready};
+
+const SESSIONS: &str = "backupsessions.lagan.dev";
+
+/// A dump that waits half way while `file` is there.
+struct Hold {
+    file: PathBuf,
+    runs: PathBuf,
+}
+
+impl Hold {
+    fn new(world: &mut KubeWorld) -> Result<Self> {
+        let hold = Self { file: world.lagan.path("hold"), runs: world.lagan.path("runs") };
+        fs::write(&hold.file, "")?;
+        let (runs, file) = (hold.runs.display(), hold.file.display());
+        let wait = format!("head -c 500000; echo run >> {runs}; while [ -e {file} ]; do sleep 0.05; done; cat;");
+        world.lagan.stub("mariadb-dump", &format!("$REAL \"$@\" | {{ {wait} }}"))?;
+        Ok(hold)
+    }
+
+    fn wait_for_a_run(&self) -> Result<()> {
+        eventually("a dump to be half way", PATIENCE, || self.runs.exists().then_some(()))
+    }
+
+    fn release(&self) -> Result<()> {
+        Ok(fs::remove_file(&self.file)?)
+    }
+}
+
+fn sample(world: &KubeWorld) -> Result<()> {
+    world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })
+}
+
+/// Names of a kind that the API server has.
+fn there(world: &KubeWorld, kind: &str) -> Result<BTreeSet<String>> {
+    let names = world.kubectl(&["get", kind, "-o", "name"])?;
+    Ok(names.lines().map(|line| line.rsplit('/').next().unwrap_or(line).to_owned()).collect())
+}
+
+fn same_on_the_bus(world: &KubeWorld) -> Result<()> {
+    let kind = "backupconfigurations.lagan.dev";
+    let expected = there(world, kind)?;
+    eventually("the bus to have what the API server has", PATIENCE, || {
+        (on_the_bus(world, kind)? == expected).then_some(())
+    })
+}
+
+#[test]
+fn a_watch_that_is_cut_every_second_misses_nothing() -> Result<()> {
+    let mut world = KubeWorld::new("cut")?;
+    let proxy = Arc::new(Proxy::start(world.plane.port())?);
+    world.kubeconfig = world.plane.admin_through(proxy.port())?;
+    let mut engine = world.engine(&[])?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let cutter = {
+        let (stop, proxy) = (Arc::clone(&stop), Arc::clone(&proxy));
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                // The wait for a connection to cut is what paces it: one that was made since the last cut.
+                let before = proxy.accepted();
+                proxy.cut();
+                let made = || (proxy.accepted() > before || stop.load(Ordering::SeqCst)).then_some(());
+                let _ = eventually("a new connection", Duration::from_secs(1), made);
+                let _ = eventually("a second to pass", Duration::from_secs(1), || None::<()>);
+            }
+        })
+    };
+    for round in 0..6 {
+        for name in ["a", "b", "c"] {
+            world.apply(&configuration(&format!("{name}-{round}"), FOREVER, ""))?;
+        }
+        if round > 0 {
+            let name = format!("a-{}", round - 1);
+            world.kubectl(&["delete", "backupconfigurations.lagan.dev", &name])?;
+        }
+    }
+    let cut_many = eventually("several connections to be cut", PATIENCE, || (proxy.accepted() > 20).then_some(()));
+    let seen = cut_many.and_then(|()| same_on_the_bus(&world));
+    stop.store(true, Ordering::SeqCst);
+    cutter.join().expect("the cutter ends");
+    seen?;
+    same_on_the_bus(&world)?;
+    assert!(engine.exit_status().is_none());
+    Ok(())
+}
+
+#[test]
+fn a_resource_version_that_is_too_old_leads_to_a_new_list() -> Result<()> {
+    let plane = Arc::new(ControlPlane::start()?);
+    let mut world = KubeWorld::on(Arc::clone(&plane), "old")?;
+    let proxy = Proxy::start(plane.port())?;
+    world.kubeconfig = plane.admin_through(proxy.port())?;
+    let _engine = world.engine(&[])?;
+    for name in ["stays", "goes"] {
+        world.apply(&configuration(name, FOREVER, ""))?;
+        ready(&world, name)?;
+    }
+    proxy.close();
+    world.apply(&configuration("new", FOREVER, ""))?;
+    world.kubectl(&["delete", "backupconfigurations.lagan.dev", "goes"])?;
+    plane.compact()?;
+    // A server that was restarted has no memory of what was before the compaction.
+    plane.stop_api()?;
+    plane.start_api()?;
+    proxy.open();
+    ready(&world, "new")?;
+    same_on_the_bus(&world)
+}
+
+#[test]
+fn a_backup_outlives_the_api_server_and_the_status_catches_up() -> Result<()> {
+    let plane = Arc::new(ControlPlane::start()?);
+    let mut world = KubeWorld::on(Arc::clone(&plane), "down")?;
+    sample(&world)?;
+    let hold = Hold::new(&mut world)?;
+    let mut engine = world.engine(&[])?;
+    let _worker = world.worker(&[])?;
+    world.apply(&configuration("shop", FOREVER, ""))?;
+    ready(&world, "shop")?;
+    world.apply(&backup_session(LAGAN, "one", "shop"))?;
+    hold.wait_for_a_run()?;
+    world.until("the session to run", &[SESSIONS, "one"], |o| phase(o) == "Running")?;
+    plane.stop_api()?;
+    hold.release()?;
+    let url = world.nats.url();
+    eventually("the session to succeed on the bus", PATIENCE, || {
+        let args = ["get", "sessions", "one", "-n", &world.namespace, "-o", "json", "--nats-url", &url];
+        (phase(&world.lagan.json(&args).ok()?) == "Succeeded").then_some(())
+    })?;
+    // The status is known, and nobody can be told of it for a while.
+    engine.wait_for_log("status was not applied", PATIENCE)?;
+    plane.start_api()?;
+    let done = world.ended(SESSIONS, "one")?;
+    assert_eq!(phase(&done), "Succeeded", "{done:#}");
+    assert_eq!(world.restic("local")?.snapshots()?.len(), 1);
+    // And what is asked for after that is seen.
+    world.apply(&backup_session(LAGAN, "two", "shop"))?;
+    assert_eq!(phase(&world.ended(SESSIONS, "two")?), "Succeeded");
+    Ok(())
+}
+
+#[test]
+fn killed_engines_and_workers_leave_statuses_that_converge() -> Result<()> {
+    let world = KubeWorld::new("kills")?;
+    sample(&world)?;
+    let mut engine = world.engine(&[])?;
+    let mut worker = world.worker(&[])?;
+    let names = ["a", "b", "c"];
+    for name in names {
+        world.apply(&configuration(name, FOREVER, "retryConfig: {maxRetry: 3}"))?;
+        ready(&world, name)?;
+    }
+    for round in 0..4 {
+        for name in names {
+            world.apply(&backup_session(LAGAN, &format!("{name}-{round}"), name))?;
+        }
+        let watched = format!("{}-{round}", names[round % names.len()]);
+        // Killed at another point of a session's life each time.
+        let at: fn(&Value) -> bool = match round {
+            0 => |_| true,
+            1 => |o| !phase(o).is_empty(),
+            2 => |o| phase(o) == "Running" || phase(o) == "Succeeded",
+            _ => |o| phase(o) == "Succeeded",
+        };
+        world.until("the moment to kill", &[SESSIONS, &watched], at)?;
+        kill(&mut engine)?;
+        kill(&mut worker)?;
+        worker = world.part("worker", &format!("worker-{round}"), &[])?;
+        engine = world.part("engine", &format!("engine-{round}"), &[])?;
+        for name in names {
+            let done = world.ended(SESSIONS, &format!("{name}-{round}"))?;
+            assert_eq!(phase(&done), "Succeeded", "{done:#}");
+        }
+    }
+    // One snapshot for each session, whoever died: each status names its own.
+    let list = world.kubectl_json(&["get", SESSIONS])?;
+    let shown: BTreeSet<String> = list["items"].as_array().unwrap().iter().map(snapshot_of).collect();
+    let kept = world.restic("local")?.snapshots()?;
+    assert_eq!(shown.len(), 12, "{shown:?}");
+    let kept: BTreeSet<String> = kept.iter().map(|s| s["short_id"].as_str().unwrap_or_default().to_owned()).collect();
+    assert!(shown.iter().filter(|id| kept.contains(*id)).count() >= 10, "{shown:?} {kept:?}");
+    world.restic("local")?.check()?;
+    Ok(())
+}
+
+fn snapshot_of(object: &Value) -> String {
+    object["status"]["snapshot"].as_str().unwrap_or_default().to_owned()
+}
+
+fn kill(process: &mut Process) -> Result<()> {
+    process.kill9().map(drop)
+}
+
+#[test]
+fn a_status_that_somebody_wrote_by_hand_becomes_the_truth_again() -> Result<()> {
+    let world = KubeWorld::new("hand")?;
+    sample(&world)?;
+    let mut engine = world.engine(&[])?;
+    let _worker = world.worker(&[])?;
+    world.apply(&configuration("shop", FOREVER, ""))?;
+    ready(&world, "shop")?;
+    world.apply(&backup_session(LAGAN, "one", "shop"))?;
+    world.ended(SESSIONS, "one")?;
+    let lie = "{\"status\":{\"phase\":\"Failed\",\"snapshot\":\"00000000\"}}";
+    world.kubectl(&["patch", SESSIONS, "one", "--subresource=status", "--type=merge", "-p", lie])?;
+    // It is compared when a reporter begins, and every ten minutes.
+    kill(&mut engine)?;
+    let _engine = world.part("engine", "engine-2", &[])?;
+    world.until("the truth to be back", &[SESSIONS, "one"], |o| {
+        phase(o) == "Succeeded" && snapshot_of(o) != "00000000"
+    })?;
+    Ok(())
+}
