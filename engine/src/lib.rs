@@ -1,6 +1,7 @@
 //! Decides: watch, schedule, plan, report. Each part reads views of the streams, makes a pure decision and
 //! appends what came of it. It must not run a backup or touch a repository; workers do.
 
+mod blueprint;
 mod cancel;
 mod context;
 mod fill;

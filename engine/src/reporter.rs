@@ -29,6 +29,7 @@ use uuid::Uuid;
 use self::apply::{Hand, Job};
 use self::documents::{needs_confirmation, of_session, waiting_labels};
 use self::statuses::Statuses;
+use crate::blueprint::derive;
 use crate::context::Context;
 use crate::plan::answers::Answers;
 use crate::report::{configuration, note, refused, repository, session as session_report};
@@ -300,7 +301,10 @@ impl Reporter<'_> {
             repositories.contains(&(namespace, spec.repository.name.as_str()))
                 || target.is_some_and(|t| targets.contains(&(t.namespace.as_deref().unwrap_or(own), t.name.as_str())))
         };
-        view.of_kind(Kind::BackupConfiguration).filter(refers).map(|object| object.key()).collect()
+        let configurations = view.of_kind(Kind::BackupConfiguration).filter(refers);
+        // A blueprint counts the targets that name it.
+        let blueprints = view.of_kind(Kind::BackupBlueprint).filter(|_| !targets.is_empty());
+        configurations.chain(blueprints).map(|object| object.key()).collect()
     }
 
     async fn object(&mut self, key: &ObjectKey, object: &Object) {
@@ -312,6 +316,11 @@ impl Reporter<'_> {
             Spec::Repository(spec) => {
                 let status = repository::described(object, spec, self.statuses.status(key));
                 self.write_object(key, json!(status)).await;
+            }
+            Spec::BackupBlueprint(_) => {
+                let usages = derive::usages(&self.context.resources.read(), object);
+                let generation = object.metadata.generation;
+                self.write_object(key, json!({ "observedGeneration": generation, "usages": usages })).await;
             }
             Spec::RestoreSession(spec) => {
                 let uid = object.metadata.uid.unwrap_or_default();

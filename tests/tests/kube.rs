@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "kube/blueprint.rs"]
+mod blueprint;
 #[path = "kube/faults.rs"]
 mod faults;
 #[path = "kube/intent.rs"]
 mod intent;
+#[path = "kube/rights.rs"]
+mod rights;
+#[path = "kube/roles.rs"]
+mod roles;
 #[path = "kube/rules.rs"]
 mod rules;
 #[path = "kube/walk.rs"]

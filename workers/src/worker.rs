@@ -32,6 +32,8 @@ pub struct Options {
     /// Sessions at once in the normal lane; the urgent lane has one slot more.
     pub slots: usize,
     pub source: Source,
+    /// Copies of each stream, as the engine has it.
+    pub replicas: usize,
     /// A silent worker is presumed dead after this.
     pub failover: Duration,
     /// Programs that plans may name, by name.
@@ -79,7 +81,12 @@ pub async fn run(
     drain: CancellationToken,
     stop_now: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let sizes = Sizes { heartbeat_ttl: options.failover, lease_ttl: options.failover, ..Sizes::default() };
+    let sizes = Sizes {
+        replicas: options.replicas,
+        heartbeat_ttl: options.failover,
+        lease_ttl: options.failover,
+        ..Sizes::default()
+    };
     let specs = streams::of_cluster(&options.cluster, &sizes);
     streams::ensure(&bus, &specs).await?;
     let bucket = |name| Bucket::of(&bus, &specs, name).expect("of_cluster lists every bucket");

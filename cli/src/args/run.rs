@@ -28,6 +28,9 @@ pub struct RunArgs {
     /// Monitoring address of an external NATS server, to check that it syncs what it stores
     #[arg(long, value_name = "URL")]
     pub nats_monitoring_url: Option<String>,
+    /// Copies of each stream that a NATS cluster keeps; the same for engine and workers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub nats_replicas: u8,
     /// Name of this cluster in subjects and events
     #[arg(long, value_name = "NAME", default_value = "local")]
     pub cluster: Cluster,
@@ -70,9 +73,6 @@ pub struct SourceArgs {
     /// Namespaces to look at [default: all]
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', requires = "kube")]
     pub namespaces: Vec<String>,
-    /// Run the objects of group stash.appscode.com too, unless a Stash operator does
-    #[arg(long, requires = "kube")]
-    pub stash_compat: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -99,6 +99,9 @@ pub struct EngineArgs {
     pub run: RunArgs,
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Run the objects of group stash.appscode.com too, unless a Stash operator does
+    #[arg(long, requires = "kube")]
+    pub stash_compat: bool,
     /// Pools of workers; a Repository's annotation `lagan.dev/pool` names one, the first is for all others
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', default_value = "default")]
     pub pools: Vec<String>,

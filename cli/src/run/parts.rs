@@ -148,6 +148,7 @@ impl Parts<'_> {
             source: self.source.clone(),
             pools,
             pushgateway: self.args.pushgateway.clone(),
+            replicas: self.args.nats_replicas.into(),
             resolve: Resolve(resolve.collect()),
             timing: Timing { failover: self.args.failover },
         }
@@ -159,6 +160,7 @@ impl Parts<'_> {
             pool,
             slots: usize::from(self.args.slots),
             source: self.source.clone(),
+            replicas: self.args.nats_replicas.into(),
             failover: self.args.failover,
             programs: programs::allowed(&self.args.allow_program)?,
             spawner: Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?,

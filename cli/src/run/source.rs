@@ -14,21 +14,20 @@ use lagan_sources::source::Local;
 use crate::args::{Global, SourceArgs};
 use crate::error::{Exit, Problem};
 
-pub(super) async fn source(args: &SourceArgs, global: &Global) -> Result<Source, Problem> {
+pub(super) async fn source(args: &SourceArgs, stash: StashCompat, global: &Global) -> Result<Source, Problem> {
     match &args.manifests {
         Some(manifests) => folder(manifests, global).map(Source::Folder),
-        None => kubernetes(args).await.map(Source::Kubernetes),
+        None => kubernetes(args, stash).await.map(Source::Kubernetes),
     }
 }
 
-async fn kubernetes(args: &SourceArgs) -> Result<Kubernetes, Problem> {
+async fn kubernetes(args: &SourceArgs, wanted: StashCompat) -> Result<Kubernetes, Problem> {
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
     let failed = |error: &dyn std::error::Error| {
         Problem::new(Exit::Unreachable, chain(error))
             .help("check the kubeconfig and its context; in a pod, the ServiceAccount and its rights")
     };
     let (client, _) = client(&access).await.map_err(|error| failed(&error))?;
-    let wanted = if args.stash_compat { StashCompat::On } else { StashCompat::Off };
     let mut kubernetes = Kubernetes::new(client, wanted, args.namespaces.clone());
     if wanted == StashCompat::On && kubernetes.stash_operator_runs().await.map_err(|error| failed(&error))? {
         tracing::warn!("a Stash operator runs in this cluster: objects of stash.appscode.com are left to it");
