@@ -43,7 +43,8 @@ impl Drop for Telemetry {
     }
 }
 
-/// These print credentials at debug level: whatever is asked for, they are not heard below a warning.
+/// These print credentials at debug level: whatever is asked for, they are not heard below a warning, and by a client
+/// that was not asked to say more not below an error.
 const TALKATIVE: [&str; 8] =
     ["kube_client", "kube_runtime", "reqsign_core", "reqsign_aws_core", "reqsign_aws_v4", "opendal", "opendal_core", "opendal_service_s3"];
 
@@ -58,8 +59,9 @@ pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
         })?,
         _ => EnvFilter::new(default_filter(role, global)),
     };
+    let loudest = if role == Role::Client && global.verbose == 0 { "error" } else { "warn" };
     let filter = TALKATIVE.iter().fold(filter, |filter, target| {
-        filter.add_directive(format!("{target}=warn").parse().expect("a crate's name is a directive"))
+        filter.add_directive(format!("{target}={loudest}").parse().expect("a crate's name is a directive"))
     });
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let text = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
