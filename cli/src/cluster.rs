@@ -1,7 +1,7 @@
 //! The cluster as the place where objects are: reads them with their statuses and Events, makes and changes them.
 //! It must not wait for anything, and it knows nothing of facts.
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use lagan_schemas::error::chain;
 use lagan_schemas::resource::app_binding::AppBindingSpec;
@@ -53,9 +53,7 @@ impl Cluster {
     /// All objects of these kinds in these namespaces (none: in all), and what they name in other namespaces.
     pub async fn views(&self, kinds: &[Kind], namespaces: &[String]) -> Result<Vec<View>, Problem> {
         let scoped = Kubernetes::new(self.api.client.clone(), self.api.stash, namespaces.to_vec());
-        let wanted = kinds.iter().flat_map(|kind| groups(*kind).map(|group| (group, *kind)));
-        let wanted = wanted.filter(|(group, _)| self.installed.contains(group));
-        let listed = try_join_all(wanted.map(|(group, kind)| list(&scoped, group, kind))).await?;
+        let listed = try_join_all(kinds.iter().map(|kind| list(&scoped, &self.installed, *kind))).await?;
         let mut views: Vec<View> = listed.into_iter().flatten().collect();
         for key in elsewhere(&views, kinds) {
             // Whoever may not look there is told that it is not found.
@@ -89,17 +87,26 @@ impl Cluster {
     }
 }
 
-fn groups(kind: Kind) -> impl Iterator<Item = Group> {
-    kind.api_versions().iter().map(|version| Group::of(version))
-}
-
-/// The catalogue of a cluster is not everybody's to list; who may not sees the built-in one.
-async fn list(api: &Kubernetes, group: Group, kind: Kind) -> Result<Vec<View>, Problem> {
-    match api.list(group, kind).await {
-        Ok(objects) => Ok(objects.into_iter().map(|object| view(object, kind)).collect()),
-        Err(error) if !kind.is_namespaced() && error.status().is_some_and(|status| status.code == 403) => Ok(Vec::new()),
-        Err(error) => Err(problem(&error)),
+/// The objects of a kind in all groups that have it. Who may read one group is not troubled by the other, and the
+/// catalogue of a cluster is not everybody's to list: who may not sees the built-in one.
+async fn list(api: &Kubernetes, installed: &[Group], kind: Kind) -> Result<Vec<View>, Problem> {
+    let groups = kind.api_versions().iter().map(|version| Group::of(version)).filter(|group| installed.contains(group));
+    let mut views = Vec::new();
+    let mut refused = None;
+    let mut is_read = !kind.is_namespaced();
+    for listed in join_all(groups.map(|group| api.list(group, kind))).await {
+        match listed {
+            Ok(objects) => {
+                is_read = true;
+                views.extend(objects.into_iter().map(|object| view(object, kind)));
+            }
+            Err(error) if error.status().is_some_and(|status| status.code == 403) => {
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(problem(&error)),
+        }
     }
+    refused.filter(|_| !is_read).map_or(Ok(views), |error| Err(problem(&error)))
 }
 
 fn view(value: Value, kind: Kind) -> View {
@@ -234,16 +241,23 @@ mod tests {
         let views = [configuration("a"), configuration("b")];
         let keys = elsewhere(&views, &[Kind::BackupConfiguration, Kind::Repository, Kind::AppBinding]);
         assert_eq!(keys.len(), 1);
-        assert_eq!((keys[0].group.as_str(), keys[0].to_string().as_str()), ("stash.appscode.com", "Repository/storage/main"));
+        assert_eq!(
+            (keys[0].group.as_str(), keys[0].to_string().as_str()),
+            ("stash.appscode.com", "Repository/storage/main")
+        );
         assert!(elsewhere(&views, &[Kind::BackupConfiguration]).is_empty());
     }
 
     #[test]
     fn an_event_is_read_in_both_generations() {
-        let new = told(&json!({"type": "Warning", "reason": "DumpFailed", "message": "m", "eventTime": "2026-11-22T12:00:00.5Z",
-            "series": {"count": 3, "lastObservedTime": "2026-11-22T12:05:00.123456Z"}, "lastTimestamp": null}));
+        let new = told(
+            &json!({"type": "Warning", "reason": "DumpFailed", "message": "m", "eventTime": "2026-11-22T12:00:00.5Z",
+            "series": {"count": 3, "lastObservedTime": "2026-11-22T12:05:00.123456Z"}, "lastTimestamp": null}),
+        );
         assert_eq!((new.count, new.time.unwrap().to_string().as_str()), (3, "2026-11-22T12:05:00.123456Z"));
-        let old = told(&json!({"type": "Normal", "reason": "R", "message": "m", "lastTimestamp": "2026-11-22T12:00:00Z", "count": 2}));
+        let old = told(
+            &json!({"type": "Normal", "reason": "R", "message": "m", "lastTimestamp": "2026-11-22T12:00:00Z", "count": 2}),
+        );
         assert_eq!((old.count, old.time.unwrap().to_string().as_str()), (2, "2026-11-22T12:00:00Z"));
     }
 }

@@ -256,7 +256,8 @@ Timeline
         let view = view(
             json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession", "metadata": {"name": "a", "namespace": "b"}}),
         );
-        let subject = Subject { view: &view, facts: Some(&[]), events: Some(Ok(Vec::new())), sessions: Some(String::new()) };
+        let subject =
+            Subject { view: &view, facts: Some(&[]), events: Some(Ok(Vec::new())), sessions: Some(String::new()) };
         let text = describe(&subject, Glyphs::Ascii, Timestamp::UNIX_EPOCH);
         for part in [
             "Spec\n  not known",

@@ -167,7 +167,8 @@ impl Narrator {
             Phase::Skipped => self.skipped(),
             _ => self.failed(),
         };
-        let restorable = self.session.results.first().map(|result| (self.session.key.invoker.as_str(), result.snapshot.as_str()));
+        let restorable =
+            self.session.results.first().map(|result| (self.session.key.invoker.as_str(), result.snapshot.as_str()));
         lines.push(self.setting.next(self.session.key.kind, restorable));
         lines
     }

@@ -45,7 +45,11 @@ impl Secrets {
             Self::Cluster(api) => api.secret(namespace, name).await.map_err(|error| {
                 let problem = cluster::problem(&error);
                 let may_not = error.status().is_some_and(|status| status.code == 403);
-                if may_not { problem.help("only who may read the Secret can look into the repository") } else { problem }
+                if may_not {
+                    problem.help("only who may read the Secret can look into the repository")
+                } else {
+                    problem
+                }
             }),
         }
     }

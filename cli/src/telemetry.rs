@@ -43,10 +43,18 @@ impl Drop for Telemetry {
     }
 }
 
-/// These print credentials at debug level: whatever is asked for, they are not heard below a warning, and by a client
-/// that was not asked to say more not below an error.
-const TALKATIVE: [&str; 8] =
-    ["kube_client", "kube_runtime", "reqsign_core", "reqsign_aws_core", "reqsign_aws_v4", "opendal", "opendal_core", "opendal_service_s3"];
+/// These print credentials at debug level: whatever is asked for, they are not heard below a warning, and not at
+/// all by a client that was not asked to say more: whatever fails there, the command tells itself.
+const TALKATIVE: [&str; 8] = [
+    "kube_client",
+    "kube_runtime",
+    "reqsign_core",
+    "reqsign_aws_core",
+    "reqsign_aws_v4",
+    "opendal",
+    "opendal_core",
+    "opendal_service_s3",
+];
 
 /// Call once, before the runtime: the exporter's HTTP client is a blocking one.
 pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
@@ -59,7 +67,7 @@ pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
         })?,
         _ => EnvFilter::new(default_filter(role, global)),
     };
-    let loudest = if role == Role::Client && global.verbose == 0 { "error" } else { "warn" };
+    let loudest = if role == Role::Client && global.verbose == 0 { "off" } else { "warn" };
     let filter = TALKATIVE.iter().fold(filter, |filter, target| {
         filter.add_directive(format!("{target}={loudest}").parse().expect("a crate's name is a directive"))
     });

@@ -214,9 +214,7 @@ mod tests {
     use crate::objects::tests::view;
 
     fn views() -> Vec<View> {
-        let condition = |kind: &str, status: &str, message: &str| {
-            json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-11-22T11:00:00Z"})
-        };
+        let condition = |kind: &str, status: &str, message: &str| json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-11-22T11:00:00Z"});
         let session = |name: &str, time: &str, status: Value| {
             view(json!({
                 "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession",

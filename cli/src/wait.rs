@@ -52,7 +52,7 @@ pub async fn until_noticed(streams: &Streams, key: &ObjectKey) -> Result<Value, 
     tokio::time::timeout(NOTICED_WITHIN, noticed).await.map_err(|_| {
         let seconds = NOTICED_WITHIN.as_secs();
         Problem::new(Exit::Failed, format!("the engine has not taken {key} within {seconds} s"))
-            .help("is `lagan up` or `lagan engine` running on this data directory? The object waits for it")
+            .help("is `lagan up` or `lagan engine` running on this data directory? The object waits for it. If the engine runs on a cluster, name that with --kubeconfig or --context")
     })
 }
 
@@ -71,9 +71,14 @@ pub async fn until_ended(
     setting: Setting,
     timeout: Option<Duration>,
 ) -> Result<Ended, Problem> {
-    let facts =
-        follow::follow(&streams.bus, subject::SESSIONS, vec![subject::uid_filter(&streams.cluster, key.uid)], Start::All);
-    let progress = follow::follow(&streams.bus, subject::PROGRESS, vec![subject::progress(&key)], Start::LastPerSubject);
+    let facts = follow::follow(
+        &streams.bus,
+        subject::SESSIONS,
+        vec![subject::uid_filter(&streams.cluster, key.uid)],
+        Start::All,
+    );
+    let progress =
+        follow::follow(&streams.bus, subject::PROGRESS, vec![subject::progress(&key)], Start::LastPerSubject);
     let mut screen = Screen::new(global);
     screen.say(&setting.opening());
     let narrator = Narrator::new(setting, Session::new(key));

@@ -54,6 +54,9 @@ pub struct Access {
 pub enum KubernetesError {
     #[error("no Kubernetes API server is configured")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The API server's own words; the library's would print the whole answer twice.
+    #[error("{action} `{object}`: {}", status.message)]
+    Refused { action: &'static str, object: String, status: Box<kube::core::Status> },
     #[error("{action} `{object}`")]
     Request {
         action: &'static str,
@@ -76,10 +79,7 @@ impl KubernetesError {
     #[must_use]
     pub fn status(&self) -> Option<&kube::core::Status> {
         match self {
-            Self::Request { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => Some(status),
-                _ => None,
-            },
+            Self::Refused { status, .. } => Some(status),
             _ => None,
         }
     }
@@ -383,6 +383,9 @@ async fn answer<T>(
 ) -> Result<T, KubernetesError> {
     match tokio::time::timeout(ANSWER, request).await {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Api(status))) => {
+            Err(KubernetesError::Refused { action, object: object.to_owned(), status })
+        }
         Ok(Err(source)) => {
             Err(KubernetesError::Request { action, object: object.to_owned(), source: Box::new(source) })
         }

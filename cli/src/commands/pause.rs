@@ -62,10 +62,16 @@ async fn set(args: PauseArgs, global: &Global, wanted: Schedule) -> Result<Exit,
 
 /// In a folder the manifest is what counts, and it is somebody's own.
 fn edit(key: &ObjectKey, wanted: Schedule, file: Option<PathBuf>) -> Problem {
-    let place = file.map_or_else(|| "its manifest".to_owned(), |file| format!("`{}`", file.display()));
     let value = wanted == Schedule::Paused;
-    Problem::new(Exit::Failed, format!("{key} stands in {place}, which Lagan does not write"))
-        .help(format!("set `paused: {value}` below its `spec` there; it counts as soon as the file is saved"))
+    let edit = format!("set `paused: {value}` below its `spec` there; it counts as soon as the file is saved");
+    match file {
+        Some(file) => {
+            Problem::new(Exit::Failed, format!("{key} stands in `{}`, which Lagan does not write", file.display()))
+                .help(edit)
+        }
+        None => Problem::new(Exit::Failed, format!("{key} stands in its manifest, which Lagan does not write"))
+            .help(format!("{edit}. If it is an object of a cluster, name that with --kubeconfig or --context")),
+    }
 }
 
 fn file_of(folder: &Path, key: &ObjectKey) -> Option<PathBuf> {

@@ -71,12 +71,7 @@ struct Wanted<'a> {
     restore: Restore,
 }
 
-fn of_configuration<'a>(
-    views: &'a [View],
-    own: &str,
-    args: &RestoreArgs,
-    name: &str,
-) -> Result<Wanted<'a>, Problem> {
+fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
     let configuration = store::one(views, Kind::BackupConfiguration, Some(own), name)?;
     let unreadable =
         |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
@@ -105,12 +100,7 @@ fn of_configuration<'a>(
     Ok(Wanted { name: configuration.key.name.clone(), repository, restore })
 }
 
-fn of_repository<'a>(
-    views: &'a [View],
-    own: &str,
-    args: &RestoreArgs,
-    name: &str,
-) -> Result<Wanted<'a>, Problem> {
+fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
     let (namespace, name) = name.split_once('/').unwrap_or((own, name));
     let repository = store::one(views, Kind::Repository, Some(namespace), name)?;
     let target = args.to.as_deref().map(app_binding);

@@ -19,8 +19,9 @@ pub async fn run(args: TreeArgs, global: &Global) -> Result<Exit, Problem> {
         return Err(Problem::new(Exit::Usage, format!("nothing belongs to a {kind}"))
             .help("plan/NAME, session/NAME and repository/NAME have a tree; `lagan describe` shows all kinds"));
     }
-    let name = name
-        .ok_or_else(|| Problem::new(Exit::Usage, format!("which {kind}?")).help(format!("lagan tree {}/NAME", args.kind)))?;
+    let name = name.ok_or_else(|| {
+        Problem::new(Exit::Usage, format!("which {kind}?")).help(format!("lagan tree {}/NAME", args.kind))
+    })?;
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, Wanted { kinds: KINDS, namespaces: &[] }).await?;
     let view = store::one(&views, kind, client.scope(), &name)?;

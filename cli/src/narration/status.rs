@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::resource::backup_session::{BackupSessionStatus, RunStatus};
+use lagan_schemas::resource::kind::STASH;
 use lagan_schemas::resource::{Condition, ConditionStatus, Kind};
 use lagan_schemas::session::Phase;
 use lagan_schemas::subject::SessionKind;
@@ -116,9 +117,10 @@ impl StatusNarrator {
     #[must_use]
     pub fn nobody(&self, waited: u64) -> Option<String> {
         let is_taken = self.status.run.requested_time.is_some() || !self.status.phase.is_empty();
+        let group = if self.view.key.group == STASH { " with --stash-compat" } else { "" };
         (!is_taken).then(|| {
             format!(
-                "{} no engine has taken it for {}; does `lagan engine` run in this cluster, and look at this namespace?",
+                "{} no engine has taken it for {}; does `lagan engine`{group} run in this cluster, and look at this namespace?",
                 self.glyph(Glyph::Warning),
                 duration(waited)
             )
@@ -129,7 +131,9 @@ impl StatusNarrator {
         let mut lines = match self.status.phase.as_str() {
             "Succeeded" if self.kind() == SessionKind::Restore => vec![self.restored()],
             "Succeeded" => self.committed(),
-            "Skipped" => vec![format!("{} {} was skipped: {}", self.glyph(Glyph::Skipped), self.setting.name, self.why())],
+            "Skipped" => {
+                vec![format!("{} {} was skipped: {}", self.glyph(Glyph::Skipped), self.setting.name, self.why())]
+            }
             _ => self.failed(),
         };
         if self.status.phase == "Succeeded" {
@@ -274,8 +278,12 @@ mod tests {
             vec![
                 backup(json!({"phase": "Pending", "requestedTime": "2026-11-22T11:56:00Z"})),
                 backup(json!({"phase": "Running", "attempts": 1, "worker": "w1", "startTime": "2026-11-22T11:57:00Z"})),
-                backup(json!({"phase": "Running", "attempts": 1, "worker": "w1", "code": "E0201", "message": "dump ended"})),
-                backup(json!({"phase": "Running", "attempts": 2, "worker": "w2", "code": "E0201", "message": "dump ended"})),
+                backup(
+                    json!({"phase": "Running", "attempts": 1, "worker": "w1", "code": "E0201", "message": "dump ended"}),
+                ),
+                backup(
+                    json!({"phase": "Running", "attempts": 2, "worker": "w2", "code": "E0201", "message": "dump ended"}),
+                ),
                 backup(json!({
                     "phase": "Succeeded", "attempts": 2, "snapshot": "4be1c0de", "sizeBytes": 1_728_724_336_u64,
                     "addedBytes": 1024, "startTime": "2026-11-22T11:57:00Z", "completionTime": "2026-11-22T11:59:24Z",
@@ -368,7 +376,9 @@ mod tests {
         assert_eq!(narrator.standing(now), None);
         assert!(narrator.nobody(30).is_some_and(|line| line.contains("for 30s")));
         let running = |progress: Value| {
-            backup(json!({"phase": "Running", "attempts": 1, "worker": "w1", "startTime": "2026-11-22T11:57:00Z", "progress": progress}))
+            backup(
+                json!({"phase": "Running", "attempts": 1, "worker": "w1", "startTime": "2026-11-22T11:57:00Z", "progress": progress}),
+            )
         };
         narrator.object(running(Value::Null));
         assert_eq!(narrator.standing(now).as_deref(), Some("● started on w1   1m   (last run 2m31s)"));

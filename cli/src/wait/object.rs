@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::DynamicObject;
-use kube::runtime::watcher::{self, watch_object};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watch_object};
 use lagan_schemas::error::chain;
 use lagan_schemas::resource::Group;
 use lagan_sources::kubernetes::api_resource;
@@ -85,7 +85,8 @@ impl Waiting {
                 Some(object) = objects.next() => self.take(object)?,
                 () = &mut unnoticed, if !is_told => {
                     is_told = true;
-                    if let Some(line) = self.narrator.nobody(TAKEN_WITHIN.as_secs()) {
+                    // Who does not see the object does not know either.
+                    if !self.is_away && let Some(line) = self.narrator.nobody(TAKEN_WITHIN.as_secs()) {
                         self.screen.say(&line);
                     }
                 }
