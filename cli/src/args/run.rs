@@ -61,15 +61,9 @@ pub struct SourceArgs {
     /// The folder of manifests that people write
     #[arg(long, value_name = "DIR", required_unless_present = "kube", conflicts_with = "kube")]
     pub manifests: Option<PathBuf>,
-    /// The Kubernetes API server: that of the kubeconfig, else that of this pod
+    /// The Kubernetes API server: that of --kubeconfig and --context, else that of this pod
     #[arg(long)]
     pub kube: bool,
-    /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config, else the pod's own]
-    #[arg(long, value_name = "FILE", requires = "kube")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long, value_name = "NAME", requires = "kube")]
-    pub context: Option<String>,
     /// Namespaces to look at [default: all]
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', requires = "kube")]
     pub namespaces: Vec<String>,

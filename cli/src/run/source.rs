@@ -17,12 +17,12 @@ use crate::error::{Exit, Problem};
 pub(super) async fn source(args: &SourceArgs, stash: StashCompat, global: &Global) -> Result<Source, Problem> {
     match &args.manifests {
         Some(manifests) => folder(manifests, global).map(Source::Folder),
-        None => kubernetes(args, stash).await.map(Source::Kubernetes),
+        None => kubernetes(args, stash, global).await.map(Source::Kubernetes),
     }
 }
 
-async fn kubernetes(args: &SourceArgs, wanted: StashCompat) -> Result<Kubernetes, Problem> {
-    let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
+async fn kubernetes(args: &SourceArgs, wanted: StashCompat, global: &Global) -> Result<Kubernetes, Problem> {
+    let access = Access { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
     let failed = |error: &dyn std::error::Error| {
         Problem::new(Exit::Unreachable, chain(error))
             .help("check the kubeconfig and its context; in a pod, the ServiceAccount and its rights")
@@ -37,6 +37,10 @@ async fn kubernetes(args: &SourceArgs, wanted: StashCompat) -> Result<Kubernetes
 }
 
 pub(super) fn folder(manifests: &Path, global: &Global) -> Result<Local, Problem> {
+    if global.names_cluster() {
+        return Err(Problem::new(Exit::Usage, "--kubeconfig and --context name a cluster, --manifests a folder")
+            .help("leave one of them out; `lagan engine --kube` runs on a cluster"));
+    }
     let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let data_dir = data_dir(global.data_dir.clone(), var("XDG_STATE_HOME"), var("HOME"));
     let manifests = manifests.canonicalize().map_err(|error| {
