@@ -4,6 +4,8 @@
 
 #[path = "kube/blueprint.rs"]
 mod blueprint;
+#[path = "kube/cli.rs"]
+mod cli;
 #[path = "kube/faults.rs"]
 mod faults;
 #[path = "kube/intent.rs"]
