@@ -32,7 +32,7 @@ pub struct Client {
 }
 
 pub enum Backend {
-    Bus(Streams),
+    Bus(Box<Streams>),
     Cluster(Box<Cluster>),
 }
 
@@ -128,7 +128,7 @@ fn of_bus(global: &Global, streams: Streams) -> Client {
     let namespace = global.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
     let shown = (namespace != DEFAULT_NAMESPACE).then_some(namespace.as_str());
     let typed = Typed::new(global.invoked).flag("-n", shown);
-    Client { backend: Backend::Bus(streams), namespace, all_namespaces: global.all_namespaces, typed }
+    Client { backend: Backend::Bus(Box::new(streams)), namespace, all_namespaces: global.all_namespaces, typed }
 }
 
 async fn of_cluster(global: &Global, streams: Option<Streams>) -> Result<Client, Problem> {

@@ -41,7 +41,7 @@ impl<'a> Forest<'a> {
     #[must_use]
     pub fn of_configuration(self, view: &'a View) -> Node<'a> {
         let mut node = self.configuration(view);
-        node.children.push(self.named(view, Kind::AppBinding, "/spec/target/ref", |view| self.app_binding(view)));
+        node.children.push(self.named(view, Kind::AppBinding, "/spec/target/ref", app_binding));
         node.children.push(self.named(view, Kind::Repository, "/spec/repository", |view| self.repository(view)));
         let mut sessions = select(self.views, Kind::BackupSession, view.key.namespace.as_deref());
         sessions.retain(|session| session.text("/spec/invoker/name") == view.key.name);
@@ -103,12 +103,6 @@ impl<'a> Forest<'a> {
         leaf(view, state, details)
     }
 
-    fn app_binding(self, view: &'a View) -> Node<'a> {
-        let version = [view.text("/spec/type"), view.text("/spec/version")].join(" ");
-        let details = [version.trim().to_owned(), address(view)].into_iter().filter(|text| !text.is_empty());
-        leaf(view, "Found", details.collect())
-    }
-
     fn repository(self, view: &'a View) -> Node<'a> {
         let status: RepositoryStatus = view.part("status");
         let ready = status.conditions.iter().find(|condition| condition.kind == "Ready").map(|ready| ready.status);
@@ -149,6 +143,13 @@ impl<'a> Forest<'a> {
         }
         leaf(view, view.phase(), details)
     }
+}
+
+/// Nobody looks whether the database answers until a session does; that it is there is all that is known.
+fn app_binding(view: &View) -> Node<'_> {
+    let version = [view.text("/spec/type"), view.text("/spec/version")].join(" ");
+    let details = [version.trim().to_owned(), address(view)].into_iter().filter(|text| !text.is_empty());
+    leaf(view, "Found", details.collect())
 }
 
 fn leaf<'a>(view: &'a View, state: &'a str, details: Vec<String>) -> Node<'a> {

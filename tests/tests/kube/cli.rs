@@ -65,7 +65,13 @@ fn the_verbs_work_through_the_api_server() -> Result<()> {
     let plugin = Plugin::new(&world)?;
 
     let done = plugin.run(&["backup", "shop", "--wait"])?;
-    let story = ["► creating BackupSession/", "◎ waiting for a worker", "✔ committed snapshot ", "✔ verified: ", "kubectl lagan describe session/"];
+    let story = [
+        "► creating BackupSession/",
+        "◎ waiting for a worker",
+        "✔ committed snapshot ",
+        "✔ verified: ",
+        "kubectl lagan describe session/",
+    ];
     ends(&done, 0, &story)?;
     let session = plugin.json(&["get", "session", "@latest"])?;
     ensure!(phase(&session) == "Succeeded" && session["metadata"].get("managedFields").is_none(), "{session:#}");
@@ -84,7 +90,14 @@ fn the_verbs_work_through_the_api_server() -> Result<()> {
     ensure!(plugin.ok(&["events", "--session", name, "--nats-url", &url])?.contains("committing"));
 
     let tree = plugin.ok(&["tree", "plan/shop"])?;
-    for part in ["✔ Ready", "Europe/Berlin", "├── AppBinding/", "├── Repository/", "1 snapshot, ", &format!("snapshot {snapshot}")] {
+    for part in [
+        "✔ Ready",
+        "Europe/Berlin",
+        "├── AppBinding/",
+        "├── Repository/",
+        "1 snapshot, ",
+        &format!("snapshot {snapshot}"),
+    ] {
         ensure!(tree.contains(part), "`{part}` is missing in: {tree}");
     }
     ensure!(plugin.json(&["tree", "plan", "shop"])?["children"].as_array().is_some_and(|c| c.len() == 3));
@@ -101,7 +114,10 @@ fn the_verbs_work_through_the_api_server() -> Result<()> {
     ensure!(plugin.ok(&["tree", "plan/shop"])?.contains("○ Paused"));
     ends(&plugin.run(&["resume", "shop"])?, 0, &["runs by its schedule"])?;
     let made = plugin.ok(&["trigger", "shop"])?;
-    let made = made.strip_prefix("backupsession.lagan.dev/").and_then(|line| line.strip_suffix(" created\n")).context(made.clone())?;
+    let made = made
+        .strip_prefix("backupsession.lagan.dev/")
+        .and_then(|line| line.strip_suffix(" created\n"))
+        .context(made.clone())?;
     ensure!(phase(&world.ended("backupsessions.lagan.dev", made)?) == "Succeeded");
     Ok(())
 }
