@@ -189,7 +189,12 @@ impl Reporter<'_> {
         if !self.statuses.write(self.context, &key, document.clone()).await {
             return Ok(false);
         }
-        self.hand.give(&key, || Job::status(document, note::note(session, &old_phase)));
+        self.hand.give(&key, || {
+            let view = self.context.resources.read();
+            let configuration = view.objects.get(&request.invoker.key()).map(|object| object.reference());
+            let configuration = configuration.filter(|_| kind == Kind::BackupSession);
+            Job::status(document).told(note::note(session, &old_phase), configuration)
+        });
         if let (Kind::BackupSession, Cause::Slot { slot, .. }) = (kind, &request.cause) {
             self.slot(&request.invoker.key(), *slot).await;
         }
@@ -353,7 +358,7 @@ impl Reporter<'_> {
             "apiVersion": problem.api_version, "kind": key.kind, "metadata": problem.metadata, "status": status,
         });
         if self.statuses.write(self.context, key, document.clone()).await {
-            self.hand.give(key, || Job::status(document, None));
+            self.hand.give(key, || Job::status(document));
         }
     }
 
@@ -376,7 +381,7 @@ impl Reporter<'_> {
             return;
         }
         if self.statuses.write(self.context, key, document.clone()).await {
-            self.hand.give(key, || Job::status(document, None));
+            self.hand.give(key, || Job::status(document));
         }
     }
 }

@@ -38,13 +38,13 @@ pub enum SourceError {
     Kubernetes(#[from] KubernetesError),
     #[error("file of `{key}` can't be written or removed")]
     File {
-        key: ObjectKey,
+        key: String,
         #[source]
         source: std::io::Error,
     },
     #[error("`{key}` can't be read at its source")]
     Object {
-        key: ObjectKey,
+        key: String,
         #[source]
         source: ObjectError,
     },
@@ -88,7 +88,7 @@ impl Source {
             }
             Self::Kubernetes(api) => {
                 let Some(value) = api.get(key).await? else { return Ok(None) };
-                Object::from_json(value).map(Some).map_err(|source| SourceError::Object { key: key.clone(), source })
+                Object::from_json(value).map(Some).map_err(|source| SourceError::Object { key: key.to_string(), source })
             }
         }
     }
@@ -160,7 +160,7 @@ impl Source {
                 // JSON is YAML.
                 let text = serde_json::to_string_pretty(&value).unwrap_or_default();
                 let written = write_file(&local.objects, &file, &text);
-                written.map(drop).map_err(|source| SourceError::File { key, source })
+                written.map(drop).map_err(|source| SourceError::File { key: key.to_string(), source })
             }
             Self::Kubernetes(api) => {
                 let mut value = value;
@@ -180,7 +180,7 @@ impl Source {
                 let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
                 match std::fs::remove_file(local.objects.join(file)) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                        Err(SourceError::File { key: key.clone(), source })
+                        Err(SourceError::File { key: key.to_string(), source })
                     }
                     _ => Ok(()),
                 }

@@ -42,7 +42,7 @@ fn compare(group: Group, kind: Kind, found: &[Value], statuses: &Statuses, hand:
             None => !is_scheduled(document) || statuses.has_ended(key),
         };
         if !is_shown {
-            hand.give(key, || Job::status(document.clone(), None));
+            hand.give(key, || Job::status(document.clone()));
         }
     }
     // What Lagan made for sessions that have left the history since.

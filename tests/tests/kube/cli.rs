@@ -135,6 +135,10 @@ fn what_was_not_done_has_its_exit_code() -> Result<()> {
     // The database is not there: the session that waits fails, and so does who waits for the next one.
     let _engine = world.engine(&[])?;
     let _worker = world.worker(&[])?;
+    let over = |item: &Value| phase(item) == "Failed";
+    world.until("the first session to fail", &["backupsessions.lagan.dev"], |list| {
+        list["items"].as_array().is_some_and(|items| !items.is_empty() && items.iter().all(over))
+    })?;
     let done = plugin.run(&["backup", "shop", "--wait"])?;
     ends(&done, 3, &["failed after", "(E0203)", "  help: ", "next: kubectl lagan describe session/"])?;
     Ok(())
