@@ -17,6 +17,7 @@ use lagan_schemas::subject::{Lane, SessionKind};
 use uuid::Uuid;
 
 use super::{Inputs, Unresolved, plan};
+use super::answers::{Answers, Found};
 use crate::context::Resolve;
 use crate::view::View;
 
