@@ -6,6 +6,7 @@ mod context;
 mod fill;
 #[cfg(test)]
 mod fixtures;
+mod metrics;
 mod plan;
 mod planner;
 mod report;
@@ -18,4 +19,5 @@ mod view;
 mod watcher;
 
 pub use context::{Options, Resolve, Timing};
+pub use metrics::Metrics;
 pub use run::{EngineError, run};
