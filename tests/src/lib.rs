@@ -4,13 +4,14 @@
 //! Everything returns `anyhow::Result`: a test ends with `?` and the error carries the log's tail.
 
 pub mod canary;
-mod http;
+pub mod http;
 pub mod lagan;
 pub mod mariadb;
 pub mod nats;
-mod ports;
+pub mod ports;
 mod proc;
 pub mod process;
+pub mod pushgateway;
 pub mod restic;
 pub mod s3;
 pub mod sample;
