@@ -1,6 +1,7 @@
 //! Runs the parts: `up`, `engine`, `worker`. The same functions run in one process or in several; `up` only adds
 //! the NATS server and the endpoint file by which other commands find it.
 
+mod http;
 mod parts;
 mod programs;
 mod source;

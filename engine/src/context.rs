@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::view::Resources;
 
@@ -30,6 +31,8 @@ pub struct Options {
     /// Where the numbers of ended sessions are pushed to, as Stash does.
     pub pushgateway: Option<url::Url>,
     pub resolve: Resolve,
+    /// Where this process keeps its numbers.
+    pub metrics: Metrics,
     pub timing: Timing,
 }
 

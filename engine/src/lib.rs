@@ -7,6 +7,7 @@ mod context;
 mod fill;
 #[cfg(test)]
 mod fixtures;
+mod metrics;
 mod plan;
 mod planner;
 mod report;
@@ -19,4 +20,5 @@ mod view;
 mod watcher;
 
 pub use context::{Options, Resolve, Timing};
+pub use metrics::Metrics;
 pub use run::{EngineError, run};

@@ -3,9 +3,12 @@
 //! cluster `apply` brings it to the objects.
 
 mod apply;
+mod carry;
 mod catch_up;
 mod documents;
 mod history;
+mod numbers;
+mod progress;
 mod statuses;
 
 use std::collections::{BTreeSet, HashMap};
@@ -28,6 +31,8 @@ use uuid::Uuid;
 
 use self::apply::{Hand, Job};
 use self::documents::{needs_confirmation, of_session, waiting_labels};
+use self::numbers::Numbers;
+use self::progress::Progresses;
 use self::statuses::Statuses;
 use crate::blueprint::derive;
 use crate::context::Context;
@@ -69,6 +74,7 @@ pub(crate) async fn run(
             () = lease.lost().cancelled_owned() => Ok(()),
             reported = serve(&context, &mut changes, &mut objects, &mut behind) => reported,
         };
+        context.options.metrics.clear();
         lease.release().await;
         reported?;
     }
@@ -113,7 +119,10 @@ async fn report(
     behind: &mut Behind,
     hand: Hand,
 ) -> Result<(), EngineError> {
-    let mut reporter = Reporter { context, statuses: Statuses::load(context).await, hand, waiting: BTreeSet::new() };
+    let (numbers, mut pushes) = Numbers::start(context);
+    let statuses = Statuses::load(context).await;
+    let mut reporter = Reporter { context, statuses, hand, numbers, waiting: BTreeSet::new() };
+    let mut progresses = Progresses::follow(context);
     behind.objects.extend(reporter.every_key());
     let mut catch_up = tokio::time::interval(CATCH_UP);
     loop {
@@ -134,6 +143,8 @@ async fn report(
                 let Some(change) = change else { return Ok(()) };
                 behind.take(change);
             }
+            Some(pushed) = pushes.recv() => reporter.pushed(&pushed).await,
+            texts = progresses.due() => reporter.progress(texts).await,
             _ = catch_up.tick() => if let Source::Kubernetes(api) = context.source() {
                 catch_up::run(api, &reporter.statuses, &reporter.hand).await;
             },
@@ -154,6 +165,7 @@ struct Reporter<'a> {
     context: &'a Context,
     statuses: Statuses,
     hand: Hand,
+    numbers: Numbers,
     /// Configurations that miss a Secret, or that the source does not answer for.
     waiting: BTreeSet<ObjectKey>,
 }
@@ -185,7 +197,8 @@ impl Reporter<'_> {
             return Ok(true);
         }
         let old_phase = self.statuses.phase_of(&key, session.key.uid);
-        let document = of_session(&key, session, &status);
+        let mut document = of_session(&key, session, &status);
+        carry::over(self.statuses.document(&key), &mut document);
         if !self.statuses.write(self.context, &key, document.clone()).await {
             return Ok(false);
         }
@@ -197,6 +210,9 @@ impl Reporter<'_> {
         });
         if let (Kind::BackupSession, Cause::Slot { slot, .. }) = (kind, &request.cause) {
             self.slot(&request.invoker.key(), *slot).await;
+        }
+        if ended {
+            self.numbers.ended(self.context, session, key);
         }
         if ended && kind == Kind::BackupSession {
             self.repositories(session).await;
@@ -365,6 +381,7 @@ impl Reporter<'_> {
     /// The status of an object goes with it. A session's own stays as long as the history keeps it, unless somebody
     /// deleted the object that showed it.
     async fn gone(&mut self, key: &ObjectKey) {
+        self.numbers.gone(key);
         let shown = self.statuses.document(key).is_some();
         let deleted = matches!(self.context.source(), Source::Kubernetes(_)) && self.statuses.has_ended(key);
         if shown && (key.kind != Kind::BackupSession || deleted) {
@@ -375,6 +392,7 @@ impl Reporter<'_> {
     async fn write_object(&mut self, key: &ObjectKey, status: Value) {
         let object = self.context.resources.read().objects.get(key).cloned();
         let Some(object) = object else { return };
+        self.numbers.object(&object, &status);
         let mut document = object.to_json();
         document["status"] = status;
         if self.statuses.document(key) == Some(&document) {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "sessions/metrics.rs"]
+mod metrics;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

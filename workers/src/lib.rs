@@ -5,6 +5,7 @@ mod backup;
 mod failures;
 mod intent;
 pub mod mariadb;
+mod metrics;
 mod opened;
 mod place;
 pub mod process;
@@ -16,6 +17,7 @@ mod session;
 mod target;
 mod worker;
 
+pub use metrics::Metrics;
 pub use place::{Place, Volumes, place, storage_of};
 pub use process::Spawner;
 pub use worker::{Options, WorkerError, run};

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::intent::Intent;
+use crate::metrics::Metrics;
 use crate::process::Spawner;
 
 const PULL: Duration = Duration::from_secs(30);
@@ -41,6 +42,8 @@ pub struct Options {
     /// How a worker's children are started, so that they die with it.
     pub spawner: Spawner,
     pub host: String,
+    /// Where this process keeps its numbers.
+    pub metrics: Metrics,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,17 +72,19 @@ pub(crate) struct Worker {
     pub intent: Intent,
     pub programs: BTreeMap<String, PathBuf>,
     pub spawner: Spawner,
+    pub metrics: Metrics,
     pub drain: CancellationToken,
     pub stop_now: CancellationToken,
 }
 
 /// Runs until `drain`: then nothing new is taken, and what runs is handed to other workers. `stop_now` also stops a
-/// restore that is past its first byte.
+/// restore that is past its first byte. `ready` is called once, when work is pulled.
 pub async fn run(
     bus: Bus,
     options: Options,
     drain: CancellationToken,
     stop_now: CancellationToken,
+    ready: impl FnOnce(),
 ) -> Result<(), WorkerError> {
     let sizes = Sizes {
         replicas: options.replicas,
@@ -101,6 +106,7 @@ pub async fn run(
         intent: Intent { source: options.source.clone() },
         programs: options.programs.clone(),
         spawner: options.spawner.clone(),
+        metrics: options.metrics.clone(),
         drain: drain.clone(),
         stop_now,
         heartbeats,
@@ -109,11 +115,13 @@ pub async fn run(
     let mut slots = JoinSet::new();
     let lanes = [(Lane::Urgent, 1), (Lane::Normal, options.slots.max(1))];
     for (lane, count) in lanes {
+        worker.metrics.slots(lane, count);
         for _ in 0..count {
             let consumer = work_consumer(&options.pool, lane);
-            slots.spawn(slot(Arc::clone(&worker), consumer));
+            slots.spawn(slot(Arc::clone(&worker), lane, consumer));
         }
     }
+    ready();
     while let Some(ended) = slots.join_next().await {
         ended.map_err(WorkerError::Panicked)?;
     }
@@ -121,7 +129,7 @@ pub async fn run(
 }
 
 /// One slot: pull one, run it, pull the next.
-async fn slot(worker: Arc<Worker>, consumer: String) {
+async fn slot(worker: Arc<Worker>, lane: Lane, consumer: String) {
     let mut lanes = Lanes::new(&worker.bus, SESSIONS, vec![consumer.clone()]);
     let mut observer = Observer::new(worker.heartbeats.clone());
     loop {
@@ -130,7 +138,11 @@ async fn slot(worker: Arc<Worker>, consumer: String) {
             next = lanes.next(PULL) => next,
         };
         match next {
-            Ok(Some(delivery)) => Box::pin(worker.handle(delivery, &mut observer)).await,
+            Ok(Some(delivery)) => {
+                worker.metrics.taken(lane);
+                Box::pin(worker.handle(delivery, &mut observer)).await;
+                worker.metrics.settled(lane);
+            }
             Ok(None) => {}
             Err(error) => {
                 // The engine makes consumers, and makes them anew; a worker waits for it.
