@@ -64,11 +64,14 @@ fn metrics_are_pushed_under_stashs_names_and_go_with_their_configuration() -> Re
         "lagan_backup_last_status{namespace=\"default\",configuration=\"nightly\"} 1",
         "lagan_repository_snapshots{namespace=\"default\",repository=\"local\"} 1",
         "lagan_worker_slots{lane=\"normal\"} 2",
-        "lagan_worker_busy{lane=\"urgent\"} 0",
+        "lagan_worker_busy{lane=\"normal\"} 0",
     ] {
         assert!(page.body.lines().any(|line| line.starts_with(start)), "{start}:\n{}", page.body);
     }
     assert!(page.body.ends_with("# EOF\n"));
+    eventually("the worker to be idle", PATIENCE, || {
+        http::request("GET", port.number(), "/metrics").ok()?.body.contains("busy{lane=\"urgent\"} 0").then_some(())
+    })?;
 
     world.lagan.remove_manifest("nightly.yaml")?;
     eventually("the group to go", PATIENCE, || {
