@@ -125,7 +125,7 @@ fn settle(
 async fn send(client: &reqwest::Client, url: Url, order: &Order) -> Result<(), String> {
     let request = match order {
         Order::Put(_, gauges) => {
-            client.put(url).header(reqwest::header::CONTENT_TYPE, CONTENT_TYPE).body(text(gauges.clone()))
+            client.post(url).header(reqwest::header::CONTENT_TYPE, CONTENT_TYPE).body(text(gauges.clone()))
         }
         Order::Delete => client.delete(url),
     };
