@@ -36,6 +36,8 @@ pub struct Options {
     pub failover: Duration,
     /// Programs that plans may name, by name.
     pub programs: BTreeMap<String, PathBuf>,
+    /// `host` or `host:port` that hooks may name although it is loopback, link-local and the like.
+    pub hook_hosts: Vec<String>,
     /// How a worker's children are started, so that they die with it.
     pub spawner: Spawner,
     pub host: String,
@@ -66,6 +68,7 @@ pub(crate) struct Worker {
     pub leases: Leases,
     pub intent: Intent,
     pub programs: BTreeMap<String, PathBuf>,
+    pub hook_hosts: Vec<String>,
     pub spawner: Spawner,
     pub drain: CancellationToken,
     pub stop_now: CancellationToken,
@@ -93,6 +96,7 @@ pub async fn run(
         leases: Leases::new(bucket(streams::LEASES)),
         intent: Intent { source: options.source.clone() },
         programs: options.programs.clone(),
+        hook_hosts: options.hook_hosts.clone(),
         spawner: options.spawner.clone(),
         drain: drain.clone(),
         stop_now,
