@@ -126,10 +126,7 @@ fn pool(inputs: &Inputs<'_>, repository: &Object) -> Result<String, Unresolved> 
     }
     let path = repository.key();
     let known = inputs.pools.join(", ");
-    Err(refused(
-        Code::InvalidSpec,
-        format!("{path}: annotation {POOL_ANNOTATION}: no pool `{named}`; there are {known}"),
-    ))
+    Err(refused(Code::InvalidSpec, format!("{path}: annotation {POOL_ANNOTATION}: no pool `{named}`; there are {known}")))
 }
 
 fn may_use(inputs: &Inputs<'_>, spec: &RepositorySpec, namespace: &str, own: &str) -> Result<(), String> {
@@ -144,9 +141,9 @@ fn may_use(inputs: &Inputs<'_>, spec: &RepositorySpec, namespace: &str, own: &st
             })?;
             let selector = policy.and_then(|policy| policy.selector.clone()).unwrap_or_default();
             let selector = serde_json::from_value::<LabelSelector>(serde_json::Value::Object(selector.0));
-            let selector = selector
-                .map_err(|error| error.to_string())
-                .and_then(|selector| Selector::try_from(selector).map_err(|error| error.to_string()));
+            let selector = selector.map_err(|error| error.to_string()).and_then(|selector| {
+                Selector::try_from(selector).map_err(|error| error.to_string())
+            });
             let selector = selector.map_err(|why| format!("selector of its usagePolicy can't be read: {why}"))?;
             let allowed = !selector.selects_all() && selector.matches(&labels);
             allowed.then_some(()).ok_or_else(|| format!("namespace `{own}` is not selected by its usagePolicy"))

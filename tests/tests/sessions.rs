@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "sessions/hooks.rs"]
+mod hooks;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

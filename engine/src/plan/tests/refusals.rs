@@ -53,9 +53,7 @@ fn a_repository_of_another_namespace_must_allow_ours() {
         assert!(code == Code::UsageNotAllowed && message.contains(why), "{policy}: {message}");
     }
     let selected = "  usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {team: shop}}}}\n";
-    for (labels, allowed) in
-        [(&[("team", "shop"), ("x", "y")][..], true), (&[("team", "crm")][..], false), (&[], false)]
-    {
+    for (labels, allowed) in [(&[("team", "shop"), ("x", "y")][..], true), (&[("team", "crm")][..], false), (&[], false)] {
         let mut world = elsewhere(selected);
         world.labels = Some(labels);
         assert_eq!(world.planned(SessionKind::Backup, &world.backup_request()).is_ok(), allowed, "{labels:?}");
