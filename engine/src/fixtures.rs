@@ -105,6 +105,7 @@ impl Story {
                 after: at(seconds + 10),
                 counted: Counted::Yes,
                 rejected_snapshots: Vec::new(),
+                conditions: Vec::new(),
             }),
         )
     }

@@ -4,6 +4,7 @@
 pub(crate) mod answers;
 mod backup;
 mod database;
+mod hooks;
 mod restore;
 mod task;
 mod variables;

@@ -115,6 +115,9 @@ pub struct Retrying {
     /// Snapshots of this session that failed their read-back and will never be adopted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected_snapshots: Vec<String>,
+    /// What this attempt found; the next one reads here which hooks have run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Notice>,
 }
 
 /// Whether a retry uses one of the tries that the configuration allows. A drain does not.

@@ -1,6 +1,8 @@
 //! The plan of a session: everything a worker needs, with no choice left to it and no secret in it.
 //! It must not resolve anything; the planner fills it.
 
+mod hooks;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use crate::resource::ObjectRef;
 use crate::resource::function::DatabaseKind;
 use crate::resource::repository::{Backend, RetentionPolicy};
 use crate::subject::{Lane, SessionKind};
+
+pub use hooks::{Application, HookAction, PlanHook, PlanHooks, PlanPostHook};
 
 /// Version of the plan's shape; a worker refuses one it does not know.
 pub const VERSION: u32 = 1;
@@ -63,6 +67,8 @@ pub struct PlanTarget {
     pub repositories: Vec<PlanRepository>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<RestoreFrom>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<PlanHooks>,
 }
 
 /// Where the database answers and which secret opens it.

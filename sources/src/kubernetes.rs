@@ -1,6 +1,8 @@
 //! The API server as the source of intent: objects by key, Secrets by name, what must be remembered in a status.
 //! It must not watch anything and must not decide anything.
 
+pub mod application;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,6 +4,8 @@
 
 #[path = "sessions/metrics.rs"]
 mod metrics;
+#[path = "sessions/hooks.rs"]
+mod hooks;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

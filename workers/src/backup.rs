@@ -19,6 +19,7 @@ use lagan_schemas::subject::SessionKey;
 
 use self::gate::CommitGate;
 use crate::failures::{of_arguments, of_dump, of_preflight, of_repository, of_spawn};
+use crate::hooks::Hooks;
 use crate::mariadb::{DumpArgs, Finding, Prepared, prepare, scanner};
 use crate::opened::{Missing, Opened, blocking};
 use crate::place::place;
@@ -39,22 +40,24 @@ const BLOCKS: usize = 8;
 
 pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
     let session = held.session().await;
-    let mut run = Run { worker, held, life, plan, session, rejected: Vec::new(), conditions: Vec::new() };
+    let hooks = Hooks::new(worker, held, life, plan).recall(&session);
+    let mut run = Run { worker, held, life, plan, session, rejected: Vec::new(), conditions: Vec::new(), hooks };
     let mut results = Vec::new();
     for target in &plan.targets {
-        for repository in &target.repositories {
-            match run.one(target, repository).await {
-                Ok(result) => results.push(result),
-                Err(Broken::Fenced) => return Outcome::Fenced,
-                Err(Broken::Failed(failure)) => {
-                    let failure = life.stopped().map_or(failure, |cause| cause.failure());
-                    let failed = Failed { failure, rejected_snapshots: run.rejected, conditions: run.conditions };
-                    return Outcome::Failed(Box::new(failed));
-                }
+        let worked = match run.target(target).await {
+            Ok(results) => Ok(results),
+            Err(Broken::Fenced) => return Outcome::Fenced,
+            Err(Broken::Failed(failure)) => Err(life.stopped().map_or(failure, |cause| cause.failure())),
+        };
+        match run.hooks.post(target, worked).await {
+            Ok(worked) => results.extend(worked),
+            Err(failure) => {
+                let (rejected_snapshots, conditions) = (std::mem::take(&mut run.rejected), run.conditions());
+                return Outcome::Failed(Box::new(Failed { failure, rejected_snapshots, conditions }));
             }
         }
     }
-    Outcome::Succeeded { results, conditions: run.conditions }
+    Outcome::Succeeded { results, conditions: run.conditions() }
 }
 
 struct Run<'a> {
@@ -66,6 +69,7 @@ struct Run<'a> {
     /// Snapshots of this session that failed their read-back.
     rejected: Vec<String>,
     conditions: Vec<Notice>,
+    hooks: Hooks<'a>,
 }
 
 /// A snapshot that passed its read-back.
@@ -79,6 +83,18 @@ struct Sound {
 }
 
 impl Run<'_> {
+    fn conditions(self) -> Vec<Notice> {
+        self.conditions.into_iter().chain(self.hooks.into_notices()).collect()
+    }
+
+    async fn target(&mut self, target: &PlanTarget) -> Result<Vec<TargetResult>, Broken> {
+        let mut results = Vec::new();
+        for repository in &target.repositories {
+            results.push(self.one(target, repository).await?);
+        }
+        Ok(results)
+    }
+
     async fn one(&mut self, target: &PlanTarget, planned: &PlanRepository) -> Result<TargetResult, Broken> {
         let began = Instant::now();
         let secret = self.worker.intent.storage_secret(planned).await?;
@@ -173,6 +189,7 @@ impl Run<'_> {
             DumpArgs::parse(&resolved.arguments()).map_err(|error| of_arguments(&resolved.step.function, &error))?;
         let prepared = prepare(&resolved.client, args, resolved.wait).await.map_err(|error| of_preflight(&error))?;
         self.note(&prepared);
+        self.hooks.pre(target).await?;
         let (reader, dump, gate) = self.start_dump(&resolved, prepared, target, planned).await?;
         let teller = Teller::start(
             self.worker.bus.clone(),

@@ -3,6 +3,7 @@
 
 mod backup;
 mod failures;
+mod hooks;
 mod intent;
 pub mod mariadb;
 mod metrics;

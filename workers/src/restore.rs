@@ -14,6 +14,7 @@ use lagan_schemas::plan::{Overwrite, Plan, PlanTarget, RestoreFrom, SnapshotSele
 use lagan_schemas::session::Session;
 
 use crate::failures::{of_arguments, of_latest, of_repository, of_restore, of_spawn, of_target};
+use crate::hooks::Hooks;
 use crate::mariadb::{RestoreArgs, RestoreIncomplete, Target as Inspected, TargetState, Touches, check_fed, inspect};
 use crate::opened::{Missing, Opened, blocking};
 use crate::place::place;
@@ -31,19 +32,24 @@ const BLOCK_BYTES: usize = 1024 * 1024;
 
 pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
     let session = held.session().await;
-    let mut run = Run { worker, held, life, plan, session, conditions: Vec::new() };
+    let hooks = Hooks::new(worker, held, life, plan).recall(&session);
+    let mut run = Run { worker, held, life, plan, session, conditions: Vec::new(), hooks };
     let mut results = Vec::new();
     for target in &plan.targets {
-        match run.one(target).await {
-            Ok(result) => results.push(result),
+        let worked = match run.one(target).await {
+            Ok(result) => Ok(vec![result]),
             Err(Broken::Fenced) => return Outcome::Fenced,
-            Err(Broken::Failed(failure)) => {
-                let failed = Failed { failure, rejected_snapshots: Vec::new(), conditions: run.conditions };
+            Err(Broken::Failed(failure)) => Err(failure),
+        };
+        match run.hooks.post(target, worked).await {
+            Ok(worked) => results.extend(worked),
+            Err(failure) => {
+                let failed = Failed { failure, rejected_snapshots: Vec::new(), conditions: run.conditions() };
                 return Outcome::Failed(Box::new(failed));
             }
         }
     }
-    Outcome::Succeeded { results, conditions: run.conditions }
+    Outcome::Succeeded { results, conditions: run.conditions() }
 }
 
 struct Run<'a> {
@@ -53,9 +59,14 @@ struct Run<'a> {
     plan: &'a Plan,
     session: Session,
     conditions: Vec<Notice>,
+    hooks: Hooks<'a>,
 }
 
 impl Run<'_> {
+    fn conditions(self) -> Vec<Notice> {
+        self.conditions.into_iter().chain(self.hooks.into_notices()).collect()
+    }
+
     async fn one(&mut self, target: &PlanTarget) -> Result<TargetResult, Broken> {
         let began = Instant::now();
         let object = self
@@ -82,6 +93,7 @@ impl Run<'_> {
             .await
             .map_err(|error| self.stopped_or(of_target(&error)))?;
         self.check_target(from, target, &inspected)?;
+        self.hooks.pre(target).await?;
         let (size, reader) = {
             let (repository, id) = (Arc::clone(&opened.repository), snapshot.id.clone());
             let path = format!("/{}", from.path.trim_start_matches('/'));

@@ -227,27 +227,37 @@ fn verdict(
     failed: Failed,
     now: Timestamp,
 ) -> Fact {
+    let again = again(session, plan, stop.as_ref(), &failed.failure);
     let Failed { failure, rejected_snapshots, conditions } = failed;
-    let retry = plan.map(|plan| plan.retry);
-    let restoring = session.phase == Phase::Restoring;
-    let counted = match failure.code.class() {
-        Class::Interrupted => Some(Counted::No),
-        Class::Transient if retry.is_some_and(|retry| session.counted_retries < retry.max) => Some(Counted::Yes),
-        Class::Transient | Class::Permanent => None,
-    };
-    let over = session.cancel.is_some() || matches!(stop, Some(StopCause::Cancelled(_) | StopCause::Deadline));
-    match counted.filter(|_| !restoring && !over) {
+    match again {
         Some(counted) => {
-            let delay = if counted == Counted::Yes { retry.map_or(0, |retry| retry.delay_seconds) } else { 0 };
+            let delay = if counted == Counted::Yes { plan.map_or(0, |plan| plan.retry.delay_seconds) } else { 0 };
             let after = now.checked_add(Duration::from_secs(delay)).unwrap_or(now);
-            Fact::Retrying(Retrying { holder, failure, after, counted, rejected_snapshots })
+            Fact::Retrying(Retrying { holder, failure, after, counted, rejected_snapshots, conditions })
         }
         None => {
-            let cancelled = failure.code == Code::Cancelled && !restoring;
+            let cancelled = failure.code == Code::Cancelled && session.phase != Phase::Restoring;
             let ended = Ended { holder: Some(holder), failure, rejected_snapshots, conditions };
             if cancelled { Fact::Cancelled(ended) } else { Fact::Failed(ended) }
         }
     }
+}
+
+/// Whether a failure is tried again, and whether that counts; `None` if it is the end.
+pub(crate) fn again(
+    session: &Session,
+    plan: Option<&Plan>,
+    stop: Option<&StopCause>,
+    failure: &Failure,
+) -> Option<Counted> {
+    let counted = match failure.code.class() {
+        Class::Interrupted => Some(Counted::No),
+        Class::Transient if plan.is_some_and(|plan| session.counted_retries < plan.retry.max) => Some(Counted::Yes),
+        Class::Transient | Class::Permanent => None,
+    };
+    let restoring = session.phase == Phase::Restoring;
+    let over = session.cancel.is_some() || matches!(stop, Some(StopCause::Cancelled(_) | StopCause::Deadline));
+    counted.filter(|_| !restoring && !over)
 }
 
 /// Somebody else decided first: look again at once. Otherwise the bus is in trouble: look again soon.

@@ -54,18 +54,7 @@ fn program(worker: &Worker, name: &str) -> Result<PathBuf, Failure> {
 async fn connection(worker: &Worker, database: &Database) -> Result<Connection, Failure> {
     let login = worker.intent.login(database).await?;
     let tls = &database.tls;
-    let invalid = |what: &str| {
-        Failure::new(Code::InvalidSpec, format!("AppBinding {}: {what}", database.credentials.app_binding))
-    };
-    let ca_pem = match &tls.ca_bundle {
-        None => None,
-        Some(bundle) => {
-            let compact: String = bundle.split_ascii_whitespace().collect();
-            let bytes = base64::engine::general_purpose::STANDARD.decode(compact);
-            let bytes = bytes.map_err(|_| invalid("clientConfig.caBundle is not base64"))?;
-            Some(String::from_utf8(bytes).map_err(|_| invalid("clientConfig.caBundle is not PEM text"))?)
-        }
-    };
+    let ca_pem = ca_pem(database)?;
     let client = match &tls.client_secret {
         None => None,
         Some(name) => {
@@ -88,4 +77,16 @@ async fn connection(worker: &Worker, database: &Database) -> Result<Connection, 
         password: login.password,
         tls: Tls { mode, ca_pem, client, server_name: tls.server_name.clone() },
     })
+}
+
+/// The authorities that the AppBinding trusts.
+pub(crate) fn ca_pem(database: &Database) -> Result<Option<String>, Failure> {
+    let invalid = |what: &str| {
+        Failure::new(Code::InvalidSpec, format!("AppBinding {}: {what}", database.credentials.app_binding))
+    };
+    let Some(bundle) = &database.tls.ca_bundle else { return Ok(None) };
+    let compact: String = bundle.split_ascii_whitespace().collect();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(compact);
+    let bytes = bytes.map_err(|_| invalid("clientConfig.caBundle is not base64"))?;
+    String::from_utf8(bytes).map(Some).map_err(|_| invalid("clientConfig.caBundle is not PEM text"))
 }

@@ -39,6 +39,8 @@ pub struct Options {
     pub failover: Duration,
     /// Programs that plans may name, by name.
     pub programs: BTreeMap<String, PathBuf>,
+    /// `host` or `host:port` that hooks may name although it is loopback, link-local and the like.
+    pub hook_hosts: Vec<String>,
     /// How a worker's children are started, so that they die with it.
     pub spawner: Spawner,
     pub host: String,
@@ -71,6 +73,7 @@ pub(crate) struct Worker {
     pub leases: Leases,
     pub intent: Intent,
     pub programs: BTreeMap<String, PathBuf>,
+    pub hook_hosts: Vec<String>,
     pub spawner: Spawner,
     pub metrics: Metrics,
     pub drain: CancellationToken,
@@ -105,6 +108,7 @@ pub async fn run(
         leases: Leases::new(bucket(streams::LEASES)),
         intent: Intent { source: options.source.clone() },
         programs: options.programs.clone(),
+        hook_hosts: options.hook_hosts.clone(),
         spawner: options.spawner.clone(),
         metrics: options.metrics.clone(),
         drain: drain.clone(),

@@ -46,6 +46,9 @@ pub struct RunArgs {
     /// A program that workers may run besides the built-in ones (repeatable)
     #[arg(long, value_name = "PATH")]
     pub allow_program: Vec<PathBuf>,
+    /// A host that hooks may name although it is loopback, link-local or the like (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub allow_hook_host: Vec<String>,
     /// Serve /metrics, /healthz and /readyz over HTTP here
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,

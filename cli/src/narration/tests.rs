@@ -136,6 +136,7 @@ fn a_failure_says_why_and_what_next() {
             after: at(60),
             counted: Counted::Yes,
             rejected_snapshots: vec![],
+            conditions: vec![],
         }),
         planned(SessionKind::Backup),
         started(2),

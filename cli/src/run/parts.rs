@@ -179,6 +179,7 @@ impl Parts<'_> {
             replicas: self.args.nats_replicas.into(),
             failover: self.args.failover,
             programs: programs::allowed(&self.args.allow_program)?,
+            hook_hosts: self.args.allow_hook_host.clone(),
             spawner: Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             metrics: lagan_workers::Metrics::register(registry),

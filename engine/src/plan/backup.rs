@@ -9,7 +9,7 @@ use lagan_schemas::subject::{Lane, SessionKind};
 
 use super::variables::{self, Facts};
 use super::{
-    Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, refused, repository, retry, task,
+    Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, hooks, refused, repository, retry, task,
 };
 
 /// restic host of a target without an alias, as Stash names it.
@@ -63,6 +63,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         steps: vec![resolved.step],
         repositories: vec![repository],
         restore: None,
+        hooks: hooks::of_backup(spec.hooks.as_ref(), binding)?,
     };
     let object = match &request.cause {
         Cause::Object { object } => Some(object.clone()),

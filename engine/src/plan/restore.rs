@@ -9,7 +9,8 @@ use lagan_schemas::subject::{Lane, SessionKind};
 
 use super::variables::{self, Facts};
 use super::{
-    DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, refused, repository, task,
+    DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, hooks, refused,
+    repository, task,
 };
 
 pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
@@ -77,6 +78,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         steps: vec![resolved.step],
         repositories: vec![repository],
         restore: Some(restore),
+        hooks: hooks::of_restore(spec.hooks.as_ref(), binding)?,
     };
     let object = match &request.cause {
         Cause::Object { object } => Some(object.clone()),

@@ -1,6 +1,7 @@
 //! Planning, told as manifests in and a plan or a reason out.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod hooks;
 mod refusals;
 mod restores;
 
@@ -16,8 +17,8 @@ use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::{Lane, SessionKind};
 use uuid::Uuid;
 
-use super::{Inputs, Unresolved, plan};
 use super::answers::{Answers, Found};
+use super::{Inputs, Unresolved, plan};
 use crate::context::Resolve;
 use crate::view::View;
 

@@ -189,6 +189,7 @@ impl Session {
                 self.retry_after = Some(data.after);
                 self.last_failure = Some(data.failure);
                 self.rejected_snapshots.extend(data.rejected_snapshots);
+                self.conditions = data.conditions;
                 self.holder = None;
             }
             Fact::CancelRequested(data) => self.cancel = Some(data),

@@ -177,6 +177,7 @@ fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
             after: Timestamp::UNIX_EPOCH,
             counted: Counted::Yes,
             rejected_snapshots: Vec::new(),
+            conditions: Vec::new(),
         }),
         FactKind::CancelRequested => {
             Fact::CancelRequested(CancelRequested { by: "ada".into(), reason: String::new(), code: Code::Cancelled })

@@ -79,7 +79,8 @@
 {{- if .Values.workers.hooks.exec }}
 - apiGroups: [""]
   resources: [pods/exec]
-  verbs: [create]
+  # A WebSocket begins with a GET, which is `get`; newer API servers ask for `create` as well.
+  verbs: [get, create]
 {{- end }}
 {{- end }}
 

@@ -1,0 +1,155 @@
+//! `httpGet` and `httpPost`: 200 to 399 is success, and no redirect is followed. The answer's text is read up to a
+//! limit, for a message. Paths, headers and bodies often hold tokens; no message shows them.
+
+use std::time::Duration;
+
+use lagan_schemas::resource::hooks::{HttpGetAction, HttpHeader, HttpPostAction, Port, Scheme};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Method, Response};
+use url::{Host, Url};
+
+use super::template::{Data, render};
+use super::{CONNECT, HookError, REQUEST, Site, address, said};
+
+/// What is read of an answer.
+const READ_BYTES: usize = 64 * 1024;
+/// The status has decided already; its text is waited for no longer.
+const READ: Duration = Duration::from_secs(2);
+
+struct Request<'a> {
+    method: Method,
+    scheme: Scheme,
+    host: Option<&'a str>,
+    port: &'a Port,
+    path: Option<&'a str>,
+    headers: &'a [HttpHeader],
+    body: Option<Body>,
+}
+
+struct Body {
+    text: String,
+    /// Unless the hook's headers name one.
+    content_type: Option<&'static str>,
+}
+
+pub(super) async fn get(site: &Site<'_>, get: &HttpGetAction) -> Result<String, HookError> {
+    let request = Request {
+        method: Method::GET,
+        scheme: get.scheme,
+        host: get.host.as_deref(),
+        port: &get.port,
+        path: get.path.as_deref(),
+        headers: &get.http_headers,
+        body: None,
+    };
+    send(site, request).await
+}
+
+pub(super) async fn post(site: &Site<'_>, post: &HttpPostAction, data: &Data) -> Result<String, HookError> {
+    let body = match &post.body {
+        Some(body) => Body { text: render(body, data)?, content_type: None },
+        None => Body { text: form(post), content_type: Some("application/x-www-form-urlencoded") },
+    };
+    let request = Request {
+        method: Method::POST,
+        scheme: post.scheme,
+        host: post.host.as_deref(),
+        port: &post.port,
+        path: post.path.as_deref(),
+        headers: &post.http_headers,
+        body: Some(body),
+    };
+    send(site, request).await
+}
+
+fn form(post: &HttpPostAction) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    for entry in &post.form {
+        for value in &entry.values {
+            form.append_pair(&entry.key, value);
+        }
+    }
+    form.finish()
+}
+
+async fn send(site: &Site<'_>, request: Request<'_>) -> Result<String, HookError> {
+    let port = site.port(request.port).await?;
+    let checked = address::check(site.host(request.host), port, site.allowed).await?;
+    let place = format!("{}://{}:{port}", scheme(request.scheme), checked.host);
+    let url = url(&place, request.path, &checked.host)?;
+    let client = client(site, &checked)?;
+    let mut headers = headers(request.headers)?;
+    let mut building = client.request(request.method, url);
+    if let Some(body) = request.body {
+        if let Some(content_type) = body.content_type.filter(|_| !headers.contains_key(CONTENT_TYPE)) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        building = building.body(body.text);
+    }
+    let answer = building.headers(headers).send().await;
+    // Errors of the client show the whole address.
+    let answer = answer.map_err(|error| HookError::NoAnswer(place.clone(), error.without_url()))?;
+    let status = answer.status().as_u16();
+    let text = read(answer).await;
+    match status {
+        200..=399 => Ok(format!("{place} answered {status}")),
+        _ => Err(HookError::Answer { place, status, said: said(&text) }),
+    }
+}
+
+const fn scheme(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    }
+}
+
+fn url(place: &str, path: Option<&str>, host: &Host) -> Result<Url, HookError> {
+    // Written, not joined: a path that begins with two slashes would name another host.
+    let path = path.unwrap_or_default();
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let url = Url::parse(&format!("{place}{slash}{path}")).map_err(|_| HookError::BadUrl(place.to_owned()))?;
+    // The addresses that were judged are those of this host.
+    let same = url.host().is_some_and(|found| found.to_owned() == *host);
+    same.then_some(url).ok_or_else(|| HookError::BadUrl(place.to_owned()))
+}
+
+/// A client for one request: it connects to the addresses that were judged, and to no proxy.
+fn client(site: &Site<'_>, checked: &address::Checked) -> Result<Client, HookError> {
+    let mut client =
+        Client::builder().redirect(Policy::none()).no_proxy().connect_timeout(CONNECT).timeout(REQUEST).referer(false);
+    if let Host::Domain(domain) = &checked.host {
+        client = client.resolve_to_addrs(domain, &checked.addresses);
+    }
+    if let Some(pem) = site.ca_pem {
+        client = client.tls_certs_merge(Certificate::from_pem_bundle(pem.as_bytes()).map_err(HookError::Client)?);
+    }
+    client.build().map_err(HookError::Client)
+}
+
+fn headers(given: &[HttpHeader]) -> Result<HeaderMap, HookError> {
+    let mut headers = HeaderMap::new();
+    for header in given {
+        let bad = || HookError::BadHeader(header.name.clone());
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad())?;
+        headers.append(name, HeaderValue::from_str(&header.value).map_err(|_| bad())?);
+    }
+    Ok(headers)
+}
+
+/// The beginning of an answer, for as long as it comes.
+async fn read(mut answer: Response) -> String {
+    let mut text = Vec::new();
+    let reading = async {
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            text.extend_from_slice(&chunk[..chunk.len().min(READ_BYTES - text.len())]);
+            if text.len() >= READ_BYTES {
+                break;
+            }
+        }
+    };
+    // What came until then is shown all the same.
+    let _ = tokio::time::timeout(READ, reading).await;
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,19 @@
+//! `tcpSocket`: a port that can be connected to. Nothing is sent.
+
+use lagan_schemas::resource::hooks::TcpSocketAction;
+use tokio::net::TcpStream;
+
+use super::{CONNECT, HookError, Site, address};
+
+pub(super) async fn connect(site: &Site<'_>, socket: &TcpSocketAction) -> Result<String, HookError> {
+    let port = site.port(&socket.port).await?;
+    let host = site.host(socket.host.as_deref());
+    let checked = address::check(host, port, site.allowed).await?;
+    let place = format!("{}:{port}", checked.host);
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(&checked.addresses[..])).await;
+    match connected {
+        Ok(Ok(_)) => Ok(format!("{place} accepts connections")),
+        Ok(Err(error)) => Err(HookError::Connect(place, error)),
+        Err(_) => Err(HookError::Connect(place, std::io::ErrorKind::TimedOut.into())),
+    }
+}

@@ -1,0 +1,270 @@
+//! Actions against real sockets on loopback, which is allowed for them.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use lagan_schemas::plan::PlanPostHook;
+use lagan_schemas::resource::hooks::{ExecAction, ExecutionPolicy};
+use lagan_sources::folder::Folder;
+use lagan_sources::ledger::Ledger;
+use lagan_sources::source::Local;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::*;
+
+fn folder() -> Source {
+    let dir = tempfile::tempdir().unwrap().keep();
+    Source::Folder(Local {
+        folder: Folder::new(vec![dir.clone()]).into(),
+        ledger: Ledger::open(&dir).unwrap().into(),
+        objects: dir.clone(),
+        data_dir: dir,
+    })
+}
+
+fn hook(action: serde_json::Value) -> PlanHook {
+    PlanHook { action: serde_json::from_value(action).unwrap(), container: None }
+}
+
+/// Runs a hook for an application on loopback. `allowed` is what the administrator allows.
+async fn run_allowed(action: serde_json::Value, allowed: &[String]) -> Result<String, HookError> {
+    let (source, application) = (folder(), Application::Host("127.0.0.1".to_owned()));
+    let site = Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, allowed };
+    let data = Data { name: "shop-1".to_owned(), ..Data::default() };
+    site.run(&hook(action), &data, &CancellationToken::new()).await
+}
+
+async fn run(action: serde_json::Value) -> Result<String, HookError> {
+    run_allowed(action, &["127.0.0.1".to_owned()]).await
+}
+
+/// What the server does with a connection once it has read the request.
+type Answer = fn(TcpStream) -> futures::future::BoxFuture<'static, ()>;
+
+/// A server that hands on what it was asked, and answers.
+async fn server(answer: Answer) -> (u16, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, requests) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = asked.send(read_request(&mut stream).await);
+            tokio::spawn(answer(stream));
+        }
+    });
+    (port, requests)
+}
+
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut block = [0; 4096];
+    loop {
+        let count = stream.read(&mut block).await.unwrap_or(0);
+        text.push_str(&String::from_utf8_lossy(&block[..count]));
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            if count == 0 {
+                return text;
+            }
+            continue;
+        };
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+        if count == 0 || body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+            return text;
+        }
+    }
+}
+
+macro_rules! answers {
+    ($text:expr) => {
+        |mut stream| {
+            Box::pin(async move {
+                let _ = stream.write_all($text.as_bytes()).await;
+            })
+        }
+    };
+}
+
+const OK: Answer = answers!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+
+#[tokio::test]
+async fn a_get_that_is_answered_with_success_succeeds() {
+    let (port, mut asked) = server(OK).await;
+    let said = run(
+        json!({"httpGet": {"port": port, "path": "/ready?deep=1", "httpHeaders": [{"name": "X-Key", "value": "v"}]}}),
+    )
+    .await;
+    assert_eq!(said.unwrap(), format!("http://127.0.0.1:{port} answered 200"));
+    let request = asked.recv().await.unwrap();
+    assert!(request.starts_with("GET /ready?deep=1 HTTP/1.1\r\n") && request.contains("x-key: v\r\n"), "{request}");
+}
+
+#[tokio::test]
+async fn a_post_sends_its_body_with_templates_filled_in() {
+    let (port, mut asked) = server(OK).await;
+    run(json!({"httpPost": {"port": port, "body": "{\"session\": {{ .Name | toJson }}}"}})).await.unwrap();
+    let request = asked.recv().await.unwrap();
+    assert!(
+        request.starts_with("POST / HTTP/1.1\r\n") && request.ends_with("\r\n\r\n{\"session\": \"shop-1\"}"),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn a_post_without_a_body_sends_its_form() {
+    let (port, mut asked) = server(OK).await;
+    run(json!({"httpPost": {"port": port, "form": [{"key": "a b", "values": ["1", "&"]}]}})).await.unwrap();
+    let request = asked.recv().await.unwrap();
+    assert!(
+        request.contains("content-type: application/x-www-form-urlencoded") && request.ends_with("a+b=1&a+b=%26"),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_of_failure_is_shown_without_path_and_token() {
+    let (port, _asked) = server(answers!("HTTP/1.1 500 Oh\r\nContent-Length: 13\r\n\r\nit is\n\nbroken")).await;
+    let error = run(json!({"httpGet": {"port": port, "path": "/TOKEN"}})).await.unwrap_err().failure("hooks.preBackup");
+    assert_eq!(error.code, Code::HookFailed);
+    assert_eq!(error.message, format!("hooks.preBackup: http://127.0.0.1:{port} answered 500: it is | broken"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_success_and_is_not_followed() {
+    let (victim, mut reached) = server(OK).await;
+    // The address of the first server's answer has to be known to a plain function.
+    static VICTIM: std::sync::OnceLock<u16> = std::sync::OnceLock::new();
+    VICTIM.set(victim).unwrap();
+    let (port, _asked) = server(answers!(format!(
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\n\r\n",
+        VICTIM.get().unwrap()
+    )))
+    .await;
+    assert!(run(json!({"httpGet": {"port": port}})).await.unwrap().ends_with("answered 302"));
+    assert!(reached.try_recv().is_err(), "nobody asked where the redirect led");
+}
+
+#[tokio::test]
+async fn a_path_that_looks_like_a_host_stays_a_path() {
+    let (port, mut asked) = server(OK).await;
+    for path in ["//other.invalid/x", "@other.invalid/x", ":1@other.invalid"] {
+        run(json!({"httpGet": {"port": port, "path": path}})).await.unwrap();
+        let request = asked.recv().await.unwrap();
+        assert!(request.contains(&format!("host: 127.0.0.1:{port}\r\n")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_huge_answer_only_the_beginning_is_read_and_less_is_shown() {
+    let (port, _asked) = server(|mut stream| {
+        Box::pin(async move {
+            let _ = stream.write_all(b"HTTP/1.1 503 No\r\nContent-Length: 10485760\r\n\r\n").await;
+            let block = vec![b'x'; 64 * 1024];
+            for _ in 0..160 {
+                if stream.write_all(&block).await.is_err() {
+                    return;
+                }
+            }
+        })
+    })
+    .await;
+    let message = run(json!({"httpGet": {"port": port}})).await.unwrap_err().to_string();
+    assert!(message.len() < 2200 && message.contains("503: xxx"), "{} bytes", message.len());
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_does_not_hold_the_session() {
+    let (port, _asked) = server(|mut stream| {
+        Box::pin(async move {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            while stream.write_all(b"1\r\nx\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    })
+    .await;
+    let began = Instant::now();
+    assert!(run(json!({"httpGet": {"port": port}})).await.is_ok());
+    assert!(began.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_never_answers_is_waited_for_30_seconds_and_no_longer() {
+    let (port, _asked) = server(|stream| {
+        Box::pin(async move {
+            std::future::pending::<()>().await;
+            drop(stream)
+        })
+    })
+    .await;
+    let error = run(json!({"httpGet": {"port": port}})).await.unwrap_err();
+    assert!(matches!(error, HookError::NoAnswer(..) | HookError::TooSlow(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_hook_stops_with_its_session() {
+    let (port, mut asked) = server(|stream| {
+        Box::pin(async move {
+            std::future::pending::<()>().await;
+            drop(stream)
+        })
+    })
+    .await;
+    let (source, application, stop) = (folder(), Application::Host("127.0.0.1".into()), CancellationToken::new());
+    let allowed = ["127.0.0.1".to_owned()];
+    let site = Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, allowed: &allowed };
+    let get = hook(json!({"httpGet": {"port": port}}));
+    let data = Data::default();
+    let (done, ()) = tokio::join!(site.run(&get, &data, &stop), async {
+        asked.recv().await.unwrap();
+        stop.cancel();
+    });
+    assert!(matches!(done, Err(HookError::Stopped)));
+}
+
+#[tokio::test]
+async fn a_socket_that_accepts_is_success_and_one_that_does_not_is_a_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    assert!(run(json!({"tcpSocket": {"port": port}})).await.unwrap().ends_with("accepts connections"));
+    drop(listener);
+    assert!(matches!(run(json!({"tcpSocket": {"port": port}})).await, Err(HookError::Connect(..))));
+}
+
+#[tokio::test]
+async fn without_leave_nothing_is_connected_to() {
+    let (port, mut reached) = server(OK).await;
+    for host in ["127.0.0.1", "localhost", "::1", "0x7f.1", "169.254.169.254"] {
+        for action in ["httpGet", "httpPost", "tcpSocket"] {
+            let error = run_allowed(json!({action: {"port": port, "host": host}}), &[]).await.unwrap_err();
+            assert!(matches!(error, HookError::Address(AddressError::Refused { .. })), "{host}: {error}");
+        }
+    }
+    assert!(reached.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_server_without_a_certificate_we_know_is_refused() {
+    let (port, _asked) = server(OK).await;
+    let error = run(json!({"httpGet": {"port": port, "scheme": "HTTPS"}})).await.unwrap_err();
+    assert!(matches!(error, HookError::NoAnswer(..)), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_folder_can_t_do_is_refused_before_anything_runs() {
+    let source = folder();
+    let application = Application::Service { namespace: "demo".into(), name: "db".into() };
+    let exec = PlanHook { action: HookAction::Exec(ExecAction { command: vec!["true".into()] }), container: None };
+    let named = hook(json!({"tcpSocket": {"port": "mysql"}}));
+    let number = hook(json!({"tcpSocket": {"port": "3306"}}));
+    let post = |hook: PlanHook| Some(PlanPostHook { hook, policy: ExecutionPolicy::Always });
+    let refused = |pre, post| possible(&source, &PlanHooks { application: application.clone(), pre, post });
+    assert!(matches!(refused(Some(exec.clone()), None), Err(HookError::ExecInFolder)));
+    assert!(matches!(refused(None, post(exec)), Err(HookError::ExecInFolder)));
+    assert!(matches!(refused(Some(named), None), Err(HookError::PortNameInFolder(name)) if name == "mysql"));
+    assert!(refused(Some(number.clone()), post(number)).is_ok());
+}
