@@ -1,7 +1,7 @@
 //! What every part of the engine shares: the bus, the views, the source of intent. No decisions.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::report::note::Note;
 use crate::sessions::Sessions;
 use crate::view::Resources;
 
@@ -28,6 +29,8 @@ pub struct Options {
     /// Where the numbers of ended sessions are pushed to, as Stash does.
     pub pushgateway: Option<url::Url>,
     pub resolve: Resolve,
+    /// A deleted Repository with `wipeOut` goes after this, whatever became of its data.
+    pub wipe_within: Duration,
     pub timing: Timing,
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct Context {
     pub instance: Uuid,
     /// Restores that wait for a person (P5).
     pub unconfirmed: Arc<Mutex<HashSet<Uuid>>>,
+    /// What is told of the Repositories whose data was deleted, or could not be, by uid.
+    pub wiped: Arc<Mutex<HashMap<Uuid, Note>>>,
     /// Intent has been published once, or another process sees to it.
     pub intent_seen: watch::Sender<bool>,
     pub stop: CancellationToken,

@@ -7,6 +7,7 @@ mod database;
 mod restore;
 mod task;
 mod variables;
+pub(crate) mod wipe;
 
 use std::sync::Arc;
 
@@ -50,15 +51,15 @@ pub(crate) struct Inputs<'a> {
     pub pools: &'a [String],
     /// When the session was requested, by the server's clock.
     pub requested: Timestamp,
+    /// How long a deleted Repository waits for its data to be deleted.
+    pub wipe_within: std::time::Duration,
 }
 
 pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
     match kind {
         SessionKind::Backup => backup::plan(request, inputs),
         SessionKind::Restore => restore::plan(request, inputs),
-        SessionKind::Maintenance => {
-            Err(refused(Code::InvalidSpec, "maintenance sessions are not known to this version"))
-        }
+        SessionKind::Maintenance => wipe::plan(request, inputs),
     }
 }
 
@@ -109,6 +110,17 @@ fn repository(
     };
     may_use(inputs, spec, namespace, own)
         .map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
+    // What is about to go takes nothing in; what is about to be wiped can't be relied on for a whole restore either.
+    if object.metadata.deletion_timestamp.is_some() && (invoker.kind() == Kind::BackupConfiguration || object.wants_wipe()) {
+        let message = format!("Repository {namespace}/{} is being deleted (deletionTimestamp is set)", named.name);
+        return Err(refused(Code::RepositoryBeingDeleted, message));
+    }
+    planned(inputs, object, spec)
+}
+
+/// A repository as plans carry it, and the pool that reaches it.
+fn planned(inputs: &Inputs<'_>, object: &Object, spec: &RepositorySpec) -> Result<(PlanRepository, String), Unresolved> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let secret = spec.backend.storage_secret_name.clone().unwrap_or_default();
     if inputs.answers.secret(namespace, &secret) == Found::No {
         return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));

@@ -14,6 +14,7 @@ mod restore;
 mod retention;
 mod session;
 mod target;
+mod wipe;
 mod worker;
 
 pub use place::{Place, Volumes, place, storage_of};

@@ -29,7 +29,7 @@ const PULL: Duration = Duration::from_secs(30);
 pub struct Options {
     pub cluster: Cluster,
     pub pool: String,
-    /// Sessions at once in the normal lane; the urgent lane has one slot more.
+    /// Sessions at once in the normal lane; the urgent and the maintenance lane have one slot each.
     pub slots: usize,
     pub source: Source,
     /// A silent worker is presumed dead after this.
@@ -100,7 +100,7 @@ pub async fn run(
     });
     tracing::info!(instance = %worker.instance, slots = options.slots, "worker is ready");
     let mut slots = JoinSet::new();
-    let lanes = [(Lane::Urgent, 1), (Lane::Normal, options.slots.max(1))];
+    let lanes = [(Lane::Urgent, 1), (Lane::Normal, options.slots.max(1)), (Lane::Maintenance, 1)];
     for (lane, count) in lanes {
         for _ in 0..count {
             let consumer = work_consumer(&options.pool, lane);

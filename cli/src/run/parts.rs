@@ -149,6 +149,7 @@ impl Parts<'_> {
             pools,
             pushgateway: self.args.pushgateway.clone(),
             resolve: Resolve(resolve.collect()),
+            wipe_within: self.args.wipe_within,
             timing: Timing { failover: self.args.failover },
         }
     }

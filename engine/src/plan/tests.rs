@@ -3,6 +3,7 @@
 
 mod refusals;
 mod restores;
+mod wipes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -141,6 +142,7 @@ impl World {
             resolve: &self.resolve,
             pools: &["default".to_owned(), "nfs".to_owned()],
             requested: Timestamp::from_second(REQUESTED).unwrap(),
+            wipe_within: std::time::Duration::from_secs(600),
         };
         plan(kind, request, &inputs)
     }

@@ -4,8 +4,8 @@ use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::SessionKind;
 
 /// The API's limits, in bytes (K19).
-const NOTE_LIMIT: usize = 1000;
-const REASON_LIMIT: usize = 128;
+pub(super) const NOTE_LIMIT: usize = 1000;
+pub(super) const REASON_LIMIT: usize = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
@@ -64,7 +64,7 @@ fn succeeded(session: &Session, what: &str, name: &str) -> String {
     format!("{what} {name} succeeded: snapshot {}", ids.join(", "))
 }
 
-fn cut(mut text: String, limit: usize) -> String {
+pub(super) fn cut(mut text: String, limit: usize) -> String {
     text.truncate(text.floor_char_boundary(limit));
     text
 }

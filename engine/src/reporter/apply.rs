@@ -16,11 +16,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::finalizer;
 use crate::report::note::{Note, Severity};
 
 /// Requests at the same time; the API server is everybody's.
 const AT_ONCE: usize = 8;
 const PAUSE: Duration = Duration::from_secs(1);
+/// Nobody waits longer for an event to be taken.
+const EVENT: Duration = Duration::from_secs(15);
 
 /// What is to be done to one object.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +34,7 @@ pub(super) struct Job {
     labels: BTreeMap<String, String>,
     notes: Vec<Note>,
     delete: bool,
+    finalizer: Option<(Uuid, Option<Note>)>,
 }
 
 impl Job {
@@ -40,6 +44,11 @@ impl Job {
 
     pub fn labels(labels: BTreeMap<String, String>) -> Self {
         Self { labels, ..Self::default() }
+    }
+
+    /// Our finalizer on the Repository of this uid, and what is told when it goes.
+    pub fn finalizer(uid: Uuid, outcome: Option<Note>) -> Self {
+        Self { finalizer: Some((uid, outcome)), ..Self::default() }
     }
 
     pub fn delete(document: Value) -> Self {
@@ -52,6 +61,7 @@ impl Job {
         self.labels.extend(later.labels);
         self.notes.extend(later.notes);
         self.delete |= later.delete;
+        self.finalizer = later.finalizer.or_else(|| self.finalizer.take());
     }
 }
 
@@ -146,6 +156,9 @@ async fn one(
     job: &Job,
     known: Option<Uuid>,
 ) -> Result<Option<Uuid>, KubernetesError> {
+    if let Some((uid, outcome)) = &job.finalizer {
+        finalizer::settle(api, recorder, key, *uid, outcome.as_ref()).await?;
+    }
     if !job.labels.is_empty() {
         let patch = json!({ "metadata": { "name": key.name, "namespace": key.namespace, "labels": job.labels } });
         api.apply_object(key, patch, REPORTER).await?;
@@ -201,7 +214,7 @@ async fn stand_in(
 }
 
 /// Events are for people who look now; one that is lost is not sent again.
-async fn tell(recorder: &Recorder, key: &ObjectKey, document: &Value, uid: Uuid, note: &Note) {
+pub(super) async fn tell(recorder: &Recorder, key: &ObjectKey, document: &Value, uid: Uuid, note: &Note) {
     let reference = ObjectReference {
         api_version: document["apiVersion"].as_str().map(str::to_owned),
         kind: Some(key.kind.to_string()),
@@ -226,8 +239,10 @@ async fn tell(recorder: &Recorder, key: &ObjectKey, document: &Value, uid: Uuid,
         told.push(ObjectReference { namespace: key.namespace.clone(), ..owner });
     }
     for reference in told {
-        if let Err(error) = recorder.publish(&event, &reference).await {
-            tracing::debug!(object = %key, error = chain(&error), "event was not published");
+        match tokio::time::timeout(EVENT, recorder.publish(&event, &reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(object = %key, error = chain(&error), "event was not published"),
+            Err(_) => tracing::debug!(object = %key, "event was not published: no answer"),
         }
     }
 }

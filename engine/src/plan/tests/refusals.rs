@@ -178,8 +178,3 @@ fn an_invoker_that_was_replaced_by_another_of_its_name_is_not_planned() {
     }
 }
 
-#[test]
-fn maintenance_is_refused_until_this_version_knows_it() {
-    let world = with(&[]);
-    assert_eq!(refusal(world.planned(SessionKind::Maintenance, &world.backup_request())).0, Code::InvalidSpec);
-}
