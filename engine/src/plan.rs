@@ -111,7 +111,9 @@ fn repository(
     may_use(inputs, spec, namespace, own)
         .map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
     // What is about to go takes nothing in; what is about to be wiped can't be relied on for a whole restore either.
-    if object.metadata.deletion_timestamp.is_some() && (invoker.kind() == Kind::BackupConfiguration || object.wants_wipe()) {
+    if object.metadata.deletion_timestamp.is_some()
+        && (invoker.kind() == Kind::BackupConfiguration || object.wants_wipe())
+    {
         let message = format!("Repository {namespace}/{} is being deleted (deletionTimestamp is set)", named.name);
         return Err(refused(Code::RepositoryBeingDeleted, message));
     }
@@ -119,7 +121,11 @@ fn repository(
 }
 
 /// A repository as plans carry it, and the pool that reaches it.
-fn planned(inputs: &Inputs<'_>, object: &Object, spec: &RepositorySpec) -> Result<(PlanRepository, String), Unresolved> {
+fn planned(
+    inputs: &Inputs<'_>,
+    object: &Object,
+    spec: &RepositorySpec,
+) -> Result<(PlanRepository, String), Unresolved> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let secret = spec.backend.storage_secret_name.clone().unwrap_or_default();
     if inputs.answers.secret(namespace, &secret) == Found::No {
@@ -137,7 +143,10 @@ fn pool(inputs: &Inputs<'_>, repository: &Object) -> Result<String, Unresolved> 
     }
     let path = repository.key();
     let known = inputs.pools.join(", ");
-    Err(refused(Code::InvalidSpec, format!("{path}: annotation {POOL_ANNOTATION}: no pool `{named}`; there are {known}")))
+    Err(refused(
+        Code::InvalidSpec,
+        format!("{path}: annotation {POOL_ANNOTATION}: no pool `{named}`; there are {known}"),
+    ))
 }
 
 fn may_use(inputs: &Inputs<'_>, spec: &RepositorySpec, namespace: &str, own: &str) -> Result<(), String> {
@@ -152,9 +161,9 @@ fn may_use(inputs: &Inputs<'_>, spec: &RepositorySpec, namespace: &str, own: &st
             })?;
             let selector = policy.and_then(|policy| policy.selector.clone()).unwrap_or_default();
             let selector = serde_json::from_value::<LabelSelector>(serde_json::Value::Object(selector.0));
-            let selector = selector.map_err(|error| error.to_string()).and_then(|selector| {
-                Selector::try_from(selector).map_err(|error| error.to_string())
-            });
+            let selector = selector
+                .map_err(|error| error.to_string())
+                .and_then(|selector| Selector::try_from(selector).map_err(|error| error.to_string()));
             let selector = selector.map_err(|why| format!("selector of its usagePolicy can't be read: {why}"))?;
             let allowed = !selector.selects_all() && selector.matches(&labels);
             allowed.then_some(()).ok_or_else(|| format!("namespace `{own}` is not selected by its usagePolicy"))

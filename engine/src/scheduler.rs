@@ -98,7 +98,14 @@ struct Scheduler {
 
 impl Scheduler {
     fn new(context: Context) -> Self {
-        Self { context, armed: HashMap::new(), heap: BTreeSet::new(), seen: HashSet::new(), unanswered: false, fill: Fill::default() }
+        Self {
+            context,
+            armed: HashMap::new(),
+            heap: BTreeSet::new(),
+            seen: HashSet::new(),
+            unanswered: false,
+            fill: Fill::default(),
+        }
     }
 
     /// Takes changed configurations in.

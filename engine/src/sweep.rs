@@ -113,9 +113,7 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
             let reason = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };
             Fact::Cancelled(ended(cancel.code, format!("cancelled by {}{reason}", cancel.by)))
         }
-        _ if is_late(session, now) => {
-            Fact::Failed(ended(Code::DeadlineExceeded, late(session)))
-        }
+        _ if is_late(session, now) => Fact::Failed(ended(Code::DeadlineExceeded, late(session))),
         _ => return None,
     };
     session.check(Author::Planner, fact.kind()).ok().map(|_| fact)

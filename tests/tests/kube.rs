@@ -10,6 +10,8 @@ mod intent;
 mod rules;
 #[path = "kube/walk.rs"]
 mod walk;
+#[path = "kube/wipe.rs"]
+mod wipe;
 
 use lagan_tests::kube_world::KubeWorld;
 

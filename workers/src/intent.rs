@@ -3,8 +3,8 @@
 
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::plan::{Database, PlanRepository};
-use lagan_schemas::resource::{ObjectRef, Spec};
 use lagan_schemas::resource::secret::{Secret, SecretError};
+use lagan_schemas::resource::{ObjectRef, Spec};
 use lagan_sources::secrets::{self, Login, LoginError};
 use lagan_sources::{Source, SourceError};
 

@@ -70,11 +70,7 @@ async fn attempt(
     result.map(|()| location)
 }
 
-async fn prepare(
-    worker: &Worker,
-    held: &Held,
-    repository: &PlanRepository,
-) -> Result<(S3, String, Lease), Failure> {
+async fn prepare(worker: &Worker, held: &Held, repository: &PlanRepository) -> Result<(S3, String, Lease), Failure> {
     worker.intent.confirm_wipe(repository).await?;
     let secret = worker.intent.storage_secret(repository).await?;
     let storage = storage_of(&repository.backend, &secret, worker.intent.volumes())?;

@@ -17,8 +17,8 @@ use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::{Lane, SessionKind};
 use uuid::Uuid;
 
-use super::{Inputs, Unresolved, plan};
 use super::answers::{Answers, Found};
+use super::{Inputs, Unresolved, plan};
 use crate::context::Resolve;
 use crate::view::View;
 

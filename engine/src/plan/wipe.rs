@@ -18,6 +18,7 @@ use super::{Inputs, STALL_SECONDS, Unresolved, find, planned, refused};
 
 /// Until the deadline: a storage that comes back in time is wiped.
 const RETRY: Retry = Retry { max: 1000, delay_seconds: 5 };
+const AMAZON: &str = "amazonaws.com";
 /// What a repository consists of, at the top of its prefix.
 const RESTIC: [&str; 6] = ["config", "data", "index", "keys", "locks", "snapshots"];
 
@@ -99,11 +100,14 @@ impl Place {
 
 /// Host and port, whatever the scheme. Amazon's bucket names are the same everywhere.
 fn server(endpoint: &str) -> String {
+    if endpoint.is_empty() {
+        return AMAZON.to_owned();
+    }
     let text = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
     let Ok(url) = Url::parse(&text) else { return endpoint.to_ascii_lowercase() };
-    let host = url.host_str().unwrap_or("amazonaws.com").trim_end_matches('.').to_owned();
-    if host == "amazonaws.com" || host.ends_with(".amazonaws.com") {
-        return "amazonaws.com".to_owned();
+    let host = url.host_str().unwrap_or(AMAZON).trim_end_matches('.').to_owned();
+    if host == AMAZON || host.ends_with(".amazonaws.com") {
+        return AMAZON.to_owned();
     }
     url.port().map_or(host.clone(), |port| format!("{host}:{port}"))
 }

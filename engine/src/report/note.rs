@@ -42,9 +42,11 @@ pub(crate) fn note(session: &Session, old_phase: &str) -> Option<Note> {
             (Severity::Normal, format!("{action}Running"), format!("{what} {name} runs on {worker}"))
         }
         Phase::Succeeded => (Severity::Normal, format!("{action}Succeeded"), succeeded(session, what, name)),
-        Phase::Skipped => {
-            (Severity::Warning, format!("{action}Skipped"), format!("{what} {name} was skipped: another session was running"))
-        }
+        Phase::Skipped => (
+            Severity::Warning,
+            format!("{action}Skipped"),
+            format!("{what} {name} was skipped: another session was running"),
+        ),
         Phase::Retrying => {
             let failure = failure?;
             (Severity::Warning, format!("{action}Retrying"), format!("{what} {name} is tried again: {failure}"))

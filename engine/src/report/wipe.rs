@@ -15,7 +15,12 @@ pub(crate) fn outcome(session: &Session) -> Option<Note> {
         Phase::Succeeded => {
             let told = session.conditions.iter().find(|notice| notice.kind == WIPED);
             let text = told.map_or_else(|| "its data was deleted".to_owned(), |notice| notice.message.clone());
-            Some(Note { severity: Severity::Normal, reason: WIPED.to_owned(), action: ACTION, text: cut(text, NOTE_LIMIT) })
+            Some(Note {
+                severity: Severity::Normal,
+                reason: WIPED.to_owned(),
+                action: ACTION,
+                text: cut(text, NOTE_LIMIT),
+            })
         }
         phase if phase.is_end() => {
             let unknown = || Failure::new(Code::Internal, "the session ended without a word");

@@ -74,7 +74,9 @@ pub(super) async fn settle(
         if let (Step::Release(Some(note)), 0) = (&step, round) {
             match note.severity {
                 Severity::Normal => tracing::info!(object = %key, text = note.text, "repository is gone with its data"),
-                Severity::Warning => tracing::error!(object = %key, text = note.text, "repository is gone without its data"),
+                Severity::Warning => {
+                    tracing::error!(object = %key, text = note.text, "repository is gone without its data")
+                }
             }
             tell(recorder, key, &object, uid, note).await;
         }

@@ -30,7 +30,12 @@ pub const WIPE_OUT_FINALIZER: &str = "lagan.dev/wipe-out";
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Last Check", type_ = "date", json_path = ".status.lastCheckTime", priority = 1),
     printcolumn(name = "Location", type_ = "string", json_path = ".status.location", priority = 1),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1)
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    )
 )]
 #[x_kube(
     cel,

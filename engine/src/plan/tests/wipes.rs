@@ -6,7 +6,7 @@ use lagan_schemas::resource::repository::WIPE_OUT_FINALIZER;
 
 /// The world with its Repository in S3, deleted and held by our finalizer; `more` are further objects.
 fn deleted(wipe_out: &str, more: &str) -> World {
-    let s3 = "s3: {endpoint: s3.example.org, bucket: b, prefix: demo/shop}";
+    let s3 = "s3: {endpoint: s3.example.org, bucket: backups, prefix: demo/shop}";
     let local = "local: {mountPath: /safe/data}";
     let text = WORLD.replace(local, s3).replace("  backend:\n", &format!("  wipeOut: {wipe_out}\n  backend:\n"));
     let mut world = made_of(&format!("{text}---\n{more}"));
@@ -41,7 +41,7 @@ kind: Repository
 metadata: {{name: {name}, namespace: far}}
 spec:
   wipeOut: true
-  backend: {{storageSecretName: s, s3: {{endpoint: 'https://s3.example.org', bucket: b, prefix: {prefix}}}}}
+  backend: {{storageSecretName: s, s3: {{endpoint: 'https://s3.example.org', bucket: backups, prefix: {prefix}}}}}
 "
     )
 }

@@ -49,7 +49,8 @@ async fn a_whole_bucket_goes_only_if_it_holds_nothing_but_a_repository() {
     let operator = storage(ours.map(str::to_owned)).await;
     assert!(wipe(&operator, Reach::WholeBucket).survey().await.is_ok());
     for foreign in ["photos/cat.jpg", "readme", "config/x", "data", "Data/ab/x"] {
-        let operator = storage(ours.iter().copied().filter(|o| !o.starts_with(foreign)).chain([foreign]).map(str::to_owned)).await;
+        let operator =
+            storage(ours.iter().copied().filter(|o| !o.starts_with(foreign)).chain([foreign]).map(str::to_owned)).await;
         let mut wipe = wipe(&operator, Reach::WholeBucket);
         let before = left(&operator).await;
         for refused in [wipe.survey().await, wipe.delete_page().await] {
