@@ -254,9 +254,7 @@ async fn options(connect: &Connect, link: watch::Sender<Link>) -> Result<Connect
     options = match &connect.auth {
         Auth::None => options,
         Auth::Token(token) => options.token(token.expose_secret().to_owned()),
-        Auth::User { user, password } => {
-            options.user_and_password(user.clone(), password.expose_secret().to_owned())
-        }
+        Auth::User { user, password } => options.user_and_password(user.clone(), password.expose_secret().to_owned()),
         Auth::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
         Auth::Credentials(path) => options
             .credentials_file(path)

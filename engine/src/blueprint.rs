@@ -109,7 +109,8 @@ struct Work {
 /// The difference between what should be there and what is. Objects of the same name that people made are theirs.
 fn plan(view: &View, derived: Derived) -> Work {
     let mut work = Work { problems: derived.problems, ..Work::default() };
-    let wanted: BTreeMap<ObjectKey, Object> = derived.objects.into_iter().map(|object| (object.key(), object)).collect();
+    let wanted: BTreeMap<ObjectKey, Object> =
+        derived.objects.into_iter().map(|object| (object.key(), object)).collect();
     for generated in view.of_kind(Kind::BackupConfiguration) {
         let made = generated.metadata.annotations.contains_key(GENERATED_FOR);
         if made && !wanted.contains_key(&generated.key()) {
@@ -118,8 +119,11 @@ fn plan(view: &View, derived: Derived) -> Work {
     }
     for (key, object) in wanted {
         match view.objects.get(&key) {
-            Some(there) if there.metadata.annotations.get(GENERATED_FOR) != object.metadata.annotations.get(GENERATED_FOR) => {
-                work.problems.insert(format!("{key} is there already and was not made by a blueprint; it stays as it is"));
+            Some(there)
+                if there.metadata.annotations.get(GENERATED_FOR) != object.metadata.annotations.get(GENERATED_FOR) =>
+            {
+                work.problems
+                    .insert(format!("{key} is there already and was not made by a blueprint; it stays as it is"));
             }
             // A person may pause what a blueprint made.
             Some(there) if same(there, &object) => {}

@@ -1,7 +1,7 @@
 //! What every part of the engine shares: the bus, the views, the source of intent. No decisions.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
+use crate::report::note::Note;
 use crate::sessions::Sessions;
 use crate::view::Resources;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub resolve: Resolve,
     /// Where this process keeps its numbers.
     pub metrics: Metrics,
+    /// A deleted Repository with `wipeOut` goes after this, whatever became of its data.
+    pub wipe_within: Duration,
     pub timing: Timing,
 }
 
@@ -85,6 +88,8 @@ pub(crate) struct Context {
     pub instance: Uuid,
     /// Restores that wait for a person (P5).
     pub unconfirmed: Arc<Mutex<HashSet<Uuid>>>,
+    /// What is told of the Repositories whose data was deleted, or could not be, by uid.
+    pub wiped: Arc<Mutex<HashMap<Uuid, Note>>>,
     /// Intent has been published once, or another process sees to it.
     pub intent_seen: watch::Sender<bool>,
     pub stop: CancellationToken,

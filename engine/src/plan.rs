@@ -8,6 +8,7 @@ mod hooks;
 mod restore;
 mod task;
 mod variables;
+pub(crate) mod wipe;
 
 use std::sync::Arc;
 
@@ -51,15 +52,15 @@ pub(crate) struct Inputs<'a> {
     pub pools: &'a [String],
     /// When the session was requested, by the server's clock.
     pub requested: Timestamp,
+    /// How long a deleted Repository waits for its data to be deleted.
+    pub wipe_within: std::time::Duration,
 }
 
 pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
     match kind {
         SessionKind::Backup => backup::plan(request, inputs),
         SessionKind::Restore => restore::plan(request, inputs),
-        SessionKind::Maintenance => {
-            Err(refused(Code::InvalidSpec, "maintenance sessions are not known to this version"))
-        }
+        SessionKind::Maintenance => wipe::plan(request, inputs),
     }
 }
 
@@ -110,6 +111,23 @@ fn repository(
     };
     may_use(inputs, spec, namespace, own)
         .map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
+    // What is about to go takes nothing in; what is about to be wiped can't be relied on for a whole restore either.
+    if object.metadata.deletion_timestamp.is_some()
+        && (invoker.kind() == Kind::BackupConfiguration || object.wants_wipe())
+    {
+        let message = format!("Repository {namespace}/{} is being deleted (deletionTimestamp is set)", named.name);
+        return Err(refused(Code::RepositoryBeingDeleted, message));
+    }
+    planned(inputs, object, spec)
+}
+
+/// A repository as plans carry it, and the pool that reaches it.
+fn planned(
+    inputs: &Inputs<'_>,
+    object: &Object,
+    spec: &RepositorySpec,
+) -> Result<(PlanRepository, String), Unresolved> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let secret = spec.backend.storage_secret_name.clone().unwrap_or_default();
     if inputs.answers.secret(namespace, &secret) == Found::No {
         return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));
@@ -126,7 +144,10 @@ fn pool(inputs: &Inputs<'_>, repository: &Object) -> Result<String, Unresolved> 
     }
     let path = repository.key();
     let known = inputs.pools.join(", ");
-    Err(refused(Code::InvalidSpec, format!("{path}: annotation {POOL_ANNOTATION}: no pool `{named}`; there are {known}")))
+    Err(refused(
+        Code::InvalidSpec,
+        format!("{path}: annotation {POOL_ANNOTATION}: no pool `{named}`; there are {known}"),
+    ))
 }
 
 fn may_use(inputs: &Inputs<'_>, spec: &RepositorySpec, namespace: &str, own: &str) -> Result<(), String> {
@@ -141,9 +162,9 @@ fn may_use(inputs: &Inputs<'_>, spec: &RepositorySpec, namespace: &str, own: &st
             })?;
             let selector = policy.and_then(|policy| policy.selector.clone()).unwrap_or_default();
             let selector = serde_json::from_value::<LabelSelector>(serde_json::Value::Object(selector.0));
-            let selector = selector.map_err(|error| error.to_string()).and_then(|selector| {
-                Selector::try_from(selector).map_err(|error| error.to_string())
-            });
+            let selector = selector
+                .map_err(|error| error.to_string())
+                .and_then(|selector| Selector::try_from(selector).map_err(|error| error.to_string()));
             let selector = selector.map_err(|why| format!("selector of its usagePolicy can't be read: {why}"))?;
             let allowed = !selector.selects_all() && selector.matches(&labels);
             allowed.then_some(()).ok_or_else(|| format!("namespace `{own}` is not selected by its usagePolicy"))

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::context::Context;
 use crate::fill::Fill;
 use crate::plan::answers::Answers;
-use crate::plan::{Inputs, Unresolved, plan};
+use crate::plan::{Inputs, Unresolved, plan, wipe};
 use crate::run::{EngineError, PLANNER, ensure_consumers};
 use crate::sessions::Change;
 
@@ -96,7 +96,9 @@ async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Se
     if let Some(wait) = wait(&session, now) {
         return Ok(Settle::Nak { delay: wait.min(LONGEST_NAK) });
     }
-    if session.phase == Phase::Requested && fill.is_full(&context.bus).await {
+    // What was deleted must go even then; it is little.
+    let may_wait = session.key.kind != SessionKind::Maintenance;
+    if session.phase == Phase::Requested && may_wait && fill.is_full(&context.bus).await {
         return Ok(Settle::Nak { delay: LONGEST_NAK });
     }
     let Some(fact) = decide(context, &session, now).await? else {
@@ -144,12 +146,22 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
         return Ok(None);
     }
     let requested = session.first_time.unwrap_or(now);
+    if session.key.kind == SessionKind::Maintenance {
+        let user = wipe::user(context.sessions.read().active.values(), session.key.uid);
+        if let Some(failure) = wipe::overdue(requested, now, context.options.wipe_within, user.as_deref()) {
+            return Ok(Some(failed(failure)));
+        }
+        if user.is_some() {
+            return Ok(None);
+        }
+    }
     let mut answers = Answers::default();
     let planned = loop {
         let planned = {
             let view = context.resources.read();
             let (resolve, pools) = (&context.options.resolve, &context.options.pools);
-            let inputs = Inputs { view: &view, answers: &answers, resolve, pools, requested };
+            let wipe_within = context.options.wipe_within;
+            let inputs = Inputs { view: &view, answers: &answers, resolve, pools, requested, wipe_within };
             plan(session.key.kind, request, &inputs)
         };
         if !answers.find_out(context.source()).await? {
@@ -195,8 +207,12 @@ enum Lock {
     Skip(Skipped),
 }
 
-/// The lock of a plan's target: one session at a time works on a database.
+/// The lock of a plan's target: one session at a time works on a database, or deletes a repository.
 fn lock_key(plan: &Plan) -> Option<String> {
+    if let Some(wipe) = &plan.wipe {
+        let namespace = wipe.reference.namespace.as_deref().unwrap_or("_");
+        return Some(kv::key(&["repository", namespace, &wipe.reference.name]));
+    }
     let target = plan.targets.first()?;
     Some(kv::key(&["target", target.reference.namespace.as_deref().unwrap_or("_"), &target.reference.name]))
 }

@@ -6,6 +6,7 @@ pub(crate) mod refused;
 pub(crate) mod repository;
 pub(crate) mod session;
 pub(crate) mod text;
+pub(crate) mod wipe;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod apply;
 mod carry;
 mod catch_up;
 mod documents;
+mod finalizer;
 mod history;
 mod numbers;
 mod progress;
@@ -37,7 +38,7 @@ use self::statuses::Statuses;
 use crate::blueprint::derive;
 use crate::context::Context;
 use crate::plan::answers::Answers;
-use crate::report::{configuration, note, refused, repository, session as session_report};
+use crate::report::{configuration, note, refused, repository, session as session_report, wipe};
 use crate::run::EngineError;
 use crate::sessions::Change;
 
@@ -166,7 +167,7 @@ struct Reporter<'a> {
     statuses: Statuses,
     hand: Hand,
     numbers: Numbers,
-    /// Configurations that miss a Secret, or that the source does not answer for.
+    /// Configurations that miss a Secret, or that the source does not answer for; Repositories that wait to go.
     waiting: BTreeSet<ObjectKey>,
 }
 
@@ -177,7 +178,10 @@ impl Reporter<'_> {
         let (kind, status) = match session.key.kind {
             SessionKind::Backup => (Kind::BackupSession, json!(session_report::backup(session))),
             SessionKind::Restore => (Kind::RestoreSession, json!(session_report::restore(session))),
-            SessionKind::Maintenance => return Ok(true),
+            SessionKind::Maintenance => {
+                self.maintenance(session).await;
+                return Ok(true);
+            }
         };
         let ended = session.phase.is_end();
         // First the memory that must not be lost, then what people see.
@@ -220,6 +224,26 @@ impl Reporter<'_> {
             history::apply(self.context, &mut self.statuses, &self.hand, session).await;
         }
         Ok(true)
+    }
+
+    /// The end of a session that deleted a Repository's data, or could not: the object need not wait any more.
+    async fn maintenance(&mut self, session: &Session) {
+        let (Some(request), Some(outcome)) = (&session.request, wipe::outcome(session)) else { return };
+        self.context.wiped.lock().unwrap_or_else(PoisonError::into_inner).insert(session.key.uid, outcome);
+        self.objects(BTreeSet::from([request.invoker.key()])).await;
+    }
+
+    /// What becomes of our finalizer on a Repository. It is looked at again until a deleted one is gone.
+    fn finalizer(&mut self, key: &ObjectKey, object: &Value, outcome: Option<note::Note>) {
+        let uid = object["metadata"]["uid"].as_str().and_then(|uid| uid.parse().ok()).unwrap_or_default();
+        let known = self.context.wiped.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned();
+        let outcome = outcome.or(known);
+        if finalizer::step(object, outcome.as_ref()).is_some() {
+            self.hand.give(key, || Job::finalizer(uid, outcome));
+        }
+        if finalizer::holds(object) && object["metadata"]["deletionTimestamp"].is_string() {
+            self.waiting.insert(key.clone());
+        }
     }
 
     /// The mark of a schedule, where it outlives JetStream (P4).
@@ -337,6 +361,7 @@ impl Reporter<'_> {
             Spec::Repository(spec) => {
                 let status = repository::described(object, spec, self.statuses.status(key));
                 self.write_object(key, json!(status)).await;
+                self.finalizer(key, &object.to_json(), None);
             }
             Spec::BackupBlueprint(_) => {
                 let usages = derive::usages(&self.context.resources.read(), object);
@@ -359,6 +384,10 @@ impl Reporter<'_> {
     }
 
     async fn refused(&mut self, key: &ObjectKey, problem: &crate::view::Refused) {
+        // No session can be planned for it, and it must be able to go.
+        if key.kind == Kind::Repository && problem.metadata.deletion_timestamp.is_some() {
+            self.finalizer(key, &json!({ "metadata": problem.metadata }), Some(wipe::impossible(&problem.problem)));
+        }
         let Some(status) = refused::status(key.kind, problem, session_report::seconds(Timestamp::now())) else {
             return tracing::warn!(object = %key, problem = problem.problem, "object can't be used");
         };

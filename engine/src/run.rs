@@ -103,6 +103,7 @@ async fn generation(
         heartbeats: bucket(streams::HEARTBEATS),
         instance: Uuid::new_v4(),
         unconfirmed: Arc::new(Mutex::new(HashSet::new())),
+        wiped: Arc::default(),
         intent_seen: watch::Sender::default(),
         stop: stop.child_token(),
     };

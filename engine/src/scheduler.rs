@@ -98,7 +98,14 @@ struct Scheduler {
 
 impl Scheduler {
     fn new(context: Context) -> Self {
-        Self { context, armed: HashMap::new(), heap: BTreeSet::new(), seen: HashSet::new(), unanswered: false, fill: Fill::default() }
+        Self {
+            context,
+            armed: HashMap::new(),
+            heap: BTreeSet::new(),
+            seen: HashSet::new(),
+            unanswered: false,
+            fill: Fill::default(),
+        }
     }
 
     /// Takes changed configurations in.
@@ -190,7 +197,10 @@ impl Scheduler {
         let (objects, position): (Vec<Arc<Object>>, u64) = {
             let view = self.context.resources.read();
             let sessions = view.of_kind(Kind::BackupSession).chain(view.of_kind(Kind::RestoreSession));
-            (sessions.cloned().collect(), view.position)
+            // A folder's manifests delete no data.
+            let in_cluster = matches!(self.context.source(), Source::Kubernetes(_));
+            let wipes = view.of_kind(Kind::Repository).filter(|object| in_cluster && object.wants_wipe());
+            (sessions.chain(wipes).cloned().collect(), view.position)
         };
         for object in objects {
             let Some(uid) = object.metadata.uid else { continue };
@@ -227,7 +237,8 @@ impl Scheduler {
                 self.seen.insert(uid);
                 continue;
             }
-            if self.fill.is_full(&self.context.bus).await {
+            // What was deleted must go even then; it is little.
+            if object.kind() != Kind::Repository && self.fill.is_full(&self.context.bus).await {
                 return Ok(());
             }
             let Some((kind, invoker, request)) = object_request(&object, position) else { continue };
@@ -304,15 +315,20 @@ fn object_request(object: &Object, position: u64) -> Option<(SessionKind, String
             (SessionKind::Backup, invoker)
         }
         Spec::RestoreSession(_) => (SessionKind::Restore, object.reference()),
+        Spec::Repository(_) if object.wants_wipe() => (SessionKind::Maintenance, object.reference()),
         _ => return None,
     };
     let name = invoker.name.clone();
+    let (shown, priority) = match kind {
+        SessionKind::Maintenance => (format!("{name}-wipe-out"), Priority::Normal),
+        _ => (object.metadata.name.clone(), Priority::Urgent),
+    };
     let request = Requested {
-        name: object.metadata.name.clone(),
+        name: shown,
         invoker,
         cause: Cause::Object { object: object.reference() },
         resources_position: position,
-        priority: Priority::Urgent,
+        priority,
     };
     Some((kind, name, request))
 }

@@ -10,6 +10,7 @@ use lagan_bus::session_log::{Writer, append_fact, read_session};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Ended, Fact};
 use lagan_schemas::session::{Author, Phase, Session};
+use lagan_schemas::subject::SessionKind;
 use uuid::Uuid;
 
 use crate::context::Context;
@@ -112,12 +113,18 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
             let reason = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };
             Fact::Cancelled(ended(cancel.code, format!("cancelled by {}{reason}", cancel.by)))
         }
-        _ if is_late(session, now) => {
-            Fact::Failed(ended(Code::DeadlineExceeded, "the session did not end within `timeOut`".to_owned()))
-        }
+        _ if is_late(session, now) => Fact::Failed(ended(Code::DeadlineExceeded, late(session))),
         _ => return None,
     };
     session.check(Author::Planner, fact.kind()).ok().map(|_| fact)
+}
+
+fn late(session: &Session) -> String {
+    if session.key.kind != SessionKind::Maintenance {
+        return "the session did not end within `timeOut`".to_owned();
+    }
+    let why = session.last_failure.as_ref().map_or_else(|| "no worker took it".to_owned(), ToString::to_string);
+    format!("it did not end before its deadline: {why}")
 }
 
 async fn end(context: &Context, uid: Uuid, seen: &Session, fact: Fact) {

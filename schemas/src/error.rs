@@ -90,6 +90,8 @@ codes! {
     NotARepository = "E0309", "NotARepository", Permanent, "the place holds other data; choose an empty prefix";
     SnapshotNotFound = "E0310", "SnapshotNotFound", Permanent, "`lagan snapshots` lists what can be restored";
     SnapshotAmbiguous = "E0311", "SnapshotAmbiguous", Permanent, "name a snapshot id, or the configuration to choose from";
+    RepositoryBeingDeleted = "E0312", "RepositoryBeingDeleted", Permanent, "name another Repository, or create it anew when it is gone";
+    LocationShared = "E0313", "LocationShared", Permanent, "delete the data by hand if nobody else needs it; `wipeOut` deletes only what one Repository alone names";
     TargetNotEmpty = "E0401", "TargetNotEmpty", Permanent, "set `overwrite: true` in the RestoreSession to replace what is there";
     TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target holds part of the data; create a new RestoreSession with `overwrite: true` to load it from the start";
     RestoreFailed = "E0403", "RestoreFailed", Permanent, "read the end of stderr in the message; the client says which statement failed";

@@ -130,7 +130,8 @@ fn stash_columns(kind: Kind) -> Value {
 /// KubeDB and others write fields of an AppBinding that we do not read; they must stay.
 fn with_other_fields(mut crd: Value) -> Value {
     let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-    for place in ["", "/properties/clientConfig", "/properties/secret", "/properties/parameters", "/properties/tlsSecret"]
+    for place in
+        ["", "/properties/clientConfig", "/properties/secret", "/properties/parameters", "/properties/tlsSecret"]
     {
         if let Some(schema) = spec.pointer_mut(place) {
             schema["x-kubernetes-preserve-unknown-fields"] = true.into();

@@ -32,6 +32,9 @@ pub struct Plan {
     pub pool: String,
     pub lane: Lane,
     pub targets: Vec<PlanTarget>,
+    /// The repository whose data is deleted: its object was deleted and asked for that (`wipeOut`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<PlanRepository>,
     pub retry: Retry,
     /// The session fails when it has not ended by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

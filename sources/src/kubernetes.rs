@@ -171,7 +171,9 @@ impl Kubernetes {
             plural: "apiservices".to_owned(),
         };
         let api = self.api(&resource, None);
-        answer("get APIService", STASH_OPERATOR, api.get_metadata_opt(STASH_OPERATOR)).await.map(|found| found.is_some())
+        answer("get APIService", STASH_OPERATOR, api.get_metadata_opt(STASH_OPERATOR))
+            .await
+            .map(|found| found.is_some())
     }
 
     /// The object as the API server has it now, status included.
@@ -251,7 +253,8 @@ impl Kubernetes {
         status: &Value,
         manager: &str,
     ) -> Result<(), KubernetesError> {
-        let patch = json!({ "metadata": { "name": key.name, "namespace": key.namespace, "uid": uid }, "status": status });
+        let patch =
+            json!({ "metadata": { "name": key.name, "namespace": key.namespace, "uid": uid }, "status": status });
         self.apply(key, patch, Part::Status, manager).await
     }
 
@@ -268,7 +271,9 @@ impl Kubernetes {
         let params = PatchParams::apply(manager).force();
         let patch = Patch::Apply(&patch);
         match part {
-            Part::Status => answer("apply status of", &key.to_string(), api.patch_status(&key.name, &params, &patch)).await,
+            Part::Status => {
+                answer("apply status of", &key.to_string(), api.patch_status(&key.name, &params, &patch)).await
+            }
             Part::Object => answer("apply", &key.to_string(), api.patch(&key.name, &params, &patch)).await,
         }
         .map(drop)

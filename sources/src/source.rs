@@ -88,7 +88,9 @@ impl Source {
             }
             Self::Kubernetes(api) => {
                 let Some(value) = api.get(key).await? else { return Ok(None) };
-                Object::from_json(value).map(Some).map_err(|source| SourceError::Object { key: key.to_string(), source })
+                Object::from_json(value)
+                    .map(Some)
+                    .map_err(|source| SourceError::Object { key: key.to_string(), source })
             }
         }
     }
@@ -166,7 +168,8 @@ impl Source {
                 let mut value = value;
                 // The API server's to give.
                 if let Some(metadata) = value["metadata"].as_object_mut() {
-                    metadata.retain(|field, _| ["name", "namespace", "labels", "annotations"].contains(&field.as_str()));
+                    metadata
+                        .retain(|field, _| ["name", "namespace", "labels", "annotations"].contains(&field.as_str()));
                 }
                 Ok(api.apply_object(&key, value, BLUEPRINTS).await?)
             }

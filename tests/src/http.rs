@@ -26,6 +26,10 @@ pub fn post_json(port: u16, path: &str, body: &str) -> Result<Response> {
     send("POST", port, path, "application/json", body)
 }
 
+pub fn put(port: u16, path: &str, body: &str) -> Result<Response> {
+    send("PUT", port, path, "*/*", body)
+}
+
 fn send(method: &str, port: u16, path: &str, accept: &str, body: &str) -> Result<Response> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;

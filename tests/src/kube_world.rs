@@ -53,7 +53,7 @@ impl KubeWorld {
             resolve: Vec::new(),
         };
         world.apply(&world.storage("local"))?;
-        let binding = world.database("shop", &world.db.host().to_owned(), world.db.port());
+        let binding = world.database("shop", world.db.host(), world.db.port());
         let auth = secret("shop-db", &[("username", world.db.user()), ("password", world.db.password())]);
         world.apply(&format!("{auth}---\n{binding}"))?;
         Ok(world)

@@ -50,6 +50,7 @@ impl Port {
     }
 
     #[must_use]
+    #[must_use]
     pub fn number(&self) -> u16 {
         self.number
     }

@@ -80,6 +80,13 @@ impl S3Server {
             .with_context(|| format!("creating bucket `{bucket}`"))
     }
 
+    /// An object with this content.
+    pub fn put(&self, bucket: &str, key: &str, content: &str) -> Result<()> {
+        let answer = http::put(self.ports[FILER].number(), &format!("/buckets/{bucket}/{key}"), content)?;
+        ensure!((200..300).contains(&answer.status), "PUT {key}: {} {}", answer.status, answer.body);
+        Ok(())
+    }
+
     /// `key` ends with a slash: that folder with all below.
     pub fn delete(&self, bucket: &str, key: &str) -> Result<()> {
         let path = format!("/buckets/{bucket}/{key}?recursive=true");

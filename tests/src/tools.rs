@@ -42,9 +42,9 @@ pub fn control_plane(program: &str) -> Result<PathBuf> {
 
 /// A program that was built into a folder of the cache whose name begins so, else one on PATH.
 pub fn cached(folder: &str, program: &str) -> Result<PathBuf> {
-    let built = fetched_folders().into_iter().filter(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(folder))
-    });
+    let built = fetched_folders()
+        .into_iter()
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(folder)));
     built.map(|dir| dir.join(program)).find(|candidate| is_program(candidate)).map_or_else(|| find(program), Ok)
 }
 

@@ -18,6 +18,8 @@ mod roles;
 mod rules;
 #[path = "kube/walk.rs"]
 mod walk;
+#[path = "kube/wipe.rs"]
+mod wipe;
 
 use lagan_tests::kube_world::KubeWorld;
 

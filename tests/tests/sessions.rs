@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "sessions/metrics.rs"]
-mod metrics;
 #[path = "sessions/hooks.rs"]
 mod hooks;
+#[path = "sessions/metrics.rs"]
+mod metrics;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

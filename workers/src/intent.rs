@@ -3,8 +3,8 @@
 
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::plan::{Database, PlanRepository};
-use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::resource::secret::{Secret, SecretError};
+use lagan_schemas::resource::{ObjectRef, Spec};
 use lagan_sources::secrets::{self, Login, LoginError};
 use lagan_sources::{Source, SourceError};
 
@@ -32,6 +32,24 @@ impl Intent {
             None => Err(not_confirmed("it is not there any more")),
             Some(found) if object.uid.is_some() && found.metadata.uid == object.uid => Ok(()),
             Some(_) => Err(not_confirmed("another object has its name now")),
+        }
+    }
+
+    /// Data is never deleted by a message alone: the very Repository must still be held back and ask for it (P5).
+    pub async fn confirm_wipe(&self, repository: &PlanRepository) -> Result<(), Failure> {
+        let key = repository.reference.key();
+        let not_confirmed = |why: &str| Failure::new(Code::IntentNotConfirmed, format!("{key}: {why}"));
+        let found = self.source.object(&key).await.map_err(|error| unanswered(&error))?;
+        let found = found.ok_or_else(|| not_confirmed("it is not there any more"))?;
+        if found.metadata.uid.is_none() || found.metadata.uid != repository.reference.uid {
+            return Err(not_confirmed("another object has its name now"));
+        }
+        if !found.wants_wipe() {
+            return Err(not_confirmed("it does not ask for its data to be deleted any more"));
+        }
+        match &found.spec {
+            Spec::Repository(spec) if spec.backend == repository.backend => Ok(()),
+            _ => Err(not_confirmed("its backend was changed meanwhile")),
         }
     }
 

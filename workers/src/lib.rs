@@ -16,6 +16,7 @@ mod restore;
 mod retention;
 mod session;
 mod target;
+mod wipe;
 mod worker;
 
 pub use metrics::Metrics;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::failures::{internal, of_repository};
 use crate::place::Place;
-use crate::repository::{Error, Presence, Repository};
+use crate::repository::{Error, Presence, Repository, Storage};
 use crate::worker::Worker;
 
 /// Prune and init are short; whoever waits longer is told who is in the way.
@@ -33,11 +33,7 @@ pub(crate) enum Missing {
 
 impl Opened {
     pub async fn open(worker: &Worker, place: &Place, owner: &str, missing: Missing) -> Result<Self, Failure> {
-        let location = place.storage.location();
-        let scope = kv::key(&["repository", &Uuid::new_v5(&LOCATIONS, location.as_bytes()).to_string()]);
-        let acquire = async |mode| {
-            worker.leases.acquire(&scope, mode, owner, PATIENCE).await.map_err(|error| lease_failure(&location, &error))
-        };
+        let acquire = async |mode| lease(worker, &place.storage, owner, mode).await;
         let lease = acquire(Mode::Shared).await?;
         match open(place).await {
             Ok(repository) => return Ok(Self { repository, lease }),
@@ -56,6 +52,14 @@ impl Opened {
         let repository = open(place).await.map_err(|error| of_repository(&error))?;
         Ok(Self { repository, lease })
     }
+}
+
+/// The lease of a place, whether or not there is a repository.
+pub(crate) async fn lease(worker: &Worker, storage: &Storage, owner: &str, mode: Mode) -> Result<Lease, Failure> {
+    let location = storage.location();
+    let scope = kv::key(&["repository", &Uuid::new_v5(&LOCATIONS, location.as_bytes()).to_string()]);
+    let acquired = worker.leases.acquire(&scope, mode, owner, PATIENCE).await;
+    acquired.map_err(|error| lease_failure(&location, &error))
 }
 
 fn lease_failure(location: &str, error: &LeaseError) -> Failure {

@@ -1,6 +1,7 @@
 //! A restic repository as plain values: probe, init, open, back up, read back, restore, forget.
-//! Blocking code for `spawn_blocking`. It must not know sessions, plans, NATS or Kubernetes, must never write a
-//! snapshot before its gate was asked, and must never take a storage failure for "there is nothing".
+//! Blocking code for `spawn_blocking`, except for `wipe`, whose requests must end at once when it is stopped. It must not
+//! know sessions, plans, NATS or Kubernetes, must never write a snapshot before its gate was asked, and must never take a
+//! storage failure for "there is nothing".
 
 mod archive;
 mod backend;
@@ -26,6 +27,7 @@ mod store_error;
 pub mod tags;
 mod upload;
 mod verify;
+mod wipe;
 
 #[cfg(test)]
 mod tests;
@@ -40,3 +42,4 @@ pub use snapshot::{Damaged, Snapshot, SnapshotList};
 pub use storage::{Fs, S3, Storage, Tls};
 pub use store_error::{StoreError, StoreErrorKind};
 pub use verify::{Expected, ReadBack};
+pub use wipe::{Content, Wipe, WipeError};

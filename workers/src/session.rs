@@ -24,7 +24,7 @@ use self::claim::{AfterDeath, Claim, claim};
 use self::held::{Held, HeldError};
 use self::life::{Life, StopCause};
 use crate::worker::Worker;
-use crate::{backup, restore};
+use crate::{backup, restore, wipe};
 
 const SUCCESSOR: Writer = Writer { author: Author::Successor, component: "worker" };
 
@@ -183,7 +183,10 @@ impl Worker {
         match session.key.kind {
             SessionKind::Backup => backup::run(self, held, life, &plan).await,
             SessionKind::Restore => restore::run(self, held, life, &plan).await,
-            SessionKind::Maintenance => Failure::new(Code::InvalidSpec, "this worker runs no maintenance").into(),
+            SessionKind::Maintenance => match &plan.wipe {
+                Some(repository) => wipe::run(self, held, life, repository).await,
+                None => Failure::new(Code::InvalidSpec, "this worker does not know such maintenance").into(),
+            },
         }
     }
 

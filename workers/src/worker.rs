@@ -30,7 +30,7 @@ const PULL: Duration = Duration::from_secs(30);
 pub struct Options {
     pub cluster: Cluster,
     pub pool: String,
-    /// Sessions at once in the normal lane; the urgent lane has one slot more.
+    /// Sessions at once in the normal lane; the urgent and the maintenance lane have one slot each.
     pub slots: usize,
     pub source: Source,
     /// Copies of each stream, as the engine has it.
@@ -117,7 +117,7 @@ pub async fn run(
     });
     tracing::info!(instance = %worker.instance, slots = options.slots, "worker is ready");
     let mut slots = JoinSet::new();
-    let lanes = [(Lane::Urgent, 1), (Lane::Normal, options.slots.max(1))];
+    let lanes = [(Lane::Urgent, 1), (Lane::Normal, options.slots.max(1)), (Lane::Maintenance, 1)];
     for (lane, count) in lanes {
         worker.metrics.slots(lane, count);
         for _ in 0..count {

@@ -40,6 +40,9 @@ pub struct RunArgs {
     /// A silent worker is presumed dead after this
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_duration)]
     pub failover: Duration,
+    /// How long a deleted Repository with `wipeOut` waits for its data to be deleted
+    #[arg(long, hide = true, value_name = "SECONDS", default_value = "600", value_parser = parse_duration)]
+    pub wipe_within: Duration,
     /// Where a service of an AppBinding answers, as curl's (repeatable)
     #[arg(long, value_name = "HOST:PORT=HOST:PORT")]
     pub resolve: Vec<Resolve>,

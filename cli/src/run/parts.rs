@@ -166,6 +166,7 @@ impl Parts<'_> {
             replicas: self.args.nats_replicas.into(),
             resolve: Resolve(resolve.collect()),
             metrics: lagan_engine::Metrics::register(registry),
+            wipe_within: self.args.wipe_within,
             timing: Timing { failover: self.args.failover },
         }
     }

@@ -81,6 +81,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
             Priority::Normal => Lane::Normal,
         },
         targets: vec![plan_target],
+        wipe: None,
         retry: retry(spec.retry_config.as_ref()),
         deadline: deadline(inputs.requested, spec.time_out),
         stall_seconds: STALL_SECONDS,

@@ -93,6 +93,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         pool,
         lane: Lane::Urgent,
         targets: vec![plan_target],
+        wipe: None,
         retry: DEFAULT_RETRY,
         deadline: deadline(inputs.requested, spec.time_out),
         stall_seconds: STALL_SECONDS,

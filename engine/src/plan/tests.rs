@@ -4,6 +4,7 @@
 mod hooks;
 mod refusals;
 mod restores;
+mod wipes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -142,6 +143,7 @@ impl World {
             resolve: &self.resolve,
             pools: &["default".to_owned(), "nfs".to_owned()],
             requested: Timestamp::from_second(REQUESTED).unwrap(),
+            wipe_within: std::time::Duration::from_secs(600),
         };
         plan(kind, request, &inputs)
     }

@@ -71,8 +71,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
         Found::No => ("does not exist", "BackendSecretNotAvailable"),
         Found::Unknown => ("can't be looked for now", "UnableToCheckBackendSecretAvailability"),
     };
-    let secret_found =
-        put("BackendSecretFound", has, [reason, reason], format!("Secret {name} {says}"));
+    let secret_found = put("BackendSecretFound", has, [reason, reason], format!("Secret {name} {says}"));
     let target = spec.target.as_ref().and_then(|target| target.reference.as_ref());
     let binding = target.and_then(|target| {
         view.find(Kind::AppBinding, Group::AppCatalog, Some(target.namespace.as_deref().unwrap_or(own)), &target.name)

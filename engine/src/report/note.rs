@@ -4,8 +4,8 @@ use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::SessionKind;
 
 /// The API's limits, in bytes (K19).
-const NOTE_LIMIT: usize = 1000;
-const REASON_LIMIT: usize = 128;
+pub(super) const NOTE_LIMIT: usize = 1000;
+pub(super) const REASON_LIMIT: usize = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
@@ -42,9 +42,11 @@ pub(crate) fn note(session: &Session, old_phase: &str) -> Option<Note> {
             (Severity::Normal, format!("{action}Running"), format!("{what} {name} runs on {worker}"))
         }
         Phase::Succeeded => (Severity::Normal, format!("{action}Succeeded"), succeeded(session, what, name)),
-        Phase::Skipped => {
-            (Severity::Warning, format!("{action}Skipped"), format!("{what} {name} was skipped: another session was running"))
-        }
+        Phase::Skipped => (
+            Severity::Warning,
+            format!("{action}Skipped"),
+            format!("{what} {name} was skipped: another session was running"),
+        ),
         Phase::Retrying => {
             let failure = failure?;
             (Severity::Warning, format!("{action}Retrying"), format!("{what} {name} is tried again: {failure}"))
@@ -64,7 +66,7 @@ fn succeeded(session: &Session, what: &str, name: &str) -> String {
     format!("{what} {name} succeeded: snapshot {}", ids.join(", "))
 }
 
-fn cut(mut text: String, limit: usize) -> String {
+pub(super) fn cut(mut text: String, limit: usize) -> String {
     text.truncate(text.floor_char_boundary(limit));
     text
 }

@@ -1,8 +1,8 @@
 //! The status of an object that breaks a rule which the API server does not know: the words of folder mode.
 
+use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
 use lagan_schemas::resource::condition::{Condition, ConditionStatus};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::view::Refused;
@@ -21,9 +21,9 @@ pub(crate) fn status(kind: Kind, refused: &Refused, now: Timestamp) -> Option<Va
     let summary = |kind: &str| vec![validation.clone(), condition(kind, "Invalid")];
     let generation = refused.metadata.generation;
     match kind {
-        Kind::BackupConfiguration => Some(
-            json!({ "observedGeneration": generation, "phase": "Invalid", "conditions": summary("Ready") }),
-        ),
+        Kind::BackupConfiguration => {
+            Some(json!({ "observedGeneration": generation, "phase": "Invalid", "conditions": summary("Ready") }))
+        }
         Kind::Repository | Kind::BackupBlueprint => {
             Some(json!({ "observedGeneration": generation, "conditions": summary("Ready") }))
         }

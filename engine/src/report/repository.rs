@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::TargetResult;
-use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
 use lagan_schemas::resource::Object;
+use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
 use lagan_schemas::resource::repository::{RepositorySpec, RepositoryStatus};
 use lagan_schemas::session::{Phase, Session};
 
@@ -52,12 +52,18 @@ pub(crate) fn described(object: &Object, spec: &RepositorySpec, old: RepositoryS
     (status.backend, status.location) = match (&spec.backend.local, &spec.backend.s3) {
         (Some(local), _) => {
             let sub = local.sub_path.as_deref().filter(|sub| !sub.is_empty());
-            (Some("local".to_owned()), Some(sub.map_or_else(|| local.mount_path.clone(), |s| format!("{}/{s}", local.mount_path))))
+            (
+                Some("local".to_owned()),
+                Some(sub.map_or_else(|| local.mount_path.clone(), |s| format!("{}/{s}", local.mount_path))),
+            )
         }
         (None, Some(s3)) => {
             let endpoint = s3.endpoint.as_deref().filter(|e| !e.is_empty()).unwrap_or("s3.amazonaws.com");
             let prefix = s3.prefix.as_deref().unwrap_or_default().trim_matches('/');
-            (Some("s3".to_owned()), Some(format!("s3:{endpoint}/{}/{prefix}", s3.bucket).trim_end_matches('/').to_owned()))
+            (
+                Some("s3".to_owned()),
+                Some(format!("s3:{endpoint}/{}/{prefix}", s3.bucket).trim_end_matches('/').to_owned()),
+            )
         }
         (None, None) => (None, None),
     };

@@ -16,11 +16,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::finalizer;
 use crate::report::note::{Note, Severity};
 
 /// Requests at the same time; the API server is everybody's.
 const AT_ONCE: usize = 8;
 const PAUSE: Duration = Duration::from_secs(1);
+/// Nobody waits longer for an event to be taken.
+const EVENT: Duration = Duration::from_secs(15);
 
 /// What is to be done to one object.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +35,7 @@ pub(super) struct Job {
     /// What is told of it, and on which other object too.
     notes: Vec<(Note, Option<ObjectRef>)>,
     delete: bool,
+    finalizer: Option<(Uuid, Option<Note>)>,
 }
 
 impl Job {
@@ -49,6 +53,11 @@ impl Job {
         Self { labels, ..Self::default() }
     }
 
+    /// Our finalizer on the Repository of this uid, and what is told when it goes.
+    pub fn finalizer(uid: Uuid, outcome: Option<Note>) -> Self {
+        Self { finalizer: Some((uid, outcome)), ..Self::default() }
+    }
+
     pub fn delete(document: Value) -> Self {
         Self { document: Some(document), delete: true, ..Self::default() }
     }
@@ -59,6 +68,7 @@ impl Job {
         self.labels.extend(later.labels);
         self.notes.extend(later.notes);
         self.delete |= later.delete;
+        self.finalizer = later.finalizer.or_else(|| self.finalizer.take());
     }
 }
 
@@ -153,6 +163,9 @@ async fn one(
     job: &Job,
     known: Option<Uuid>,
 ) -> Result<Option<Uuid>, KubernetesError> {
+    if let Some((uid, outcome)) = &job.finalizer {
+        finalizer::settle(api, recorder, key, *uid, outcome.as_ref()).await?;
+    }
     if !job.labels.is_empty() {
         let patch = json!({ "metadata": { "name": key.name, "namespace": key.namespace, "labels": job.labels } });
         api.apply_object(key, patch, REPORTER).await?;
@@ -174,14 +187,7 @@ async fn one(
         },
     };
     api.apply_status(key, uid, &document["status"], REPORTER).await?;
-    let shown = ObjectReference {
-        api_version: document["apiVersion"].as_str().map(str::to_owned),
-        kind: Some(key.kind.to_string()),
-        name: Some(key.name.clone()),
-        namespace: key.namespace.clone(),
-        uid: Some(uid.to_string()),
-        ..ObjectReference::default()
-    };
+    let shown = of_document(key, document, uid);
     for (note, configuration) in &job.notes {
         let configuration = configuration.as_ref().filter(|_| note.severity == Severity::Warning);
         for reference in std::iter::once(shown.clone()).chain(configuration.map(of_object)) {
@@ -218,6 +224,17 @@ async fn stand_in(
     }
 }
 
+pub(super) fn of_document(key: &ObjectKey, document: &Value, uid: Uuid) -> ObjectReference {
+    ObjectReference {
+        api_version: document["apiVersion"].as_str().map(str::to_owned),
+        kind: Some(key.kind.to_string()),
+        name: Some(key.name.clone()),
+        namespace: key.namespace.clone(),
+        uid: Some(uid.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
 fn of_object(object: &ObjectRef) -> ObjectReference {
     ObjectReference {
         api_version: Some(object.api_version.clone()),
@@ -230,7 +247,7 @@ fn of_object(object: &ObjectRef) -> ObjectReference {
 }
 
 /// Events are for people who look now; one that is lost is not sent again.
-async fn tell(recorder: &Recorder, about: &ObjectReference, note: &Note) {
+pub(super) async fn tell(recorder: &Recorder, about: &ObjectReference, note: &Note) {
     let event = Event {
         type_: match note.severity {
             Severity::Normal => EventType::Normal,
@@ -241,7 +258,9 @@ async fn tell(recorder: &Recorder, about: &ObjectReference, note: &Note) {
         action: note.action.to_owned(),
         secondary: None,
     };
-    if let Err(error) = recorder.publish(&event, about).await {
-        tracing::debug!(object = about.name, error = chain(&error), "event was not published");
+    match tokio::time::timeout(EVENT, recorder.publish(&event, about)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(object = about.name, error = chain(&error), "event was not published"),
+        Err(_) => tracing::debug!(object = about.name, "event was not published: no answer"),
     }
 }

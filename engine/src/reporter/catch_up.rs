@@ -12,13 +12,8 @@ use serde_json::Value;
 use super::apply::{Hand, Job};
 use super::statuses::Statuses;
 
-const KINDS: [Kind; 5] = [
-    Kind::Repository,
-    Kind::BackupConfiguration,
-    Kind::BackupBlueprint,
-    Kind::BackupSession,
-    Kind::RestoreSession,
-];
+const KINDS: [Kind; 5] =
+    [Kind::Repository, Kind::BackupConfiguration, Kind::BackupBlueprint, Kind::BackupSession, Kind::RestoreSession];
 
 pub(super) async fn run(api: &Kubernetes, statuses: &Statuses, hand: &Hand) {
     for kind in KINDS {

@@ -119,7 +119,11 @@ async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, told: &mu
             Some(Err(error)) => {
                 if is_absent(&error) {
                     if !std::mem::replace(&mut told.absent, true) {
-                        tracing::info!(kind = resource.plural, group = resource.group, "kind is not installed, waiting for it");
+                        tracing::info!(
+                            kind = resource.plural,
+                            group = resource.group,
+                            "kind is not installed, waiting for it"
+                        );
                     }
                     // What was there of it is gone with its definition.
                     sweep(context, scope, &HashSet::new()).await;

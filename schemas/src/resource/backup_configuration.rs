@@ -33,7 +33,12 @@ use super::{NamespacedName, Opaque, Param};
     printcolumn(name = "Task", type_ = "string", json_path = ".spec.task.name", priority = 1),
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextSlotTime", priority = 1),
     printcolumn(name = "Last Phase", type_ = "string", json_path = ".status.lastSession.phase", priority = 1),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1)
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    )
 )]
 #[x_kube(
     cel,

@@ -14,7 +14,7 @@ use super::backup_configuration::BackupConfigurationSpec;
 use super::backup_session::BackupSessionSpec;
 use super::function::FunctionSpec;
 use super::kind::{Group, Kind};
-use super::repository::RepositorySpec;
+use super::repository::{RepositorySpec, WIPE_OUT_FINALIZER};
 use super::restore_session::RestoreSessionSpec;
 use super::task::TaskSpec;
 use crate::subject::ObjectKey;
@@ -111,6 +111,14 @@ impl Object {
             uid: self.metadata.uid,
             generation: self.metadata.generation,
         }
+    }
+
+    /// A Repository that was deleted and is held back until its data is deleted too.
+    #[must_use]
+    pub fn wants_wipe(&self) -> bool {
+        let Spec::Repository(spec) = &self.spec else { return false };
+        let held = self.metadata.finalizers.iter().any(|finalizer| finalizer == WIPE_OUT_FINALIZER);
+        spec.wipes() && held && self.metadata.deletion_timestamp.is_some()
     }
 
     /// The form that may be published: no credentials in URLs, and not kubectl's copy of the manifest, which has them.

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, list_schema};
 
+/// Holds a Repository with `wipeOut` back until its data is deleted, or until that has failed.
+pub const WIPE_OUT_FINALIZER: &str = "lagan.dev/wipe-out";
+
 /// A restic repository in an object store or a directory.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -27,7 +30,12 @@ use super::condition::{Condition, list_schema};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Last Check", type_ = "date", json_path = ".status.lastCheckTime", priority = 1),
     printcolumn(name = "Location", type_ = "string", json_path = ".status.location", priority = 1),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1)
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    )
 )]
 #[x_kube(
     cel,
@@ -37,12 +45,22 @@ use super::condition::{Condition, list_schema};
 pub struct RepositorySpec {
     /// The place and the Secret that opens it.
     pub backend: Backend,
-    /// Delete the data too when this object is deleted. Not for `local`.
+    /// Delete the data too when this object is deleted in a cluster: everything below the prefix. Not for `local`, and
+    /// not for data that another Repository names too. If it can't be done within ten minutes the object goes all the
+    /// same, and an Event says that the data stays. A folder of manifests deletes no data, whatever this says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wipe_out: Option<bool>,
     /// Namespaces whose objects may use this repository; without it only its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_policy: Option<UsagePolicy>,
+}
+
+impl RepositorySpec {
+    /// Whether the data goes with the object.
+    #[must_use]
+    pub fn wipes(&self) -> bool {
+        self.wipe_out == Some(true) && self.backend.local.is_none()
+    }
 }
 
 /// Exactly one of the blocks.

@@ -136,6 +136,7 @@ fn plan(kind: SessionKind) -> Plan {
         pool: "default".into(),
         lane: Lane::Normal,
         targets: Vec::new(),
+        wipe: None,
         retry: Retry { max: 3, delay_seconds: 0 },
         deadline: None,
         stall_seconds: 300,

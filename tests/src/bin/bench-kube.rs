@@ -58,14 +58,22 @@ fn first_byte(sessions: usize) -> Result<()> {
             from_answer.push((first - answered) * 1000.0);
         }
     }
-    println!("from the start of `kubectl create` to the first dump byte, {sessions} sessions, ms: {}", spread(from_kubectl));
+    println!(
+        "from the start of `kubectl create` to the first dump byte, {sessions} sessions, ms: {}",
+        spread(from_kubectl)
+    );
     println!("from the end of `kubectl create` to the first dump byte, ms: {}", spread(from_answer));
     Ok(())
 }
 
 fn spread(mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
     let at = |part: f64| values.get(((values.len() - 1) as f64 * part).round() as usize).copied().unwrap_or(f64::NAN);
     format!("p50 {:.0}, p90 {:.0}, p99 {:.0}", at(0.5), at(0.9), at(0.99))
 }

@@ -39,7 +39,8 @@ spec:
     let asks = format!("stash.appscode.com/backup-blueprint={blueprint}");
     annotate(&[&asks, "stash.appscode.com/schedule=*/1 * * * *", "params.stash.appscode.com/args=--databases shop"])?;
     let configurations = "backupconfigurations.stash.appscode.com";
-    let made = world.until("the configuration to be made and Ready", &[configurations, "app-shop"], |o| phase(o) == "Ready")?;
+    let made = world
+        .until("the configuration to be made and Ready", &[configurations, "app-shop"], |o| phase(o) == "Ready")?;
     assert_eq!(made["spec"]["schedule"], "*/1 * * * *");
     assert_eq!(made["spec"]["task"]["params"][0]["value"], "--databases shop");
     let repository = world.kubectl_json(&["get", "repositories.stash.appscode.com", "app-shop"])?;
@@ -49,9 +50,12 @@ spec:
     world.until("a backup by itself", &[sessions], |list| {
         list["items"].as_array().is_some_and(|items| items.iter().any(|item| phase(item) == "Succeeded"))
     })?;
-    let shown = world.plane.until("the blueprint to count", PATIENCE, &["backupblueprints.stash.appscode.com", &blueprint], |o| {
-        o["status"]["usages"] == 1
-    })?;
+    let shown = world.plane.until(
+        "the blueprint to count",
+        PATIENCE,
+        &["backupblueprints.stash.appscode.com", &blueprint],
+        |o| o["status"]["usages"] == 1,
+    )?;
     assert_eq!(shown["metadata"]["name"], blueprint);
     // Other annotations, another configuration.
     annotate(&["stash.appscode.com/schedule=0 4 1 1 *"])?;

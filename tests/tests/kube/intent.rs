@@ -49,7 +49,8 @@ fn deletions_and_changes_while_the_watcher_is_down_are_seen() -> Result<()> {
         (on_the_bus(&world, "backupconfigurations")? == expected).then_some(())
     })?;
     let url = world.nats.url();
-    let shown = world.lagan.json(&["get", "bc", "replaced", "-n", &world.namespace, "-o", "json", "--nats-url", &url])?;
+    let shown =
+        world.lagan.json(&["get", "bc", "replaced", "-n", &world.namespace, "-o", "json", "--nats-url", &url])?;
     assert_eq!(shown["metadata"]["uid"], uid("replaced")?);
     Ok(())
 }
@@ -163,7 +164,8 @@ spec:
     assert_eq!(phase(&done), "Succeeded", "{done:#}");
     let canary = Canaries::new(&[("repository password", &world.password), ("database password", world.db.password())]);
     canary.absent_below(&[&world.nats.store_dir(), &world.lagan.logs_dir(), &world.nats.log_path()])?;
-    let statuses = world.kubectl(&["get", "backupsessions.lagan.dev,backupconfigurations.lagan.dev,events", "-o", "json"])?;
+    let statuses =
+        world.kubectl(&["get", "backupsessions.lagan.dev,backupconfigurations.lagan.dev,events", "-o", "json"])?;
     assert!(canary.found_in(statuses.as_bytes()).is_empty());
     Ok(())
 }

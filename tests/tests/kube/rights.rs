@@ -68,7 +68,8 @@ fn tempfile(text: &str) -> Result<(lagan_tests::Scratch, String)> {
 fn accounts(world: &KubeWorld) -> Result<[PathBuf; 2]> {
     let values = root()?.join("deploy/helm/lagan/ci/default.yaml");
     let name = format!("fullnameOverride={}", world.namespace);
-    let sets = ["--set", &name, "--set", "crds.install=false", "--set", "crds.appBinding=false", "--set", "stashCompat=true"];
+    let sets =
+        ["--set", &name, "--set", "crds.install=false", "--set", "crds.appBinding=false", "--set", "stashCompat=true"];
     let yaml = rendered(&values, &world.namespace, &sets)?;
     world.apply(&yaml)?;
     let config = |part: &str| {
@@ -142,7 +143,9 @@ const RESOURCES: [(&str, &str); 26] = [
 fn what_each_part_may_do_is_what_the_golden_file_says() -> Result<()> {
     let world = KubeWorld::new("golden")?;
     accounts(&world)?;
-    let mut text = String::from("# What the chart lets each part do (`kubectl auth can-i`); UPDATE_GOLDEN=1 rewrites this file.\n");
+    let mut text = String::from(
+        "# What the chart lets each part do (`kubectl auth can-i`); UPDATE_GOLDEN=1 rewrites this file.\n",
+    );
     for part in ["engine", "worker"] {
         let user = format!("system:serviceaccount:{0}:{0}-{part}", world.namespace);
         for ((group, resource), verbs) in RESOURCES.iter().zip(allowed(&world, &user)?) {

@@ -78,7 +78,9 @@ fn each_role_does_its_own_work_and_nobody_elses() -> Result<()> {
                 let wanted = format!("\"{}\"", subject.to_ascii_lowercase());
                 let refused = || async {
                     let told = told.lock().ok()?;
-                    told.iter().any(|error| error.contains("permissions violation") && error.contains(&wanted)).then_some(())
+                    told.iter()
+                        .any(|error| error.contains("permissions violation") && error.contains(&wanted))
+                        .then_some(())
                 };
                 eventually_async(&format!("{role} to be refused {subject}"), Duration::from_secs(5), refused).await?;
             }

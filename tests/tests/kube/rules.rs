@@ -95,7 +95,13 @@ const ROWS: &[Row] = &[
     (CONFIGURATION, "schedule:", "schedule: 61 * * * *", By::Condition, "schedule: field 1 (minute) `61` is not valid"),
     (CONFIGURATION, "schedule:", "schedule: 0 24 * * *", By::Condition, "schedule: field 2 (hour) `24` is not valid"),
     (CONFIGURATION, "schedule:", "schedule: '* * * *'", By::Condition, "schedule: expected 5 fields, got 4"),
-    (CONFIGURATION, "schedule:", "schedule: '* * * * * *'", By::Condition, "schedule: 6 fields: seconds are not supported"),
+    (
+        CONFIGURATION,
+        "schedule:",
+        "schedule: '* * * * * *'",
+        By::Condition,
+        "schedule: 6 fields: seconds are not supported",
+    ),
     (CONFIGURATION, "schedule:", "schedule: 0 0 30 2 *", By::Condition, "schedule: `0 0 30 2 *` never matches"),
     (CONFIGURATION, "schedule:", "schedule: '@reboot'", By::Condition, "schedule: `@reboot` is not supported"),
     (CONFIGURATION, "timeZone:", "timeZone: Mars/Phobos", By::Condition, "timeZone: unknown time zone `Mars/Phobos`"),
@@ -103,31 +109,79 @@ const ROWS: &[Row] = &[
     (CONFIGURATION, "jitter:", "jitter: -5m", By::Api, "jitter: can't be negative"),
     (CONFIGURATION, "jitter:", "timeOut: -5m", By::Api, "timeOut: can't be negative"),
     (CONFIGURATION, "jitter:", "startingDeadlineSeconds: -1", By::Api, "startingDeadlineSeconds: must be 0 to 604800"),
-    (CONFIGURATION, "jitter:", "startingDeadlineSeconds: 604801", By::Api, "startingDeadlineSeconds: must be 0 to 604800"),
+    (
+        CONFIGURATION,
+        "jitter:",
+        "startingDeadlineSeconds: 604801",
+        By::Api,
+        "startingDeadlineSeconds: must be 0 to 604800",
+    ),
     (CONFIGURATION, "jitter:", "backupHistoryLimit: -1", By::Api, "backupHistoryLimit: can't be negative"),
-    (CONFIGURATION, "jitter:", "retryConfig: {maxRetry: -1}", By::Api, "retryConfig: maxRetry and delay can't be negative"),
+    (
+        CONFIGURATION,
+        "jitter:",
+        "retryConfig: {maxRetry: -1}",
+        By::Api,
+        "retryConfig: maxRetry and delay can't be negative",
+    ),
     (CONFIGURATION, "keepLast:", "keepLast: 0", By::Api, "retentionPolicy: at least one keep rule"),
     (CONFIGURATION, "keepLast:", "keepLast: -1", By::Api, "retentionPolicy: keep rules can't be negative"),
     (CONFIGURATION, "keepLast:", "prune: true", By::Api, "retentionPolicy: at least one keep rule"),
-    (CONFIGURATION, "jitter:", "hooks: {preBackup: {containerName: x}}", By::Api, "hooks: name exactly one of exec, httpGet, httpPost and tcpSocket"),
+    (
+        CONFIGURATION,
+        "jitter:",
+        "hooks: {preBackup: {containerName: x}}",
+        By::Api,
+        "hooks: name exactly one of exec, httpGet, httpPost and tcpSocket",
+    ),
     (S3, "endpoint:", "endpoint: http://169.254.169.254/", By::Api, "s3.endpoint: must not be a link-local address"),
     (S3, "endpoint:", "endpoint: file:///etc", By::Api, "s3.endpoint: must be a host"),
-    (S3, "endpoint:", "endpoint: https://user:secret@s3.example.org", By::Api, "s3.endpoint: must not hold user and password"),
+    (
+        S3,
+        "endpoint:",
+        "endpoint: https://user:secret@s3.example.org",
+        By::Api,
+        "s3.endpoint: must not hold user and password",
+    ),
     (S3, "endpoint:", "endpoint: s3.example.org:99999", By::Api, "s3.endpoint: must be a host"),
     (S3, "bucket:", "bucket: My_Bucket", By::Api, "s3.bucket: 3 to 63 lower-case letters"),
     (S3, "prefix:", "prefix: ../x", By::Api, "s3.prefix: must not hold"),
     (S3, "prefix:", "prefix: a//b", By::Api, "s3.prefix: must not hold"),
     (S3, "storageSecretName:", "storageSecretName: ''", By::Api, "backend.storageSecretName: name the Secret"),
-    (S3, "storageSecretName:", "storageSecretName: s\nlocal: {mountPath: /a}", By::Api, "backend: name one place, not several"),
+    (
+        S3,
+        "storageSecretName:",
+        "storageSecretName: s\nlocal: {mountPath: /a}",
+        By::Api,
+        "backend: name one place, not several",
+    ),
     (LOCAL, "mountPath:", "mountPath: safe/data", By::Api, "local.mountPath: must be an absolute path"),
     (LOCAL, "mountPath:", "mountPath: /stash/x", By::Api, "local.mountPath: must not be /stash or below"),
     (LOCAL, "subPath:", "subPath: ../up", By::Api, "local.subPath: must be relative"),
     (LOCAL, "wipeOut:", "wipeOut: true", By::Api, "wipeOut: not for a local repository"),
     (RESTORE, "timeOut:", "timeOut: -5m", By::Api, "timeOut: can't be negative"),
     (RESTORE, "- snapshots:", "- snapshots: [a, b]", By::Api, "target.rules: a database is restored from one snapshot"),
-    (RESTORE, "- snapshots:", "- snapshots: [a]\n- snapshots: [b]", By::Api, "target.rules: at most one rule without targetHosts"),
-    (RESTORE, "- snapshots:", "- targetHosts: [h]\n- targetHosts: [h]", By::Condition, "target.rules: a host may occur in one rule only"),
-    (SESSION, "invoker:", "invoker: {kind: BackupBatch, name: shop}", By::Api, "invoker.kind: must be BackupConfiguration"),
+    (
+        RESTORE,
+        "- snapshots:",
+        "- snapshots: [a]\n- snapshots: [b]",
+        By::Api,
+        "target.rules: at most one rule without targetHosts",
+    ),
+    (
+        RESTORE,
+        "- snapshots:",
+        "- targetHosts: [h]\n- targetHosts: [h]",
+        By::Condition,
+        "target.rules: a host may occur in one rule only",
+    ),
+    (
+        SESSION,
+        "invoker:",
+        "invoker: {kind: BackupBatch, name: shop}",
+        By::Api,
+        "invoker.kind: must be BackupConfiguration",
+    ),
     (FUNCTION, "stream:", "stream: {stdout: a, stdin: b}", By::Api, "stream: name either `stdout` or `stdin`"),
 ];
 
@@ -171,7 +225,8 @@ fn what_is_wrong_is_said_in_the_same_words_everywhere() -> Result<()> {
                 writeln!(wrong, "{lines}: the API server refuses it: {}", answer.stderr)?;
             }
             By::Condition => {
-                let kind = if *base == RESTORE { "restoresessions.lagan.dev" } else { "backupconfigurations.lagan.dev" };
+                let kind =
+                    if *base == RESTORE { "restoresessions.lagan.dev" } else { "backupconfigurations.lagan.dev" };
                 let name = format!("bad-{number}");
                 let told = eventually("a condition", PATIENCE, || {
                     let object = world.kubectl_json(&["get", kind, &name]).ok()?;
@@ -202,14 +257,20 @@ fn what_can_not_be_changed_is_not_changed_and_defaults_are_filled_in() -> Result
     assert!(answer.stderr.contains("spec: a session can't be changed; create a new one"), "{}", answer.stderr);
     world.apply(&CONFIGURATION.replace("bad", "plain"))?;
     let stored = world.kubectl_json(&["get", "backupconfigurations.lagan.dev", "plain"])?;
-    assert_eq!((&stored["spec"]["paused"], &stored["spec"]["retentionPolicy"]["prune"]), (&false.into(), &false.into()));
+    assert_eq!(
+        (&stored["spec"]["paused"], &stored["spec"]["retentionPolicy"]["prune"]),
+        (&false.into(), &false.into())
+    );
     let typo = CONFIGURATION.replace("schedule:", "shedule:");
     let answer = world.plane.manifest("create", &world.namespace, &typo)?;
     assert!(answer.stderr.contains("shedule"), "{}", answer.stderr);
-    let explained = world.kubectl(&["explain", "backupconfigurations.spec.jitter", "--api-version=lagan.dev/v1alpha1"])?;
+    let explained =
+        world.kubectl(&["explain", "backupconfigurations.spec.jitter", "--api-version=lagan.dev/v1alpha1"])?;
     assert!(explained.contains("Each slot is moved"), "{explained}");
     let columns = world.kubectl(&["get", "lbc", "-o", "wide"])?;
-    for column in ["TARGET", "REPOSITORY", "SCHEDULE", "PAUSED", "PHASE", "LAST SUCCESS", "AGE", "TASK", "NEXT", "REASON"] {
+    for column in
+        ["TARGET", "REPOSITORY", "SCHEDULE", "PAUSED", "PHASE", "LAST SUCCESS", "AGE", "TASK", "NEXT", "REASON"]
+    {
         assert!(columns.lines().next().is_some_and(|head| head.contains(column)), "{column} in {columns}");
     }
     let selected = world.kubectl(&["get", "lbc", "--field-selector", "spec.repository.name=repo", "-o", "name"])?;

@@ -62,7 +62,8 @@ spec:
 
     let kind = "backupconfigurations.stash.appscode.com";
     step.next("4. the operator watches for BackupConfigurations");
-    let seen = world.until("the configuration to be Ready", &[kind, "sample-mariadb-backup"], |o| phase(o) == "Ready")?;
+    let seen =
+        world.until("the configuration to be Ready", &[kind, "sample-mariadb-backup"], |o| phase(o) == "Ready")?;
     for found in ["RepositoryFound", "BackendSecretFound", "BackupTargetFound", "ValidationPassed"] {
         assert!(is_true(&seen, found), "{found}: {seen:#}");
     }
@@ -122,7 +123,14 @@ spec:
     assert!(repository["status"]["lastBackupTime"].is_string());
     assert!(repository["status"]["totalSize"].as_str().unwrap().contains("iB"));
     // Its owner goes: without a garbage collector only the scheduler must let go of it.
-    world.kubectl(&["patch", "backupconfigurations.stash.appscode.com", "sample-mariadb-backup", "--type=merge", "-p", "{\"spec\":{\"paused\":true}}"])?;
+    world.kubectl(&[
+        "patch",
+        "backupconfigurations.stash.appscode.com",
+        "sample-mariadb-backup",
+        "--type=merge",
+        "-p",
+        "{\"spec\":{\"paused\":true}}",
+    ])?;
 
     step.next("1. the user creates a RestoreSession that targets the AppBinding to restore into");
     world.apply(&format!(

@@ -6,6 +6,7 @@ mod choice;
 mod faults;
 mod init;
 mod listing;
+mod wipe;
 
 use std::io::{Cursor, Read};
 use std::path::PathBuf;

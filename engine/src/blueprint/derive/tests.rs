@@ -56,7 +56,8 @@ fn an_annotated_database_gets_a_repository_and_a_configuration_as_stash_names_th
     assert_eq!(repository.key().to_string(), "Repository/demo/app-shop");
     assert_eq!(configuration.key().to_string(), "BackupConfiguration/demo/app-shop");
     assert_eq!((repository.group(), configuration.group()), (Group::Stash, Group::Stash));
-    let (Spec::Repository(repository), Spec::BackupConfiguration(spec)) = (&repository.spec, &configuration.spec) else {
+    let (Spec::Repository(repository), Spec::BackupConfiguration(spec)) = (&repository.spec, &configuration.spec)
+    else {
         unreachable!("kinds were checked")
     };
     assert_eq!(repository.backend.s3.as_ref().unwrap().prefix.as_deref(), Some("demo/mariadb/shop"));

@@ -53,7 +53,9 @@ fn a_repository_of_another_namespace_must_allow_ours() {
         assert!(code == Code::UsageNotAllowed && message.contains(why), "{policy}: {message}");
     }
     let selected = "  usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {team: shop}}}}\n";
-    for (labels, allowed) in [(&[("team", "shop"), ("x", "y")][..], true), (&[("team", "crm")][..], false), (&[], false)] {
+    for (labels, allowed) in
+        [(&[("team", "shop"), ("x", "y")][..], true), (&[("team", "crm")][..], false), (&[], false)]
+    {
         let mut world = elsewhere(selected);
         world.labels = Some(labels);
         assert_eq!(world.planned(SessionKind::Backup, &world.backup_request()).is_ok(), allowed, "{labels:?}");
@@ -176,10 +178,4 @@ fn an_invoker_that_was_replaced_by_another_of_its_name_is_not_planned() {
         request.invoker.uid = uid;
         assert_eq!(refusal(world.planned(SessionKind::Restore, &request)).0, Code::IntentNotConfirmed, "{uid:?}");
     }
-}
-
-#[test]
-fn maintenance_is_refused_until_this_version_knows_it() {
-    let world = with(&[]);
-    assert_eq!(refusal(world.planned(SessionKind::Maintenance, &world.backup_request())).0, Code::InvalidSpec);
 }

@@ -1,0 +1,184 @@
+//! The plan that deletes a Repository's data after its object. What must not go with it is found out here: data that
+//! another Repository names too. It must not look at the storage.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::fact::Requested;
+use lagan_schemas::plan::{Plan, Retry, VERSION};
+use lagan_schemas::resource::repository::Backend;
+use lagan_schemas::resource::{Kind, Object, Spec};
+use lagan_schemas::session::Session;
+use lagan_schemas::subject::{Lane, SessionKind};
+use url::Url;
+use uuid::Uuid;
+
+use super::{Inputs, STALL_SECONDS, Unresolved, find, planned, refused};
+
+/// Until the deadline: a storage that comes back in time is wiped.
+const RETRY: Retry = Retry { max: 1000, delay_seconds: 5 };
+const AMAZON: &str = "amazonaws.com";
+/// What a repository consists of, at the top of its prefix.
+const RESTIC: [&str; 6] = ["config", "data", "index", "keys", "locks", "snapshots"];
+
+pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
+    let namespace = request.invoker.namespace.as_deref().unwrap_or_default();
+    let object = find(inputs, Kind::Repository, request.invoker.key_group(), namespace, &request.invoker.name)?;
+    let path = object.key();
+    if object.metadata.uid != request.invoker.uid {
+        return Err(refused(Code::IntentNotConfirmed, format!("{path} was replaced by another of its name")));
+    }
+    let Spec::Repository(spec) = &object.spec else {
+        return Err(refused(Code::Internal, "a Repository without its spec"));
+    };
+    if !object.wants_wipe() {
+        return Err(refused(Code::IntentNotConfirmed, format!("{path} does not ask for its data to be deleted")));
+    }
+    let others = inputs.view.of_kind(Kind::Repository).filter(|other| other.metadata.uid != object.metadata.uid);
+    if let Some(other) = others.into_iter().find(|other| shares(&spec.backend, other)) {
+        let message = format!("{} names the same place or one inside the other; its data would go too", other.key());
+        return Err(refused(Code::LocationShared, message));
+    }
+    let (repository, pool) = planned(inputs, object, spec)?;
+    Ok(Plan {
+        version: VERSION,
+        kind: SessionKind::Maintenance,
+        session_name: request.name.clone(),
+        invoker: object.reference(),
+        object: Some(object.reference()),
+        pool,
+        lane: Lane::Maintenance,
+        targets: Vec::new(),
+        wipe: Some(repository),
+        retry: RETRY,
+        deadline: inputs.requested.checked_add(inputs.wipe_within).ok(),
+        stall_seconds: STALL_SECONDS,
+        retention: None,
+        notices: Vec::new(),
+    })
+}
+
+/// Whether another Repository's data lies where this one's is deleted. One that wants to be wiped itself has none to lose.
+fn shares(backend: &Backend, other: &Object) -> bool {
+    let Spec::Repository(spec) = &other.spec else { return false };
+    let (Some(ours), Some(theirs)) = (Place::of(backend), Place::of(&spec.backend)) else { return false };
+    !other.wants_wipe() && ours.holds_data_of(&theirs)
+}
+
+/// Where an S3 repository lies. Different spellings of a place are the same; when in doubt two places are one.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    server: String,
+    bucket: String,
+    prefix: Vec<String>,
+}
+
+impl Place {
+    fn of(backend: &Backend) -> Option<Self> {
+        let s3 = backend.s3.as_ref()?;
+        let prefix = s3.prefix.as_deref().unwrap_or_default().split('/').filter(|part| !part.is_empty());
+        Some(Self {
+            server: server(s3.endpoint.as_deref().unwrap_or_default()),
+            bucket: s3.bucket.clone(),
+            prefix: prefix.map(str::to_owned).collect(),
+        })
+    }
+
+    fn holds_data_of(&self, other: &Self) -> bool {
+        if (&self.server, &self.bucket) != (&other.server, &other.bucket) {
+            return false;
+        }
+        match self.prefix.strip_prefix(other.prefix.as_slice()) {
+            Some([]) => true,
+            // Below it: part of it only under one of a repository's own names.
+            Some([first, ..]) => RESTIC.contains(&first.as_str()),
+            None => other.prefix.starts_with(&self.prefix),
+        }
+    }
+}
+
+/// Host and port, whatever the scheme. Amazon's bucket names are the same everywhere.
+fn server(endpoint: &str) -> String {
+    if endpoint.is_empty() {
+        return AMAZON.to_owned();
+    }
+    let text = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
+    let Ok(url) = Url::parse(&text) else { return endpoint.to_ascii_lowercase() };
+    let host = url.host_str().unwrap_or(AMAZON).trim_end_matches('.').to_owned();
+    if host == AMAZON || host.ends_with(".amazonaws.com") {
+        return AMAZON.to_owned();
+    }
+    url.port().map_or(host.clone(), |port| format!("{host}:{port}"))
+}
+
+/// A session that was planned into a repository and has not ended, by its name. Its data must not come back after it
+/// was deleted.
+pub(crate) fn user<'a>(active: impl Iterator<Item = &'a Session>, repository: Uuid) -> Option<String> {
+    let uses = |session: &&Session| {
+        let targets = session.plan.iter().flat_map(|plan| &plan.targets);
+        targets.flat_map(|target| &target.repositories).any(|used| used.reference.uid == Some(repository))
+    };
+    let found = active.filter(uses).min_by_key(|session| session.first_sequence)?;
+    Some(found.request.as_ref().map_or_else(|| found.key.uid.to_string(), |request| request.name.clone()))
+}
+
+/// Why it is not even planned any more; the object must not wait longer.
+pub(crate) fn overdue(requested: Timestamp, now: Timestamp, within: Duration, user: Option<&str>) -> Option<Failure> {
+    let is_late = requested.checked_add(within).is_ok_and(|deadline| now >= deadline);
+    let why = user.map(|name| format!(": session `{name}` still uses the repository")).unwrap_or_default();
+    is_late.then(|| Failure::new(Code::DeadlineExceeded, format!("not begun within {} s{why}", within.as_secs())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::fixtures::at;
+
+    fn place(endpoint: &str, prefix: &str) -> Place {
+        let s3 = serde_json::json!({ "endpoint": endpoint, "bucket": "b", "prefix": prefix });
+        Place::of(&serde_json::from_value(serde_json::json!({ "storageSecretName": "s", "s3": s3 })).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn spellings_of_one_place_are_one_place() {
+        for (a, b) in [
+            ("https://S3.example.org", "s3.example.org/"),
+            ("https://s3.example.org:443", "http://s3.example.org:80"),
+            ("", "https://s3.eu-central-1.amazonaws.com"),
+            ("http://h:9000", "https://h:9000"),
+        ] {
+            assert_eq!(place(a, "/x//y/"), place(b, "x/y"), "{a} {b}");
+        }
+        assert_ne!(place("h:9000", "x"), place("h:9001", "x"));
+    }
+
+    #[test]
+    fn data_is_shared_with_what_lies_at_below_or_around_it() {
+        for (ours, theirs, shared) in [
+            ("x", "x", true),
+            ("x", "x/y", true),
+            ("", "x", true),
+            ("x", "xy", false),
+            ("x/y", "x/z", false),
+            ("x/y", "x", false),
+            ("x/data", "x", true),
+            ("x/data/y", "x", true),
+            ("data", "", true),
+            ("x", "", false),
+        ] {
+            assert_eq!(place("h", ours).holds_data_of(&place("h", theirs)), shared, "{ours} {theirs}");
+        }
+        let elsewhere = Place { bucket: "c".to_owned(), ..place("h", "x") };
+        assert!(!place("h", "x").holds_data_of(&elsewhere));
+    }
+
+    #[test]
+    fn a_repository_does_not_wait_for_ever_for_its_users() {
+        let within = Duration::from_secs(600);
+        assert_eq!(overdue(at(0), at(599), within, Some("s")), None);
+        let failure = overdue(at(0), at(600), within, Some("s")).unwrap();
+        assert!(failure.code == Code::DeadlineExceeded && failure.message.contains("`s`"), "{failure}");
+    }
+}
