@@ -200,8 +200,8 @@ mod tests {
         let object = restore_session(&restore("lagan.dev"), "shop-1");
         let path = write(&folder, &object).unwrap();
         is_valid(&object);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         assert!(path.extension().is_some_and(|extension| extension == "yaml"));
-        fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

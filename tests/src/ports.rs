@@ -50,7 +50,6 @@ impl Port {
     }
 
     #[must_use]
-    #[must_use]
     pub fn number(&self) -> u16 {
         self.number
     }

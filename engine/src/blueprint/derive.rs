@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lagan_schemas::error::chain;
 use lagan_schemas::resource::backup_blueprint::BackupBlueprintSpec;
-use lagan_schemas::resource::backup_configuration::{
-    BackupConfigurationSpec, BackupTarget, RetryConfig, TargetRef, TaskRef,
-};
+use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupTarget, TargetRef, TaskRef};
 use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::{Group, Kind, Metadata, NamespacedName, Object, Param, Spec};
 use lagan_schemas::substitution::{Variables, substitute};
@@ -183,7 +181,7 @@ fn configuration(
         paused: false,
         backup_history_limit: spec.backup_history_limit,
         time_out: spec.time_out,
-        retry_config: spec.retry_config.as_ref().map(RetryConfig::clone),
+        retry_config: spec.retry_config.clone(),
     })
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn settle(
             match note.severity {
                 Severity::Normal => tracing::info!(object = %key, text = note.text, "repository is gone with its data"),
                 Severity::Warning => {
-                    tracing::error!(object = %key, text = note.text, "repository is gone without its data")
+                    tracing::error!(object = %key, text = note.text, "repository is gone without its data");
                 }
             }
             tell(recorder, &of_document(key, &object, uid), note).await;

@@ -38,8 +38,8 @@ fn server() -> Result<(NatsServer, Scratch)> {
     Ok((server, scratch))
 }
 
-fn user(scratch: &Scratch, role: &str) -> Result<PathBuf> {
-    Ok(scratch.join(&format!("users-local/{role}")))
+fn user(scratch: &Scratch, role: &str) -> PathBuf {
+    scratch.join(&format!("users-local/{role}"))
 }
 
 #[test]
@@ -47,9 +47,9 @@ fn each_role_does_its_own_work_and_nobody_elses() -> Result<()> {
     let (nats, users) = server()?;
     let world = KubeWorld::with_nats(ControlPlane::shared()?, "roles", nats)?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
-    let file = |role: &str| user(&users, role).map(|path| path.to_string_lossy().into_owned());
-    let _engine = world.engine(&["--nats-user-file", &file("engine")?])?;
-    let _worker = world.worker(&["--nats-user-file", &file("worker")?])?;
+    let file = |role: &str| user(&users, role).to_string_lossy().into_owned();
+    let _engine = world.engine(&["--nats-user-file", &file("engine")])?;
+    let _worker = world.worker(&["--nats-user-file", &file("worker")])?;
     world.apply(&configuration("shop", FOREVER, ""))?;
     ready(&world, "shop")?;
     world.apply(&backup_session(LAGAN, "one", "shop"))?;
@@ -60,7 +60,7 @@ fn each_role_does_its_own_work_and_nobody_elses() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         for (role, subjects) in FORBIDDEN {
-            let (name, password) = login(&std::fs::read_to_string(user(&users, role)?)?)?;
+            let (name, password) = login(&std::fs::read_to_string(user(&users, role))?)?;
             let told: Arc<Mutex<Vec<String>>> = Arc::default();
             let tell = Arc::clone(&told);
             let options = ConnectOptions::with_user_and_password(name, password)

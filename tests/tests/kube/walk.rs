@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use lagan_tests::kube_world::{KubeWorld, condition, is_true, phase};
+use lagan_tests::mariadb::MariaDb;
 use lagan_tests::sample::Sample;
 use lagan_tests::world::secret;
 
@@ -16,11 +17,25 @@ fn the_tutorial_of_stash_walks_through_all_its_steps() -> Result<()> {
     let mut world = KubeWorld::new("walk")?;
     world.db.load_sample("shop", Sample { megabytes: 3, seed: 7 })?;
     let copy = world.second_database("copy")?;
-    let namespace = world.namespace.clone();
     let _engine = world.engine(&["--stash-compat"])?;
     let _worker = world.worker(&[])?;
     let mut step = Steps(0);
 
+    armed(&world, &mut step)?;
+    backed_up(&world, &mut step)?;
+    restored(&world, &copy, &mut step)?;
+    assert_eq!(step.0, 19);
+
+    let events = world.events()?;
+    for wanted in ["BackupSucceeded BackupSession/", "RestoreSucceeded RestoreSession/sample-mariadb-restore"] {
+        assert!(events.iter().any(|event| event.starts_with(wanted)), "{wanted} in {events:#?}");
+    }
+    Ok(())
+}
+
+/// Steps 1 to 5 of a backup: what the user creates, and what becomes of it.
+fn armed(world: &KubeWorld, step: &mut Steps) -> Result<()> {
+    let namespace = &world.namespace;
     step.next("1. the user creates a Secret with the credentials of the backend");
     world.apply(&secret("gcs-secret", &[("RESTIC_PASSWORD", &world.password)]))?;
 
@@ -73,7 +88,11 @@ spec:
     assert_eq!((status, reason), ("True", "CronJobCreationSucceeded"));
     assert!(message.contains("armed"), "{message}");
     assert!(seen["status"]["nextSlotTime"].is_string());
+    Ok(())
+}
 
+/// Steps 6 to 12 of a backup: a slot comes.
+fn backed_up(world: &KubeWorld, step: &mut Steps) -> Result<()> {
     step.next("6. at the next slot a BackupSession is created");
     let list = world.until("a BackupSession", &["backupsessions.stash.appscode.com"], |list| {
         list["items"].as_array().is_some_and(|items| !items.is_empty())
@@ -131,7 +150,12 @@ spec:
         "-p",
         "{\"spec\":{\"paused\":true}}",
     ])?;
+    Ok(())
+}
 
+/// The 7 steps of a restore.
+fn restored(world: &KubeWorld, copy: &MariaDb, step: &mut Steps) -> Result<()> {
+    let namespace = &world.namespace;
     step.next("1. the user creates a RestoreSession that targets the AppBinding to restore into");
     world.apply(&format!(
         "apiVersion: {STASH}
@@ -172,12 +196,6 @@ spec:
         o["metadata"]["labels"]["app.kubernetes.io/instance"] == "copy"
     })?;
     assert_eq!(labels["metadata"]["labels"]["app.kubernetes.io/managed-by"], "kubedb.com");
-    assert_eq!(step.0, 19);
-
-    let events = world.events()?;
-    for wanted in ["BackupSucceeded BackupSession/", "RestoreSucceeded RestoreSession/sample-mariadb-restore"] {
-        assert!(events.iter().any(|event| event.starts_with(wanted)), "{wanted} in {events:#?}");
-    }
     Ok(())
 }
 
