@@ -133,11 +133,12 @@ async fn an_answer_of_failure_is_shown_without_path_and_token() {
     assert_eq!(error.message, format!("hooks.preBackup: http://127.0.0.1:{port} answered 500: it is | broken"));
 }
 
+/// The answer of the first server names the second; it is a plain function, so it finds it here.
+static VICTIM: std::sync::OnceLock<u16> = std::sync::OnceLock::new();
+
 #[tokio::test]
 async fn a_redirect_is_success_and_is_not_followed() {
     let (victim, mut reached) = server(OK).await;
-    // The address of the first server's answer has to be known to a plain function.
-    static VICTIM: std::sync::OnceLock<u16> = std::sync::OnceLock::new();
     VICTIM.set(victim).unwrap();
     let (port, _asked) = server(answers!(format!(
         "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\n\r\n",
@@ -197,7 +198,7 @@ async fn who_never_answers_is_waited_for_30_seconds_and_no_longer() {
     let (port, _asked) = server(|stream| {
         Box::pin(async move {
             std::future::pending::<()>().await;
-            drop(stream)
+            drop(stream);
         })
     })
     .await;
@@ -210,7 +211,7 @@ async fn a_hook_stops_with_its_session() {
     let (port, mut asked) = server(|stream| {
         Box::pin(async move {
             std::future::pending::<()>().await;
-            drop(stream)
+            drop(stream);
         })
     })
     .await;
