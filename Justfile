@@ -10,6 +10,28 @@ default:
 demo:
     @env="$(deploy/scripts/tools.sh demo)"; eval "$env"; exec deploy/scripts/demo.sh
 
+# the tutorial of Stash on a real kube-apiserver, with kubectl
+demo-kube:
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; exec deploy/scripts/demo-kube.sh
+
+# a whole single-node cluster without Docker: the chart in it, backup, restore, three workers (root; 20 minutes at first)
+demo-cluster:
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --locked -p lagan; \
+    LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/debug/lagan")" exec deploy/scripts/demo-cluster.sh demo
+
+# the same with assertions
+test-cluster:
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --locked -p lagan; \
+    LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/debug/lagan")" exec deploy/scripts/demo-cluster.sh test
+
+# a kube-apiserver with Lagan's kinds that stays; prints its kubeconfig
+up-kube:
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; exec deploy/scripts/up-kube.sh start
+
+# stops it
+down-kube:
+    @deploy/scripts/up-kube.sh stop
+
 # all tests against the real parts, then the lints
 test *ARGS: && lint
     @env="$(deploy/scripts/tools.sh test)"; eval "$env"; \
@@ -34,6 +56,12 @@ generate:
 # time a backup beside raw mariadb-dump and restic
 bench *ARGS:
     @env="$(deploy/scripts/tools.sh test)"; eval "$env"; exec deploy/scripts/bench.sh {{ ARGS }}
+
+# time to the first dump byte, and what 10,000 configurations cost, on a real kube-apiserver
+bench-kube:
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --release --locked -p lagan; \
+    LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/release/lagan")" cargo run --quiet --locked -p lagan-tests --bin bench-kube; \
+    [ "$(id -u)" -ne 0 ] || deploy/scripts/node/job-floor.sh
 
 # get the real parts that tests and demo need; prints the environment that finds them
 tools:

@@ -10,12 +10,13 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::clients::{
-    BackupArgs, CancelArgs, Connection, CrdArgs, CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, RestoreArgs,
-    SchemaArgs, SnapshotsArgs, VersionArgs, Wait,
+    BackupArgs, CancelArgs, Connection, CrdArgs, CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, PauseArgs,
+    RestoreArgs, SchemaArgs, SnapshotsArgs, TreeArgs, TriggerArgs, VersionArgs, Wait,
 };
 pub use self::run::{EngineArgs, RunArgs, SourceArgs, UpArgs, WorkerArgs};
 use crate::error::EXIT_CODES;
 use crate::glyph::Glyphs;
+use crate::invocation::Invoked;
 
 /// Backs databases up and brings them back
 #[derive(Debug, Parser)]
@@ -28,6 +29,7 @@ use crate::glyph::Glyphs;
         lagan up --manifests DIR        run everything on this machine\n\
         lagan backup NAME --wait        back a database up now\n\
         lagan get sessions              what happened\n\
+        lagan tree plan/NAME            how one database stands\n\
         lagan restore NAME --dry-run    what would come back"
 )]
 pub struct Cli {
@@ -57,12 +59,21 @@ pub struct Global {
     /// Say nothing but results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Namespace of the objects
-    #[arg(short, long, global = true, default_value = "default")]
-    pub namespace: String,
+    /// Namespace of the objects [default: that of the kubeconfig's context in a cluster, else default]
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Objects of all namespaces
     #[arg(short = 'A', long, global = true)]
     pub all_namespaces: bool,
+    /// The cluster of this kubeconfig file [default: $KUBECONFIG, else ~/.kube/config, else the pod's own]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The cluster of this context of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
+    pub context: Option<String>,
+    /// Under which name we run.
+    #[arg(skip)]
+    pub invoked: Invoked,
 }
 
 impl Global {
@@ -71,16 +82,10 @@ impl Global {
         if self.ascii { Glyphs::Ascii } else { Glyphs::Unicode }
     }
 
-    /// The namespace to show, `None` for all of them.
+    /// Whether a cluster was asked for.
     #[must_use]
-    pub fn scope(&self) -> Option<&str> {
-        (!self.all_namespaces).then_some(self.namespace.as_str())
-    }
-
-    /// ` -n NAMESPACE` for commands that we propose, nothing for the default.
-    #[must_use]
-    pub fn namespace_flag(&self) -> String {
-        if self.namespace == "default" { String::new() } else { format!(" -n {}", self.namespace) }
+    pub fn names_cluster(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
     }
 }
 
@@ -125,12 +130,20 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Back up now what a BackupConfiguration describes
     Backup(BackupArgs),
+    /// Create a BackupSession and return, as `kubectl stash trigger` does
+    Trigger(TriggerArgs),
     /// Bring a snapshot back
     Restore(RestoreArgs),
+    /// Start no session by the schedule of a BackupConfiguration
+    Pause(PauseArgs),
+    /// Start sessions by its schedule again
+    Resume(PauseArgs),
     /// List objects and their state
     Get(GetArgs),
     /// Tell everything about one object
     Describe(DescribeArgs),
+    /// Show an object with what belongs to it
+    Tree(TreeArgs),
     /// List what a repository holds
     Snapshots(SnapshotsArgs),
     /// Tell what happened in all sessions
@@ -162,7 +175,10 @@ impl Command {
     pub fn format(&self) -> Format {
         match self {
             Self::Backup(a) => a.output,
+            Self::Trigger(a) => a.output,
             Self::Restore(a) => a.output,
+            Self::Pause(a) | Self::Resume(a) => a.output,
+            Self::Tree(a) => a.output,
             Self::Get(a) => a.output,
             Self::Describe(a) => a.output,
             Self::Snapshots(a) => a.output,

@@ -8,6 +8,7 @@ use lagan_schemas::error::Code;
 use lagan_schemas::resource::{Condition, Kind};
 use serde_json::Value;
 
+use crate::cluster::Told;
 use crate::facts::{detail, shown_phase};
 use crate::glyph::{Glyph, Glyphs};
 use crate::human::{one_line, relative, time};
@@ -21,8 +22,10 @@ const LIMIT: usize = 4000;
 /// An object and what belongs to it.
 pub struct Subject<'a> {
     pub view: &'a View,
-    /// `None` for kinds that have no facts.
+    /// `None` for kinds that have no facts, and where they can't be read.
     pub facts: Option<&'a [StoredFact]>,
+    /// What Kubernetes was told of it, or why that can't be read; `None` outside of a cluster.
+    pub events: Option<Result<Vec<Told>, String>>,
     /// A table of sessions, for configurations and repositories.
     pub sessions: Option<String>,
 }
@@ -42,6 +45,9 @@ pub fn describe(subject: &Subject<'_>, glyphs: Glyphs, now: Timestamp) -> String
     }
     if let Some(facts) = subject.facts {
         section(&mut text, "Timeline", &timeline(facts, glyphs));
+    }
+    if let Some(events) = &subject.events {
+        section(&mut text, "Events", &told(events, glyphs, now));
     }
     text
 }
@@ -142,6 +148,25 @@ fn timeline(facts: &[StoredFact], glyphs: Glyphs) -> String {
     table.render(Headers::Show)
 }
 
+fn told(events: &Result<Vec<Told>, String>, glyphs: Glyphs, now: Timestamp) -> String {
+    let events = match events {
+        Err(why) => return format!("{} {}\n", glyphs.of(Glyph::Warning), one_line(why, LIMIT)),
+        Ok(events) if events.is_empty() => return "none; Kubernetes keeps them for an hour\n".to_owned(),
+        Ok(events) => events,
+    };
+    let mut table = Table::new(vec!["LAST SEEN", "TYPE", "REASON", "MESSAGE"]);
+    for event in events {
+        let times = if event.count > 1 { format!(" (x{})", event.count) } else { String::new() };
+        table.row(vec![
+            event.time.map_or_else(|| glyphs.nothing().to_owned(), |time| relative(time, now)),
+            event.severity.clone(),
+            event.reason.clone(),
+            one_line(&event.message, LIMIT) + &times,
+        ]);
+    }
+    table.render(Headers::Show)
+}
+
 /// Time, fact and detail, for timelines and event lists.
 #[must_use]
 pub fn row(fact: &StoredFact, glyphs: Glyphs) -> Vec<String> {
@@ -191,7 +216,7 @@ mod tests {
         let fact = Fact::Failed(Ended { holder: None, failure, rejected_snapshots: vec![], conditions: vec![] });
         let event = fact.event(&key, "1".into(), "worker", now);
         let facts = [StoredFact { key, sequence: 1, time: now, event, fact: Some(fact) }];
-        let subject = Subject { view: &view, facts: Some(&facts), sessions: None };
+        let subject = Subject { view: &view, facts: Some(&facts), events: None, sessions: None };
         assert_eq!(
             describe(&subject, Glyphs::Unicode, now),
             "\
@@ -231,7 +256,8 @@ Timeline
         let view = view(
             json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession", "metadata": {"name": "a", "namespace": "b"}}),
         );
-        let subject = Subject { view: &view, facts: Some(&[]), sessions: Some(String::new()) };
+        let subject =
+            Subject { view: &view, facts: Some(&[]), events: Some(Ok(Vec::new())), sessions: Some(String::new()) };
         let text = describe(&subject, Glyphs::Ascii, Timestamp::UNIX_EPOCH);
         for part in [
             "Spec\n  not known",
@@ -239,6 +265,7 @@ Timeline
             "Conditions\n  none",
             "Sessions\n  none yet",
             "Timeline\n  no facts",
+            "Events\n  none",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

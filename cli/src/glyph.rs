@@ -36,10 +36,10 @@ impl Glyph {
         Some(match phase {
             "Pending" => Self::Pending,
             "Running" => Self::Running,
-            "Succeeded" | "Ready" => Self::Succeeded,
-            "Skipped" => Self::Skipped,
+            "Succeeded" | "Ready" | "Found" => Self::Succeeded,
+            "Skipped" | "Paused" => Self::Skipped,
             "NotReady" | "Unknown" => Self::Warning,
-            "Failed" | "Invalid" => Self::Failed,
+            "Failed" | "Invalid" | "Missing" => Self::Failed,
             _ => return None,
         })
     }

@@ -1,8 +1,6 @@
 //! The objects that commands make: BackupSession and RestoreSession, and how they get into the folder.
 //! It must not read objects or decide whether they are wanted.
 
-use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -128,20 +126,9 @@ pub fn write(folder: &Path, object: &Value) -> Result<PathBuf, Problem> {
     let kind =
         part("/kind").parse::<Kind>().map_err(|kind| Problem::new(Exit::Failed, format!("unknown kind `{kind}`")))?;
     let file = lagan_sources::folder::object_file(kind, part("/metadata/namespace"), part("/metadata/name"));
-    let path = folder.join(&file);
-    let partial = folder.join(format!(".{file}.{}", std::process::id()));
-    let write = || {
-        fs::create_dir_all(folder)?;
-        let mut draft = fs::File::create(&partial)?;
-        draft.write_all(crate::output::yaml(object).as_bytes())?;
-        draft.sync_all()?;
-        fs::rename(&partial, &path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&partial);
-        Problem::new(Exit::Failed, format!("object can't be written to `{}`: {error}", path.display()))
-    })?;
-    Ok(path)
+    lagan_sources::folder::write_file(folder, &file, &crate::output::yaml(object)).map_err(|error| {
+        Problem::new(Exit::Failed, format!("object can't be written to `{}`: {error}", folder.join(&file).display()))
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
-//! The story of one session while somebody waits for it: facts and progress in, lines out.
+//! The story of one session while somebody waits for it: facts and progress in, lines out. `status` tells it from an
+//! object's status, where there are no facts.
 //! It must not read a clock or print.
+
+mod status;
 
 use jiff::Timestamp;
 use lagan_schemas::event::{Activity, Progress};
@@ -11,6 +14,9 @@ use crate::error::Exit;
 use crate::facts::short;
 use crate::glyph::{Glyph, Glyphs};
 use crate::human::{between, bytes, duration, one_line};
+use crate::invocation::Typed;
+
+pub use self::status::StatusNarrator;
 
 const MESSAGE_LIMIT: usize = 2000;
 
@@ -18,12 +24,44 @@ const MESSAGE_LIMIT: usize = 2000;
 #[derive(Debug, Clone)]
 pub struct Setting {
     pub name: String,
-    pub namespace: String,
+    pub typed: Typed,
     pub glyphs: Glyphs,
     /// Sessions that have not started either.
     pub ahead: usize,
     /// How long the last successful one of this kind took, in seconds.
     pub last_run: Option<u64>,
+}
+
+impl Setting {
+    /// The line before anything has happened.
+    #[must_use]
+    pub fn opening(&self) -> String {
+        let ahead = match self.ahead {
+            0 => String::new(),
+            n => format!(" ({n} ahead in queue)"),
+        };
+        format!("{} waiting for a worker{ahead}", self.glyphs.of(Glyph::Waiting))
+    }
+
+    /// The line that ends a story: what to do next.
+    fn next(&self, kind: SessionKind, restorable: Option<(&str, &str)>) -> String {
+        let mut commands = vec![self.describe(kind)];
+        if let (SessionKind::Backup, Some((invoker, snapshot))) = (kind, restorable) {
+            commands.push(self.typed.command(&format!("restore {invoker} --snapshot {} --dry-run", short(snapshot))));
+        }
+        format!("  next: {}", commands.join(&format!(" {} ", self.glyphs.dot())))
+    }
+
+    fn describe(&self, kind: SessionKind) -> String {
+        let word = if kind == SessionKind::Restore { "restoresession" } else { "session" };
+        self.typed.command(&format!("describe {word}/{}", self.name))
+    }
+
+    /// The sentence for who stops waiting.
+    fn left(&self, why: &str, kind: SessionKind) -> String {
+        let what = if kind == SessionKind::Restore { "the restore" } else { "the backup" };
+        format!("  {why}; {what} goes on in the background: {}", self.describe(kind))
+    }
 }
 
 #[derive(Debug)]
@@ -45,16 +83,6 @@ impl Narrator {
 
     fn glyph(&self, state: Glyph) -> &'static str {
         self.setting.glyphs.of(state)
-    }
-
-    /// The line before anything has happened.
-    #[must_use]
-    pub fn opening(&self) -> String {
-        let ahead = match self.setting.ahead {
-            0 => String::new(),
-            n => format!(" ({n} ahead in queue)"),
-        };
-        format!("{} waiting for a worker{ahead}", self.glyph(Glyph::Waiting))
     }
 
     /// Takes the next fact; gives what is to be said about it.
@@ -139,7 +167,9 @@ impl Narrator {
             Phase::Skipped => self.skipped(),
             _ => self.failed(),
         };
-        lines.push(format!("  next: {}", self.next_commands().join(&format!(" {} ", self.setting.glyphs.dot()))));
+        let restorable =
+            self.session.results.first().map(|result| (self.session.key.invoker.as_str(), result.snapshot.as_str()));
+        lines.push(self.setting.next(self.session.key.kind, restorable));
         lines
     }
 
@@ -209,18 +239,6 @@ impl Narrator {
         ]
     }
 
-    fn next_commands(&self) -> Vec<String> {
-        let flag =
-            if self.setting.namespace == "default" { String::new() } else { format!(" -n {}", self.setting.namespace) };
-        let word = if self.session.key.kind == SessionKind::Restore { "restoresession" } else { "session" };
-        let mut commands = vec![format!("lagan describe {word}/{}{flag}", self.setting.name)];
-        if let (SessionKind::Backup, Some(result)) = (self.session.key.kind, self.session.results.first()) {
-            let (invoker, snapshot) = (&self.session.key.invoker, short(&result.snapshot));
-            commands.push(format!("lagan restore {invoker} --snapshot {snapshot} --dry-run{flag}"));
-        }
-        commands
-    }
-
     /// How the command ends; `None` while the session goes on. What somebody asked for and was not done is no success.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
@@ -234,11 +252,7 @@ impl Narrator {
     /// The sentence for who stops waiting.
     #[must_use]
     pub fn left(&self, why: &str) -> String {
-        let what = match self.session.key.kind {
-            SessionKind::Restore => "the restore",
-            _ => "the backup",
-        };
-        format!("  {why}; {what} goes on in the background: {}", self.next_commands().remove(0))
+        self.setting.left(why, self.session.key.kind)
     }
 }
 

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
 use lagan_schemas::{catalogue, resource::kind::LAGAN};
+use lagan_sources::kubernetes::SESSION_ANNOTATION;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ pub fn merge(objects: Vec<(ObjectKey, Value)>, statuses: Vec<(ObjectKey, Value)>
     let mut merged: BTreeMap<ObjectKey, Value> = objects.into_iter().collect();
     for (key, status) in statuses {
         match merged.get_mut(&key) {
-            Some(object) if uid_of(object) == uid_of(&status) => object["status"] = status["status"].clone(),
+            Some(object) if session_of(object) == session_of(&status) => object["status"] = status["status"].clone(),
             // An older object of the same name; it has been replaced.
             Some(_) => {}
             None if is_session(key.kind) => drop(merged.insert(key, status)),
@@ -60,8 +61,10 @@ const fn is_session(kind: Kind) -> bool {
     matches!(kind, Kind::BackupSession | Kind::RestoreSession)
 }
 
-fn uid_of(value: &Value) -> Option<&str> {
-    value.pointer("/metadata/uid")?.as_str()
+/// What stands for a scheduled session in a cluster has a uid of its own, and names the session's.
+fn session_of(value: &Value) -> Option<&str> {
+    let named = value.pointer("/metadata/annotations").and_then(|annotations| annotations[SESSION_ANNOTATION].as_str());
+    named.or_else(|| value.pointer("/metadata/uid")?.as_str())
 }
 
 impl View {
@@ -89,6 +92,12 @@ impl View {
     #[must_use]
     pub fn uid(&self) -> Option<Uuid> {
         self.text("/metadata/uid").parse().ok()
+    }
+
+    /// The uid under which a session's facts are.
+    #[must_use]
+    pub fn session(&self) -> Option<Uuid> {
+        session_of(&self.value)?.parse().ok()
     }
 
     /// A status or another part as its type; its default if it is missing or of a later version.
@@ -182,6 +191,14 @@ pub(crate) mod tests {
             merge(objects, statuses).iter().map(|v| (v.key.name.clone(), v.phase().to_owned())).collect();
         let expected = [("a", "Running"), ("b", "Pending"), ("c", "Succeeded")];
         assert_eq!(phases, expected.map(|(n, p)| (n.to_owned(), p.to_owned())));
+    }
+
+    #[test]
+    fn a_scheduled_session_of_a_cluster_is_known_by_its_own_uid() {
+        let mut object = session("a", 1, None);
+        object.1["metadata"]["annotations"] = json!({ SESSION_ANNOTATION: Uuid::from_u128(5) });
+        let views = merge(vec![object], vec![session("a", 5, Some("Running"))]);
+        assert_eq!((views[0].phase(), views[0].session()), ("Running", Some(Uuid::from_u128(5))));
     }
 
     #[test]

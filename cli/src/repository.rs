@@ -1,4 +1,4 @@
-//! Looks into a repository: opens it with the Secret from the folder and lists snapshots. It must not write there.
+//! Looks into a repository: opens it with its Secret and lists snapshots. It must not write there.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -6,39 +6,83 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::resource::repository::RepositorySpec;
+use lagan_schemas::resource::secret::Secret;
 use lagan_sources::folder::Folder;
+use lagan_sources::kubernetes::Kubernetes;
 use lagan_workers::Volumes;
 use lagan_workers::repository::{LatestError, Repository, Snapshot, SnapshotList, Wanted, latest};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::client::Client;
+use crate::cluster;
 use crate::error::{Exit, Problem};
 use crate::facts::short;
 use crate::objects::View;
 
 /// Secrets are not published: they are read where people wrote them.
-pub fn folder(client: &Client, given: Option<PathBuf>) -> Result<Folder, Problem> {
-    let manifests = given.or_else(|| client.manifests.clone()).ok_or_else(|| {
+pub enum Secrets {
+    Folder(Folder),
+    Cluster(Kubernetes),
+}
+
+pub fn secrets(client: &Client, given: Option<PathBuf>) -> Result<Secrets, Problem> {
+    if let (Some(cluster), None) = (client.cluster(), &given) {
+        return Ok(Secrets::Cluster(cluster.api.clone()));
+    }
+    let known = || client.streams().and_then(|streams| streams.manifests.clone());
+    let manifests = given.or_else(known).ok_or_else(|| {
         Problem::new(Exit::Usage, "the repository's Secret is read from the folder of manifests, and none is known")
             .help("name it with --manifests, or the --data-dir of the running `lagan up`")
     })?;
-    Ok(Folder::new(vec![manifests]))
+    Ok(Secrets::Folder(Folder::new(vec![manifests])))
 }
 
-pub async fn snapshots(folder: Folder, repository: &View) -> Result<SnapshotList, Problem> {
+impl Secrets {
+    async fn find(&self, namespace: &str, name: &str) -> Result<Option<Secret>, Problem> {
+        match self {
+            Self::Folder(folder) => Ok(folder.secret(namespace, name)),
+            Self::Cluster(api) => api.secret(namespace, name).await.map_err(|error| {
+                let problem = cluster::problem(&error);
+                let may_not = error.status().is_some_and(|status| status.code == 403);
+                if may_not {
+                    problem.help("only who may read the Secret can look into the repository")
+                } else {
+                    problem
+                }
+            }),
+        }
+    }
+
+    const fn place(&self) -> &'static str {
+        match self {
+            Self::Folder(_) => "in the folder of manifests",
+            Self::Cluster(_) => "in the cluster",
+        }
+    }
+
+    /// A volume of a worker's pod has the path that the worker sees; it can be opened only where that is mounted.
+    const fn volumes(&self) -> Volumes {
+        match self {
+            Self::Folder(_) => Volumes::Host,
+            Self::Cluster(_) => Volumes::Mounted,
+        }
+    }
+}
+
+pub async fn snapshots(secrets: Secrets, repository: &View) -> Result<SnapshotList, Problem> {
     let key = repository.key.clone();
     let spec: RepositorySpec = serde_json::from_value(repository.value["spec"].clone())
         .map_err(|error| Problem::new(Exit::Failed, format!("{key} can't be read: {error}")))?;
     let namespace = key.namespace.clone().unwrap_or_default();
     let name = spec.backend.storage_secret_name.clone().unwrap_or_default();
-    let secret = folder.secret(&namespace, &name).ok_or_else(|| {
+    let secret = secrets.find(&namespace, &name).await?.ok_or_else(|| {
         Problem::from(Failure::new(
             Code::ReferenceNotFound,
-            format!("secret `{namespace}/{name}` of {key} is not in the folder of manifests"),
+            format!("secret `{namespace}/{name}` of {key} is not {}", secrets.place()),
         ))
     })?;
-    let storage = lagan_workers::storage_of(&spec.backend, &secret, Volumes::Host)?;
+    let storage = lagan_workers::storage_of(&spec.backend, &secret, secrets.volumes())?;
     let password =
         secret.text("RESTIC_PASSWORD").map_err(|error| Failure::new(Code::SecretInvalid, chain(&error)))?.into();
     let handle = Handle::current();

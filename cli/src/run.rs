@@ -1,6 +1,7 @@
 //! Runs the parts: `up`, `engine`, `worker`. The same functions run in one process or in several; `up` only adds
 //! the NATS server and the endpoint file by which other commands find it.
 
+mod http;
 mod parts;
 mod programs;
 mod source;
@@ -14,12 +15,13 @@ use lagan_bus::Auth;
 use lagan_bus::server::{Server, ServerOptions};
 use lagan_sources::Source;
 use lagan_sources::endpoint::Endpoint;
+use lagan_sources::kubernetes::StashCompat;
 use lagan_workers::process::guard;
 use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
 use self::parts::{Parts, Server as Whose, Which};
-use crate::args::{EngineArgs, Global, RunArgs, SourceArgs, UpArgs, WorkerArgs};
+use crate::args::{EngineArgs, Global, RunArgs, UpArgs, WorkerArgs};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 
@@ -74,16 +76,19 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
 
 pub async fn engine(args: EngineArgs, global: &Global) -> Result<Exit, Problem> {
     let which = Which::Engine { pools: args.pools.clone() };
-    alone(&args.run, &args.source, &args.nats_url, global, which).await
+    let stash = if args.stash_compat { StashCompat::On } else { StashCompat::Off };
+    let source = source::source(&args.source, stash, global).await?;
+    alone(&args.run, source, &args.nats_url, which).await
 }
 
 pub async fn worker(args: WorkerArgs, global: &Global) -> Result<Exit, Problem> {
     let which = Which::Worker { pool: args.pool.clone() };
-    alone(&args.run, &args.source, &args.nats_url, global, which).await
+    // A worker is told what to do; whose groups are run is the engine's to know.
+    let source = source::source(&args.source, StashCompat::Off, global).await?;
+    alone(&args.run, source, &args.nats_url, which).await
 }
 
-async fn alone(args: &RunArgs, from: &SourceArgs, url: &str, global: &Global, which: Which) -> Result<Exit, Problem> {
-    let source = source::source(from, global).await?;
+async fn alone(args: &RunArgs, source: Source, url: &str, which: Which) -> Result<Exit, Problem> {
     let parts = Parts { server: Whose::External, args, source, url, auth: parts::auth(args)? };
     parts.run(which, Box::new(|| tracing::info!("ready"))).await
 }

@@ -1,4 +1,4 @@
-//! Reads streams for a person: the objects with their status, and the facts of sessions.
+//! Reads for a person: the objects with their status, from the bus or from the API server, and the facts of sessions.
 //! It must not write, and it gives up when the streams do not answer.
 
 use std::future::Future;
@@ -16,7 +16,7 @@ use lagan_schemas::subject::{self, ObjectKey, SessionKey, SessionSubject};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::client::Client;
+use crate::client::{Backend, Client, Streams};
 use crate::error::{Exit, Problem};
 use crate::objects::{View, find, merge, select, with_built_in};
 use crate::outcome::status as status_of;
@@ -87,26 +87,47 @@ fn status(stored: &Stored) -> Option<(ObjectKey, Value)> {
     data.get("status").is_some_and(Value::is_object).then_some((key, data))
 }
 
-/// All objects with their status, and the built-in Tasks and Functions.
-pub async fn views(client: &Client) -> Result<Vec<View>, Problem> {
+/// What a command is going to look at. A bus is read whole; an API server is asked for no more than this.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub kinds: &'a [Kind],
+    /// Besides the namespace of the command.
+    pub namespaces: &'a [&'a str],
+}
+
+/// All objects of these kinds with their status, and the built-in Tasks and Functions.
+pub async fn views(client: &Client, wanted: Wanted<'_>) -> Result<Vec<View>, Problem> {
+    match &client.backend {
+        Backend::Bus(streams) => of_streams(streams).await,
+        Backend::Cluster(cluster) => {
+            let own = client.scope().map(|own| [own].into_iter().chain(wanted.namespaces.iter().copied()));
+            let mut namespaces: Vec<String> = own.into_iter().flatten().map(str::to_owned).collect();
+            namespaces.sort();
+            namespaces.dedup();
+            Ok(with_built_in(cluster.views(wanted.kinds, &namespaces).await?))
+        }
+    }
+}
+
+async fn of_streams(streams: &Streams) -> Result<Vec<View>, Problem> {
     let last = |stream| {
-        let filter = subject::stream_subjects(stream, &client.cluster);
-        contents(&client.bus, stream, filter, Start::LastPerSubject)
+        let filter = subject::stream_subjects(stream, &streams.cluster);
+        contents(&streams.bus, stream, filter, Start::LastPerSubject)
     };
     let (objects, statuses) = tokio::try_join!(last(subject::RESOURCES), last(subject::STATUS))?;
     let objects = objects.iter().filter_map(object).collect();
     let statuses = statuses.iter().filter_map(status).collect();
     let mut views = merge(objects, statuses);
     for view in views.iter_mut().filter(|view| view.is_session() && view.value.get("status").is_none()) {
-        from_facts(client, view).await?;
+        from_facts(streams, view).await?;
     }
     Ok(with_built_in(views))
 }
 
 /// The reporter has not come to this session yet, or has dropped it from view; its facts tell how it is all the same.
-async fn from_facts(client: &Client, view: &mut View) -> Result<(), Problem> {
-    let Some(uid) = view.uid() else { return Ok(()) };
-    let found = in_time(subject::SESSIONS, find_session(&client.bus, &client.cluster, uid)).await?;
+async fn from_facts(streams: &Streams, view: &mut View) -> Result<(), Problem> {
+    let Some(uid) = view.session() else { return Ok(()) };
+    let found = in_time(subject::SESSIONS, find_session(&streams.bus, &streams.cluster, uid)).await?;
     if let Some(session) = found.map_err(|error| Problem::from_error(Exit::Failed, &error))? {
         view.value["status"] = status_of(&session);
     }
@@ -114,9 +135,9 @@ async fn from_facts(client: &Client, view: &mut View) -> Result<(), Problem> {
 }
 
 /// The facts of one session, in order.
-pub async fn facts(client: &Client, uid: Uuid) -> Result<Vec<StoredFact>, Problem> {
-    let filter = subject::uid_filter(&client.cluster, uid);
-    let stored = contents(&client.bus, subject::SESSIONS, filter, Start::All).await?;
+pub async fn facts(streams: &Streams, uid: Uuid) -> Result<Vec<StoredFact>, Problem> {
+    let filter = subject::uid_filter(&streams.cluster, uid);
+    let stored = contents(&streams.bus, subject::SESSIONS, filter, Start::All).await?;
     Ok(stored.iter().filter_map(StoredFact::read).collect())
 }
 

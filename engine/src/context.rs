@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::view::Resources;
 
@@ -23,11 +24,15 @@ use crate::view::Resources;
 pub struct Options {
     pub cluster: Cluster,
     pub source: Source,
+    /// Copies of each stream.
+    pub replicas: usize,
     /// Pools of workers; sessions are planned for the first.
     pub pools: Vec<String>,
     /// Where the numbers of ended sessions are pushed to, as Stash does.
     pub pushgateway: Option<url::Url>,
     pub resolve: Resolve,
+    /// Where this process keeps its numbers.
+    pub metrics: Metrics,
     pub timing: Timing,
 }
 

@@ -3,9 +3,12 @@
 //! cluster `apply` brings it to the objects.
 
 mod apply;
+mod carry;
 mod catch_up;
 mod documents;
 mod history;
+mod numbers;
+mod progress;
 mod statuses;
 
 use std::collections::{BTreeSet, HashMap};
@@ -28,7 +31,10 @@ use uuid::Uuid;
 
 use self::apply::{Hand, Job};
 use self::documents::{needs_confirmation, of_session, waiting_labels};
+use self::numbers::Numbers;
+use self::progress::Progresses;
 use self::statuses::Statuses;
+use crate::blueprint::derive;
 use crate::context::Context;
 use crate::plan::answers::Answers;
 use crate::report::{configuration, note, refused, repository, session as session_report};
@@ -68,6 +74,7 @@ pub(crate) async fn run(
             () = lease.lost().cancelled_owned() => Ok(()),
             reported = serve(&context, &mut changes, &mut objects, &mut behind) => reported,
         };
+        context.options.metrics.clear();
         lease.release().await;
         reported?;
     }
@@ -112,7 +119,10 @@ async fn report(
     behind: &mut Behind,
     hand: Hand,
 ) -> Result<(), EngineError> {
-    let mut reporter = Reporter { context, statuses: Statuses::load(context).await, hand, waiting: BTreeSet::new() };
+    let (numbers, mut pushes) = Numbers::start(context);
+    let statuses = Statuses::load(context).await;
+    let mut reporter = Reporter { context, statuses, hand, numbers, waiting: BTreeSet::new() };
+    let mut progresses = Progresses::follow(context);
     behind.objects.extend(reporter.every_key());
     let mut catch_up = tokio::time::interval(CATCH_UP);
     loop {
@@ -133,6 +143,8 @@ async fn report(
                 let Some(change) = change else { return Ok(()) };
                 behind.take(change);
             }
+            Some(pushed) = pushes.recv() => reporter.pushed(&pushed).await,
+            texts = progresses.due() => reporter.progress(texts).await,
             _ = catch_up.tick() => if let Source::Kubernetes(api) = context.source() {
                 catch_up::run(api, &reporter.statuses, &reporter.hand).await;
             },
@@ -153,6 +165,7 @@ struct Reporter<'a> {
     context: &'a Context,
     statuses: Statuses,
     hand: Hand,
+    numbers: Numbers,
     /// Configurations that miss a Secret, or that the source does not answer for.
     waiting: BTreeSet<ObjectKey>,
 }
@@ -184,13 +197,22 @@ impl Reporter<'_> {
             return Ok(true);
         }
         let old_phase = self.statuses.phase_of(&key, session.key.uid);
-        let document = of_session(&key, session, &status);
+        let mut document = of_session(&key, session, &status);
+        carry::over(self.statuses.document(&key), &mut document);
         if !self.statuses.write(self.context, &key, document.clone()).await {
             return Ok(false);
         }
-        self.hand.give(&key, || Job::status(document, note::note(session, &old_phase)));
+        self.hand.give(&key, || {
+            let view = self.context.resources.read();
+            let configuration = view.objects.get(&request.invoker.key()).map(|object| object.reference());
+            let configuration = configuration.filter(|_| kind == Kind::BackupSession);
+            Job::status(document).told(note::note(session, &old_phase), configuration)
+        });
         if let (Kind::BackupSession, Cause::Slot { slot, .. }) = (kind, &request.cause) {
             self.slot(&request.invoker.key(), *slot).await;
+        }
+        if ended {
+            self.numbers.ended(self.context, session, key);
         }
         if ended && kind == Kind::BackupSession {
             self.repositories(session).await;
@@ -300,7 +322,10 @@ impl Reporter<'_> {
             repositories.contains(&(namespace, spec.repository.name.as_str()))
                 || target.is_some_and(|t| targets.contains(&(t.namespace.as_deref().unwrap_or(own), t.name.as_str())))
         };
-        view.of_kind(Kind::BackupConfiguration).filter(refers).map(|object| object.key()).collect()
+        let configurations = view.of_kind(Kind::BackupConfiguration).filter(refers);
+        // A blueprint counts the targets that name it.
+        let blueprints = view.of_kind(Kind::BackupBlueprint).filter(|_| !targets.is_empty());
+        configurations.chain(blueprints).map(|object| object.key()).collect()
     }
 
     async fn object(&mut self, key: &ObjectKey, object: &Object) {
@@ -312,6 +337,11 @@ impl Reporter<'_> {
             Spec::Repository(spec) => {
                 let status = repository::described(object, spec, self.statuses.status(key));
                 self.write_object(key, json!(status)).await;
+            }
+            Spec::BackupBlueprint(_) => {
+                let usages = derive::usages(&self.context.resources.read(), object);
+                let generation = object.metadata.generation;
+                self.write_object(key, json!({ "observedGeneration": generation, "usages": usages })).await;
             }
             Spec::RestoreSession(spec) => {
                 let uid = object.metadata.uid.unwrap_or_default();
@@ -344,13 +374,14 @@ impl Reporter<'_> {
             "apiVersion": problem.api_version, "kind": key.kind, "metadata": problem.metadata, "status": status,
         });
         if self.statuses.write(self.context, key, document.clone()).await {
-            self.hand.give(key, || Job::status(document, None));
+            self.hand.give(key, || Job::status(document));
         }
     }
 
     /// The status of an object goes with it. A session's own stays as long as the history keeps it, unless somebody
     /// deleted the object that showed it.
     async fn gone(&mut self, key: &ObjectKey) {
+        self.numbers.gone(key);
         let shown = self.statuses.document(key).is_some();
         let deleted = matches!(self.context.source(), Source::Kubernetes(_)) && self.statuses.has_ended(key);
         if shown && (key.kind != Kind::BackupSession || deleted) {
@@ -361,13 +392,14 @@ impl Reporter<'_> {
     async fn write_object(&mut self, key: &ObjectKey, status: Value) {
         let object = self.context.resources.read().objects.get(key).cloned();
         let Some(object) = object else { return };
+        self.numbers.object(&object, &status);
         let mut document = object.to_json();
         document["status"] = status;
         if self.statuses.document(key) == Some(&document) {
             return;
         }
         if self.statuses.write(self.context, key, document.clone()).await {
-            self.hand.give(key, || Job::status(document, None));
+            self.hand.give(key, || Job::status(document));
         }
     }
 }

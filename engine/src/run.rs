@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::context::{Context, Options};
 use crate::sessions::Sessions;
 use crate::view::Resources;
-use crate::{cancel, planner, reporter, scheduler, sweep, watcher};
+use crate::{blueprint, cancel, planner, reporter, scheduler, sweep, watcher};
 
 pub(crate) const PLANNER: &str = "planner";
 
@@ -82,6 +82,7 @@ async fn generation(
     ready: &mut Option<Box<dyn FnOnce() + Send>>,
 ) -> Result<(), EngineError> {
     let sizes = Sizes {
+        replicas: options.replicas,
         heartbeat_ttl: options.timing.heartbeat_ttl(),
         lease_ttl: options.timing.heartbeat_ttl(),
         ..Sizes::default()
@@ -125,6 +126,7 @@ async fn generation(
     ensure_consumers(&context).await?;
     parts.spawn(keep_streams(context.clone(), specs.clone()));
     parts.spawn(watcher::run(context.clone()));
+    parts.spawn(blueprint::run(context.clone()));
     parts.spawn(scheduler::run(context.clone()));
     parts.spawn(planner::run(context.clone(), planner_changes));
     parts.spawn(sweep::run(context.clone()));

@@ -188,6 +188,23 @@ fn add(scan: &mut Scan, object: Object, file: &Path) {
     }
 }
 
+/// Puts a manifest into a folder, whole or not at all.
+pub fn write_file(folder: &Path, file: &str, text: &str) -> std::io::Result<PathBuf> {
+    use std::io::Write as _;
+    let path = folder.join(file);
+    // Hidden, so that no scan reads it.
+    let partial = folder.join(format!(".{file}.{}", std::process::id()));
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        let mut draft = std::fs::File::create(&partial)?;
+        draft.write_all(text.as_bytes())?;
+        draft.sync_all()?;
+        std::fs::rename(&partial, &path)
+    };
+    write().inspect_err(|_| drop(std::fs::remove_file(&partial)))?;
+    Ok(path)
+}
+
 /// File name for an object that Lagan makes in its own folder.
 #[must_use]
 pub fn object_file(kind: Kind, namespace: &str, name: &str) -> String {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, Secret as ApiSecret};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use k8s_openapi::api::core::v1::{Event, Namespace, Secret as ApiSecret};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use lagan_schemas::resource::secret::Secret;
@@ -56,6 +56,9 @@ pub struct Access {
 pub enum KubernetesError {
     #[error("no Kubernetes API server is configured")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The API server's own words; the library's would print the whole answer twice.
+    #[error("{action} `{object}`: {}", status.message)]
+    Refused { action: &'static str, object: String, status: Box<kube::core::Status> },
     #[error("{action} `{object}`")]
     Request {
         action: &'static str,
@@ -78,10 +81,7 @@ impl KubernetesError {
     #[must_use]
     pub fn status(&self) -> Option<&kube::core::Status> {
         match self {
-            Self::Request { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => Some(status),
-                _ => None,
-            },
+            Self::Refused { status, .. } => Some(status),
             _ => None,
         }
     }
@@ -276,18 +276,50 @@ impl Kubernetes {
 
     /// A merge patch of an object, such as for its finalizers or a field of its spec.
     pub async fn merge(&self, key: &ObjectKey, patch: &Value) -> Result<(), KubernetesError> {
-        let Some(api) = self.api_of(key) else { return Ok(()) };
-        let params = PatchParams::default();
-        answer("patch", &key.to_string(), api.patch(&key.name, &params, &Patch::Merge(patch))).await.map(drop)
+        self.merged(key, patch, PatchParams::default()).await.map(drop)
+    }
+
+    /// The same as a field manager; gives the object as it stands there.
+    pub async fn merge_as(&self, key: &ObjectKey, patch: &Value, manager: &str) -> Result<Value, KubernetesError> {
+        self.merged(key, patch, PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() }).await
+    }
+
+    async fn merged(&self, key: &ObjectKey, patch: &Value, params: PatchParams) -> Result<Value, KubernetesError> {
+        let api = self.api_of(key).expect("only objects of known kinds are patched");
+        let patched = answer("patch", &key.to_string(), api.patch(&key.name, &params, &Patch::Merge(patch))).await?;
+        value_of(key, &patched)
     }
 
     /// Creates an object and gives it as it stands there.
     pub async fn create(&self, key: &ObjectKey, object: Value) -> Result<Value, KubernetesError> {
+        self.created(key, object, PostParams::default()).await
+    }
+
+    /// The same as a field manager.
+    pub async fn create_as(&self, key: &ObjectKey, object: Value, manager: &str) -> Result<Value, KubernetesError> {
+        self.created(key, object, PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() }).await
+    }
+
+    async fn created(&self, key: &ObjectKey, object: Value, params: PostParams) -> Result<Value, KubernetesError> {
         let shape = |source| KubernetesError::Shape { object: key.to_string(), source };
         let object: DynamicObject = serde_json::from_value(object).map_err(shape)?;
         let api = self.api_of(key).expect("only objects of known kinds are created");
-        let made = answer("create", &key.to_string(), api.create(&kube::api::PostParams::default(), &object)).await?;
+        let made = answer("create", &key.to_string(), api.create(&params, &object)).await?;
         value_of(key, &made)
+    }
+
+    /// Groups of ours that the API server has any kind of; everybody may ask.
+    pub async fn installed(&self) -> Result<Vec<Group>, KubernetesError> {
+        let found = answer("list", "API groups", self.client.list_api_groups()).await?;
+        let is_there = |group: &Group| found.groups.iter().any(|there| there.name == group.as_str());
+        Ok([Group::Lagan, Group::Stash, Group::AppCatalog].into_iter().filter(is_there).collect())
+    }
+
+    /// The Events that tell of an object.
+    pub async fn events_of(&self, namespace: &str, uid: Uuid) -> Result<Vec<Event>, KubernetesError> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let params = ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(PAGE);
+        Ok(answer("list", "Events", api.list(&params)).await?.items)
     }
 
     /// Deletes the object of this uid and no other; one that is gone already is no error.
@@ -353,6 +385,9 @@ async fn answer<T>(
 ) -> Result<T, KubernetesError> {
     match tokio::time::timeout(ANSWER, request).await {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Api(status))) => {
+            Err(KubernetesError::Refused { action, object: object.to_owned(), status })
+        }
         Ok(Err(source)) => {
             Err(KubernetesError::Request { action, object: object.to_owned(), source: Box::new(source) })
         }

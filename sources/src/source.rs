@@ -10,8 +10,8 @@ use lagan_schemas::resource::{Object, ObjectError, ObjectRef};
 use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
-use crate::folder::Folder;
-use crate::kubernetes::{Kubernetes, KubernetesError};
+use crate::folder::{Folder, object_file, write_file};
+use crate::kubernetes::{BLUEPRINTS, Kubernetes, KubernetesError};
 use crate::ledger::{Entry, Ledger, LedgerError};
 
 #[derive(Debug, Clone)]
@@ -36,9 +36,15 @@ pub enum SourceError {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Kubernetes(#[from] KubernetesError),
+    #[error("file of `{key}` can't be written or removed")]
+    File {
+        key: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("`{key}` can't be read at its source")]
     Object {
-        key: ObjectKey,
+        key: String,
         #[source]
         source: ObjectError,
     },
@@ -82,7 +88,7 @@ impl Source {
             }
             Self::Kubernetes(api) => {
                 let Some(value) = api.get(key).await? else { return Ok(None) };
-                Object::from_json(value).map(Some).map_err(|source| SourceError::Object { key: key.clone(), source })
+                Object::from_json(value).map(Some).map_err(|source| SourceError::Object { key: key.to_string(), source })
             }
         }
     }
@@ -143,6 +149,44 @@ impl Source {
             return Ok(());
         }
         Ok(local.ledger.update(|_| (vec![Entry::Ended { session, phase: phase.to_owned() }], ()))?)
+    }
+
+    /// Makes an object that Lagan itself derived, or changes it to this.
+    pub async fn put(&self, object: &Object) -> Result<(), SourceError> {
+        let (key, value) = (object.key(), object.to_json());
+        match self {
+            Self::Folder(local) => {
+                let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
+                // JSON is YAML.
+                let text = serde_json::to_string_pretty(&value).unwrap_or_default();
+                let written = write_file(&local.objects, &file, &text);
+                written.map(drop).map_err(|source| SourceError::File { key: key.to_string(), source })
+            }
+            Self::Kubernetes(api) => {
+                let mut value = value;
+                // The API server's to give.
+                if let Some(metadata) = value["metadata"].as_object_mut() {
+                    metadata.retain(|field, _| ["name", "namespace", "labels", "annotations"].contains(&field.as_str()));
+                }
+                Ok(api.apply_object(&key, value, BLUEPRINTS).await?)
+            }
+        }
+    }
+
+    /// Removes an object that Lagan itself made.
+    pub async fn remove(&self, key: &ObjectKey, uid: Option<Uuid>) -> Result<(), SourceError> {
+        match self {
+            Self::Folder(local) => {
+                let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
+                match std::fs::remove_file(local.objects.join(file)) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        Err(SourceError::File { key: key.to_string(), source })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Kubernetes(api) => Ok(api.delete(key, uid).await?),
+        }
     }
 
     /// The last slot of a configuration that was decided.

@@ -10,6 +10,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Response {
     pub status: u16,
+    pub head: String,
     pub body: String,
 }
 
@@ -41,5 +42,5 @@ fn send(method: &str, port: u16, path: &str, accept: &str, body: &str) -> Result
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").context("answer without a body")?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("answer without a status")?;
-    Ok(Response { status, body: body.to_owned() })
+    Ok(Response { status, head: head.to_owned(), body: body.to_owned() })
 }

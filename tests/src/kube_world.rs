@@ -37,10 +37,14 @@ impl KubeWorld {
     }
 
     pub fn on(plane: Arc<ControlPlane>, what: &str) -> Result<Self> {
+        Self::with_nats(plane, what, NatsServer::start()?)
+    }
+
+    pub fn with_nats(plane: Arc<ControlPlane>, what: &str, nats: NatsServer) -> Result<Self> {
         let namespace = plane.namespace(what)?;
         let mut world = Self {
             lagan: Lagan::new()?,
-            nats: NatsServer::start()?,
+            nats,
             db: MariaDb::start()?,
             kubeconfig: plane.kubeconfig(),
             plane,

@@ -5,15 +5,16 @@
 
 pub mod canary;
 pub mod control_plane;
-mod http;
+pub mod http;
 pub mod kube_world;
 pub mod lagan;
 pub mod mariadb;
 pub mod nats;
-mod ports;
+pub mod ports;
 mod proc;
 pub mod process;
 pub mod proxy;
+pub mod pushgateway;
 pub mod restic;
 pub mod s3;
 pub mod sample;

@@ -29,6 +29,8 @@ pub struct Options {
     pub sync: Sync,
     /// Clients must show this token; it is part of [`NatsServer::url`] then.
     pub token: Option<String>,
+    /// More lines of its configuration, such as accounts.
+    pub more: String,
 }
 
 pub struct NatsServer {
@@ -134,8 +136,9 @@ fn write_config(scratch: &Scratch, options: &Options, port: u16, monitor: u16) -
         options.token.as_ref().map_or_else(String::new, |token| format!("authorization {{ token: {token:?} }}\n"));
     let config = format!(
         "server_name: lagan-tests-{port}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\n\
-         jetstream {{ store_dir: \"{}\"\n {sync} }}\n{auth}",
-        store.display()
+         jetstream {{ store_dir: \"{}\"\n {sync} }}\n{auth}{}\n",
+        store.display(),
+        options.more
     );
     scratch.private_file("nats.conf", &config).map(drop)
 }

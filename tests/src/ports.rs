@@ -49,6 +49,7 @@ impl Port {
         Ok(free.then_some(Self { number, _lock: lock }))
     }
 
+    #[must_use]
     pub fn number(&self) -> u16 {
         self.number
     }

@@ -35,12 +35,17 @@ pub fn find(program: &str) -> Result<PathBuf> {
 /// A program of Kubernetes' control plane. An older one may be on PATH, so that comes last.
 pub fn control_plane(program: &str) -> Result<PathBuf> {
     let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let built = fetched_folders().into_iter().filter(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("control-plane-"))
-    });
     let folders = ["KUBEBUILDER_ASSETS", "LAGAN_CONTROL_PLANE"].into_iter().filter_map(folder);
-    let found = folders.chain(built).map(|dir| dir.join(program)).find(|candidate| is_program(candidate));
-    found.map_or_else(|| find(program), Ok)
+    let found = folders.map(|dir| dir.join(program)).find(|candidate| is_program(candidate));
+    found.map_or_else(|| cached("control-plane-", program), Ok)
+}
+
+/// A program that was built into a folder of the cache whose name begins so, else one on PATH.
+pub fn cached(folder: &str, program: &str) -> Result<PathBuf> {
+    let built = fetched_folders().into_iter().filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(folder))
+    });
+    built.map(|dir| dir.join(program)).find(|candidate| is_program(candidate)).map_or_else(|| find(program), Ok)
 }
 
 /// Where `tools.sh` keeps fetched programs and the harness its database template.

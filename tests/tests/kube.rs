@@ -2,10 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "kube/blueprint.rs"]
+mod blueprint;
+#[path = "kube/cli.rs"]
+mod cli;
 #[path = "kube/faults.rs"]
 mod faults;
 #[path = "kube/intent.rs"]
 mod intent;
+#[path = "kube/rights.rs"]
+mod rights;
+#[path = "kube/roles.rs"]
+mod roles;
 #[path = "kube/rules.rs"]
 mod rules;
 #[path = "kube/walk.rs"]

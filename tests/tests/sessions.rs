@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "sessions/metrics.rs"]
+mod metrics;
 #[path = "sessions/hooks.rs"]
 mod hooks;
 

@@ -6,6 +6,7 @@ mod failures;
 mod hooks;
 mod intent;
 pub mod mariadb;
+mod metrics;
 mod opened;
 mod place;
 pub mod process;
@@ -17,6 +18,7 @@ mod session;
 mod target;
 mod worker;
 
+pub use metrics::Metrics;
 pub use place::{Place, Volumes, place, storage_of};
 pub use process::Spawner;
 pub use worker::{Options, WorkerError, run};

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::intent::Intent;
+use crate::metrics::Metrics;
 use crate::process::Spawner;
 
 const PULL: Duration = Duration::from_secs(30);
@@ -32,6 +33,8 @@ pub struct Options {
     /// Sessions at once in the normal lane; the urgent lane has one slot more.
     pub slots: usize,
     pub source: Source,
+    /// Copies of each stream, as the engine has it.
+    pub replicas: usize,
     /// A silent worker is presumed dead after this.
     pub failover: Duration,
     /// Programs that plans may name, by name.
@@ -41,6 +44,8 @@ pub struct Options {
     /// How a worker's children are started, so that they die with it.
     pub spawner: Spawner,
     pub host: String,
+    /// Where this process keeps its numbers.
+    pub metrics: Metrics,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,19 +75,26 @@ pub(crate) struct Worker {
     pub programs: BTreeMap<String, PathBuf>,
     pub hook_hosts: Vec<String>,
     pub spawner: Spawner,
+    pub metrics: Metrics,
     pub drain: CancellationToken,
     pub stop_now: CancellationToken,
 }
 
 /// Runs until `drain`: then nothing new is taken, and what runs is handed to other workers. `stop_now` also stops a
-/// restore that is past its first byte.
+/// restore that is past its first byte. `ready` is called once, when work is pulled.
 pub async fn run(
     bus: Bus,
     options: Options,
     drain: CancellationToken,
     stop_now: CancellationToken,
+    ready: impl FnOnce(),
 ) -> Result<(), WorkerError> {
-    let sizes = Sizes { heartbeat_ttl: options.failover, lease_ttl: options.failover, ..Sizes::default() };
+    let sizes = Sizes {
+        replicas: options.replicas,
+        heartbeat_ttl: options.failover,
+        lease_ttl: options.failover,
+        ..Sizes::default()
+    };
     let specs = streams::of_cluster(&options.cluster, &sizes);
     streams::ensure(&bus, &specs).await?;
     let bucket = |name| Bucket::of(&bus, &specs, name).expect("of_cluster lists every bucket");
@@ -98,6 +110,7 @@ pub async fn run(
         programs: options.programs.clone(),
         hook_hosts: options.hook_hosts.clone(),
         spawner: options.spawner.clone(),
+        metrics: options.metrics.clone(),
         drain: drain.clone(),
         stop_now,
         heartbeats,
@@ -106,11 +119,13 @@ pub async fn run(
     let mut slots = JoinSet::new();
     let lanes = [(Lane::Urgent, 1), (Lane::Normal, options.slots.max(1))];
     for (lane, count) in lanes {
+        worker.metrics.slots(lane, count);
         for _ in 0..count {
             let consumer = work_consumer(&options.pool, lane);
-            slots.spawn(slot(Arc::clone(&worker), consumer));
+            slots.spawn(slot(Arc::clone(&worker), lane, consumer));
         }
     }
+    ready();
     while let Some(ended) = slots.join_next().await {
         ended.map_err(WorkerError::Panicked)?;
     }
@@ -118,7 +133,7 @@ pub async fn run(
 }
 
 /// One slot: pull one, run it, pull the next.
-async fn slot(worker: Arc<Worker>, consumer: String) {
+async fn slot(worker: Arc<Worker>, lane: Lane, consumer: String) {
     let mut lanes = Lanes::new(&worker.bus, SESSIONS, vec![consumer.clone()]);
     let mut observer = Observer::new(worker.heartbeats.clone());
     loop {
@@ -127,7 +142,11 @@ async fn slot(worker: Arc<Worker>, consumer: String) {
             next = lanes.next(PULL) => next,
         };
         match next {
-            Ok(Some(delivery)) => Box::pin(worker.handle(delivery, &mut observer)).await,
+            Ok(Some(delivery)) => {
+                worker.metrics.taken(lane);
+                Box::pin(worker.handle(delivery, &mut observer)).await;
+                worker.metrics.settled(lane);
+            }
             Ok(None) => {}
             Err(error) => {
                 // The engine makes consumers, and makes them anew; a worker waits for it.

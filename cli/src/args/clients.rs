@@ -9,11 +9,12 @@ use lagan_schemas::subject::Cluster;
 use super::Format;
 use crate::human::parse_duration;
 
-/// How a client finds the bus; by default through the data directory of a running `lagan up`.
+/// How a client finds the bus; by default through the data directory of a running `lagan up`. How it finds a cluster
+/// is said by options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// The NATS server [default: that of the running `lagan up`]
+    /// The NATS server [default: that of the running `lagan up`]; in a cluster: where facts are read
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL")]
     pub nats_url: Option<String>,
     /// File that holds the token of the NATS server
@@ -41,6 +42,40 @@ pub struct BackupArgs {
     #[command(flatten)]
     pub wait: Wait,
     /// How to print the session
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TriggerArgs {
+    /// Name of the BackupConfiguration
+    pub name: String,
+    /// How to print the session
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PauseArgs {
+    /// Name of the BackupConfiguration
+    pub name: String,
+    /// How to print the BackupConfiguration
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TreeArgs {
+    /// plan, session or repository, or kind/name
+    pub kind: String,
+    /// Name, or @latest for a session
+    pub name: Option<String>,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
@@ -114,7 +149,8 @@ pub struct SnapshotsArgs {
     /// Name of the repository [default: the only one]
     #[arg(long, value_name = "NAME")]
     pub repository: Option<String>,
-    /// The folder of manifests that holds the repository's Secret [default: that of the running `lagan up`]
+    /// The folder of manifests that holds the repository's Secret [default: that of the running `lagan up`; in a
+    /// cluster: the API server]
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t)]

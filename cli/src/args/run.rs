@@ -28,6 +28,9 @@ pub struct RunArgs {
     /// Monitoring address of an external NATS server, to check that it syncs what it stores
     #[arg(long, value_name = "URL")]
     pub nats_monitoring_url: Option<String>,
+    /// Copies of each stream that a NATS cluster keeps; the same for engine and workers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub nats_replicas: u8,
     /// Name of this cluster in subjects and events
     #[arg(long, value_name = "NAME", default_value = "local")]
     pub cluster: Cluster,
@@ -61,21 +64,12 @@ pub struct SourceArgs {
     /// The folder of manifests that people write
     #[arg(long, value_name = "DIR", required_unless_present = "kube", conflicts_with = "kube")]
     pub manifests: Option<PathBuf>,
-    /// The Kubernetes API server: that of the kubeconfig, else that of this pod
+    /// The Kubernetes API server: that of --kubeconfig and --context, else that of this pod
     #[arg(long)]
     pub kube: bool,
-    /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config, else the pod's own]
-    #[arg(long, value_name = "FILE", requires = "kube")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long, value_name = "NAME", requires = "kube")]
-    pub context: Option<String>,
     /// Namespaces to look at [default: all]
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', requires = "kube")]
     pub namespaces: Vec<String>,
-    /// Run the objects of group stash.appscode.com too, unless a Stash operator does
-    #[arg(long, requires = "kube")]
-    pub stash_compat: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -102,6 +96,9 @@ pub struct EngineArgs {
     pub run: RunArgs,
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Run the objects of group stash.appscode.com too, unless a Stash operator does
+    #[arg(long, requires = "kube")]
+    pub stash_compat: bool,
     /// Pools of workers; a Repository's annotation `lagan.dev/pool` names one, the first is for all others
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', default_value = "default")]
     pub pools: Vec<String>,

@@ -19,13 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn run(args: CancelArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
+    // To delete the object would not do: the session goes on, and only its view is gone.
+    let streams = client.streams_for("`cancel` asks the engine, which answers on NATS")?;
     let session = match args.session.parse::<Uuid>() {
         Ok(uid) => uid,
-        Err(_) => session_named(&client, global, &args.session).await?,
+        Err(_) => session_named(&client, &args.session).await?,
     };
     let question = CancelSession { session, by: who(), reason: args.reason };
-    let subject = subject::request(&client.cluster, CANCEL);
-    let answer: Answer = request(&client.bus, &subject, &question, PATIENCE).await.map_err(|error| refused(&error))?;
+    let subject = subject::request(&streams.cluster, CANCEL);
+    let answer: Answer = request(&streams.bus, &subject, &question, PATIENCE).await.map_err(|error| refused(&error))?;
     match answer.outcome {
         Outcome::Accepted => {}
         Outcome::NotFound => return Err(Problem::new(Exit::NotFound, answer.message)),

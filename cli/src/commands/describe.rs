@@ -1,4 +1,5 @@
-//! `lagan describe KIND NAME`: everything about one object, with its session's facts as a timeline.
+//! `lagan describe KIND NAME`: everything about one object, with its session's facts as a timeline, or with what
+//! Kubernetes was told of it.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
@@ -7,11 +8,12 @@ use serde_json::json;
 use super::get::kind_and_name;
 use crate::args::{DescribeArgs, Global};
 use crate::client;
+use crate::cluster::Told;
 use crate::description::{Subject, describe};
 use crate::error::{Exit, Problem};
 use crate::objects::{View, select};
 use crate::output::{data, document, page};
-use crate::store;
+use crate::store::{self, Wanted};
 use crate::table::Headers;
 use crate::views::{Look, Namespaces, Width, table};
 
@@ -28,14 +30,22 @@ pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
         ))
     })?;
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client).await?;
-    let view = store::one(&views, kind, global.scope(), &name)?;
-    let facts = match (kind, view.uid()) {
-        (Kind::BackupSession | Kind::RestoreSession, Some(uid)) => Some(store::facts(&client, uid).await?),
-        (Kind::BackupSession | Kind::RestoreSession, None) => Some(Vec::new()),
+    let kinds = if kind == Kind::BackupConfiguration { &[kind, Kind::BackupSession][..] } else { &[kind] };
+    let views = store::views(&client, Wanted { kinds, namespaces: &[] }).await?;
+    let view = store::one(&views, kind, client.scope(), &name)?;
+    let facts = match (client.streams(), view.session()) {
+        (Some(streams), Some(uid)) if view.is_session() => Some(store::facts(streams, uid).await?),
+        (Some(_), None) if view.is_session() => Some(Vec::new()),
+        _ => None,
+    };
+    let events = match client.cluster() {
+        Some(cluster) if !view.is_built_in() => Some(cluster.events(view).await.map_err(|problem| problem.message)),
         _ => None,
     };
     let mut whole = view.value.clone();
+    if let Some(Ok(events)) = &events {
+        whole["events"] = events.iter().map(Told::document).collect();
+    }
     if let Some(facts) = &facts {
         whole["facts"] = json!(facts.iter().map(|fact| &fact.event).collect::<Vec<_>>());
     }
@@ -45,7 +55,7 @@ pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
     }
     let (glyphs, now) = (global.glyphs(), Timestamp::now());
     let look = Look { glyphs, now, width: Width::Narrow, namespaces: Namespaces::One };
-    let subject = Subject { view, facts: facts.as_deref(), sessions: sessions_of(view, &views, look) };
+    let subject = Subject { view, facts: facts.as_deref(), events, sessions: sessions_of(view, &views, look) };
     page(glyphs, &describe(&subject, glyphs, now))?;
     Ok(Exit::Ok)
 }

@@ -18,24 +18,25 @@ use crate::facts::is_since;
 use crate::glyph::Glyphs;
 use crate::objects::{find, select};
 use crate::output::{narrate, page};
-use crate::store::{self, StoredFact};
+use crate::store::{self, StoredFact, Wanted};
 use crate::table::{Headers, Table};
 
 pub async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
+    let streams = client.streams_for("`events` reads the facts of sessions, which are on NATS")?;
     let filter = match &args.session {
-        Some(session) => uid_filter(&client.cluster, uid_of(&client, global, session).await?),
-        None => stream_subjects(SESSIONS, &client.cluster),
+        Some(session) => uid_filter(&streams.cluster, uid_of(&client, session).await?),
+        None => stream_subjects(SESSIONS, &streams.cluster),
     };
     let mut told = Told {
         format: args.output,
         glyphs: global.glyphs(),
-        namespace: if args.session.is_some() { None } else { global.scope().map(str::to_owned) },
+        namespace: if args.session.is_some() { None } else { client.scope().map(str::to_owned) },
         since: args.since.map(|since| Timestamp::now().saturating_sub(since).unwrap_or(Timestamp::MIN)),
         names: HashMap::new(),
     };
     if !args.follow {
-        let stored = store::contents(&client.bus, SESSIONS, filter, Start::All).await?;
+        let stored = store::contents(&streams.bus, SESSIONS, filter, Start::All).await?;
         let facts: Vec<_> = stored.iter().filter_map(StoredFact::read).collect();
         let text = told.render(&facts);
         if text.is_empty() {
@@ -44,7 +45,7 @@ pub async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Problem> {
         page(told.glyphs, &text)?;
         return Ok(Exit::Ok);
     }
-    let following = follow::follow(&client.bus, SESSIONS, vec![filter], Start::All);
+    let following = follow::follow(&streams.bus, SESSIONS, vec![filter], Start::All);
     tokio::select! {
         ended = told.follow(following) => ended,
         // Leaving is the only end there is.
@@ -52,24 +53,26 @@ pub async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Problem> {
     }
 }
 
+const SESSION_KINDS: Wanted = Wanted { kinds: &[Kind::BackupSession, Kind::RestoreSession], namespaces: &[] };
+
 /// A uid stands for itself; a name, or `@latest`, for a session that is in view.
-async fn uid_of(client: &Client, global: &Global, session: &str) -> Result<Uuid, Problem> {
+async fn uid_of(client: &Client, session: &str) -> Result<Uuid, Problem> {
     if let Ok(uid) = session.parse() {
         return Ok(uid);
     }
-    session_named(client, global, session).await
+    session_named(client, session).await
 }
 
 /// Finds a backup or restore session by its name.
-pub async fn session_named(client: &Client, global: &Global, session: &str) -> Result<Uuid, Problem> {
-    let views = store::views(client).await?;
-    let mut sessions = select(&views, Kind::BackupSession, global.scope());
-    sessions.extend(select(&views, Kind::RestoreSession, global.scope()));
+pub async fn session_named(client: &Client, session: &str) -> Result<Uuid, Problem> {
+    let views = store::views(client, SESSION_KINDS).await?;
+    let mut sessions = select(&views, Kind::BackupSession, client.scope());
+    sessions.extend(select(&views, Kind::RestoreSession, client.scope()));
     sessions.sort_by_key(|view| std::cmp::Reverse(view.created()));
     let name = session.rsplit('/').next().unwrap_or(session);
     let found = find(&sessions, name);
-    let uid = found.first().and_then(|view| view.uid());
-    uid.ok_or_else(|| store::absent(Kind::BackupSession, global.scope(), name, &sessions))
+    let uid = found.first().and_then(|view| view.session());
+    uid.ok_or_else(|| store::absent(Kind::BackupSession, client.scope(), name, &sessions))
 }
 
 struct Told {

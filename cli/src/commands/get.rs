@@ -9,15 +9,15 @@ use crate::client;
 use crate::error::{Exit, Problem};
 use crate::objects::{View, find, select};
 use crate::output::{self, data, document, page};
-use crate::store;
+use crate::store::{self, Wanted};
 use crate::table::Headers;
 use crate::views::{Look, Namespaces, Width, table};
 
 pub async fn run(args: GetArgs, global: &Global) -> Result<Exit, Problem> {
     let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client).await?;
-    let scope = global.scope();
+    let views = store::views(&client, Wanted { kinds: &[kind], namespaces: &[] }).await?;
+    let scope = client.scope();
     let all = select(&views, kind, scope);
     let shown = match &name {
         Some(name) => match find(&all, name) {

@@ -20,17 +20,23 @@ use crate::preview::{Preview, preview};
 use crate::repository::{self, Choice};
 use crate::store;
 
+const KINDS: &[Kind] =
+    &[Kind::BackupConfiguration, Kind::Repository, Kind::AppBinding, Kind::RestoreSession, Kind::Task];
+
 pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client).await?;
+    let elsewhere: Vec<&str> =
+        [&args.from, &args.to].into_iter().flatten().filter_map(|name| Some(name.split_once('/')?.0)).collect();
+    let views = store::views(&client, store::Wanted { kinds: KINDS, namespaces: &elsewhere }).await?;
+    let namespace = client.namespace.as_str();
     let wanted = match (&args.name, &args.from) {
-        (Some(name), _) => of_configuration(&views, global, &args, name)?,
-        (None, Some(repository)) => of_repository(&views, global, &args, repository)?,
+        (Some(name), _) => of_configuration(&views, namespace, &args, name)?,
+        (None, Some(repository)) => of_repository(&views, namespace, &args, repository)?,
         (None, None) => {
             return Err(Problem::new(Exit::Usage, "name a BackupConfiguration, or a repository with --from"));
         }
     };
-    let binding = target(&views, global, &wanted.restore.target)?;
+    let binding = target(&views, namespace, &wanted.restore.target)?;
     let invoker = ObjectKey {
         group: wanted.restore.group.clone(),
         kind: Kind::RestoreSession,
@@ -65,13 +71,8 @@ struct Wanted<'a> {
     restore: Restore,
 }
 
-fn of_configuration<'a>(
-    views: &'a [View],
-    global: &Global,
-    args: &RestoreArgs,
-    name: &str,
-) -> Result<Wanted<'a>, Problem> {
-    let configuration = store::one(views, Kind::BackupConfiguration, Some(&global.namespace), name)?;
+fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
+    let configuration = store::one(views, Kind::BackupConfiguration, Some(own), name)?;
     let unreadable =
         |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
     let spec: BackupConfigurationSpec =
@@ -82,12 +83,12 @@ fn of_configuration<'a>(
             .cloned()
             .ok_or_else(|| Problem::new(Exit::Failed, format!("{} names no target", configuration.key)))?,
     };
-    let namespace = spec.repository.namespace.as_deref().unwrap_or(&global.namespace);
+    let namespace = spec.repository.namespace.as_deref().unwrap_or(own);
     let repository = store::one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
     let task = restore_task(spec.task.as_ref()).filter(|task| has_task(views, task));
     let restore = Restore {
         group: configuration.key.group.clone(),
-        namespace: global.namespace.clone(),
+        namespace: own.to_owned(),
         repository: json!(spec.repository),
         target,
         alias: spec.target.and_then(|target| target.alias),
@@ -99,18 +100,13 @@ fn of_configuration<'a>(
     Ok(Wanted { name: configuration.key.name.clone(), repository, restore })
 }
 
-fn of_repository<'a>(
-    views: &'a [View],
-    global: &Global,
-    args: &RestoreArgs,
-    name: &str,
-) -> Result<Wanted<'a>, Problem> {
-    let (namespace, name) = name.split_once('/').unwrap_or((&global.namespace, name));
+fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
+    let (namespace, name) = name.split_once('/').unwrap_or((own, name));
     let repository = store::one(views, Kind::Repository, Some(namespace), name)?;
     let target = args.to.as_deref().map(app_binding);
     let restore = Restore {
         group: repository.key.group.clone(),
-        namespace: global.namespace.clone(),
+        namespace: own.to_owned(),
         repository: json!({ "namespace": namespace, "name": name }),
         target: target.ok_or_else(|| Problem::new(Exit::Usage, "--from needs --to"))?,
         alias: None,
@@ -132,8 +128,8 @@ fn has_task(views: &[View], name: &str) -> bool {
         || select(views, Kind::Task, None).iter().any(|task| task.key.name == name)
 }
 
-fn target<'a>(views: &'a [View], global: &Global, target: &TargetRef) -> Result<&'a View, Problem> {
-    let namespace = target.namespace.as_deref().unwrap_or(&global.namespace);
+fn target<'a>(views: &'a [View], own: &str, target: &TargetRef) -> Result<&'a View, Problem> {
+    let namespace = target.namespace.as_deref().unwrap_or(own);
     store::one(views, Kind::AppBinding, Some(namespace), &target.name)
 }
 
@@ -162,8 +158,8 @@ async fn dry_run(
     wanted: &Wanted<'_>,
     object: &Value,
 ) -> Result<Exit, Problem> {
-    let folder = repository::folder(client, None)?;
-    let list = repository::snapshots(folder, wanted.repository).await?;
+    let secrets = repository::secrets(client, None)?;
+    let list = repository::snapshots(secrets, wanted.repository).await?;
     let choice = Choice {
         id: &wanted.restore.snapshot,
         configuration: wanted.restore.configuration.as_ref().map(|name| format!("{}/{name}", wanted.restore.namespace)),

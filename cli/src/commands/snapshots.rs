@@ -13,18 +13,18 @@ use crate::human::{bytes, one_line, time};
 use crate::objects::{View, select};
 use crate::output::{data, json as pretty, narrate, page, yaml};
 use crate::repository::{self, Row, document};
-use crate::store;
+use crate::store::{self, Wanted};
 use crate::table::{Headers, Table};
 
 pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client).await?;
+    let views = store::views(&client, Wanted { kinds: &[Kind::Repository], namespaces: &[] }).await?;
     let repository = match &args.repository {
-        Some(name) => store::one(&views, Kind::Repository, global.scope(), name)?,
-        None => only(&views, global)?,
+        Some(name) => store::one(&views, Kind::Repository, client.scope(), name)?,
+        None => only(&views, client.scope())?,
     };
-    let folder = repository::folder(&client, args.manifests)?;
-    let list = repository::snapshots(folder, repository).await?;
+    let secrets = repository::secrets(&client, args.manifests)?;
+    let list = repository::snapshots(secrets, repository).await?;
     let headers = if args.no_headers { Headers::Hide } else { Headers::Show };
     print(args.output, headers, &list, repository, global)?;
     for damaged in &list.damaged {
@@ -37,8 +37,8 @@ pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> 
     Ok(if list.damaged.is_empty() { Exit::Ok } else { Exit::Failed })
 }
 
-fn only<'a>(views: &'a [View], global: &Global) -> Result<&'a View, Problem> {
-    let all = select(views, Kind::Repository, global.scope());
+fn only<'a>(views: &'a [View], scope: Option<&str>) -> Result<&'a View, Problem> {
+    let all = select(views, Kind::Repository, scope);
     match all[..] {
         [one] => Ok(one),
         [] => Err(Problem::new(Exit::NotFound, "there is no Repository").help("`-A` looks in all namespaces")),

@@ -40,7 +40,7 @@ fn narrator(kind: SessionKind) -> Narrator {
     };
     let setting = Setting {
         name: "shop-1795341200".into(),
-        namespace: "prod".into(),
+        typed: Typed::default().flag("-n", Some("prod")),
         glyphs: Glyphs::Unicode,
         ahead: 1,
         last_run: Some(151),
@@ -101,7 +101,7 @@ fn progress(activity: Activity, total_bytes: Option<u64>) -> Progress {
 #[test]
 fn a_backup_is_told_to_its_end() {
     let mut narrator = narrator(SessionKind::Backup);
-    assert_eq!(narrator.opening(), "◎ waiting for a worker (1 ahead in queue)");
+    assert_eq!(narrator.setting.opening(), "◎ waiting for a worker (1 ahead in queue)");
     assert!(tell(&mut narrator, vec![requested(), planned(SessionKind::Backup), started(1)]).is_empty());
     assert_eq!(narrator.standing().as_deref(), Some("● started on node-1"));
     assert_eq!(

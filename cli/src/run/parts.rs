@@ -6,10 +6,11 @@ use lagan_bus::{Auth, Bus, Connect};
 use lagan_engine::{Options as EngineOptions, Resolve, Timing};
 use lagan_sources::Source;
 use lagan_workers::{Options as WorkerOptions, Spawner};
+use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{programs, signals};
+use super::{http, programs, signals};
 use crate::args::RunArgs;
 use crate::error::{Exit, Problem};
 
@@ -73,6 +74,11 @@ pub(super) fn auth(args: &RunArgs) -> Result<Auth, Problem> {
 impl Parts<'_> {
     /// Runs until a signal, or until a part fails.
     pub async fn run(self, which: Which, ready: Box<dyn FnOnce() + Send>) -> Result<Exit, Problem> {
+        let listener = match self.args.listen {
+            Some(address) => Some(http::bind(address).await?),
+            None => None,
+        };
+        let (mut registry, mut health) = (http::registry(), http::Health::default());
         self.check_sync().await;
         let (drain, stop_now) = signals()?;
         let engine_stop = CancellationToken::new();
@@ -80,29 +86,38 @@ impl Parts<'_> {
         let mut worker = JoinSet::new();
         if let Some(pools) = which.pools() {
             let bus = self.connect("engine").await?;
-            let options = self.engine_options(pools);
-            let stop = engine_stop.clone();
+            let options = self.engine_options(pools, &mut registry);
+            let (stop, is_ready) = (engine_stop.clone(), health.part(&bus));
+            let ready = move || {
+                is_ready.cancel();
+                ready();
+            };
             engine.spawn(async move {
                 lagan_engine::run(bus, options, stop, ready).await.map_err(|e| Problem::from_error(Exit::Failed, &e))
             });
         }
         if let Some(pool) = which.pool() {
             let bus = self.connect("worker").await?;
-            let options = self.worker_options(pool)?;
-            let (drain, stop_now) = (drain.clone(), stop_now.clone());
+            let options = self.worker_options(pool, &mut registry)?;
+            let (drain, stop_now, is_ready) = (drain.clone(), stop_now.clone(), health.part(&bus));
             worker.spawn(async move {
-                lagan_workers::run(bus, options, drain, stop_now)
+                lagan_workers::run(bus, options, drain, stop_now, move || is_ready.cancel())
                     .await
                     .map_err(|e| Problem::from_error(Exit::Failed, &e))
             });
         }
+        let ended = health.ended.clone();
+        let _served = listener.map(|listener| http::serve(listener, registry, health));
         let mut result = Ok(Exit::Ok);
         tokio::select! {
             () = drain.cancelled() => {
                 tracing::info!("stopping: nothing new is started, running backups are handed on");
             }
-            Some(ended) = engine.join_next() => result = ended_early("engine", ended),
-            Some(ended) = worker.join_next() => result = ended_early("worker", ended),
+            Some(part) = engine.join_next() => result = ended_early("engine", part),
+            Some(part) = worker.join_next() => result = ended_early("worker", part),
+        }
+        if !drain.is_cancelled() {
+            ended.cancel();
         }
         drain.cancel();
         while worker.join_next().await.is_some() {}
@@ -140,7 +155,7 @@ impl Parts<'_> {
         }
     }
 
-    fn engine_options(&self, pools: Vec<String>) -> EngineOptions {
+    fn engine_options(&self, pools: Vec<String>, registry: &mut Registry) -> EngineOptions {
         let resolve =
             self.args.resolve.iter().map(|r| ((r.from_host.clone(), r.from_port), (r.to_host.clone(), r.to_port)));
         EngineOptions {
@@ -148,22 +163,26 @@ impl Parts<'_> {
             source: self.source.clone(),
             pools,
             pushgateway: self.args.pushgateway.clone(),
+            replicas: self.args.nats_replicas.into(),
             resolve: Resolve(resolve.collect()),
+            metrics: lagan_engine::Metrics::register(registry),
             timing: Timing { failover: self.args.failover },
         }
     }
 
-    fn worker_options(&self, pool: String) -> Result<WorkerOptions, Problem> {
+    fn worker_options(&self, pool: String, registry: &mut Registry) -> Result<WorkerOptions, Problem> {
         Ok(WorkerOptions {
             cluster: self.args.cluster.clone(),
             pool,
             slots: usize::from(self.args.slots),
             source: self.source.clone(),
+            replicas: self.args.nats_replicas.into(),
             failover: self.args.failover,
             programs: programs::allowed(&self.args.allow_program)?,
             hook_hosts: self.args.allow_hook_host.clone(),
             spawner: Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            metrics: lagan_workers::Metrics::register(registry),
         })
     }
 }

@@ -14,21 +14,20 @@ use lagan_sources::source::Local;
 use crate::args::{Global, SourceArgs};
 use crate::error::{Exit, Problem};
 
-pub(super) async fn source(args: &SourceArgs, global: &Global) -> Result<Source, Problem> {
+pub(super) async fn source(args: &SourceArgs, stash: StashCompat, global: &Global) -> Result<Source, Problem> {
     match &args.manifests {
         Some(manifests) => folder(manifests, global).map(Source::Folder),
-        None => kubernetes(args).await.map(Source::Kubernetes),
+        None => kubernetes(args, stash, global).await.map(Source::Kubernetes),
     }
 }
 
-async fn kubernetes(args: &SourceArgs) -> Result<Kubernetes, Problem> {
-    let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
+async fn kubernetes(args: &SourceArgs, wanted: StashCompat, global: &Global) -> Result<Kubernetes, Problem> {
+    let access = Access { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
     let failed = |error: &dyn std::error::Error| {
         Problem::new(Exit::Unreachable, chain(error))
             .help("check the kubeconfig and its context; in a pod, the ServiceAccount and its rights")
     };
     let (client, _) = client(&access).await.map_err(|error| failed(&error))?;
-    let wanted = if args.stash_compat { StashCompat::On } else { StashCompat::Off };
     let mut kubernetes = Kubernetes::new(client, wanted, args.namespaces.clone());
     if wanted == StashCompat::On && kubernetes.stash_operator_runs().await.map_err(|error| failed(&error))? {
         tracing::warn!("a Stash operator runs in this cluster: objects of stash.appscode.com are left to it");
@@ -38,6 +37,10 @@ async fn kubernetes(args: &SourceArgs) -> Result<Kubernetes, Problem> {
 }
 
 pub(super) fn folder(manifests: &Path, global: &Global) -> Result<Local, Problem> {
+    if global.names_cluster() {
+        return Err(Problem::new(Exit::Usage, "--kubeconfig and --context name a cluster, --manifests a folder")
+            .help("leave one of them out; `lagan engine --kube` runs on a cluster"));
+    }
     let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let data_dir = data_dir(global.data_dir.clone(), var("XDG_STATE_HOME"), var("HOME"));
     let manifests = manifests.canonicalize().map_err(|error| {

@@ -53,24 +53,27 @@ fn function(_: &Look, view: &View) -> Cells {
     }
 }
 
-fn app_binding(_: &Look, view: &View) -> Cells {
+/// Where the database of an AppBinding answers.
+pub fn address(view: &View) -> String {
     let service = view.text("/spec/clientConfig/service/name");
-    let address = if service.is_empty() {
-        view.text("/spec/clientConfig/url").to_owned()
-    } else {
-        let port = view.number("/spec/clientConfig/service/port").map(|port| format!(":{port}")).unwrap_or_default();
-        let namespace = match view.text("/spec/clientConfig/service/namespace") {
-            "" => view.key.namespace.as_deref().unwrap_or_default(),
-            namespace => namespace,
-        };
-        format!("{service}.{namespace}.svc{port}")
+    if service.is_empty() {
+        return view.text("/spec/clientConfig/url").to_owned();
+    }
+    let port = view.number("/spec/clientConfig/service/port").map(|port| format!(":{port}")).unwrap_or_default();
+    let namespace = match view.text("/spec/clientConfig/service/namespace") {
+        "" => view.key.namespace.as_deref().unwrap_or_default(),
+        namespace => namespace,
     };
+    format!("{service}.{namespace}.svc{port}")
+}
+
+fn app_binding(_: &Look, view: &View) -> Cells {
     let addon = |action: &str| view.text(&format!("/spec/parameters/stash/addon/{action}/name")).to_owned();
     Cells {
         narrow: vec![
             view.text("/spec/type").to_owned(),
             view.text("/spec/version").to_owned(),
-            address,
+            address(view),
             view.text("/spec/secret/name").to_owned(),
         ],
         wide: vec![addon("backupTask"), addon("restoreTask")],

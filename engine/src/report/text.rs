@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lagan_schemas::event::{Activity, Progress};
+
 /// `%d B` up to 1024, then `%.3f` of the largest unit that the size is strictly greater than.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -10,6 +12,29 @@ pub(crate) fn size(bytes: u64) -> String {
         .into_iter()
         .find(|(_, unit)| bytes > *unit)
         .map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{:.3} {name}", bytes as f64 / unit as f64))
+}
+
+/// How far a session is: `41%` where the whole is known, else the bytes so far, `1.42 GiB`. `None` if there is nothing to
+/// say yet. The end is not told here.
+pub(crate) fn progress(progress: &Progress) -> Option<String> {
+    match (progress.activity, progress.total_bytes) {
+        (Activity::Restoring, Some(total)) if total > 0 => {
+            let percent = u128::from(progress.bytes) * 100 / u128::from(total);
+            Some(format!("{}%", percent.min(99)))
+        }
+        (Activity::Dumping | Activity::Restoring, _) if progress.bytes > 0 => Some(coarse(progress.bytes)),
+        _ => None,
+    }
+}
+
+fn coarse(bytes: u64) -> String {
+    let (mut hundredths, mut unit) = (u128::from(bytes) * 100, 0);
+    while hundredths >= 102_400 && unit < 4 {
+        hundredths /= 1024;
+        unit += 1;
+    }
+    let unit = ["B", "KiB", "MiB", "GiB", "TiB"][unit];
+    if unit == "B" { format!("{bytes} B") } else { format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100) }
 }
 
 /// Go's text of a duration in whole seconds: `1h2m3s`, `1m9s`, `0s`.
@@ -33,6 +58,28 @@ pub(crate) fn processing_time(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_is_a_share_of_what_is_known_and_bytes_of_what_is_not() {
+        let at = |activity, bytes, total_bytes| {
+            let (session, name) = (uuid::Uuid::nil(), String::new());
+            let (session_name, target) = (name.clone(), name);
+            progress(&Progress { session, session_name, target, activity, bytes, bytes_per_second: 0, total_bytes })
+        };
+        for (activity, bytes, total, text) in [
+            (Activity::Preparing, 0, None, None),
+            (Activity::Dumping, 0, None, None),
+            (Activity::Dumping, 512, None, Some("512 B")),
+            (Activity::Dumping, 1_530_000_000, None, Some("1.42 GiB")),
+            (Activity::Dumping, 1 << 20, None, Some("1.00 MiB")),
+            (Activity::Verifying, 100, Some(200), None),
+            (Activity::Restoring, 0, Some(200), Some("0%")),
+            (Activity::Restoring, 82, Some(200), Some("41%")),
+            (Activity::Restoring, 200, Some(200), Some("99%")),
+        ] {
+            assert_eq!(at(activity, bytes, total).as_deref(), text, "{activity:?} {bytes} {total:?}");
+        }
+    }
 
     #[test]
     fn texts_are_those_of_stash() {

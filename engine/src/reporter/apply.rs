@@ -9,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as Source};
 use lagan_schemas::error::chain;
-use lagan_schemas::resource::Kind;
+use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::kubernetes::{Kubernetes, KubernetesError, REPORTER, SESSION_ANNOTATION};
 use serde_json::{Value, json};
@@ -29,13 +29,20 @@ pub(super) struct Job {
     document: Option<Value>,
     /// Labels that others look for (KubeDB's).
     labels: BTreeMap<String, String>,
-    notes: Vec<Note>,
+    /// What is told of it, and on which other object too.
+    notes: Vec<(Note, Option<ObjectRef>)>,
     delete: bool,
 }
 
 impl Job {
-    pub fn status(document: Value, note: Option<Note>) -> Self {
-        Self { document: Some(document), notes: note.into_iter().collect(), ..Self::default() }
+    pub fn status(document: Value) -> Self {
+        Self { document: Some(document), ..Self::default() }
+    }
+
+    /// Who looks at the configuration wants to see its failures there.
+    pub fn told(mut self, note: Option<Note>, configuration: Option<ObjectRef>) -> Self {
+        self.notes = note.map(|note| (note, configuration)).into_iter().collect();
+        self
     }
 
     pub fn labels(labels: BTreeMap<String, String>) -> Self {
@@ -167,8 +174,19 @@ async fn one(
         },
     };
     api.apply_status(key, uid, &document["status"], REPORTER).await?;
-    for note in &job.notes {
-        tell(recorder, key, document, uid, note).await;
+    let shown = ObjectReference {
+        api_version: document["apiVersion"].as_str().map(str::to_owned),
+        kind: Some(key.kind.to_string()),
+        name: Some(key.name.clone()),
+        namespace: key.namespace.clone(),
+        uid: Some(uid.to_string()),
+        ..ObjectReference::default()
+    };
+    for (note, configuration) in &job.notes {
+        let configuration = configuration.as_ref().filter(|_| note.severity == Severity::Warning);
+        for reference in std::iter::once(shown.clone()).chain(configuration.map(of_object)) {
+            tell(recorder, &reference, note).await;
+        }
     }
     Ok(scheduled.map(|_| uid))
 }
@@ -200,16 +218,19 @@ async fn stand_in(
     }
 }
 
-/// Events are for people who look now; one that is lost is not sent again.
-async fn tell(recorder: &Recorder, key: &ObjectKey, document: &Value, uid: Uuid, note: &Note) {
-    let reference = ObjectReference {
-        api_version: document["apiVersion"].as_str().map(str::to_owned),
-        kind: Some(key.kind.to_string()),
-        name: Some(key.name.clone()),
-        namespace: key.namespace.clone(),
-        uid: Some(uid.to_string()),
+fn of_object(object: &ObjectRef) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(object.api_version.clone()),
+        kind: Some(object.kind.to_string()),
+        name: Some(object.name.clone()),
+        namespace: object.namespace.clone(),
+        uid: object.uid.map(|uid| uid.to_string()),
         ..ObjectReference::default()
-    };
+    }
+}
+
+/// Events are for people who look now; one that is lost is not sent again.
+async fn tell(recorder: &Recorder, about: &ObjectReference, note: &Note) {
     let event = Event {
         type_: match note.severity {
             Severity::Normal => EventType::Normal,
@@ -220,26 +241,7 @@ async fn tell(recorder: &Recorder, key: &ObjectKey, document: &Value, uid: Uuid,
         action: note.action.to_owned(),
         secondary: None,
     };
-    let mut told = vec![reference.clone()];
-    // Who looks at the configuration wants to see its failures there.
-    if let (Kind::BackupSession, Severity::Warning, Some(owner)) = (key.kind, note.severity, owner(document)) {
-        told.push(ObjectReference { namespace: key.namespace.clone(), ..owner });
+    if let Err(error) = recorder.publish(&event, about).await {
+        tracing::debug!(object = about.name, error = chain(&error), "event was not published");
     }
-    for reference in told {
-        if let Err(error) = recorder.publish(&event, &reference).await {
-            tracing::debug!(object = %key, error = chain(&error), "event was not published");
-        }
-    }
-}
-
-fn owner(document: &Value) -> Option<ObjectReference> {
-    let owner = document["metadata"]["ownerReferences"].get(0)?;
-    let text = |field: &str| owner[field].as_str().map(str::to_owned);
-    Some(ObjectReference {
-        api_version: text("apiVersion"),
-        kind: text("kind"),
-        name: text("name"),
-        uid: text("uid"),
-        ..ObjectReference::default()
-    })
 }

@@ -12,7 +12,13 @@ use serde_json::Value;
 use super::apply::{Hand, Job};
 use super::statuses::Statuses;
 
-const KINDS: [Kind; 4] = [Kind::Repository, Kind::BackupConfiguration, Kind::BackupSession, Kind::RestoreSession];
+const KINDS: [Kind; 5] = [
+    Kind::Repository,
+    Kind::BackupConfiguration,
+    Kind::BackupBlueprint,
+    Kind::BackupSession,
+    Kind::RestoreSession,
+];
 
 pub(super) async fn run(api: &Kubernetes, statuses: &Statuses, hand: &Hand) {
     for kind in KINDS {
@@ -36,7 +42,7 @@ fn compare(group: Group, kind: Kind, found: &[Value], statuses: &Statuses, hand:
             None => !is_scheduled(document) || statuses.has_ended(key),
         };
         if !is_shown {
-            hand.give(key, || Job::status(document.clone(), None));
+            hand.give(key, || Job::status(document.clone()));
         }
     }
     // What Lagan made for sessions that have left the history since.

@@ -18,7 +18,7 @@ fn the_tutorial_of_stash_walks_through_all_its_steps() -> Result<()> {
     let copy = world.second_database("copy")?;
     let namespace = world.namespace.clone();
     let _engine = world.engine(&["--stash-compat"])?;
-    let _worker = world.worker(&["--stash-compat"])?;
+    let _worker = world.worker(&[])?;
     let mut step = Steps(0);
 
     step.next("1. the user creates a Secret with the credentials of the backend");

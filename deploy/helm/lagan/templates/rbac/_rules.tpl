@@ -13,8 +13,9 @@
   resources: [backupsessions]
   verbs: [get, list, watch, create, delete]
 - apiGroups: [{{ . }}]
+  # Labels that KubeDB looks for; recorded before a restore may begin.
   resources: [restoresessions]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [{{ . }}]
   resources: [repositories/status, backupconfigurations/status, backupsessions/status, restoresessions/status]
   verbs: [patch]
@@ -44,13 +45,10 @@
   verbs: [patch]
 {{- end }}
 {{- if .Values.stashCompat }}
-# Which of Stash's kinds the cluster has.
-- apiGroups: [apiextensions.k8s.io]
-  resources: [customresourcedefinitions]
-  resourceNames:
-    {{- range list "repositories" "backupconfigurations" "backupsessions" "restoresessions" "backupblueprints" "tasks" "functions" }}
-    - {{ . }}.stash.appscode.com
-    {{- end }}
+# Whether a Stash operator runs: then its objects are left to it.
+- apiGroups: [apiregistration.k8s.io]
+  resources: [apiservices]
+  resourceNames: [v1beta1.admission.stash.appscode.com]
   verbs: [get]
 {{- end }}
 {{- end }}

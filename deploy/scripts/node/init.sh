@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# init.sh STATE CGROUP: the node's first process, in network, mount and process namespaces of its own. Boots one part
+# after the other, then stays and reaps what is left to it. Nothing outlives it: when it dies, the kernel kills every
+# process of the node, the Pods' too, and their mounts, interfaces and nft tables go with the namespaces.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+state=$1 cgroup=$2
+
+# Starts a daemon with a log of its own, and remembers it.
+declare -A daemons
+daemon() {
+    local name=$1
+    shift
+    "$@" >"$state/log/$name.log" 2>&1 </dev/null &
+    daemons[$name]=$!
+}
+
+# up NAME SECONDS COMMAND...: waits until the daemon answers, and shows its last words if it does not.
+up() {
+    local name=$1 seconds=$2
+    shift 2
+    local end=$((SECONDS + seconds))
+    until "$@" >/dev/null 2>&1; do
+        kill -0 "${daemons[$name]}" 2>/dev/null || die "$name has ended: $(tail -n 5 "$state/log/$name.log")"
+        [ "$SECONDS" -lt "$end" ] || die "$name is not ready after $seconds s: $(tail -n 5 "$state/log/$name.log")"
+        sleep 0.1
+    done
+    say "$name is ready"
+}
+
+kubectl() { command kubectl --kubeconfig "$state/kubeconfig" --cache-dir "$state/cache" "$@"; }
+
+. "$here/mounts.sh"
+. "$here/network.sh"
+. "$here/containerd.sh"
+. "$here/control-plane.sh"
+. "$here/kubelet.sh"
+. "$here/proxy.sh"
+. "$here/dns.sh"
+
+kubectl apply -f "$here/cluster.yaml" >"$state/log/cluster.log" 2>&1 || die "$(tail -n 3 "$state/log/cluster.log")"
+. "$here/volumes.sh"
+kubectl wait --for=condition=Ready "node/$node_name" --timeout=120s >/dev/null || die "the node is not ready: $(tail -n 5 "$state/log/kubelet.log")"
+# Pods are refused until the controller manager has made this account.
+wait_for 30 kubectl get serviceaccount default || die "no default service account"
+touch "$state/ready"
+
+# The shell reaps orphans of the containers while it waits. A daemon that ends is said to have ended, not started again:
+# a test should see it.
+while true; do
+    for name in "${!daemons[@]}"; do
+        if ! kill -0 "${daemons[$name]}" 2>/dev/null; then
+            say "$name has ended: $(tail -n 3 "$state/log/$name.log")"
+            unset "daemons[$name]"
+        fi
+    done
+    sleep 1 &
+    wait $! || true
+done

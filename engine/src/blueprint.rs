@@ -1,0 +1,148 @@
+//! Auto-backup: AppBindings that name a BackupBlueprint in an annotation get a Repository and a BackupConfiguration. When
+//! the annotation goes, the configuration goes and the Repository stays: it leads to the data.
+
+pub(crate) mod derive;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lagan_bus::kv;
+use lagan_bus::lease::Mode;
+use lagan_schemas::error::chain;
+use lagan_schemas::resource::{Kind, Object, Spec};
+use lagan_schemas::subject::ObjectKey;
+
+use self::derive::{Derived, GENERATED_FOR, derive};
+use crate::context::Context;
+use crate::run::EngineError;
+use crate::view::View;
+
+/// Objects that are applied together are looked at together.
+const SETTLE: Duration = Duration::from_millis(300);
+const AGAIN: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
+    let scope = kv::key(&["role", "blueprints"]);
+    let owner = context.instance.to_string();
+    loop {
+        let lease = tokio::select! {
+            () = context.stop.cancelled() => return Ok(()),
+            lease = context.leases.acquire(&scope, Mode::Exclusive, &owner, Duration::from_secs(3600)) => lease,
+        };
+        let Ok(lease) = lease else { continue };
+        tokio::select! {
+            () = context.stop.cancelled() => {}
+            () = lease.lost().cancelled_owned() => {}
+            () = follow(&context) => {}
+        }
+        lease.release().await;
+        if context.stop.is_cancelled() {
+            return Ok(());
+        }
+    }
+}
+
+/// Looks after each change of the objects, for ever.
+async fn follow(context: &Context) {
+    // Before intent was published once, what is missing may only not have been seen yet.
+    let mut intent = context.intent_seen.subscribe();
+    if intent.wait_for(|seen| *seen).await.is_err() {
+        return;
+    }
+    let mut changes = context.resources.changes();
+    changes.mark_changed();
+    let mut told = BTreeSet::new();
+    let mut again = false;
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(AGAIN), if again => {}
+        }
+        tokio::time::sleep(SETTLE).await;
+        changes.mark_unchanged();
+        again = !look(context, &mut told).await;
+    }
+}
+
+/// One look: make what should be there, remove what should not. False if something has to be tried again.
+async fn look(context: &Context, told: &mut BTreeSet<String>) -> bool {
+    let work = {
+        let view = context.resources.read();
+        plan(&view, derive(&view))
+    };
+    for problem in work.problems.difference(told) {
+        tracing::warn!(problem, "database is not backed up by its blueprint");
+    }
+    *told = work.problems;
+    let mut done = true;
+    for object in work.put {
+        let key = object.key();
+        match context.source().put(&object).await {
+            Ok(()) => tracing::info!(object = %key, "made by a blueprint"),
+            Err(error) => {
+                tracing::warn!(object = %key, error = chain(&error), "blueprint's object was not made, it is tried again");
+                done = false;
+            }
+        }
+    }
+    for object in work.remove {
+        let key = object.key();
+        match context.source().remove(&key, object.metadata.uid).await {
+            Ok(()) => tracing::info!(object = %key, "removed: no annotation asks for it any more"),
+            Err(error) => {
+                tracing::warn!(object = %key, error = chain(&error), "blueprint's object was not removed, it is tried again");
+                done = false;
+            }
+        }
+    }
+    done
+}
+
+#[derive(Default)]
+struct Work {
+    put: Vec<Object>,
+    remove: Vec<Arc<Object>>,
+    problems: BTreeSet<String>,
+}
+
+/// The difference between what should be there and what is. Objects of the same name that people made are theirs.
+fn plan(view: &View, derived: Derived) -> Work {
+    let mut work = Work { problems: derived.problems, ..Work::default() };
+    let wanted: BTreeMap<ObjectKey, Object> = derived.objects.into_iter().map(|object| (object.key(), object)).collect();
+    for generated in view.of_kind(Kind::BackupConfiguration) {
+        let made = generated.metadata.annotations.contains_key(GENERATED_FOR);
+        if made && !wanted.contains_key(&generated.key()) {
+            work.remove.push(Arc::clone(generated));
+        }
+    }
+    for (key, object) in wanted {
+        match view.objects.get(&key) {
+            Some(there) if there.metadata.annotations.get(GENERATED_FOR) != object.metadata.annotations.get(GENERATED_FOR) => {
+                work.problems.insert(format!("{key} is there already and was not made by a blueprint; it stays as it is"));
+            }
+            // A person may pause what a blueprint made.
+            Some(there) if same(there, &object) => {}
+            there => work.put.push(keep_paused(object, there.map(Arc::as_ref))),
+        }
+    }
+    work
+}
+
+fn keep_paused(mut wanted: Object, there: Option<&Object>) -> Object {
+    if let (Spec::BackupConfiguration(spec), Some(Spec::BackupConfiguration(there))) =
+        (&mut wanted.spec, there.map(|there| &there.spec))
+    {
+        spec.paused = there.paused;
+    }
+    wanted
+}
+
+fn same(there: &Object, wanted: &Object) -> bool {
+    let spec = |object: &Object| {
+        let mut spec = object.spec_json();
+        spec.as_object_mut().map(|spec| spec.remove("paused"));
+        spec
+    };
+    spec(there) == spec(wanted)
+}

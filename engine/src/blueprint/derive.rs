@@ -1,0 +1,222 @@
+//! What a BackupBlueprint makes of an AppBinding that names it: a Repository and a BackupConfiguration, as values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lagan_schemas::error::chain;
+use lagan_schemas::resource::backup_blueprint::BackupBlueprintSpec;
+use lagan_schemas::resource::backup_configuration::{
+    BackupConfigurationSpec, BackupTarget, RetryConfig, TargetRef, TaskRef,
+};
+use lagan_schemas::resource::repository::RepositorySpec;
+use lagan_schemas::resource::{Group, Kind, Metadata, NamespacedName, Object, Param, Spec};
+use lagan_schemas::substitution::{Variables, substitute};
+
+use crate::view::View;
+
+/// Says which AppBinding an object was made for, as `namespace/name`.
+pub(crate) const GENERATED_FOR: &str = "lagan.dev/generated-for";
+pub(crate) const BLUEPRINT_LABEL: &str = "lagan.dev/blueprint";
+/// As Stash abbreviates the kind in the names of what it makes.
+const NAME_PREFIX: &str = "app";
+/// Prefixes of the annotations: ours, then Stash's.
+const PREFIXES: [(&str, &str, Group); 2] = [
+    ("lagan.dev/", "params.lagan.dev/", Group::Lagan),
+    ("stash.appscode.com/", "params.stash.appscode.com/", Group::Stash),
+];
+
+/// What an AppBinding asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Asked {
+    pub group: Group,
+    pub blueprints: Vec<String>,
+    schedule: Option<String>,
+    params: Vec<Param>,
+}
+
+pub(crate) fn asked(binding: &Object) -> Option<Asked> {
+    let annotations = &binding.metadata.annotations;
+    PREFIXES.iter().find_map(|(own, params, group)| {
+        let names = annotations.get(&format!("{own}backup-blueprint"))?;
+        let blueprints: Vec<String> =
+            names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let param = |(key, value): (&String, &String)| {
+            Some(Param { name: key.strip_prefix(params)?.to_owned(), value: value.clone() })
+        };
+        Some(Asked {
+            group: *group,
+            blueprints,
+            schedule: annotations.get(&format!("{own}schedule")).cloned(),
+            params: annotations.iter().filter_map(param).collect(),
+        })
+    })
+}
+
+/// Everything that should be there, and why something can't be.
+#[derive(Debug, Default)]
+pub(crate) struct Derived {
+    pub objects: Vec<Object>,
+    pub problems: BTreeSet<String>,
+}
+
+pub(crate) fn derive(view: &View) -> Derived {
+    let mut derived = Derived::default();
+    for binding in view.of_kind(Kind::AppBinding) {
+        let Some(asked) = asked(binding) else { continue };
+        for name in &asked.blueprints {
+            let Some(blueprint) = view.find(Kind::BackupBlueprint, asked.group, None, name) else {
+                derived.problems.insert(format!("{}: BackupBlueprint {name} does not exist", binding.key()));
+                continue;
+            };
+            match from_blueprint(binding, blueprint, &asked) {
+                Ok(objects) => derived.objects.extend(objects),
+                Err(why) => drop(derived.problems.insert(format!("{}: BackupBlueprint {name}: {why}", binding.key()))),
+            }
+        }
+    }
+    derived
+}
+
+/// How many AppBindings name a blueprint.
+pub(crate) fn usages(view: &View, blueprint: &Object) -> usize {
+    let names = |binding: &&std::sync::Arc<Object>| {
+        asked(binding).is_some_and(|asked| {
+            asked.blueprints.contains(&blueprint.metadata.name)
+                && view
+                    .find(Kind::BackupBlueprint, asked.group, None, &blueprint.metadata.name)
+                    .is_some_and(|found| found.key() == blueprint.key())
+        })
+    };
+    view.of_kind(Kind::AppBinding).filter(names).count()
+}
+
+fn from_blueprint(binding: &Object, blueprint: &Object, asked: &Asked) -> Result<[Object; 2], String> {
+    let Spec::BackupBlueprint(spec) = &blueprint.spec else { return Err("it has no spec".to_owned()) };
+    let own = binding.metadata.namespace.clone().unwrap_or_default();
+    let given = |namespace: &Option<String>| namespace.clone().filter(|namespace| !namespace.is_empty());
+    let namespace = given(&spec.backup_namespace).unwrap_or_else(|| own.clone());
+    let repository_namespace = given(&spec.repo_namespace).unwrap_or_else(|| namespace.clone());
+    let mut name = format!("{NAME_PREFIX}-{}", binding.metadata.name);
+    if asked.blueprints.len() > 1 {
+        name = format!("{name}-{}", blueprint.metadata.name);
+    }
+    let variables = variables(binding);
+    let metadata = |namespace: &str| Metadata {
+        name: name.clone(),
+        namespace: Some(namespace.to_owned()),
+        labels: BTreeMap::from([
+            ("app.kubernetes.io/managed-by".to_owned(), "lagan".to_owned()),
+            (BLUEPRINT_LABEL.to_owned(), blueprint.metadata.name.clone()),
+        ]),
+        annotations: BTreeMap::from([(GENERATED_FOR.to_owned(), format!("{own}/{}", binding.metadata.name))]),
+        ..Metadata::default()
+    };
+    let repository = repository(spec, &variables)?;
+    let configuration = configuration(spec, binding, asked, &variables)?;
+    let configuration = BackupConfigurationSpec {
+        repository: NamespacedName { namespace: Some(repository_namespace.clone()), name: name.clone() },
+        ..configuration
+    };
+    let api_version = |kind: Kind| {
+        let versions = kind.api_versions();
+        versions.iter().find(|version| Group::of(version) == blueprint.group()).unwrap_or(&versions[0]).to_string()
+    };
+    Ok([
+        Object {
+            api_version: api_version(Kind::Repository),
+            metadata: metadata(&repository_namespace),
+            spec: Spec::Repository(Box::new(repository)),
+        },
+        Object {
+            api_version: api_version(Kind::BackupConfiguration),
+            metadata: metadata(&namespace),
+            spec: Spec::BackupConfiguration(Box::new(configuration)),
+        },
+    ])
+}
+
+fn repository(spec: &BackupBlueprintSpec, variables: &Variables) -> Result<RepositorySpec, String> {
+    let mut backend = spec.backend.clone();
+    let fill = |text: &mut Option<String>| {
+        if let Some(template) = text {
+            *template = substitute(template, variables).map_err(|error| chain(&error))?;
+        }
+        Ok::<_, String>(())
+    };
+    if let Some(local) = &mut backend.local {
+        fill(&mut local.sub_path)?;
+    }
+    if let Some(s3) = &mut backend.s3 {
+        fill(&mut s3.prefix)?;
+    }
+    Ok(RepositorySpec { backend, wipe_out: spec.wipe_out, usage_policy: spec.usage_policy.clone() })
+}
+
+fn configuration(
+    spec: &BackupBlueprintSpec,
+    binding: &Object,
+    asked: &Asked,
+    variables: &Variables,
+) -> Result<BackupConfigurationSpec, String> {
+    let schedule = asked.schedule.clone().or_else(|| spec.schedule.clone());
+    let schedule = schedule.ok_or("neither it nor the annotation `schedule` says when")?;
+    let target = TargetRef {
+        api_version: binding.api_version.clone(),
+        kind: Kind::AppBinding.as_str().to_owned(),
+        name: binding.metadata.name.clone(),
+        namespace: binding.metadata.namespace.clone(),
+    };
+    Ok(BackupConfigurationSpec {
+        task: task(spec.task.as_ref(), &asked.params, variables)?,
+        target: Some(BackupTarget { reference: Some(target), ..BackupTarget::default() }),
+        runtime_settings: spec.runtime_settings.clone(),
+        temp_dir: spec.temp_dir.clone(),
+        interim_volume_template: spec.interim_volume_template.clone(),
+        hooks: spec.hooks.clone(),
+        schedule,
+        time_zone: spec.time_zone.clone(),
+        jitter: None,
+        starting_deadline_seconds: None,
+        concurrency_policy: None,
+        driver: None,
+        repository: NamespacedName { namespace: None, name: String::new() },
+        retention_policy: spec.retention_policy.clone(),
+        paused: false,
+        backup_history_limit: spec.backup_history_limit,
+        time_out: spec.time_out,
+        retry_config: spec.retry_config.as_ref().map(RetryConfig::clone),
+    })
+}
+
+/// The blueprint's Task with its name filled in; parameters of annotations win.
+fn task(given: Option<&TaskRef>, params: &[Param], variables: &Variables) -> Result<Option<TaskRef>, String> {
+    if given.is_none() && params.is_empty() {
+        return Ok(None);
+    }
+    let given = given.cloned().unwrap_or_default();
+    let name = substitute(&given.name, variables).map_err(|error| chain(&error))?;
+    let by_name = given.params.iter().chain(params).map(|param| (param.name.clone(), param.value.clone()));
+    let merged: BTreeMap<String, String> = by_name.collect();
+    let params = merged.into_iter().map(|(name, value)| Param { name, value }).collect();
+    Ok(Some(TaskRef { name, params }))
+}
+
+fn variables(binding: &Object) -> Variables {
+    let Spec::AppBinding(spec) = &binding.spec else { return Variables::new() };
+    let kind = spec.kind.clone().unwrap_or_default();
+    let (group, resource) = kind.split_once('/').unwrap_or(("", &kind));
+    let pairs = [
+        ("TARGET_API_VERSION", binding.api_version.as_str()),
+        ("TARGET_KIND", Kind::AppBinding.as_str()),
+        ("TARGET_NAMESPACE", binding.metadata.namespace.as_deref().unwrap_or_default()),
+        ("TARGET_NAME", &binding.metadata.name),
+        ("TARGET_RESOURCE", Kind::AppBinding.plural()),
+        ("TARGET_APP_GROUP", group),
+        ("TARGET_APP_RESOURCE", resource),
+        ("TARGET_APP_TYPE", &kind),
+        ("TARGET_APP_VERSION", spec.version.as_deref().unwrap_or_default()),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests;

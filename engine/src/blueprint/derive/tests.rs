@@ -1,0 +1,99 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use lagan_schemas::manifest::{Manifest, parse};
+
+use super::*;
+
+const BLUEPRINT: &str = "\
+apiVersion: stash.appscode.com/v1beta1
+kind: BackupBlueprint
+metadata: {name: mariadb}
+spec:
+  backend:
+    s3: {bucket: backups, prefix: '${TARGET_NAMESPACE}/${TARGET_APP_RESOURCE}/${TARGET_NAME}'}
+    storageSecretName: storage
+  schedule: '*/5 * * * *'
+  task:
+    name: mariadb-backup-${TARGET_APP_VERSION}
+    params: [{name: args, value: --all-databases}, {name: waitTimeout, value: '60'}]
+  retentionPolicy: {name: few, keepLast: 5}
+  backupHistoryLimit: 3
+";
+
+fn binding(annotations: &str) -> String {
+    format!(
+        "apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata:
+  name: shop
+  namespace: demo
+  annotations: {{{annotations}}}
+spec:
+  type: kubedb.com/mariadb
+  version: 10.6.23
+  clientConfig: {{service: {{name: shop, port: 3306}}}}
+"
+    )
+}
+
+fn derived(annotations: &str, blueprint: &str) -> Derived {
+    let mut view = View::default();
+    for manifest in parse("test.yaml", &format!("{blueprint}---\n{}", binding(annotations))) {
+        let Manifest::Object(object) = manifest.unwrap() else { continue };
+        view.objects.insert(object.key(), Arc::from(object));
+    }
+    derive(&view)
+}
+
+#[test]
+fn an_annotated_database_gets_a_repository_and_a_configuration_as_stash_names_them() {
+    let annotations = "stash.appscode.com/backup-blueprint: mariadb, stash.appscode.com/schedule: '0 3 * * *', params.stash.appscode.com/args: '--databases app'";
+    let derived = derived(annotations, BLUEPRINT);
+    assert!(derived.problems.is_empty(), "{:?}", derived.problems);
+    let [repository, configuration] = &derived.objects[..] else { unreachable!("two objects") };
+    assert_eq!(repository.key().to_string(), "Repository/demo/app-shop");
+    assert_eq!(configuration.key().to_string(), "BackupConfiguration/demo/app-shop");
+    assert_eq!((repository.group(), configuration.group()), (Group::Stash, Group::Stash));
+    let (Spec::Repository(repository), Spec::BackupConfiguration(spec)) = (&repository.spec, &configuration.spec) else {
+        unreachable!("kinds were checked")
+    };
+    assert_eq!(repository.backend.s3.as_ref().unwrap().prefix.as_deref(), Some("demo/mariadb/shop"));
+    assert_eq!(spec.schedule, "0 3 * * *");
+    let task = spec.task.as_ref().unwrap();
+    assert_eq!(task.name, "mariadb-backup-10.6.23");
+    let params: Vec<_> = task.params.iter().map(|p| (p.name.as_str(), p.value.as_str())).collect();
+    assert_eq!(params, [("args", "--databases app"), ("waitTimeout", "60")]);
+    assert_eq!(spec.repository.name, "app-shop");
+    assert_eq!(configuration.metadata.annotations[GENERATED_FOR], "demo/shop");
+    assert!(lagan_schemas::manifest::problems(configuration).is_empty());
+}
+
+#[test]
+fn several_blueprints_make_several_of_each_and_one_that_is_missing_is_told() {
+    let two = derived(
+        "stash.appscode.com/backup-blueprint: 'mariadb, other'",
+        &format!("{BLUEPRINT}---\n{}", BLUEPRINT.replace("{name: mariadb}", "{name: other}")),
+    );
+    let names: Vec<_> = two.objects.iter().map(|object| object.metadata.name.as_str()).collect();
+    assert_eq!(names, ["app-shop-mariadb", "app-shop-mariadb", "app-shop-other", "app-shop-other"]);
+    let missing = derived("lagan.dev/backup-blueprint: nightly", BLUEPRINT);
+    assert!(missing.objects.is_empty());
+    assert_eq!(missing.problems.first().unwrap(), "AppBinding/demo/shop: BackupBlueprint nightly does not exist");
+    assert!(derived("", BLUEPRINT).objects.is_empty());
+}
+
+#[test]
+fn namespaces_of_the_blueprint_win_and_unknown_variables_are_told() {
+    let spread = BLUEPRINT.replace("spec:\n", "spec:\n  backupNamespace: backups\n  repoNamespace: vault\n");
+    let spread = derived("stash.appscode.com/backup-blueprint: mariadb", &spread);
+    let keys: Vec<_> = spread.objects.iter().map(|object| object.key().to_string()).collect();
+    assert_eq!(keys, ["Repository/vault/app-shop", "BackupConfiguration/backups/app-shop"]);
+    let Spec::BackupConfiguration(spec) = &spread.objects[1].spec else { unreachable!("a configuration") };
+    assert_eq!(spec.repository.namespace.as_deref(), Some("vault"));
+    assert_eq!(spec.target.as_ref().unwrap().reference.as_ref().unwrap().namespace.as_deref(), Some("demo"));
+    let unknown = BLUEPRINT.replace("TARGET_APP_RESOURCE", "TARGET_COLOUR");
+    let problems = derived("stash.appscode.com/backup-blueprint: mariadb", &unknown).problems;
+    assert!(problems.first().unwrap().contains("TARGET_COLOUR"), "{problems:?}");
+}

@@ -1,0 +1,45 @@
+//! A group of a Pushgateway: what one push replaces and what goes when its object goes.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lagan_schemas::resource::Kind;
+use lagan_schemas::subject::ObjectKey;
+use url::Url;
+
+/// The job's name, as Stash makes it: `<invoker kind>-<namespace>-<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Group(String);
+
+impl Group {
+    /// `None` for objects that no session is pushed under.
+    pub fn of(key: &ObjectKey) -> Option<Self> {
+        let kind = match key.kind {
+            Kind::BackupConfiguration => "backupconfiguration",
+            Kind::RestoreSession => "restoresession",
+            _ => return None,
+        };
+        Some(Self(format!("{kind}-{}-{}", key.namespace.as_deref().unwrap_or_default(), key.name)))
+    }
+
+    /// `<gateway>/metrics/job/<job>`. A job with a slash can only be told in base64.
+    pub fn url(&self, gateway: &Url) -> Url {
+        let mut url = gateway.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("metrics");
+            if self.0.contains('/') {
+                path.push("job@base64").push(&URL_SAFE_NO_PAD.encode(&self.0));
+            } else {
+                path.push("job").push(&self.0);
+            }
+        }
+        url
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

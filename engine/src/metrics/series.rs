@@ -1,0 +1,207 @@
+//! Lagan's own numbers: what sessions and statuses leave behind. Their labels are namespaces, configurations,
+//! repositories, results and codes, so their count follows from what people configured.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use lagan_schemas::error::Code;
+use lagan_schemas::manifest;
+use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupConfigurationStatus};
+use lagan_schemas::resource::repository::RepositoryStatus;
+use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
+use lagan_schemas::schedule::Schedule;
+use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::subject::{ObjectKey, SessionKind};
+use prometheus_client::metrics::histogram::Histogram;
+use serde_json::Value;
+
+/// From a second to half a day.
+const DURATIONS: [f64; 12] = [1., 5., 15., 30., 60., 120., 300., 900., 1800., 3600., 14_400., 43_200.];
+const WAITS: [f64; 9] = [0.1, 0.5, 1., 5., 15., 60., 300., 900., 3600.];
+/// The longest of so many gaps is the schedule's interval: Friday to Monday, not Monday to Tuesday.
+const GAPS: usize = 8;
+
+/// Namespace, and a configuration or a repository.
+pub(super) type Of = (String, String);
+
+#[derive(Debug, Default)]
+pub(super) struct Series {
+    /// By configuration.
+    pub backups: BTreeMap<Of, Runs>,
+    /// By repository: a restore's own name is a session's name.
+    pub restores: BTreeMap<Of, Runs>,
+    pub schedules: BTreeMap<Of, Slots>,
+    pub repositories: BTreeMap<Of, RepositoryStatus>,
+}
+
+#[derive(Debug)]
+pub(super) struct Runs {
+    pub ended: BTreeMap<End, u64>,
+    pub duration: Histogram,
+    pub wait: Histogram,
+    pub last: Last,
+    pub read_bytes: u64,
+    pub added_bytes: u64,
+    pub snapshot_size_bytes: Option<u64>,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self {
+            ended: BTreeMap::new(),
+            duration: Histogram::new(DURATIONS),
+            wait: Histogram::new(WAITS),
+            last: Last::default(),
+            read_bytes: 0,
+            added_bytes: 0,
+            snapshot_size_bytes: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct End {
+    pub repository: String,
+    pub result: &'static str,
+    /// Empty for a success.
+    pub code: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Last {
+    pub success: Option<Timestamp>,
+    pub succeeded: Option<bool>,
+}
+
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// When the configuration was seen first, if nothing says when it was made.
+    seen: Timestamp,
+    pub interval_seconds: Option<i64>,
+    /// The first slot after the last success: overdue from then on.
+    pub due: Option<Timestamp>,
+}
+
+impl Series {
+    pub fn ended(&mut self, session: &Session) {
+        let Some(result) = result(session.phase) else { return };
+        let reference = repository_of(session);
+        let repository = reference.map(|r| label(&session.key.namespace, r.namespace.as_deref(), &r.name));
+        let repository = repository.unwrap_or_default();
+        let namespace = session.key.namespace.clone();
+        let runs = match session.key.kind {
+            SessionKind::Backup => self.backups.entry((namespace, session.key.invoker.clone())).or_default(),
+            SessionKind::Restore => self.restores.entry((namespace, repository.clone())).or_default(),
+            SessionKind::Maintenance => return,
+        };
+        let failure = session.last_failure.as_ref().filter(|_| session.phase != Phase::Succeeded);
+        let code = failure.map_or("", |failure| Code::as_str(failure.code));
+        *runs.ended.entry(End { repository, result, code }).or_default() += 1;
+        runs.take(session);
+    }
+
+    pub fn object(&mut self, object: &Object, status: &Value, now: Timestamp) {
+        let of = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone());
+        match &object.spec {
+            Spec::BackupConfiguration(spec) => {
+                let status = serde_json::from_value(status.clone()).unwrap_or_default();
+                self.configuration(of, object, (spec, &status), now);
+            }
+            Spec::Repository(_) => {
+                self.repositories.insert(of, serde_json::from_value(status.clone()).unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+
+    fn configuration(
+        &mut self,
+        of: Of,
+        object: &Object,
+        (spec, status): (&BackupConfigurationSpec, &BackupConfigurationStatus),
+        now: Timestamp,
+    ) {
+        let last = &mut self.backups.entry(of.clone()).or_default().last;
+        last.success = status.last_success_time;
+        // A skipped session says nothing of whether backups work.
+        last.succeeded = match status.last_session.as_ref().map(|session| session.phase.as_str()) {
+            Some("Succeeded") => Some(true),
+            Some("Failed") => Some(false),
+            _ => last.succeeded,
+        };
+        let success = last.success;
+        let slots = self.schedules.entry(of).or_insert(Slots { seen: now, interval_seconds: None, due: None });
+        let schedule = manifest::schedule(spec, object.metadata.uid.unwrap_or_default()).ok();
+        let schedule = schedule.filter(|_| !spec.paused);
+        let since = success.or(object.metadata.creation_timestamp).unwrap_or(slots.seen);
+        slots.due = schedule.as_ref().and_then(|s| Some(s.fires_at(s.next_after(since)?)));
+        slots.interval_seconds = schedule.as_ref().and_then(|schedule| interval_seconds(schedule, now));
+    }
+
+    pub fn forget(&mut self, key: &ObjectKey) {
+        let namespace = key.namespace.clone().unwrap_or_default();
+        let of = (namespace, key.name.clone());
+        match key.kind {
+            Kind::BackupConfiguration => {
+                self.backups.remove(&of);
+                self.schedules.remove(&of);
+            }
+            Kind::Repository => {
+                self.restores.retain(|(from, repository), _| *repository != label(from, Some(&of.0), &of.1));
+                self.repositories.remove(&of);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Runs {
+    fn take(&mut self, session: &Session) {
+        if let (Some(requested), Some(started)) = (session.first_time, session.started_time) {
+            self.wait.observe(started.duration_since(requested).as_secs_f64().max(0.0));
+        }
+        if let (Some(started), Some(ended)) = (session.started_time, session.last_time) {
+            self.duration.observe(ended.duration_since(started).as_secs_f64().max(0.0));
+        }
+        match session.phase {
+            Phase::Succeeded => {
+                self.last = Last { success: self.last.success.max(session.last_time), succeeded: Some(true) };
+                let size = session.results.iter().map(|result| result.size_bytes).sum();
+                self.read_bytes += size;
+                self.added_bytes += session.results.iter().map(|result| result.added_bytes).sum::<u64>();
+                self.snapshot_size_bytes = Some(size);
+            }
+            Phase::Failed | Phase::Cancelled => self.last.succeeded = Some(false),
+            _ => {}
+        }
+    }
+}
+
+const fn result(phase: Phase) -> Option<&'static str> {
+    match phase {
+        Phase::Succeeded => Some("succeeded"),
+        Phase::Failed => Some("failed"),
+        Phase::Cancelled => Some("cancelled"),
+        Phase::Skipped => Some("skipped"),
+        _ => None,
+    }
+}
+
+fn repository_of(session: &Session) -> Option<&ObjectRef> {
+    let planned = session.plan.iter().flat_map(|plan| &plan.targets).flat_map(|target| &target.repositories).next();
+    planned.map(|planned| &planned.reference)
+}
+
+/// A repository as a session of `namespace` names it.
+fn label(namespace: &str, of: Option<&str>, name: &str) -> String {
+    match of.filter(|of| *of != namespace) {
+        Some(of) => format!("{of}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
+fn interval_seconds(schedule: &Schedule, now: Timestamp) -> Option<i64> {
+    let slots: Vec<Timestamp> =
+        std::iter::successors(schedule.next_after(now), |slot| schedule.next_after(*slot)).take(GAPS + 1).collect();
+    slots.windows(2).map(|pair| pair[1].as_second() - pair[0].as_second()).max()
+}

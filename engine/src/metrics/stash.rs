@@ -1,0 +1,229 @@
+//! Gauges of a session that ended, under Stash's names of today (`stash_appscode_com_…`) and of old (`stash_…`), with
+//! Stash's labels. It must not push them.
+
+mod names;
+
+use lagan_schemas::fact::TargetResult;
+use lagan_schemas::plan::{Plan, PlanTarget};
+use lagan_schemas::resource::repository::Backend;
+use lagan_schemas::resource::{Group, Kind, ObjectRef, Spec};
+use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::subject::SessionKind;
+
+use self::names::{BACKUP, Name, REPOSITORY, RESTORE};
+use super::gauge::{Gauge, Labels};
+use crate::view::View;
+
+/// Of a failure only that it is one: `…_success` 0.
+pub(crate) fn gauges(session: &Session, view: &View) -> Vec<Gauge> {
+    let Some(request) = &session.request else { return Vec::new() };
+    let mut told = Told { list: Vec::new(), session, common: common(session, &request.invoker, view) };
+    match session.key.kind {
+        SessionKind::Backup => told.backup(view),
+        SessionKind::Restore => told.restore(view),
+        SessionKind::Maintenance => {}
+    }
+    told.list
+}
+
+struct Told<'a> {
+    list: Vec<Gauge>,
+    session: &'a Session,
+    common: Labels,
+}
+
+impl Told<'_> {
+    fn add(&mut self, name: &Name, labels: &Labels, value: f64) {
+        for name_of_one_time in [format!("stash_appscode_com_{}", name.now), format!("stash_{}", name.before)] {
+            self.list.push(Gauge { name: name_of_one_time, help: name.help, labels: labels.clone(), value });
+        }
+    }
+
+    fn succeeded(&self) -> bool {
+        self.session.phase == Phase::Succeeded
+    }
+
+    fn success(&self) -> f64 {
+        if self.succeeded() { 1.0 } else { 0.0 }
+    }
+
+    fn backup(&mut self, view: &View) {
+        let (common, success) = (self.common.clone(), self.success());
+        let plan = self.session.plan.as_deref();
+        self.add(&BACKUP.success, &common, success);
+        if self.succeeded() {
+            self.add(&BACKUP.duration, &common, duration_seconds(self.session));
+            self.add(&BACKUP.targets, &common, count(plan));
+            self.add(&BACKUP.last_success, &common, ended_seconds(self.session));
+        }
+        for target in plan.iter().flat_map(|plan| &plan.targets) {
+            let labels = of_target(&common, target, view);
+            self.add(&BACKUP.target_success, &labels, success);
+            if self.succeeded() {
+                self.add(&BACKUP.target_hosts, &labels, 1.0);
+                self.add(&BACKUP.target_last_success, &labels, ended_seconds(self.session));
+            }
+            self.backup_host(&of_host(labels, target), target);
+        }
+        for result in self.session.results.iter().filter(|_| success > 0.0) {
+            self.repository(result);
+        }
+    }
+
+    fn backup_host(&mut self, labels: &Labels, target: &PlanTarget) {
+        let session = self.session;
+        self.add(&BACKUP.host_success, labels, self.success());
+        let result = session.results.iter().find(|result| result.target == target.name);
+        let Some(result) = result.filter(|_| self.succeeded()) else { return };
+        let seconds = milliseconds(result.duration_ms);
+        self.add(&BACKUP.host_duration, labels, seconds);
+        self.add(&BACKUP.data_size, labels, float(result.size_bytes));
+        self.add(&BACKUP.data_uploaded, labels, float(result.added_bytes));
+        // Whole seconds, as Stash counts it.
+        self.add(&BACKUP.data_processing_time, labels, seconds.floor());
+        // The dump is one file, and each backup writes it anew.
+        for (name, files) in [
+            (&BACKUP.files, 1.0),
+            (&BACKUP.files_new, 1.0),
+            (&BACKUP.files_modified, 0.0),
+            (&BACKUP.files_unmodified, 0.0),
+        ] {
+            self.add(name, labels, files);
+        }
+    }
+
+    fn repository(&mut self, result: &TargetResult) {
+        let planned = self.session.plan.iter().flat_map(|plan| &plan.targets).flat_map(|target| &target.repositories);
+        let planned = planned.into_iter().find(|planned| planned.reference.key() == result.repository.key());
+        let backend = planned.map(|planned| &planned.backend);
+        let labels = of_repository(&self.common, &result.repository, backend);
+        self.add(&REPOSITORY.integrity, &labels, 1.0);
+        if let Some(statistics) = result.statistics {
+            self.add(&REPOSITORY.size, &labels, float(statistics.size_bytes));
+            self.add(&REPOSITORY.snapshots, &labels, float(statistics.snapshots));
+        }
+        let removed = result.retention.as_ref().filter(|retention| !retention.dry_run).map_or(0, |r| r.removed.len());
+        self.add(&REPOSITORY.cleaned, &labels, float(removed as u64));
+    }
+
+    fn restore(&mut self, view: &View) {
+        let (common, success) = (self.common.clone(), self.success());
+        let plan = self.session.plan.as_deref();
+        self.add(&RESTORE.success, &common, success);
+        if self.succeeded() {
+            self.add(&RESTORE.duration, &common, duration_seconds(self.session));
+            self.add(&RESTORE.targets, &common, count(plan));
+        }
+        for target in plan.iter().flat_map(|plan| &plan.targets) {
+            let labels = of_target(&common, target, view);
+            self.add(&RESTORE.target_success, &labels, success);
+            if self.succeeded() {
+                self.add(&RESTORE.target_hosts, &labels, 1.0);
+            }
+            let labels = of_host(labels, target);
+            self.add(&RESTORE.host_success, &labels, success);
+            let result = self.session.results.iter().find(|result| result.target == target.name);
+            if let Some(result) = result.filter(|_| self.succeeded()) {
+                self.add(&RESTORE.host_duration, &labels, milliseconds(result.duration_ms));
+            }
+        }
+    }
+}
+
+fn common(session: &Session, invoker: &ObjectRef, view: &View) -> Labels {
+    let planned = session.plan.iter().flat_map(|plan| &plan.targets).flat_map(|target| &target.repositories).next();
+    // What could not be planned has only the names that people wrote.
+    let written = || match view.objects.get(&invoker.key()).map(|object| &object.spec) {
+        Some(Spec::BackupConfiguration(spec)) => spec.repository.name.clone(),
+        Some(Spec::RestoreSession(spec)) => spec.repository.name.clone(),
+        _ => String::new(),
+    };
+    let mut labels = vec![
+        ("invoker_kind", invoker.kind.to_string()),
+        ("invoker_name", invoker.name.clone()),
+        ("namespace", session.key.namespace.clone()),
+        ("driver", "Restic".to_owned()),
+        ("repository", planned.map_or_else(written, |planned| planned.reference.name.clone())),
+    ];
+    drop_empty(&mut labels);
+    labels
+}
+
+fn of_target(common: &Labels, target: &PlanTarget, view: &View) -> Labels {
+    let reference = &target.reference;
+    let (group, kind) = match reference.kind {
+        Kind::AppBinding => match view.objects.get(&reference.key()).map(|object| &object.spec) {
+            Some(Spec::AppBinding(spec)) => app_type(spec.kind.as_deref().unwrap_or_default()),
+            // Its type went with it.
+            _ => (String::new(), String::new()),
+        },
+        kind => (reference.key_group().as_str().to_owned(), kind.to_string()),
+    };
+    let mut labels = common.clone();
+    labels.extend([("kind", kind), ("group", group), ("name", reference.name.clone())]);
+    drop_empty(&mut labels);
+    labels
+}
+
+/// Group and kind of an AppBinding's `spec.type`: `kubedb.com/mariadb`, or `mariadb` alone.
+fn app_type(text: &str) -> (String, String) {
+    match text.rsplit_once('/') {
+        Some((group, kind)) => (group.to_owned(), kind.to_owned()),
+        None if text.is_empty() => (Group::AppCatalog.as_str().to_owned(), "appbindings".to_owned()),
+        None => (String::new(), text.to_owned()),
+    }
+}
+
+fn of_host(mut labels: Labels, target: &PlanTarget) -> Labels {
+    let host = if target.host.is_empty() { "host-0" } else { target.host.as_str() };
+    labels.push(("hostname", host.to_owned()));
+    labels
+}
+
+fn of_repository(common: &Labels, repository: &ObjectRef, backend: Option<&Backend>) -> Labels {
+    let (backend, bucket, prefix) = match backend.map(|backend| (&backend.local, &backend.s3)) {
+        Some((Some(local), _)) => ("local", local.mount_path.clone(), String::new()),
+        Some((None, Some(s3))) => ("s3", s3.bucket.clone(), s3.prefix.clone().unwrap_or_default()),
+        _ => ("", String::new(), String::new()),
+    };
+    // The namespace is the repository's here.
+    let mut labels: Labels = common.iter().filter(|(label, _)| *label != "namespace").cloned().collect();
+    labels.extend([
+        ("name", repository.name.clone()),
+        ("namespace", repository.namespace.clone().unwrap_or_default()),
+        ("backend", backend.to_owned()),
+        ("bucket", bucket),
+        ("prefix", prefix),
+    ]);
+    drop_empty(&mut labels);
+    labels
+}
+
+/// To Prometheus an empty label and none are the same.
+fn drop_empty(labels: &mut Labels) {
+    labels.retain(|(_, value)| !value.is_empty());
+}
+
+fn count(plan: Option<&Plan>) -> f64 {
+    float(plan.map_or(0, |plan| plan.targets.len() as u64))
+}
+
+/// From the request to the end, as Stash counts.
+fn duration_seconds(session: &Session) -> f64 {
+    let (first, last) = (session.first_time.unwrap_or_default(), session.last_time.unwrap_or_default());
+    last.duration_since(first).as_secs_f64().max(0.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact")]
+fn ended_seconds(session: &Session) -> f64 {
+    session.last_time.unwrap_or_default().as_second() as f64
+}
+
+fn milliseconds(milliseconds: u64) -> f64 {
+    float(milliseconds) / 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows floats only")]
+fn float(number: u64) -> f64 {
+    number as f64
+}

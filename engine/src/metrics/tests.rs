@@ -1,0 +1,225 @@
+//! Numbers as Prometheus reads them: whole texts.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use lagan_schemas::error::Code;
+use lagan_schemas::fact::{RepositoryStatistics, RetentionResult};
+use lagan_schemas::manifest::{Manifest, parse};
+use lagan_schemas::resource::{Kind, Object};
+use lagan_schemas::session::Session;
+use lagan_schemas::subject::ObjectKey;
+use lagan_schemas::subject::SessionKind::{Backup, Restore};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use std::sync::Arc;
+
+use super::Metrics;
+use super::gauge::{Gauge, text};
+use super::group::Group;
+use super::stash::gauges;
+use crate::fixtures::{at, result, story};
+use crate::view::View;
+
+const BINDING: &str = "\
+apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata: {name: db, namespace: demo}
+spec:
+  type: kubedb.com/mariadb
+  clientConfig: {service: {name: mariadb, port: 3307}}
+";
+
+const CONFIGURATION: &str = "\
+apiVersion: lagan.dev/v1alpha1
+kind: BackupConfiguration
+metadata: {name: shop, namespace: demo, creationTimestamp: '2027-01-15T07:00:00Z'}
+spec:
+  schedule: '0 2 * * 1-5'
+  repository: {name: repo}
+  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}
+  retentionPolicy: {name: few, keepLast: 5}
+";
+
+fn object(yaml: &str) -> Object {
+    let Manifest::Object(object) = parse("metrics.yaml", yaml).remove(0).unwrap() else { unreachable!() };
+    *object
+}
+
+fn view() -> View {
+    let mut view = View::default();
+    let binding = object(BINDING);
+    view.objects.insert(binding.key(), Arc::new(binding));
+    view
+}
+
+fn good_backup() -> Session {
+    let mut result = result();
+    result.statistics = Some(RepositoryStatistics { snapshots: 3, size_bytes: 1 << 20 });
+    result.retention =
+        Some(RetentionResult { kept: 3, removed: vec!["a".to_owned()], dry_run: false, reasons: Vec::new() });
+    story(Backup).planned(1).started(2).committing(60).succeeded(69, result).end()
+}
+
+/// `name{labels} value` of the new names, without `# ` lines; the old names must say the same.
+fn told(session: &Session) -> Vec<String> {
+    let all = gauges(session, &view());
+    let (new, old): (Vec<Gauge>, Vec<Gauge>) = all.into_iter().partition(|g| g.name.starts_with("stash_appscode_com_"));
+    assert_eq!(new.len(), old.len());
+    for (new, old) in new.iter().zip(&old) {
+        assert_eq!((&new.labels, new.value), (&old.labels, old.value), "{} {}", new.name, old.name);
+    }
+    new.iter().map(line).collect()
+}
+
+fn line(gauge: &Gauge) -> String {
+    let labels: Vec<String> = gauge.labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+    let name = gauge.name.trim_start_matches("stash_appscode_com_");
+    format!("{name} {} {}", labels.join(","), gauge.value)
+}
+
+const COMMON: &str = "invoker_kind=BackupConfiguration,invoker_name=shop,namespace=demo,driver=Restic,repository=repo";
+const TARGET: &str = "kind=mariadb,group=kubedb.com,name=db";
+
+#[test]
+fn a_backup_that_succeeded_says_everything() {
+    let session = format!("{COMMON} ");
+    let target = format!("{COMMON},{TARGET} ");
+    let host = format!("{COMMON},{TARGET},hostname=host-0 ");
+    let repository = "invoker_kind=BackupConfiguration,invoker_name=shop,driver=Restic,repository=repo,name=repo,\
+                      namespace=demo,backend=local,bucket=/safe/data ";
+    let expected = [
+        format!("backupsession_success {session}1"),
+        format!("backupsession_duration_seconds {session}69"),
+        format!("backupsession_target_count_total {session}1"),
+        format!("backupsession_last_success_time_seconds {session}1800000069"),
+        format!("backupsession_target_success {target}1"),
+        format!("backupsession_target_host_count_total {target}1"),
+        format!("backupsession_target_last_success_time_seconds {target}1800000069"),
+        format!("backupsession_host_backup_success {host}1"),
+        format!("backupsession_host_backup_duration_seconds {host}61.4"),
+        format!("backupsession_host_data_size_bytes {host}5242880"),
+        format!("backupsession_host_data_uploaded_bytes {host}1536"),
+        format!("backupsession_host_data_processing_time_seconds {host}61"),
+        format!("backupsession_host_files_total {host}1"),
+        format!("backupsession_host_files_new {host}1"),
+        format!("backupsession_host_files_modified {host}0"),
+        format!("backupsession_host_files_unmodified {host}0"),
+        format!("repository_integrity {repository}1"),
+        format!("repository_size_bytes {repository}1048576"),
+        format!("repository_snapshot_count {repository}3"),
+        format!("repository_snapshot_cleaned {repository}1"),
+    ];
+    assert_eq!(told(&good_backup()), expected);
+    let names: Vec<String> = gauges(&good_backup(), &view()).into_iter().map(|gauge| gauge.name).collect();
+    for old in
+        ["stash_backup_session_success", "stash_backup_last_success_time_seconds", "stash_backup_host_files_total"]
+    {
+        assert!(names.iter().any(|name| name == old), "{old}");
+    }
+}
+
+#[test]
+fn a_failure_says_only_that_it_is_one() {
+    let failed = story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end();
+    let expected = [
+        format!("backupsession_success {COMMON} 0"),
+        format!("backupsession_target_success {COMMON},{TARGET} 0"),
+        format!("backupsession_host_backup_success {COMMON},{TARGET},hostname=host-0 0"),
+    ];
+    assert_eq!(told(&failed), expected);
+}
+
+#[test]
+fn a_restore_is_told_under_its_own_name() {
+    let common = "invoker_kind=RestoreSession,invoker_name=back,namespace=demo,driver=Restic,repository=repo";
+    let good = story(Restore).planned(1).started(2).restoring(3).succeeded(63, result()).end();
+    let expected = [
+        format!("restoresession_success {common} 1"),
+        format!("restoresession_duration_seconds {common} 63"),
+        format!("restoresession_target_count_total {common} 1"),
+        format!("restoresession_target_success {common},{TARGET} 1"),
+        format!("restoresession_target_host_count_total {common},{TARGET} 1"),
+        format!("restoresession_host_restore_success {common},{TARGET},hostname=host-0 1"),
+        format!("restoresession_host_restore_duration_seconds {common},{TARGET},hostname=host-0 61.4"),
+    ];
+    assert_eq!(told(&good), expected);
+    let failed = story(Restore).planned(1).started(2).restoring(3).failed(9, Code::WorkerLost).end();
+    assert!(told(&failed).iter().all(|line| line.contains("_success ") && line.ends_with(" 0")), "{:?}", told(&failed));
+}
+
+#[test]
+fn the_text_names_each_gauge_once_and_escapes_labels() {
+    let gauge = |value: f64, label: &str| Gauge {
+        name: "stash_x".to_owned(),
+        help: "Help",
+        labels: vec![("prefix", label.to_owned())],
+        value,
+    };
+    let expected = "# HELP stash_x Help\n# TYPE stash_x gauge\nstash_x{prefix=\"a\\\"b\\\\\"} 1.0\nstash_x{prefix=\"c\"} 0.5\n# EOF\n";
+    assert_eq!(text(vec![gauge(1.0, "a\"b\\"), gauge(0.5, "c")]), expected);
+}
+
+#[test]
+fn a_group_has_the_jobs_name_in_its_path() {
+    let key = |kind, name: &str| ObjectKey {
+        group: "lagan.dev".to_owned(),
+        kind,
+        namespace: Some("demo".to_owned()),
+        name: name.to_owned(),
+    };
+    let gateway = "http://gateway:9091/below/".parse().unwrap();
+    let path = |kind, name| Group::of(&key(kind, name)).map(|group| group.url(&gateway).path().to_owned());
+    let job = |job: &str| Some(format!("/below/metrics/{job}"));
+    assert_eq!(path(Kind::BackupConfiguration, "shop"), job("job/backupconfiguration-demo-shop"));
+    assert_eq!(path(Kind::RestoreSession, "ba ck"), job("job/restoresession-demo-ba%20ck"));
+    assert_eq!(path(Kind::RestoreSession, "a/b"), job("job@base64/cmVzdG9yZXNlc3Npb24tZGVtby1hL2I"));
+    assert_eq!(path(Kind::Repository, "repo"), None);
+}
+
+fn page(registry: &Registry) -> Vec<String> {
+    let mut page = String::new();
+    encode(&mut page, registry).unwrap();
+    page.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{")).map(str::to_owned).collect()
+}
+
+#[test]
+fn own_numbers_name_configurations_and_go_with_them() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let configuration = object(CONFIGURATION);
+    metrics.ended(&good_backup());
+    metrics.ended(&story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end());
+    metrics.ended(&story(Restore).planned(1).started(2).restoring(3).succeeded(63, result()).end());
+    let status = json!({
+        "lastSuccessTime": at(69),
+        "lastSession": {"name": "x", "uid": good_backup().key.uid, "phase": "Failed"},
+    });
+    metrics.object(&configuration, &status);
+    let page_with_it = page(&registry);
+    let backup = "namespace=\"demo\",configuration=\"shop\"";
+    let restore = "namespace=\"demo\",repository=\"repo\"";
+    for line in [
+        format!("lagan_backup_sessions_total{{{backup},repository=\"repo\",result=\"failed\",code=\"E0201\"}} 1"),
+        format!("lagan_backup_sessions_total{{{backup},repository=\"repo\",result=\"succeeded\",code=\"\"}} 1"),
+        format!("lagan_backup_session_duration_seconds_sum{{{backup}}} 70.0"),
+        format!("lagan_backup_session_wait_seconds_count{{{backup}}} 2"),
+        format!("lagan_backup_last_success_timestamp_seconds{{{backup}}} 1800000069.0"),
+        format!("lagan_backup_last_status{{{backup}}} 0.0"),
+        format!("lagan_backup_read_bytes_total{{{backup}}} 5242880"),
+        format!("lagan_backup_added_bytes_total{{{backup}}} 1536"),
+        format!("lagan_snapshot_size_bytes{{{backup}}} 5242880.0"),
+        // Friday to Monday.
+        format!("lagan_backup_schedule_interval_seconds{{{backup}}} 259200.0"),
+        format!("lagan_restore_sessions_total{{{restore},result=\"succeeded\",code=\"\"}} 1"),
+        format!("lagan_restore_last_status{{{restore}}} 1.0"),
+    ] {
+        assert!(page_with_it.contains(&line), "{line}\n{}", page_with_it.join("\n"));
+    }
+    assert!(page_with_it.iter().any(|line| line.starts_with("lagan_backup_overdue_seconds")));
+    assert!(!page_with_it.join("\n").contains(&good_backup().request.unwrap().name), "session names are no labels");
+    metrics.forget(&configuration.key());
+    assert!(page(&registry).iter().all(|line| line.starts_with("lagan_restore_")), "{:?}", page(&registry));
+    let repository = ObjectKey { kind: Kind::Repository, name: "repo".to_owned(), ..configuration.key() };
+    metrics.forget(&repository);
+    assert!(page(&registry).is_empty(), "{:?}", page(&registry));
+}

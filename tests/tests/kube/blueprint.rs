@@ -1,0 +1,67 @@
+//! Auto-backup: an annotation on an AppBinding, and nothing else, makes a backup; taking it away keeps the data.
+
+use anyhow::Result;
+use lagan_tests::kube_world::{KubeWorld, phase};
+use lagan_tests::sample::Sample;
+use lagan_tests::world::{PATIENCE, secret};
+
+use super::STASH;
+
+#[test]
+fn an_annotation_makes_a_backup_and_taking_it_away_keeps_the_repository() -> Result<()> {
+    let world = KubeWorld::new("auto")?;
+    world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
+    let _engine = world.engine(&["--stash-compat"])?;
+    let _worker = world.worker(&[])?;
+    let namespace = &world.namespace;
+    // Cluster-scoped, so its name must be this test's own.
+    let blueprint = format!("{namespace}-nightly");
+    world.apply(&secret("auto", &[("RESTIC_PASSWORD", &world.password)]))?;
+    world.apply(&format!(
+        "apiVersion: {STASH}
+kind: BackupBlueprint
+metadata: {{name: {blueprint}}}
+spec:
+  backend:
+    local: {{mountPath: {}, subPath: '${{TARGET_NAMESPACE}}/${{TARGET_NAME}}'}}
+    storageSecretName: auto
+  schedule: '0 3 1 1 *'
+  task: {{name: mariadb-backup-10.6.23}}
+  retentionPolicy: {{name: keep, keepLast: 3}}
+",
+        world.repository_dir("auto").display()
+    ))?;
+    let annotate = |annotations: &[&str]| {
+        let mut args = vec!["annotate", "--overwrite", "appbinding", "shop"];
+        args.extend(annotations);
+        world.kubectl(&args)
+    };
+    let asks = format!("stash.appscode.com/backup-blueprint={blueprint}");
+    annotate(&[&asks, "stash.appscode.com/schedule=*/1 * * * *", "params.stash.appscode.com/args=--databases shop"])?;
+    let configurations = "backupconfigurations.stash.appscode.com";
+    let made = world.until("the configuration to be made and Ready", &[configurations, "app-shop"], |o| phase(o) == "Ready")?;
+    assert_eq!(made["spec"]["schedule"], "*/1 * * * *");
+    assert_eq!(made["spec"]["task"]["params"][0]["value"], "--databases shop");
+    let repository = world.kubectl_json(&["get", "repositories.stash.appscode.com", "app-shop"])?;
+    assert_eq!(repository["spec"]["backend"]["local"]["subPath"], format!("{namespace}/shop"));
+    // A session of its schedule runs.
+    let sessions = "backupsessions.stash.appscode.com";
+    world.until("a backup by itself", &[sessions], |list| {
+        list["items"].as_array().is_some_and(|items| items.iter().any(|item| phase(item) == "Succeeded"))
+    })?;
+    let shown = world.plane.until("the blueprint to count", PATIENCE, &["backupblueprints.stash.appscode.com", &blueprint], |o| {
+        o["status"]["usages"] == 1
+    })?;
+    assert_eq!(shown["metadata"]["name"], blueprint);
+    // Other annotations, another configuration.
+    annotate(&["stash.appscode.com/schedule=0 4 1 1 *"])?;
+    world.until("the schedule to follow", &[configurations, "app-shop"], |o| o["spec"]["schedule"] == "0 4 1 1 *")?;
+    // None: no configuration; the Repository stays, and so does the data.
+    annotate(&["stash.appscode.com/backup-blueprint-"])?;
+    world.until("the configuration to go", &[configurations], |list| {
+        list["items"].as_array().is_some_and(Vec::is_empty)
+    })?;
+    world.kubectl(&["get", "repositories.stash.appscode.com", "app-shop"])?;
+    world.kubectl(&["delete", "backupblueprints.stash.appscode.com", &blueprint])?;
+    Ok(())
+}

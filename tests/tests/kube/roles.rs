@@ -1,0 +1,162 @@
+//! The permissions of `deploy/nats`: engine, worker and CLI do their work under them, and none does another's.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_nats::{ConnectOptions, Event};
+use lagan_tests::Scratch;
+use lagan_tests::control_plane::ControlPlane;
+use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
+use lagan_tests::nats::{NatsServer, Options};
+use lagan_tests::process::{guarded, run};
+use lagan_tests::sample::Sample;
+use lagan_tests::wait::eventually_async;
+
+use super::{FOREVER, LAGAN, configuration, ready};
+
+const REQUESTED: &str = "lagan.session.local.shop.backup.nightly.x.requested";
+const PLANNED: &str = "lagan.session.local.shop.backup.nightly.x.planned.default.normal";
+const STARTED: &str = "lagan.session.local.shop.backup.nightly.x.started";
+const RESTORING: &str = "lagan.session.local.shop.backup.nightly.x.restoring";
+const COMMITTING: &str = "lagan.session.local.shop.backup.nightly.x.committing";
+const SUCCEEDED: &str = "lagan.session.local.shop.backup.nightly.x.succeeded";
+
+/// The rendered configuration of cluster `local`, beside one of cluster `other`.
+fn server() -> Result<(NatsServer, Scratch)> {
+    let scratch = Scratch::new("roles")?;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?;
+    let mut render: Command = guarded(&root.join("deploy/nats/render.sh"));
+    render.arg(scratch.path()).args(["local", "other"]);
+    run(render, Duration::from_secs(30))?.success().context("rendering deploy/nats")?;
+    // The server takes even an absolute path as one beside its own file.
+    let folder = scratch.path().file_name().context("a folder")?.to_string_lossy().into_owned();
+    let more = format!("include \"../{folder}/accounts.conf\"");
+    let server = NatsServer::start_with(Options { more, ..Options::default() })?;
+    Ok((server, scratch))
+}
+
+fn user(scratch: &Scratch, role: &str) -> Result<PathBuf> {
+    Ok(scratch.join(&format!("users-local/{role}")))
+}
+
+#[test]
+fn each_role_does_its_own_work_and_nobody_elses() -> Result<()> {
+    let (nats, users) = server()?;
+    let world = KubeWorld::with_nats(ControlPlane::shared()?, "roles", nats)?;
+    world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
+    let file = |role: &str| user(&users, role).map(|path| path.to_string_lossy().into_owned());
+    let _engine = world.engine(&["--nats-user-file", &file("engine")?])?;
+    let _worker = world.worker(&["--nats-user-file", &file("worker")?])?;
+    world.apply(&configuration("shop", FOREVER, ""))?;
+    ready(&world, "shop")?;
+    world.apply(&backup_session(LAGAN, "one", "shop"))?;
+    let done = world.ended("backupsessions.lagan.dev", "one")?;
+    assert_eq!(phase(&done), "Succeeded", "{done:#}");
+    let log = std::fs::read_to_string(world.nats.log_path())?;
+    assert!(!log.contains("Permissions Violation"), "the parts stay within their permissions:\n{log}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        for (role, subjects) in FORBIDDEN {
+            let (name, password) = login(&std::fs::read_to_string(user(&users, role)?)?)?;
+            let told: Arc<Mutex<Vec<String>>> = Arc::default();
+            let tell = Arc::clone(&told);
+            let options = ConnectOptions::with_user_and_password(name, password)
+                .custom_inbox_prefix(format!("_INBOX_{role}"))
+                .event_callback(move |event| {
+                    if let (Event::ServerError(error), Ok(mut told)) = (event, tell.lock()) {
+                        told.push(error.to_string().to_ascii_lowercase());
+                    }
+                    std::future::ready(())
+                });
+            let client = options.connect(world.nats.url()).await?;
+            for subject in *subjects {
+                client.publish(*subject, "x".into()).await?;
+                client.flush().await?;
+                let wanted = format!("\"{}\"", subject.to_ascii_lowercase());
+                let refused = || async {
+                    let told = told.lock().ok()?;
+                    told.iter().any(|error| error.contains("permissions violation") && error.contains(&wanted)).then_some(())
+                };
+                eventually_async(&format!("{role} to be refused {subject}"), Duration::from_secs(5), refused).await?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn login(text: &str) -> Result<(String, String)> {
+    let (name, password) = text.trim().split_once(':').context("user:password")?;
+    Ok((name.to_owned(), password.to_owned()))
+}
+
+/// What each role must not publish: facts of others, other clusters, the engine's queue, the streams themselves.
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    (
+        "worker",
+        &[
+            "lagan.resource.local.lagan_dev.Repository.n.r",
+            "lagan.status.local.lagan_dev.Repository.n.r",
+            REQUESTED,
+            PLANNED,
+            "lagan.session.other.shop.backup.nightly.x.started",
+            "lagan.progress.other.n.x",
+            "$JS.API.STREAM.CREATE.SESSIONS",
+            "$JS.API.STREAM.UPDATE.SESSIONS",
+            "$JS.API.STREAM.DELETE.SESSIONS",
+            "$JS.API.STREAM.PURGE.SESSIONS",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.planner",
+            "$JS.API.CONSUMER.DELETE.SESSIONS.planner",
+            "$JS.ACK.SESSIONS.planner.1.1.1.1.0",
+            "$KV.LOCKS.target.n.db",
+            "$KV.LEASES.role.watcher",
+            "lagan.request.local.cancel",
+        ],
+    ),
+    (
+        "engine",
+        &[
+            STARTED,
+            RESTORING,
+            COMMITTING,
+            SUCCEEDED,
+            "lagan.session.other.shop.backup.nightly.x.requested",
+            "lagan.resource.other.lagan_dev.Repository.n.r",
+            "lagan.progress.local.n.x",
+            "$JS.API.STREAM.DELETE.SESSIONS",
+            "$JS.API.STREAM.PURGE.SESSIONS",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-normal",
+            "$KV.HEARTBEATS.x.y",
+            "$KV.LEASES.repository.x",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "lagan.resource.local.lagan_dev.Repository.n.r",
+            REQUESTED,
+            STARTED,
+            SUCCEEDED,
+            "lagan.request.other.cancel",
+            "$JS.API.STREAM.CREATE.SESSIONS",
+            "$JS.API.STREAM.DELETE.SESSIONS",
+            "$JS.API.STREAM.PURGE.STATUS",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.planner",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-urgent",
+            "$KV.LOCKS.target.n.db",
+        ],
+    ),
+    (
+        "subscriber",
+        &[
+            REQUESTED,
+            STARTED,
+            "lagan.request.local.cancel",
+            "$JS.API.STREAM.DELETE.SESSIONS",
+            "$JS.API.CONSUMER.CREATE.SESSIONS.mine.lagan.session.local.>",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.planner",
+        ],
+    ),
+];
