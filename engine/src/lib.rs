@@ -1,7 +1,8 @@
 //! Decides: watch, schedule, plan, report. Each part reads views of the streams, makes a pure decision and
 //! appends what came of it. It must not run a backup or touch a repository; workers do.
 
-#![recursion_limit = "256"]
+// The status of a whole session, written out with `json!`, goes deeper than the default.
+#![cfg_attr(test, recursion_limit = "256")]
 
 mod blueprint;
 mod cancel;

@@ -62,9 +62,9 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     assert!(before.starts_with("POST /200 ") && before.contains(" Running "), "{before}");
     assert!(after.starts_with("POST /204 ") && after.contains(" Succeeded "), "{after}");
     let sessions = world.list("backupsessions", &[])?;
-    let [session] = &sessions[..] else { unreachable!("one session: {sessions:?}") };
+    let session = world.ended("backupsessions", sessions[0]["metadata"]["name"].as_str().unwrap(), &[])?;
     for kind in ["PreBackupHookExecutionSucceeded", "PostBackupHookExecutionSucceeded"] {
-        assert_eq!(condition(session, kind)["status"], "True", "{session}");
+        assert_eq!(condition(&session, kind)["status"], "True", "{session}");
     }
     assert_eq!(world.snapshots()?, 1);
 
@@ -78,10 +78,15 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     assert_eq!(world.snapshots()?, 1);
     let facts = world.facts("@latest", &[])?;
     assert!(!facts.iter().any(|fact| fact["type"].as_str().unwrap().contains("committing")), "{facts:?}");
-    let conditions = facts.last().unwrap()["data"]["conditions"].as_array().unwrap().clone();
-    let reason = |kind: &str| conditions.iter().find(|c| c["type"] == kind).map(|c| c["reason"].clone());
-    assert_eq!(reason("PreBackupHookExecutionSucceeded").unwrap(), "FailedToExecutePreBackupHook");
-    assert_eq!(reason("PostBackupHookExecutionSucceeded").unwrap(), "SuccessfullyExecutedPostBackupHook");
+    let sessions = world.list("backupsessions", &[])?;
+    let name = sessions.iter().map(|session| session["metadata"]["name"].as_str().unwrap());
+    let failed = world.ended("backupsessions", name.filter(|name| name.starts_with("pre-")).last().unwrap(), &[])?;
+    for (kind, reason) in [
+        ("PreBackupHookExecutionSucceeded", "FailedToExecutePreBackupHook"),
+        ("PostBackupHookExecutionSucceeded", "SuccessfullyExecutedPostBackupHook"),
+    ] {
+        assert_eq!(condition(&failed, kind)["reason"], reason, "{failed}");
+    }
 
     // The snapshot is whole, but the session failed and names it only in its message.
     let failed = world.backup("post", &[])?;

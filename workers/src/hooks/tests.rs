@@ -133,10 +133,11 @@ async fn an_answer_of_failure_is_shown_without_path_and_token() {
     assert_eq!(error.message, format!("hooks.preBackup: http://127.0.0.1:{port} answered 500: it is | broken"));
 }
 
+/// The answer of the first server names the second; it is a plain function, so it finds it here.
+static VICTIM: std::sync::OnceLock<u16> = std::sync::OnceLock::new();
+
 #[tokio::test]
 async fn a_redirect_is_success_and_is_not_followed() {
-    // The address of the first server's answer has to be known to a plain function.
-    static VICTIM: std::sync::OnceLock<u16> = std::sync::OnceLock::new();
     let (victim, mut reached) = server(OK).await;
     VICTIM.set(victim).unwrap();
     let (port, _asked) = server(answers!(format!(
