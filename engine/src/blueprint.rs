@@ -10,10 +10,11 @@ use std::time::Duration;
 use lagan_bus::kv;
 use lagan_bus::lease::Mode;
 use lagan_schemas::error::chain;
-use lagan_schemas::resource::{Kind, Object, Spec};
+use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
+use lagan_sources::SourceError;
 
-use self::derive::{Derived, GENERATED_FOR, derive};
+use self::derive::{BLUEPRINT_LABEL, Derived, GENERATED_FOR, asked, derive};
 use crate::context::Context;
 use crate::run::EngineError;
 use crate::view::View;
@@ -88,6 +89,15 @@ async fn look(context: &Context, told: &mut BTreeSet<String>) -> bool {
     }
     for object in work.remove {
         let key = object.key();
+        match still_asked_for(context, &object).await {
+            Ok(false) => {}
+            Ok(true) => continue,
+            Err(error) => {
+                tracing::warn!(object = %key, error = chain(&error), "whether it is still wanted is not known yet");
+                done = false;
+                continue;
+            }
+        }
         match context.source().remove(&key, object.metadata.uid).await {
             Ok(()) => tracing::info!(object = %key, "removed: no annotation asks for it any more"),
             Err(error) => {
@@ -97,6 +107,26 @@ async fn look(context: &Context, told: &mut BTreeSet<String>) -> bool {
         }
     }
     done
+}
+
+/// Asked at the source before anything goes: our view may be behind, or may hold only a part after a loss.
+async fn still_asked_for(context: &Context, generated: &Object) -> Result<bool, SourceError> {
+    let Some((namespace, name)) = generated.metadata.annotations.get(GENERATED_FOR).and_then(|of| of.split_once('/'))
+    else {
+        return Ok(true);
+    };
+    let key = ObjectKey {
+        group: Group::AppCatalog.as_str().to_owned(),
+        kind: Kind::AppBinding,
+        namespace: Some(namespace.to_owned()),
+        name: name.to_owned(),
+    };
+    let binding = context.source().object(&key).await?;
+    let blueprint = generated.metadata.labels.get(BLUEPRINT_LABEL);
+    // One whose blueprint can't be used now keeps its backups.
+    Ok(binding
+        .and_then(|binding| asked(&binding))
+        .is_some_and(|asked| blueprint.is_some_and(|blueprint| asked.blueprints.contains(blueprint))))
 }
 
 #[derive(Default)]

@@ -15,6 +15,7 @@ use lagan_schemas::resource::Spec;
 use lagan_schemas::resource::backup_configuration::ConcurrencyPolicy;
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{SESSIONS, SessionKey, SessionKind, SessionSubject};
+use lagan_sources::SourceError;
 use tokio::sync::mpsc;
 
 use crate::context::Context;
@@ -83,7 +84,7 @@ enum PlanError {
     #[error(transparent)]
     Kv(#[from] kv::KvError),
     #[error(transparent)]
-    Source(#[from] lagan_sources::SourceError),
+    Source(#[from] SourceError),
 }
 
 /// One look at one session: what its message is settled with.
@@ -188,7 +189,15 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
             let failure = Failure::new(Code::IntentNotConfirmed, "no object asks for this restore");
             return Ok(Some(failed(failure)));
         };
-        context.source().record_restore(object).await?;
+        match context.source().record_restore(object).await {
+            // Refused for good: it must not wait with its target locked.
+            Err(SourceError::Kubernetes(error))
+                if error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 422)) =>
+            {
+                return Ok(Some(failed(Failure::new(Code::IntentNotConfirmed, chain(&error)))));
+            }
+            recorded => recorded?,
+        }
     }
     Ok(Some(Fact::Planned(Box::new(plan))))
 }

@@ -124,6 +124,9 @@ async fn report(
     let statuses = Statuses::load(context).await;
     let mut reporter = Reporter { context, statuses, hand, numbers, waiting: BTreeSet::new() };
     let mut progresses = Progresses::follow(context);
+    if let Source::Kubernetes(api) = context.source() {
+        catch_up::adopt(context, api, &mut reporter.statuses).await;
+    }
     behind.objects.extend(reporter.every_key());
     let mut catch_up = tokio::time::interval(CATCH_UP);
     loop {
@@ -200,6 +203,10 @@ impl Reporter<'_> {
         if self.statuses.folded_sequence(&key, session.key.uid) >= session.last_sequence {
             return Ok(true);
         }
+        // What follows from an end comes first: once the session's own status stands, nobody looks at it again.
+        if kind == Kind::BackupSession && !self.follow_up(session).await {
+            return Ok(false);
+        }
         let old_phase = self.statuses.phase_of(&key, session.key.uid);
         let mut document = of_session(&key, session, &status);
         carry::over(self.statuses.document(&key), &mut document);
@@ -212,15 +219,10 @@ impl Reporter<'_> {
             let configuration = configuration.filter(|_| kind == Kind::BackupSession);
             Job::status(document).told(note::note(session, &old_phase), configuration)
         });
-        if let (Kind::BackupSession, Cause::Slot { slot, .. }) = (kind, &request.cause) {
-            self.slot(&request.invoker.key(), *slot).await;
-        }
         if ended {
             self.numbers.ended(self.context, session, key);
         }
         if ended && kind == Kind::BackupSession {
-            self.repositories(session).await;
-            self.configuration_after(session).await;
             history::apply(self.context, &mut self.statuses, &self.hand, session).await;
         }
         Ok(true)
@@ -246,17 +248,34 @@ impl Reporter<'_> {
         }
     }
 
-    /// The mark of a schedule, where it outlives JetStream (P4).
-    async fn slot(&mut self, configuration: &ObjectKey, slot: Timestamp) {
-        let mut status: BackupConfigurationStatus = self.statuses.status(configuration);
-        if status.last_slot_time.is_none_or(|last| last < slot) {
-            status.last_slot_time = Some(slot);
-            self.configuration(configuration, status).await;
+    /// What a backup says of its configuration and its repositories; doing it again changes nothing.
+    async fn follow_up(&mut self, session: &Session) -> bool {
+        let mut done = true;
+        if let Some(request) = &session.request
+            && let Cause::Slot { slot, .. } = request.cause
+        {
+            done &= self.slot(&request.invoker.key(), slot).await;
         }
+        if session.phase.is_end() {
+            done &= self.repositories(session).await;
+            done &= self.configuration_after(session).await;
+        }
+        done
     }
 
-    async fn repositories(&mut self, session: &Session) {
-        let Some(plan) = &session.plan else { return };
+    /// The mark of a schedule, where it outlives JetStream (P4).
+    async fn slot(&mut self, configuration: &ObjectKey, slot: Timestamp) -> bool {
+        let mut status: BackupConfigurationStatus = self.statuses.status(configuration);
+        if status.last_slot_time.is_some_and(|last| last >= slot) {
+            return true;
+        }
+        status.last_slot_time = Some(slot);
+        self.configuration(configuration, status).await
+    }
+
+    async fn repositories(&mut self, session: &Session) -> bool {
+        let Some(plan) = &session.plan else { return true };
+        let mut done = true;
         let planned = plan.targets.iter().flat_map(|target| &target.repositories);
         let references: Vec<ObjectRef> = planned.map(|repository| repository.reference.clone()).collect();
         for reference in references {
@@ -264,12 +283,13 @@ impl Reporter<'_> {
             let old: RepositoryStatus = self.statuses.status(&key);
             let result = session.results.iter().find(|result| result.repository.key() == key);
             let new = repository::after(session, result, old);
-            self.write_object(&key, json!(new)).await;
+            done &= self.write_object(&key, json!(new)).await;
         }
+        done
     }
 
-    async fn configuration_after(&mut self, session: &Session) {
-        let Some(request) = &session.request else { return };
+    async fn configuration_after(&mut self, session: &Session) -> bool {
+        let Some(request) = &session.request else { return true };
         let key = request.invoker.key();
         let mut old: BackupConfigurationStatus = self.statuses.status(&key);
         let phase = session.phase.display().to_owned();
@@ -277,13 +297,13 @@ impl Reporter<'_> {
         if session.phase == Phase::Succeeded {
             old.last_success_time = old.last_success_time.max(session.last_time.map(session_report::seconds));
         }
-        self.configuration(&key, old).await;
+        self.configuration(&key, old).await
     }
 
-    async fn configuration(&mut self, key: &ObjectKey, old: BackupConfigurationStatus) {
+    async fn configuration(&mut self, key: &ObjectKey, old: BackupConfigurationStatus) -> bool {
         let object = self.context.resources.read().objects.get(key).cloned();
-        let Some(object) = object else { return };
-        let Spec::BackupConfiguration(spec) = &object.spec else { return };
+        let Some(object) = object else { return true };
+        let Spec::BackupConfiguration(spec) = &object.spec else { return true };
         let mut answers = Answers::default();
         let status = loop {
             let now = session_report::seconds(Timestamp::now());
@@ -299,7 +319,7 @@ impl Reporter<'_> {
         if answers.is_anything_missing() {
             self.waiting.insert(key.clone());
         }
-        self.write_object(key, json!(status)).await;
+        self.write_object(key, json!(status)).await
     }
 
     fn every_key(&self) -> Vec<ObjectKey> {
@@ -418,17 +438,22 @@ impl Reporter<'_> {
         }
     }
 
-    async fn write_object(&mut self, key: &ObjectKey, status: Value) {
+    /// Writes the status of an object that is there; false if it has to be tried again.
+    async fn write_object(&mut self, key: &ObjectKey, status: Value) -> bool {
         let object = self.context.resources.read().objects.get(key).cloned();
-        let Some(object) = object else { return };
+        let Some(object) = object else { return true };
         self.numbers.object(&object, &status);
         let mut document = object.to_json();
         document["status"] = status;
         if self.statuses.document(key) == Some(&document) {
-            return;
+            return true;
         }
-        if self.statuses.write(self.context, key, document.clone()).await {
+        let written = self.statuses.write(self.context, key, document.clone()).await;
+        if written {
             self.hand.give(key, || Job::status(document));
+        } else {
+            self.waiting.insert(key.clone());
         }
+        written
     }
 }

@@ -218,7 +218,8 @@ impl Scheduler {
                     // It must not run on a guess; the next look asks again.
                     tracing::warn!(object = %object.key(), error = chain(&error), "its standing is not known yet");
                     self.unanswered = true;
-                    continue;
+                    // The others would wait as long for an answer, and the schedules with them.
+                    break;
                 }
             };
             if matches!(standing, Standing::Ended | Standing::Gone) {
@@ -229,7 +230,11 @@ impl Scheduler {
                 // Another engine may have begun it a moment ago: the log knows, our view of it may not yet.
                 match find_session(&self.context.bus, self.context.cluster(), uid).await {
                     Ok(None) => {}
-                    Ok(Some(_)) | Err(_) => continue,
+                    Ok(Some(_)) => continue,
+                    Err(_) => {
+                        self.unanswered = true;
+                        continue;
+                    }
                 }
                 tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
                 self.context.unconfirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);

@@ -25,8 +25,12 @@ fn the_generated_files_are_committed_as_they_are_generated() {
         assert!(&committed == content, "{path} is not what the types say; run `just generate`");
     }
     let generated: BTreeSet<String> = files.into_iter().map(|(path, _)| path).collect();
+    let groups = ["lagan", "stash", "appcatalog"];
+    let crds = groups
+        .iter()
+        .flat_map(|group| ["deploy/crds", "deploy/helm/lagan/files/crds"].map(|place| format!("{place}/{group}")));
     let there: BTreeSet<String> =
-        ["deploy/crds/lagan", "deploy/crds/stash", "schemas/json"].into_iter().flat_map(committed).collect();
+        crds.chain(["schemas/json".to_owned()]).flat_map(|folder| committed(&folder)).collect();
     assert_eq!(generated, there, "files that nobody generates, or that are missing; run `just generate`");
 }
 
@@ -52,7 +56,15 @@ fn walk(value: &Value, look: &mut impl FnMut(&serde_json::Map<String, Value>)) {
 #[test]
 fn both_groups_have_the_same_kinds_under_their_own_names() {
     let names: Vec<String> = all_crds().map(|(name, _)| name).collect();
-    let plurals = ["repositories", "backupconfigurations", "backupsessions", "restoresessions", "tasks", "functions"];
+    let plurals = [
+        "repositories",
+        "backupconfigurations",
+        "backupsessions",
+        "restoresessions",
+        "backupblueprints",
+        "tasks",
+        "functions",
+    ];
     let expected: Vec<String> = ["lagan.dev", "stash.appscode.com"]
         .iter()
         .flat_map(|group| plurals.map(|plural| format!("{plural}.{group}")))
@@ -64,7 +76,7 @@ fn both_groups_have_the_same_kinds_under_their_own_names() {
         let version = &crd["spec"]["versions"][0]["name"];
         let beta = group == "stash.appscode.com" && plural != "repositories";
         assert_eq!(version, if beta { "v1beta1" } else { "v1alpha1" }, "{name}");
-        let cluster_scoped = matches!(plural, "tasks" | "functions");
+        let cluster_scoped = matches!(plural, "backupblueprints" | "tasks" | "functions");
         assert_eq!(crd["spec"]["scope"], if cluster_scoped { "Cluster" } else { "Namespaced" }, "{name}");
     }
 }

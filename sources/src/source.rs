@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lagan_schemas::resource::secret::Secret;
-use lagan_schemas::resource::{Object, ObjectError, ObjectRef};
+use lagan_schemas::resource::{Kind, Object, ObjectError, ObjectRef};
 use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
@@ -120,10 +120,20 @@ impl Source {
                 let Some(value) = api.get(&object.key()).await? else { return Ok(Standing::Gone) };
                 let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str);
                 let same = text("/metadata/uid").and_then(|text| text.parse().ok()) == Some(uid);
+                let ours = value.pointer("/status/foldedSequence").is_some();
+                let is_restore = object.kind() == Kind::RestoreSession;
                 Ok(match text("/status/phase") {
                     _ if !same => Standing::Gone,
                     Some("Succeeded" | "Failed" | "Skipped") => Standing::Ended,
                     _ if text("/status/recordedTime").is_some() => Standing::Recorded,
+                    // Somebody else's run, a Stash operator's: what it did nobody here knows.
+                    Some(phase) if !ours && !matches!(phase, "" | "Pending") => {
+                        if is_restore {
+                            Standing::Recorded
+                        } else {
+                            Standing::Ended
+                        }
+                    }
                     _ => Standing::New,
                 })
             }

@@ -102,6 +102,11 @@ impl Run<'_> {
         let owner = self.held.holder.worker.to_string();
         let owner = format!("{}-{owner}", self.session.key.uid);
         let opened = Opened::open(self.worker, &place, &owner, Missing::Init).await?;
+        // Asked under the lease, which whoever deletes the data needs alone.
+        if let Err(failure) = self.worker.intent.confirm_repository(&planned.reference).await {
+            opened.lease.release().await;
+            return Err(failure.into());
+        }
         // Without its lease a writer stops, and is waited for: nothing of it may go on in the background.
         let watch = self.life.stop_when(opened.lease.lost(), StopCause::LeaseLost(place.storage.location()));
         let work = async {

@@ -53,6 +53,19 @@ impl Intent {
         }
     }
 
+    /// Nothing is written for a Repository that is gone or going: its data may be deleted already.
+    pub async fn confirm_repository(&self, repository: &ObjectRef) -> Result<(), Failure> {
+        let key = repository.key();
+        match self.source.object(&key).await.map_err(|error| unanswered(&error))? {
+            Some(found) if found.metadata.deletion_timestamp.is_some() => {
+                Err(Failure::new(Code::RepositoryBeingDeleted, format!("{key} is being deleted")))
+            }
+            Some(found) if repository.uid.is_none() || found.metadata.uid == repository.uid => Ok(()),
+            Some(_) => Err(Failure::new(Code::IntentNotConfirmed, format!("{key}: another object has its name now"))),
+            None => Err(Failure::new(Code::ReferenceNotFound, format!("{key} is not there any more"))),
+        }
+    }
+
     pub async fn login(&self, database: &Database) -> Result<Login, Failure> {
         let credentials = &database.credentials;
         secrets::login(&self.source, &credentials.namespace, &credentials.app_binding).await.map_err(|error| {

@@ -40,6 +40,11 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         let message = format!("{} names the same place or one inside the other; its data would go too", other.key());
         return Err(refused(Code::LocationShared, message));
     }
+    // Where a Repository lies that can't be read nobody knows.
+    if let Some((other, _)) = inputs.view.refused.iter().find(|(key, _)| key.kind == Kind::Repository) {
+        let message = format!("{other} is invalid, so it may name the same place; correct or delete it first");
+        return Err(refused(Code::LocationShared, message));
+    }
     let (repository, pool) = planned(inputs, object, spec)?;
     Ok(Plan {
         version: VERSION,
@@ -105,7 +110,9 @@ fn server(endpoint: &str) -> String {
     }
     let text = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
     let Ok(url) = Url::parse(&text) else { return endpoint.to_ascii_lowercase() };
-    let host = url.host_str().unwrap_or(AMAZON).trim_end_matches('.').to_owned();
+    let host = url.host_str().unwrap_or(AMAZON).trim_end_matches('.');
+    // A Service has three spellings.
+    let host = host.trim_end_matches(".cluster.local").trim_end_matches(".svc").to_owned();
     if host == AMAZON || host.ends_with(".amazonaws.com") {
         return AMAZON.to_owned();
     }

@@ -64,10 +64,12 @@ impl Job {
 
     /// A later job of the same object takes what the earlier one still had to do with it.
     fn merge(&mut self, later: Self) {
+        let later_says = later.document.is_some();
         self.document = later.document.or_else(|| self.document.take());
         self.labels.extend(later.labels);
         self.notes.extend(later.notes);
-        self.delete |= later.delete;
+        // A later status under the same name is that of another object: the one to delete is gone already.
+        self.delete = later.delete || (self.delete && !later_says);
         self.finalizer = later.finalizer.or_else(|| self.finalizer.take());
     }
 }
@@ -128,6 +130,10 @@ pub(super) async fn run(api: &Kubernetes, mut jobs: mpsc::UnboundedReceiver<(Obj
                         }
                     }
                     Err(error) if is_final(&error) => {
+                        // The object that we knew is gone; a later look may make it again.
+                        if let Some(session) = job.document.as_ref().and_then(session_of) {
+                            uids.remove(&session);
+                        }
                         tracing::warn!(object = %key, error = chain(&error), "status was refused, it is not tried again");
                     }
                     Err(error) => {
@@ -152,7 +158,12 @@ fn session_of(document: &Value) -> Option<Uuid> {
 
 /// Asking again changes nothing: the object is gone or replaced, or its definition does not take this.
 fn is_final(error: &KubernetesError) -> bool {
-    error.status().is_some_and(|status| status.is_not_found() || status.is_conflict() || status.is_invalid())
+    let refused = |status: &kube::core::Status| {
+        // A quota or a policy: trying every second would only hold the others up, and all are compared now and then.
+        let forbidden = status.is_forbidden() || matches!(status.code, 400 | 413);
+        forbidden || status.is_not_found() || status.is_conflict() || status.is_invalid()
+    };
+    error.status().is_some_and(refused)
 }
 
 /// Does one job; gives the uid of an object that stands for a scheduled session.

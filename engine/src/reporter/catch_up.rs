@@ -11,9 +11,41 @@ use serde_json::Value;
 
 use super::apply::{Hand, Job};
 use super::statuses::Statuses;
+use crate::context::Context;
 
 const KINDS: [Kind; 5] =
     [Kind::Repository, Kind::BackupConfiguration, Kind::BackupBlueprint, Kind::BackupSession, Kind::RestoreSession];
+
+/// Takes in what the objects show and STATUS does not have: after a loss of JetStream they are the only memory of what
+/// was, and a status made anew without them would wipe it out.
+pub(super) async fn adopt(context: &Context, api: &Kubernetes, statuses: &mut Statuses) {
+    for kind in KINDS {
+        for group in api.groups() {
+            let found = match api.list(group, kind).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(%kind, error = chain(&error), "statuses of the objects can't be taken in now");
+                    continue;
+                }
+            };
+            for mut object in found {
+                let key = key_of(group, kind, &object);
+                if statuses.document(&key).is_some() || object["status"]["conditions"].as_array().is_none() {
+                    continue;
+                }
+                // A scheduled session is known by its own uid, not by that of the object that shows it.
+                let session = object["metadata"]["annotations"][SESSION_ANNOTATION].clone();
+                if kind == Kind::BackupSession && session.is_string() {
+                    object["metadata"]["uid"] = session;
+                }
+                if let Some(metadata) = object["metadata"].as_object_mut() {
+                    metadata.remove("managedFields");
+                }
+                statuses.write(context, &key, object).await;
+            }
+        }
+    }
+}
 
 pub(super) async fn run(api: &Kubernetes, statuses: &Statuses, hand: &Hand) {
     for kind in KINDS {
@@ -42,17 +74,21 @@ fn compare(group: Group, kind: Kind, found: &[Value], statuses: &Statuses, hand:
     }
     // What Lagan made for sessions that have left the history since.
     for object in found.iter().filter(|object| kind == Kind::BackupSession && is_scheduled(object)) {
-        let (namespace, name) = name_of(object);
-        let key = ObjectKey {
-            group: group.as_str().to_owned(),
-            kind,
-            namespace: Some(namespace.to_owned()),
-            name: name.to_owned(),
-        };
+        let key = key_of(group, kind, object);
         let ended = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"));
         if ended && statuses.document(&key).is_none() {
             hand.give(&key, || Job::delete(object.clone()));
         }
+    }
+}
+
+fn key_of(group: Group, kind: Kind, object: &Value) -> ObjectKey {
+    let (namespace, name) = name_of(object);
+    ObjectKey {
+        group: group.as_str().to_owned(),
+        kind,
+        namespace: kind.is_namespaced().then(|| namespace.to_owned()),
+        name: name.to_owned(),
     }
 }
 

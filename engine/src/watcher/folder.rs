@@ -76,7 +76,8 @@ async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<O
             known.map(|known| update_problems(known, object)).unwrap_or_default()
         };
         match &problems[..] {
-            [] => publish_if_new(context, object, None).await,
+            // The next look compares again, so what was not published is then.
+            [] => drop(publish_if_new(context, object, None).await),
             [problem, ..] => tracing::error!(object = %object.key(), problem, "change refused"),
         }
     }

@@ -138,7 +138,12 @@ async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, told: &mu
                 }
                 continue;
             }
-            Some(Ok(event)) => take(context, scope, event, &mut seen, &mut batch, told).await,
+            Some(Ok(event)) => {
+                if !take(context, scope, event, &mut seen, &mut batch, told).await {
+                    // An event comes once: what could not be published is found by a new list.
+                    return;
+                }
+            }
         }
         errors = 0;
     }
@@ -151,45 +156,46 @@ async fn take(
     seen: &mut HashSet<ObjectKey>,
     batch: &mut Vec<Incoming>,
     told: &mut Told,
-) {
+) -> bool {
     match event {
         Event::Init => {
             seen.clear();
             batch.clear();
+            true
         }
         Event::InitApply(object) => {
-            let Some(incoming) = Incoming::read(scope, object) else { return };
+            let Some(incoming) = Incoming::read(scope, object) else { return true };
             seen.insert(incoming.key.clone());
             batch.push(incoming);
-            if batch.len() >= PAGE as usize {
-                publish_all(context, std::mem::take(batch)).await;
-            }
+            batch.len() < PAGE as usize || publish_all(context, std::mem::take(batch)).await
         }
         Event::InitDone => {
-            publish_all(context, std::mem::take(batch)).await;
-            sweep(context, scope, seen).await;
+            let published = publish_all(context, std::mem::take(batch)).await && sweep(context, scope, seen).await;
             seen.clear();
-            told.absent = false;
-            told.listed();
-        }
-        Event::Apply(object) => {
-            if let Some(incoming) = Incoming::read(scope, object) {
-                incoming.publish(context).await;
+            if published {
+                told.absent = false;
+                told.listed();
             }
+            published
         }
-        Event::Delete(object) => {
-            let Some(incoming) = Incoming::read(scope, object) else { return };
-            bury(context, &incoming.key, incoming.uid).await;
-        }
+        Event::Apply(object) => match Incoming::read(scope, object) {
+            Some(incoming) => incoming.publish(context).await,
+            None => true,
+        },
+        Event::Delete(object) => match Incoming::read(scope, object) {
+            Some(incoming) => bury(context, &incoming.key, incoming.uid).await,
+            None => true,
+        },
     }
 }
 
-async fn publish_all(context: &Context, batch: Vec<Incoming>) {
-    stream::iter(batch).for_each_concurrent(PUBLISHERS, async |incoming| incoming.publish(context).await).await;
+async fn publish_all(context: &Context, batch: Vec<Incoming>) -> bool {
+    let published = stream::iter(batch).map(async |incoming: Incoming| incoming.publish(context).await);
+    published.buffer_unordered(PUBLISHERS).all(async |published| published).await
 }
 
 /// Buries what the list did not have. Only a list that was read to its end may say so.
-async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) {
+async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) -> bool {
     let gone: Vec<(ObjectKey, Uuid)> = {
         let view = context.resources.read();
         let objects = view.objects.iter().map(|(key, object)| (key, object.metadata.uid));
@@ -202,9 +208,11 @@ async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) {
         let missing = objects.chain(refused).filter(|(key, _)| in_scope(key) && !seen.contains(*key));
         missing.map(|(key, uid)| (key.clone(), uid.unwrap_or_default())).collect()
     };
+    let mut buried = true;
     for (key, uid) in gone {
-        bury(context, &key, uid).await;
+        buried &= bury(context, &key, uid).await;
     }
+    buried
 }
 
 /// The definition is not there: 404 for the whole kind.
@@ -256,7 +264,7 @@ impl Incoming {
         })
     }
 
-    async fn publish(self, context: &Context) {
+    async fn publish(self, context: &Context) -> bool {
         match &self.what {
             Ok(object) => publish_if_new(context, object, self.problem).await,
             Err(refused) => publish_refused(context, &self.key, refused).await,

@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::context::Context;
 use crate::view::Refused;
 
-/// `object` must be in its published form.
-pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: Option<String>) {
+/// `object` must be in its published form. False if it has to be tried again, as with the others here.
+pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: Option<String>) -> bool {
     let key = object.key();
     let is_known = match &problem {
         None => context.resources.read().objects.get(&key).is_some_and(|known| **known == *object),
@@ -27,30 +27,30 @@ pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: 
         }),
     };
     if is_known {
-        return;
+        return true;
     }
     let uid = object.metadata.uid.unwrap_or_default();
-    send(context, &key, ResourceEvent { object: Some(object.to_json()), uid, problem }).await;
+    send(context, &key, ResourceEvent { object: Some(object.to_json()), uid, problem }).await
 }
 
 /// An object that is not what its type says: only its head is published, with what is wrong.
-pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused: &Refused) {
+pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused: &Refused) -> bool {
     if context.resources.read().refused.get(key) == Some(refused) {
-        return;
+        return true;
     }
     let head = serde_json::json!({
         "apiVersion": refused.api_version, "kind": key.kind, "metadata": refused.metadata, "spec": Value::Null,
     });
     let uid = refused.metadata.uid.unwrap_or_default();
-    send(context, key, ResourceEvent { object: Some(head), uid, problem: Some(refused.problem.clone()) }).await;
+    send(context, key, ResourceEvent { object: Some(head), uid, problem: Some(refused.problem.clone()) }).await
 }
 
 /// A tombstone for what is gone.
-pub(super) async fn bury(context: &Context, key: &ObjectKey, uid: Uuid) {
-    send(context, key, ResourceEvent { object: None, uid, problem: None }).await;
+pub(super) async fn bury(context: &Context, key: &ObjectKey, uid: Uuid) -> bool {
+    send(context, key, ResourceEvent { object: None, uid, problem: None }).await
 }
 
-async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) {
+async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> bool {
     let cluster = context.cluster();
     let subject = key.resource_subject(cluster);
     let sequence = context.resources.read().sequences.get(key).copied().unwrap_or(0);
@@ -73,10 +73,15 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) {
             tracing::info!(object = %key, deleted = event.object.is_none(), "object published");
             // The next look compares with the view, so it must have seen this one.
             let _ = tokio::time::timeout(Duration::from_secs(5), seen.wait_for(|p| p.position >= position)).await;
+            true
         }
-        Err(AppendError::Conflict { .. }) => tracing::debug!(object = %key, "another watcher was faster"),
+        Err(AppendError::Conflict { .. }) => {
+            tracing::debug!(object = %key, "another watcher was faster, or the view is behind");
+            false
+        }
         Err(error) => {
             tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again");
+            false
         }
     }
 }

@@ -67,6 +67,9 @@ impl Kubernetes {
         let attached = tokio::time::timeout(CONNECT, api.exec(pod, command.argv.to_vec(), &params)).await;
         let mut process = match attached {
             Ok(Ok(process)) => process,
+            Ok(Err(kube::Error::Api(status))) => {
+                return Err(KubernetesError::Refused { action: "exec in", object: path, status });
+            }
             Ok(Err(source)) => {
                 return Err(KubernetesError::Request { action: "exec in", object: path, source: Box::new(source) });
             }

@@ -93,6 +93,7 @@ args:
   {{- end }}
   - --listen=0.0.0.0:9090
   - --nats-url={{ include "lagan.nats.url" .root }}
+  - --nats-replicas={{ .root.Values.nats.embedded.enabled | ternary .root.Values.nats.embedded.replicas .root.Values.nats.streamReplicas }}
   {{- with $auth }}
   - {{ .flag }}=/etc/lagan/nats/{{ .file }}
   {{- end }}
