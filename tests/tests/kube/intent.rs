@@ -105,6 +105,10 @@ fn nothing_old_runs_again_when_jetstream_has_lost_all() -> Result<()> {
         condition(o, "NeedsConfirmation").is_some()
     })?;
     assert_eq!((phase(&waiting), waiting["status"]["code"].as_str()), ("Pending", Some("E0106")));
+    // What the objects remember is not lost with it.
+    let remembers = |object: &Value| object["status"]["lastSuccessTime"].is_string() && phase(object) == "Ready";
+    world.until("the configuration to remember", &["backupconfigurations.lagan.dev", "shop"], remembers)?;
+    assert_eq!(phase(&world.kubectl_json(&["get", "backupsessions.lagan.dev", "first"])?), "Succeeded");
     // What is asked for anew runs, and it is the only thing that does.
     world.apply(&backup_session(LAGAN, "second", "shop"))?;
     assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "second")?), "Succeeded");
