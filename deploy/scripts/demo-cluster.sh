@@ -176,6 +176,8 @@ back_up_on_schedule() {
     ok "kubectl applied Repository, AppBindings and a BackupConfiguration for every minute; it is Ready"
     await 150 "a session of the schedule has succeeded" one_succeeded
     ok "the schedule fired by itself, and the backup succeeded"
+    kubectl exec shop -- test -f /tmp/hook-before -a -f /tmp/hook-after-Succeeded || die "the hooks did not run in the database's Pod"
+    ok "its hooks ran in the database's Pod, before and after"
     kubectl patch backupconfigurations.lagan.dev shop --type merge --patch '{"spec": {"paused": true}}' >/dev/null
     await 120 "the schedule's sessions have ended" all_ended
     show backupconfigurations.lagan.dev,backupsessions.lagan.dev,repositories.lagan.dev

@@ -4,8 +4,10 @@
 use anyhow::Result;
 use lagan_tests::kube_world::{KubeWorld, condition, is_true, phase};
 use lagan_tests::mariadb::MariaDb;
+use lagan_tests::pushgateway::Pushgateway;
 use lagan_tests::sample::Sample;
-use lagan_tests::world::secret;
+use lagan_tests::wait::eventually;
+use lagan_tests::world::{PATIENCE, secret};
 
 use super::STASH;
 
@@ -17,13 +19,19 @@ fn the_tutorial_of_stash_walks_through_all_its_steps() -> Result<()> {
     let mut world = KubeWorld::new("walk")?;
     world.db.load_sample("shop", Sample { megabytes: 3, seed: 7 })?;
     let copy = world.second_database("copy")?;
-    let _engine = world.engine(&["--stash-compat"])?;
+    let gateway = Pushgateway::start()?;
+    let _engine = world.engine(&["--stash-compat", "--pushgateway", &gateway.url()])?;
     let _worker = world.worker(&[])?;
     let mut step = Steps(0);
 
     armed(&world, &mut step)?;
     backed_up(&world, &mut step)?;
+    let backup = [("invoker_kind", "BackupConfiguration"), ("invoker_name", "sample-mariadb-backup")];
+    pushed(&gateway, "stash_appscode_com_backupsession_success", &backup)?;
+    pushed(&gateway, "stash_appscode_com_repository_snapshot_count", &[("repository", "gcs-repo")])?;
     restored(&world, &copy, &mut step)?;
+    let restore = [("invoker_kind", "RestoreSession"), ("invoker_name", "sample-mariadb-restore")];
+    pushed(&gateway, "stash_appscode_com_restoresession_success", &restore)?;
     assert_eq!(step.0, 19);
 
     let events = world.events()?;
@@ -31,6 +39,16 @@ fn the_tutorial_of_stash_walks_through_all_its_steps() -> Result<()> {
         assert!(events.iter().any(|event| event.starts_with(wanted)), "{wanted} in {events:#?}");
     }
     Ok(())
+}
+
+/// The other half of Stash's last steps: the Pushgateway has a number of this name and these labels.
+fn pushed(gateway: &Pushgateway, name: &str, labels: &[(&str, &str)]) -> Result<()> {
+    eventually(&format!("{name} to be pushed"), PATIENCE, || {
+        let metrics = gateway.metrics().ok()?;
+        let label = |(key, value): &(&str, &str)| format!("{key}=\"{value}\"");
+        let has = |line: &str| line.starts_with(name) && labels.iter().all(|pair| line.contains(&label(pair)));
+        metrics.lines().any(|line| has(line) && line.ends_with(" 1")).then_some(())
+    })
 }
 
 /// Steps 1 to 5 of a backup: what the user creates, and what becomes of it.

@@ -79,9 +79,8 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     let facts = world.facts("@latest", &[])?;
     assert!(!facts.iter().any(|fact| fact["type"].as_str().unwrap().contains("committing")), "{facts:?}");
     let sessions = world.list("backupsessions", &[])?;
-    let name = sessions.iter().map(|session| session["metadata"]["name"].as_str().unwrap());
-    let failed =
-        world.ended("backupsessions", name.filter(|name| name.starts_with("pre-")).next_back().unwrap(), &[])?;
+    let mut names = sessions.iter().map(|session| session["metadata"]["name"].as_str().unwrap());
+    let failed = world.ended("backupsessions", names.rfind(|name| name.starts_with("pre-")).unwrap(), &[])?;
     for (kind, reason) in [
         ("PreBackupHookExecutionSucceeded", "FailedToExecutePreBackupHook"),
         ("PostBackupHookExecutionSucceeded", "SuccessfullyExecutedPostBackupHook"),
