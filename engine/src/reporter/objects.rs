@@ -127,8 +127,16 @@ impl Reporter<'_> {
         self.numbers.gone(key);
         let shown = self.statuses.document(key).is_some();
         let deleted = matches!(self.context.source(), Source::Kubernetes(_)) && self.statuses.has_ended(key);
-        if shown && (key.kind != Kind::BackupSession || deleted) {
-            self.statuses.remove(self.context, key).await;
+        if !shown || (key.kind == Kind::BackupSession && !deleted) {
+            return;
         }
+        // A view that is empty after a loss says nothing: the API server knows.
+        if let Source::Kubernetes(api) = self.context.source()
+            && !matches!(api.get(key).await, Ok(None))
+        {
+            self.waiting.insert(key.clone());
+            return;
+        }
+        self.statuses.remove(self.context, key).await;
     }
 }
