@@ -99,7 +99,7 @@ fn many_configurations(count: usize) -> Result<()> {
     let alone = resident_mib(&engine)?;
     drop(engine);
     let names = (0..count).map(|number| configuration(&format!("c-{number:05}")));
-    for batch in names.collect::<Vec<_>>().chunks(1000) {
+    for batch in names.collect::<Vec<_>>().chunks(250) {
         world.plane.manifest("create", &world.namespace, &batch.join("---\n"))?.success()?;
     }
     let began = Instant::now();
