@@ -270,7 +270,7 @@ impl Reporter<'_> {
             return true;
         }
         status.last_slot_time = Some(slot);
-        self.configuration(configuration, status).await
+        self.configuration(configuration, status, &mut Answers::default()).await
     }
 
     async fn repositories(&mut self, session: &Session) -> bool {
@@ -297,19 +297,19 @@ impl Reporter<'_> {
         if session.phase == Phase::Succeeded {
             old.last_success_time = old.last_success_time.max(session.last_time.map(session_report::seconds));
         }
-        self.configuration(&key, old).await
+        self.configuration(&key, old, &mut Answers::default()).await
     }
 
-    async fn configuration(&mut self, key: &ObjectKey, old: BackupConfigurationStatus) -> bool {
+    async fn configuration(&mut self, key: &ObjectKey, old: BackupConfigurationStatus, answers: &mut Answers) -> bool {
         let object = self.context.resources.read().objects.get(key).cloned();
         let Some(object) = object else { return true };
         let Spec::BackupConfiguration(spec) = &object.spec else { return true };
-        let mut answers = Answers::default();
         let status = loop {
+            answers.begin();
             let now = session_report::seconds(Timestamp::now());
             let status = {
                 let view = self.context.resources.read();
-                let inputs = configuration::Inputs { object: &object, spec, view: &view, answers: &answers, now };
+                let inputs = configuration::Inputs { object: &object, spec, view: &view, answers, now };
                 configuration::status(&inputs, old.clone())
             };
             if !answers.try_to_find_out(self.context.source()).await {

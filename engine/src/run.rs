@@ -92,11 +92,12 @@ async fn generation(
     let bucket = |name| Bucket::of(bus, &specs, name).expect("of_cluster lists every bucket");
     let (to_planner, planner_changes) = mpsc::unbounded_channel();
     let (to_reporter, reporter_changes) = mpsc::unbounded_channel();
-    let (objects_to_reporter, object_changes) = mpsc::unbounded_channel();
+    let (objects_to_reporter, reporter_objects) = mpsc::unbounded_channel();
+    let (objects_to_scheduler, scheduler_objects) = mpsc::unbounded_channel();
     let context = Context {
         bus: bus.clone(),
         options: Arc::clone(options),
-        resources: Resources::new(objects_to_reporter),
+        resources: Resources::new(vec![objects_to_reporter, objects_to_scheduler]),
         sessions: Sessions::new(vec![to_planner, to_reporter]),
         locks: Locks::new(bucket(streams::LOCKS)),
         leases: Leases::new(bucket(streams::LEASES)),
@@ -128,11 +129,11 @@ async fn generation(
     parts.spawn(keep_streams(context.clone(), specs.clone()));
     parts.spawn(watcher::run(context.clone()));
     parts.spawn(blueprint::run(context.clone()));
-    parts.spawn(scheduler::run(context.clone()));
+    parts.spawn(scheduler::run(context.clone(), scheduler_objects));
     parts.spawn(planner::run(context.clone(), planner_changes));
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));
-    parts.spawn(reporter::run(context.clone(), reporter_changes, object_changes));
+    parts.spawn(reporter::run(context.clone(), reporter_changes, reporter_objects));
     let mut seen = context.intent_seen.subscribe();
     let result = loop {
         tokio::select! {

@@ -2,7 +2,6 @@
 //! first append expects sequence 0, so one of them wins. It must not plan.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +12,7 @@ use lagan_schemas::identity::{slot_name, slot_session};
 use lagan_schemas::manifest;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
-use lagan_schemas::schedule::{DEFAULT_STARTING_DEADLINE, Schedule};
+use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
 use lagan_schemas::session::{Author, Session};
 use lagan_schemas::subject::{ObjectKey, SessionKey, SessionKind};
 use lagan_sources::kubernetes::{Kubernetes, SESSION_ANNOTATION};
@@ -31,7 +30,7 @@ const LOG_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
 
-pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
+pub(crate) async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<ObjectKey>) -> Result<(), EngineError> {
     // The alarm clock: its ticks only say "look". A lost or doubled tick changes nothing.
     let (tick, mut ticks) = mpsc::channel(1);
     let mut alarm = JobScheduler::new().await?;
@@ -45,19 +44,22 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         recall_marks(&context, api).await;
     }
     let mut scheduler = Scheduler::new(context.clone());
-    let mut changes = context.resources.changes();
-    changes.mark_changed();
     loop {
         tokio::select! {
             () = context.stop.cancelled() => break,
-            changed = changes.changed() => {
-                if changed.is_err() { break }
-                scheduler.arm()?;
-                scheduler.request_objects().await?;
+            changed = changes.recv() => {
+                let Some(first) = changed else { break };
+                let mut keys = BTreeSet::from([first]);
+                while let Ok(next) = changes.try_recv() {
+                    keys.insert(next);
+                }
+                scheduler.arm(&keys)?;
+                scheduler.request_objects(keys).await;
             }
-            _ = ticks.recv() => if std::mem::take(&mut scheduler.unanswered) {
-                scheduler.request_objects().await?;
-            },
+            _ = ticks.recv() => {
+                let unanswered = std::mem::take(&mut scheduler.unanswered);
+                scheduler.request_objects(unanswered).await;
+            }
         }
         scheduler.look(Timestamp::now()).await?;
     }
@@ -76,12 +78,19 @@ async fn recall_marks(context: &Context, api: &Kubernetes) {
     }
 }
 
-/// A configuration with its next slot.
+/// A configuration and when it is looked at next. Its schedule is parsed then: parsed ones are large, and many.
 struct Armed {
     uid: Uuid,
     generation: i64,
-    schedule: Schedule,
     next: Timestamp,
+}
+
+/// What came of asking whether an object asks for a session.
+enum Asked {
+    Decided,
+    Later,
+    /// Nobody is answered now.
+    NoAnswer,
 }
 
 struct Scheduler {
@@ -91,8 +100,8 @@ struct Scheduler {
     heap: BTreeSet<(Timestamp, ObjectKey)>,
     /// Session objects that were looked at; they never change.
     seen: HashSet<Uuid>,
-    /// Some session object has to be looked at again.
-    unanswered: bool,
+    /// Session objects that have to be looked at again.
+    unanswered: BTreeSet<ObjectKey>,
     fill: Fill,
 }
 
@@ -103,36 +112,40 @@ impl Scheduler {
             armed: HashMap::new(),
             heap: BTreeSet::new(),
             seen: HashSet::new(),
-            unanswered: false,
+            unanswered: BTreeSet::new(),
             fill: Fill::default(),
         }
     }
 
     /// Takes changed configurations in.
-    fn arm(&mut self) -> Result<(), EngineError> {
-        let configurations: Vec<Arc<Object>> =
-            self.context.resources.read().of_kind(Kind::BackupConfiguration).cloned().collect();
-        let present: HashSet<ObjectKey> = configurations.iter().map(|object| object.key()).collect();
-        self.armed.retain(|key, armed| present.contains(key) || !self.heap.remove(&(armed.next, key.clone())));
-        for object in configurations {
+    fn arm(&mut self, changed: &BTreeSet<ObjectKey>) -> Result<(), EngineError> {
+        for key in changed.iter().filter(|key| key.kind == Kind::BackupConfiguration) {
+            let object = self.context.resources.read().objects.get(key).cloned();
+            let Some(object) = object else {
+                self.disarm(key);
+                continue;
+            };
             let (Spec::BackupConfiguration(spec), Some(uid)) = (&object.spec, object.metadata.uid) else { continue };
-            let key = object.key();
-            let known = self.armed.get(&key);
+            let known = self.armed.get(key);
             if known.is_some_and(|armed| (armed.uid, armed.generation) == (uid, object.metadata.generation)) {
                 continue;
             }
-            if let Some(old) = self.armed.remove(&key) {
-                self.heap.remove(&(old.next, key.clone()));
-            }
+            self.disarm(key);
             // A schedule that does not parse shows as a condition; it must not stop the others.
             let Ok(schedule) = manifest::schedule(spec, uid) else { continue };
             let mark = self.mark(uid, &object)?;
             if let Some(next) = schedule.next_after(mark).map(|slot| schedule.fires_at(slot)) {
                 self.heap.insert((next, key.clone()));
-                self.armed.insert(key, Armed { uid, generation: object.metadata.generation, schedule, next });
+                self.armed.insert(key.clone(), Armed { uid, generation: object.metadata.generation, next });
             }
         }
         Ok(())
+    }
+
+    fn disarm(&mut self, key: &ObjectKey) {
+        if let Some(old) = self.armed.remove(key) {
+            self.heap.remove(&(old.next, key.clone()));
+        }
     }
 
     /// The last slot that was decided; a new configuration has none before its creation.
@@ -170,10 +183,11 @@ impl Scheduler {
         object: &Object,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, EngineError> {
-        let (Spec::BackupConfiguration(spec), Some(armed)) = (&object.spec, self.armed.get(key)) else {
+        let (Spec::BackupConfiguration(spec), Some(uid)) = (&object.spec, self.armed.get(key).map(|armed| armed.uid))
+        else {
             return Ok(None);
         };
-        let (uid, schedule) = (armed.uid, armed.schedule.clone());
+        let Ok(schedule) = manifest::schedule(spec, uid) else { return Ok(None) };
         let mark = self.mark(uid, object)?;
         let Some(due) = schedule.due(mark, now, deadline(spec)) else {
             // Decided by another scheduler, or too old to catch up.
@@ -192,68 +206,76 @@ impl Scheduler {
         Ok(schedule.next_after(due.slot).map(|slot| schedule.fires_at(slot)))
     }
 
-    /// Session objects that people made become requests, once, ever.
-    async fn request_objects(&mut self) -> Result<(), EngineError> {
-        let (objects, position): (Vec<Arc<Object>>, u64) = {
-            let view = self.context.resources.read();
-            let sessions = view.of_kind(Kind::BackupSession).chain(view.of_kind(Kind::RestoreSession));
-            // A folder's manifests delete no data.
-            let in_cluster = matches!(self.context.source(), Source::Kubernetes(_));
-            let wipes = view.of_kind(Kind::Repository).filter(|object| in_cluster && object.wants_wipe());
-            (sessions.chain(wipes).cloned().collect(), view.position)
-        };
-        for object in objects {
-            let Some(uid) = object.metadata.uid else { continue };
-            if self.seen.contains(&uid) || self.context.sessions.knows(uid) {
-                continue;
-            }
-            // Made by the reporter for a session that is there already (P2).
-            if object.metadata.annotations.contains_key(SESSION_ANNOTATION) {
-                self.seen.insert(uid);
-                continue;
-            }
-            let standing = match self.context.source().standing(&object).await {
-                Ok(standing) => standing,
-                Err(error) => {
-                    // It must not run on a guess; the next look asks again.
-                    tracing::warn!(object = %object.key(), error = chain(&error), "its standing is not known yet");
-                    self.unanswered = true;
-                    // The others would wait as long for an answer, and the schedules with them.
-                    break;
-                }
+    /// Session objects that people made become requests, once, ever. Those that can't be decided now are kept.
+    async fn request_objects(&mut self, mut keys: BTreeSet<ObjectKey>) {
+        keys.retain(|key| matches!(key.kind, Kind::BackupSession | Kind::RestoreSession | Kind::Repository));
+        while let Some(key) = keys.pop_first() {
+            let (object, position) = {
+                let view = self.context.resources.read();
+                (view.objects.get(&key).cloned(), view.position)
             };
-            if matches!(standing, Standing::Ended | Standing::Gone) {
-                self.seen.insert(uid);
-                continue;
-            }
-            if object.kind() == Kind::RestoreSession && (standing == Standing::Recorded || is_old(&object)) {
-                // Another engine may have begun it a moment ago: the log knows, our view of it may not yet.
-                match find_session(&self.context.bus, self.context.cluster(), uid).await {
-                    Ok(None) => {}
-                    Ok(Some(_)) => continue,
-                    Err(_) => {
-                        self.unanswered = true;
-                        continue;
-                    }
+            let Some(object) = object else { continue };
+            match self.request_object(&object, position).await {
+                Asked::Decided => {}
+                Asked::Later => drop(self.unanswered.insert(key)),
+                // The others would wait as long for an answer, and the schedules with them.
+                Asked::NoAnswer => {
+                    self.unanswered.insert(key);
+                    return self.unanswered.append(&mut keys);
                 }
-                tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
-                self.context.unconfirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
-                self.context.resources.poke(object.key());
-                self.seen.insert(uid);
-                continue;
-            }
-            // What was deleted must go even then; it is little.
-            if object.kind() != Kind::Repository && self.fill.is_full(&self.context.bus).await {
-                return Ok(());
-            }
-            let Some((kind, invoker, request)) = object_request(&object, position) else { continue };
-            if self.request(kind, &invoker, &object, uid, request).await {
-                self.seen.insert(uid);
-            } else {
-                self.unanswered = true;
             }
         }
-        Ok(())
+    }
+
+    async fn request_object(&mut self, object: &Object, position: u64) -> Asked {
+        let Some((kind, invoker, request)) = object_request(object, position) else { return Asked::Decided };
+        // A folder's manifests delete no data.
+        let in_cluster = matches!(self.context.source(), Source::Kubernetes(_));
+        let Some(uid) = object.metadata.uid.filter(|_| in_cluster || kind != SessionKind::Maintenance) else {
+            return Asked::Decided;
+        };
+        if self.seen.contains(&uid) || self.context.sessions.knows(uid) {
+            return Asked::Decided;
+        }
+        // Made by the reporter for a session that is there already (P2).
+        if object.metadata.annotations.contains_key(SESSION_ANNOTATION) {
+            self.seen.insert(uid);
+            return Asked::Decided;
+        }
+        let standing = match self.context.source().standing(object).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                // It must not run on a guess; the next look asks again.
+                tracing::warn!(object = %object.key(), error = chain(&error), "its standing is not known yet");
+                return Asked::NoAnswer;
+            }
+        };
+        if matches!(standing, Standing::Ended | Standing::Gone) {
+            self.seen.insert(uid);
+            return Asked::Decided;
+        }
+        if object.kind() == Kind::RestoreSession && (standing == Standing::Recorded || is_old(object)) {
+            // Another engine may have begun it a moment ago: the log knows, our view of it may not yet.
+            match find_session(&self.context.bus, self.context.cluster(), uid).await {
+                Ok(None) => {}
+                Ok(Some(_)) => return Asked::Decided,
+                Err(_) => return Asked::Later,
+            }
+            tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
+            self.context.unconfirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
+            self.context.resources.poke(&object.key());
+            self.seen.insert(uid);
+            return Asked::Decided;
+        }
+        // What was deleted must go even then; it is little.
+        if kind != SessionKind::Maintenance && self.fill.is_full(&self.context.bus).await {
+            return Asked::Later;
+        }
+        if !self.request(kind, &invoker, object, uid, request).await {
+            return Asked::Later;
+        }
+        self.seen.insert(uid);
+        Asked::Decided
     }
 
     /// True when the session is requested, by us or by another scheduler.

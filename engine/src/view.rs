@@ -47,8 +47,15 @@ impl View {
         })
     }
 
+    /// Those of the kind alone are touched: keys are ordered by group and kind.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Object>> {
-        self.objects.values().filter(move |object| object.kind() == kind)
+        [Group::Lagan, Group::Stash, Group::AppCatalog].into_iter().flat_map(move |group| {
+            let first = ObjectKey { group: group.as_str().to_owned(), kind, namespace: None, name: String::new() };
+            let of_kind = self.objects.range(first..);
+            of_kind
+                .take_while(move |(key, _)| key.kind == kind && key.group == group.as_str())
+                .map(|(_, object)| object)
+        })
     }
 
     fn take(&mut self, stored: &Stored) -> Result<ObjectKey, String> {
@@ -80,7 +87,7 @@ pub(crate) struct Resources {
     view: Arc<RwLock<View>>,
     progress: watch::Sender<Progress>,
     /// Told the key of each object that changed.
-    listener: mpsc::UnboundedSender<ObjectKey>,
+    listeners: Vec<mpsc::UnboundedSender<ObjectKey>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,8 +97,8 @@ pub(crate) struct Progress {
 }
 
 impl Resources {
-    pub fn new(listener: mpsc::UnboundedSender<ObjectKey>) -> Self {
-        Self { view: Arc::default(), progress: watch::Sender::default(), listener }
+    pub fn new(listeners: Vec<mpsc::UnboundedSender<ObjectKey>>) -> Self {
+        Self { view: Arc::default(), progress: watch::Sender::default(), listeners }
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, View> {
@@ -103,9 +110,11 @@ impl Resources {
     }
 
     /// Something beside the object itself has become known about it.
-    pub fn poke(&self, key: ObjectKey) {
-        // A listener that is gone belongs to an engine that is stopping.
-        let _ = self.listener.send(key);
+    pub fn poke(&self, key: &ObjectKey) {
+        for listener in &self.listeners {
+            // A listener that is gone belongs to an engine that is stopping.
+            let _ = listener.send(key.clone());
+        }
     }
 
     pub async fn complete(&self) {
@@ -127,7 +136,7 @@ impl Resources {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
                     let why = match taken {
                         Ok(key) => {
-                            self.poke(key);
+                            self.poke(&key);
                             None
                         }
                         Err(why) => Some(why),

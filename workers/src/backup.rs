@@ -3,24 +3,28 @@
 
 mod forget;
 mod gate;
+mod preflight;
 
 pub(crate) use forget::forget;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::maybe_done;
 use jiff::{Timestamp, Zoned};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
-use lagan_schemas::fact::{Notice, NoticeStatus, RepositoryStatistics, TargetResult};
+use lagan_schemas::fact::{Notice, RepositoryStatistics, TargetResult};
 use lagan_schemas::plan::{Plan, PlanRepository, PlanTarget, StepStream};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::SessionKey;
 
 use self::gate::CommitGate;
-use crate::failures::{of_arguments, of_dump, of_preflight, of_repository, of_spawn};
+use self::preflight::{beside, notices, preflight};
+use crate::failures::{of_dump, of_repository, of_spawn};
 use crate::hooks::Hooks;
-use crate::mariadb::{DumpArgs, Finding, Prepared, prepare, scanner};
+use crate::mariadb::{Prepared, scanner};
 use crate::opened::{Missing, Opened, blocking};
 use crate::place::place;
 use crate::process::{DumpHandle, DumpReader, DumpSettings, Program};
@@ -97,22 +101,20 @@ impl Run<'_> {
 
     async fn one(&mut self, target: &PlanTarget, planned: &PlanRepository) -> Result<TargetResult, Broken> {
         let began = Instant::now();
-        let secret = self.worker.intent.storage_secret(planned).await?;
-        let place = place(planned, &secret, self.worker.intent.volumes())?;
-        let owner = self.held.holder.worker.to_string();
-        let owner = format!("{}-{owner}", self.session.key.uid);
-        let opened = Opened::open(self.worker, &place, &owner, Missing::Init).await?;
-        // Asked under the lease, which whoever deletes the data needs alone.
-        if let Err(failure) = self.worker.intent.confirm_repository(&planned.reference).await {
-            opened.lease.release().await;
-            return Err(failure.into());
-        }
+        let mut preflight = pin!(maybe_done(preflight(self.worker, self.life, target)));
+        let opened = beside(self.open(planned), preflight.as_mut()).await?;
         // Without its lease a writer stops, and is waited for: nothing of it may go on in the background.
-        let watch = self.life.stop_when(opened.lease.lost(), StopCause::LeaseLost(place.storage.location()));
+        let watch =
+            self.life.stop_when(opened.lease.lost(), StopCause::LeaseLost(opened.repository.location().to_owned()));
         let work = async {
-            let sound = match self.adopt(&opened.repository, target).await? {
+            let sound = match beside(self.adopt(&opened.repository, target), preflight.as_mut()).await? {
+                // It needs no database.
                 Some(sound) => sound,
-                None => self.write(&opened.repository, target, planned).await?,
+                None => {
+                    preflight.as_mut().await;
+                    let ready = preflight.as_mut().take_output().expect("it has ended, and nobody took it")?;
+                    self.write(&opened.repository, target, planned, ready).await?
+                }
             };
             self.result(&opened.repository, target, planned, sound, began).await
         };
@@ -120,6 +122,19 @@ impl Run<'_> {
         drop(watch);
         opened.lease.release().await;
         result
+    }
+
+    async fn open(&self, planned: &PlanRepository) -> Result<Opened, Failure> {
+        let secret = self.worker.intent.storage_secret(planned).await?;
+        let place = place(planned, &secret, self.worker.intent.volumes())?;
+        let owner = format!("{}-{}", self.session.key.uid, self.held.holder.worker);
+        let opened = Opened::open(self.worker, &place, &owner, Missing::Init).await?;
+        // Asked under the lease, which whoever deletes the data needs alone.
+        if let Err(failure) = self.worker.intent.confirm_repository(&planned.reference).await {
+            opened.lease.release().await;
+            return Err(failure);
+        }
+        Ok(opened)
     }
 
     /// A snapshot of this very session and target that reads back is the result: nothing is dumped again (P10).
@@ -188,12 +203,9 @@ impl Run<'_> {
         repository: &Arc<Repository>,
         target: &PlanTarget,
         planned: &PlanRepository,
+        (resolved, prepared): (Target<'_>, Prepared),
     ) -> Result<Sound, Broken> {
-        let resolved = Target::resolve(self.worker, target, &self.life.token()).await?;
-        let args =
-            DumpArgs::parse(&resolved.arguments()).map_err(|error| of_arguments(&resolved.step.function, &error))?;
-        let prepared = prepare(&resolved.client, args, resolved.wait).await.map_err(|error| of_preflight(&error))?;
-        self.note(&prepared);
+        self.conditions.extend(notices(&prepared.findings));
         self.hooks.pre(target).await?;
         let (reader, dump, gate) = self.start_dump(&resolved, prepared, target, planned).await?;
         let teller = Teller::start(
@@ -350,38 +362,6 @@ impl Run<'_> {
             }),
         })
     }
-
-    fn note(&mut self, prepared: &Prepared) {
-        let mut note = |kind: &str, reason: &str, message: String| {
-            let notice =
-                Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message };
-            self.conditions.push(notice);
-        };
-        for finding in &prepared.findings {
-            match finding {
-                Finding::NonTransactionalTables(tables) => note(
-                    "NonTransactionalTables",
-                    "TablesNotInSnapshot",
-                    format!("rows of these tables that changed during the dump may be in it in part: {}", some(tables)),
-                ),
-                Finding::HistoryLeftOut(tables) => note(
-                    "HistoryLeftOut",
-                    "VersionedByTransaction",
-                    format!("only the current rows of these system-versioned tables are in the dump: {}", some(tables)),
-                ),
-                Finding::ForeignSequences(tables) => note(
-                    "ForeignSequences",
-                    "SequenceNotInDump",
-                    format!("defaults of these tables need sequences that the dump does not hold: {}", some(tables)),
-                ),
-            }
-        }
-    }
-}
-
-fn some(names: &[String]) -> String {
-    let more = if names.len() > 10 { ", …" } else { "" };
-    format!("{}{more}", names.iter().take(10).cloned().collect::<Vec<_>>().join(", "))
 }
 
 /// Whether an error of a read-back is a finding about the snapshot, rather than trouble with reaching it.

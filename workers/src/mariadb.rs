@@ -29,4 +29,4 @@ pub use options::ArgumentError;
 pub use restore::{RestoreIncomplete, Target, TargetError, TargetState, Touches, check_fed, inspect};
 pub use restore_args::RestoreArgs;
 pub use stream::{Incomplete, StreamSummary, Summary, check_dump, ends_as_dump, scanner, starts_as_dump};
-pub use version::{ClientVersion, VersionError, probe};
+pub use version::{ClientVersion, VersionError, Versions, probe};

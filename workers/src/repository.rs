@@ -7,6 +7,7 @@ mod archive;
 mod backend;
 mod backup;
 mod cipher;
+mod derive;
 mod error;
 mod init;
 mod key;

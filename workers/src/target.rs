@@ -9,7 +9,7 @@ use lagan_schemas::plan::{Database, PlanTarget, Step, TlsMode as PlanTls};
 use tokio_util::sync::CancellationToken;
 
 use crate::intent::secret_failure;
-use crate::mariadb::{Client, ClientCertificate, Connection, Tls, TlsMode, probe};
+use crate::mariadb::{Client, ClientCertificate, Connection, Tls, TlsMode};
 use crate::worker::Worker;
 
 const CLIENT: &str = "mariadb";
@@ -27,7 +27,7 @@ impl<'a> Target<'a> {
         let step = plan.steps.first().ok_or_else(|| Failure::new(Code::Internal, "a plan without steps"))?;
         let executable = program(worker, &step.program)?;
         let mariadb = program(worker, CLIENT)?;
-        let version = probe(&worker.spawner, mariadb.clone(), cancel).await;
+        let version = worker.versions.of(&worker.spawner, mariadb.clone(), cancel).await;
         let version = version.map_err(|error| Failure::new(Code::ProgramNotAllowed, chain(&error)))?;
         let connection = connection(worker, &plan.database).await?;
         let client = Client { spawner: worker.spawner.clone(), mariadb, version, connection, cancel: cancel.clone() };

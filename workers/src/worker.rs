@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::intent::Intent;
+use crate::mariadb::Versions;
 use crate::metrics::Metrics;
 use crate::process::Spawner;
 
@@ -75,6 +76,7 @@ pub(crate) struct Worker {
     pub programs: BTreeMap<String, PathBuf>,
     pub hook_hosts: Vec<String>,
     pub spawner: Spawner,
+    pub versions: Versions,
     pub metrics: Metrics,
     pub drain: CancellationToken,
     pub stop_now: CancellationToken,
@@ -110,6 +112,7 @@ pub async fn run(
         programs: options.programs.clone(),
         hook_hosts: options.hook_hosts.clone(),
         spawner: options.spawner.clone(),
+        versions: Versions::default(),
         metrics: options.metrics.clone(),
         drain: drain.clone(),
         stop_now,

@@ -1,7 +1,7 @@
 //! What planning and reporting want to know of the source beside the published objects: Secrets and namespace labels.
 //! A decision runs with what is known so far; what it asked for is found out, and it runs again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use lagan_sources::{Source, SourceError};
@@ -33,16 +33,24 @@ pub(crate) struct Answers {
     secrets: BTreeMap<(String, String), Found>,
     labels: BTreeMap<String, Option<Labels>>,
     open: RefCell<Vec<Question>>,
+    missing: Cell<bool>,
 }
 
 impl Answers {
+    /// Before each decision that shares these answers with others.
+    pub fn begin(&self) {
+        self.missing.set(false);
+    }
+
     /// Whether a Secret is at its source. What was never asked counts as there, and is asked.
     pub fn secret(&self, namespace: &str, name: &str) -> Found {
         let key = (namespace.to_owned(), name.to_owned());
-        self.secrets.get(&key).copied().unwrap_or_else(|| {
+        let Some(found) = self.secrets.get(&key).copied() else {
             self.open.borrow_mut().push(Question::Secret(key.0, key.1));
-            Found::Yes
-        })
+            return Found::Yes;
+        };
+        self.missing.set(self.missing.get() || found != Found::Yes);
+        found
     }
 
     /// Labels of a namespace; `None` where namespaces have none.
@@ -91,9 +99,9 @@ impl Answers {
         }
     }
 
-    /// Whether anything that was looked for is not there, as far as is known.
+    /// Whether the decision that was begun last looked for something that is not there, as far as is known.
     pub fn is_anything_missing(&self) -> bool {
-        self.secrets.values().any(|found| *found != Found::Yes)
+        self.missing.get()
     }
 
     /// What `find_out` does, from values.

@@ -13,6 +13,7 @@ use super::Reporter;
 use super::apply::Job;
 use super::documents::{needs_confirmation, waiting_labels};
 use crate::blueprint::derive;
+use crate::plan::answers::Answers;
 use crate::report::{refused, repository, session as session_report, wipe};
 use crate::view::Refused;
 
@@ -28,13 +29,15 @@ impl Reporter<'_> {
             return;
         }
         changed.extend(self.referring(&changed));
+        // What many of them name is asked for once.
+        let mut answers = Answers::default();
         for key in changed {
             let (object, problem) = {
                 let view = self.context.resources.read();
                 (view.objects.get(&key).cloned(), view.refused.get(&key).cloned())
             };
             match (object, problem) {
-                (Some(object), _) => self.object(&key, &object).await,
+                (Some(object), _) => self.object(&key, &object, &mut answers).await,
                 (None, Some(problem)) => self.refused(&key, &problem).await,
                 (None, None) => self.gone(&key).await,
             }
@@ -66,11 +69,11 @@ impl Reporter<'_> {
         configurations.chain(blueprints).map(|object| object.key()).collect()
     }
 
-    async fn object(&mut self, key: &ObjectKey, object: &Object) {
+    async fn object(&mut self, key: &ObjectKey, object: &Object, answers: &mut Answers) {
         match &object.spec {
             Spec::BackupConfiguration(_) => {
                 let old = self.statuses.status(key);
-                self.configuration(key, old).await;
+                self.configuration(key, old, answers).await;
             }
             Spec::Repository(spec) => {
                 let status = repository::described(object, spec, self.statuses.status(key));

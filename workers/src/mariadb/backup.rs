@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    client::{Client, QueryError, identifier},
+    client::{Client, QueryError, Rows, identifier},
     dump_args::{DumpArgs, Scope},
     failure::{Class, Failure},
     grants::{Grants, MissingGrant},
@@ -97,12 +97,18 @@ fn views(broken: &[(String, Failure)]) -> String {
 
 /// Waits for the server at most `wait`, then checks everything that a dump would not tell.
 pub async fn prepare(client: &Client, mut args: DumpArgs, wait: Duration) -> Result<Prepared, PreflightError> {
-    client.wait_ready(wait).await?;
-    let server = Server::ask(client).await?;
-    let rows = client.query("SHOW GRANTS").await?;
-    let grants = Grants::parse(rows.iter().filter_map(|row| row.first()).map(String::as_str));
-    let inventory = Inventory::take(client, &args).await?;
-    check_names(client, &args, &inventory).await?;
+    // Nothing is asked over a connection that is less private than was asked for.
+    if client.connection.tls.mode.needs_encryption() {
+        client.wait_ready(wait).await?;
+    }
+    let [databases, tables, columns, triggers, routines, events] = Inventory::questions(&args);
+    let server = "SELECT VERSION(), @@hostname, @@server_id, @@net_write_timeout, @@max_allowed_packet".to_owned();
+    let questions = [server, "SHOW GRANTS".to_owned(), databases, tables, columns, triggers, routines, events];
+    let [server, grants, inventory @ ..] = client.ask_when_ready(questions, wait).await?;
+    let server = Server::read(server)?;
+    let grants = Grants::parse(grants.iter().filter_map(|row| row.first()).map(String::as_str));
+    let inventory = Inventory::read(&args, inventory)?;
+    check_names(&args, &inventory)?;
     check_grants(&args, &inventory, &grants)?;
     check_views(client, &inventory).await?;
     if !inventory.doubled_semicolons.is_empty() {
@@ -116,9 +122,8 @@ pub async fn prepare(client: &Client, mut args: DumpArgs, wait: Duration) -> Res
 }
 
 impl Server {
-    async fn ask(client: &Client) -> Result<Self, QueryError> {
-        let sql = "SELECT VERSION(), @@hostname, @@server_id, @@net_write_timeout, @@max_allowed_packet";
-        let row = client.query(sql).await?.into_iter().next().ok_or(QueryError::Answer)?;
+    fn read(rows: Rows) -> Result<Self, QueryError> {
+        let row = rows.into_iter().next().ok_or(QueryError::Answer)?;
         let [version, hostname, server_id, timeout, packet] =
             <[String; 5]>::try_from(row).map_err(|_| QueryError::Answer)?;
         Ok(Self {
@@ -131,7 +136,7 @@ impl Server {
     }
 }
 
-async fn check_names(client: &Client, args: &DumpArgs, inventory: &Inventory) -> Result<(), PreflightError> {
+fn check_names(args: &DumpArgs, inventory: &Inventory) -> Result<(), PreflightError> {
     if inventory.databases.is_empty() {
         return Err(PreflightError::NothingSelected);
     }
@@ -144,9 +149,8 @@ async fn check_names(client: &Client, args: &DumpArgs, inventory: &Inventory) ->
         return Ok(());
     }
     // Exactly: where the server ignores case, the objects would be looked for under another name.
-    let rows = client.query("SHOW DATABASES").await?;
-    let known: BTreeSet<&String> = rows.iter().filter_map(|row| row.first()).collect();
-    let unknown: Vec<String> = inventory.databases.iter().filter(|name| !known.contains(name)).cloned().collect();
+    let unknown = |name: &&String| !inventory.known.contains(*name);
+    let unknown: Vec<String> = inventory.databases.iter().filter(unknown).cloned().collect();
     if unknown.is_empty() { Ok(()) } else { Err(PreflightError::UnknownDatabases(unknown)) }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
     connection::{Connection, ConnectionError, TlsMode},
@@ -14,6 +15,9 @@ use super::{
     version::ClientVersion,
 };
 use crate::process::{Capture, CaptureError, Captured, Exit, Input, Program, Spawner, capture};
+
+/// What one statement answers: rows of fields.
+pub type Rows = Vec<Vec<String>>;
 
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
@@ -68,10 +72,18 @@ impl QueryError {
 
 impl Client {
     /// The rows that one statement answers.
-    pub async fn query(&self, sql: &str) -> Result<Vec<Vec<String>>, QueryError> {
-        let captured = self.run(format!("{sql};\n"), None).await?;
+    pub async fn query(&self, sql: &str) -> Result<Rows, QueryError> {
+        Ok(self.ask([sql.to_owned()]).await?.concat())
+    }
+
+    /// The rows that each statement answers, over one connection. The first that the server refuses ends it.
+    pub async fn ask<const N: usize>(&self, questions: [String; N]) -> Result<[Rows; N], QueryError> {
+        // No server can know it, so no row of an answer is taken for the end of one.
+        let end = Uuid::new_v4().to_string();
+        let script = questions.iter().map(|sql| format!("{sql};\nSELECT '{end}';\n")).collect();
+        let captured = self.run(script, None).await?;
         if captured.exit.success() {
-            return Ok(String::from_utf8_lossy(&captured.stdout).lines().map(fields).collect());
+            return answers(&String::from_utf8_lossy(&captured.stdout), &end).ok_or(QueryError::Answer);
         }
         match Failure::read(&captured.stderr.lines) {
             Some(failure) => Err(QueryError::Refused { failure }),
@@ -124,25 +136,47 @@ impl Client {
     /// Waits until the server answers, and checks that the connection is as private as was asked for.
     /// An error that waiting cannot cure is returned at once.
     pub async fn wait_ready(&self, limit: Duration) -> Result<(), QueryError> {
-        let since = Instant::now();
+        let [rows] = self.ask_when_ready(["SHOW SESSION STATUS LIKE 'Ssl_cipher'".to_owned()], limit).await?;
         let mode = self.connection.tls.mode;
+        let encrypted = rows.iter().any(|row| row.get(1).is_some_and(|cipher| !cipher.is_empty()));
+        if mode.needs_encryption() && !encrypted { Err(QueryError::NotEncrypted { mode }) } else { Ok(()) }
+    }
+
+    /// Asks again and again until the server answers, at most for `limit`.
+    pub(super) async fn ask_when_ready<const N: usize>(
+        &self,
+        questions: [String; N],
+        limit: Duration,
+    ) -> Result<[Rows; N], QueryError> {
+        let since = Instant::now();
         loop {
-            match self.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'").await {
-                Ok(rows) => {
-                    let encrypted = rows.iter().any(|row| row.get(1).is_some_and(|cipher| !cipher.is_empty()));
-                    let needed = !matches!(mode, TlsMode::Disabled | TlsMode::Preferred);
-                    return if needed && !encrypted { Err(QueryError::NotEncrypted { mode }) } else { Ok(()) };
-                }
+            match self.ask(questions.clone()).await {
                 Err(QueryError::Refused { failure }) if failure.kind.class() == Class::Transient => {
                     if since.elapsed() + BETWEEN_TRIES > limit {
                         return Err(QueryError::NotReady { waited: since.elapsed(), last: failure });
                     }
                 }
-                Err(error) => return Err(error),
+                other => return other,
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
     }
+}
+
+/// Splits the output of questions that were each followed by `end`.
+fn answers<const N: usize>(output: &str, end: &str) -> Option<[Rows; N]> {
+    let mut lines = output.lines();
+    let mut answer = || {
+        let mut rows = Rows::new();
+        loop {
+            match lines.next()? {
+                line if line == end => return Some(rows),
+                line => rows.push(fields(line)),
+            }
+        }
+    };
+    let answers = (0..N).map(|_| answer()).collect::<Option<Vec<_>>>()?;
+    answers.try_into().ok()
 }
 
 /// A string literal that no SQL mode and no character set can change.
@@ -191,6 +225,17 @@ mod tests {
     #[test]
     fn fields_of_batch_output_are_unescaped() {
         assert_eq!(fields("a\\tb\tc\\\\_d\\n\t"), ["a\tb", "c\\_d\n", ""]);
+    }
+
+    #[test]
+    fn answers_are_told_apart_by_their_ends() {
+        let output = "a\tb\nc\nEND\nEND\nd\nEND\n";
+        assert_eq!(
+            answers::<3>(output, "END"),
+            Some([vec![vec!["a".into(), "b".into()], vec!["c".into()]], vec![], vec![vec!["d".into()]]])
+        );
+        assert_eq!(answers::<4>(output, "END"), None);
+        assert_eq!(answers::<2>("a\nEND\nb\n", "END"), None);
     }
 
     #[test]

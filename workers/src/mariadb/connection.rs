@@ -42,6 +42,12 @@ pub enum TlsMode {
     VerifyIdentity,
 }
 
+impl TlsMode {
+    pub(super) const fn needs_encryption(self) -> bool {
+        !matches!(self, Self::Disabled | Self::Preferred)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct ClientCertificate {
     pub cert_pem: String,

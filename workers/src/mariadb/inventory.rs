@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    client::{Client, QueryError, literal},
+    client::{QueryError, Rows, literal},
     dump_args::{DumpArgs, Scope},
     options::Switch,
     stream::StreamSummary,
@@ -49,7 +49,10 @@ pub(super) struct Table {
 /// Everything that the dump selects.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
+    /// Those that the dump selects.
     pub databases: Vec<String>,
+    /// Those that the account sees.
+    pub known: BTreeSet<String>,
     pub tables: Vec<Table>,
     /// (database, name) of events whose body holds `;;`.
     pub doubled_semicolons: Vec<(String, String)>,
@@ -62,6 +65,9 @@ pub(super) struct Inventory {
 
 const SYSTEM: [&str; 4] = ["information_schema", "performance_schema", "mysql", "sys"];
 
+/// A statement that answers nothing.
+const NO_ROWS: &str = "DO 0";
+
 /// Databases that no dump contains: `--all-databases` of 10.11 leaves `sys` out too.
 const NEVER_DUMPED: [&str; 3] = ["information_schema", "performance_schema", "sys"];
 
@@ -70,30 +76,65 @@ pub(super) fn is_system(database: &str) -> bool {
 }
 
 impl Inventory {
-    pub(super) async fn take(client: &Client, args: &DumpArgs) -> Result<Self, QueryError> {
-        let names = client.query("SHOW DATABASES").await?;
-        let all = names.into_iter().filter_map(|row| row.into_iter().next());
-        let databases = selected(&args.scope, all);
-        let mut inventory = Self { databases, ..Self::default() };
-        if inventory.databases.is_empty() {
-            return Ok(inventory);
-        }
-        let list = inventory.databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(",");
-        inventory.take_tables(client, args, &list).await?;
-        inventory.take_columns(client, &list).await?;
-        inventory.take_programs(client, args, &list).await?;
+    /// What `read` wants the answers to.
+    pub(super) fn questions(args: &DumpArgs) -> [String; 6] {
+        let of = |column: &str| format!("{column} {}", filter(&args.scope));
+        [
+            "SHOW DATABASES".to_owned(),
+            format!(
+                "SELECT table_schema, table_name, table_type, IFNULL(engine,'') FROM information_schema.tables \
+                 WHERE {} ORDER BY 1, 2",
+                of("table_schema")
+            ),
+            format!(
+                "SELECT table_schema, table_name, IFNULL(column_default,''), IFNULL(generation_expression,''), \
+                 column_type FROM information_schema.columns WHERE {} AND \
+                 (column_default LIKE '%val(%' OR generation_expression = 'ROW START')",
+                of("table_schema")
+            ),
+            when(args.is_on("triggers", Switch::On), || {
+                format!(
+                    "SELECT trigger_schema, event_object_table, trigger_name FROM information_schema.triggers WHERE {}",
+                    of("trigger_schema")
+                )
+            }),
+            when(args.is_on("routines", Switch::Off), || {
+                format!(
+                    "SELECT routine_schema, CONCAT(routine_type,' ',routine_name) FROM information_schema.routines \
+                     WHERE {}",
+                    of("routine_schema")
+                )
+            }),
+            when(args.is_on("events", Switch::Off), || {
+                format!(
+                    "SELECT event_schema, event_name, LOCATE(';;', event_definition) FROM information_schema.events \
+                     WHERE {}",
+                    of("event_schema")
+                )
+            }),
+        ]
+    }
+
+    pub(super) fn read(
+        args: &DumpArgs,
+        [databases, tables, columns, triggers, routines, events]: [Rows; 6],
+    ) -> Result<Self, QueryError> {
+        let known: Vec<String> = databases.into_iter().filter_map(|row| row.into_iter().next()).collect();
+        let selected = selected(&args.scope, known.iter().cloned());
+        let mut inventory = Self { known: known.into_iter().collect(), databases: selected, ..Self::default() };
+        inventory.take_tables(args, tables)?;
+        inventory.take_columns(columns)?;
+        inventory.take_triggers(args, triggers)?;
+        inventory.take_routines(args, routines)?;
+        inventory.take_events(args, events)?;
         if args.is_on("no-create-info", Switch::Off) {
             inventory.expected = Expected::default();
         }
         Ok(inventory)
     }
 
-    async fn take_tables(&mut self, client: &Client, args: &DumpArgs, list: &str) -> Result<(), QueryError> {
-        let sql = format!(
-            "SELECT table_schema, table_name, table_type, IFNULL(engine,'') FROM information_schema.tables \
-             WHERE table_schema IN ({list}) ORDER BY 1, 2"
-        );
-        for row in client.query(&sql).await? {
+    fn take_tables(&mut self, args: &DumpArgs, rows: Rows) -> Result<(), QueryError> {
+        for row in rows {
             let [database, name, kind, engine] = columns(row)?;
             if !self.has(&database) || !selects_table(args, &database, &name) {
                 continue;
@@ -110,15 +151,10 @@ impl Inventory {
         Ok(())
     }
 
-    async fn take_columns(&mut self, client: &Client, list: &str) -> Result<(), QueryError> {
-        let sql = format!(
-            "SELECT table_schema, table_name, IFNULL(column_default,''), IFNULL(generation_expression,''), \
-             column_type FROM information_schema.columns WHERE table_schema IN ({list}) AND \
-             (column_default LIKE '%val(%' OR generation_expression = 'ROW START')"
-        );
+    fn take_columns(&mut self, rows: Rows) -> Result<(), QueryError> {
         let tables: BTreeSet<(&str, &str)> =
             self.tables.iter().map(|table| (table.database.as_str(), table.name.as_str())).collect();
-        for row in client.query(&sql).await? {
+        for row in rows {
             let [database, table, default, generated, kind] = columns(row)?;
             if !tables.contains(&(database.as_str(), table.as_str())) {
                 continue;
@@ -132,43 +168,33 @@ impl Inventory {
         Ok(())
     }
 
-    async fn take_programs(&mut self, client: &Client, args: &DumpArgs, list: &str) -> Result<(), QueryError> {
-        if args.is_on("triggers", Switch::On) {
-            let sql = format!(
-                "SELECT trigger_schema, event_object_table, trigger_name FROM information_schema.triggers \
-                 WHERE trigger_schema IN ({list})"
-            );
-            for row in client.query(&sql).await? {
-                let [database, table, name] = columns(row)?;
-                if self.has(&database) && selects_table(args, &database, &table) {
-                    self.expected.add(args, &database, Kind::Trigger, &name);
-                }
+    fn take_triggers(&mut self, args: &DumpArgs, rows: Rows) -> Result<(), QueryError> {
+        for row in rows {
+            let [database, table, name] = columns(row)?;
+            if self.has(&database) && selects_table(args, &database, &table) {
+                self.expected.add(args, &database, Kind::Trigger, &name);
             }
         }
-        if args.is_on("routines", Switch::Off) {
-            let sql = format!(
-                "SELECT routine_schema, CONCAT(routine_type,' ',routine_name) FROM information_schema.routines \
-                 WHERE routine_schema IN ({list})"
-            );
-            for row in client.query(&sql).await? {
-                let [database, name] = columns(row)?;
-                if self.has(&database) {
-                    self.expected.add(args, &database, Kind::Routine, &name);
-                }
+        Ok(())
+    }
+
+    fn take_routines(&mut self, args: &DumpArgs, rows: Rows) -> Result<(), QueryError> {
+        for row in rows {
+            let [database, name] = columns(row)?;
+            if self.has(&database) {
+                self.expected.add(args, &database, Kind::Routine, &name);
             }
         }
-        if args.is_on("events", Switch::Off) {
-            let sql = format!(
-                "SELECT event_schema, event_name, LOCATE(';;', event_definition) FROM information_schema.events \
-                 WHERE event_schema IN ({list})"
-            );
-            for row in client.query(&sql).await? {
-                let [database, name, doubled] = columns(row)?;
-                if self.has(&database) {
-                    self.expected.add(args, &database, Kind::Event, &name);
-                    if doubled != "0" {
-                        self.doubled_semicolons.push((database, name));
-                    }
+        Ok(())
+    }
+
+    fn take_events(&mut self, args: &DumpArgs, rows: Rows) -> Result<(), QueryError> {
+        for row in rows {
+            let [database, name, doubled] = columns(row)?;
+            if self.has(&database) {
+                self.expected.add(args, &database, Kind::Event, &name);
+                if doubled != "0" {
+                    self.doubled_semicolons.push((database, name));
                 }
             }
         }
@@ -244,6 +270,25 @@ fn selected(scope: &Scope, all: impl Iterator<Item = String>) -> Vec<String> {
             .collect(),
         Scope::Databases(names) => names.clone(),
         Scope::One { database, .. } => vec![database.clone()],
+    }
+}
+
+/// A server whose tables of events or routines are broken can still be asked for what it has.
+fn when(wanted: bool, question: impl FnOnce() -> String) -> String {
+    if wanted { question() } else { NO_ROWS.to_owned() }
+}
+
+/// The same as a condition; `selected` has the last word, because the server compares names without case.
+fn filter(scope: &Scope) -> String {
+    let list = |names: &mut dyn Iterator<Item = &str>| names.map(literal).collect::<Vec<_>>().join(",");
+    match scope {
+        Scope::AllDatabases { except } => {
+            format!("NOT IN ({})", list(&mut NEVER_DUMPED.into_iter().chain(except.iter().map(String::as_str))))
+        }
+        // Without a name nothing is found.
+        Scope::Databases(names) if names.is_empty() => "IN (NULL)".to_owned(),
+        Scope::Databases(names) => format!("IN ({})", list(&mut names.iter().map(String::as_str))),
+        Scope::One { database, .. } => format!("IN ({})", literal(database)),
     }
 }
 

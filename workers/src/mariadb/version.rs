@@ -1,6 +1,11 @@
-//! Which client is installed, and whether it can do what Lagan relies on. Asked once when a worker starts.
+//! Which client is installed, and whether it can do what Lagan relies on. Asked once for each file.
 
-use std::path::PathBuf;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +30,46 @@ pub enum VersionError {
     Foreign { path: PathBuf, said: String },
     #[error("`{}` is MariaDB {version}, which has no sandbox mode; 10.5.25, 10.6.18, 10.11.8, 11.4.2 and later have", path.display())]
     NoSandbox { path: PathBuf, version: ClientVersion },
+}
+
+/// What the programs of a worker said. One that was replaced, by an upgrade, is asked again.
+#[derive(Debug, Default)]
+pub struct Versions(Mutex<HashMap<File, ClientVersion>>);
+
+/// A program as it stood in the file system when it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct File {
+    path: PathBuf,
+    modified: SystemTime,
+    bytes: u64,
+}
+
+impl Versions {
+    /// As `probe`, and from memory where that is the same.
+    pub async fn of(
+        &self,
+        spawner: &Spawner,
+        path: PathBuf,
+        cancel: &CancellationToken,
+    ) -> Result<ClientVersion, VersionError> {
+        let Some(file) = File::stat(&path) else { return probe(spawner, path, cancel).await };
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&file).cloned();
+        if let Some(version) = known {
+            return Ok(version);
+        }
+        let version = probe(spawner, path, cancel).await?;
+        let mut versions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.retain(|known, _| known.path != file.path);
+        versions.insert(file, version.clone());
+        Ok(version)
+    }
+}
+
+impl File {
+    fn stat(path: &Path) -> Option<Self> {
+        let metadata = path.metadata().ok()?;
+        Some(Self { path: path.to_owned(), modified: metadata.modified().ok()?, bytes: metadata.len() })
+    }
 }
 
 /// Asks a client program who it is and refuses one that cannot protect the worker from a dump's commands.

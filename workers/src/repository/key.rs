@@ -6,13 +6,12 @@ use rustic_core::{FileType, Id};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::cipher::{Cipher, hash};
+use super::derive::{Cost, DERIVED, cipher, derive};
 use super::error::Error;
 use super::store::{CONFIG, Store, path_of};
 
 /// scrypt with 32 MiB: OWASP's second choice. `rustic_core` takes 128 MiB, too much beside a backup in a container.
-const LOG_N: u8 = 15;
-const R: u32 = 8;
-const P: u32 = 3;
+const COST: Cost = Cost { log_n: 15, r: 8, p: 3 };
 /// A key file asking for more memory than this is not opened (it would take the worker down): 1 GiB.
 const MOST_MEMORY: u64 = 1 << 30;
 
@@ -62,16 +61,16 @@ pub(super) fn unlock(store: &Store, password: &SecretString) -> Result<Unlocked,
 pub(super) fn new_key(master: &MasterKey, password: &SecretString) -> Option<(Id, Vec<u8>)> {
     let mut salt = vec![0; 64];
     getrandom::fill(&mut salt).ok()?;
-    let wrapping = derive((LOG_N, R, P), bytes_of(password), &salt)?;
+    let wrapping = cipher(&derive(COST, bytes_of(password), &salt)?)?;
     let data = wrapping.encrypt(&serde_json::to_vec(master).ok()?)?;
     let file = KeyFile {
         hostname: Some("lagan".to_owned()),
         username: None,
         created: Some(jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC)),
         kdf: "scrypt".to_owned(),
-        n: 1 << LOG_N,
-        r: R,
-        p: P,
+        n: 1 << COST.log_n,
+        r: COST.r,
+        p: COST.p,
         data,
         salt,
     };
@@ -85,14 +84,9 @@ fn master_of(key: &KeyFile, password: &[u8]) -> Option<MasterKey> {
         return None;
     }
     let log_n = u8::try_from(key.n.trailing_zeros()).ok()?;
-    let wrapping = derive((log_n, key.r, key.p), password, &key.salt)?;
-    serde_json::from_slice(&wrapping.decrypt(&key.data)?).ok()
-}
-
-fn derive((log_n, r, p): (u8, u32, u32), password: &[u8], salt: &[u8]) -> Option<Cipher> {
-    let mut key = [0; 64];
-    scrypt::scrypt(password, salt, &scrypt::Params::new(log_n, r, p).ok()?, &mut key).ok()?;
-    Cipher::from_bytes(&key)
+    let cost = Cost { log_n, r: key.r, p: key.p };
+    DERIVED
+        .with_derived(cost, password, &key.salt, |wrapping| serde_json::from_slice(&wrapping.decrypt(&key.data)?).ok())
 }
 
 fn parse_config(location: &str, json: &[u8]) -> Result<ConfigFile, Error> {

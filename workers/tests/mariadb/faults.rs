@@ -10,7 +10,9 @@ use std::{
 };
 
 use lagan_workers::{
-    mariadb::{Class, Failure, FailureKind, Incomplete, RestoreIncomplete, check_dump, check_fed, probe, scanner},
+    mariadb::{
+        Class, Failure, FailureKind, Incomplete, RestoreIncomplete, Versions, check_dump, check_fed, probe, scanner,
+    },
     process::{DumpSettings, Exit, FeedError, Program, Pulse},
 };
 use tokio_util::sync::CancellationToken;
@@ -136,4 +138,27 @@ async fn the_clients_are_recognised_and_others_refused() {
     }
     let error = probe(&spawner(), "/bin/echo".into(), &cancel).await.unwrap_err();
     assert!(error.to_string().contains("is not a client of MariaDB"), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_is_asked_for_its_version_once_and_again_when_it_was_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, asked) = (folder.path().join("mariadb"), folder.path().join("asked"));
+    let install = |version: &str| {
+        let script = format!("#!/bin/sh\necho x >> {}\necho 'mariadb from {version}-MariaDB'\n", asked.display());
+        let new = folder.path().join("new");
+        std::fs::write(&new, script).unwrap();
+        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::rename(new, &path).unwrap();
+    };
+    let (cancel, versions) = (CancellationToken::new(), Versions::default());
+    let times = || std::fs::read_to_string(&asked).unwrap().lines().count();
+    install("10.11.8");
+    for _ in 0..2 {
+        assert!(!versions.of(&spawner(), path.clone(), &cancel).await.unwrap().at_least(11, 0, 0));
+    }
+    assert_eq!(times(), 1);
+    install("11.4.10");
+    assert!(versions.of(&spawner(), path.clone(), &cancel).await.unwrap().at_least(11, 4, 10));
+    assert_eq!(times(), 2);
 }

@@ -1,0 +1,67 @@
+//! What is known of a dump before it starts, found out while the repository opens, and what of it people are told.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+
+use lagan_schemas::error::Failure;
+use lagan_schemas::fact::{Notice, NoticeStatus};
+use lagan_schemas::plan::PlanTarget;
+
+use crate::failures::{of_arguments, of_preflight};
+use crate::mariadb::{DumpArgs, Finding, Prepared, prepare};
+use crate::session::life::Life;
+use crate::target::Target;
+use crate::worker::Worker;
+
+pub(super) async fn preflight<'t>(
+    worker: &Worker,
+    life: &Life,
+    target: &'t PlanTarget,
+) -> Result<(Target<'t>, Prepared), Failure> {
+    let resolved = Target::resolve(worker, target, &life.token()).await?;
+    let args = DumpArgs::parse(&resolved.arguments());
+    let args = args.map_err(|error| of_arguments(&resolved.step.function, &error))?;
+    let prepared = prepare(&resolved.client, args, resolved.wait).await.map_err(|error| of_preflight(&error))?;
+    Ok((resolved, prepared))
+}
+
+/// Runs `work` to its end, and `other` meanwhile.
+pub(super) async fn beside<T>(work: impl Future<Output = T>, mut other: Pin<&mut impl Future<Output = ()>>) -> T {
+    let mut work = pin!(work);
+    let mut other_ended = false;
+    poll_fn(|cx| {
+        other_ended = other_ended || other.as_mut().poll(cx).is_ready();
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
+pub(super) fn notices(findings: &[Finding]) -> Vec<Notice> {
+    findings.iter().map(notice).collect()
+}
+
+fn notice(finding: &Finding) -> Notice {
+    let (kind, reason, message) = match finding {
+        Finding::NonTransactionalTables(tables) => (
+            "NonTransactionalTables",
+            "TablesNotInSnapshot",
+            format!("rows of these tables that changed during the dump may be in it in part: {}", some(tables)),
+        ),
+        Finding::HistoryLeftOut(tables) => (
+            "HistoryLeftOut",
+            "VersionedByTransaction",
+            format!("only the current rows of these system-versioned tables are in the dump: {}", some(tables)),
+        ),
+        Finding::ForeignSequences(tables) => (
+            "ForeignSequences",
+            "SequenceNotInDump",
+            format!("defaults of these tables need sequences that the dump does not hold: {}", some(tables)),
+        ),
+    };
+    Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message }
+}
+
+fn some(names: &[String]) -> String {
+    let more = if names.len() > 10 { ", …" } else { "" };
+    format!("{}{more}", names.iter().take(10).cloned().collect::<Vec<_>>().join(", "))
+}

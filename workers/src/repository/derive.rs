@@ -1,0 +1,119 @@
+//! Keys from passwords. Deriving one is slow on purpose, and the next session with the same repository and password would
+//! only pay the same price again: a process remembers the keys of the key files that a password has opened. What is
+//! remembered is worth what the password is worth, which this process may read at any time.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use secrecy::{ExposeSecret as _, SecretSlice};
+use sha2::{Digest as _, Sha256};
+
+use super::cipher::Cipher;
+
+const KEY_BYTES: usize = 64;
+/// Repositories of one worker; the oldest is forgotten.
+const REMEMBERED: usize = 256;
+
+pub(super) static DERIVED: Memory = Memory(Mutex::new(VecDeque::new()));
+
+/// Keys under the hash of what they were derived from.
+pub(super) struct Memory(Mutex<VecDeque<([u8; 32], SecretSlice<u8>)>>);
+
+/// scrypt's parameters, as a key file has them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    pub log_n: u8,
+    pub r: u32,
+    pub p: u32,
+}
+
+pub(super) fn derive(cost: Cost, password: &[u8], salt: &[u8]) -> Option<SecretSlice<u8>> {
+    let mut key = vec![0; KEY_BYTES];
+    scrypt::scrypt(password, salt, &scrypt::Params::new(cost.log_n, cost.r, cost.p).ok()?, &mut key).ok()?;
+    Some(SecretSlice::from(key))
+}
+
+pub(super) fn cipher(key: &SecretSlice<u8>) -> Option<Cipher> {
+    Cipher::from_bytes(key.expose_secret())
+}
+
+impl Memory {
+    /// What `open` makes of the derived key; a key that it accepts is not derived again.
+    pub fn with_derived<T>(
+        &self,
+        cost: Cost,
+        password: &[u8],
+        salt: &[u8],
+        open: impl FnOnce(&Cipher) -> Option<T>,
+    ) -> Option<T> {
+        let name = name(cost, password, salt);
+        if let Some(known) = self.recall(&name) {
+            return open(&known);
+        }
+        let key = derive(cost, password, salt)?;
+        let opened = open(&cipher(&key)?)?;
+        self.remember(name, key);
+        Some(opened)
+    }
+
+    fn recall(&self, name: &[u8; 32]) -> Option<Cipher> {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().find(|(known, _)| known == name).and_then(|(_, key)| cipher(key))
+    }
+
+    fn remember(&self, name: [u8; 32], key: SecretSlice<u8>) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.retain(|(known, _)| *known != name);
+        if keys.len() >= REMEMBERED {
+            keys.pop_front();
+        }
+        keys.push_back((name, key));
+    }
+}
+
+fn name(cost: Cost, password: &[u8], salt: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update([cost.log_n]);
+    hash.update(cost.r.to_be_bytes());
+    hash.update(cost.p.to_be_bytes());
+    hash.update((salt.len() as u64).to_be_bytes());
+    hash.update(salt);
+    hash.update(password);
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const CHEAP: Cost = Cost { log_n: 4, r: 8, p: 1 };
+
+    fn memory() -> Memory {
+        Memory(Mutex::default())
+    }
+
+    #[test]
+    fn a_key_is_remembered_once_it_has_opened_something_and_for_its_password_and_salt_only() {
+        let memory = memory();
+        let open = |password: &[u8], salt: &[u8], opens: bool| {
+            memory.with_derived(CHEAP, password, salt, |_| opens.then_some(()))
+        };
+        let is_known = |password: &[u8], salt: &[u8]| memory.recall(&name(CHEAP, password, salt)).is_some();
+        assert!(open(b"wrong", b"salt-1", false).is_none() && !is_known(b"wrong", b"salt-1"));
+        assert!(open(b"right", b"salt-1", true).is_some() && is_known(b"right", b"salt-1"));
+        assert!(!is_known(b"right", b"salt-2") && !is_known(b"1right", b"salt-"));
+        // What is remembered still has to open the file.
+        assert!(open(b"right", b"salt-1", false).is_none());
+    }
+
+    #[test]
+    fn the_memory_has_a_limit() {
+        let memory = memory();
+        for number in 0..=REMEMBERED {
+            memory.remember(name(CHEAP, &number.to_be_bytes(), b"salt"), SecretSlice::from(vec![0; KEY_BYTES]));
+        }
+        assert_eq!(memory.0.lock().unwrap().len(), REMEMBERED);
+        assert!(memory.recall(&name(CHEAP, &0_usize.to_be_bytes(), b"salt")).is_none());
+    }
+}
