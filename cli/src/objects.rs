@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
 use lagan_schemas::{catalogue, resource::kind::LAGAN};
-use lagan_sources::kubernetes::SESSION_ANNOTATION;
+use lagan_sources::stand_in;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -62,9 +62,8 @@ const fn is_session(kind: Kind) -> bool {
 }
 
 /// What stands for a scheduled session in a cluster has a uid of its own, and names the session's.
-fn session_of(value: &Value) -> Option<&str> {
-    let named = value.pointer("/metadata/annotations").and_then(|annotations| annotations[SESSION_ANNOTATION].as_str());
-    named.or_else(|| value.pointer("/metadata/uid")?.as_str())
+fn session_of(value: &Value) -> Option<Uuid> {
+    stand_in::session_of_value(value).or_else(|| value.pointer("/metadata/uid")?.as_str()?.parse().ok())
 }
 
 impl View {
@@ -97,7 +96,7 @@ impl View {
     /// The uid under which a session's facts are.
     #[must_use]
     pub fn session(&self) -> Option<Uuid> {
-        session_of(&self.value)?.parse().ok()
+        session_of(&self.value)
     }
 
     /// A status or another part as its type; its default if it is missing or of a later version.
@@ -196,7 +195,8 @@ pub(crate) mod tests {
     #[test]
     fn a_scheduled_session_of_a_cluster_is_known_by_its_own_uid() {
         let mut object = session("a", 1, None);
-        object.1["metadata"]["annotations"] = json!({ SESSION_ANNOTATION: Uuid::from_u128(5) });
+        let says = stand_in::annotation(Uuid::from_u128(5), "default", "a");
+        object.1["metadata"]["annotations"] = json!({ stand_in::SESSION_ANNOTATION: says });
         let views = merge(vec![object], vec![session("a", 5, Some("Running"))]);
         assert_eq!((views[0].phase(), views[0].session()), ("Running", Some(Uuid::from_u128(5))));
     }

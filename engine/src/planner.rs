@@ -14,7 +14,7 @@ use lagan_schemas::plan::Plan;
 use lagan_schemas::resource::Spec;
 use lagan_schemas::resource::backup_configuration::ConcurrencyPolicy;
 use lagan_schemas::session::{Author, Phase, Session};
-use lagan_schemas::subject::{SESSIONS, SessionKey, SessionKind, SessionSubject};
+use lagan_schemas::subject::{ObjectKey, SESSIONS, SessionKey, SessionKind, SessionSubject};
 use lagan_sources::SourceError;
 use tokio::sync::mpsc;
 
@@ -253,7 +253,7 @@ async fn lock(context: &Context, session: &Session, plan: &Plan) -> Result<Lock,
 fn behind(context: &Context, session: &Session, other: &Session) -> Lock {
     let same = session.key.kind == SessionKind::Backup
         && other.key.kind == SessionKind::Backup
-        && (&session.key.namespace, &session.key.invoker) == (&other.key.namespace, &other.key.invoker);
+        && invoker(session).is_some_and(|ours| Some(ours) == invoker(other));
     if !same || session.phase != Phase::Requested || policy(context, session) == ConcurrencyPolicy::Allow {
         return Lock::Wait;
     }
@@ -263,6 +263,11 @@ fn behind(context: &Context, session: &Session, other: &Session) -> Lock {
         message: format!("session `{name}` of the same configuration is still running"),
         behind: Some(other.key.uid),
     })
+}
+
+/// Objects of two groups may have one name.
+fn invoker(session: &Session) -> Option<ObjectKey> {
+    session.request.as_ref().map(|request| request.invoker.key())
 }
 
 fn policy(context: &Context, session: &Session) -> ConcurrencyPolicy {

@@ -25,14 +25,15 @@ use lagan_schemas::resource::backup_configuration::{BackupConfigurationStatus, L
 use lagan_schemas::resource::repository::RepositoryStatus;
 use lagan_schemas::resource::{Kind, ObjectRef, Spec};
 use lagan_schemas::session::{Phase, Session};
-use lagan_schemas::subject::{ObjectKey, SessionKind};
+use lagan_schemas::subject::ObjectKey;
 use lagan_sources::Source;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::apply::{Hand, Job};
-use self::documents::of_session;
+use self::documents::{key_of, of_session};
 use self::numbers::Numbers;
 use self::progress::Progresses;
 use self::statuses::Statuses;
@@ -125,10 +126,12 @@ async fn report(
     let mut reporter = Reporter { context, statuses, hand, numbers, waiting: BTreeSet::new() };
     let mut progresses = Progresses::follow(context);
     if let Source::Kubernetes(api) = context.source() {
-        catch_up::adopt(context, api, &mut reporter.statuses).await;
+        catch_up::first(context, api, &mut reporter.statuses, &reporter.hand).await;
     }
     behind.objects.extend(reporter.every_key());
-    let mut catch_up = tokio::time::interval(CATCH_UP);
+    let now = Timestamp::now();
+    behind.sessions.retain(|_, session| !history::was_deleted(&reporter.statuses, session, now));
+    let mut catch_up = tokio::time::interval_at(Instant::now() + CATCH_UP, CATCH_UP);
     loop {
         reporter.objects(std::mem::take(&mut behind.objects)).await;
         let mut sessions: Vec<Arc<Session>> = behind.sessions.values().cloned().collect();
@@ -178,25 +181,16 @@ impl Reporter<'_> {
     /// Reports one session; false if it has to be tried again.
     async fn session(&mut self, session: &Session) -> Result<bool, EngineError> {
         let Some(request) = &session.request else { return Ok(true) };
-        let (kind, status) = match session.key.kind {
-            SessionKind::Backup => (Kind::BackupSession, json!(session_report::backup(session))),
-            SessionKind::Restore => (Kind::RestoreSession, json!(session_report::restore(session))),
-            SessionKind::Maintenance => {
-                self.maintenance(session).await;
-                return Ok(true);
-            }
+        let Some(key) = key_of(session) else {
+            self.maintenance(session).await;
+            return Ok(true);
         };
+        let kind = key.kind;
         let ended = session.phase.is_end();
         // First the memory that must not be lost, then what people see.
         if let (true, Cause::Object { .. }) = (ended, &request.cause) {
             self.context.source().record_end(session.key.uid, session.phase.display())?;
         }
-        let key = ObjectKey {
-            group: request.invoker.key_group().as_str().to_owned(),
-            kind,
-            namespace: Some(session.key.namespace.clone()),
-            name: request.name.clone(),
-        };
         if history::is_forgotten(self.context, &self.statuses, session, &key) {
             return Ok(true);
         }
@@ -208,6 +202,10 @@ impl Reporter<'_> {
             return Ok(false);
         }
         let old_phase = self.statuses.phase_of(&key, session.key.uid);
+        let status = match kind {
+            Kind::BackupSession => json!(session_report::backup(session)),
+            _ => json!(session_report::restore(session)),
+        };
         let mut document = of_session(&key, session, &status);
         carry::over(self.statuses.document(&key), &mut document);
         if !self.statuses.write(self.context, &key, document.clone()).await {

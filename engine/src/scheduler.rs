@@ -15,8 +15,8 @@ use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
 use lagan_schemas::session::{Author, Session};
 use lagan_schemas::subject::{ObjectKey, SessionKey, SessionKind};
-use lagan_sources::kubernetes::{Kubernetes, SESSION_ANNOTATION};
-use lagan_sources::{Source, Standing};
+use lagan_sources::kubernetes::Kubernetes;
+use lagan_sources::{Source, Standing, stand_in};
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use uuid::Uuid;
@@ -238,7 +238,7 @@ impl Scheduler {
             return Asked::Decided;
         }
         // Made by the reporter for a session that is there already (P2).
-        if object.metadata.annotations.contains_key(SESSION_ANNOTATION) {
+        if stand_in::session_of(&object.metadata).is_some() {
             self.seen.insert(uid);
             return Asked::Decided;
         }

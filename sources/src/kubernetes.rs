@@ -25,10 +25,6 @@ pub const PLANNER: &str = "lagan-planner";
 pub const BLUEPRINTS: &str = "lagan-blueprints";
 pub const CLI: &str = "lagan-cli";
 
-/// The session that a BackupSession stands for. The reporter sets it on the objects that it makes; nothing is
-/// requested for them (P2).
-pub const SESSION_ANNOTATION: &str = "lagan.dev/session";
-
 /// Longer than this an answer is no answer; whoever asked asks again.
 const ANSWER: Duration = Duration::from_secs(15);
 const PAGE: u32 = 500;
@@ -185,8 +181,14 @@ impl Kubernetes {
 
     /// Every object of a kind in a group that is looked at; empty where the kind is not installed.
     pub async fn list(&self, group: Group, kind: Kind) -> Result<Vec<Value>, KubernetesError> {
-        let Some(resource) = api_resource(group, kind) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
+        self.each(group, kind, |object| found.push(object)).await?;
+        Ok(found)
+    }
+
+    /// The same one by one: never more than a page of them is in memory.
+    pub async fn each(&self, group: Group, kind: Kind, mut take: impl FnMut(Value)) -> Result<(), KubernetesError> {
+        let Some(resource) = api_resource(group, kind) else { return Ok(()) };
         for namespace in self.scopes(kind) {
             let api = self.api(&resource, namespace.as_deref());
             let mut params = ListParams::default().limit(PAGE);
@@ -196,14 +198,16 @@ impl Kubernetes {
                     Err(error) if error.status().is_some_and(kube::core::Status::is_not_found) => break,
                     Err(error) => return Err(error),
                 };
-                for object in &page.items {
+                for mut object in page.items {
+                    // Nobody reads them, and they are the larger half.
+                    object.metadata.managed_fields = None;
                     let value = serde_json::to_value(object);
                     let mut value =
                         value.map_err(|source| KubernetesError::Shape { object: kind.to_string(), source })?;
                     // Items of a list come without them.
                     value["apiVersion"] = resource.api_version.clone().into();
                     value["kind"] = resource.kind.clone().into();
-                    found.push(value);
+                    take(value);
                 }
                 match page.metadata.continue_.filter(|token| !token.is_empty()) {
                     Some(token) => params = params.continue_token(&token),
@@ -211,7 +215,7 @@ impl Kubernetes {
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The namespaces to look for a kind in, `None` for the whole cluster.
@@ -347,14 +351,15 @@ impl Kubernetes {
     /// Takes in what the statuses of configurations remember of their schedules. Once, when an engine starts.
     pub async fn recall_marks(&self) -> Result<(), KubernetesError> {
         for group in self.groups() {
-            for object in self.list(group, Kind::BackupConfiguration).await? {
+            let remember = |object: Value| {
                 let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
                 let uid = text("/metadata/uid").and_then(|uid| uid.parse().ok());
                 let mark = text("/status/lastSlotTime").and_then(|time| time.parse().ok());
                 if let (Some(uid), Some(mark)) = (uid, mark) {
                     self.set_mark(uid, mark);
                 }
-            }
+            };
+            self.each(group, Kind::BackupConfiguration, remember).await?;
         }
         Ok(())
     }

@@ -8,5 +8,6 @@ pub mod kubernetes;
 pub mod ledger;
 pub mod secrets;
 pub mod source;
+pub mod stand_in;
 
 pub use source::{Source, SourceError, Standing};

@@ -11,7 +11,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter as Source};
 use lagan_schemas::error::chain;
 use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::subject::ObjectKey;
-use lagan_sources::kubernetes::{Kubernetes, KubernetesError, REPORTER, SESSION_ANNOTATION};
+use lagan_sources::kubernetes::{Kubernetes, KubernetesError, REPORTER};
+use lagan_sources::stand_in::session_of_value;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -106,7 +107,8 @@ pub(super) async fn run(api: &Kubernetes, mut jobs: mpsc::UnboundedReceiver<(Obj
             let Some(key) = pending.keys().find(|key| !busy.contains(*key)).cloned() else { break };
             let Some(job) = pending.remove(&key) else { break };
             busy.insert(key.clone());
-            let known = job.document.as_ref().and_then(session_of).and_then(|session| uids.get(&session).copied());
+            let known =
+                job.document.as_ref().and_then(session_of_value).and_then(|session| uids.get(&session).copied());
             let recorder = &recorder;
             running.push(async move {
                 let done = one(api, recorder, &key, &job, known).await;
@@ -122,16 +124,16 @@ pub(super) async fn run(api: &Kubernetes, mut jobs: mpsc::UnboundedReceiver<(Obj
                 busy.remove(&key);
                 match done {
                     Ok(uid) => {
-                        if let (Some(session), Some(uid)) = (job.document.as_ref().and_then(session_of), uid) {
+                        if let (Some(session), Some(uid)) = (job.document.as_ref().and_then(session_of_value), uid) {
                             uids.insert(session, uid);
                         }
-                        if job.delete && let Some(session) = job.document.as_ref().and_then(session_of) {
+                        if job.delete && let Some(session) = job.document.as_ref().and_then(session_of_value) {
                             uids.remove(&session);
                         }
                     }
                     Err(error) if is_final(&error) => {
                         // The object that we knew is gone; a later look may make it again.
-                        if let Some(session) = job.document.as_ref().and_then(session_of) {
+                        if let Some(session) = job.document.as_ref().and_then(session_of_value) {
                             uids.remove(&session);
                         }
                         tracing::warn!(object = %key, error = chain(&error), "status was refused, it is not tried again");
@@ -150,10 +152,6 @@ pub(super) async fn run(api: &Kubernetes, mut jobs: mpsc::UnboundedReceiver<(Obj
             () = tokio::time::sleep_until(hold.unwrap_or_else(tokio::time::Instant::now)), if is_held => {}
         }
     }
-}
-
-fn session_of(document: &Value) -> Option<Uuid> {
-    document["metadata"]["annotations"][SESSION_ANNOTATION].as_str()?.parse().ok()
 }
 
 /// Asking again changes nothing: the object is gone or replaced, or its definition does not take this.
@@ -182,7 +180,7 @@ async fn one(
         api.apply_object(key, patch, REPORTER).await?;
     }
     let Some(document) = &job.document else { return Ok(None) };
-    let scheduled = session_of(document);
+    let scheduled = session_of_value(document);
     let own: Option<Uuid> = document["metadata"]["uid"].as_str().and_then(|uid| uid.parse().ok());
     if job.delete {
         // Only objects that Lagan made, or whose session ended: the caller's word.
@@ -218,7 +216,7 @@ async fn stand_in(
     let uid = |object: &Value| object["metadata"]["uid"].as_str().and_then(|uid| uid.parse().ok());
     if let Some(found) = api.get(key).await? {
         // Somebody's own object of this name is not ours to write to.
-        return Ok((session_of(&found) == Some(session)).then(|| uid(&found)).flatten());
+        return Ok((session_of_value(&found) == Some(session)).then(|| uid(&found)).flatten());
     }
     let mut object = document.clone();
     object.as_object_mut().map(|object| object.remove("status"));
@@ -229,7 +227,7 @@ async fn stand_in(
         Ok(made) => Ok(uid(&made)),
         // Made by a request whose answer was lost, or by an engine that died after it.
         Err(error) if error.status().is_some_and(kube::core::Status::is_already_exists) => {
-            Ok(api.get(key).await?.filter(|found| session_of(found) == Some(session)).as_ref().and_then(uid))
+            Ok(api.get(key).await?.filter(|found| session_of_value(found) == Some(session)).as_ref().and_then(uid))
         }
         Err(error) => Err(error),
     }

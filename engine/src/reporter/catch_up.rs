@@ -1,13 +1,14 @@
 //! What the objects show beside what STATUS says: after a reporter died, after the API server was restored, after somebody
 //! wrote a status by hand. One list of each kind, and what differs is applied again.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use lagan_schemas::error::chain;
 use lagan_schemas::resource::{Group, Kind};
 use lagan_schemas::subject::ObjectKey;
-use lagan_sources::kubernetes::{Kubernetes, SESSION_ANNOTATION};
-use serde_json::Value;
+use lagan_sources::kubernetes::Kubernetes;
+use lagan_sources::stand_in;
+use serde_json::{Value, json};
 
 use super::apply::{Hand, Job};
 use super::statuses::Statuses;
@@ -16,68 +17,73 @@ use crate::context::Context;
 const KINDS: [Kind; 5] =
     [Kind::Repository, Kind::BackupConfiguration, Kind::BackupBlueprint, Kind::BackupSession, Kind::RestoreSession];
 
-/// Takes in what the objects show and STATUS does not have: after a loss of JetStream they are the only memory of what
-/// was, and a status made anew without them would wipe it out.
-pub(super) async fn adopt(context: &Context, api: &Kubernetes, statuses: &mut Statuses) {
-    for kind in KINDS {
-        for group in api.groups() {
-            let found = match api.list(group, kind).await {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::warn!(%kind, error = chain(&error), "statuses of the objects can't be taken in now");
-                    continue;
-                }
-            };
-            for mut object in found {
-                let key = key_of(group, kind, &object);
-                if statuses.document(&key).is_some() || object["status"]["conditions"].as_array().is_none() {
-                    continue;
-                }
-                // A scheduled session is known by its own uid, not by that of the object that shows it.
-                let session = object["metadata"]["annotations"][SESSION_ANNOTATION].clone();
-                if kind == Kind::BackupSession && session.is_string() {
-                    object["metadata"]["uid"] = session;
-                }
-                if let Some(metadata) = object["metadata"].as_object_mut() {
-                    metadata.remove("managedFields");
-                }
-                statuses.write(context, &key, object).await;
+/// When a reporter begins. It also takes in what the objects show and STATUS does not have: after a loss of JetStream they
+/// are the only memory of what was, and a status made anew without them would wipe it out.
+pub(super) async fn first(context: &Context, api: &Kubernetes, statuses: &mut Statuses, hand: &Hand) {
+    for (group, kind) in kinds(api) {
+        let mut unknown = Vec::new();
+        let adopt = |key: &ObjectKey, object: &Value| {
+            let says = object["status"]["conditions"].is_array();
+            if says {
+                unknown.push((key.clone(), object.clone()));
             }
-        }
-    }
-}
-
-pub(super) async fn run(api: &Kubernetes, statuses: &Statuses, hand: &Hand) {
-    for kind in KINDS {
-        for group in api.groups() {
-            match api.list(group, kind).await {
-                Ok(found) => compare(group, kind, &found, statuses, hand),
-                Err(error) => tracing::warn!(%kind, error = chain(&error), "statuses can't be compared now"),
-            }
-        }
-    }
-}
-
-fn compare(group: Group, kind: Kind, found: &[Value], statuses: &Statuses, hand: &Hand) {
-    let by_name: BTreeMap<(&str, &str), &Value> = found.iter().map(|object| (name_of(object), object)).collect();
-    for key in statuses.keys().filter(|key| key.kind == kind && key.group == group.as_str()) {
-        let Some(document) = statuses.document(key) else { continue };
-        let name = (key.namespace.as_deref().unwrap_or_default(), key.name.as_str());
-        let is_shown = match by_name.get(&name) {
-            Some(object) => holds(&object["status"], &document["status"]),
-            // The object of a scheduled session is ours to make, until it has ended: then somebody has deleted it.
-            None => !is_scheduled(document) || statuses.has_ended(key),
+            says
         };
-        if !is_shown {
-            hand.give(key, || Job::status(document.clone()));
+        look(api, (group, kind), statuses, hand, adopt).await;
+        for (key, mut object) in unknown {
+            // A scheduled session is known by its own uid, not by that of the object that shows it.
+            if let Some(session) = stand_in::session_of_value(&object) {
+                object["metadata"]["uid"] = json!(session);
+            }
+            statuses.write(context, &key, object).await;
         }
     }
-    // What Lagan made for sessions that have left the history since.
-    for object in found.iter().filter(|object| kind == Kind::BackupSession && is_scheduled(object)) {
-        let key = key_of(group, kind, object);
-        let ended = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"));
-        if ended && statuses.document(&key).is_none() {
-            hand.give(&key, || Job::delete(object.clone()));
+}
+
+/// Now and then.
+pub(super) async fn run(api: &Kubernetes, statuses: &Statuses, hand: &Hand) {
+    for of in kinds(api) {
+        look(api, of, statuses, hand, |_, _| false).await;
+    }
+}
+
+fn kinds(api: &Kubernetes) -> impl Iterator<Item = (Group, Kind)> {
+    let groups = api.groups();
+    KINDS.into_iter().flat_map(move |kind| groups.clone().into_iter().map(move |group| (group, kind)))
+}
+
+/// `adopt` says whether it takes an object that STATUS does not know.
+async fn look(
+    api: &Kubernetes,
+    (group, kind): (Group, Kind),
+    statuses: &Statuses,
+    hand: &Hand,
+    mut adopt: impl FnMut(&ObjectKey, &Value) -> bool,
+) {
+    let mut shown = HashSet::new();
+    let compare = |object: Value| {
+        let key = key_of(group, kind, &object);
+        match statuses.document(&key) {
+            Some(document) if !holds(&object["status"], &document["status"]) => {
+                hand.give(&key, || Job::status(document.clone()));
+            }
+            Some(_) => {}
+            None if adopt(&key, &object) => {}
+            // What Lagan made for a session that has left the history since.
+            None if kind == Kind::BackupSession && is_scheduled(&object) && has_ended(&object) => {
+                hand.give(&key, || Job::delete(object));
+            }
+            None => {}
+        }
+        shown.insert(key);
+    };
+    if let Err(error) = api.each(group, kind, compare).await {
+        return tracing::warn!(%kind, error = chain(&error), "statuses can't be compared now");
+    }
+    // The object of a scheduled session is ours to make, until it has ended: then somebody has deleted it.
+    for key in statuses.keys().filter(|key| key.kind == kind && key.group == group.as_str() && !shown.contains(*key)) {
+        if let Some(document) = statuses.document(key).filter(|d| is_scheduled(d) && !has_ended(d)) {
+            hand.give(key, || Job::status(document.clone()));
         }
     }
 }
@@ -97,8 +103,12 @@ fn name_of(object: &Value) -> (&str, &str) {
     (text("/metadata/namespace"), text("/metadata/name"))
 }
 
+fn has_ended(object: &Value) -> bool {
+    matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"))
+}
+
 fn is_scheduled(object: &Value) -> bool {
-    object["metadata"]["annotations"][SESSION_ANNOTATION].is_string()
+    stand_in::session_of_value(object).is_some()
 }
 
 /// Whether `shown` has everything that `ours` says; others may have added to it.
@@ -122,8 +132,7 @@ fn holds(shown: &Value, ours: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::holds;
-    use serde_json::json;
+    use super::*;
 
     #[test]
     fn what_others_added_is_no_difference_and_what_they_changed_is() {

@@ -9,12 +9,28 @@ use lagan_schemas::resource::condition::{Condition, ConditionStatus};
 use lagan_schemas::resource::restore_session::{RestoreSessionSpec, RestoreSessionStatus};
 use lagan_schemas::resource::{Group, Kind, Object, ObjectRef};
 use lagan_schemas::session::Session;
-use lagan_schemas::subject::ObjectKey;
-use lagan_sources::kubernetes::SESSION_ANNOTATION;
+use lagan_schemas::subject::{ObjectKey, SessionKind};
+use lagan_sources::stand_in::{self, SESSION_ANNOTATION};
 use serde_json::{Value, json};
 
 use crate::report::session::seconds;
 use crate::view::View;
+
+/// The object that shows a session; what deletes a Repository's data has none.
+pub(super) fn key_of(session: &Session) -> Option<ObjectKey> {
+    let request = session.request.as_ref()?;
+    let kind = match session.key.kind {
+        SessionKind::Backup => Kind::BackupSession,
+        SessionKind::Restore => Kind::RestoreSession,
+        SessionKind::Maintenance => return None,
+    };
+    Some(ObjectKey {
+        group: request.invoker.key_group().as_str().to_owned(),
+        kind,
+        namespace: Some(session.key.namespace.clone()),
+        name: request.name.clone(),
+    })
+}
 
 /// The object that a session is shown as; scheduled sessions have no other until one is made from this.
 pub(super) fn of_session(key: &ObjectKey, session: &Session, status: &Value) -> Value {
@@ -34,7 +50,8 @@ pub(super) fn of_session(key: &ObjectKey, session: &Session, status: &Value) -> 
         "creationTimestamp": session.first_time.map(seconds),
     });
     if let Some((request, Cause::Slot { .. })) = request.map(|request| (request, &request.cause)) {
-        metadata["annotations"] = json!({ SESSION_ANNOTATION: session.key.uid });
+        let says = stand_in::annotation(session.key.uid, &session.key.namespace, &key.name);
+        metadata["annotations"] = json!({ SESSION_ANNOTATION: says });
         metadata["labels"] = json!(labels(session, Group::of(api_version)));
         metadata["ownerReferences"] = json!([owner(&request.invoker)]);
     }

@@ -1,6 +1,8 @@
 //! `backupHistoryLimit`: how many ended sessions of a configuration stay in view. Facts stay as long as their
 //! stream keeps them; running sessions are never touched.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use lagan_schemas::resource::backup_session::BackupSessionStatus;
 use lagan_schemas::resource::{Kind, Spec};
@@ -9,11 +11,16 @@ use lagan_schemas::subject::ObjectKey;
 use lagan_sources::Source;
 use lagan_sources::folder::object_file;
 use lagan_sources::source::Local;
+use serde_json::Value;
 
 use super::apply::{Hand, Job};
+use super::documents::key_of;
 use super::statuses::Statuses;
 use crate::context::Context;
+use crate::report::session::seconds;
 
+/// Much longer than the time in which another reporter takes over from one that died.
+const SHOWN_WITHIN: Duration = Duration::from_secs(600);
 /// As Stash: one ended session stays.
 const DEFAULT_LIMIT: usize = 1;
 
@@ -28,18 +35,22 @@ fn limit(context: &Context, session: &Session) -> usize {
     }
 }
 
+/// When a session ended: statuses tell seconds, and of the same second the later fact is the newer.
+type End = (Timestamp, u64);
+
 /// Ended sessions of the same configuration, newest first.
-fn ended(statuses: &Statuses, session: &Session) -> Vec<(Timestamp, ObjectKey)> {
-    let mut ended: Vec<_> = statuses
-        .keys()
-        .filter(|key| key.kind == Kind::BackupSession && key.namespace.as_ref() == Some(&session.key.namespace))
-        .filter(|key| {
-            let document = statuses.document(key);
-            document.is_some_and(|d| d["spec"]["invoker"]["name"].as_str() == Some(session.key.invoker.as_str()))
-        })
+fn ended(statuses: &Statuses, session: &Session) -> Vec<(End, ObjectKey)> {
+    let Some(request) = &session.request else { return Vec::new() };
+    let invoker = request.invoker.key();
+    let names = |key: &&ObjectKey| {
+        (key.kind, &key.group, &key.namespace) == (Kind::BackupSession, &invoker.group, &invoker.namespace)
+    };
+    let is_same = |document: &Value| document["spec"]["invoker"]["name"].as_str() == Some(invoker.name.as_str());
+    let of_same = statuses.keys().filter(names).filter(|key| statuses.document(key).is_some_and(is_same));
+    let mut ended: Vec<_> = of_same
         .filter_map(|key| {
             let status: BackupSessionStatus = statuses.status(key);
-            Some((status.run.completion_time?, key.clone()))
+            Some(((status.run.completion_time?, status.run.folded_sequence), key.clone()))
         })
         .collect();
     ended.sort_by(|a, b| b.cmp(a));
@@ -55,8 +66,18 @@ pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Ses
         return false;
     }
     let limit = limit(context, session);
-    let newer = ended(statuses, session).into_iter().filter(|(other, _)| *other > time).count();
+    let end = (seconds(time), session.last_sequence);
+    let newer = ended(statuses, session).into_iter().filter(|(other, _)| *other > end).count();
     limit > 0 && newer >= limit
+}
+
+/// When a reporter begins: a session that ended long ago was shown then, so that without a status somebody has deleted
+/// what showed it. It does not come back.
+pub(super) fn was_deleted(statuses: &Statuses, session: &Session, now: Timestamp) -> bool {
+    let (Some(end), Some(key)) = (session.last_time.filter(|_| session.phase.is_end()), key_of(session)) else {
+        return false;
+    };
+    now.duration_since(end).unsigned_abs() > SHOWN_WITHIN && statuses.document(&key).is_none()
 }
 
 /// Removes what is beyond the limit: the status, and the object if Lagan made it.
@@ -80,5 +101,60 @@ fn remove_file(local: &Local, key: &ObjectKey) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), %error, "object of an old session can't be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lagan_schemas::session::Phase;
+    use lagan_schemas::subject::SessionKind;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixtures::{at, story};
+
+    fn entry(group: &str, name: &str, end: i64, sequence: u64) -> (ObjectKey, Value) {
+        let key = ObjectKey {
+            group: group.to_owned(),
+            kind: Kind::BackupSession,
+            namespace: Some("demo".to_owned()),
+            name: name.to_owned(),
+        };
+        let session = session();
+        let document = json!({
+            "spec": { "invoker": { "name": session.key.invoker } },
+            "status": { "phase": "Succeeded", "completionTime": at(end), "foldedSequence": sequence },
+        });
+        (key, document)
+    }
+
+    fn session() -> Session {
+        story(SessionKind::Backup).end()
+    }
+
+    #[test]
+    fn the_newest_come_first_and_of_one_second_the_one_whose_end_was_written_last() {
+        let group = session().request.as_ref().map(|r| r.invoker.key_group().as_str()).unwrap_or_default();
+        let statuses = Statuses::of([
+            entry(group, "s-9", 20, 45),
+            entry(group, "s-10", 20, 50),
+            entry(group, "s-11", 10, 60),
+            entry("another.group", "s-12", 30, 70),
+        ]);
+        let names: Vec<String> = ended(&statuses, &session()).into_iter().map(|(_, key)| key.name).collect();
+        assert_eq!(names, ["s-10", "s-9", "s-11"]);
+    }
+
+    #[test]
+    fn a_session_that_ended_long_ago_and_has_no_status_was_deleted() {
+        let mut ended = session();
+        (ended.phase, ended.last_time) = (Phase::Succeeded, Some(at(0)));
+        let shown = Statuses::of(key_of(&ended).map(|key| (key, json!({ "status": {} }))));
+        let none = Statuses::of([]);
+        assert!(was_deleted(&none, &ended, at(601)));
+        assert!(!was_deleted(&none, &ended, at(600)), "another reporter may have died before it showed it");
+        assert!(!was_deleted(&shown, &ended, at(601)));
+        ended.phase = Phase::Started;
+        assert!(!was_deleted(&none, &ended, at(601)));
     }
 }

@@ -9,13 +9,13 @@ use futures::stream::BoxStream;
 use lagan_bus::follow::follow;
 use lagan_bus::{Followed, Start, Stored};
 use lagan_schemas::event::{CloudEvent, Progress};
-use lagan_schemas::resource::Kind;
-use lagan_schemas::subject::{ObjectKey, PROGRESS, SessionKind, stream_subjects};
+use lagan_schemas::subject::{ObjectKey, PROGRESS, stream_subjects};
 use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::apply::Job;
+use super::documents::key_of;
 use super::{Reporter, carry};
 use crate::context::Context;
 use crate::report::text;
@@ -81,17 +81,6 @@ impl Reporter<'_> {
     fn running(&self, uid: Uuid) -> Option<ObjectKey> {
         let view = self.context.sessions.read();
         let session = view.active.get(&uid).filter(|session| session.phase.is_held())?;
-        let request = session.request.as_ref()?;
-        let kind = match session.key.kind {
-            SessionKind::Backup => Kind::BackupSession,
-            SessionKind::Restore => Kind::RestoreSession,
-            SessionKind::Maintenance => return None,
-        };
-        Some(ObjectKey {
-            group: request.invoker.key_group().as_str().to_owned(),
-            kind,
-            namespace: Some(session.key.namespace.clone()),
-            name: request.name.clone(),
-        })
+        key_of(session)
     }
 }

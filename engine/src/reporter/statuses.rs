@@ -42,6 +42,12 @@ impl Statuses {
         statuses
     }
 
+    #[cfg(test)]
+    pub fn of(documents: impl IntoIterator<Item = (ObjectKey, Value)>) -> Self {
+        let entry = |(key, document)| (key, Entry { sequence: 1, document });
+        Self { entries: documents.into_iter().map(entry).collect() }
+    }
+
     fn take(&mut self, stored: &Stored) {
         let (Ok((_, key)), Ok(event)) = (ObjectKey::parse(&stored.subject), CloudEvent::from_bytes(&stored.payload))
         else {
