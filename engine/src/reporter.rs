@@ -5,6 +5,7 @@
 mod apply;
 mod carry;
 mod catch_up;
+mod document;
 mod documents;
 mod finalizer;
 mod history;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::apply::{Hand, Job};
+use self::document::Document;
 use self::documents::{key_of, of_session};
 use self::numbers::Numbers;
 use self::progress::Progresses;
@@ -207,7 +209,7 @@ impl Reporter<'_> {
             _ => json!(session_report::restore(session)),
         };
         let mut document = of_session(&key, session, &status);
-        carry::over(self.statuses.document(&key), &mut document);
+        carry::over(self.statuses.value(&key).as_ref(), &mut document);
         if !self.statuses.write(self.context, &key, document.clone()).await {
             return Ok(false);
         }
@@ -327,7 +329,7 @@ impl Reporter<'_> {
         self.numbers.object(&object, &status);
         let mut document = object.to_json();
         document["status"] = status;
-        if self.statuses.document(key) == Some(&document) {
+        if self.statuses.document(key) == Some(&Document::from(&document)) {
             return true;
         }
         let written = self.statuses.write(self.context, key, document.clone()).await;

@@ -8,6 +8,8 @@ mod blueprint;
 mod cli;
 #[path = "kube/faults.rs"]
 mod faults;
+#[path = "kube/history.rs"]
+mod history;
 #[path = "kube/intent.rs"]
 mod intent;
 #[path = "kube/rights.rs"]

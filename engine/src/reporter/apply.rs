@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::document::Document;
 use super::finalizer;
 use crate::report::note::{Note, Severity};
 
@@ -30,7 +31,7 @@ const EVENT: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Job {
     /// The whole object with its status, as STATUS has it.
-    document: Option<Value>,
+    document: Option<Document>,
     /// Labels that others look for (KubeDB's).
     labels: BTreeMap<String, String>,
     /// What is told of it, and on which other object too.
@@ -40,8 +41,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub fn status(document: Value) -> Self {
-        Self { document: Some(document), ..Self::default() }
+    pub fn status(document: impl Into<Document>) -> Self {
+        Self { document: Some(document.into()), ..Self::default() }
     }
 
     /// Who looks at the configuration wants to see its failures there.
@@ -59,8 +60,13 @@ impl Job {
         Self { finalizer: Some((uid, outcome)), ..Self::default() }
     }
 
-    pub fn delete(document: Value) -> Self {
-        Self { document: Some(document), delete: true, ..Self::default() }
+    pub fn delete(document: impl Into<Document>) -> Self {
+        Self { document: Some(document.into()), delete: true, ..Self::default() }
+    }
+
+    /// The scheduled session that the object stands for.
+    fn session(&self) -> Option<Uuid> {
+        self.document.as_ref().and_then(|document| session_of_value(&document.value()))
     }
 
     /// A later job of the same object takes what the earlier one still had to do with it.
@@ -107,12 +113,12 @@ pub(super) async fn run(api: &Kubernetes, mut jobs: mpsc::UnboundedReceiver<(Obj
             let Some(key) = pending.keys().find(|key| !busy.contains(*key)).cloned() else { break };
             let Some(job) = pending.remove(&key) else { break };
             busy.insert(key.clone());
-            let known =
-                job.document.as_ref().and_then(session_of_value).and_then(|session| uids.get(&session).copied());
+            let session = job.session();
+            let known = session.and_then(|session| uids.get(&session).copied());
             let recorder = &recorder;
             running.push(async move {
                 let done = one(api, recorder, &key, &job, known).await;
-                (key, job, done)
+                (key, job, session, done)
             });
         }
         tokio::select! {
@@ -120,20 +126,20 @@ pub(super) async fn run(api: &Kubernetes, mut jobs: mpsc::UnboundedReceiver<(Obj
                 let Some((key, job)) = job else { return };
                 pending.entry(key).or_default().merge(job);
             }
-            Some((key, job, done)) = running.next() => {
+            Some((key, job, session, done)) = running.next() => {
                 busy.remove(&key);
                 match done {
                     Ok(uid) => {
-                        if let (Some(session), Some(uid)) = (job.document.as_ref().and_then(session_of_value), uid) {
+                        if let (Some(session), Some(uid)) = (session, uid) {
                             uids.insert(session, uid);
                         }
-                        if job.delete && let Some(session) = job.document.as_ref().and_then(session_of_value) {
+                        if let (Some(session), true) = (session, job.delete) {
                             uids.remove(&session);
                         }
                     }
                     Err(error) if is_final(&error) => {
                         // The object that we knew is gone; a later look may make it again.
-                        if let Some(session) = job.document.as_ref().and_then(session_of_value) {
+                        if let Some(session) = session {
                             uids.remove(&session);
                         }
                         tracing::warn!(object = %key, error = chain(&error), "status was refused, it is not tried again");
@@ -179,7 +185,7 @@ async fn one(
         let patch = json!({ "metadata": { "name": key.name, "namespace": key.namespace, "labels": job.labels } });
         api.apply_object(key, patch, REPORTER).await?;
     }
-    let Some(document) = &job.document else { return Ok(None) };
+    let Some(document) = &job.document.as_ref().map(Document::value) else { return Ok(None) };
     let scheduled = session_of_value(document);
     let own: Option<Uuid> = document["metadata"]["uid"].as_str().and_then(|uid| uid.parse().ok());
     if job.delete {

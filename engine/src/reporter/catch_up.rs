@@ -11,6 +11,7 @@ use lagan_sources::stand_in;
 use serde_json::{Value, json};
 
 use super::apply::{Hand, Job};
+use super::documents::has_ended;
 use super::statuses::Statuses;
 use crate::context::Context;
 
@@ -64,7 +65,7 @@ async fn look(
     let compare = |object: Value| {
         let key = key_of(group, kind, &object);
         match statuses.document(&key) {
-            Some(document) if !holds(&object["status"], &document["status"]) => {
+            Some(document) if !holds(&object["status"], &document.value()["status"]) => {
                 hand.give(&key, || Job::status(document.clone()));
             }
             Some(_) => {}
@@ -80,9 +81,8 @@ async fn look(
     if let Err(error) = api.each(group, kind, compare).await {
         return tracing::warn!(%kind, error = chain(&error), "statuses can't be compared now");
     }
-    // The object of a scheduled session is ours to make, until it has ended: then somebody has deleted it.
     for key in statuses.keys().filter(|key| key.kind == kind && key.group == group.as_str() && !shown.contains(*key)) {
-        if let Some(document) = statuses.document(key).filter(|d| is_scheduled(d) && !has_ended(d)) {
+        if let Some(document) = statuses.document(key).filter(|d| must_be_there(&d.value())) {
             hand.give(key, || Job::status(document.clone()));
         }
     }
@@ -103,8 +103,9 @@ fn name_of(object: &Value) -> (&str, &str) {
     (text("/metadata/namespace"), text("/metadata/name"))
 }
 
-fn has_ended(object: &Value) -> bool {
-    matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"))
+/// The object of a scheduled session is ours to make, until it has ended: then somebody has deleted it.
+fn must_be_there(document: &Value) -> bool {
+    is_scheduled(document) && !has_ended(document)
 }
 
 fn is_scheduled(object: &Value) -> bool {

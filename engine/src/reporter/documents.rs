@@ -16,6 +16,11 @@ use serde_json::{Value, json};
 use crate::report::session::seconds;
 use crate::view::View;
 
+/// Whether the session that a document shows has ended.
+pub(super) fn has_ended(document: &Value) -> bool {
+    matches!(document["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"))
+}
+
 /// The object that shows a session; what deletes a Repository's data has none.
 pub(super) fn key_of(session: &Session) -> Option<ObjectKey> {
     let request = session.request.as_ref()?;

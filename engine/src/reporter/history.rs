@@ -11,7 +11,6 @@ use lagan_schemas::subject::ObjectKey;
 use lagan_sources::Source;
 use lagan_sources::folder::object_file;
 use lagan_sources::source::Local;
-use serde_json::Value;
 
 use super::apply::{Hand, Job};
 use super::documents::key_of;
@@ -45,9 +44,9 @@ fn ended(statuses: &Statuses, session: &Session) -> Vec<(End, ObjectKey)> {
     let names = |key: &&ObjectKey| {
         (key.kind, &key.group, &key.namespace) == (Kind::BackupSession, &invoker.group, &invoker.namespace)
     };
-    let is_same = |document: &Value| document["spec"]["invoker"]["name"].as_str() == Some(invoker.name.as_str());
-    let of_same = statuses.keys().filter(names).filter(|key| statuses.document(key).is_some_and(is_same));
-    let mut ended: Vec<_> = of_same
+    let mut ended: Vec<_> = statuses
+        .of_invoker(&invoker.name)
+        .filter(names)
         .filter_map(|key| {
             let status: BackupSessionStatus = statuses.status(key);
             Some(((status.run.completion_time?, status.run.folded_sequence), key.clone()))
@@ -62,7 +61,7 @@ pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Ses
     let Some(time) = session.last_time.filter(|_| session.phase.is_end() && key.kind == Kind::BackupSession) else {
         return false;
     };
-    if statuses.document(key).is_some() {
+    if statuses.has(key) {
         return false;
     }
     let limit = limit(context, session);
@@ -77,7 +76,7 @@ pub(super) fn was_deleted(statuses: &Statuses, session: &Session, now: Timestamp
     let (Some(end), Some(key)) = (session.last_time.filter(|_| session.phase.is_end()), key_of(session)) else {
         return false;
     };
-    now.duration_since(end).unsigned_abs() > SHOWN_WITHIN && statuses.document(&key).is_none()
+    now.duration_since(end).unsigned_abs() > SHOWN_WITHIN && !statuses.has(&key)
 }
 
 /// Removes what is beyond the limit: the status, and the object if Lagan made it.
@@ -86,8 +85,9 @@ pub(super) async fn apply(context: &Context, statuses: &mut Statuses, hand: &Han
         match context.source() {
             Source::Folder(local) => remove_file(local, &key),
             Source::Kubernetes(_) => {
-                let document = statuses.document(&key).cloned().unwrap_or_default();
-                hand.give(&key, || Job::delete(document));
+                if let Some(document) = statuses.document(&key) {
+                    hand.give(&key, || Job::delete(document.clone()));
+                }
             }
         }
         statuses.remove(context, &key).await;
@@ -108,7 +108,7 @@ fn remove_file(local: &Local, key: &ObjectKey) {
 mod tests {
     use lagan_schemas::session::Phase;
     use lagan_schemas::subject::SessionKind;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::fixtures::{at, story};

@@ -66,8 +66,8 @@ impl Reporter<'_> {
         let condition = condition(&pushed.result, seconds(Timestamp::now()));
         // A document that somebody wrote meanwhile has been read back: once more on top of it.
         for _ in 0..2 {
-            let old = self.statuses.document(key).filter(|d| d["metadata"]["uid"].as_str() == Some(&uid.to_string()));
-            let Some(mut document) = old.cloned() else { return };
+            let old = self.statuses.value(key).filter(|d| d["metadata"]["uid"].as_str() == Some(&uid.to_string()));
+            let Some(mut document) = old else { return };
             carry::set_condition(&mut document, &condition);
             if self.statuses.write(self.context, key, document.clone()).await {
                 return self.hand.give(key, || Job::status(document));

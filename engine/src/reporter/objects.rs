@@ -109,7 +109,7 @@ impl Reporter<'_> {
             return tracing::warn!(object = %key, problem = problem.problem, "object can't be used");
         };
         let same = |condition: &Value| condition["message"].as_str() == Some(problem.problem.as_str());
-        let told = self.statuses.document(key).is_some_and(|document| {
+        let told = self.statuses.value(key).is_some_and(|document| {
             let told = document["status"]["conditions"].as_array().is_some_and(|list| list.iter().any(same));
             told && document["metadata"]["uid"] == json!(problem.metadata.uid)
         });
@@ -128,7 +128,7 @@ impl Reporter<'_> {
     /// deleted the object that showed it.
     async fn gone(&mut self, key: &ObjectKey) {
         self.numbers.gone(key);
-        let shown = self.statuses.document(key).is_some();
+        let shown = self.statuses.has(key);
         let deleted = matches!(self.context.source(), Source::Kubernetes(_)) && self.statuses.has_ended(key);
         if !shown || (key.kind == Kind::BackupSession && !deleted) {
             return;

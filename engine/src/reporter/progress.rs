@@ -62,10 +62,10 @@ impl Reporter<'_> {
     pub(super) async fn progress(&mut self, texts: HashMap<Uuid, String>) {
         for (uid, text) in texts {
             let Some(key) = self.running(uid) else { continue };
-            let shown = self.statuses.document(&key).filter(|document| {
+            let shown = self.statuses.value(&key).filter(|document| {
                 carry::is_running(document) && document["metadata"]["uid"].as_str() == Some(&uid.to_string())
             });
-            let Some(mut document) = shown.cloned() else { continue };
+            let Some(mut document) = shown else { continue };
             if document["status"]["progress"].as_str() == Some(&text) {
                 continue;
             }

@@ -16,6 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::document::Document;
+use super::documents::has_ended;
 use crate::context::Context;
 
 pub(super) struct Statuses {
@@ -24,7 +26,16 @@ pub(super) struct Statuses {
 
 struct Entry {
     sequence: u64,
-    document: Value,
+    document: Document,
+    /// The configuration that a BackupSession names.
+    invoker: Option<Box<str>>,
+}
+
+impl Entry {
+    fn new(sequence: u64, document: &Value) -> Self {
+        let invoker = document["spec"]["invoker"]["name"].as_str().map(Box::from);
+        Self { sequence, document: document.into(), invoker }
+    }
 }
 
 impl Statuses {
@@ -44,7 +55,7 @@ impl Statuses {
 
     #[cfg(test)]
     pub fn of(documents: impl IntoIterator<Item = (ObjectKey, Value)>) -> Self {
-        let entry = |(key, document)| (key, Entry { sequence: 1, document });
+        let entry = |(key, document)| (key, Entry::new(1, &document));
         Self { entries: documents.into_iter().map(entry).collect() }
     }
 
@@ -53,46 +64,59 @@ impl Statuses {
         else {
             return;
         };
-        self.entries.insert(key, Entry { sequence: stored.sequence, document: event.data });
+        self.entries.insert(key, Entry::new(stored.sequence, &event.data));
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.entries.keys()
     }
 
-    pub fn document(&self, key: &ObjectKey) -> Option<&Value> {
+    pub fn has(&self, key: &ObjectKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    pub fn document(&self, key: &ObjectKey) -> Option<&Document> {
         self.entries.get(key).map(|entry| &entry.document)
+    }
+
+    pub fn value(&self, key: &ObjectKey) -> Option<Value> {
+        self.document(key).map(Document::value)
+    }
+
+    /// Sessions of the configuration of this name.
+    pub fn of_invoker(&self, name: &str) -> impl Iterator<Item = &ObjectKey> {
+        self.entries.iter().filter(move |(_, entry)| entry.invoker.as_deref() == Some(name)).map(|(key, _)| key)
     }
 
     /// The status of an object, or an empty one.
     pub fn status<T: DeserializeOwned + Default>(&self, key: &ObjectKey) -> T {
-        let status = self.document(key).map(|document| document["status"].clone());
+        let status = self.value(key).map(|mut document| document["status"].take());
         status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default()
     }
 
     /// How far the status of this very session (a name can be used again) was folded.
     pub fn folded_sequence(&self, key: &ObjectKey, uid: Uuid) -> u64 {
-        let Some(document) = self.document(key) else { return 0 };
+        let Some(document) = self.value(key) else { return 0 };
         let same = document["metadata"]["uid"].as_str() == Some(uid.to_string().as_str());
         if same { document["status"]["foldedSequence"].as_u64().unwrap_or(0) } else { 0 }
     }
 
     /// The phase that is shown of this very session; empty if none is.
     pub fn phase_of(&self, key: &ObjectKey, uid: Uuid) -> String {
-        let document = self.document(key).filter(|d| d["metadata"]["uid"].as_str() == Some(uid.to_string().as_str()));
-        document.and_then(|document| document["status"]["phase"].as_str()).unwrap_or_default().to_owned()
+        let document = self.value(key).filter(|d| d["metadata"]["uid"].as_str() == Some(uid.to_string().as_str()));
+        document.and_then(|document| document["status"]["phase"].as_str().map(str::to_owned)).unwrap_or_default()
     }
 
     pub fn has_ended(&self, key: &ObjectKey) -> bool {
-        let phase = self.document(key).and_then(|document| document["status"]["phase"].as_str());
-        matches!(phase, Some("Succeeded" | "Failed" | "Skipped"))
+        self.value(key).is_some_and(|document| has_ended(&document))
     }
 
     /// Writes a document unless it stands there already; false if it could not be written.
     pub async fn write(&mut self, context: &Context, key: &ObjectKey, document: Value) -> bool {
-        if self.document(key) == Some(&document) {
+        if self.document(key) == Some(&Document::from(&document)) {
             return true;
         }
+        let entry = |sequence| Entry::new(sequence, &document);
         let cluster = context.cluster();
         let subject = key.status_subject(cluster);
         let message_id = format!("{cluster}.status.{}", Uuid::now_v7().simple());
@@ -106,7 +130,7 @@ impl Statuses {
         let value = Publish { subject: subject.clone(), message_id, headers: HeaderMap::new(), payload };
         match publish(&context.bus, STATUS, value, &Expect::Last { filter: subject.clone(), sequence }).await {
             Ok(sequence) => {
-                self.entries.insert(key.clone(), Entry { sequence, document });
+                self.entries.insert(key.clone(), entry(sequence));
                 true
             }
             Err(error) => {

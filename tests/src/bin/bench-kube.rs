@@ -13,16 +13,21 @@ use lagan_tests::wait::eventually;
 
 const LAGAN: &str = "lagan.dev/v1alpha1";
 const IDLE: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_secs(5);
 
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn main() -> Result<()> {
-    if number("SESSIONS", 60) > 0 {
-        first_byte(number("SESSIONS", 60))?;
+    match number("SESSIONS", 60) {
+        0 => {}
+        sessions => first_byte(sessions)?,
     }
-    many_configurations(number("CONFIGURATIONS", 10_000))
+    match number("CONFIGURATIONS", 10_000) {
+        0 => Ok(()),
+        configurations => many_configurations(configurations),
+    }
 }
 
 fn now() -> Result<f64> {
@@ -98,7 +103,7 @@ spec:
 fn many_configurations(count: usize) -> Result<()> {
     let world = KubeWorld::new("many")?;
     let engine = world.engine(&[])?;
-    let alone = resident_mib(&engine)?;
+    let alone = memory_mib(&engine, "VmRSS:")?;
     drop(engine);
     let names = (0..count).map(|number| configuration(&format!("c-{number:05}")));
     for batch in names.collect::<Vec<_>>().chunks(250) {
@@ -107,30 +112,55 @@ fn many_configurations(count: usize) -> Result<()> {
     let began = Instant::now();
     let engine = world.engine(&[])?;
     let listed = began.elapsed();
-    let last = format!("c-{:05}", count - 1);
     let ready = || {
-        let shown = world.kubectl_json(&["get", "backupconfigurations.lagan.dev", "-o", "json"]).ok()?;
-        let items = shown["items"].as_array()?;
-        items.iter().all(|item| item["status"]["phase"] == "Ready").then_some(())
+        // Asking for all of them costs the API server more than the engine does.
+        sleep(Duration::from_secs(5));
+        let shown = world.kubectl(&["get", "backupconfigurations.lagan.dev", "--no-headers"]).ok()?;
+        let (all, ready) = (shown.lines().count(), shown.lines().filter(|line| line.contains(" Ready ")).count());
+        (all == count && ready == count).then_some(())
     };
-    eventually(&format!("{last} and all others to be Ready"), Duration::from_secs(900), ready)?;
+    eventually("all configurations to be Ready", Duration::from_secs(1800), ready)?;
     let told = began.elapsed();
-    let (cpu, at) = (cpu_seconds(&engine)?, Instant::now());
+    let (before, peak) = (requests(&world)?, memory_mib(&engine, "VmHWM:")?);
+    // The watch tells of each status that was applied; that is not idle yet.
+    let quiet = || {
+        let before = cpu_seconds(&engine).ok()?;
+        sleep(SETTLED);
+        (cpu_seconds(&engine).ok()? - before < 0.05 * SETTLED.as_secs_f64()).then_some(())
+    };
+    eventually("the engine to be idle", Duration::from_secs(300), quiet)?;
+    let settled = began.elapsed();
+    let (asked, cpu, at) = (requests(&world)?, cpu_seconds(&engine)?, Instant::now());
     sleep(IDLE);
     let idle = (cpu_seconds(&engine)? - cpu) / at.elapsed().as_secs_f64() * 100.0;
     println!(
-        "{count} configurations: read and published in {:.1} s, all statuses applied after {:.1} s; engine {} MiB (empty {alone} MiB); idle {idle:.2} % of a core over {} s",
+        "{count} configurations: read and published in {:.1} s, all statuses applied after {:.1} s, idle after {:.1} s ({} API requests since then)",
         listed.as_secs_f64(),
         told.as_secs_f64(),
-        resident_mib(&engine)?,
-        IDLE.as_secs()
+        settled.as_secs_f64(),
+        asked - before,
+    );
+    println!(
+        "engine {} MiB, at most {peak} MiB (empty {alone} MiB); over {} s idle: {idle:.2} % of a core, {} API requests",
+        memory_mib(&engine, "VmRSS:")?,
+        IDLE.as_secs(),
+        requests(&world)? - asked,
     );
     Ok(())
 }
 
-fn resident_mib(process: &Process) -> Result<u64> {
+/// Requests that the API server has answered for Lagan's kinds.
+fn requests(world: &KubeWorld) -> Result<u64> {
+    let text = world.kubectl(&["get", "--raw", "/metrics"])?;
+    let ours = |line: &&str| line.starts_with("apiserver_request_total{") && line.contains("group=\"lagan.dev\"");
+    let count = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    Ok(text.lines().filter(ours).filter_map(count).sum::<f64>() as u64)
+}
+
+fn memory_mib(process: &Process, what: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("a resident size")?;
+    let line = status.lines().find(|line| line.starts_with(what)).context("a size")?;
     let kib: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
     Ok(kib / 1024)
 }
