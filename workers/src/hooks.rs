@@ -3,6 +3,7 @@
 
 mod address;
 mod exec;
+mod hidden;
 mod http;
 mod policy;
 mod ready;
@@ -20,6 +21,7 @@ use lagan_sources::kubernetes::{Kubernetes, KubernetesError};
 use tokio_util::sync::CancellationToken;
 
 use self::address::AddressError;
+use self::hidden::Hidden;
 use self::ready::{Action, ReadyHook, ReadyHooks};
 use self::template::{Data, RenderError};
 
@@ -161,10 +163,11 @@ impl Site<'_> {
     }
 
     async fn act(&self, hook: &ReadyHook, data: &Data) -> Result<String, HookError> {
+        let hidden = Hidden::of(&hook.action, data);
         match &hook.action {
-            Action::Exec(exec) => exec::run(self, exec, hook.container.as_deref(), data).await,
-            Action::HttpGet(get) => http::get(self, get).await,
-            Action::HttpPost(post) => http::post(self, post, data).await,
+            Action::Exec(exec) => exec::run(self, (exec, hook.container.as_deref()), data, &hidden).await,
+            Action::HttpGet(get) => http::get(self, get, &hidden).await,
+            Action::HttpPost(post) => http::post(self, post, data, &hidden).await,
             Action::TcpSocket(socket) => tcp::connect(self, socket).await,
         }
     }
@@ -190,9 +193,9 @@ impl Site<'_> {
     }
 }
 
-/// `: what it said`, on one line and not longer than a message may show.
-fn said(text: &str) -> String {
-    let text = text.trim();
+/// `: what it said`, on one line, not longer than a message may show, and with nothing of what the hook holds.
+fn said(text: &str, hidden: &Hidden) -> String {
+    let text = hidden.hide(text.trim());
     let cut = text.floor_char_boundary(SHOWN_BYTES);
     let line: Vec<&str> = text[..cut].lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if line.is_empty() { String::new() } else { format!(": {}", line.join(" | ")) }
