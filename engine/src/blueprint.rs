@@ -2,6 +2,7 @@
 //! the annotation goes, the configuration goes and the Repository stays: it leads to the data.
 
 pub(crate) mod derive;
+mod hooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::SourceError;
 
-use self::derive::{BLUEPRINT_LABEL, Derived, GENERATED_FOR, asked, derive};
+use self::derive::{BLUEPRINT_LABEL, Derived, GENERATED_FOR, HOOKS_OF, asked, derive};
+use self::hooks::Blueprints;
 use crate::context::Context;
 use crate::run::EngineError;
 use crate::view::View;
@@ -77,9 +79,10 @@ async fn look(context: &Context, told: &mut BTreeSet<String>) -> bool {
     }
     *told = work.problems;
     let mut done = true;
+    let mut blueprints = Blueprints::default();
     for object in work.put {
         let key = object.key();
-        match context.source().put(&object).await {
+        match blueprints.put(context.source(), object).await {
             Ok(()) => tracing::info!(object = %key, "made by a blueprint"),
             Err(error) => {
                 tracing::warn!(object = %key, error = chain(&error), "blueprint's object was not made, it is tried again");
@@ -178,5 +181,11 @@ fn same(there: &Object, wanted: &Object) -> bool {
         spec.as_object_mut().map(|spec| spec.remove("paused"));
         spec
     };
-    spec(there) == spec(wanted)
+    let annotation = |object: &Object| object.metadata.annotations.get(HOOKS_OF).cloned();
+    // One that is there although nothing asks for it would be put for ever: it may be somebody else's.
+    let same_hooks = annotation(wanted).is_none_or(|wanted| annotation(there) == Some(wanted));
+    same_hooks && spec(there) == spec(wanted)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::resource::function::DatabaseKind;
 use crate::resource::repository::{Backend, RetentionPolicy};
 use crate::subject::{Lane, SessionKind};
 
-pub use hooks::{Application, HookAction, PlanHook, PlanHooks, PlanPostHook};
+pub use hooks::{Application, PlanHooks};
 
 /// Version of the plan's shape; a worker refuses one it does not know.
 pub const VERSION: u32 = 1;
@@ -70,6 +70,7 @@ pub struct PlanTarget {
     pub repositories: Vec<PlanRepository>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<RestoreFrom>,
+    /// The worker reads what runs before and after the work from the invoker, at its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<PlanHooks>,
 }

@@ -46,6 +46,17 @@ pub enum Problem {
     Twice { key: ObjectKey, first: PathBuf, file: PathBuf },
 }
 
+impl Problem {
+    /// The file, whose own words may quote what it holds.
+    #[must_use]
+    pub fn file(&self) -> String {
+        match self {
+            Self::Unreadable { path, .. } | Self::Twice { file: path, .. } => path.display().to_string(),
+            Self::Manifest(error) => format!("{}:{}:{}", error.file, error.line, error.column),
+        }
+    }
+}
+
 impl Scan {
     /// Only a scan without problems may conclude that an object is gone.
     #[must_use]
@@ -96,24 +107,43 @@ impl Folder {
         })
     }
 
-    /// Reads one object at its source, with everything that is not published.
-    #[must_use]
-    pub fn object(&self, key: &ObjectKey) -> Option<Object> {
-        self.find(&key.name, |manifest| match manifest {
+    /// Reads one object at its source, with everything that is not published. What may stand in a file that can't be
+    /// read now is not taken for gone.
+    pub fn object(&self, key: &ObjectKey) -> Result<Option<Object>, Box<Problem>> {
+        let mut problems = Vec::new();
+        let found = self.find_with(&key.name, &mut problems, |manifest| match manifest {
             Manifest::Object(object) => {
                 let object = with_namespace(*object);
                 (object.key() == *key).then_some(object)
             }
             _ => None,
-        })
+        });
+        match (found, problems.pop()) {
+            (None, Some(problem)) => Err(problem.into()),
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn find<T>(&self, name: &str, pick: impl FnMut(Manifest) -> Option<T>) -> Option<T> {
+        self.find_with(name, &mut Vec::new(), pick)
     }
 
     /// Looks only into files that hold the name at all.
-    fn find<T>(&self, name: &str, mut pick: impl FnMut(Manifest) -> Option<T>) -> Option<T> {
-        let mut problems = Vec::new();
-        self.files(&mut problems).into_iter().find_map(|file| {
-            let text = read(&file, &mut problems).filter(|text| text.contains(name))?;
-            parse(&file.display().to_string(), &text).into_iter().flatten().find_map(&mut pick)
+    fn find_with<T>(
+        &self,
+        name: &str,
+        problems: &mut Vec<Problem>,
+        mut pick: impl FnMut(Manifest) -> Option<T>,
+    ) -> Option<T> {
+        self.files(problems).into_iter().find_map(|file| {
+            let text = read(&file, problems).filter(|text| text.contains(name))?;
+            parse(&file.display().to_string(), &text).into_iter().find_map(|manifest| match manifest {
+                Ok(manifest) => pick(manifest),
+                Err(error) => {
+                    problems.push(error.into());
+                    None
+                }
+            })
         })
     }
 
@@ -236,6 +266,28 @@ mod tests {
         assert!(text.ends_with("b.yaml:5:3: unknown field `backnd`; did you mean `backend`?"), "{text}");
         assert_eq!(folder.secret("default", "s").unwrap().text("RESTIC_PASSWORD").unwrap(), "p");
         assert!(folder.secret("other", "s").is_none());
+    }
+
+    #[test]
+    fn an_object_that_may_stand_in_a_broken_file_is_not_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(vec![dir.path().to_owned()]);
+        let key = |name: &str| ObjectKey {
+            group: "lagan.dev".to_owned(),
+            kind: Kind::Repository,
+            namespace: Some("default".to_owned()),
+            name: name.to_owned(),
+        };
+        let (named, other) = (REPOSITORY.replace("{name: r}", "{name: first}"), "name: second\n");
+        std::fs::write(dir.path().join("a.yaml"), &named).unwrap();
+        std::fs::write(dir.path().join("b.yaml"), other).unwrap();
+        assert!(folder.object(&key("first")).unwrap().is_some());
+        assert!(folder.object(&key("third")).unwrap().is_none());
+        let problem = folder.object(&key("second")).unwrap_err();
+        assert!(problem.file().ends_with("b.yaml:1:1"), "{problem}");
+        // One that is found is there, whatever stands elsewhere.
+        std::fs::write(dir.path().join("0.yaml"), "first: [\n").unwrap();
+        assert!(folder.object(&key("first")).unwrap().is_some());
     }
 
     #[test]

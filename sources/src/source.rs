@@ -42,6 +42,9 @@ pub enum SourceError {
         #[source]
         source: std::io::Error,
     },
+    /// Without the reason: it may quote a manifest, and this text is published.
+    #[error("`{key}` was not found, and `{file}`, where it may stand, can't be read")]
+    Folder { key: String, file: String },
     #[error("`{key}` can't be read at its source")]
     Object {
         key: String,
@@ -81,7 +84,10 @@ impl Source {
     pub async fn object(&self, key: &ObjectKey) -> Result<Option<Object>, SourceError> {
         match self {
             Self::Folder(local) => {
-                let Some(mut object) = local.folder.object(key) else { return Ok(None) };
+                let found = local.folder.object(key);
+                let found =
+                    found.map_err(|problem| SourceError::Folder { key: key.to_string(), file: problem.file() })?;
+                let Some(mut object) = found else { return Ok(None) };
                 let identity = local.ledger.read(|state| state.objects.get(key).copied())?;
                 object.metadata.uid = identity.filter(|identity| !identity.deleted).map(|identity| identity.uid);
                 Ok(Some(object))

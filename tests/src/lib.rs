@@ -21,6 +21,7 @@ pub mod sample;
 mod scratch;
 pub mod tools;
 pub mod wait;
+pub mod webhook;
 pub mod world;
 
 pub use scratch::Scratch;

@@ -44,7 +44,10 @@ const BLOCKS: usize = 8;
 
 pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
     let session = held.session().await;
-    let hooks = Hooks::new(worker, held, life, plan).recall(&session);
+    let hooks = match Hooks::new(worker, held, life, plan).recall(&session).read().await {
+        Ok(hooks) => hooks,
+        Err(failed) => return Outcome::Failed(Box::new(failed)),
+    };
     let mut run = Run { worker, held, life, plan, session, rejected: Vec::new(), conditions: Vec::new(), hooks };
     let mut results = Vec::new();
     for target in &plan.targets {
@@ -94,7 +97,7 @@ impl Run<'_> {
     async fn target(&mut self, target: &PlanTarget) -> Result<Vec<TargetResult>, Broken> {
         let mut results = Vec::new();
         for repository in &target.repositories {
-            results.push(self.one(target, repository).await?);
+            results.push(Box::pin(self.one(target, repository)).await?);
         }
         Ok(results)
     }

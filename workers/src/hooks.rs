@@ -3,8 +3,10 @@
 
 mod address;
 mod exec;
+mod hidden;
 mod http;
 mod policy;
+mod ready;
 mod stage;
 mod tcp;
 mod template;
@@ -12,13 +14,15 @@ mod template;
 use std::time::Duration;
 
 use lagan_schemas::error::{Code, Failure, chain};
-use lagan_schemas::plan::{Application, HookAction, PlanHook, PlanHooks};
+use lagan_schemas::plan::Application;
 use lagan_schemas::resource::hooks::Port;
 use lagan_sources::Source;
 use lagan_sources::kubernetes::{Kubernetes, KubernetesError};
 use tokio_util::sync::CancellationToken;
 
 use self::address::AddressError;
+use self::hidden::Hidden;
+use self::ready::{Action, ReadyHook, ReadyHooks};
 use self::template::{Data, RenderError};
 
 pub(crate) use self::stage::Hooks;
@@ -96,16 +100,16 @@ impl HookError {
 }
 
 /// Refuses what can never work here, before anything is done.
-pub(crate) fn possible(source: &Source, hooks: &PlanHooks) -> Result<(), HookError> {
-    for hook in hooks.pre.iter().chain(hooks.post.iter().map(|post| &post.hook)) {
+fn possible(source: &Source, application: &Application, hooks: &ReadyHooks) -> Result<(), HookError> {
+    for hook in hooks.all() {
         let need = match &hook.action {
-            HookAction::Exec(_) => Some(Need::Pod),
-            HookAction::HttpGet(get) => needed(&get.port),
-            HookAction::HttpPost(post) => needed(&post.port),
-            HookAction::TcpSocket(socket) => needed(&socket.port),
+            Action::Exec(_) => Some(Need::Pod),
+            Action::HttpGet(get) => needed(&get.port),
+            Action::HttpPost(post) => needed(&post.port),
+            Action::TcpSocket(socket) => needed(&socket.port),
         };
         if let Some(need) = need {
-            service(source, &hooks.application, need)?;
+            service(source, application, need)?;
         }
     }
     Ok(())
@@ -144,10 +148,10 @@ fn service<'a>(
 
 impl Site<'_> {
     /// Runs one hook to its end, to its limit, or until `stop`. Gives one line that says what happened.
-    pub async fn run(&self, hook: &PlanHook, data: &Data, stop: &CancellationToken) -> Result<String, HookError> {
+    pub async fn run(&self, hook: &ReadyHook, data: &Data, stop: &CancellationToken) -> Result<String, HookError> {
         let limit = match hook.action {
-            HookAction::Exec(_) => PROGRAM,
-            HookAction::HttpGet(_) | HookAction::HttpPost(_) | HookAction::TcpSocket(_) => REQUEST,
+            Action::Exec(_) => PROGRAM,
+            Action::HttpGet(_) | Action::HttpPost(_) | Action::TcpSocket(_) => REQUEST,
         };
         tokio::select! {
             biased;
@@ -158,12 +162,13 @@ impl Site<'_> {
         }
     }
 
-    async fn act(&self, hook: &PlanHook, data: &Data) -> Result<String, HookError> {
+    async fn act(&self, hook: &ReadyHook, data: &Data) -> Result<String, HookError> {
+        let hidden = Hidden::of(&hook.action, data);
         match &hook.action {
-            HookAction::Exec(exec) => exec::run(self, exec, hook.container.as_deref(), data).await,
-            HookAction::HttpGet(get) => http::get(self, get).await,
-            HookAction::HttpPost(post) => http::post(self, post, data).await,
-            HookAction::TcpSocket(socket) => tcp::connect(self, socket).await,
+            Action::Exec(exec) => exec::run(self, (exec, hook.container.as_deref()), data, &hidden).await,
+            Action::HttpGet(get) => http::get(self, get, &hidden).await,
+            Action::HttpPost(post) => http::post(self, post, data, &hidden).await,
+            Action::TcpSocket(socket) => tcp::connect(self, socket).await,
         }
     }
 
@@ -188,9 +193,9 @@ impl Site<'_> {
     }
 }
 
-/// `: what it said`, on one line and not longer than a message may show.
-fn said(text: &str) -> String {
-    let text = text.trim();
+/// `: what it said`, on one line, not longer than a message may show, and with nothing of what the hook holds.
+fn said(text: &str, hidden: &Hidden) -> String {
+    let text = hidden.hide(text.trim());
     let cut = text.floor_char_boundary(SHOWN_BYTES);
     let line: Vec<&str> = text[..cut].lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if line.is_empty() { String::new() } else { format!(": {}", line.join(" | ")) }

@@ -4,7 +4,7 @@
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::plan::{Database, PlanRepository};
 use lagan_schemas::resource::secret::{Secret, SecretError};
-use lagan_schemas::resource::{ObjectRef, Spec};
+use lagan_schemas::resource::{Object, ObjectRef, Spec};
 use lagan_sources::secrets::{self, Login, LoginError};
 use lagan_sources::{Source, SourceError};
 
@@ -26,11 +26,16 @@ impl Intent {
 
     /// A restore is never started by a message alone: the object must still be there, with this very uid (P5).
     pub async fn confirm(&self, object: &ObjectRef) -> Result<(), Failure> {
+        self.confirmed(object).await.map(drop)
+    }
+
+    /// The same, and the object as it stands there now, with everything that is not published.
+    pub async fn confirmed(&self, object: &ObjectRef) -> Result<Object, Failure> {
         let key = object.key();
         let not_confirmed = |why: &str| Failure::new(Code::IntentNotConfirmed, format!("{key}: {why}"));
         match self.source.object(&key).await.map_err(|error| unanswered(&error))? {
             None => Err(not_confirmed("it is not there any more")),
-            Some(found) if object.uid.is_some() && found.metadata.uid == object.uid => Ok(()),
+            Some(found) if object.uid.is_some() && found.metadata.uid == object.uid => Ok(found),
             Some(_) => Err(not_confirmed("another object has its name now")),
         }
     }
@@ -96,4 +101,65 @@ fn unanswered(error: &SourceError) -> Failure {
 #[must_use]
 pub fn secret_failure(error: &SecretError) -> Failure {
     Failure::new(Code::SecretInvalid, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::path::Path;
+
+    use lagan_schemas::resource::Kind;
+    use lagan_sources::folder::Folder;
+    use lagan_sources::ledger::{Entry, Identity, Ledger};
+    use lagan_sources::source::Local;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const RESTORE: &str = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession\nmetadata: {name: back, namespace: n}\nspec:\n  repository: {name: r}\n  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}\n  hooks: {preRestore: {httpGet: {port: 1, path: /TOKEN}}}\n";
+
+    fn asked(uid: Option<u128>) -> ObjectRef {
+        ObjectRef {
+            api_version: "lagan.dev/v1alpha1".to_owned(),
+            kind: Kind::RestoreSession,
+            namespace: Some("n".to_owned()),
+            name: "back".to_owned(),
+            uid: uid.map(Uuid::from_u128),
+            generation: 1,
+        }
+    }
+
+    fn intent(dir: &Path) -> Intent {
+        let ledger = Ledger::open(dir).unwrap();
+        let identity = Identity {
+            uid: Uuid::from_u128(1),
+            generation: 1,
+            content: Uuid::nil(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            deleted: false,
+        };
+        ledger.update(|_| (vec![Entry::Object { key: asked(None).key(), identity }], ())).unwrap();
+        let folder = Folder::new(vec![dir.to_owned()]).into();
+        let (objects, data_dir) = (dir.to_owned(), dir.to_owned());
+        Intent { source: Source::Folder(Local { folder, ledger: ledger.into(), objects, data_dir }) }
+    }
+
+    #[tokio::test]
+    async fn an_object_counts_only_as_the_very_one_that_stands_at_its_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let (intent, file) = (intent(dir.path()), dir.path().join("back.yaml"));
+        let code = async |uid| intent.confirmed(&asked(uid)).await.unwrap_err().code;
+        assert_eq!(code(Some(1)).await, Code::IntentNotConfirmed, "it is not there");
+        std::fs::write(&file, RESTORE).unwrap();
+        let found = intent.confirmed(&asked(Some(1))).await.unwrap();
+        assert!(found.to_json().to_string().contains("/TOKEN"), "with what is not published");
+        for other in [Some(2), None] {
+            assert_eq!(code(other).await, Code::IntentNotConfirmed);
+        }
+        // Somebody is writing it: no answer, which is not the answer that it is gone.
+        std::fs::write(&file, RESTORE.replace("path", "pth")).unwrap();
+        let failure = intent.confirmed(&asked(Some(1))).await.unwrap_err();
+        assert_eq!(failure.code, Code::SourceUnreachable);
+        assert!(failure.message.contains("back.yaml:7:") && !failure.message.contains("TOKEN"), "{}", failure.message);
+    }
 }

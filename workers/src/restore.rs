@@ -32,7 +32,10 @@ const BLOCK_BYTES: usize = 1024 * 1024;
 
 pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
     let session = held.session().await;
-    let hooks = Hooks::new(worker, held, life, plan).recall(&session);
+    let hooks = match Hooks::new(worker, held, life, plan).recall(&session).read().await {
+        Ok(hooks) => hooks,
+        Err(failed) => return Outcome::Failed(Box::new(failed)),
+    };
     let mut run = Run { worker, held, life, plan, session, conditions: Vec::new(), hooks };
     let mut results = Vec::new();
     for target in &plan.targets {

@@ -14,6 +14,9 @@ use crate::view::View;
 /// Says which AppBinding an object was made for, as `namespace/name`.
 pub(crate) const GENERATED_FOR: &str = "lagan.dev/generated-for";
 pub(crate) const BLUEPRINT_LABEL: &str = "lagan.dev/blueprint";
+/// Which content of which BackupBlueprint an object's hooks are of, as `uid/generation`. The view knows the shape of hooks
+/// only, so this is what changes when their content does; the uid tells a blueprint that was made anew from the old one.
+pub(crate) const HOOKS_OF: &str = "lagan.dev/hooks-of";
 /// As Stash abbreviates the kind in the names of what it makes.
 const NAME_PREFIX: &str = "app";
 /// Prefixes of the annotations: ours, then Stash's.
@@ -108,6 +111,11 @@ fn from_blueprint(binding: &Object, blueprint: &Object, asked: &Asked) -> Result
         annotations: BTreeMap::from([(GENERATED_FOR.to_owned(), format!("{own}/{}", binding.metadata.name))]),
         ..Metadata::default()
     };
+    let mut of_configuration = metadata(&namespace);
+    if spec.hooks.is_some() {
+        let uid = blueprint.metadata.uid.unwrap_or_default();
+        of_configuration.annotations.insert(HOOKS_OF.to_owned(), format!("{uid}/{}", blueprint.metadata.generation));
+    }
     let repository = repository(spec, &variables)?;
     let configuration = configuration(spec, binding, asked, &variables)?;
     let configuration = BackupConfigurationSpec {
@@ -126,7 +134,7 @@ fn from_blueprint(binding: &Object, blueprint: &Object, asked: &Asked) -> Result
         },
         Object {
             api_version: api_version(Kind::BackupConfiguration),
-            metadata: metadata(&namespace),
+            metadata: of_configuration,
             spec: Spec::BackupConfiguration(Box::new(configuration)),
         },
     ])
@@ -169,6 +177,7 @@ fn configuration(
         runtime_settings: spec.runtime_settings.clone(),
         temp_dir: spec.temp_dir.clone(),
         interim_volume_template: spec.interim_volume_template.clone(),
+        // Their shape; what they hold comes from the source when the object is put.
         hooks: spec.hooks.clone(),
         schedule,
         time_zone: spec.time_zone.clone(),

@@ -73,7 +73,8 @@ async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<O
         let problems = {
             let view = context.resources.read();
             let known = view.objects.get(&object.key()).filter(|known| known.metadata.uid == object.metadata.uid);
-            known.map(|known| update_problems(known, object)).unwrap_or_default()
+            // Published as it would be now: an earlier version may have published more of it.
+            known.map(|known| update_problems(&Object::clone(known).published(), object)).unwrap_or_default()
         };
         match &problems[..] {
             // The next look compares again, so what was not published is then.
@@ -156,6 +157,7 @@ fn is_session(kind: Kind) -> bool {
     matches!(kind, Kind::BackupSession | Kind::RestoreSession)
 }
 
+/// Of all that the manifest holds: what is not published, such as the body of a hook, is a change too.
 fn content(object: &Object) -> Uuid {
     let text = serde_json::json!([object.spec_json(), object.metadata.labels, object.metadata.annotations]);
     Uuid::new_v5(&CONTENT, text.to_string().as_bytes())
@@ -218,5 +220,23 @@ mod tests {
         let assigned = ledger.read(|state| assign(&changed, state, Timestamp::UNIX_EPOCH)).unwrap();
         assert!(assigned.objects.is_empty() && assigned.entries.is_empty());
         assert!(assigned.refused[0].contains("can't be changed"), "{:?}", assigned.refused);
+    }
+
+    #[test]
+    fn a_change_that_is_not_published_is_a_change_all_the_same() {
+        let configuration = |body: &str| {
+            scan_of(&format!(
+                "apiVersion: lagan.dev/v1alpha1\nkind: BackupConfiguration\nmetadata: {{name: c, namespace: n}}\nspec:\n  schedule: '@daily'\n  repository: {{name: r}}\n  retentionPolicy: {{name: k, keepLast: 1}}\n  target: {{ref: {{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}}}\n  hooks: {{preBackup: {{httpPost: {{port: 80, body: {body}}}}}}}\n"
+            ))
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let first = assign(&configuration("first"), &State::default(), Timestamp::UNIX_EPOCH);
+        let ledger = state_after(first.entries.clone(), dir.path());
+        let second = ledger.read(|state| assign(&configuration("second"), state, Timestamp::UNIX_EPOCH)).unwrap();
+        let (key, before) = first.objects.first_key_value().unwrap();
+        let after = &second.objects[key];
+        assert_eq!((before.metadata.generation, after.metadata.generation), (1, 2));
+        assert_eq!((before.metadata.uid, &before.spec), (after.metadata.uid, &after.spec));
+        assert_ne!(before, after, "so it is published again");
     }
 }

@@ -1,5 +1,6 @@
 //! Hooks: what runs before and after the dump or the restore. Shapes are those of kmodules' prober, as Stash uses it.
-//! It must not run anything; workers do.
+//! It must not run anything; workers do. What hooks hold stays at their source, because people put tokens there: the
+//! published form says only which action goes where.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -16,6 +17,21 @@ pub struct BackupHooks {
     pub post_backup: Option<PostHook>,
 }
 
+impl BackupHooks {
+    #[must_use]
+    pub const fn name_any(&self) -> bool {
+        self.pre_backup.is_some() || self.post_backup.is_some()
+    }
+
+    #[must_use]
+    pub fn published(self) -> Self {
+        Self {
+            pre_backup: self.pre_backup.map(Hook::published),
+            post_backup: self.post_backup.map(PostHook::published),
+        }
+    }
+}
+
 /// Hooks of a restore.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -25,6 +41,21 @@ pub struct RestoreHooks {
     pub pre_restore: Option<Hook>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_restore: Option<PostHook>,
+}
+
+impl RestoreHooks {
+    #[must_use]
+    pub const fn name_any(&self) -> bool {
+        self.pre_restore.is_some() || self.post_restore.is_some()
+    }
+
+    #[must_use]
+    pub fn published(self) -> Self {
+        Self {
+            pre_restore: self.pre_restore.map(Hook::published),
+            post_restore: self.post_restore.map(PostHook::published),
+        }
+    }
 }
 
 /// Exactly one of `exec`, `httpGet`, `httpPost` and `tcpSocket`.
@@ -45,6 +76,21 @@ pub struct Hook {
     /// Container of the application's pod; without it the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
+}
+
+impl Hook {
+    /// Its shape. Each action is spelled out, so that a field that comes later is not published by oversight.
+    #[must_use]
+    pub fn published(self) -> Self {
+        Self {
+            exec: self.exec.map(|_| ExecAction { command: Vec::new() }),
+            http_get: self.http_get.map(HttpGetAction::published),
+            http_post: self.http_post.map(HttpPostAction::published),
+            // A port and a host: there is nothing else in it.
+            tcp_socket: self.tcp_socket,
+            container_name: self.container_name,
+        }
+    }
 }
 
 /// A hook that can depend on how the session went.
@@ -82,6 +128,14 @@ impl PostHook {
             container_name: self.container_name.clone(),
         }
     }
+
+    /// Its shape, and when it runs.
+    #[must_use]
+    pub fn published(self) -> Self {
+        let execution_policy = self.execution_policy;
+        let Hook { exec, http_get, http_post, tcp_socket, container_name } = self.hook().published();
+        Self { exec, http_get, http_post, tcp_socket, container_name, execution_policy }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +172,13 @@ pub struct HttpGetAction {
     pub http_headers: Vec<HttpHeader>,
 }
 
+impl HttpGetAction {
+    /// A path is left out too: that of a webhook is its secret.
+    fn published(self) -> Self {
+        Self { path: None, port: self.port, host: self.host, scheme: self.scheme, http_headers: Vec::new() }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpPostAction {
@@ -140,6 +201,20 @@ pub struct HttpPostAction {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub form: Vec<FormEntry>,
+}
+
+impl HttpPostAction {
+    fn published(self) -> Self {
+        Self {
+            path: None,
+            port: self.port,
+            host: self.host,
+            scheme: self.scheme,
+            http_headers: Vec::new(),
+            body: None,
+            form: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -197,5 +272,81 @@ impl JsonSchema for Port {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::{Value, json};
+
+    use crate::resource::Object;
+
+    /// Actions with a canary wherever people put tokens, and what of each is published.
+    fn actions() -> [(Value, Value); 4] {
+        let header = json!([{"name": "Authorization", "value": "Bearer CANARY"}]);
+        let form = json!([{"key": "CANARY-key", "values": ["CANARY"]}]);
+        [
+            (
+                json!({"exec": {"command": ["CANARY", "-c", "echo CANARY"]}, "containerName": "db"}),
+                json!({"exec": {"command": []}, "containerName": "db"}),
+            ),
+            (
+                json!({"httpGet": {"port": "hook", "host": "h", "scheme": "HTTPS", "path": "/CANARY?t=CANARY", "httpHeaders": header}}),
+                json!({"httpGet": {"port": "hook", "host": "h", "scheme": "HTTPS"}}),
+            ),
+            (
+                json!({"httpPost": {"port": 80, "path": "CANARY", "httpHeaders": header, "body": "CANARY", "form": form}}),
+                json!({"httpPost": {"port": 80, "scheme": "HTTP"}}),
+            ),
+            (json!({"tcpSocket": {"port": 1, "host": "h"}}), json!({"tcpSocket": {"port": 1, "host": "h"}})),
+        ]
+    }
+
+    fn with_policy(mut hook: Value) -> Value {
+        hook["executionPolicy"] = "OnFailure".into();
+        hook
+    }
+
+    /// An object of each kind that can have hooks.
+    fn objects(pre: &Value, post: &Value) -> [Value; 3] {
+        let object = |kind: &str, spec: Value| json!({"apiVersion": "lagan.dev/v1alpha1", "kind": kind, "metadata": {"name": "x", "generation": 1}, "spec": spec});
+        let retention = json!({"name": "few", "keepLast": 1});
+        let backup = json!({"preBackup": pre, "postBackup": post});
+        let restore = json!({"preRestore": pre, "postRestore": post});
+        [
+            object(
+                "BackupConfiguration",
+                json!({"schedule": "@daily", "repository": {"name": "r"}, "retentionPolicy": retention, "hooks": backup}),
+            ),
+            object("RestoreSession", json!({"repository": {"name": "r"}, "hooks": restore})),
+            object(
+                "BackupBlueprint",
+                json!({"schedule": "@daily", "backend": {"storageSecretName": "s"}, "retentionPolicy": retention, "hooks": backup}),
+            ),
+        ]
+    }
+
+    #[test]
+    fn of_a_hook_only_its_shape_is_published() {
+        for (written, published) in actions() {
+            for object in objects(&written, &with_policy(written.clone())) {
+                let read = Object::from_json(object.clone()).unwrap();
+                let shown = read.clone().published();
+                let text = shown.to_json().to_string();
+                assert!(!text.contains("CANARY"), "{text}");
+                let [pre, post] = ["Backup", "Restore"]
+                    .map(|of| [format!("pre{of}"), format!("post{of}")])
+                    .into_iter()
+                    .find(|[pre, _]| object["spec"]["hooks"].get(pre).is_some())
+                    .unwrap();
+                let hooks = &shown.to_json()["spec"]["hooks"];
+                assert_eq!((&hooks[&pre], &hooks[&post]), (&published, &with_policy(published.clone())));
+                // What is read from the bus is what was published there, and everything else of it has stayed.
+                assert_eq!(Object::from_json(shown.to_json()).unwrap(), shown);
+                assert_eq!(shown.clone().published(), shown);
+                assert_eq!(read.metadata, shown.metadata);
+            }
+        }
     }
 }

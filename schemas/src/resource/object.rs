@@ -13,6 +13,7 @@ use super::backup_blueprint::BackupBlueprintSpec;
 use super::backup_configuration::BackupConfigurationSpec;
 use super::backup_session::BackupSessionSpec;
 use super::function::FunctionSpec;
+use super::hooks::{BackupHooks, RestoreHooks};
 use super::kind::{Group, Kind};
 use super::repository::{RepositorySpec, WIPE_OUT_FINALIZER};
 use super::restore_session::RestoreSessionSpec;
@@ -67,8 +68,31 @@ pub struct Object {
 pub enum ObjectError {
     #[error("`{api_version}` `{kind}` is not a kind that Lagan publishes")]
     UnknownKind { api_version: String, kind: String },
-    #[error("object can't be read")]
-    Json(#[from] serde_json::Error),
+    #[error("object can't be read: {0}")]
+    Json(String),
+}
+
+impl From<serde_json::Error> for ObjectError {
+    /// The text is published where the object is not, so it must not quote what the object holds.
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(without_quotations(&error.to_string()))
+    }
+}
+
+/// serde quotes strings as Rust writes them: `invalid type: string "...", expected a sequence`.
+fn without_quotations(text: &str) -> String {
+    let (mut kept, mut quoted, mut escaped) = (String::with_capacity(text.len()), false, false);
+    for character in text.chars() {
+        let ends = character == '"' && !escaped;
+        escaped = quoted && character == '\\' && !escaped;
+        if ends {
+            quoted = !quoted;
+            kept.push_str(if quoted { "\"" } else { "…\"" });
+        } else if !quoted {
+            kept.push(character);
+        }
+    }
+    kept
 }
 
 impl Object {
@@ -121,12 +145,17 @@ impl Object {
         spec.wipes() && held && self.metadata.deletion_timestamp.is_some()
     }
 
-    /// The form that may be published: no credentials in URLs, and not kubectl's copy of the manifest, which has them.
+    /// The form that may be published: no credentials in URLs, nothing that hooks hold, and not kubectl's copy of the
+    /// manifest, which has both.
     #[must_use]
     pub fn published(mut self) -> Self {
         self.metadata.annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        if let Spec::AppBinding(spec) = self.spec {
-            self.spec = Spec::AppBinding(Box::new(spec.published()));
+        match &mut self.spec {
+            Spec::AppBinding(spec) => **spec = std::mem::take(&mut **spec).published(),
+            Spec::BackupConfiguration(spec) => spec.hooks = spec.hooks.take().map(BackupHooks::published),
+            Spec::BackupBlueprint(spec) => spec.hooks = spec.hooks.take().map(BackupHooks::published),
+            Spec::RestoreSession(spec) => spec.hooks = spec.hooks.take().map(RestoreHooks::published),
+            Spec::Repository(_) | Spec::BackupSession(_) | Spec::Task(_) | Spec::Function(_) => {}
         }
         self
     }
@@ -183,5 +212,21 @@ impl Object {
             }
         };
         Ok(Self { api_version: raw.api_version, metadata: raw.metadata, spec })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_can_t_be_read_is_not_quoted() {
+        let object = |hooks: Value| {
+            let spec = json!({"schedule": "@daily", "repository": {"name": "r"}, "retentionPolicy": {"name": "k"}, "hooks": hooks});
+            json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "BackupConfiguration", "metadata": {"name": "x"}, "spec": spec})
+        };
+        let bad = object(json!({"preBackup": {"httpGet": {"port": 1, "httpHeaders": "a \"CANARY\\\" CANARY"}}}));
+        let error = Object::from_json(bad).expect_err("headers are a list");
+        assert_eq!(error.to_string(), "object can't be read: invalid type: string \"…\", expected a sequence");
     }
 }

@@ -1,8 +1,11 @@
 //! Auto-backup: an annotation on an AppBinding, and nothing else, makes a backup; taking it away keeps the data.
 
 use anyhow::Result;
+use lagan_tests::canary::Canaries;
+use lagan_tests::canary_secret;
 use lagan_tests::kube_world::{KubeWorld, phase};
 use lagan_tests::sample::Sample;
+use lagan_tests::webhook::{self, Answer};
 use lagan_tests::world::{PATIENCE, secret};
 
 use super::STASH;
@@ -12,13 +15,15 @@ fn an_annotation_makes_a_backup_and_taking_it_away_keeps_the_repository() -> Res
     let world = KubeWorld::new("auto")?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
     let _engine = world.engine(&["--stash-compat"])?;
-    let _worker = world.worker(&[])?;
+    let _worker = world.worker(&["--allow-hook-host", "127.0.0.1"])?;
     let namespace = &world.namespace;
     // Cluster-scoped, so its name must be this test's own.
     let blueprint = format!("{namespace}-nightly");
     world.apply(&secret("auto", &[("RESTIC_PASSWORD", &world.password)]))?;
-    world.apply(&format!(
-        "apiVersion: {STASH}
+    let (port, asked) = webhook::start(Answer::Text("said so"))?;
+    let manifest = |token: &str| {
+        format!(
+            "apiVersion: {STASH}
 kind: BackupBlueprint
 metadata: {{name: {blueprint}}}
 spec:
@@ -28,9 +33,13 @@ spec:
   schedule: '0 3 1 1 *'
   task: {{name: mariadb-backup-10.6.23}}
   retentionPolicy: {{name: keep, keepLast: 3}}
+  hooks: {{preBackup: {{httpPost: {{port: {port}, path: /200, body: '{token}'}}}}}}
 ",
-        world.repository_dir("auto").display()
-    ))?;
+            world.repository_dir("auto").display()
+        )
+    };
+    let [first, second] = ["first", "second"].map(canary_secret);
+    world.apply(&manifest(&first))?;
     let annotate = |annotations: &[&str]| {
         let mut args = vec!["annotate", "--overwrite", "appbinding", "shop"];
         args.extend(annotations);
@@ -43,6 +52,8 @@ spec:
         .until("the configuration to be made and Ready", &[configurations, "app-shop"], |o| phase(o) == "Ready")?;
     assert_eq!(made["spec"]["schedule"], "*/1 * * * *");
     assert_eq!(made["spec"]["task"]["params"][0]["value"], "--databases shop");
+    let body = |object: &serde_json::Value| object["spec"]["hooks"]["preBackup"]["httpPost"]["body"].clone();
+    assert_eq!(body(&made), first.as_str());
     let repository = world.kubectl_json(&["get", "repositories.stash.appscode.com", "app-shop"])?;
     assert_eq!(repository["spec"]["backend"]["local"]["subPath"], format!("{namespace}/shop"));
     // A session of its schedule runs.
@@ -50,6 +61,10 @@ spec:
     world.until("a backup by itself", &[sessions], |list| {
         list["items"].as_array().is_some_and(|items| items.iter().any(|item| phase(item) == "Succeeded"))
     })?;
+    assert!(asked.recv_timeout(PATIENCE)?.ends_with(&first));
+    // Another body, and nothing else, which the view does not see.
+    world.apply(&manifest(&second))?;
+    world.until("the body to follow", &[configurations, "app-shop"], |o| body(o) == second.as_str())?;
     let shown = world.plane.until(
         "the blueprint to count",
         PATIENCE,
@@ -66,6 +81,8 @@ spec:
         list["items"].as_array().is_some_and(Vec::is_empty)
     })?;
     world.kubectl(&["get", "repositories.stash.appscode.com", "app-shop"])?;
+    let canary = Canaries::new(&[("first body", &first), ("second body", &second)]);
+    canary.absent_below(&[&world.nats.store_dir(), &world.lagan.logs_dir()])?;
     world.kubectl(&["delete", "backupblueprints.stash.appscode.com", &blueprint])?;
     Ok(())
 }

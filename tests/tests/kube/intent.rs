@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use lagan_tests::canary::Canaries;
+use lagan_tests::canary_secret;
 use lagan_tests::kube_world::{KubeWorld, backup_session, condition, phase};
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually;
+use lagan_tests::webhook::{self, Answer};
 use lagan_tests::world::PATIENCE;
 use serde_json::Value;
 
@@ -159,17 +161,35 @@ spec:
   clientConfig: {{url: \"{url}\"}}
 "
     ))?;
+    let (port, asked) = webhook::start(Answer::Echo)?;
+    let [token, told] = ["token", "told"].map(canary_secret);
+    let hook = |status: u16, token: &str| {
+        format!(
+            "{{httpPost: {{port: {port}, path: '/{status}/{token}', body: '{token}', httpHeaders: [{{name: X, value: '{token}'}}]}}}}"
+        )
+    };
+    let hooks = format!("hooks:\n  preBackup: {}", hook(200, &token));
     let _engine = world.engine(&["-vv"])?;
-    let _worker = world.worker(&["-vv"])?;
-    world.apply(&configuration("shop", FOREVER, ""))?;
+    let _worker = world.worker(&["-vv", "--allow-hook-host", "127.0.0.1"])?;
+    world.apply(&configuration("shop", FOREVER, &hooks))?;
     ready(&world, "shop")?;
     world.apply(&backup_session(LAGAN, "one", "shop"))?;
     let done = world.ended("backupsessions.lagan.dev", "one")?;
     assert_eq!(phase(&done), "Succeeded", "{done:#}");
-    let canary = Canaries::new(&[("repository password", &world.password), ("database password", world.db.password())]);
+    assert_eq!(asked.recv_timeout(PATIENCE)?.matches(&token).count(), 3);
+    world.apply(&configuration("told", FOREVER, &format!("hooks:\n  postBackup: {}", hook(500, &told))))?;
+    ready(&world, "told")?;
+    world.apply(&backup_session(LAGAN, "two", "told"))?;
+    assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "two")?), "Failed");
+    let canary = Canaries::new(&[
+        ("repository password", &world.password),
+        ("database password", world.db.password()),
+        ("token of a hook", &token),
+        ("token that a server repeats", &told),
+    ]);
     canary.absent_below(&[&world.nats.store_dir(), &world.lagan.logs_dir(), &world.nats.log_path()])?;
-    let statuses =
-        world.kubectl(&["get", "backupsessions.lagan.dev,backupconfigurations.lagan.dev,events", "-o", "json"])?;
+    // A configuration has its own hooks, and shows them to whom may read it.
+    let statuses = world.kubectl(&["get", "backupsessions.lagan.dev,events", "-o", "json"])?;
     assert!(canary.found_in(statuses.as_bytes()).is_empty());
     Ok(())
 }

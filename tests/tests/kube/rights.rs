@@ -110,7 +110,7 @@ fn the_parts_run_under_exactly_the_rights_of_the_chart() -> Result<()> {
 }
 
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
-const RESOURCES: [(&str, &str); 26] = [
+const RESOURCES: [(&str, &str); 28] = [
     ("lagan.dev", "repositories"),
     ("lagan.dev", "repositories/status"),
     ("lagan.dev", "backupconfigurations"),
@@ -123,7 +123,9 @@ const RESOURCES: [(&str, &str); 26] = [
     ("lagan.dev", "backupblueprints/status"),
     ("lagan.dev", "tasks"),
     ("lagan.dev", "functions"),
+    ("stash.appscode.com", "backupconfigurations"),
     ("stash.appscode.com", "backupsessions"),
+    ("stash.appscode.com", "restoresessions"),
     ("appcatalog.appscode.com", "appbindings"),
     ("", "secrets"),
     ("", "configmaps"),

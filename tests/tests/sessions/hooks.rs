@@ -1,34 +1,10 @@
 //! Hooks of a real backup, against a small HTTP server on loopback.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, channel};
+use lagan_tests::canary::Canaries;
+use lagan_tests::canary_secret;
+use lagan_tests::webhook::{Answer, start};
 
 use super::*;
-
-/// Answers each request with the status that its path names, and hands the request on.
-fn listener() -> Result<(u16, Receiver<String>)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port();
-    let (asked, requests) = channel();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let (mut text, mut block) = (String::new(), [0; 4096]);
-            while let Ok(count @ 1..) = stream.read(&mut block) {
-                text.push_str(&String::from_utf8_lossy(&block[..count]));
-                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-                if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-                    break;
-                }
-            }
-            let status = text.split('/').nth(1).and_then(|path| path.get(..3)).unwrap_or("500").to_owned();
-            let _ = asked.send(text);
-            let _ = write!(stream, "HTTP/1.1 {status} S\r\nContent-Length: 6\r\nConnection: close\r\n\r\nsaid so");
-        }
-    });
-    Ok((port, requests))
-}
 
 fn post(port: u16, path: &str) -> String {
     format!(
@@ -45,7 +21,7 @@ fn condition<'a>(session: &'a serde_json::Value, kind: &str) -> &'a serde_json::
 fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     let world = World::new()?;
     world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
-    let (port, asked) = listener()?;
+    let (port, asked) = start(Answer::Text("said s"))?;
     let hooks = |pre: &str, post_hook: &str| {
         format!("hooks:\n  preBackup: {}\n  postBackup: {}", post(port, pre), post(port, post_hook))
     };
@@ -104,6 +80,129 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
         assert!(refused.status.code() == Some(3) && refused.stderr.contains(why), "{}", refused.stderr);
     }
     assert!(asked.try_recv().is_err());
+    assert_eq!(world.snapshots()?, 2);
+    world.judge()
+}
+
+/// A hook with the token wherever people put one. Its path ends with it, as that of a webhook.
+fn with_token(port: u16, status: u16, token: &str) -> String {
+    format!(
+        "{{httpPost: {{port: {port}, path: '/{status}/{token}', body: '{{\"token\": \"{token}\"}}', httpHeaders: [{{name: Authorization, value: 'Bearer {token}'}}]}}}}"
+    )
+}
+
+/// The token came in path, header and body.
+fn came_with(request: &str, token: &str) -> bool {
+    request.matches(token).count() == 3
+}
+
+#[test]
+fn what_hooks_hold_reaches_whom_they_ask_and_nobody_else() -> Result<()> {
+    let world = World::new()?;
+    world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
+    let _copy = world.second_database("copy")?;
+    let (port, asked) = start(Answer::Echo)?;
+    let tokens = ["first", "second", "restore", "echo", "form"].map(canary_secret);
+    let [first, second, restore, echo, form] = &tokens;
+    world.configure("shop", "local", SHOP, &format!("hooks:\n  preBackup: {}", with_token(port, 200, first)))?;
+    world.configure("echo", "local", SHOP, &format!("hooks:\n  postBackup: {}", with_token(port, 503, echo)))?;
+    let sent = format!("{{httpPost: {{port: {port}, path: /500, form: [{{key: k, values: ['{form}']}}]}}}}");
+    world.configure("form", "local", SHOP, &format!("hooks:\n  preBackup: {sent}"))?;
+    let mut up = world.up(&["-vv", "--allow-hook-host", "127.0.0.1"])?;
+
+    world.good_backup("shop")?;
+    assert!(came_with(&asked.recv_timeout(PATIENCE)?, first));
+    // Another token in the same place: the next session has it.
+    world.configure("shop", "local", SHOP, &format!("hooks:\n  preBackup: {}", with_token(port, 200, second)))?;
+    world.good_backup("shop")?;
+    assert!(came_with(&asked.recv_timeout(PATIENCE)?, second));
+    let hooks = format!("hooks:\n  postRestore: {}", with_token(port, 200, restore));
+    world.lagan.manifest("back.yaml", &restore_session("back", "local", "copy", &hooks))?;
+    assert_eq!(world.ended("restoresessions", "back", &[])?["status"]["phase"], "Succeeded");
+    assert!(came_with(&asked.recv_timeout(PATIENCE)?, restore));
+    // A server that repeats what it was asked does not bring it into the session's words.
+    for name in ["echo", "form"] {
+        let failed = world.backup(name, &[])?;
+        assert!(failed.stderr.contains("E0110") && failed.stderr.contains("[redacted]"), "{}", failed.stderr);
+    }
+
+    let canaries: Vec<(&str, &str)> = tokens.iter().map(|token| ("token of a hook", token.as_str())).collect();
+    let canaries = Canaries::new(&canaries);
+    for kind in ["backupconfigurations", "backupsessions", "restoresessions"] {
+        let shown = world.lagan.ok(&["get", kind, "-o", "json"])?;
+        assert!(canaries.found_in(shown.as_bytes()).is_empty(), "{shown}");
+    }
+    let events = world.lagan.ok(&["events", "-o", "jsonl"])?;
+    assert!(canaries.found_in(events.as_bytes()).is_empty());
+    up.terminate(PATIENCE)?;
+    // What is published of hooks is found where the streams are, so what is not there was not overlooked.
+    let shape = Canaries::new(&[("shape", "preBackup")]);
+    assert!(!shape.found_below(&[&world.lagan.data_dir()])?.is_empty());
+    canaries.absent_below(&[&world.lagan.data_dir(), &world.lagan.logs_dir(), &world.repository_dir()])?;
+    world.judge()
+}
+
+/// Waits until a session of this configuration is planned.
+fn planned(world: &World, name: &str, client: &[&str]) -> Result<String> {
+    eventually("a plan", PATIENCE, || {
+        let sessions = world.list("backupsessions", client).ok()?;
+        let mut names = sessions.iter().filter_map(|session| session["metadata"]["name"].as_str());
+        let session = names.rfind(|session| session.starts_with(name))?.to_owned();
+        let facts = world.facts(&session, client).ok()?;
+        facts.iter().any(|fact| fact["type"] == "dev.lagan.backup.planned.v1").then_some(session)
+    })
+}
+
+#[test]
+fn what_stands_at_the_source_when_a_worker_begins_is_what_runs() -> Result<()> {
+    let world = World::new()?;
+    world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
+    let (port, asked) = start(Answer::Text("said s"))?;
+    let (old, new) = (canary_secret("old"), canary_secret("new"));
+    let hooks = |token: &str| format!("hooks:\n  preBackup: {}", with_token(port, 200, token));
+    // Each has a target of its own, because a target's lock lets one session be planned.
+    let configure = |name: &str, hooks: &str| {
+        let text = configuration(name, "local", SHOP, hooks)
+            .replace("AppBinding, name: shop", &format!("AppBinding, name: {name}"));
+        world.lagan.manifest(&format!("{name}.yaml"), &text).map(drop)
+    };
+    for name in ["changed", "removed", "gone", "empty"] {
+        world.lagan.manifest(&format!("{name}-db.yaml"), &app_binding(name, &world.db))?;
+        configure(name, &hooks(&old))?;
+    }
+    let nats = NatsServer::start()?;
+    let url = nats.url();
+    let client = ["--nats-url", url.as_str()];
+    let _engine = world.part("engine", "engine", &url, &[])?;
+    let mut sessions = Vec::new();
+    for name in ["changed", "removed", "gone", "empty"] {
+        world.lagan.ok(&["backup", name, "--nats-url", &url])?;
+        sessions.push(planned(&world, name, &client)?);
+    }
+    configure("changed", &hooks(&new))?;
+    configure("removed", "")?;
+    world.lagan.remove_manifest("gone.yaml")?;
+    configure("empty", "hooks:\n  preBackup: {exec: {command: []}}")?;
+    let _worker = world.part("worker", "worker", &url, &["--allow-hook-host", "127.0.0.1"])?;
+
+    let mut ended = Vec::new();
+    for session in &sessions {
+        ended.push(world.ended("backupsessions", session, &client)?);
+    }
+    let phases: Vec<_> = ended.iter().map(|session| session["status"]["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["Succeeded", "Succeeded", "Failed", "Failed"], "{ended:#?}");
+    assert!(came_with(&asked.recv_timeout(PATIENCE)?, &new));
+    assert!(asked.try_recv().is_err(), "no other hook ran");
+    for (session, code, why) in
+        [(&sessions[2], "E0107", "is not there any more"), (&sessions[3], "E0101", "exec.command is empty")]
+    {
+        let failed = world.facts(session, &client)?.pop().unwrap();
+        assert_eq!(failed["data"]["code"], code, "{failed:#}");
+        assert!(failed["data"]["message"].as_str().unwrap().contains(why), "{failed:#}");
+    }
+    for session in &ended[1..] {
+        assert!(condition(session, "PreBackupHookExecutionSucceeded").is_null(), "{session:#}");
+    }
     assert_eq!(world.snapshots()?, 2);
     world.judge()
 }

@@ -3,6 +3,7 @@
 use lagan_schemas::resource::hooks::ExecAction;
 use lagan_sources::kubernetes::application::Command;
 
+use super::hidden::Hidden;
 use super::template::{Data, render};
 use super::{HookError, Need, Site, said, service};
 
@@ -11,9 +12,9 @@ const ARGV_BYTES: usize = 256 * 1024;
 
 pub(super) async fn run(
     site: &Site<'_>,
-    exec: &ExecAction,
-    container: Option<&str>,
+    (exec, container): (&ExecAction, Option<&str>),
     data: &Data,
+    hidden: &Hidden,
 ) -> Result<String, HookError> {
     let (api, namespace, name) = service(site.source, site.application, Need::Pod)?;
     let argv: Vec<String> = exec.command.iter().map(|argument| render(argument, data)).collect::<Result<_, _>>()?;
@@ -27,10 +28,13 @@ pub(super) async fn run(
     let program = format!("`{}`", argv.first().map(String::as_str).unwrap_or_default());
     match done.exit_code {
         Some(0) => Ok(format!("{program} in pod {pod} exited 0")),
-        Some(code) => Err(HookError::Program { program, pod, ended: format!("exited {code}"), said: said(&done.tail) }),
+        Some(code) => {
+            Err(HookError::Program { program, pod, ended: format!("exited {code}"), said: said(&done.tail, hidden) })
+        }
         None => {
-            let tail = said(&done.tail);
-            Err(HookError::Program { program, pod, ended: format!("did not run: {}", done.message), said: tail })
+            // Container runtimes may name the whole argv.
+            let ended = format!("did not run: {}", hidden.hide(&done.message));
+            Err(HookError::Program { program, pod, ended, said: said(&done.tail, hidden) })
         }
     }
 }

@@ -9,6 +9,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, Response};
 use url::{Host, Url};
 
+use super::hidden::Hidden;
 use super::template::{Data, render};
 use super::{CONNECT, HookError, REQUEST, Site, address, said};
 
@@ -33,7 +34,7 @@ struct Body {
     content_type: Option<&'static str>,
 }
 
-pub(super) async fn get(site: &Site<'_>, get: &HttpGetAction) -> Result<String, HookError> {
+pub(super) async fn get(site: &Site<'_>, get: &HttpGetAction, hidden: &Hidden) -> Result<String, HookError> {
     let request = Request {
         method: Method::GET,
         scheme: get.scheme,
@@ -43,10 +44,15 @@ pub(super) async fn get(site: &Site<'_>, get: &HttpGetAction) -> Result<String, 
         headers: &get.http_headers,
         body: None,
     };
-    send(site, request).await
+    send(site, request, hidden).await
 }
 
-pub(super) async fn post(site: &Site<'_>, post: &HttpPostAction, data: &Data) -> Result<String, HookError> {
+pub(super) async fn post(
+    site: &Site<'_>,
+    post: &HttpPostAction,
+    data: &Data,
+    hidden: &Hidden,
+) -> Result<String, HookError> {
     let body = match &post.body {
         Some(body) => Body { text: render(body, data)?, content_type: None },
         None => Body { text: form(post), content_type: Some("application/x-www-form-urlencoded") },
@@ -60,7 +66,7 @@ pub(super) async fn post(site: &Site<'_>, post: &HttpPostAction, data: &Data) ->
         headers: &post.http_headers,
         body: Some(body),
     };
-    send(site, request).await
+    send(site, request, hidden).await
 }
 
 fn form(post: &HttpPostAction) -> String {
@@ -73,7 +79,7 @@ fn form(post: &HttpPostAction) -> String {
     form.finish()
 }
 
-async fn send(site: &Site<'_>, request: Request<'_>) -> Result<String, HookError> {
+async fn send(site: &Site<'_>, request: Request<'_>, hidden: &Hidden) -> Result<String, HookError> {
     let port = site.port(request.port).await?;
     let checked = address::check(site.host(request.host), port, site.allowed).await?;
     let place = format!("{}://{}:{port}", scheme(request.scheme), checked.host);
@@ -94,7 +100,7 @@ async fn send(site: &Site<'_>, request: Request<'_>) -> Result<String, HookError
     let text = read(answer).await;
     match status {
         200..=399 => Ok(format!("{place} answered {status}")),
-        _ => Err(HookError::Answer { place, status, said: said(&text) }),
+        _ => Err(HookError::Answer { place, status, said: said(&text, hidden) }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The hooks of one attempt at a session: when they run, what their conditions say, what a failure means.
 //!
-//! Each runs at most once in an attempt. A pre hook that an earlier attempt ran with success is not run again, unless
+//! What runs is read from its source once, when the attempt begins: neither plan nor message can bring a hook along, and
+//! a token that was changed meanwhile works. Each runs at most once in an attempt. A pre hook that an earlier attempt ran with success is not run again, unless
 //! a post hook has run since, which undid it: Stash gives each retry a session of its own, with both hooks.
 
 use std::sync::Arc;
@@ -8,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{Notice, NoticeStatus, TargetResult};
-use lagan_schemas::plan::{Plan, PlanHook, PlanTarget};
+use lagan_schemas::plan::{Plan, PlanTarget};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::SessionKind;
 use tokio_util::sync::CancellationToken;
 
 use super::policy::{Ending, is_due};
+use super::ready::{ReadyHook, ReadyHooks};
 use super::template::{Data, Invoker, StatusData, TargetData};
 use super::{HookError, Site, possible};
-use crate::session::again;
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
+use crate::session::{Failed, again};
 use crate::target::ca_pem;
 use crate::worker::Worker;
 
@@ -66,6 +68,7 @@ pub(crate) struct Hooks<'a> {
     life: &'a Arc<Life>,
     plan: &'a Plan,
     began: Instant,
+    ready: Arc<ReadyHooks>,
     /// Targets whose pre hook this attempt has dealt with.
     passed: Vec<String>,
     notices: Vec<Notice>,
@@ -73,7 +76,8 @@ pub(crate) struct Hooks<'a> {
 
 impl<'a> Hooks<'a> {
     pub fn new(worker: &'a Worker, held: &'a Arc<Held>, life: &'a Arc<Life>, plan: &'a Plan) -> Self {
-        Self { worker, held, life, plan, began: Instant::now(), passed: Vec::new(), notices: Vec::new() }
+        let ready = Arc::default();
+        Self { worker, held, life, plan, began: Instant::now(), ready, passed: Vec::new(), notices: Vec::new() }
     }
 
     /// Takes over what earlier attempts found.
@@ -89,6 +93,25 @@ impl<'a> Hooks<'a> {
         self
     }
 
+    /// Reads what is to run, if the plan says that there is something. A failure means that nothing runs in this
+    /// attempt; what earlier attempts found stays as it is.
+    pub async fn read(mut self) -> Result<Self, Failed> {
+        if self.plan.targets.iter().all(|target| target.hooks.is_none()) {
+            return Ok(self);
+        }
+        let object = self.worker.intent.confirmed(&self.plan.invoker).await;
+        match object.and_then(|object| ReadyHooks::of(&object)) {
+            Ok(ready) => {
+                self.ready = Arc::new(ready);
+                Ok(self)
+            }
+            Err(failure) => {
+                let failure = self.life.stopped().map_or(failure, |cause| cause.failure());
+                Err(Failed { failure, rejected_snapshots: Vec::new(), conditions: self.notices })
+            }
+        }
+    }
+
     /// What the session's last fact says of the hooks.
     pub fn into_notices(self) -> Vec<Notice> {
         self.notices
@@ -96,10 +119,12 @@ impl<'a> Hooks<'a> {
 
     /// Before the first byte leaves or reaches the target. A failure means that none does.
     pub async fn pre(&mut self, target: &PlanTarget) -> Result<(), Failure> {
-        let Some(hooks) = &target.hooks else { return Ok(()) };
+        let Some(planned) = &target.hooks else { return Ok(()) };
         let (pre, post) = names(self.plan.kind);
-        possible(&self.worker.intent.source, hooks).map_err(|error| error.failure("hooks"))?;
-        let Some(hook) = hooks.pre.as_ref().filter(|_| !self.passed.contains(&target.name)) else { return Ok(()) };
+        let ready = Arc::clone(&self.ready);
+        let possible = possible(&self.worker.intent.source, &planned.application, &ready);
+        possible.map_err(|error| error.failure("hooks"))?;
+        let Some(hook) = ready.pre.as_ref().filter(|_| !self.passed.contains(&target.name)) else { return Ok(()) };
         self.passed.push(target.name.clone());
         self.notices.retain(|notice| notice.kind != post.condition);
         let data = self.data(&self.held.session().await, target, State::Running);
@@ -113,7 +138,8 @@ impl<'a> Hooks<'a> {
         target: &PlanTarget,
         worked: Result<Vec<TargetResult>, Failure>,
     ) -> Result<Vec<TargetResult>, Failure> {
-        let Some(post) = target.hooks.as_ref().and_then(|hooks| hooks.post.as_ref()) else { return worked };
+        let ready = Arc::clone(&self.ready);
+        let Some(post) = ready.post.as_ref().filter(|_| target.hooks.is_some()) else { return worked };
         let session = self.held.session().await;
         let stopped = self.life.stopped();
         let ending = match &worked {
@@ -139,15 +165,15 @@ impl<'a> Hooks<'a> {
     async fn run(
         &self,
         target: &PlanTarget,
-        hook: &PlanHook,
+        hook: &ReadyHook,
         (names, data): (&Names, &Data),
         stop: &CancellationToken,
     ) -> Result<String, Failure> {
-        let Some(hooks) = &target.hooks else { return Ok(String::new()) };
+        let Some(planned) = &target.hooks else { return Ok(String::new()) };
         let ca_pem = ca_pem(&target.database)?;
         let site = Site {
             source: &self.worker.intent.source,
-            application: &hooks.application,
+            application: &planned.application,
             host: &target.database.host,
             ca_pem: ca_pem.as_deref(),
             allowed: &self.worker.hook_hosts,

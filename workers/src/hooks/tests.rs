@@ -4,8 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use lagan_schemas::plan::PlanPostHook;
-use lagan_schemas::resource::hooks::{ExecAction, ExecutionPolicy};
+use lagan_schemas::resource::hooks::{ExecutionPolicy, Hook};
 use lagan_sources::folder::Folder;
 use lagan_sources::ledger::Ledger;
 use lagan_sources::source::Local;
@@ -14,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::ready::ReadyPostHook;
 use super::*;
 
 fn folder() -> Source {
@@ -26,8 +26,15 @@ fn folder() -> Source {
     })
 }
 
-fn hook(action: serde_json::Value) -> PlanHook {
-    PlanHook { action: serde_json::from_value(action).unwrap(), container: None }
+fn hook(action: serde_json::Value) -> ReadyHook {
+    let hook: Hook = serde_json::from_value(action).unwrap();
+    let actions = [
+        hook.exec.map(Action::Exec),
+        hook.http_get.map(Action::HttpGet),
+        hook.http_post.map(Action::HttpPost),
+        hook.tcp_socket.map(Action::TcpSocket),
+    ];
+    ReadyHook { action: actions.into_iter().flatten().next().unwrap(), container: None }
 }
 
 /// Runs a hook for an application on loopback. `allowed` is what the administrator allows.
@@ -259,13 +266,15 @@ async fn a_server_without_a_certificate_we_know_is_refused() {
 async fn what_a_folder_can_t_do_is_refused_before_anything_runs() {
     let source = folder();
     let application = Application::Service { namespace: "demo".into(), name: "db".into() };
-    let exec = PlanHook { action: HookAction::Exec(ExecAction { command: vec!["true".into()] }), container: None };
+    let exec = || Some(hook(json!({"exec": {"command": ["true"]}})));
     let named = hook(json!({"tcpSocket": {"port": "mysql"}}));
-    let number = hook(json!({"tcpSocket": {"port": "3306"}}));
-    let post = |hook: PlanHook| Some(PlanPostHook { hook, policy: ExecutionPolicy::Always });
-    let refused = |pre, post| possible(&source, &PlanHooks { application: application.clone(), pre, post });
-    assert!(matches!(refused(Some(exec.clone()), None), Err(HookError::ExecInFolder)));
-    assert!(matches!(refused(None, post(exec)), Err(HookError::ExecInFolder)));
+    let number = || Some(hook(json!({"tcpSocket": {"port": "3306"}})));
+    let refused = |pre: Option<ReadyHook>, post: Option<ReadyHook>| {
+        let post = post.map(|hook| ReadyPostHook { hook, policy: ExecutionPolicy::Always });
+        possible(&source, &application, &ReadyHooks { pre, post })
+    };
+    assert!(matches!(refused(exec(), None), Err(HookError::ExecInFolder)));
+    assert!(matches!(refused(None, exec()), Err(HookError::ExecInFolder)));
     assert!(matches!(refused(Some(named), None), Err(HookError::PortNameInFolder(name)) if name == "mysql"));
-    assert!(refused(Some(number.clone()), post(number)).is_ok());
+    assert!(refused(number(), number()).is_ok());
 }

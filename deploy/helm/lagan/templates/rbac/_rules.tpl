@@ -55,7 +55,7 @@
 
 {{- define "lagan.rules.worker" -}}
 {{- range include "lagan.groups" . | fromYamlArray }}
-# The source of intent is asked again before anything is overwritten or deleted.
+# The source of intent is asked again before anything is overwritten or deleted, and for what hooks hold.
 - apiGroups: [{{ . }}]
   resources: [repositories, backupconfigurations, backupsessions, restoresessions]
   verbs: [get]

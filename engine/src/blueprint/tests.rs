@@ -1,0 +1,185 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use lagan_schemas::manifest::{Manifest, parse};
+use lagan_sources::Source;
+use lagan_sources::folder::Folder;
+use lagan_sources::ledger::{Entry, Identity, Ledger};
+use lagan_sources::source::Local;
+use uuid::Uuid;
+
+use super::*;
+
+const BINDING: &str = "\
+apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata: {name: shop, namespace: demo, annotations: {lagan.dev/backup-blueprint: nightly}}
+spec: {type: mariadb, clientConfig: {service: {name: shop, port: 3306}}}
+";
+
+fn blueprint(hooks: &str) -> String {
+    format!(
+        "apiVersion: lagan.dev/v1alpha1
+kind: BackupBlueprint
+metadata: {{name: nightly}}
+spec:
+  backend: {{storageSecretName: s, local: {{mountPath: /backups}}}}
+  schedule: '@daily'
+  retentionPolicy: {{name: few, keepLast: 5}}
+{hooks}"
+    )
+}
+
+fn body(token: &str) -> String {
+    format!("  hooks: {{preBackup: {{httpPost: {{port: 80, body: {token}}}}}}}\n")
+}
+
+/// A folder of manifests and its ledger, and the view that a watcher makes of it.
+struct World {
+    dir: tempfile::TempDir,
+    source: Source,
+    view: View,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::Folder(Local {
+            folder: Folder::new(vec![dir.path().to_owned()]).into(),
+            ledger: Ledger::open(dir.path()).unwrap().into(),
+            objects: dir.path().to_owned(),
+            data_dir: dir.path().to_owned(),
+        });
+        Self { dir, source, view: View::default() }
+    }
+
+    fn object_in(text: &str) -> Object {
+        let mut found = parse("test.yaml", text).into_iter().map(Result::unwrap);
+        let Some(Manifest::Object(object)) = found.next() else { unreachable!("one object") };
+        *object
+    }
+
+    /// Into the folder and the ledger.
+    fn write(&self, text: &str, uid: u128) {
+        let object = Self::object_in(text);
+        std::fs::write(self.dir.path().join(format!("{}.yaml", object.kind())), text).unwrap();
+        let Source::Folder(local) = &self.source else { unreachable!("a folder") };
+        let identity = Identity {
+            uid: Uuid::from_u128(uid),
+            generation: 1,
+            content: Uuid::nil(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            deleted: false,
+        };
+        local.ledger.update(|_| (vec![Entry::Object { key: object.key(), identity }], ())).unwrap();
+    }
+
+    /// As the watcher would publish it.
+    fn publish(&mut self, mut object: Object, uid: u128, generation: i64) {
+        object.metadata.uid = Some(Uuid::from_u128(uid));
+        object.metadata.generation = generation;
+        let published = Object::from_json(object.published().to_json()).unwrap();
+        self.view.objects.insert(published.key(), Arc::new(published));
+    }
+
+    fn work(&self) -> Work {
+        plan(&self.view, derive(&self.view))
+    }
+
+    /// What stands in the folder for the generated configuration.
+    async fn made(&self) -> Option<Object> {
+        let key = ObjectKey {
+            group: Group::Lagan.as_str().to_owned(),
+            kind: Kind::BackupConfiguration,
+            namespace: Some("demo".to_owned()),
+            name: "app-shop".to_owned(),
+        };
+        self.source.object(&key).await.unwrap()
+    }
+}
+
+/// A blueprint with a hook, in the folder and in the view.
+fn with_hook(token: &str, uid: u128, generation: i64) -> World {
+    let mut world = World::new();
+    world.publish(World::object_in(BINDING), 1, 1);
+    world.write(&blueprint(&body(token)), uid);
+    world.publish(World::object_in(&blueprint(&body(token))), uid, generation);
+    world
+}
+
+#[tokio::test]
+async fn an_object_gets_the_content_of_hooks_and_follows_its_change() {
+    let mut world = with_hook("FIRST", 2, 1);
+    let mut blueprints = Blueprints::default();
+    for object in world.work().put {
+        assert!(!object.to_json().to_string().contains("FIRST"), "the view does not know it");
+        blueprints.put(&world.source, object).await.unwrap();
+    }
+    let made = world.made().await.unwrap();
+    assert!(made.to_json().to_string().contains("FIRST"));
+    assert_eq!(made.metadata.annotations[HOOKS_OF], format!("{}/1", Uuid::from_u128(2)));
+
+    // What was made is what should be there.
+    for object in derive(&world.view).objects {
+        world.publish(object, 3, 1);
+    }
+    world.publish(made, 4, 1);
+    assert!(world.work().put.is_empty());
+
+    // Only the body is another one, so the shape is the same.
+    world.write(&blueprint(&body("SECOND")), 2);
+    world.publish(World::object_in(&blueprint(&body("SECOND"))), 2, 2);
+    let put = world.work().put;
+    assert_eq!(put.len(), 1);
+    for object in put {
+        Blueprints::default().put(&world.source, object).await.unwrap();
+    }
+    assert!(world.made().await.unwrap().to_json().to_string().contains("SECOND"));
+}
+
+#[tokio::test]
+async fn without_the_very_blueprint_at_the_source_nothing_is_put() {
+    let world = with_hook("TOKEN", 2, 1);
+    let configuration = || {
+        let mut put = world.work().put.into_iter();
+        put.find(|object| object.kind() == Kind::BackupConfiguration).unwrap()
+    };
+    // Another one has its name now.
+    world.write(&blueprint(&body("TOKEN")), 9);
+    assert!(Blueprints::default().put(&world.source, configuration()).await.is_err());
+    // It can't be read now.
+    world.write(&blueprint(&body("TOKEN")), 2);
+    let file = world.dir.path().join("BackupBlueprint.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("schedule", "shedule")).unwrap();
+    assert!(Blueprints::default().put(&world.source, configuration()).await.is_err());
+    // It is gone.
+    std::fs::remove_file(&file).unwrap();
+    assert!(Blueprints::default().put(&world.source, configuration()).await.is_err());
+    assert!(world.made().await.is_none());
+    std::fs::write(&file, text).unwrap();
+    Blueprints::default().put(&world.source, configuration()).await.unwrap();
+    assert!(world.made().await.is_some());
+}
+
+#[tokio::test]
+async fn a_blueprint_that_was_made_anew_is_another_one_and_one_without_hooks_has_no_mark() {
+    let mut world = with_hook("TOKEN", 2, 1);
+    for object in derive(&world.view).objects {
+        world.publish(object, 3, 1);
+    }
+    assert!(world.work().put.is_empty());
+    world.publish(World::object_in(&blueprint(&body("OTHER"))), 5, 1);
+    assert_eq!(world.work().put.len(), 1);
+
+    world.publish(World::object_in(&blueprint("")), 5, 2);
+    let put = world.work().put;
+    assert!(put.len() == 1 && !put[0].metadata.annotations.contains_key(HOOKS_OF));
+    for object in put {
+        Blueprints::default().put(&world.source, object).await.unwrap();
+    }
+    // Somebody's own mark is no reason to put it again.
+    let mut made = world.made().await.unwrap();
+    made.metadata.annotations.insert(HOOKS_OF.to_owned(), "mine".to_owned());
+    world.publish(made, 4, 1);
+    assert!(world.work().put.is_empty());
+}

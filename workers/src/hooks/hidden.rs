@@ -1,0 +1,126 @@
+//! What a hook holds, taken out of what others say of it. Servers repeat the path that they don't know, programs print
+//! their arguments, and messages of sessions are published: a token must not come out that way.
+
+use lagan_schemas::resource::hooks::HttpHeader;
+
+use super::ready::Action;
+use super::template::{Data, render};
+
+const MASK: &str = "[redacted]";
+/// What is shorter would blank half of every message, and be guessed anyway.
+const SHORTEST: usize = 8;
+
+/// Texts that are not shown, the longest first.
+pub(super) struct Hidden(Vec<String>);
+
+/// Which parts of a text are hidden beside the whole of it.
+#[derive(Clone, Copy)]
+enum Words {
+    All,
+    /// Those with a digit. The others of an argv are names of programs and files, which say what went wrong.
+    LikeTokens,
+}
+
+impl Hidden {
+    /// `data` is what the action's templates are filled in with.
+    pub fn of(action: &Action, data: &Data) -> Self {
+        let mut hidden = Self(Vec::new());
+        match action {
+            // A message names the program, so what follows it is hidden.
+            Action::Exec(exec) => {
+                for argument in exec.command.iter().skip(1) {
+                    hidden.add(argument, Words::LikeTokens);
+                    hidden.add_rendered(argument, data, Words::LikeTokens);
+                }
+            }
+            Action::HttpGet(get) => hidden.add_request(get.path.as_deref(), &get.http_headers),
+            Action::HttpPost(post) => {
+                hidden.add_request(post.path.as_deref(), &post.http_headers);
+                let body = post.body.as_deref().unwrap_or_default();
+                hidden.add(body, Words::All);
+                hidden.add_rendered(body, data, Words::All);
+                for value in post.form.iter().flat_map(|entry| &entry.values) {
+                    hidden.add(value, Words::All);
+                }
+            }
+            Action::TcpSocket(_) => {}
+        }
+        hidden.0.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        hidden.0.dedup();
+        hidden
+    }
+
+    pub fn hide(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, hidden| {
+            if text.contains(hidden.as_str()) { text.replace(hidden.as_str(), MASK) } else { text }
+        })
+    }
+
+    fn add_request(&mut self, path: Option<&str>, headers: &[HttpHeader]) {
+        let path = path.unwrap_or_default();
+        self.add(path, Words::All);
+        // Servers name it without its query.
+        self.add(path.split('?').next().unwrap_or_default(), Words::All);
+        for header in headers {
+            self.add(&header.value, Words::All);
+        }
+    }
+
+    /// A function of a template may make another spelling of a token.
+    fn add_rendered(&mut self, text: &str, data: &Data, words: Words) {
+        if let Ok(rendered) = render(text, data) {
+            self.add(&rendered, words);
+        }
+    }
+
+    fn add(&mut self, text: &str, words: Words) {
+        // What these parts consist of stays as it is when a text is encoded for an address or a form.
+        let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
+        let parts = parts.filter(|part| matches!(words, Words::All) || part.contains(|c: char| c.is_ascii_digit()));
+        let long = std::iter::once(text.trim()).chain(parts).filter(|part| part.len() >= SHORTEST);
+        self.0.extend(long.map(str::to_owned));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lagan_schemas::resource::hooks::{ExecAction, HttpPostAction};
+    use serde_json::json;
+
+    use super::*;
+
+    fn hide(action: &Action, text: &str) -> String {
+        Hidden::of(action, &Data { name: "shop-1".to_owned(), ..Data::default() }).hide(text)
+    }
+
+    #[test]
+    fn what_a_server_repeats_of_a_request_is_hidden() {
+        let post: HttpPostAction = serde_json::from_value(json!({
+            "port": 1, "path": "/services/T0ABCDEF/sekretsekret?key=abcdefgh",
+            "httpHeaders": [{"name": "Authorization", "value": "Bearer abc.def-123"}],
+            "body": "{\"token\": \"bodytoken\", \"of\": {{ .Name | upper | quote }}}",
+            "form": [{"key": "password", "values": ["form value", "short", "form/0123abcd+z"]}],
+        }))
+        .expect("an action");
+        let post = Action::HttpPost(post);
+        for (said, shown) in [
+            ("Cannot POST /services/T0ABCDEF/sekretsekret", "Cannot POST [redacted]"),
+            ("no service sekretsekret of T0ABCDEF", "no service [redacted] of [redacted]"),
+            ("abc.def-123: unknown; abcdefgh too", "[redacted]: unknown; [redacted] too"),
+            ("bodytoken, form value, short", "[redacted], [redacted], short"),
+            ("password=form%2F0123abcd%2Bz", "password=form%2F[redacted]%2Bz"),
+            ("it is broken", "it is broken"),
+        ] {
+            assert_eq!(hide(&post, said), shown);
+        }
+    }
+
+    #[test]
+    fn what_a_program_prints_keeps_its_names_and_loses_what_looks_like_a_token() {
+        let command = ["sh", "-c", "fsfreeze /var/lib/mysql && curl -H 'X-Key: t0ken-of-ours'", "whole argument"];
+        let exec = Action::Exec(ExecAction { command: command.map(str::to_owned).to_vec() });
+        assert_eq!(hide(&exec, "sh: 1: fsfreeze: not found"), "sh: 1: fsfreeze: not found");
+        assert_eq!(hide(&exec, "+ curl -H X-Key: t0ken-of-ours"), "+ curl -H X-Key: [redacted]");
+        assert_eq!(hide(&exec, "`whole argument`"), "`[redacted]`");
+    }
+}
