@@ -134,7 +134,7 @@ fn many_configurations(count: usize) -> Result<()> {
     sleep(IDLE);
     let idle = (cpu_seconds(&engine)? - cpu) / at.elapsed().as_secs_f64() * 100.0;
     println!(
-        "{count} configurations: read and published in {:.1} s, all statuses applied after {:.1} s, idle after {:.1} s ({} API requests since then)",
+        "{count} configurations: read and published in {:.1} s, all statuses applied after {:.1} s, idle after {:.1} s; {asked} API requests, {} of them after all were applied",
         listed.as_secs_f64(),
         told.as_secs_f64(),
         settled.as_secs_f64(),
