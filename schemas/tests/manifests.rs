@@ -4,13 +4,14 @@
 
 #[path = "manifests/bases.rs"]
 mod bases;
+#[path = "manifests/damaged.rs"]
+mod damaged;
 
 use std::fmt::Write as _;
 
 use bases::{BINDING, CONFIGURATION, FUNCTION, LOCAL, REPOSITORY, RESTORE, SERVICE, SESSION, TASK};
 use lagan_schemas::manifest::{Manifest, ManifestError, parse, update_problems};
 use lagan_schemas::resource::{Group, Kind, Object};
-use proptest::prelude::*;
 
 /// `base` with the line that starts with `key` replaced by `lines`, at the same indentation.
 fn changed(base: &str, key: &str, lines: &str) -> String {
@@ -398,22 +399,4 @@ fn manifests_of_stash_parse_unchanged() {
         "foreign MariaDB",
     ];
     assert_eq!(kinds, expected);
-}
-
-proptest! {
-    #[test]
-    fn no_text_panics(text in ".{0,300}") {
-        let _ = parse("f", &text);
-    }
-
-    #[test]
-    fn no_damaged_manifest_panics(at in any::<prop::sample::Index>(), length in 0..12usize, insert in "[-:{}\\[\\]|>&*!#'\"\\\\ \n\t0-9a-zé]{0,8}") {
-        for base in [CONFIGURATION, REPOSITORY, BINDING, RESTORE] {
-            let from = at.index(base.len());
-            let damaged = format!("{}{insert}{}", &base[..from], &base[(from + length).min(base.len())..]);
-            for error in parse("f", &damaged).into_iter().filter_map(Result::err) {
-                prop_assert!(error.line >= 1 && !error.message.is_empty());
-            }
-        }
-    }
 }

@@ -1,23 +1,24 @@
 //! The API server as the source of intent: objects by key, Secrets by name, what must be remembered in a status.
 //! It must not watch anything and must not decide anything.
 
+mod access;
 pub mod application;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret as ApiSecret};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::resource::{Group, Kind, ObjectRef};
 use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub use self::access::{Access, client};
 
 /// Field managers are constants: whoever renames the binary must not lose its fields.
 pub const REPORTER: &str = "lagan-reporter";
@@ -39,13 +40,6 @@ pub enum StashCompat {
     On,
     #[default]
     Off,
-}
-
-/// How a process finds its API server: a kubeconfig, or the ServiceAccount of its pod.
-#[derive(Debug, Clone, Default)]
-pub struct Access {
-    pub kubeconfig: Option<PathBuf>,
-    pub context: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -110,23 +104,6 @@ pub fn api_resource(group: Group, kind: Kind) -> Option<ApiResource> {
         kind: kind.to_string(),
         plural: kind.plural().to_owned(),
     })
-}
-
-/// Reads the configuration of the client, as kubectl does; without any the pod's own.
-pub async fn client(access: &Access) -> Result<(Client, String), KubernetesError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Config(error);
-    let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
-    let mut config = match &access.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path).map_err(|e| failed(e.into()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| failed(e.into()))?
-        }
-        None if access.context.is_some() => Config::from_kubeconfig(&options).await.map_err(|e| failed(e.into()))?,
-        None => Config::infer().await.map_err(|e| failed(e.into()))?,
-    };
-    config.connect_timeout = Some(Duration::from_secs(5));
-    let namespace = config.default_namespace.clone();
-    Ok((Client::try_from(config).map_err(|e| failed(e.into()))?, namespace))
 }
 
 impl Kubernetes {
