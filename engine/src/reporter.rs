@@ -40,7 +40,7 @@ use self::numbers::Numbers;
 use self::progress::Progresses;
 use self::statuses::Statuses;
 use crate::context::Context;
-use crate::plan::answers::Answers;
+use crate::plan::answers::{Answers, Found};
 use crate::report::{configuration, note, repository, session as session_report, wipe};
 use crate::run::EngineError;
 use crate::sessions::Change;
@@ -131,8 +131,6 @@ async fn report(
         catch_up::first(context, api, &mut reporter.statuses, &reporter.hand).await;
     }
     behind.objects.extend(reporter.every_key());
-    let now = Timestamp::now();
-    behind.sessions.retain(|_, session| !history::was_deleted(&reporter.statuses, session, now));
     let mut catch_up = tokio::time::interval_at(Instant::now() + CATCH_UP, CATCH_UP);
     loop {
         reporter.objects(std::mem::take(&mut behind.objects)).await;
@@ -157,7 +155,8 @@ async fn report(
             _ = catch_up.tick() => if let Source::Kubernetes(api) = context.source() {
                 catch_up::run(api, &reporter.statuses, &reporter.hand).await;
             },
-            () = tokio::time::sleep(MISSING), if !reporter.waiting.is_empty() => {
+            // Sessions are left only when something could not be reached.
+            () = tokio::time::sleep(MISSING), if !reporter.waiting.is_empty() || !behind.sessions.is_empty() => {
                 behind.objects.extend(std::mem::take(&mut reporter.waiting));
             }
         }
@@ -202,6 +201,11 @@ impl Reporter<'_> {
         // What follows from an end comes first: once the session's own status stands, nobody looks at it again.
         if kind == Kind::BackupSession && !self.follow_up(session).await {
             return Ok(false);
+        }
+        match history::was_deleted(self.context, &self.statuses, session, &key).await {
+            Found::Yes => return Ok(true),
+            Found::No => {}
+            Found::Unknown => return Ok(false),
         }
         let old_phase = self.statuses.phase_of(&key, session.key.uid);
         let status = match kind {

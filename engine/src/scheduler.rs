@@ -242,6 +242,10 @@ impl Scheduler {
             self.seen.insert(uid);
             return Asked::Decided;
         }
+        // What was deleted must go even then; it is little.
+        if kind != SessionKind::Maintenance && self.fill.is_full(&self.context.bus).await {
+            return Asked::Later;
+        }
         let standing = match self.context.source().standing(object).await {
             Ok(standing) => standing,
             Err(error) => {
@@ -266,10 +270,6 @@ impl Scheduler {
             self.context.resources.poke(&object.key());
             self.seen.insert(uid);
             return Asked::Decided;
-        }
-        // What was deleted must go even then; it is little.
-        if kind != SessionKind::Maintenance && self.fill.is_full(&self.context.bus).await {
-            return Asked::Later;
         }
         if !self.request(kind, &invoker, object, uid, request).await {
             return Asked::Later;

@@ -61,7 +61,7 @@ codes! {
     SubstitutionFailed = "E0104", "SubstitutionFailed", Permanent, "set the parameter in `task.params`, or give it a default in the Function";
     FunctionNotSupported = "E0105", "FunctionNotSupported", Permanent, "use a built-in Task (`lagan get tasks`), or a Function of group lagan.dev";
     NeedsConfirmation = "E0106", "NeedsConfirmation", Permanent, "if the restore is still wanted, create a new RestoreSession";
-    IntentNotConfirmed = "E0107", "IntentNotConfirmed", Permanent, "the object was deleted or replaced before its session ran; nothing was changed";
+    IntentNotConfirmed = "E0107", "IntentNotConfirmed", Permanent, "the object was deleted or replaced before its session ran; no data was changed";
     SecretInvalid = "E0108", "SecretInvalid", Permanent, "add the key that the message names to the Secret";
     SourceUnreachable = "E0109", "SourceUnreachable", Transient, "check the Kubernetes API server and the rights of Lagan's ServiceAccounts; it is tried again by itself";
     HookFailed = "E0110", "HookFailed", Permanent, "the message says what the hook answered; correct it, or take it out of `hooks`";

@@ -18,6 +18,8 @@ mod rights;
 mod roles;
 #[path = "kube/rules.rs"]
 mod rules;
+#[path = "kube/secrets.rs"]
+mod secrets;
 #[path = "kube/walk.rs"]
 mod walk;
 #[path = "kube/wipe.rs"]

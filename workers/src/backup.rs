@@ -21,7 +21,7 @@ use lagan_schemas::session::Session;
 use lagan_schemas::subject::SessionKey;
 
 use self::gate::CommitGate;
-use self::preflight::{beside, notices, preflight};
+use self::preflight::{Ready, beside, notices, preflight};
 use crate::failures::{of_dump, of_repository, of_spawn};
 use crate::hooks::Hooks;
 use crate::mariadb::{Prepared, scanner};
@@ -41,6 +41,8 @@ use crate::worker::Worker;
 /// A session that killed this many workers is not given a fourth (P8).
 const LOST_WORKERS: u32 = 3;
 const BLOCKS: usize = 8;
+/// What is known of a database counts for so long.
+const FRESH: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
     let session = held.session().await;
@@ -116,6 +118,7 @@ impl Run<'_> {
                 None => {
                     preflight.as_mut().await;
                     let ready = preflight.as_mut().take_output().expect("it has ended, and nobody took it")?;
+                    let ready = self.fresh(target, ready).await?;
                     self.write(&opened.repository, target, planned, ready).await?
                 }
             };
@@ -125,6 +128,11 @@ impl Run<'_> {
         drop(watch);
         opened.lease.release().await;
         result
+    }
+
+    /// What was asked long ago, because the repository had to be waited for, is asked again.
+    async fn fresh<'t>(&self, target: &'t PlanTarget, ready: Ready<'t>) -> Result<Ready<'t>, Failure> {
+        if ready.asked.elapsed() <= FRESH { Ok(ready) } else { preflight(self.worker, self.life, target).await }
     }
 
     async fn open(&self, planned: &PlanRepository) -> Result<Opened, Failure> {
@@ -206,7 +214,7 @@ impl Run<'_> {
         repository: &Arc<Repository>,
         target: &PlanTarget,
         planned: &PlanRepository,
-        (resolved, prepared): (Target<'_>, Prepared),
+        Ready { resolved, prepared, .. }: Ready<'_>,
     ) -> Result<Sound, Broken> {
         self.conditions.extend(notices(&prepared.findings));
         self.hooks.pre(target).await?;

@@ -51,6 +51,8 @@ pub(crate) struct Site<'a> {
 pub(crate) enum HookError {
     #[error("template")]
     Template(#[from] RenderError),
+    #[error("template: {0}")]
+    BadTemplate(String),
     #[error(transparent)]
     Address(#[from] AddressError),
     #[error("exec needs a pod, and a folder of manifests knows none: use httpGet, httpPost or tcpSocket")]
@@ -65,8 +67,8 @@ pub(crate) enum HookError {
     NoPod(String),
     #[error("{what}: {limit} bytes are the limit, after templates were filled in")]
     TooLarge { what: &'static str, limit: usize },
-    #[error("`{0}` is not a header")]
-    BadHeader(String),
+    #[error("entry {0} of httpHeaders is not a header")]
+    BadHeader(usize),
     #[error("`{0}` is not an address")]
     BadUrl(String),
     #[error("the request can't be made")]
@@ -164,12 +166,17 @@ impl Site<'_> {
 
     async fn act(&self, hook: &ReadyHook, data: &Data) -> Result<String, HookError> {
         let hidden = Hidden::of(&hook.action, data);
-        match &hook.action {
+        let done = match &hook.action {
             Action::Exec(exec) => exec::run(self, (exec, hook.container.as_deref()), data, &hidden).await,
             Action::HttpGet(get) => http::get(self, get, &hidden).await,
             Action::HttpPost(post) => http::post(self, post, data, &hidden).await,
             Action::TcpSocket(socket) => tcp::connect(self, socket).await,
-        }
+        };
+        done.map_err(|error| match error {
+            // They quote what they could not make sense of.
+            HookError::Template(error) => HookError::BadTemplate(hidden.hide(&chain(&error))),
+            error => error,
+        })
     }
 
     async fn port(&self, port: &Port) -> Result<u16, HookError> {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use lagan_schemas::error::chain;
-use lagan_schemas::resource::{Group, Kind};
+use lagan_schemas::resource::{Group, Kind, Object};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::kubernetes::Kubernetes;
 use lagan_sources::stand_in;
@@ -31,14 +31,25 @@ pub(super) async fn first(context: &Context, api: &Kubernetes, statuses: &mut St
             says
         };
         look(api, (group, kind), statuses, hand, adopt).await;
-        for (key, mut object) in unknown {
-            // A scheduled session is known by its own uid, not by that of the object that shows it.
-            if let Some(session) = stand_in::session_of_value(&object) {
-                object["metadata"]["uid"] = json!(session);
+        for (key, object) in unknown {
+            if let Some(document) = adopted(object) {
+                statuses.write(context, &key, document).await;
             }
-            statuses.write(context, &key, object).await;
         }
     }
+}
+
+/// A document of what an object shows: its published form, as anything that goes to NATS. `None` for an object that can't
+/// be read: it is told what is wrong with it anew.
+fn adopted(mut object: Value) -> Option<Value> {
+    let (status, session) = (object["status"].take(), stand_in::session_of_value(&object));
+    let mut document = Object::from_json(object).ok()?.published().to_json();
+    // A scheduled session is known by its own uid, not by that of the object that shows it.
+    if let Some(session) = session {
+        document["metadata"]["uid"] = json!(session);
+    }
+    document["status"] = status;
+    Some(document)
 }
 
 /// Now and then.
@@ -134,6 +145,23 @@ fn holds(shown: &Value, ours: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_in_is_the_published_form_with_its_status() {
+        let object = json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession",
+            "metadata": {"name": "r", "namespace": "n", "uid": "00000000-0000-0000-0000-000000000001",
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "CANARY"}},
+            "spec": {"repository": {"name": "r"},
+                "target": {"ref": {"apiVersion": "appcatalog.appscode.com/v1alpha1", "kind": "AppBinding", "name": "db"}},
+                "hooks": {"preRestore": {"httpPost": {"port": 1, "path": "/CANARY", "body": "CANARY"}}}},
+            "status": {"phase": "Succeeded"},
+        });
+        let document = adopted(object).expect("a document");
+        assert!(!document.to_string().contains("CANARY"), "{document}");
+        assert_eq!((&document["status"]["phase"], &document["metadata"]["name"]), (&json!("Succeeded"), &json!("r")));
+        assert_eq!(adopted(json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession", "spec": 1})), None);
+    }
 
     #[test]
     fn what_others_added_is_no_difference_and_what_they_changed_is() {

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lagan_schemas::error::chain;
+use lagan_schemas::fact::Cause;
 use lagan_schemas::resource::backup_session::BackupSessionStatus;
 use lagan_schemas::resource::{Kind, Spec};
 use lagan_schemas::session::Session;
@@ -13,9 +15,9 @@ use lagan_sources::folder::object_file;
 use lagan_sources::source::Local;
 
 use super::apply::{Hand, Job};
-use super::documents::key_of;
 use super::statuses::Statuses;
 use crate::context::Context;
+use crate::plan::answers::Found;
 use crate::report::session::seconds;
 
 /// Much longer than the time in which another reporter takes over from one that died.
@@ -70,13 +72,30 @@ pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Ses
     limit > 0 && newer >= limit
 }
 
-/// When a reporter begins: a session that ended long ago was shown then, so that without a status somebody has deleted
-/// what showed it. It does not come back.
-pub(super) fn was_deleted(statuses: &Statuses, session: &Session, now: Timestamp) -> bool {
-    let (Some(end), Some(key)) = (session.last_time.filter(|_| session.phase.is_end()), key_of(session)) else {
-        return false;
-    };
-    now.duration_since(end).unsigned_abs() > SHOWN_WITHIN && !statuses.has(&key)
+/// Whether somebody deleted the object that showed an ended session: then it does not come back after a restart, when the
+/// log is read again. A status that stands says that it was not; else the API server knows.
+pub(super) async fn was_deleted(context: &Context, statuses: &Statuses, session: &Session, key: &ObjectKey) -> Found {
+    let Source::Kubernetes(api) = context.source() else { return Found::No };
+    if statuses.has(key) || !was_shown(session, Timestamp::now()) {
+        return Found::No;
+    }
+    match api.get(key).await {
+        Ok(object) => Found::when(object.is_none()),
+        Err(error) => {
+            tracing::warn!(object = %key, error = chain(&error), "whether it is still there is not known yet");
+            Found::Unknown
+        }
+    }
+}
+
+/// Whether there was an object that showed this ended session.
+fn was_shown(session: &Session, now: Timestamp) -> bool {
+    let Some(end) = session.last_time.filter(|_| session.phase.is_end()) else { return false };
+    match session.request.as_ref().map(|request| &request.cause) {
+        Some(Cause::Object { .. }) => true,
+        // A reporter makes it, and may have died before it did.
+        _ => now.duration_since(end).unsigned_abs() > SHOWN_WITHIN,
+    }
 }
 
 /// Removes what is beyond the limit: the status, and the object if Lagan made it.
@@ -146,15 +165,16 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_ended_long_ago_and_has_no_status_was_deleted() {
+    fn an_ended_session_was_shown_by_what_asked_for_it_or_by_what_was_made_for_it_long_ago() {
         let mut ended = session();
         (ended.phase, ended.last_time) = (Phase::Succeeded, Some(at(0)));
-        let shown = Statuses::of(key_of(&ended).map(|key| (key, json!({ "status": {} }))));
-        let none = Statuses::of([]);
-        assert!(was_deleted(&none, &ended, at(601)));
-        assert!(!was_deleted(&none, &ended, at(600)), "another reporter may have died before it showed it");
-        assert!(!was_deleted(&shown, &ended, at(601)));
+        assert!(was_shown(&ended, at(601)));
+        assert!(!was_shown(&ended, at(600)), "another reporter may have died before it made one");
+        if let Some(request) = &mut ended.request {
+            request.cause = Cause::Object { object: request.invoker.clone() };
+        }
+        assert!(was_shown(&ended, at(1)));
         ended.phase = Phase::Started;
-        assert!(!was_deleted(&none, &ended, at(601)));
+        assert!(!was_shown(&ended, at(601)));
     }
 }

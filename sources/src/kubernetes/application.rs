@@ -122,13 +122,17 @@ fn ready(slices: Vec<EndpointSlice>) -> Option<String> {
 
 async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut stream) = stream else { return String::new() };
-    let (mut end, mut block) = (Vec::new(), [0; 1024]);
+    let (mut end, mut block, mut is_cut) = (Vec::new(), [0; 1024], false);
     while let Ok(count @ 1..) = stream.read(&mut block).await {
         end.extend_from_slice(&block[..count]);
         let surplus = end.len().saturating_sub(TAIL_BYTES);
+        is_cut |= surplus > 0;
         end.drain(..surplus);
     }
-    String::from_utf8_lossy(&end).trim().to_owned()
+    let text = String::from_utf8_lossy(&end);
+    // Half a word may be half a token, which nobody would know to hide.
+    let from = if is_cut { text.find(char::is_whitespace).unwrap_or(text.len()) } else { 0 };
+    text[from..].trim().to_owned()
 }
 
 #[cfg(test)]
@@ -168,8 +172,12 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_end_of_what_a_program_says_is_kept() {
-        let long = format!("{}the end", "x".repeat(100_000));
+        let long = format!("{} the end", "word ".repeat(100_000));
         let kept = tail(Some(long.as_bytes())).await;
-        assert!(kept.len() == TAIL_BYTES && kept.ends_with("the end"));
+        assert!(kept.len() <= TAIL_BYTES && kept.starts_with("word") && kept.ends_with("the end"), "{kept}");
+        // What is cut in a word begins after it.
+        let token = format!("{} the end", "x".repeat(TAIL_BYTES));
+        assert_eq!(tail(Some(token.as_bytes())).await, "the end");
+        assert_eq!(tail(Some("whole".as_bytes())).await, "whole");
     }
 }

@@ -8,6 +8,7 @@ use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::PATIENCE;
 
+use super::intent::on_the_bus;
 use super::{FOREVER, LAGAN, STASH, configuration, ready};
 
 fn sessions(world: &KubeWorld, kind: &str) -> Result<BTreeSet<String>> {
@@ -19,7 +20,7 @@ fn sessions(world: &KubeWorld, kind: &str) -> Result<BTreeSet<String>> {
 fn the_newest_sessions_stay_each_group_has_its_own_and_a_copy_runs() -> Result<()> {
     let world = KubeWorld::new("history")?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
-    let _engine = world.engine(&["--stash-compat"])?;
+    let mut engine = world.engine(&["--stash-compat"])?;
     let _worker = world.worker(&[])?;
     let ours = configuration("shop", FOREVER, "").replace("backupHistoryLimit: 20", "backupHistoryLimit: 2");
     world.apply(&ours)?;
@@ -48,5 +49,15 @@ fn the_newest_sessions_stay_each_group_has_its_own_and_a_copy_runs() -> Result<(
     );
     world.apply(&copy)?;
     assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "again")?), "Succeeded");
+    // What somebody deleted stays deleted, although an engine that starts reads of it in the log.
+    world.kubectl(&["delete", "backupsessions.lagan.dev", "again"])?;
+    let on_the_bus = || on_the_bus(&world, "backupsessions");
+    eventually("its status to go", PATIENCE, || (!on_the_bus()?.contains("again")).then_some(()))?;
+    engine.kill9()?;
+    let _engine = world.engine(&["--stash-compat"])?;
+    world.apply(&backup_session(LAGAN, "later", "shop"))?;
+    assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "later")?), "Succeeded");
+    eventually("the new session to be shown", PATIENCE, || on_the_bus()?.contains("later").then_some(()))?;
+    assert!(!on_the_bus().is_some_and(|names| names.contains("again")), "it came back");
     Ok(())
 }

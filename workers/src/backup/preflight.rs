@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::time::Instant;
 
 use lagan_schemas::error::Failure;
 use lagan_schemas::fact::{Notice, NoticeStatus};
@@ -13,16 +14,19 @@ use crate::session::life::Life;
 use crate::target::Target;
 use crate::worker::Worker;
 
-pub(super) async fn preflight<'t>(
-    worker: &Worker,
-    life: &Life,
-    target: &'t PlanTarget,
-) -> Result<(Target<'t>, Prepared), Failure> {
+/// A dump that may start, and when the database said so.
+pub(super) struct Ready<'t> {
+    pub resolved: Target<'t>,
+    pub prepared: Prepared,
+    pub asked: Instant,
+}
+
+pub(super) async fn preflight<'t>(worker: &Worker, life: &Life, target: &'t PlanTarget) -> Result<Ready<'t>, Failure> {
     let resolved = Target::resolve(worker, target, &life.token()).await?;
     let args = DumpArgs::parse(&resolved.arguments());
     let args = args.map_err(|error| of_arguments(&resolved.step.function, &error))?;
     let prepared = prepare(&resolved.client, args, resolved.wait).await.map_err(|error| of_preflight(&error))?;
-    Ok((resolved, prepared))
+    Ok(Ready { resolved, prepared, asked: Instant::now() })
 }
 
 /// Runs `work` to its end, and `other` meanwhile.

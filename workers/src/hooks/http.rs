@@ -136,12 +136,19 @@ fn client(site: &Site<'_>, checked: &address::Checked) -> Result<Client, HookErr
 
 fn headers(given: &[HttpHeader]) -> Result<HeaderMap, HookError> {
     let mut headers = HeaderMap::new();
-    for header in given {
-        let bad = || HookError::BadHeader(header.name.clone());
+    for (index, header) in given.iter().enumerate() {
+        // People write a whole header into its name.
+        let bad = || HookError::BadHeader(index + 1);
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad())?;
         headers.append(name, HeaderValue::from_str(&header.value).map_err(|_| bad())?);
     }
     Ok(headers)
+}
+
+/// Half a word may be half a token, which nobody would know to hide.
+fn without_last_word(mut text: String) -> String {
+    text.truncate(text.rfind(char::is_whitespace).unwrap_or(0));
+    text
 }
 
 /// The beginning of an answer, for as long as it comes.
@@ -156,6 +163,7 @@ async fn read(mut answer: Response) -> String {
         }
     };
     // What came until then is shown all the same.
-    let _ = tokio::time::timeout(READ, reading).await;
-    String::from_utf8_lossy(&text).into_owned()
+    let is_whole = tokio::time::timeout(READ, reading).await.is_ok() && text.len() < READ_BYTES;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    if is_whole { text } else { without_last_word(text) }
 }

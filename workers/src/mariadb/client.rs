@@ -81,7 +81,7 @@ impl Client {
         // No server can know it, so no row of an answer is taken for the end of one.
         let end = Uuid::new_v4().to_string();
         let script = questions.iter().map(|sql| format!("{sql};\nSELECT '{end}';\n")).collect();
-        let captured = self.run(script, None).await?;
+        let captured = self.run(script, None, N).await?;
         if captured.exit.success() {
             return answers(&String::from_utf8_lossy(&captured.stdout), &end).ok_or(QueryError::Answer);
         }
@@ -98,7 +98,7 @@ impl Client {
         }
         let script = questions.iter().fold(String::new(), |script, question| script + question + ";\n");
         // `--force` is right here and nowhere else: every statement is a question of its own.
-        let captured = self.run(script, Some("--force")).await?;
+        let captured = self.run(script, Some("--force"), 1).await?;
         let mut refused = Vec::new();
         for line in &captured.stderr.lines {
             let at = line.split_once(" at line ").and_then(|(_, rest)| rest.split(':').next()?.parse::<usize>().ok());
@@ -113,7 +113,8 @@ impl Client {
         }
     }
 
-    async fn run(&self, script: String, extra: Option<&str>) -> Result<Captured, QueryError> {
+    /// Each question has its time; the answers share their room.
+    async fn run(&self, script: String, extra: Option<&str>, questions: usize) -> Result<Captured, QueryError> {
         let args = [
             "--batch",
             "--skip-column-names",
@@ -130,7 +131,10 @@ impl Client {
             ..Program::new(&self.mariadb)
         };
         self.connection.attach(&mut program, &self.version)?;
-        Ok(capture(&self.spawner, program, Capture::default(), &self.cancel).await?)
+        let limits = Capture::default();
+        let times = u32::try_from(questions).unwrap_or(u32::MAX);
+        let limits = Capture { timeout: limits.timeout * times, max_bytes: limits.max_bytes * questions.min(2) };
+        Ok(capture(&self.spawner, program, limits, &self.cancel).await?)
     }
 
     /// Waits until the server answers, and checks that the connection is as private as was asked for.

@@ -78,7 +78,7 @@ pub(super) fn is_system(database: &str) -> bool {
 impl Inventory {
     /// What `read` wants the answers to.
     pub(super) fn questions(args: &DumpArgs) -> [String; 6] {
-        let of = |column: &str| format!("{column} {}", filter(&args.scope));
+        let of = |column: &str| filter(column, &args.scope);
         [
             "SHOW DATABASES".to_owned(),
             format!(
@@ -279,16 +279,15 @@ fn when(wanted: bool, question: impl FnOnce() -> String) -> String {
 }
 
 /// The same as a condition; `selected` has the last word, because the server compares names without case.
-fn filter(scope: &Scope) -> String {
+fn filter(column: &str, scope: &Scope) -> String {
     let list = |names: &mut dyn Iterator<Item = &str>| names.map(literal).collect::<Vec<_>>().join(",");
     match scope {
-        Scope::AllDatabases { except } => {
-            format!("NOT IN ({})", list(&mut NEVER_DUMPED.into_iter().chain(except.iter().map(String::as_str))))
-        }
+        // By bytes, and without the user's exceptions: of names that differ in case or accents only, each counts.
+        Scope::AllDatabases { .. } => format!("BINARY {column} NOT IN ({})", list(&mut NEVER_DUMPED.into_iter())),
         // Without a name nothing is found.
-        Scope::Databases(names) if names.is_empty() => "IN (NULL)".to_owned(),
-        Scope::Databases(names) => format!("IN ({})", list(&mut names.iter().map(String::as_str))),
-        Scope::One { database, .. } => format!("IN ({})", literal(database)),
+        Scope::Databases(names) if names.is_empty() => "FALSE".to_owned(),
+        Scope::Databases(names) => format!("{column} IN ({})", list(&mut names.iter().map(String::as_str))),
+        Scope::One { database, .. } => format!("{column} IN ({})", literal(database)),
     }
 }
 
@@ -306,4 +305,39 @@ fn selects_table(args: &DumpArgs, database: &str, table: &str) -> bool {
 
 fn columns<const N: usize>(row: Vec<String>) -> Result<[String; N], QueryError> {
     row.try_into().map_err(|_| QueryError::Answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(user: &[&str]) -> DumpArgs {
+        let user: Vec<String> = user.iter().map(|arg| (*arg).to_owned()).collect();
+        DumpArgs::parse(&user).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    #[test]
+    fn an_ignored_database_hides_none_whose_name_the_server_takes_for_the_same() {
+        let args = args(&["--all-databases", "--ignore-database=Shop"]);
+        let asked = Inventory::questions(&args).concat();
+        assert!(!asked.contains(&literal("Shop")) && asked.contains(&literal("sys")), "{asked}");
+        let row = |database: &str| [database, "t", "BASE TABLE", "InnoDB"].map(str::to_owned).to_vec();
+        let known = ["Shop", "shop"].map(|name| vec![name.to_owned()]).to_vec();
+        let tables = vec![row("Shop"), row("shop")];
+        let inventory = Inventory::read(&args, [known, tables, vec![], vec![], vec![], vec![]]);
+        let inventory = inventory.unwrap_or_else(|error| unreachable!("{error}"));
+        let found: Vec<&str> = inventory.tables.iter().map(|table| table.database.as_str()).collect();
+        assert_eq!(
+            (inventory.databases.as_slice(), found.as_slice()),
+            (["shop".to_owned()].as_slice(), ["shop"].as_slice())
+        );
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_asked_for() {
+        let [.., events] = Inventory::questions(&args(&["--databases", "shop"]));
+        assert_eq!(events, NO_ROWS);
+        let [.., events] = Inventory::questions(&args(&["--databases", "shop", "--events"]));
+        assert!(events.contains("information_schema.events"), "{events}");
+    }
 }

@@ -1,0 +1,43 @@
+//! Credentials as AppBindings give them, and `kubectl wait` as people wait.
+
+use anyhow::Result;
+use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
+use lagan_tests::sample::Sample;
+use lagan_tests::world::secret;
+
+use super::{FOREVER, LAGAN, configuration, ready, restore_session};
+
+#[test]
+fn an_app_binding_s_secret_is_transformed_and_kubectl_waits_for_backup_and_restore() -> Result<()> {
+    let mut world = KubeWorld::new("transforms")?;
+    world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
+    let copy = world.second_database("copy")?;
+    let binding = world.database("shop", world.db.host(), world.db.port());
+    let transforms = format!(
+        "  secretTransforms:
+    - addKeysFrom: {{secretRef: {{name: vault}}}}
+    - renameKey: {{from: pass, to: password}}
+    - removeKey: {{key: username}}
+    - addKey: {{key: username, stringValue: {}}}
+",
+        world.db.user()
+    );
+    let auth = secret("shop-db", &[("username", "nobody")]);
+    let vault = secret("vault", &[("pass", world.db.password())]);
+    world.apply(&format!("{auth}---\n{vault}---\n{binding}{transforms}"))?;
+    let _engine = world.engine(&[])?;
+    let _worker = world.worker(&[])?;
+    world.apply(&configuration("shop", FOREVER, ""))?;
+    ready(&world, "shop")?;
+    let wait = |object: &str| {
+        let succeeded = ["wait", "--for=condition=Succeeded", "--timeout=90s", object];
+        world.kubectl(&succeeded)
+    };
+    world.apply(&backup_session(LAGAN, "first", "shop"))?;
+    wait("backupsessions.lagan.dev/first")?;
+    world.apply(&restore_session("back", "copy", ""))?;
+    wait("restoresessions.lagan.dev/back")?;
+    assert_eq!(phase(&world.ended("restoresessions.lagan.dev", "back")?), "Succeeded");
+    assert_eq!(copy.checksums("shop")?, world.db.checksums("shop")?);
+    Ok(())
+}
