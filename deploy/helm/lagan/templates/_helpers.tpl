@@ -94,6 +94,9 @@ args:
   - --listen=0.0.0.0:9090
   - --nats-url={{ include "lagan.nats.url" .root }}
   - --nats-replicas={{ .root.Values.nats.embedded.enabled | ternary .root.Values.nats.embedded.replicas .root.Values.nats.streamReplicas }}
+  {{- with include "lagan.nats.monitoringUrl" .root }}
+  - --nats-monitoring-url={{ . }}
+  {{- end }}
   {{- with $auth }}
   - {{ .flag }}=/etc/lagan/nats/{{ .file }}
   {{- end }}

@@ -10,6 +10,15 @@
 {{- end }}
 {{- end }}
 
+{{/* The page that tells whether each write is synced; empty if nobody gave one. Always plain HTTP. */}}
+{{- define "lagan.nats.monitoringUrl" -}}
+{{- if .Values.nats.embedded.enabled -}}
+http://{{ include "lagan.nats.name" . }}-headless.{{ .Release.Namespace }}.svc:8222
+{{- else -}}
+{{ .Values.nats.monitoringUrl }}
+{{- end }}
+{{- end }}
+
 {{/* Empty if no token is used. */}}
 {{- define "lagan.nats.tokenSecret" -}}
 {{- if .Values.nats.tokenSecret.name -}}
