@@ -4,8 +4,12 @@
 
 #[path = "kube/blueprint.rs"]
 mod blueprint;
+#[path = "kube/chart.rs"]
+mod chart;
 #[path = "kube/cli.rs"]
 mod cli;
+#[path = "kube/confined.rs"]
+mod confined;
 #[path = "kube/faults.rs"]
 mod faults;
 #[path = "kube/history.rs"]
