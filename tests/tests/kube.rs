@@ -16,6 +16,8 @@ mod faults;
 mod history;
 #[path = "kube/intent.rs"]
 mod intent;
+#[path = "kube/kills.rs"]
+mod kills;
 #[path = "kube/rights.rs"]
 mod rights;
 #[path = "kube/roles.rs"]
