@@ -18,6 +18,8 @@ mod history;
 mod intent;
 #[path = "kube/kills.rs"]
 mod kills;
+#[path = "kube/operator.rs"]
+mod operator;
 #[path = "kube/rights.rs"]
 mod rights;
 #[path = "kube/roles.rs"]
