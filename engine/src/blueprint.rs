@@ -2,6 +2,7 @@
 //! the annotation goes, the configuration goes and the Repository stays: it leads to the data.
 
 pub(crate) mod derive;
+mod failures;
 mod hooks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,20 +11,19 @@ use std::time::Duration;
 
 use lagan_bus::kv;
 use lagan_bus::lease::Mode;
-use lagan_schemas::error::chain;
 use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::SourceError;
 
 use self::derive::{BLUEPRINT_LABEL, Derived, GENERATED_FOR, HOOKS_OF, asked, derive};
-use self::hooks::Blueprints;
+use self::failures::{Again, Failures};
+use self::hooks::{Blueprints, PutError};
 use crate::context::Context;
 use crate::run::EngineError;
 use crate::view::View;
 
 /// Objects that are applied together are looked at together.
 const SETTLE: Duration = Duration::from_millis(300);
-const AGAIN: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     let scope = kv::key(&["role", "blueprints"]);
@@ -55,61 +55,66 @@ async fn follow(context: &Context) {
     }
     let mut changes = context.resources.changes();
     changes.mark_changed();
-    let mut told = BTreeSet::new();
-    let mut again = false;
+    let mut told = Told::default();
+    let mut again = Again::Never;
     loop {
+        let pause = again.pause();
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(AGAIN), if again => {}
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
         tokio::time::sleep(SETTLE).await;
         changes.mark_unchanged();
-        again = !look(context, &mut told).await;
+        again = look(context, &mut told).await;
     }
 }
 
-/// One look: make what should be there, remove what should not. False if something has to be tried again.
-async fn look(context: &Context, told: &mut BTreeSet<String>) -> bool {
+/// What people were told in earlier looks, and is not told again while it stays the same.
+#[derive(Default)]
+struct Told {
+    problems: BTreeSet<String>,
+    failures: Failures,
+}
+
+/// One look: make what should be there, remove what should not. Says when what failed is tried again.
+async fn look(context: &Context, told: &mut Told) -> Again {
     let work = {
         let view = context.resources.read();
         plan(&view, derive(&view))
     };
-    for problem in work.problems.difference(told) {
+    for problem in work.problems.difference(&told.problems) {
         tracing::warn!(problem, "database is not backed up by its blueprint");
     }
-    *told = work.problems;
-    let mut done = true;
+    told.problems = work.problems;
+    let mut failures = Failures::default();
     let mut blueprints = Blueprints::default();
     for object in work.put {
         let key = object.key();
         match blueprints.put(context.source(), object).await {
             Ok(()) => tracing::info!(object = %key, "made by a blueprint"),
-            Err(error) => {
-                tracing::warn!(object = %key, error = chain(&error), "blueprint's object was not made, it is tried again");
-                done = false;
-            }
+            Err(error) => failures.add(key, "make", &error),
         }
     }
     for object in work.remove {
         let key = object.key();
-        match still_asked_for(context, &object).await {
+        match remove(context, &object).await {
+            Ok(true) => tracing::info!(object = %key, "removed: no annotation asks for it any more"),
             Ok(false) => {}
-            Ok(true) => continue,
-            Err(error) => {
-                tracing::warn!(object = %key, error = chain(&error), "whether it is still wanted is not known yet");
-                done = false;
-                continue;
-            }
-        }
-        match context.source().remove(&key, object.metadata.uid).await {
-            Ok(()) => tracing::info!(object = %key, "removed: no annotation asks for it any more"),
-            Err(error) => {
-                tracing::warn!(object = %key, error = chain(&error), "blueprint's object was not removed, it is tried again");
-                done = false;
-            }
+            Err(error) => failures.add(key, "remove", &error),
         }
     }
-    done
+    failures.tell_what_is_new_since(&told.failures);
+    told.failures = failures;
+    told.failures.again()
+}
+
+/// False if it is asked for after all.
+async fn remove(context: &Context, generated: &Object) -> Result<bool, PutError> {
+    if still_asked_for(context, generated).await? {
+        return Ok(false);
+    }
+    context.source().remove(&generated.key(), generated.metadata.uid).await?;
+    Ok(true)
 }
 
 /// Asked at the source before anything goes: our view may be behind, or may hold only a part after a loss.

@@ -20,6 +20,15 @@ use crate::wait::eventually;
 const START: Duration = Duration::from_secs(90);
 const COMMAND: Duration = Duration::from_secs(60);
 const ADMIN: &str = "admin-token-of-the-tests";
+/// What ServiceAccounts asked for and were answered, not what was in it.
+const AUDIT: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, userGroups: ['system:serviceaccounts']}
+- {level: None}
+";
 
 pub struct ControlPlane {
     // Dropped first: servers must not write into a folder that is being removed.
@@ -88,6 +97,7 @@ impl ControlPlane {
     /// Starts the API server, also after [`Self::stop_api`]: same port, same data.
     pub fn start_api(&self) -> Result<()> {
         let key = self.scratch.join("accounts.key");
+        let policy = self.scratch.private_file("audit.yaml", AUDIT)?;
         let mut command = guarded(&tools::control_plane("kube-apiserver")?);
         command
             .args(["--etcd-servers", &self.etcd_url(), "--bind-address=127.0.0.1"])
@@ -101,6 +111,10 @@ impl ControlPlane {
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg("--token-auth-file")
             .arg(self.scratch.join("tokens.csv"))
+            .arg("--audit-policy-file")
+            .arg(policy)
+            .arg("--audit-log-path")
+            .arg(self.audit_log())
             .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/24"])
             .args(["--disable-admission-plugins=ServiceAccount", "--allow-privileged=true"]);
         let mut process = Process::spawn("kube-apiserver", command, &self.scratch.join("api.log"))?;
@@ -113,6 +127,24 @@ impl ControlPlane {
         process.until("kube-apiserver is ready", START, ready)?;
         *self.api.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         Ok(())
+    }
+
+    fn audit_log(&self) -> PathBuf {
+        self.scratch.join("audit.log")
+    }
+
+    /// Requests of a ServiceAccount, each as `code verb path`. A watch is one when it ends.
+    pub fn requests_of(&self, namespace: &str, account: &str) -> Result<Vec<String>> {
+        let user = format!("system:serviceaccount:{namespace}:{account}");
+        let text = fs::read_to_string(self.audit_log()).context("the API server's audit log")?;
+        // The last line may be half written.
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let own = events.filter(|event| event["user"]["username"] == user.as_str());
+        let line = |event: Value| {
+            let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            format!("{} {} {}", event["responseStatus"]["code"], part(&event["verb"]), part(&event["requestURI"]))
+        };
+        Ok(own.map(line).collect())
     }
 
     /// SIGKILL; etcd and its data stay.

@@ -15,22 +15,20 @@ const START: Duration = Duration::from_secs(20);
 pub struct Pushgateway {
     process: Process,
     port: Port,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Pushgateway {
     pub fn start() -> Result<Self> {
         let (scratch, port) = (Scratch::new("pushgateway")?, Port::reserve()?);
-        let mut command = guarded(&tools::find("prometheus-pushgateway")?);
-        command.arg(format!("--web.listen-address=127.0.0.1:{}", port.number()));
-        let mut process = Process::spawn("pushgateway", command, &scratch.join("pushgateway.log"))?;
-        process
-            .until("the Pushgateway is ready", START, || {
-                let answer = http::request("GET", port.number(), "/-/ready").ok()?;
-                (answer.status == 200).then_some(())
-            })
-            .map_err(|error| anyhow!(error).context("starting a private Pushgateway"))?;
-        Ok(Self { process, port, _scratch: scratch })
+        let process = serve(&scratch, &port)?;
+        Ok(Self { process, port, scratch })
+    }
+
+    /// After [`Self::kill9`]: at the same address, with nothing of what it had.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = serve(&self.scratch, &self.port)?;
+        Ok(())
     }
 
     #[must_use]
@@ -46,4 +44,17 @@ impl Pushgateway {
     pub fn kill9(&mut self) -> Result<()> {
         self.process.kill9().map(drop)
     }
+}
+
+fn serve(scratch: &Scratch, port: &Port) -> Result<Process> {
+    let mut command = guarded(&tools::find("prometheus-pushgateway")?);
+    command.arg(format!("--web.listen-address=127.0.0.1:{}", port.number()));
+    let mut process = Process::spawn("pushgateway", command, &scratch.join("pushgateway.log"))?;
+    process
+        .until("the Pushgateway is ready", START, || {
+            let answer = http::request("GET", port.number(), "/-/ready").ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .map_err(|error| anyhow!(error).context("starting a private Pushgateway"))?;
+    Ok(process)
 }

@@ -6,7 +6,8 @@ mod content;
 
 use std::io::{Result, Write};
 
-use content::{EVERY_BYTE, ODD_NAMES, Random};
+pub use content::Random;
+use content::{EVERY_BYTE, ODD_NAMES};
 
 const SCHEMA: &str = include_str!("sample/schema.sql");
 const LOGIC: &str = include_str!("sample/logic.sql");

@@ -4,14 +4,22 @@
 
 #[path = "kube/blueprint.rs"]
 mod blueprint;
+#[path = "kube/chart.rs"]
+mod chart;
 #[path = "kube/cli.rs"]
 mod cli;
+#[path = "kube/confined.rs"]
+mod confined;
 #[path = "kube/faults.rs"]
 mod faults;
 #[path = "kube/history.rs"]
 mod history;
 #[path = "kube/intent.rs"]
 mod intent;
+#[path = "kube/kills.rs"]
+mod kills;
+#[path = "kube/operator.rs"]
+mod operator;
 #[path = "kube/rights.rs"]
 mod rights;
 #[path = "kube/roles.rs"]

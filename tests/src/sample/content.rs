@@ -32,6 +32,7 @@ const COUNTRIES: [&str; 6] = ["DE", "FR", "JP", "BR", "KE", "CA"];
 pub struct Random(u64);
 
 impl Random {
+    #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }

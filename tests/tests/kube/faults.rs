@@ -5,11 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lagan_tests::control_plane::ControlPlane;
+use lagan_tests::http;
 use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
+use lagan_tests::ports::Port;
 use lagan_tests::process::Process;
 use lagan_tests::proxy::Proxy;
 use lagan_tests::sample::Sample;
@@ -21,6 +23,10 @@ use super::intent::on_the_bus;
 use super::{FOREVER, LAGAN, configuration, ready};
 
 const SESSIONS: &str = "backupsessions.lagan.dev";
+/// How long the API server is away while a backup runs, at least.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// The part of it that the dump still takes.
+const DUMPING: Duration = Duration::from_secs(40);
 
 /// A dump that waits half way while `file` is there.
 struct Hold {
@@ -107,14 +113,27 @@ fn a_watch_that_is_cut_every_second_misses_nothing() -> Result<()> {
 #[test]
 fn what_changes_while_nats_is_away_is_published_when_it_is_back() -> Result<()> {
     let mut world = KubeWorld::new("away")?;
-    let _engine = world.engine(&[])?;
+    let port = Port::reserve()?;
+    let _engine = world.engine(&["--listen", &format!("127.0.0.1:{}", port.number())])?;
+    let is_ready = |status: u16| {
+        let what = format!("/readyz to answer {status}");
+        eventually(&what, PATIENCE, || {
+            let answer = http::request("GET", port.number(), "/readyz").ok()?;
+            (answer.status == status).then_some(answer.body)
+        })
+    };
+    is_ready(200)?;
     world.apply(&configuration("goes", FOREVER, ""))?;
     ready(&world, "goes")?;
     world.nats.kill9()?;
+    // Nothing is sent to it, and nobody kills it for that.
+    assert_eq!(is_ready(503)?.trim(), "no connection to NATS");
+    assert_eq!(http::request("GET", port.number(), "/healthz")?.status, 200);
     world.apply(&configuration("new", FOREVER, ""))?;
     world.kubectl(&["delete", "backupconfigurations.lagan.dev", "goes"])?;
     // The events came and could not be handed on; nobody sends them again.
     world.nats.restart()?;
+    is_ready(200)?;
     ready(&world, "new")?;
     same_on_the_bus(&world)
 }
@@ -154,19 +173,29 @@ fn a_backup_outlives_the_api_server_and_the_status_catches_up() -> Result<()> {
     ready(&world, "shop")?;
     world.apply(&backup_session(LAGAN, "one", "shop"))?;
     hold.wait_for_a_run()?;
-    world.until("the session to run", &[SESSIONS, "one"], |o| phase(o) == "Running")?;
+    // Its progress is there for whoever looks without options.
+    let running = world.until("the session's progress", &[SESSIONS, "one"], |o| o["status"]["progress"].is_string())?;
+    let progress = running["status"]["progress"].as_str().unwrap();
+    let shown = world.kubectl(&["get", SESSIONS, "one"])?;
+    assert!(progress.ends_with(" KiB") && shown.contains("PROGRESS") && shown.contains(progress), "{shown}");
     plane.stop_api()?;
-    hold.release()?;
+    let stopped = Instant::now();
     let url = world.nats.url();
-    eventually("the session to succeed on the bus", PATIENCE, || {
+    let on_the_bus = || {
         let args = ["get", "sessions", "one", "-n", &world.namespace, "-o", "json", "--nats-url", &url];
-        (phase(&world.lagan.json(&args).ok()?) == "Succeeded").then_some(())
-    })?;
+        world.lagan.json(&args).ok()
+    };
+    // Heartbeats go through NATS: nobody takes the worker for dead, however long it is.
+    eventually("the dump to have taken most of the outage", PATIENCE, || (stopped.elapsed() > DUMPING).then_some(()))?;
+    assert_eq!(on_the_bus().as_ref().map(phase), Some("Running"));
+    hold.release()?;
+    eventually("the session to succeed on the bus", PATIENCE, || (phase(&on_the_bus()?) == "Succeeded").then_some(()))?;
     // The status is known, and nobody can be told of it for a while.
     engine.wait_for_log("status was not applied", PATIENCE)?;
+    eventually("the outage to end", PATIENCE, || (stopped.elapsed() > OUTAGE).then_some(()))?;
     plane.start_api()?;
     let done = world.ended(SESSIONS, "one")?;
-    assert_eq!(phase(&done), "Succeeded", "{done:#}");
+    assert_eq!((phase(&done), done["status"]["attempts"].as_u64()), ("Succeeded", Some(1)), "{done:#}");
     assert_eq!(world.restic("local")?.snapshots()?.len(), 1);
     // And what is asked for after that is seen.
     world.apply(&backup_session(LAGAN, "two", "shop"))?;

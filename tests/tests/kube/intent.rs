@@ -21,7 +21,8 @@ pub(super) fn on_the_bus(world: &KubeWorld, kind: &str) -> Option<BTreeSet<Strin
     Some(names.lines().map(|line| line.rsplit('/').next().unwrap_or(line).to_owned()).collect())
 }
 
-fn facts(world: &KubeWorld, session: &str) -> Result<Vec<Value>> {
+/// The facts of a session, by `lagan events`.
+pub(super) fn facts(world: &KubeWorld, session: &str) -> Result<Vec<Value>> {
     let url = world.nats.url();
     let args = ["events", "--session", session, "-n", &world.namespace, "-o", "jsonl", "--nats-url", &url];
     Ok(world.lagan.ok(&args)?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())

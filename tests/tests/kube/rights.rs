@@ -4,34 +4,16 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use lagan_tests::control_plane::ControlPlane;
 use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
-use lagan_tests::process::{guarded, run};
 use lagan_tests::sample::Sample;
-use lagan_tests::tools;
 use serde_json::{Value, json};
 
+use super::chart::{Chart, rendered, root, tempfile};
 use super::{LAGAN, configuration, ready, restore_session};
-
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn root() -> Result<PathBuf> {
-    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?.to_owned())
-}
-
-/// What `helm template` makes of the chart in namespace `namespace`.
-fn rendered(values: &Path, namespace: &str, more: &[&str]) -> Result<String> {
-    let mut command: Command = guarded(&tools::cached("helm-", "helm")?);
-    command.args(["template", "lagan"]).arg(root()?.join("deploy/helm/lagan")).args(["--namespace", namespace]);
-    command.arg("--values").arg(values).args(more);
-    let done = run(command, PATIENCE)?.success().with_context(|| format!("rendering {}", values.display()))?;
-    Ok(done.text())
-}
 
 fn value_sets() -> Result<Vec<PathBuf>> {
     let dir = root()?.join("deploy/helm/lagan/ci");
@@ -58,37 +40,13 @@ fn every_object_of_every_value_set_is_accepted_by_the_api_server() -> Result<()>
     Ok(())
 }
 
-fn tempfile(text: &str) -> Result<(lagan_tests::Scratch, String)> {
-    let scratch = lagan_tests::Scratch::new("rendered")?;
-    let path = scratch.private_file("rendered.yaml", text)?;
-    Ok((scratch, path.to_string_lossy().into_owned()))
-}
-
-/// Installs the chart's accounts and roles for a world, and gives kubeconfigs of engine and worker.
-fn accounts(world: &KubeWorld) -> Result<[PathBuf; 2]> {
-    let values = root()?.join("deploy/helm/lagan/ci/default.yaml");
-    let name = format!("fullnameOverride={}", world.namespace);
-    let sets =
-        ["--set", &name, "--set", "crds.install=false", "--set", "crds.appBinding=false", "--set", "stashCompat=true"];
-    let yaml = rendered(&values, &world.namespace, &sets)?;
-    world.apply(&yaml)?;
-    let config = |part: &str| {
-        let token = world.plane.token(&world.namespace, &format!("{}-{part}", world.namespace))?;
-        world.plane.write_kubeconfig(&format!("{}-{part}.kubeconfig", world.namespace), world.plane.port(), &token)
-    };
-    Ok([config("engine")?, config("worker")?])
-}
-
 #[test]
 fn the_parts_run_under_exactly_the_rights_of_the_chart() -> Result<()> {
     let mut world = KubeWorld::new("rights")?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
     let copy = world.second_database("copy")?;
-    let [engine_config, worker_config] = accounts(&world)?;
-    world.kubeconfig = engine_config;
-    let engine = world.engine(&["--stash-compat"])?;
-    world.kubeconfig = worker_config;
-    let worker = world.worker(&[])?;
+    let chart = Chart::install(&world)?;
+    let parts = chart.start(&mut world, &[])?;
     world.apply(&configuration("shop", "*/1 * * * *", ""))?;
     ready(&world, "shop")?;
     world.apply(&backup_session(LAGAN, "first", "shop"))?;
@@ -103,10 +61,7 @@ fn the_parts_run_under_exactly_the_rights_of_the_chart() -> Result<()> {
     assert_eq!(copy.checksums("shop")?, world.db.checksums("shop")?);
     let events = world.events()?;
     assert!(events.iter().any(|event| event.starts_with("RestoreSucceeded")), "{events:?}");
-    for log in [engine.log_text(), worker.log_text()] {
-        assert!(!log.to_ascii_lowercase().contains("forbidden"), "{log}");
-    }
-    Ok(())
+    parts.were_refused_nothing(&world)
 }
 
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
@@ -144,14 +99,12 @@ const RESOURCES: [(&str, &str); 28] = [
 #[test]
 fn what_each_part_may_do_is_what_the_golden_file_says() -> Result<()> {
     let world = KubeWorld::new("golden")?;
-    accounts(&world)?;
+    let chart = Chart::install(&world)?;
     let mut text = String::from(
         "# What the chart lets each part do (`kubectl auth can-i`); UPDATE_GOLDEN=1 rewrites this file.\n",
     );
     for part in ["engine", "worker"] {
-        let user = format!("system:serviceaccount:{0}:{0}-{part}", world.namespace);
-        for ((group, resource), verbs) in RESOURCES.iter().zip(allowed(&world, &user)?) {
-            let name = if group.is_empty() { (*resource).to_owned() } else { format!("{group} {resource}") };
+        for (name, verbs) in allowed(&world, &world.namespace, &chart.user(part))? {
             let verbs: Vec<&str> = verbs.into_iter().collect();
             writeln!(text, "{part:7} {name:47} {}", if verbs.is_empty() { "-".to_owned() } else { verbs.join(" ") })?;
         }
@@ -166,14 +119,14 @@ fn what_each_part_may_do_is_what_the_golden_file_says() -> Result<()> {
     Ok(())
 }
 
-/// Verbs that a user has on each of the resources, asked in one request to the API server.
-fn allowed(world: &KubeWorld, user: &str) -> Result<Vec<BTreeSet<&'static str>>> {
+/// Verbs that a user has on each of the resources in a namespace, asked in one request to the API server.
+pub(super) fn allowed(world: &KubeWorld, namespace: &str, user: &str) -> Result<Vec<(String, BTreeSet<&'static str>)>> {
     let mut reviews = Vec::new();
     for (group, resource) in RESOURCES {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         for verb in VERBS {
             let attributes = json!({
-                "namespace": world.namespace, "group": group, "resource": resource, "subresource": subresource, "verb": verb,
+                "namespace": namespace, "group": group, "resource": resource, "subresource": subresource, "verb": verb,
             });
             reviews.push(json!({
                 "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
@@ -191,5 +144,8 @@ fn allowed(world: &KubeWorld, user: &str) -> Result<Vec<BTreeSet<&'static str>>>
         let yes = answers.iter().zip(VERBS).filter(|(answer, _)| answer["status"]["allowed"] == true);
         yes.map(|(_, verb)| verb).collect()
     };
-    Ok(items.chunks(VERBS.len()).map(row).collect())
+    let name = |(group, resource): &(&str, &str)| {
+        if group.is_empty() { (*resource).to_owned() } else { format!("{group} {resource}") }
+    };
+    Ok(RESOURCES.iter().map(name).zip(items.chunks(VERBS.len()).map(row)).collect())
 }

@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::{FOREVER, LAGAN, configuration, ready};
 
 const REPOSITORIES: &str = "repositories.lagan.dev";
-const BUCKET: &str = "backups";
+pub(super) const BUCKET: &str = "backups";
 const FINALIZER: &str = "lagan.dev/wipe-out";
 /// More than one page of a listing.
 const MANY: usize = 1100;
 
 /// Secret `s3` and a Repository in the bucket.
-fn repository(world: &KubeWorld, server: &S3Server, name: &str, prefix: &str, wipe_out: &str) -> Result<()> {
+pub(super) fn repository(world: &KubeWorld, server: &S3Server, name: &str, prefix: &str, wipe_out: &str) -> Result<()> {
     let keys = [
         ("RESTIC_PASSWORD", world.password.as_str()),
         ("AWS_ACCESS_KEY_ID", server.access_key()),
@@ -45,7 +45,7 @@ fn finalizers(object: &Value) -> Vec<&str> {
     object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-fn held(world: &KubeWorld, name: &str) -> Result<Value> {
+pub(super) fn held(world: &KubeWorld, name: &str) -> Result<Value> {
     world.until("the finalizer", &[REPOSITORIES, name], |o| finalizers(o) == ["example.org/other", FINALIZER])
 }
 
@@ -60,12 +60,12 @@ fn free_of_others(world: &KubeWorld, name: &str) -> Result<()> {
     world.kubectl(&["patch", REPOSITORIES, name, "--type=merge", "-p", &patch]).map(drop)
 }
 
-fn delete(world: &KubeWorld, name: &str) -> Result<()> {
+pub(super) fn delete(world: &KubeWorld, name: &str) -> Result<()> {
     free_of_others(world, name)?;
     world.kubectl(&["delete", REPOSITORIES, name, "--wait=false"]).map(drop)
 }
 
-fn gone(world: &KubeWorld, name: &str) -> Result<()> {
+pub(super) fn gone(world: &KubeWorld, name: &str) -> Result<()> {
     let path = format!("{REPOSITORIES}/{name}");
     eventually(&format!("{path} to be gone"), PATIENCE, || {
         let found = world.kubectl(&["get", &path, "-o", "name", "--ignore-not-found"]).ok()?;
@@ -74,7 +74,7 @@ fn gone(world: &KubeWorld, name: &str) -> Result<()> {
 }
 
 /// Type, reason and text of the Events of a Repository.
-fn told(world: &KubeWorld, name: &str) -> Result<Vec<(String, String, String)>> {
+pub(super) fn told(world: &KubeWorld, name: &str) -> Result<Vec<(String, String, String)>> {
     let list = world.kubectl_json(&["get", "events"])?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let of =
@@ -84,7 +84,7 @@ fn told(world: &KubeWorld, name: &str) -> Result<Vec<(String, String, String)>> 
 }
 
 /// What is left below a prefix. The server's filer may keep empty folders, which are no objects.
-fn files(server: &S3Server, prefix: &str) -> Result<Vec<String>> {
+pub(super) fn files(server: &S3Server, prefix: &str) -> Result<Vec<String>> {
     let top = server.list(BUCKET, prefix)?;
     let (folders, mut files): (Vec<String>, Vec<String>) = top.into_iter().partition(|name| name != "config");
     for folder in folders {
@@ -98,7 +98,7 @@ fn files(server: &S3Server, prefix: &str) -> Result<Vec<String>> {
     Ok(files)
 }
 
-fn backup(world: &KubeWorld, session: &str, name: &str) -> Result<Value> {
+pub(super) fn backup(world: &KubeWorld, session: &str, name: &str) -> Result<Value> {
     let yaml =
         configuration(name, FOREVER, "").replace("repository: {name: local}", &format!("repository: {{name: {name}}}"));
     world.apply(&yaml)?;

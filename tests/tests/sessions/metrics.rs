@@ -12,7 +12,15 @@ use super::SHOP;
 
 /// Status and reason of condition `MetricsPushed` of the newest backup.
 fn pushed(world: &World) -> Option<String> {
-    let session: Value = world.list("backupsessions", &[]).ok()?.pop()?;
+    condition(&newest(world)?)
+}
+
+/// They are listed like that.
+fn newest(world: &World) -> Option<Value> {
+    world.list("backupsessions", &[]).ok()?.into_iter().next()
+}
+
+fn condition(session: &Value) -> Option<String> {
     let conditions = session["status"]["conditions"].as_array()?.clone();
     let condition = conditions.into_iter().find(|condition| condition["type"] == "MetricsPushed")?;
     Some(format!("{} {}", condition["status"].as_str()?, condition["reason"].as_str()?))
@@ -87,15 +95,23 @@ fn metrics_are_pushed_under_stashs_names_and_go_with_their_configuration() -> Re
 }
 
 #[test]
-fn metrics_that_nobody_takes_fail_no_session() -> Result<()> {
+fn metrics_that_nobody_takes_fail_no_session_and_the_next_ones_are_taken() -> Result<()> {
     let world = a_small_world()?;
     let mut gateway = Pushgateway::start()?;
     gateway.kill9()?;
     let _up = world.up(&["--pushgateway", &gateway.url()])?;
     world.good_backup("nightly")?;
     eventually("the condition", PATIENCE, || (pushed(&world)? == "False FailedToPushMetrics").then_some(()))?;
-    let session = world.list("backupsessions", &[])?.pop().context("a session")?;
-    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    let first = newest(&world).context("a session")?;
+    assert_eq!(first["status"]["phase"], "Succeeded", "{first}");
+    gateway.restart()?;
+    world.good_backup("nightly")?;
+    eventually("the next session's condition", PATIENCE, || {
+        let second = newest(&world)?;
+        let another = second["metadata"]["uid"] != first["metadata"]["uid"];
+        (another && condition(&second)? == "True SuccessfullyPushedMetrics").then_some(())
+    })?;
+    assert!(gateway.metrics()?.contains("stash_appscode_com_backupsession_success"));
     Ok(())
 }
 

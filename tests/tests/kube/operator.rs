@@ -1,0 +1,72 @@
+//! A Stash operator in the same cluster: its objects are left to it, by what the API server says of its webhooks.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use lagan_tests::control_plane::ControlPlane;
+use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
+use lagan_tests::sample::Sample;
+use lagan_tests::world::PATIENCE;
+use serde_json::Value;
+
+use super::{FOREVER, LAGAN, STASH, configuration, ready};
+
+/// As Stash's chart registers its webhooks; nothing answers behind it here.
+const API_SERVICE: &str = "\
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {name: v1beta1.admission.stash.appscode.com}
+spec:
+  group: admission.stash.appscode.com
+  version: v1beta1
+  groupPriorityMinimum: 10000
+  versionPriority: 15
+  insecureSkipTLSVerify: true
+  service: {namespace: default, name: stash}
+";
+
+/// Fields of objects of Stash's group that a manager of ours owns, and statuses.
+fn touched(world: &KubeWorld) -> Result<Vec<String>> {
+    let kinds = "backupconfigurations.stash.appscode.com,backupsessions.stash.appscode.com";
+    let list = world.kubectl_json(&["get", kinds, "--show-managed-fields"])?;
+    let items = list["items"].as_array().context("a list")?;
+    ensure!(items.len() == 2, "{list:#}");
+    let ours = |item: &&Value| {
+        let managers = item["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let lagan = |m: &Value| m["manager"].as_str().is_none_or(|manager| manager.contains("lagan"));
+        managers.iter().any(lagan) || item["status"].is_object() || item["metadata"]["finalizers"].is_array()
+    };
+    Ok(items.iter().filter(ours).map(|item| format!("{item:#}")).collect())
+}
+
+#[test]
+fn objects_of_stash_are_left_to_a_stash_operator_that_runs() -> Result<()> {
+    // Its own: with a group that nobody answers for, discovery is slow for whoever else is there.
+    let plane = Arc::new(ControlPlane::start()?);
+    let world = KubeWorld::on(Arc::clone(&plane), "operator")?;
+    world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
+    plane.apply("default", API_SERVICE)?;
+    let ours = configuration("shop", FOREVER, "");
+    // The Repository of Stash's group is there too: nothing but the operator is in the way.
+    world.apply(&world.storage("local").replace("lagan.dev/v1alpha1", "stash.appscode.com/v1alpha1"))?;
+    world.apply(&ours.replace(LAGAN, STASH))?;
+    world.apply(&backup_session(STASH, "theirs", "shop"))?;
+
+    let mut engine = world.engine(&["--stash-compat"])?;
+    let _worker = world.worker(&[])?;
+    let why = "a Stash operator runs in this cluster: objects of stash.appscode.com are left to it";
+    engine.wait_for_log(why, PATIENCE)?;
+    world.apply(&ours)?;
+    ready(&world, "shop")?;
+    world.apply(&backup_session(LAGAN, "ours", "shop"))?;
+    assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "ours")?), "Succeeded");
+    assert_eq!(touched(&world)?, Vec::<String>::new());
+
+    // The operator is taken away: an engine that starts then takes over.
+    plane.kubectl(&["delete", "apiservice", "v1beta1.admission.stash.appscode.com"])?;
+    engine.terminate(PATIENCE)?;
+    let engine = world.part("engine", "engine-2", &["--stash-compat"])?;
+    assert_eq!(phase(&world.ended("backupsessions.stash.appscode.com", "theirs")?), "Succeeded");
+    assert!(!engine.log_text().contains(why));
+    Ok(())
+}
