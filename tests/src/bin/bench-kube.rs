@@ -121,7 +121,7 @@ fn many_configurations(count: usize) -> Result<()> {
     };
     eventually("all configurations to be Ready", Duration::from_secs(1800), ready)?;
     let told = began.elapsed();
-    let (before, peak) = (requests(&world)?, memory_mib(&engine, "VmHWM:")?);
+    let before = requests(&world)?;
     // The watch tells of each status that was applied; that is not idle yet.
     let quiet = || {
         let before = cpu_seconds(&engine).ok()?;
@@ -142,8 +142,9 @@ fn many_configurations(count: usize) -> Result<()> {
         asked - before,
     );
     println!(
-        "engine {} MiB, at most {peak} MiB (empty {alone} MiB); over {} s idle: {idle:.2} % of a core, {} API requests",
+        "engine {} MiB, at most {} MiB (empty {alone} MiB); over {} s idle: {idle:.2} % of a core, {} API requests",
         memory_mib(&engine, "VmRSS:")?,
+        memory_mib(&engine, "VmHWM:")?,
         IDLE.as_secs(),
         requests(&world)? - asked,
     );
