@@ -84,6 +84,32 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     world.judge()
 }
 
+#[test]
+fn a_post_hook_runs_by_its_policy_in_attempts_that_fail() -> Result<()> {
+    let mut world = World::new()?;
+    world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
+    // A dump without its trailer is tried again.
+    world.stub("mariadb-dump", "echo half; exit 0")?;
+    let (port, asked) = start(Answer::Text(""))?;
+    let expected = [("Always", 2), ("OnSuccess", 0), ("OnFailure", 2), ("OnFinalRetryFailure", 1)];
+    for (policy, _) in expected {
+        let hook = post(port, &format!("200/{policy}")).replacen('{', &format!("{{executionPolicy: {policy}, "), 1);
+        let more = format!("retryConfig: {{maxRetry: 1, delay: 100ms}}\nhooks:\n  postBackup: {hook}");
+        world.configure(&policy.to_lowercase(), "local", SHOP, &more)?;
+    }
+    let _up = world.up(&["--allow-hook-host", "127.0.0.1"])?;
+    for (policy, times) in expected {
+        assert_eq!(world.backup(&policy.to_lowercase(), &[])?.status.code(), Some(3));
+        for _ in 0..times {
+            let request = asked.recv_timeout(PATIENCE)?;
+            assert!(request.starts_with(&format!("POST /200/{policy} ")) && request.contains(" Failed "), "{request}");
+        }
+    }
+    assert!(asked.try_recv().is_err());
+    assert_eq!(world.snapshots()?, 0);
+    world.judge()
+}
+
 /// A hook with the token wherever people put one. Its path ends with it, as that of a webhook.
 fn with_token(port: u16, status: u16, token: &str) -> String {
     format!(
