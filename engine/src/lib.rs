@@ -11,6 +11,7 @@ mod fill;
 #[cfg(test)]
 mod fixtures;
 mod metrics;
+mod operator;
 mod plan;
 mod planner;
 mod report;

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::context::{Context, Options};
 use crate::sessions::Sessions;
 use crate::view::Resources;
-use crate::{blueprint, cancel, planner, reporter, scheduler, sweep, watcher};
+use crate::{blueprint, cancel, operator, planner, reporter, scheduler, sweep, watcher};
 
 pub(crate) const PLANNER: &str = "planner";
 
@@ -42,6 +42,10 @@ pub enum EngineError {
         "data directory `{data_dir}` is not the one this cluster's memory is in (ledger {other}); start every process of a folder with the same --data-dir, or delete key `ledger` of bucket LOCKS if that directory is lost"
     )]
     OtherLedger { data_dir: std::path::PathBuf, other: String },
+    #[error(
+        "a Stash operator was installed in this cluster and owns the objects of stash.appscode.com: start the engine again, and it leaves them to it"
+    )]
+    StashOperator,
     #[error("stream `{0}` was replaced")]
     StoreReplaced(&'static str),
     #[error("alarm clock failed")]
@@ -133,6 +137,7 @@ async fn generation(
     parts.spawn(planner::run(context.clone(), planner_changes));
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));
+    parts.spawn(operator::run(context.clone()));
     parts.spawn(reporter::run(context.clone(), reporter_changes, reporter_objects));
     let mut seen = context.intent_seen.subscribe();
     let result = loop {

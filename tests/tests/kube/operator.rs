@@ -65,8 +65,14 @@ fn objects_of_stash_are_left_to_a_stash_operator_that_runs() -> Result<()> {
     // The operator is taken away: an engine that starts then takes over.
     plane.kubectl(&["delete", "apiservice", "v1beta1.admission.stash.appscode.com"])?;
     engine.terminate(PATIENCE)?;
-    let engine = world.part("engine", "engine-2", &["--stash-compat"])?;
+    let mut engine = world.part("engine", "engine-2", &["--stash-compat"])?;
     assert_eq!(phase(&world.ended("backupsessions.stash.appscode.com", "theirs")?), "Succeeded");
     assert!(!engine.log_text().contains(why));
+
+    // It comes back while the engine runs: the engine ends, and whoever starts it anew leaves the objects to the operator.
+    plane.apply("default", API_SERVICE)?;
+    ensure!(!engine.wait_exit(PATIENCE)?.success(), "an engine that ends without being told to says so");
+    let log = engine.log_text();
+    ensure!(log.contains("a Stash operator was installed"), "{log}");
     Ok(())
 }
