@@ -88,6 +88,13 @@ impl View {
         self.time("/metadata/creationTimestamp").or_else(|| self.time("/status/requestedTime"))
     }
 
+    /// What sorts sessions by age. Objects tell seconds: of the same one the later is the one whose facts are later, or
+    /// that has none yet.
+    #[must_use]
+    pub fn age(&self) -> (Option<Timestamp>, u64, &str) {
+        (self.created(), self.number("/status/foldedSequence").unwrap_or(u64::MAX), &self.key.name)
+    }
+
     #[must_use]
     pub fn uid(&self) -> Option<Uuid> {
         self.text("/metadata/uid").parse().ok()
@@ -135,7 +142,7 @@ pub fn select<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>) -> Vec
     let mut selected: Vec<&View> = views.iter().filter(is_in_scope).collect();
     selected.sort_by(|a, b| (&a.key.namespace, &a.key.name).cmp(&(&b.key.namespace, &b.key.name)));
     if is_session(kind) {
-        selected.sort_by_key(|view| std::cmp::Reverse(view.created()));
+        selected.sort_by_key(|view| std::cmp::Reverse(view.age()));
     }
     selected
 }
@@ -213,6 +220,18 @@ pub(crate) mod tests {
         assert_eq!(find(&selected, LATEST)[0].key.name, "a");
         assert_eq!(find(&selected, "z").len(), 1);
         assert!(select(&views, Kind::BackupSession, Some("other")).is_empty());
+        // Sessions of one second: by their facts, and one that has none yet is the newest.
+        let within = |name: &str, sequence: Option<u64>| {
+            let mut view = made(name, "2026-11-22T12:00:00Z");
+            if let Some(sequence) = sequence {
+                view.value["status"] = json!({ "foldedSequence": sequence });
+            }
+            view
+        };
+        let views = [within("s-9", Some(5)), within("s-10", Some(9)), within("s-8", None), within("s-7", Some(3))];
+        let names: Vec<_> =
+            select(&views, Kind::BackupSession, None).iter().map(|view| view.key.name.as_str()).collect();
+        assert_eq!(names, ["s-8", "s-10", "s-9", "s-7"]);
     }
 
     #[test]

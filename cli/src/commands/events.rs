@@ -68,7 +68,7 @@ pub async fn session_named(client: &Client, session: &str) -> Result<Uuid, Probl
     let views = store::views(client, SESSION_KINDS).await?;
     let mut sessions = select(&views, Kind::BackupSession, client.scope());
     sessions.extend(select(&views, Kind::RestoreSession, client.scope()));
-    sessions.sort_by_key(|view| std::cmp::Reverse(view.created()));
+    sessions.sort_by_key(|view| std::cmp::Reverse(view.age()));
     let name = session.rsplit('/').next().unwrap_or(session);
     let found = find(&sessions, name);
     let uid = found.first().and_then(|view| view.session());
