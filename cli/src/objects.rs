@@ -91,8 +91,8 @@ impl View {
     /// What sorts sessions by age. Objects tell seconds: of the same one the later is the one whose facts are later, or
     /// that has none yet.
     #[must_use]
-    pub fn age(&self) -> (Option<Timestamp>, u64, &str) {
-        (self.created(), self.number("/status/foldedSequence").unwrap_or(u64::MAX), &self.key.name)
+    pub fn age(&self) -> (Option<Timestamp>, u64) {
+        (self.created(), self.number("/status/foldedSequence").unwrap_or(u64::MAX))
     }
 
     #[must_use]
