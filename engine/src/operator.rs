@@ -15,7 +15,10 @@ const LOOKS: Duration = Duration::from_secs(30);
 pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     let api = match context.source() {
         Source::Kubernetes(api) if api.stash == StashCompat::On => api,
-        _ => return Ok(context.stop.cancelled().await),
+        _ => {
+            context.stop.cancelled().await;
+            return Ok(());
+        }
     };
     loop {
         tokio::select! {
