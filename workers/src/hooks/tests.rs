@@ -278,3 +278,15 @@ async fn what_a_folder_can_t_do_is_refused_before_anything_runs() {
     assert!(matches!(refused(Some(named), None), Err(HookError::PortNameInFolder(name)) if name == "mysql"));
     assert!(refused(number(), number()).is_ok());
 }
+
+#[tokio::test]
+async fn what_can_not_be_sent_is_refused_without_being_quoted() {
+    let whole_in_name = json!({"httpGet": {"port": 1, "httpHeaders": [
+        {"name": "X-Good", "value": "a"}, {"name": "Authorization: Bearer t0ken-of-ours", "value": ""}
+    ]}});
+    let message = run(whole_in_name).await.unwrap_err().to_string();
+    assert!(message.contains("entry 2 of httpHeaders") && !message.contains("t0ken"), "{message}");
+    let template = json!({"httpPost": {"port": 1, "body": "{{ t0ken_of_ours }}"}});
+    let message = run(template).await.unwrap_err().to_string();
+    assert!(message.contains("template") && !message.contains("t0ken_of_ours"), "{message}");
+}
