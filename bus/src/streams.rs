@@ -201,7 +201,7 @@ pub async fn store_id(bus: &Bus, stream: &str) -> Result<StoreId, StreamError> {
 pub async fn fill(bus: &Bus, stream: &str) -> Result<f64, StreamError> {
     let info = info(bus, stream).await?;
     let Ok(max) = u64::try_from(info.config.max_bytes) else { return Ok(0.0) };
-    #[allow(clippy::cast_precision_loss, reason = "a ratio of sizes far below 2^52")]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of sizes far below 2^52")]
     Ok(if max == 0 { 0.0 } else { info.state.bytes as f64 / max as f64 })
 }
 

@@ -6,12 +6,14 @@
 mod bases;
 #[path = "manifests/damaged.rs"]
 mod damaged;
+#[path = "manifests/stash.rs"]
+mod stash;
 
 use std::fmt::Write as _;
 
 use bases::{BINDING, CONFIGURATION, FUNCTION, LOCAL, REPOSITORY, RESTORE, SERVICE, SESSION, TASK};
 use lagan_schemas::manifest::{Manifest, ManifestError, parse, update_problems};
-use lagan_schemas::resource::{Group, Kind, Object};
+use lagan_schemas::resource::Object;
 
 /// `base` with the line that starts with `key` replaced by `lines`, at the same indentation.
 fn changed(base: &str, key: &str, lines: &str) -> String {
@@ -368,35 +370,4 @@ fn names_and_sizes_of_kubernetes_are_taken() {
     };
     assert!(one(&big(1_400_000)).is_ok());
     assert!(one(&big(1_600_000)).unwrap_err().to_string().contains("is larger than 1500000"));
-}
-
-#[test]
-fn manifests_of_stash_parse_unchanged() {
-    let all = parse("tutorial.yaml", include_str!("stash-tutorial.yaml"));
-    let kinds: Vec<String> = all
-        .iter()
-        .map(|manifest| match manifest.as_ref().unwrap() {
-            Manifest::Object(object) => {
-                assert!(matches!(object.group(), Group::Stash | Group::AppCatalog));
-                object.kind().to_string()
-            }
-            Manifest::Secret(secret) => format!("Secret/{}", secret.metadata.name),
-            Manifest::Foreign { kind, .. } => format!("foreign {kind}"),
-        })
-        .collect();
-    let repository = Kind::Repository.as_str();
-    let expected = [
-        "Secret/gcs-secret",
-        "Secret/sample-mariadb-auth",
-        repository,
-        repository,
-        "AppBinding",
-        "BackupConfiguration",
-        "BackupSession",
-        "RestoreSession",
-        "Function",
-        "Task",
-        "foreign MariaDB",
-    ];
-    assert_eq!(kinds, expected);
 }

@@ -4,6 +4,7 @@
 mod forget;
 mod gate;
 mod preflight;
+mod result;
 
 pub(crate) use forget::forget;
 
@@ -12,10 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::maybe_done;
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
-use lagan_schemas::fact::{Notice, RepositoryStatistics, TargetResult};
+use lagan_schemas::fact::{Notice, TargetResult};
 use lagan_schemas::plan::{Plan, PlanRepository, PlanTarget, StepStream};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::SessionKey;
@@ -31,7 +32,6 @@ use crate::process::{DumpHandle, DumpReader, DumpSettings, Program};
 use crate::progress::{Teller, Told};
 use crate::repository::tags::Tag;
 use crate::repository::{Backup, Error, Expected, ReadBack, Repository, Written};
-use crate::retention;
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
 use crate::session::{Broken, Failed, Outcome};
@@ -326,52 +326,6 @@ impl Run<'_> {
                 Err(Failure::new(Code::ReadBackFailed, chain(&error)).into())
             }
         }
-    }
-
-    async fn result(
-        &mut self,
-        repository: &Arc<Repository>,
-        target: &PlanTarget,
-        planned: &PlanRepository,
-        sound: Sound,
-        began: Instant,
-    ) -> Result<TargetResult, Broken> {
-        let (listed, statistics) = {
-            let repository = Arc::clone(repository);
-            blocking(move || Ok::<_, Error>((repository.snapshots()?, repository.statistics()?))).await?
-        }
-        .map_err(|error| of_repository(&error))?;
-        let named = std::slice::from_ref(&sound.snapshot);
-        let unnamed = retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, named).await;
-        let policy = self.plan.retention.as_ref();
-        let decisions = policy
-            .map(|policy| {
-                retention::decide(&listed.snapshots, &configuration(&self.session.key), policy, &Zoned::now(), &unnamed)
-            })
-            .transpose()?;
-        let retention = policy.zip(decisions.as_ref()).map(|(policy, decisions)| retention::summary(decisions, policy));
-        let removed = retention.as_ref().filter(|r| !r.dry_run).map_or(0, |r| r.removed.len() as u64);
-        Ok(TargetResult {
-            target: target.name.clone(),
-            host: target.host.clone(),
-            repository: planned.reference.clone(),
-            path: match &target.steps[0].stream {
-                StepStream::Stdout(entry) | StepStream::Stdin(entry) => format!("/{}", entry.trim_start_matches('/')),
-            },
-            snapshot: sound.snapshot,
-            size_bytes: sound.bytes,
-            added_bytes: sound.added_bytes,
-            sha256: sound.sha256,
-            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            adopted: sound.adopted,
-            packs_read: sound.read_back.packs_read as u64,
-            packs: sound.read_back.packs_total as u64,
-            retention,
-            statistics: Some(RepositoryStatistics {
-                snapshots: statistics.snapshots.saturating_sub(removed),
-                size_bytes: statistics.stored_bytes,
-            }),
-        })
     }
 }
 

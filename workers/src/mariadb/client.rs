@@ -55,7 +55,9 @@ impl QueryError {
     pub fn class(&self) -> Class {
         match self {
             Self::Refused { failure } | Self::NotReady { last: failure, .. } => failure.kind.class(),
-            Self::Run(CaptureError::TimedOut { .. } | CaptureError::Cancelled { .. }) => Class::Transient,
+            Self::Run(CaptureError::TimedOut { .. } | CaptureError::Silent { .. } | CaptureError::Cancelled { .. }) => {
+                Class::Transient
+            }
             _ => Class::Permanent,
         }
     }
@@ -113,10 +115,13 @@ impl Client {
         }
     }
 
-    /// Each question has its time; the answers share their room.
+    /// Each question has its time, and a server that answers none is not waited for as if there were many; the answers
+    /// share their room.
     async fn run(&self, script: String, extra: Option<&str>, questions: usize) -> Result<Captured, QueryError> {
         let args = [
             "--batch",
+            // Each answer is heard when it is there.
+            "--unbuffered",
             "--skip-column-names",
             "--skip-reconnect",
             "--sandbox",
@@ -133,7 +138,8 @@ impl Client {
         self.connection.attach(&mut program, &self.version)?;
         let limits = Capture::default();
         let times = u32::try_from(questions).unwrap_or(u32::MAX);
-        let limits = Capture { timeout: limits.timeout * times, max_bytes: limits.max_bytes * questions.min(2) };
+        let limits =
+            Capture { timeout: limits.timeout * times, max_bytes: limits.max_bytes * questions.min(2), ..limits };
         Ok(capture(&self.spawner, program, limits, &self.cancel).await?)
     }
 

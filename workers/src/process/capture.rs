@@ -17,6 +17,8 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub struct Capture {
     pub timeout: Duration,
+    /// Between two words of it.
+    pub silence: Duration,
     pub max_bytes: usize,
 }
 
@@ -33,6 +35,8 @@ pub enum CaptureError {
     Spawn(#[from] SpawnError),
     #[error("`{program}` did not end within {} s", timeout.as_secs())]
     TimedOut { program: String, timeout: Duration },
+    #[error("`{program}` said nothing for {} s", silence.as_secs())]
+    Silent { program: String, silence: Duration },
     #[error("`{program}` wrote more than {max_bytes} bytes")]
     TooMuch { program: String, max_bytes: usize },
     #[error("`{program}` was cancelled")]
@@ -41,7 +45,8 @@ pub enum CaptureError {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(60), max_bytes: 64 * 1024 * 1024 }
+        let patience = Duration::from_secs(60);
+        Self { timeout: patience, silence: patience, max_bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -52,7 +57,7 @@ pub async fn capture(
     cancel: &CancellationToken,
 ) -> Result<Captured, CaptureError> {
     let name = program.name();
-    let settings = DumpSettings { stall: limits.timeout, ..DumpSettings::default() };
+    let settings = DumpSettings { stall: limits.silence, ..DumpSettings::default() };
     let (reader, handle) = spawner.dump(program, settings, None, cancel).await?;
     let reading = tokio::task::spawn_blocking(move || read(reader, limits.max_bytes));
     let timed_out = tokio::time::timeout(limits.timeout, handle.wait()).await.is_err();
@@ -63,9 +68,8 @@ pub async fn capture(
     let stdout = reading.await.ok().flatten();
     match (outcome.stop, stdout) {
         (None, Some(stdout)) => Ok(Captured { exit: outcome.exit, stdout, stderr: outcome.stderr.clone() }),
-        (Some(Stop::TimedOut | Stop::Stalled(_)), _) => {
-            Err(CaptureError::TimedOut { program: name, timeout: limits.timeout })
-        }
+        (Some(Stop::TimedOut), _) => Err(CaptureError::TimedOut { program: name, timeout: limits.timeout }),
+        (Some(Stop::Stalled(_)), _) => Err(CaptureError::Silent { program: name, silence: limits.silence }),
         (Some(Stop::Cancelled), _) => Err(CaptureError::Cancelled { program: name }),
         _ => Err(CaptureError::TooMuch { program: name, max_bytes: limits.max_bytes }),
     }

@@ -289,12 +289,22 @@ async fn a_child_that_ends_early_is_reported_with_its_exit_and_stderr() {
 #[tokio::test]
 async fn a_run_with_limits_is_stopped_when_it_takes_too_long_or_says_too_much() {
     let cancel = CancellationToken::new();
-    let limits = Capture { timeout: Duration::from_millis(300), max_bytes: 1000 };
-    let (_directory, slow) = script("sleep 600");
-    let error = capture(&spawner(), slow, limits, &cancel).await.unwrap_err();
+    let limits = |timeout, silence| Capture {
+        timeout: Duration::from_millis(timeout),
+        silence: Duration::from_millis(silence),
+        max_bytes: 1000,
+    };
+    let (_directory, slow) = script("while :; do echo; sleep 0.05; done");
+    let error = capture(&spawner(), slow, limits(600, 20_000), &cancel).await.unwrap_err();
     assert!(matches!(error, CaptureError::TimedOut { .. }), "{error}");
+    // One that is heard of now and then may take longer than one that is not.
+    let (_directory, dumb) = script("echo once; sleep 600");
+    let error = capture(&spawner(), dumb, limits(20_000, 400), &cancel).await.unwrap_err();
+    assert!(matches!(error, CaptureError::Silent { .. }), "{error}");
+    let (_directory, slow) = script("for i in 1 2 3 4 5 6; do echo; sleep 0.2; done");
+    assert_eq!(capture(&spawner(), slow, limits(20_000, 1000), &cancel).await.unwrap().stdout.len(), 6);
     let (_directory, loud) = script("cat /dev/zero");
-    let limits = Capture { timeout: Duration::from_secs(20), max_bytes: 1000 };
+    let limits = limits(20_000, 20_000);
     let error = capture(&spawner(), loud, limits, &cancel).await.unwrap_err();
     assert!(matches!(error, CaptureError::TooMuch { .. }), "{error}");
     let (_directory, mut asked) = script("cat; exit 7");

@@ -1,0 +1,63 @@
+//! What a session tells of a sound snapshot, and what retention will remove once it has been told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Zoned;
+use lagan_schemas::fact::{RepositoryStatistics, TargetResult};
+use lagan_schemas::plan::{PlanRepository, PlanTarget, StepStream};
+
+use super::{Run, Sound, configuration};
+use crate::failures::of_repository;
+use crate::opened::blocking;
+use crate::repository::{Error, Repository};
+use crate::retention;
+use crate::session::Broken;
+
+impl Run<'_> {
+    pub(super) async fn result(
+        &mut self,
+        repository: &Arc<Repository>,
+        target: &PlanTarget,
+        planned: &PlanRepository,
+        sound: Sound,
+        began: Instant,
+    ) -> Result<TargetResult, Broken> {
+        let (listed, statistics) = {
+            let repository = Arc::clone(repository);
+            blocking(move || Ok::<_, Error>((repository.snapshots()?, repository.statistics()?))).await?
+        }
+        .map_err(|error| of_repository(&error))?;
+        let named = std::slice::from_ref(&sound.snapshot);
+        let unnamed = retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, named).await;
+        let policy = self.plan.retention.as_ref();
+        let decisions = policy
+            .map(|policy| {
+                retention::decide(&listed.snapshots, &configuration(&self.session.key), policy, &Zoned::now(), &unnamed)
+            })
+            .transpose()?;
+        let retention = policy.zip(decisions.as_ref()).map(|(policy, decisions)| retention::summary(decisions, policy));
+        let removed = retention.as_ref().filter(|r| !r.dry_run).map_or(0, |r| r.removed.len() as u64);
+        Ok(TargetResult {
+            target: target.name.clone(),
+            host: target.host.clone(),
+            repository: planned.reference.clone(),
+            path: match &target.steps[0].stream {
+                StepStream::Stdout(entry) | StepStream::Stdin(entry) => format!("/{}", entry.trim_start_matches('/')),
+            },
+            snapshot: sound.snapshot,
+            size_bytes: sound.bytes,
+            added_bytes: sound.added_bytes,
+            sha256: sound.sha256,
+            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            adopted: sound.adopted,
+            packs_read: sound.read_back.packs_read as u64,
+            packs: sound.read_back.packs_total as u64,
+            retention,
+            statistics: Some(RepositoryStatistics {
+                snapshots: statistics.snapshots.saturating_sub(removed),
+                size_bytes: statistics.stored_bytes,
+            }),
+        })
+    }
+}
