@@ -1,0 +1,83 @@
+//! Every rule that a comment or a document cites is stated in `docs/protocol.md`.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every text file that a person wrote, as (path from the root, content).
+fn written() -> Vec<(String, String)> {
+    const SKIPPED: [&str; 4] = ["target", "json", "crds", "golden"];
+    const ENDINGS: [&str; 6] = ["rs", "md", "sh", "yaml", "toml", "py"];
+    let mut files = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if name.starts_with('.') || SKIPPED.contains(&name.as_str()) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if ENDINGS.iter().any(|ending| path.extension().is_some_and(|found| found == *ending)) {
+                let shown = path.strip_prefix(root()).unwrap().display().to_string();
+                files.push((shown, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+/// The part of a line that speaks to a reader: the comment of a line of code, the whole line of a document.
+fn prose<'a>(path: &str, line: &'a str) -> &'a str {
+    if path.ends_with(".md") {
+        return line;
+    }
+    let opener = if path.ends_with(".rs") { "//" } else { "#" };
+    line.find(opener).map_or("", |at| &line[at..])
+}
+
+/// Words such as `P12` or `F16`: one of `letters`, then one or two digits, and nothing else.
+fn citations(text: &str, letters: &str) -> Vec<String> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| {
+            let mut chars = word.chars();
+            let digits = chars.as_str().len();
+            chars.next().is_some_and(|first| letters.contains(first))
+                && (2..=3).contains(&digits)
+                && chars.all(|c| c.is_ascii_digit())
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_cited_rule_is_stated_in_the_protocol() {
+    let protocol = std::fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let stated: BTreeSet<String> = protocol
+        .lines()
+        .filter_map(|line| line.strip_prefix("**"))
+        .flat_map(|line| citations(line.split_whitespace().next().unwrap_or_default(), "P"))
+        .collect();
+    assert_eq!(stated.len(), 17, "{stated:?}");
+    let mut cited = 0;
+    for (path, text) in written() {
+        for (number, line) in text.lines().enumerate() {
+            for rule in citations(prose(&path, line), "P") {
+                cited += 1;
+                assert!(stated.contains(&rule), "{path}:{}: rule {rule} is not in docs/protocol.md", number + 1);
+            }
+        }
+    }
+    assert!(cited > 50, "{cited} citations were found, so the search itself is broken");
+}
+
+#[test]
+fn a_citation_is_a_word_of_its_own() {
+    assert_eq!(citations("never by a name (P2), see P12.", "P"), ["P2", "P12"]);
+    assert!(citations("IPv6, HTTP2, P, P123, XP1, E0204", "P").is_empty());
+}
