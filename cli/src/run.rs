@@ -56,7 +56,7 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
     let (data_dir, manifests) = (local.data_dir.clone(), endpoint.manifests.clone());
     let pool = DEFAULT_POOL.to_owned();
     let which = Which::Both { pool: pool.clone(), pools: vec![pool] };
-    let parts = Parts { server: whose, args: &args.run, source: Source::Folder(local), url: &url, auth };
+    let parts = Parts { server: whose, args: &args.run, source: Source::from(local), url: &url, auth };
     let flag = global.data_dir.as_ref().map(|dir| format!(" --data-dir {}", dir.display())).unwrap_or_default();
     let glyphs = global.glyphs();
     let shown = url.clone();

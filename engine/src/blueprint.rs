@@ -14,18 +14,20 @@ use lagan_bus::lease::Mode;
 use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::SourceError;
+use tokio::sync::watch;
 
 use self::derive::{BLUEPRINT_LABEL, Derived, GENERATED_FOR, HOOKS_OF, asked, derive};
 use self::failures::{Again, Failures};
 use self::hooks::{Blueprints, PutError};
 use crate::context::Context;
-use crate::run::EngineError;
+use crate::error::EngineError;
 use crate::view::View;
 
 /// Objects that are applied together are looked at together.
 const SETTLE: Duration = Duration::from_millis(300);
 
-pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
+/// `intent` is true when every object has been published once.
+pub(crate) async fn run(context: Context, intent: watch::Receiver<bool>) -> Result<(), EngineError> {
     let scope = kv::key(&["role", "blueprints"]);
     let owner = context.instance.to_string();
     loop {
@@ -37,7 +39,7 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         tokio::select! {
             () = context.stop.cancelled() => {}
             () = lease.lost().cancelled_owned() => {}
-            () = follow(&context) => {}
+            () = follow(&context, intent.clone()) => {}
         }
         lease.release().await;
         if context.stop.is_cancelled() {
@@ -47,9 +49,8 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
 }
 
 /// Looks after each change of the objects, for ever.
-async fn follow(context: &Context) {
-    // Before intent was published once, what is missing may only not have been seen yet.
-    let mut intent = context.intent_seen.subscribe();
+async fn follow(context: &Context, mut intent: watch::Receiver<bool>) {
+    // Before intent was published once, a missing object may only not have been seen yet.
     if intent.wait_for(|seen| *seen).await.is_err() {
         return;
     }

@@ -11,7 +11,7 @@ use lagan_schemas::session::Author;
 use lagan_schemas::subject::request;
 
 use crate::context::Context;
-use crate::run::EngineError;
+use crate::error::EngineError;
 
 const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
 const TRIES: usize = 10;

@@ -1,8 +1,8 @@
-//! What every part of the engine shares: the bus, the views, the source of intent. No decisions.
+//! The handles that every part of the engine shares: the bus, the views, the source of intent. It must not decide
+//! anything, and it carries nothing from one part to another.
 
 use std::collections::BTreeMap;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lagan_bus::Bus;
@@ -11,42 +11,40 @@ use lagan_bus::lease::Leases;
 use lagan_bus::lock::Locks;
 use lagan_schemas::subject::Cluster;
 use lagan_sources::Source;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
-use crate::report::note::Note;
 use crate::sessions::Sessions;
 use crate::view::Resources;
 
-/// What an administrator chooses.
+/// Settings from flags and the environment.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub cluster: Cluster,
     pub source: Source,
-    /// Copies of each stream.
+    /// Number of copies of each stream.
     pub replicas: usize,
     /// Pools of workers; sessions are planned for the first.
     pub pools: Vec<String>,
-    /// Where the numbers of ended sessions are pushed to, as Stash does.
+    /// Pushgateway for the metrics of ended sessions, as Stash has one.
     pub pushgateway: Option<url::Url>,
     pub resolve: Resolve,
-    /// Where this process keeps its numbers.
+    /// The metrics of this process.
     pub metrics: Metrics,
-    /// A deleted Repository with `wipeOut` goes after this, whatever became of its data.
+    /// Time after which a deleted Repository with `wipeOut` is let go, even if its data could not be deleted.
     pub wipe_within: Duration,
     pub timing: Timing,
 }
 
-/// All times that failing over depends on follow from one: how long a silent worker may be silent.
+/// The times that failover depends on. All follow from one: how long a worker may be silent.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     pub failover: Duration,
 }
 
 impl Timing {
-    /// A message nobody gave a sign of life for is delivered again after this.
+    /// Time after which a message without a sign of life is delivered again.
     #[must_use]
     pub const fn ack_wait(self) -> Duration {
         self.failover
@@ -57,14 +55,14 @@ impl Timing {
         self.failover
     }
 
-    /// A deletion counts only if a second complete look this much later confirms it (P17).
+    /// Time between the look that misses an object and the complete look that confirms its deletion (P17).
     #[must_use]
     pub const fn deletion_confirmed_after(self) -> Duration {
         self.failover
     }
 }
 
-/// Where services answer outside a cluster: `name.namespace.svc:port` to `host:port`.
+/// Addresses of Services outside a cluster: `name.namespace.svc:port` to `host:port`.
 #[derive(Debug, Clone, Default)]
 pub struct Resolve(pub BTreeMap<(String, u16), (String, u16)>);
 
@@ -84,14 +82,8 @@ pub(crate) struct Context {
     pub locks: Locks,
     pub leases: Leases,
     pub heartbeats: Bucket,
-    /// This engine process, as the owner of leases.
+    /// Identifies this engine process as the owner of leases.
     pub instance: Uuid,
-    /// Restores that wait for a person (P5).
-    pub unconfirmed: Arc<Mutex<HashSet<Uuid>>>,
-    /// What is told of the Repositories whose data was deleted, or could not be, by uid.
-    pub wiped: Arc<Mutex<HashMap<Uuid, Note>>>,
-    /// Intent has been published once, or another process sees to it.
-    pub intent_seen: watch::Sender<bool>,
     pub stop: CancellationToken,
 }
 

@@ -6,7 +6,9 @@
 
 mod blueprint;
 mod cancel;
+mod consumers;
 mod context;
+mod error;
 mod fill;
 #[cfg(test)]
 mod fixtures;
@@ -24,5 +26,6 @@ mod view;
 mod watcher;
 
 pub use context::{Options, Resolve, Timing};
+pub use error::EngineError;
 pub use metrics::Metrics;
-pub use run::{EngineError, run};
+pub use run::run;

@@ -18,11 +18,12 @@ use lagan_schemas::subject::{ObjectKey, SESSIONS, SessionKey, SessionKind, Sessi
 use lagan_sources::SourceError;
 use tokio::sync::mpsc;
 
+use crate::consumers::{PLANNER, ensure_consumers};
 use crate::context::Context;
+use crate::error::EngineError;
 use crate::fill::Fill;
 use crate::plan::answers::Answers;
 use crate::plan::{Inputs, Unresolved, plan, wipe};
-use crate::run::{EngineError, PLANNER, ensure_consumers};
 use crate::sessions::Change;
 
 /// References may come a moment later than the session that needs them.
@@ -190,10 +191,8 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
             return Ok(Some(failed(failure)));
         };
         match context.source().record_restore(object).await {
-            // Refused for good: it must not wait with its target locked.
-            Err(SourceError::Kubernetes(error))
-                if error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 422)) =>
-            {
+            // It will not be recorded later either, and must not wait with its target locked.
+            Err(error) if error.is_refusal() || error.is_gone() => {
                 return Ok(Some(failed(Failure::new(Code::IntentNotConfirmed, chain(&error)))));
             }
             recorded => recorded?,

@@ -14,8 +14,8 @@ mod objects;
 mod progress;
 mod statuses;
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,7 +27,6 @@ use lagan_schemas::resource::repository::RepositoryStatus;
 use lagan_schemas::resource::{Kind, ObjectRef, Spec};
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::ObjectKey;
-use lagan_sources::Source;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -40,9 +39,9 @@ use self::numbers::Numbers;
 use self::progress::Progresses;
 use self::statuses::Statuses;
 use crate::context::Context;
+use crate::error::EngineError;
 use crate::plan::answers::{Answers, Found};
 use crate::report::{configuration, note, repository, session as session_report, wipe};
-use crate::run::EngineError;
 use crate::sessions::Change;
 
 /// A Secret that is not there is looked for again after this: nobody tells of new Secrets.
@@ -50,13 +49,18 @@ const MISSING: Duration = Duration::from_secs(10);
 /// What people or programs did to statuses is mended after this at the latest.
 const CATCH_UP: Duration = Duration::from_secs(600);
 
-pub(crate) async fn run(
-    context: Context,
-    mut changes: mpsc::UnboundedReceiver<Change>,
-    mut objects: mpsc::UnboundedReceiver<ObjectKey>,
-) -> Result<(), EngineError> {
-    // Sessions and objects whose status may be behind, whoever reports now: if it is us some day, nothing is missing.
+/// What the other parts tell the reporter.
+pub(crate) struct News {
+    pub changes: mpsc::UnboundedReceiver<Change>,
+    pub objects: mpsc::UnboundedReceiver<ObjectKey>,
+    /// Restores that wait for a person (P5).
+    pub unconfirmed: mpsc::UnboundedReceiver<ObjectRef>,
+}
+
+pub(crate) async fn run(context: Context, mut news: News) -> Result<(), EngineError> {
+    // Changes seen while another process reports. If this process takes over, it starts from them.
     let mut behind = Behind::default();
+    let mut memory = Memory::default();
     let scope = kv::key(&["role", "reporter"]);
     let owner = context.instance.to_string();
     while !context.stop.is_cancelled() {
@@ -66,9 +70,10 @@ pub(crate) async fn run(
             tokio::select! {
                 () = context.stop.cancelled() => return Ok(()),
                 lease = &mut acquire => break lease,
-                Some(change) = changes.recv() => behind.take(change),
-                // All objects are looked at when we become the reporter.
-                Some(_) = objects.recv() => {}
+                Some(change) = news.changes.recv() => behind.take(change),
+                // All objects are looked at when this process becomes the reporter.
+                Some(_) = news.objects.recv() => {}
+                Some(restore) = news.unconfirmed.recv() => memory.unconfirmed.extend(restore.uid),
             }
         };
         let Ok(lease) = lease else { continue };
@@ -76,7 +81,7 @@ pub(crate) async fn run(
         let reported = tokio::select! {
             () = context.stop.cancelled() => Ok(()),
             () = lease.lost().cancelled_owned() => Ok(()),
-            reported = serve(&context, &mut changes, &mut objects, &mut behind) => reported,
+            reported = serve(&context, &mut news, &mut behind, &mut memory) => reported,
         };
         context.options.metrics.clear();
         lease.release().await;
@@ -91,6 +96,15 @@ struct Behind {
     objects: BTreeSet<ObjectKey>,
 }
 
+/// Knowledge about objects that is in no view. It stays when another process reports for a while.
+#[derive(Default)]
+struct Memory {
+    /// Restores that wait for a person (P5), by uid.
+    unconfirmed: HashSet<Uuid>,
+    /// Ends of the sessions that deleted, or could not delete, a Repository's data, by the Repository's uid.
+    wiped: HashMap<Uuid, note::Note>,
+}
+
 impl Behind {
     fn take(&mut self, change: Change) {
         if let Change::Folded(session) = change {
@@ -102,32 +116,32 @@ impl Behind {
 /// Reports, and in a cluster applies what was reported.
 async fn serve(
     context: &Context,
-    changes: &mut mpsc::UnboundedReceiver<Change>,
-    objects: &mut mpsc::UnboundedReceiver<ObjectKey>,
+    news: &mut News,
     behind: &mut Behind,
+    memory: &mut Memory,
 ) -> Result<(), EngineError> {
-    let Source::Kubernetes(api) = context.source() else {
-        return report(context, changes, objects, behind, Hand::default()).await;
+    let Some(api) = context.source().statuses() else {
+        return report(context, news, behind, memory, Hand::default()).await;
     };
     let (sender, jobs) = mpsc::unbounded_channel();
     tokio::select! {
-        reported = report(context, changes, objects, behind, Hand::to(sender)) => reported,
+        reported = report(context, news, behind, memory, Hand::to(sender)) => reported,
         () = apply::run(api, jobs, context.instance) => Ok(()),
     }
 }
 
 async fn report(
     context: &Context,
-    changes: &mut mpsc::UnboundedReceiver<Change>,
-    objects: &mut mpsc::UnboundedReceiver<ObjectKey>,
+    news: &mut News,
     behind: &mut Behind,
+    memory: &mut Memory,
     hand: Hand,
 ) -> Result<(), EngineError> {
     let (numbers, mut pushes) = Numbers::start(context);
     let statuses = Statuses::load(context).await;
-    let mut reporter = Reporter { context, statuses, hand, numbers, waiting: BTreeSet::new() };
+    let mut reporter = Reporter { context, statuses, hand, numbers, waiting: BTreeSet::new(), memory };
     let mut progresses = Progresses::follow(context);
-    if let Source::Kubernetes(api) = context.source() {
+    if let Some(api) = context.source().statuses() {
         catch_up::first(context, api, &mut reporter.statuses, &reporter.hand).await;
     }
     behind.objects.extend(reporter.every_key());
@@ -142,17 +156,21 @@ async fn report(
             }
         }
         tokio::select! {
-            key = objects.recv() => {
+            key = news.objects.recv() => {
                 let Some(key) = key else { return Ok(()) };
                 behind.objects.insert(key);
             }
-            change = changes.recv() => {
+            change = news.changes.recv() => {
                 let Some(change) = change else { return Ok(()) };
                 behind.take(change);
             }
+            Some(restore) = news.unconfirmed.recv() => {
+                reporter.memory.unconfirmed.extend(restore.uid);
+                behind.objects.insert(restore.key());
+            }
             Some(pushed) = pushes.recv() => reporter.pushed(&pushed).await,
             texts = progresses.due() => reporter.progress(texts).await,
-            _ = catch_up.tick() => if let Source::Kubernetes(api) = context.source() {
+            _ = catch_up.tick() => if let Some(api) = context.source().statuses() {
                 catch_up::run(api, &reporter.statuses, &reporter.hand).await;
             },
             // Sessions are left only when something could not be reached.
@@ -160,10 +178,10 @@ async fn report(
                 behind.objects.extend(std::mem::take(&mut reporter.waiting));
             }
         }
-        while let Ok(key) = objects.try_recv() {
+        while let Ok(key) = news.objects.try_recv() {
             behind.objects.insert(key);
         }
-        while let Ok(change) = changes.try_recv() {
+        while let Ok(change) = news.changes.try_recv() {
             behind.take(change);
         }
     }
@@ -176,6 +194,7 @@ struct Reporter<'a> {
     numbers: Numbers,
     /// Configurations that miss a Secret, or that the source does not answer for; Repositories that wait to go.
     waiting: BTreeSet<ObjectKey>,
+    memory: &'a mut Memory,
 }
 
 impl Reporter<'_> {
@@ -235,14 +254,14 @@ impl Reporter<'_> {
     /// The end of a session that deleted a Repository's data, or could not: the object need not wait any more.
     async fn maintenance(&mut self, session: &Session) {
         let (Some(request), Some(outcome)) = (&session.request, wipe::outcome(session)) else { return };
-        self.context.wiped.lock().unwrap_or_else(PoisonError::into_inner).insert(session.key.uid, outcome);
+        self.memory.wiped.insert(session.key.uid, outcome);
         self.objects(BTreeSet::from([request.invoker.key()])).await;
     }
 
     /// What becomes of our finalizer on a Repository. It is looked at again until a deleted one is gone.
     fn finalizer(&mut self, key: &ObjectKey, object: &Value, outcome: Option<note::Note>) {
         let uid = object["metadata"]["uid"].as_str().and_then(|uid| uid.parse().ok()).unwrap_or_default();
-        let known = self.context.wiped.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned();
+        let known = self.memory.wiped.get(&uid).cloned();
         let outcome = outcome.or(known);
         if finalizer::step(object, outcome.as_ref()).is_some() {
             self.hand.give(key, || Job::finalizer(uid, outcome));

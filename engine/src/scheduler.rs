@@ -15,22 +15,26 @@ use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
 use lagan_schemas::session::{Author, Session};
 use lagan_schemas::subject::{ObjectKey, SessionKey, SessionKind};
-use lagan_sources::kubernetes::Kubernetes;
-use lagan_sources::{Source, Standing, stand_in};
+use lagan_sources::{Standing, stand_in};
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use uuid::Uuid;
 
 use crate::context::Context;
+use crate::error::EngineError;
 use crate::fill::Fill;
-use crate::run::EngineError;
 
 /// Facts live so long; an older restore is not started without a person (P5).
 const LOG_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
 
-pub(crate) async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<ObjectKey>) -> Result<(), EngineError> {
+/// `changes` are the keys of changed objects; restores that wait for a person (P5) are told to `unconfirmed`.
+pub(crate) async fn run(
+    context: Context,
+    mut changes: mpsc::UnboundedReceiver<ObjectKey>,
+    unconfirmed: mpsc::UnboundedSender<ObjectRef>,
+) -> Result<(), EngineError> {
     // The alarm clock: its ticks only say "look". A lost or doubled tick changes nothing.
     let (tick, mut ticks) = mpsc::channel(1);
     let mut alarm = JobScheduler::new().await?;
@@ -40,10 +44,8 @@ pub(crate) async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<O
         })?)
         .await?;
     alarm.start().await?;
-    if let Source::Kubernetes(api) = context.source() {
-        recall_marks(&context, api).await;
-    }
-    let mut scheduler = Scheduler::new(context.clone());
+    recall_marks(&context).await;
+    let mut scheduler = Scheduler::new(context.clone(), unconfirmed);
     loop {
         tokio::select! {
             () = context.stop.cancelled() => break,
@@ -67,10 +69,10 @@ pub(crate) async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<O
     Ok(())
 }
 
-/// What the statuses of configurations remember of their schedules. Without it no slot may be decided.
-async fn recall_marks(context: &Context, api: &Kubernetes) {
-    while let Err(error) = api.recall_marks().await {
-        tracing::warn!(error = chain(&error), "schedules wait: the API server does not say which slots were decided");
+/// Reads which slots were decided. Until it is known, no slot may be decided.
+async fn recall_marks(context: &Context) {
+    while let Err(error) = context.source().recall_marks().await {
+        tracing::warn!(error = chain(&error), "schedules wait: the source does not say which slots were decided");
         tokio::select! {
             () = context.stop.cancelled() => return,
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -103,10 +105,11 @@ struct Scheduler {
     /// Session objects that have to be looked at again.
     unanswered: BTreeSet<ObjectKey>,
     fill: Fill,
+    unconfirmed: mpsc::UnboundedSender<ObjectRef>,
 }
 
 impl Scheduler {
-    fn new(context: Context) -> Self {
+    fn new(context: Context, unconfirmed: mpsc::UnboundedSender<ObjectRef>) -> Self {
         Self {
             context,
             armed: HashMap::new(),
@@ -114,6 +117,7 @@ impl Scheduler {
             seen: HashSet::new(),
             unanswered: BTreeSet::new(),
             fill: Fill::default(),
+            unconfirmed,
         }
     }
 
@@ -229,11 +233,10 @@ impl Scheduler {
 
     async fn request_object(&mut self, object: &Object, position: u64) -> Asked {
         let Some((kind, invoker, request)) = object_request(object, position) else { return Asked::Decided };
-        // A folder's manifests delete no data.
-        let in_cluster = matches!(self.context.source(), Source::Kubernetes(_));
-        let Some(uid) = object.metadata.uid.filter(|_| in_cluster || kind != SessionKind::Maintenance) else {
+        if kind == SessionKind::Maintenance && !self.context.source().deletes_data() {
             return Asked::Decided;
-        };
+        }
+        let Some(uid) = object.metadata.uid else { return Asked::Decided };
         if self.seen.contains(&uid) || self.context.sessions.knows(uid) {
             return Asked::Decided;
         }
@@ -266,8 +269,8 @@ impl Scheduler {
                 Err(_) => return Asked::Later,
             }
             tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
-            self.context.unconfirmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid);
-            self.context.resources.poke(&object.key());
+            // A reporter that is gone belongs to an engine that is stopping.
+            let _ = self.unconfirmed.send(object.reference());
             self.seen.insert(uid);
             return Asked::Decided;
         }

@@ -12,7 +12,7 @@ use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, stream_subjects}
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use crate::run::EngineError;
+use crate::error::EngineError;
 
 #[derive(Debug, Default)]
 pub(crate) struct SessionsView {

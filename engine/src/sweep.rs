@@ -13,8 +13,9 @@ use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::SessionKind;
 use uuid::Uuid;
 
+use crate::consumers::ensure_consumers;
 use crate::context::Context;
-use crate::run::{EngineError, ensure_consumers};
+use crate::error::EngineError;
 
 /// A session ends a day before its first fact would expire (P14).
 const OLDEST: Duration = Duration::from_secs(6 * 24 * 3600);

@@ -11,7 +11,7 @@ use lagan_schemas::resource::{Group, Kind, Metadata, Object};
 use lagan_schemas::subject::{Cluster, ObjectKey, RESOURCES, dead, stream_subjects};
 use tokio::sync::{mpsc, watch};
 
-use crate::run::EngineError;
+use crate::error::EngineError;
 
 /// The last value of every object. Values are shared, so a snapshot of one is cheap.
 #[derive(Debug, Default)]
@@ -109,8 +109,7 @@ impl Resources {
         self.progress.subscribe()
     }
 
-    /// Something beside the object itself has become known about it.
-    pub fn poke(&self, key: &ObjectKey) {
+    fn tell(&self, key: &ObjectKey) {
         for listener in &self.listeners {
             // A listener that is gone belongs to an engine that is stopping.
             let _ = listener.send(key.clone());
@@ -136,7 +135,7 @@ impl Resources {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
                     let why = match taken {
                         Ok(key) => {
-                            self.poke(&key);
+                            self.tell(&key);
                             None
                         }
                         Err(why) => Some(why),

@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use lagan_bus::kv;
 use lagan_bus::lease::Mode;
-use lagan_sources::Source;
+use lagan_sources::source::Watched;
+use tokio::sync::watch;
 
 use crate::context::Context;
-use crate::run::EngineError;
+use crate::error::EngineError;
 
-/// Whoever does not get the lease at once has another process beside it.
+/// If the lease is not granted immediately, another process is already watching.
 const FIRST_TRY: Duration = Duration::from_millis(500);
 const NEXT_TRY: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
+/// Watches while this process has the lease. `intent` becomes true when every object has been published once, or another
+/// process has the lease.
+pub(crate) async fn run(context: Context, intent: watch::Sender<bool>) -> Result<(), EngineError> {
     let scope = kv::key(&["role", "watcher"]);
     let owner = context.instance.to_string();
     let mut patience = FIRST_TRY;
@@ -29,15 +32,14 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         };
         patience = NEXT_TRY;
         let Ok(lease) = lease else {
-            // Another process has it, and sees to the objects.
-            context.intent_seen.send_replace(true);
+            intent.send_replace(true);
             continue;
         };
         tracing::info!("this process watches the objects");
         let watched = tokio::select! {
             () = context.stop.cancelled() => None,
             () = lease.lost().cancelled_owned() => None,
-            watched = watch(&context) => Some(watched),
+            watched = watch(&context, &intent) => Some(watched),
         };
         lease.release().await;
         match watched {
@@ -48,9 +50,9 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     }
 }
 
-async fn watch(context: &Context) -> Result<(), EngineError> {
-    match context.source() {
-        Source::Folder(local) => folder::watch(context, local).await,
-        Source::Kubernetes(api) => kubernetes::watch(context, api).await,
+async fn watch(context: &Context, intent: &watch::Sender<bool>) -> Result<(), EngineError> {
+    match context.source().watched() {
+        Watched::Files(local) => folder::watch(context, local, intent).await,
+        Watched::Objects(api) => kubernetes::watch(context, api, intent).await,
     }
 }

@@ -1,4 +1,5 @@
-//! The source of intent: a folder and its ledger, or a Kubernetes API server. Both answer the same questions.
+//! The source of intent: a folder and its ledger, or a Kubernetes API server. Both answer the same questions, and this is
+//! the only file that asks which of the two it is: everything else asks what a source can do.
 //! It must not decide anything.
 
 use std::collections::BTreeMap;
@@ -11,13 +12,43 @@ use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
 use crate::folder::{Folder, object_file, write_file};
-use crate::kubernetes::{BLUEPRINTS, Kubernetes, KubernetesError};
+use crate::kubernetes::{BLUEPRINTS, Kubernetes, KubernetesError, StashCompat};
 use crate::ledger::{Entry, Ledger, LedgerError};
 
+/// Where manifests, Secrets and the memory of what was done are.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub struct Source(Origin);
+
+#[derive(Debug, Clone)]
+enum Origin {
     Folder(Local),
-    Kubernetes(Kubernetes),
+    Cluster(Kubernetes),
+}
+
+impl From<Local> for Source {
+    fn from(local: Local) -> Self {
+        Self(Origin::Folder(local))
+    }
+}
+
+impl From<Kubernetes> for Source {
+    fn from(api: Kubernetes) -> Self {
+        Self(Origin::Cluster(api))
+    }
+}
+
+/// The place that a watcher follows.
+#[derive(Debug, Clone, Copy)]
+pub enum Watched<'a> {
+    Files(&'a Local),
+    Objects(&'a Kubernetes),
+}
+
+/// The ledger that a cluster's memory is in, where it is not in the statuses of objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerIdentity {
+    pub id: Uuid,
+    pub data_dir: std::path::PathBuf,
 }
 
 /// A folder of manifests, and the memory that goes with it.
@@ -28,6 +59,19 @@ pub struct Local {
     /// Where Lagan's own objects are; one of the folder's.
     pub objects: std::path::PathBuf,
     pub data_dir: std::path::PathBuf,
+}
+
+impl Local {
+    /// Removes the file of an object that Lagan itself made.
+    fn remove(&self, key: &ObjectKey) -> Result<(), SourceError> {
+        let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
+        match std::fs::remove_file(self.objects.join(file)) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(SourceError::File { key: key.to_string(), source })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +97,27 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    /// The API server refuses the request: it is forbidden or not acceptable, and the same request gets the same answer.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code, 400 | 403 | 422))
+    }
+
+    /// The object is gone, or another one has its name now.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code, 404 | 409))
+    }
+
+    fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Kubernetes(error) => error.status(),
+            _ => None,
+        }
+    }
+}
+
 /// What the source remembers of a session's object (P5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -66,24 +131,104 @@ pub enum Standing {
 }
 
 impl Source {
+    #[must_use]
+    pub const fn watched(&self) -> Watched<'_> {
+        match &self.0 {
+            Origin::Folder(local) => Watched::Files(local),
+            Origin::Cluster(api) => Watched::Objects(api),
+        }
+    }
+
+    /// The API server that shows statuses on their objects; `None` where only STATUS shows them.
+    #[must_use]
+    pub const fn statuses(&self) -> Option<&Kubernetes> {
+        match &self.0 {
+            Origin::Folder(_) => None,
+            Origin::Cluster(api) => Some(api),
+        }
+    }
+
+    /// The API server that knows Services and pods; `None` where there are none.
+    #[must_use]
+    pub const fn services(&self) -> Option<&Kubernetes> {
+        self.statuses()
+    }
+
+    /// Whether every session has an object that shows it, which people can delete.
+    #[must_use]
+    pub const fn shows_sessions(&self) -> bool {
+        self.statuses().is_some()
+    }
+
+    /// Whether a deleted Repository may take its data with it. A file that is removed deletes no data.
+    #[must_use]
+    pub const fn deletes_data(&self) -> bool {
+        self.statuses().is_some()
+    }
+
+    /// Whether the path of a local backend is a volume of the worker's pod, and not a path of the host.
+    #[must_use]
+    pub const fn mounts_volumes(&self) -> bool {
+        self.statuses().is_some()
+    }
+
+    /// The ledger that remembers what was done; `None` where the statuses of the objects do.
+    pub fn ledger(&self) -> Result<Option<LedgerIdentity>, SourceError> {
+        let Origin::Folder(local) = &self.0 else { return Ok(None) };
+        let id = local.ledger.read(|state| state.id)?.unwrap_or_default();
+        Ok(Some(LedgerIdentity { id, data_dir: local.data_dir.clone() }))
+    }
+
+    /// Whether a Stash operator runs objects that this source runs too.
+    pub async fn stash_operator_interferes(&self) -> Result<bool, SourceError> {
+        match &self.0 {
+            Origin::Cluster(api) if api.stash == StashCompat::On => Ok(api.stash_operator_runs().await?),
+            Origin::Cluster(_) | Origin::Folder(_) => Ok(false),
+        }
+    }
+
+    /// Reads what is remembered of schedules, once, before the first `mark`.
+    pub async fn recall_marks(&self) -> Result<(), SourceError> {
+        match &self.0 {
+            Origin::Folder(_) => Ok(()),
+            Origin::Cluster(api) => Ok(api.recall_marks().await?),
+        }
+    }
+
+    /// Whether an object that a view has lost is really gone. The view of a cluster may be empty after a loss.
+    pub async fn confirms_deletion(&self, key: &ObjectKey) -> Result<bool, SourceError> {
+        match &self.0 {
+            Origin::Folder(_) => Ok(true),
+            Origin::Cluster(api) => Ok(api.get(key).await?.is_none()),
+        }
+    }
+
+    /// Removes the file of a session that has left the history. The object of a cluster goes with its status.
+    pub fn forget_session(&self, key: &ObjectKey) -> Result<(), SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => local.remove(key),
+            Origin::Cluster(_) => Ok(()),
+        }
+    }
+
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, SourceError> {
-        match self {
-            Self::Folder(local) => Ok(local.folder.secret(namespace, name)),
-            Self::Kubernetes(api) => Ok(api.secret(namespace, name).await?),
+        match &self.0 {
+            Origin::Folder(local) => Ok(local.folder.secret(namespace, name)),
+            Origin::Cluster(api) => Ok(api.secret(namespace, name).await?),
         }
     }
 
     pub async fn has_secret(&self, namespace: &str, name: &str) -> Result<bool, SourceError> {
-        match self {
-            Self::Folder(local) => Ok(local.folder.secret(namespace, name).is_some()),
-            Self::Kubernetes(api) => Ok(api.has_secret(namespace, name).await?),
+        match &self.0 {
+            Origin::Folder(local) => Ok(local.folder.secret(namespace, name).is_some()),
+            Origin::Cluster(api) => Ok(api.has_secret(namespace, name).await?),
         }
     }
 
     /// One object with everything that is not published, and with its uid.
     pub async fn object(&self, key: &ObjectKey) -> Result<Option<Object>, SourceError> {
-        match self {
-            Self::Folder(local) => {
+        match &self.0 {
+            Origin::Folder(local) => {
                 let found = local.folder.object(key);
                 let found =
                     found.map_err(|problem| SourceError::Folder { key: key.to_string(), file: problem.file() })?;
@@ -92,7 +237,7 @@ impl Source {
                 object.metadata.uid = identity.filter(|identity| !identity.deleted).map(|identity| identity.uid);
                 Ok(Some(object))
             }
-            Self::Kubernetes(api) => {
+            Origin::Cluster(api) => {
                 let Some(value) = api.get(key).await? else { return Ok(None) };
                 Object::from_json(value)
                     .map(Some)
@@ -103,17 +248,17 @@ impl Source {
 
     /// Labels of a namespace; `None` where namespaces have none.
     pub async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, SourceError> {
-        match self {
-            Self::Folder(_) => Ok(None),
-            Self::Kubernetes(api) => Ok(Some(api.namespace_labels(name).await?)),
+        match &self.0 {
+            Origin::Folder(_) => Ok(None),
+            Origin::Cluster(api) => Ok(Some(api.namespace_labels(name).await?)),
         }
     }
 
     /// Asked once for each session's object, before it is requested.
     pub async fn standing(&self, object: &Object) -> Result<Standing, SourceError> {
         let uid = object.metadata.uid.unwrap_or_default();
-        match self {
-            Self::Folder(local) => Ok(local.ledger.read(|state| {
+        match &self.0 {
+            Origin::Folder(local) => Ok(local.ledger.read(|state| {
                 if state.ended.contains_key(&uid) {
                     Standing::Ended
                 } else if state.recorded.contains(&uid) {
@@ -122,7 +267,7 @@ impl Source {
                     Standing::New
                 }
             })?),
-            Self::Kubernetes(api) => {
+            Origin::Cluster(api) => {
                 let Some(value) = api.get(&object.key()).await? else { return Ok(Standing::Gone) };
                 let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str);
                 let same = text("/metadata/uid").and_then(|text| text.parse().ok()) == Some(uid);
@@ -148,12 +293,12 @@ impl Source {
 
     /// A restore that may begin; nothing begins it again after this (P5).
     pub async fn record_restore(&self, object: &ObjectRef) -> Result<(), SourceError> {
-        match self {
-            Self::Folder(local) => {
+        match &self.0 {
+            Origin::Folder(local) => {
                 let session = object.uid.unwrap_or_default();
                 Ok(local.ledger.update(|_| (vec![Entry::Recorded { session }], ()))?)
             }
-            Self::Kubernetes(api) => {
+            Origin::Cluster(api) => {
                 let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
                 Ok(api.record_restore(object, now).await?)
             }
@@ -162,7 +307,7 @@ impl Source {
 
     /// The end of a session that an object asked for. In a cluster the object's status is this memory.
     pub fn record_end(&self, session: Uuid, phase: &str) -> Result<(), SourceError> {
-        let Self::Folder(local) = self else { return Ok(()) };
+        let Origin::Folder(local) = &self.0 else { return Ok(()) };
         if local.ledger.read(|state| state.ended.contains_key(&session))? {
             return Ok(());
         }
@@ -172,15 +317,15 @@ impl Source {
     /// Makes an object that Lagan itself derived, or changes it to this.
     pub async fn put(&self, object: &Object) -> Result<(), SourceError> {
         let (key, value) = (object.key(), object.to_json());
-        match self {
-            Self::Folder(local) => {
+        match &self.0 {
+            Origin::Folder(local) => {
                 let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
                 // JSON is YAML.
                 let text = serde_json::to_string_pretty(&value).unwrap_or_default();
                 let written = write_file(&local.objects, &file, &text);
                 written.map(drop).map_err(|source| SourceError::File { key: key.to_string(), source })
             }
-            Self::Kubernetes(api) => {
+            Origin::Cluster(api) => {
                 let mut value = value;
                 // The API server's to give.
                 if let Some(metadata) = value["metadata"].as_object_mut() {
@@ -194,32 +339,24 @@ impl Source {
 
     /// Removes an object that Lagan itself made.
     pub async fn remove(&self, key: &ObjectKey, uid: Option<Uuid>) -> Result<(), SourceError> {
-        match self {
-            Self::Folder(local) => {
-                let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
-                match std::fs::remove_file(local.objects.join(file)) {
-                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                        Err(SourceError::File { key: key.to_string(), source })
-                    }
-                    _ => Ok(()),
-                }
-            }
-            Self::Kubernetes(api) => Ok(api.delete(key, uid).await?),
+        match &self.0 {
+            Origin::Folder(local) => local.remove(key),
+            Origin::Cluster(api) => Ok(api.delete(key, uid).await?),
         }
     }
 
     /// The last slot of a configuration that was decided.
     pub fn mark(&self, configuration: Uuid) -> Result<Option<Timestamp>, SourceError> {
-        match self {
-            Self::Folder(local) => Ok(local.ledger.read(|state| state.marks.get(&configuration).copied())?),
-            Self::Kubernetes(api) => Ok(api.mark(configuration)),
+        match &self.0 {
+            Origin::Folder(local) => Ok(local.ledger.read(|state| state.marks.get(&configuration).copied())?),
+            Origin::Cluster(api) => Ok(api.mark(configuration)),
         }
     }
 
     pub fn set_mark(&self, configuration: Uuid, slot: Timestamp) -> Result<(), SourceError> {
-        match self {
-            Self::Folder(local) => Ok(local.ledger.update(|_| (vec![Entry::Mark { configuration, slot }], ()))?),
-            Self::Kubernetes(api) => {
+        match &self.0 {
+            Origin::Folder(local) => Ok(local.ledger.update(|_| (vec![Entry::Mark { configuration, slot }], ()))?),
+            Origin::Cluster(api) => {
                 api.set_mark(configuration, slot);
                 Ok(())
             }

@@ -137,14 +137,16 @@ fn service<'a>(
     application: &'a Application,
     need: Need<'_>,
 ) -> Result<(&'a Kubernetes, &'a str, &'a str), HookError> {
-    match (source, application, need) {
-        (Source::Folder(_), _, Need::Pod) => Err(HookError::ExecInFolder),
-        (Source::Folder(_), _, Need::Port(name)) => Err(HookError::PortNameInFolder(name.to_owned())),
-        (Source::Kubernetes(_), Application::Host(_), Need::Pod) => Err(HookError::NoService("exec".to_owned())),
-        (Source::Kubernetes(_), Application::Host(_), Need::Port(name)) => {
-            Err(HookError::NoService(format!("port `{name}`")))
-        }
-        (Source::Kubernetes(api), Application::Service { namespace, name }, _) => Ok((api, namespace, name)),
+    let Some(api) = source.services() else {
+        return Err(match need {
+            Need::Pod => HookError::ExecInFolder,
+            Need::Port(name) => HookError::PortNameInFolder(name.to_owned()),
+        });
+    };
+    match (application, need) {
+        (Application::Host(_), Need::Pod) => Err(HookError::NoService("exec".to_owned())),
+        (Application::Host(_), Need::Port(name)) => Err(HookError::NoService(format!("port `{name}`"))),
+        (Application::Service { namespace, name }, _) => Ok((api, namespace, name)),
     }
 }
 

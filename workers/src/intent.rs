@@ -18,10 +18,7 @@ pub struct Intent {
 impl Intent {
     #[must_use]
     pub fn volumes(&self) -> Volumes {
-        match self.source {
-            Source::Folder(_) => Volumes::Host,
-            Source::Kubernetes(_) => Volumes::Mounted,
-        }
+        if self.source.mounts_volumes() { Volumes::Mounted } else { Volumes::Host }
     }
 
     /// A restore is never started by a message alone: the object must still be there, with this very uid (P5).
@@ -141,7 +138,7 @@ mod tests {
         ledger.update(|_| (vec![Entry::Object { key: asked(None).key(), identity }], ())).unwrap();
         let folder = Folder::new(vec![dir.to_owned()]).into();
         let (objects, data_dir) = (dir.to_owned(), dir.to_owned());
-        Intent { source: Source::Folder(Local { folder, ledger: ledger.into(), objects, data_dir }) }
+        Intent { source: Local { folder, ledger: ledger.into(), objects, data_dir }.into() }
     }
 
     #[tokio::test]

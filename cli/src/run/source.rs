@@ -16,8 +16,8 @@ use crate::error::{Exit, Problem};
 
 pub(super) async fn source(args: &SourceArgs, stash: StashCompat, global: &Global) -> Result<Source, Problem> {
     match &args.manifests {
-        Some(manifests) => folder(manifests, global).map(Source::Folder),
-        None => kubernetes(args, stash, global).await.map(Source::Kubernetes),
+        Some(manifests) => folder(manifests, global).map(Source::from),
+        None => kubernetes(args, stash, global).await.map(Source::from),
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use lagan_schemas::error::chain;
 use lagan_schemas::subject::ObjectKey;
-use lagan_sources::SourceError;
 
 use super::hooks::PutError;
 
@@ -32,12 +31,7 @@ impl Again {
 
     fn after(error: &PutError) -> Self {
         match error {
-            PutError::Source(SourceError::Kubernetes(error))
-                // Forbidden, or not acceptable as it is: the same request gets the same answer.
-                if error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 422)) =>
-            {
-                Self::Late
-            }
+            PutError::Source(error) if error.is_refusal() => Self::Late,
             _ => Self::Soon,
         }
     }
@@ -82,6 +76,7 @@ impl Failures {
 mod tests {
     use kube::core::Status;
     use lagan_schemas::resource::{Group, Kind};
+    use lagan_sources::SourceError;
     use lagan_sources::kubernetes::KubernetesError;
 
     use super::*;

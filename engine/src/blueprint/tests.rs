@@ -37,19 +37,20 @@ fn body(token: &str) -> String {
 struct World {
     dir: tempfile::TempDir,
     source: Source,
+    local: Local,
     view: View,
 }
 
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let source = Source::Folder(Local {
+        let local = Local {
             folder: Folder::new(vec![dir.path().to_owned()]).into(),
             ledger: Ledger::open(dir.path()).unwrap().into(),
             objects: dir.path().to_owned(),
             data_dir: dir.path().to_owned(),
-        });
-        Self { dir, source, view: View::default() }
+        };
+        Self { dir, source: Source::from(local.clone()), local, view: View::default() }
     }
 
     fn object_in(text: &str) -> Object {
@@ -62,7 +63,6 @@ impl World {
     fn write(&self, text: &str, uid: u128) {
         let object = Self::object_in(text);
         std::fs::write(self.dir.path().join(format!("{}.yaml", object.kind())), text).unwrap();
-        let Source::Folder(local) = &self.source else { unreachable!("a folder") };
         let identity = Identity {
             uid: Uuid::from_u128(uid),
             generation: 1,
@@ -70,7 +70,7 @@ impl World {
             created: jiff::Timestamp::UNIX_EPOCH,
             deleted: false,
         };
-        local.ledger.update(|_| (vec![Entry::Object { key: object.key(), identity }], ())).unwrap();
+        self.local.ledger.update(|_| (vec![Entry::Object { key: object.key(), identity }], ())).unwrap();
     }
 
     /// As the watcher would publish it.

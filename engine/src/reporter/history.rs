@@ -10,9 +10,6 @@ use lagan_schemas::resource::backup_session::BackupSessionStatus;
 use lagan_schemas::resource::{Kind, Spec};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::ObjectKey;
-use lagan_sources::Source;
-use lagan_sources::folder::object_file;
-use lagan_sources::source::Local;
 
 use super::apply::{Hand, Job};
 use super::statuses::Statuses;
@@ -75,12 +72,11 @@ pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Ses
 /// Whether somebody deleted the object that showed an ended session: then it does not come back after a restart, when the
 /// log is read again. A status that stands says that it was not; else the API server knows.
 pub(super) async fn was_deleted(context: &Context, statuses: &Statuses, session: &Session, key: &ObjectKey) -> Found {
-    let Source::Kubernetes(api) = context.source() else { return Found::No };
-    if statuses.has(key) || !was_shown(session, Timestamp::now()) {
+    if !context.source().shows_sessions() || statuses.has(key) || !was_shown(session, Timestamp::now()) {
         return Found::No;
     }
-    match api.get(key).await {
-        Ok(object) => Found::when(object.is_none()),
+    match context.source().confirms_deletion(key).await {
+        Ok(deleted) => Found::when(deleted),
         Err(error) => {
             tracing::warn!(object = %key, error = chain(&error), "whether it is still there is not known yet");
             Found::Unknown
@@ -101,25 +97,13 @@ fn was_shown(session: &Session, now: Timestamp) -> bool {
 /// Removes what is beyond the limit: the status, and the object if Lagan made it.
 pub(super) async fn apply(context: &Context, statuses: &mut Statuses, hand: &Hand, session: &Session) {
     for (_, key) in ended(statuses, session).into_iter().skip(limit(context, session)) {
-        match context.source() {
-            Source::Folder(local) => remove_file(local, &key),
-            Source::Kubernetes(_) => {
-                if let Some(document) = statuses.document(&key) {
-                    hand.give(&key, || Job::delete(document.clone()));
-                }
-            }
+        if let Some(document) = statuses.document(&key) {
+            hand.give(&key, || Job::delete(document.clone()));
+        }
+        if let Err(error) = context.source().forget_session(&key) {
+            tracing::warn!(object = %key, error = chain(&error), "object of an old session can't be removed");
         }
         statuses.remove(context, &key).await;
-    }
-}
-
-fn remove_file(local: &Local, key: &ObjectKey) {
-    let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
-    let path = local.objects.join(file);
-    if let Err(error) = std::fs::remove_file(&path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "object of an old session can't be removed");
     }
 }
 

@@ -1,12 +1,11 @@
 //! Statuses that follow from objects alone, for what changed and what refers to it.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use lagan_schemas::resource::{Kind, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
-use lagan_sources::Source;
 use serde_json::{Value, json};
 
 use super::Reporter;
@@ -87,8 +86,7 @@ impl Reporter<'_> {
             }
             Spec::RestoreSession(spec) => {
                 let uid = object.metadata.uid.unwrap_or_default();
-                let waits = self.context.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).contains(&uid);
-                if waits && !self.context.sessions.knows(uid) {
+                if self.memory.unconfirmed.contains(&uid) && !self.context.sessions.knows(uid) {
                     self.write_object(key, json!(needs_confirmation(object))).await;
                 }
                 let labels = waiting_labels(object, spec, &self.context.resources.read());
@@ -129,14 +127,11 @@ impl Reporter<'_> {
     async fn gone(&mut self, key: &ObjectKey) {
         self.numbers.gone(key);
         let shown = self.statuses.has(key);
-        let deleted = matches!(self.context.source(), Source::Kubernetes(_)) && self.statuses.has_ended(key);
+        let deleted = self.context.source().shows_sessions() && self.statuses.has_ended(key);
         if !shown || (key.kind == Kind::BackupSession && !deleted) {
             return;
         }
-        // A view that is empty after a loss says nothing: the API server knows.
-        if let Source::Kubernetes(api) = self.context.source()
-            && !matches!(api.get(key).await, Ok(None))
-        {
+        if !matches!(self.context.source().confirms_deletion(key).await, Ok(true)) {
             self.waiting.insert(key.clone());
             return;
         }

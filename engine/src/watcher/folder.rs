@@ -13,13 +13,13 @@ use lagan_sources::folder::{Folder, Scan};
 use lagan_sources::ledger::{Entry, Identity, State};
 use lagan_sources::source::Local;
 use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::publish::{bury, publish_if_new};
 use crate::context::Context;
-use crate::run::EngineError;
+use crate::error::EngineError;
 use crate::view::View;
 
 /// Editors write a file in several steps; look when they are done.
@@ -29,7 +29,7 @@ const RESCAN: Duration = Duration::from_secs(60);
 /// The name space of content hashes.
 const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002);
 
-pub(super) async fn watch(context: &Context, local: &Local) -> Result<(), EngineError> {
+pub(super) async fn watch(context: &Context, local: &Local, intent: &watch::Sender<bool>) -> Result<(), EngineError> {
     let (wake, mut woken) = mpsc::channel(1);
     let mut notifier = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -43,7 +43,7 @@ pub(super) async fn watch(context: &Context, local: &Local) -> Result<(), Engine
     let mut memory = Memory::default();
     loop {
         let next = look(context, local, &mut memory).await?;
-        context.intent_seen.send_replace(true);
+        intent.send_replace(true);
         let wait = next.map_or(RESCAN, |at| at.saturating_duration_since(Instant::now()).min(RESCAN));
         tokio::select! {
             _ = woken.recv() => tokio::time::sleep(SETTLE).await,

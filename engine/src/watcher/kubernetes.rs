@@ -15,12 +15,13 @@ use lagan_schemas::resource::{Group, Kind, Metadata, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::kubernetes::{Kubernetes, LAST_APPLIED, api_resource};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::publish::{bury, publish_if_new, publish_refused};
 use crate::context::Context;
-use crate::run::EngineError;
+use crate::error::EngineError;
 use crate::view::Refused;
 
 const PAGE: u32 = 500;
@@ -40,7 +41,11 @@ struct Scope {
     namespace: Option<String>,
 }
 
-pub(super) async fn watch(context: &Context, api: &Kubernetes) -> Result<(), EngineError> {
+pub(super) async fn watch(
+    context: &Context,
+    api: &Kubernetes,
+    intent: &watch::Sender<bool>,
+) -> Result<(), EngineError> {
     let mut scopes = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret) {
         for group in api.groups().into_iter().filter(|group| api_resource(*group, kind).is_some()) {
@@ -57,7 +62,7 @@ pub(super) async fn watch(context: &Context, api: &Kubernetes) -> Result<(), Eng
         for _ in 0..expected {
             lists.recv().await;
         }
-        context.intent_seen.send_replace(true);
+        intent.send_replace(true);
         std::future::pending::<()>().await;
     };
     tokio::select! {

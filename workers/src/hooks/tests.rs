@@ -18,7 +18,7 @@ use super::*;
 
 fn folder() -> Source {
     let dir = tempfile::tempdir().unwrap().keep();
-    Source::Folder(Local {
+    Source::from(Local {
         folder: Folder::new(vec![dir.clone()]).into(),
         ledger: Ledger::open(&dir).unwrap().into(),
         objects: dir.clone(),

@@ -1,0 +1,36 @@
+//! The durable consumers of SESSIONS that an engine keeps: the planner's, and one for each lane of each pool.
+
+use lagan_bus::consumers::{self, Begin, ConsumerSpec};
+use lagan_schemas::fact::FactKind;
+use lagan_schemas::subject::{Lane, SESSIONS, fact_filter, planned_filter, work_consumer};
+
+use crate::context::Context;
+use crate::error::EngineError;
+
+pub(crate) const PLANNER: &str = "planner";
+
+/// Creates the consumers that are missing. A new one starts at the oldest session that has not ended (P7).
+pub(crate) async fn ensure_consumers(context: &Context) -> Result<(), EngineError> {
+    let oldest = context.sessions.read().active.values().map(|s| s.first_sequence).min();
+    let begin = match oldest {
+        Some(sequence) => Begin::At(sequence),
+        None => Begin::Oldest,
+    };
+    let cluster = context.cluster();
+    let spec = |name: String, filters: Vec<String>| ConsumerSpec {
+        stream: SESSIONS.to_owned(),
+        name,
+        filters,
+        ack_wait: context.timing().ack_wait(),
+        begin,
+    };
+    let planner = vec![fact_filter(cluster, FactKind::Requested), fact_filter(cluster, FactKind::Retrying)];
+    consumers::ensure(&context.bus, &spec(PLANNER.to_owned(), planner)).await?;
+    for pool in &context.options.pools {
+        for lane in Lane::ALL {
+            let filter = vec![planned_filter(cluster, pool, lane)];
+            consumers::ensure(&context.bus, &spec(work_consumer(pool, lane), filter)).await?;
+        }
+    }
+    Ok(())
+}
