@@ -7,7 +7,7 @@ use lagan_schemas::error::{Code, Failure, chain};
 use crate::mariadb::{
     ArgumentError, FailureKind, Incomplete, PreflightError, QueryError, RestoreIncomplete, TargetError,
 };
-use crate::process::{Exit, Outcome, Side, SpawnError, Stop};
+use crate::process::{DumpOutcome, Exit, Side, SpawnError, Stop};
 use crate::repository::{self, LatestError};
 
 /// How much of stderr a message carries.
@@ -92,7 +92,7 @@ pub(crate) fn of_latest(error: &LatestError) -> Failure {
 }
 
 /// Why a dump that has ended is no dump; `None` if its end is not the cause of anything.
-pub(crate) fn of_dump(program: &str, outcome: &Outcome) -> Option<Failure> {
+pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome) -> Option<Failure> {
     let stderr = stderr(&outcome.stderr.lines);
     match (outcome.stop, outcome.exit) {
         (Some(Stop::Stalled(Side::Dump)), _) => Some(Failure::new(

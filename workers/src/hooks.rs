@@ -1,5 +1,5 @@
-//! Hooks: what an application is told before and after the work on it. One file for each action; `stage` says when
-//! they run and what a failure means. Nothing here follows a redirect, runs a shell or connects where it may not.
+//! Hooks: actions before and after the work on an application. Each action has a file; `stage` decides when hooks run
+//! and what a failure means. This module must not follow redirects, run a shell or connect to a refused address.
 
 mod address;
 mod exec;
@@ -28,20 +28,20 @@ use self::template::{Data, RenderError};
 pub(crate) use self::stage::Hooks;
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// A request and its answer.
+/// Longest time for a request and its answer.
 const REQUEST: Duration = Duration::from_secs(30);
-/// A program in a pod: flushing or freezing an application takes longer than an answer.
+/// Longest time for a program in a pod. Flushing or freezing an application takes longer than an answer.
 const PROGRAM: Duration = Duration::from_secs(300);
-/// What a message shows of an answer.
+/// Longest part of an answer that a message shows.
 const SHOWN_BYTES: usize = 2 * 1024;
 
-/// Where a hook runs, and what it may reach.
+/// The surroundings of a hook: its application, and the addresses that it may reach.
 pub(crate) struct Site<'a> {
     pub source: &'a Source,
     pub application: &'a Application,
-    /// The application's own address.
+    /// Address of the application.
     pub host: &'a str,
-    /// PEM of the authorities that the AppBinding trusts beside the system's.
+    /// PEM of the authorities that the AppBinding trusts in addition to the system's.
     pub ca_pem: Option<&'a str>,
     /// Hosts that the administrator allows although their addresses are refused.
     pub allowed: &'a [String],
@@ -55,45 +55,45 @@ pub(crate) enum HookError {
     BadTemplate(String),
     #[error(transparent)]
     Address(#[from] AddressError),
-    #[error("exec needs a pod, and a folder of manifests knows none: use httpGet, httpPost or tcpSocket")]
+    #[error("exec needs a pod, and there are none in folder mode: use httpGet, httpPost or tcpSocket")]
     ExecInFolder,
-    #[error("port `{0}` is a name, and a folder of manifests knows no Services: give its number")]
+    #[error("port `{0}` is the name of a Service's port, and there are no Services in folder mode: use its number")]
     PortNameInFolder(String),
-    #[error("{0} needs a Service, and the AppBinding names only a URL")]
+    #[error("{0} needs a Service, and the AppBinding has only a URL: set clientConfig.service")]
     NoService(String),
     #[error("Service {service} has no port `{port}`")]
     NoSuchPort { service: String, port: String },
     #[error("Service {0} has no pod that is ready")]
     NoPod(String),
-    #[error("{what}: {limit} bytes are the limit, after templates were filled in")]
+    #[error("{what} is longer than {limit} bytes once its templates are rendered")]
     TooLarge { what: &'static str, limit: usize },
-    #[error("entry {0} of httpHeaders is not a header")]
+    #[error("entry {0} of httpHeaders is not a valid header")]
     BadHeader(usize),
     #[error("`{0}` is not an address")]
     BadUrl(String),
-    #[error("the request can't be made")]
+    #[error("cannot build the request")]
     Client(#[source] reqwest::Error),
     #[error("{0} did not answer")]
     NoAnswer(String, #[source] reqwest::Error),
     #[error("{place} answered {status}{said}")]
     Answer { place: String, status: u16, said: String },
-    #[error("{0} can't be connected to")]
+    #[error("cannot connect to {0}")]
     Connect(String, #[source] std::io::Error),
     #[error("{program} in pod {pod} {ended}{said}")]
     Program { program: String, pod: String, ended: String, said: String },
-    #[error("it did not end within {} s", .0.as_secs())]
+    #[error("the hook did not end within {} s", .0.as_secs())]
     TooSlow(Duration),
-    #[error("it was stopped")]
+    #[error("the hook was stopped")]
     Stopped,
     #[error(transparent)]
     Api(#[from] KubernetesError),
 }
 
 impl HookError {
-    /// `what` names the hook.
+    /// Converts the error to a failure of the session; `what` names the hook.
     pub fn failure(&self, what: &str) -> Failure {
         let code = match self {
-            // Nobody answered whether there is a pod or a port: that says nothing about the hook.
+            // Without an answer of the API server nothing is known about the hook itself.
             Self::Api(error) if error.status().is_none_or(|status| status.code >= 500) => Code::SourceUnreachable,
             _ => Code::HookFailed,
         };
@@ -101,8 +101,8 @@ impl HookError {
     }
 }
 
-/// Refuses what can never work here, before anything is done.
-fn possible(source: &Source, application: &Application, hooks: &ReadyHooks) -> Result<(), HookError> {
+/// Refuses hooks that cannot work with this source, before any of them runs.
+fn check_supported(source: &Source, application: &Application, hooks: &ReadyHooks) -> Result<(), HookError> {
     for hook in hooks.all() {
         let need = match &hook.action {
             Action::Exec(_) => Some(Need::Pod),
@@ -117,7 +117,7 @@ fn possible(source: &Source, application: &Application, hooks: &ReadyHooks) -> R
     Ok(())
 }
 
-/// What only a Service can give.
+/// A part of an action that only a Service can resolve.
 #[derive(Debug, Clone, Copy)]
 enum Need<'a> {
     Pod,
@@ -131,7 +131,7 @@ fn needed(port: &Port) -> Option<Need<'_>> {
     }
 }
 
-/// The API server, and namespace and name of the application's Service.
+/// Returns the API server, and namespace and name of the application's Service.
 fn service<'a>(
     source: &'a Source,
     application: &'a Application,
@@ -151,7 +151,7 @@ fn service<'a>(
 }
 
 impl Site<'_> {
-    /// Runs one hook to its end, to its limit, or until `stop`. Gives one line that says what happened.
+    /// Runs one hook until its end, its limit or `stop`. Returns one line about the result.
     pub async fn run(&self, hook: &ReadyHook, data: &Data, stop: &CancellationToken) -> Result<String, HookError> {
         let limit = match hook.action {
             Action::Exec(_) => PROGRAM,
@@ -175,7 +175,7 @@ impl Site<'_> {
             Action::TcpSocket(socket) => tcp::connect(self, socket).await,
         };
         done.map_err(|error| match error {
-            // They quote what they could not make sense of.
+            // Errors of templates quote the text that they do not understand, which may be a token.
             HookError::Template(error) => HookError::BadTemplate(hidden.hide(&chain(&error))),
             error => error,
         })
@@ -196,14 +196,14 @@ impl Site<'_> {
         found.ok_or_else(|| HookError::NoSuchPort { service: format!("{namespace}/{service}"), port: name.clone() })
     }
 
-    /// The host that the hook names, else the application's own.
+    /// Returns the host that the hook names, otherwise the host of the application.
     fn host<'h>(&'h self, named: Option<&'h str>) -> &'h str {
         named.filter(|host| !host.is_empty()).unwrap_or(self.host)
     }
 }
 
-/// `: what it said`, on one line, not longer than a message may show, and with nothing of what the hook holds.
-fn said(text: &str, hidden: &Hidden) -> String {
+/// Formats an answer for a message: `: ` and the text on one line, bounded, without the secrets of the hook.
+fn quoted(text: &str, hidden: &Hidden) -> String {
     let text = hidden.hide(text.trim());
     let cut = text.floor_char_boundary(SHOWN_BYTES);
     let line: Vec<&str> = text[..cut].lines().map(str::trim).filter(|line| !line.is_empty()).collect();

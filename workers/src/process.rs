@@ -1,8 +1,8 @@
 //! Runs one program of a step: argv without a shell, its own process group, a death signal, secrets through
 //! memory files, a bounded tail of its stderr, and blocking ends for its stdout (a dump) or stdin (a restore).
 //!
-//! It knows nothing of sessions, plans or databases, and it never decides whether a result is good: it reports
-//! how the program ended, and a gate elsewhere judges.
+//! This module knows no sessions, plans or databases. It reports how a program ended and never decides whether the
+//! result is good; the commit gate does.
 
 mod capture;
 mod control;
@@ -20,7 +20,7 @@ mod tests;
 
 pub use capture::{Capture, CaptureError, Captured, capture};
 pub use control::{Exit, Side, Stop, Stragglers};
-pub use dump::{DumpHandle, DumpReader, DumpSettings, Outcome, Scanner};
+pub use dump::{DumpHandle, DumpOutcome, DumpReader, DumpSettings, Scanner};
 pub use feed::{FeedError, FeedReport, Feeder, Pulse};
 pub use program::{BASE_ENV, Input, Program, ProgramError, secret_path};
 pub use redact::escape;

@@ -1,7 +1,8 @@
-//! A restic repository as plain values: probe, init, open, back up, read back, restore, forget.
-//! Blocking code for `spawn_blocking`, except for `wipe`, whose requests must end at once when it is stopped. It must not
-//! know sessions, plans, NATS or Kubernetes, must never write a snapshot before its gate was asked, and must never take a
-//! storage failure for "there is nothing".
+//! A restic repository: probe, init, open, back up, read back, restore, forget, wipe.
+//!
+//! The operations block and belong on `spawn_blocking`. `wipe` is the exception: it is async, so that dropping it
+//! breaks off the request in flight. This module must not know sessions, plans, NATS, Kubernetes or a database, must
+//! never write a snapshot before its gate has opened, and must never treat a storage failure as an empty storage.
 
 mod archive;
 mod backend;

@@ -1,5 +1,5 @@
-//! Where a hook may connect to. A name is resolved once, every address is judged, and the connection goes to these
-//! addresses: an answer that changes between the look and the connection (DNS rebinding) changes nothing.
+//! Decides which addresses a hook may connect to. A name is resolved once, every address is checked, and the connection
+//! uses exactly these addresses, so that a changing DNS answer (DNS rebinding) has no effect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

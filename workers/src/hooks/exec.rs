@@ -1,13 +1,13 @@
-//! `exec`: a program in a pod of the application. Its arguments are an argv; no shell sees them.
+//! `exec`: a program in a pod of the application. Its arguments are an argv and pass through no shell.
 
 use lagan_schemas::resource::hooks::ExecAction;
 use lagan_sources::kubernetes::application::Command;
 
 use super::hidden::Hidden;
 use super::template::{Data, render};
-use super::{HookError, Need, Site, said, service};
+use super::{HookError, Need, Site, quoted, service};
 
-/// The API server takes an argv in a request's address.
+/// Limit of an argv, which the API server takes in the address of a request.
 const ARGV_BYTES: usize = 256 * 1024;
 
 pub(super) async fn run(
@@ -24,17 +24,17 @@ pub(super) async fn run(
     let pod = api.ready_pod(namespace, name).await?;
     let pod = pod.ok_or_else(|| HookError::NoPod(format!("{namespace}/{name}")))?;
     let done = api.exec(namespace, &pod, Command { argv: &argv, container }).await?;
-    // Arguments may hold secrets; the program's name is enough to know it by.
+    // Arguments may hold secrets, so messages show only the name of the program.
     let program = format!("`{}`", argv.first().map(String::as_str).unwrap_or_default());
     match done.exit_code {
         Some(0) => Ok(format!("{program} in pod {pod} exited 0")),
         Some(code) => {
-            Err(HookError::Program { program, pod, ended: format!("exited {code}"), said: said(&done.tail, hidden) })
+            Err(HookError::Program { program, pod, ended: format!("exited {code}"), said: quoted(&done.tail, hidden) })
         }
         None => {
-            // Container runtimes may name the whole argv.
+            // The message of a container runtime may quote the whole argv.
             let ended = format!("did not run: {}", hidden.hide(&done.message));
-            Err(HookError::Program { program, pod, ended, said: said(&done.tail, hidden) })
+            Err(HookError::Program { program, pod, ended, said: quoted(&done.tail, hidden) })
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a hook holds, taken out of what others say of it. Servers repeat the path that they don't know, programs print
-//! their arguments, and messages of sessions are published: a token must not come out that way.
+//! Removes the contents of a hook from answers and output. Servers repeat a path that they do not know, programs print
+//! their arguments, and messages of sessions are published, so a token could leak that way.
 
 use lagan_schemas::resource::hooks::HttpHeader;
 
@@ -7,26 +7,26 @@ use super::ready::Action;
 use super::template::{Data, render};
 
 const MASK: &str = "[redacted]";
-/// What is shorter would blank half of every message, and be guessed anyway.
+/// Shorter texts are not removed: they would blank half of every message and could be guessed anyway.
 const SHORTEST: usize = 8;
 
-/// Texts that are not shown, the longest first.
+/// Texts that must not be shown, the longest first.
 pub(super) struct Hidden(Vec<String>);
 
-/// Which parts of a text are hidden beside the whole of it.
+/// The words of a text that are hidden in addition to the whole text.
 #[derive(Clone, Copy)]
 enum Words {
     All,
-    /// Those with a digit. The others of an argv are names of programs and files, which say what went wrong.
+    /// Words with a digit. The other words of an argv are names of programs and files, which explain a failure.
     LikeTokens,
 }
 
 impl Hidden {
-    /// `data` is what the action's templates are filled in with.
+    /// Collects the contents of an action; `data` renders its templates.
     pub fn of(action: &Action, data: &Data) -> Self {
         let mut hidden = Self(Vec::new());
         match action {
-            // A message names the program, so what follows it is hidden.
+            // Messages show the name of the program, so only its arguments are hidden.
             Action::Exec(exec) => {
                 for argument in exec.command.iter().skip(1) {
                     hidden.add(argument, Words::LikeTokens);
@@ -59,14 +59,14 @@ impl Hidden {
     fn add_request(&mut self, path: Option<&str>, headers: &[HttpHeader]) {
         let path = path.unwrap_or_default();
         self.add(path, Words::All);
-        // Servers name it without its query.
+        // Servers quote the path without its query.
         self.add(path.split('?').next().unwrap_or_default(), Words::All);
         for header in headers {
             self.add(&header.value, Words::All);
         }
     }
 
-    /// A function of a template may make another spelling of a token.
+    /// Adds the rendered text, in which a function of a template may have changed the spelling of a token.
     fn add_rendered(&mut self, text: &str, data: &Data, words: Words) {
         if let Ok(rendered) = render(text, data) {
             self.add(&rendered, words);
@@ -74,7 +74,7 @@ impl Hidden {
     }
 
     fn add(&mut self, text: &str, words: Words) {
-        // What these parts consist of stays as it is when a text is encoded for an address or a form.
+        // These characters stay the same when a text is encoded for an address or a form.
         let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
         let parts = parts.filter(|part| matches!(words, Words::All) || part.contains(|c: char| c.is_ascii_digit()));
         let long = std::iter::once(text.trim()).chain(parts).filter(|part| part.len() >= SHORTEST);

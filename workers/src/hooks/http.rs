@@ -1,5 +1,5 @@
-//! `httpGet` and `httpPost`: 200 to 399 is success, and no redirect is followed. The answer's text is read up to a
-//! limit, for a message. Paths, headers and bodies often hold tokens; no message shows them.
+//! `httpGet` and `httpPost`: a status from 200 to 399 is success, and redirects are not followed. The answer is read up
+//! to a limit, for a message. Paths, headers and bodies often hold tokens, so no message shows them.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use url::{Host, Url};
 
 use super::hidden::Hidden;
 use super::template::{Data, render};
-use super::{CONNECT, HookError, REQUEST, Site, address, said};
+use super::{CONNECT, HookError, REQUEST, Site, address, quoted};
 
-/// What is read of an answer.
+/// Largest part of an answer that is read.
 const READ_BYTES: usize = 64 * 1024;
-/// The status has decided already; its text is waited for no longer.
+/// Longest wait for the text of an answer, whose status has already decided.
 const READ: Duration = Duration::from_secs(2);
 
 struct Request<'a> {
@@ -30,7 +30,7 @@ struct Request<'a> {
 
 struct Body {
     text: String,
-    /// Unless the hook's headers name one.
+    /// Used unless the headers of the hook name a content type.
     content_type: Option<&'static str>,
 }
 
@@ -94,13 +94,13 @@ async fn send(site: &Site<'_>, request: Request<'_>, hidden: &Hidden) -> Result<
         building = building.body(body.text);
     }
     let answer = building.headers(headers).send().await;
-    // Errors of the client show the whole address.
+    // Errors of the client quote the whole address.
     let answer = answer.map_err(|error| HookError::NoAnswer(place.clone(), error.without_url()))?;
     let status = answer.status().as_u16();
     let text = read(answer).await;
     match status {
         200..=399 => Ok(format!("{place} answered {status}")),
-        _ => Err(HookError::Answer { place, status, said: said(&text, hidden) }),
+        _ => Err(HookError::Answer { place, status, said: quoted(&text, hidden) }),
     }
 }
 
@@ -112,16 +112,16 @@ const fn scheme(scheme: Scheme) -> &'static str {
 }
 
 fn url(place: &str, path: Option<&str>, host: &Host) -> Result<Url, HookError> {
-    // Written, not joined: a path that begins with two slashes would name another host.
+    // Concatenated, not joined: a path that begins with two slashes would name another host.
     let path = path.unwrap_or_default();
     let slash = if path.starts_with('/') { "" } else { "/" };
     let url = Url::parse(&format!("{place}{slash}{path}")).map_err(|_| HookError::BadUrl(place.to_owned()))?;
-    // The addresses that were judged are those of this host.
+    // The checked addresses are those of this host.
     let same = url.host().is_some_and(|found| found.to_owned() == *host);
     same.then_some(url).ok_or_else(|| HookError::BadUrl(place.to_owned()))
 }
 
-/// A client for one request: it connects to the addresses that were judged, and to no proxy.
+/// Builds a client for one request, which connects only to the checked addresses and to no proxy.
 fn client(site: &Site<'_>, checked: &address::Checked) -> Result<Client, HookError> {
     let mut client =
         Client::builder().redirect(Policy::none()).no_proxy().connect_timeout(CONNECT).timeout(REQUEST).referer(false);
@@ -137,7 +137,7 @@ fn client(site: &Site<'_>, checked: &address::Checked) -> Result<Client, HookErr
 fn headers(given: &[HttpHeader]) -> Result<HeaderMap, HookError> {
     let mut headers = HeaderMap::new();
     for (index, header) in given.iter().enumerate() {
-        // People write a whole header into its name.
+        // Error messages must not quote the name, because people write whole headers into it.
         let bad = || HookError::BadHeader(index + 1);
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad())?;
         headers.append(name, HeaderValue::from_str(&header.value).map_err(|_| bad())?);
@@ -145,13 +145,13 @@ fn headers(given: &[HttpHeader]) -> Result<HeaderMap, HookError> {
     Ok(headers)
 }
 
-/// Half a word may be half a token, which nobody would know to hide.
+/// Drops the last word of a text that was cut: half a token would not be recognised and hidden.
 fn without_last_word(mut text: String) -> String {
     text.truncate(text.rfind(char::is_whitespace).unwrap_or(0));
     text
 }
 
-/// The beginning of an answer, for as long as it comes.
+/// Reads the beginning of an answer, up to the limits of size and time.
 async fn read(mut answer: Response) -> String {
     let mut text = Vec::new();
     let reading = async {
@@ -162,7 +162,7 @@ async fn read(mut answer: Response) -> String {
             }
         }
     };
-    // What came until then is shown all the same.
+    // On a timeout, the part that has arrived is shown.
     let is_whole = tokio::time::timeout(READ, reading).await.is_ok() && text.len() < READ_BYTES;
     let text = String::from_utf8_lossy(&text).into_owned();
     if is_whole { text } else { without_last_word(text) }

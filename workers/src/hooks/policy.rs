@@ -1,22 +1,22 @@
-//! When a post hook runs. Pure.
+//! Decides when a post hook runs. Pure functions.
 
 use lagan_schemas::fact::Counted;
 use lagan_schemas::resource::hooks::ExecutionPolicy;
 
-/// How the work on a target ended, as far as hooks care.
+/// The end of the work on a target, as post hooks distinguish it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Succeeded,
-    /// It failed and is tried again.
+    /// The work failed and is tried again.
     Retried,
-    /// It failed for good.
+    /// The work failed for good.
     Failed,
-    /// Another worker goes on with it: nothing has ended.
+    /// Another worker continues the work, so it has not ended.
     HandedOn,
 }
 
 impl Ending {
-    /// `again` is what a failure becomes: a retry that counts, one that does not, or the end.
+    /// Classifies a failure. `again` is the retry that follows, or `None` if there is none.
     pub fn of_failure(again: Option<Counted>) -> Self {
         match again {
             Some(Counted::Yes) => Self::Retried,

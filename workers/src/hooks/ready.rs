@@ -1,5 +1,5 @@
-//! Hooks as they stand at their source, made ready to run: each is one action within its limits. It must not run them,
-//! and nothing here can be printed or published: people put tokens into hooks.
+//! Hooks as they stand at their source, checked and ready to run: each is one action within its limits. This file must
+//! not run them. Its types cannot be printed or published, because people put tokens into hooks.
 
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::resource::hooks::{
@@ -10,11 +10,11 @@ use serde::Serialize;
 
 const ARGUMENTS: usize = 256;
 const TEXT_BYTES: usize = 64 * 1024;
-/// All text of one hook: an argv travels in the address of a request.
+/// Limit for all text of one hook, because an argv travels in the address of a request.
 const HOOK_BYTES: usize = 256 * 1024;
 const HEADERS: usize = 64;
 
-/// What runs before and after the work of one attempt.
+/// The hooks before and after the work of one attempt.
 #[derive(Default)]
 pub(crate) struct ReadyHooks {
     pub pre: Option<ReadyHook>,
@@ -23,7 +23,7 @@ pub(crate) struct ReadyHooks {
 
 pub(crate) struct ReadyHook {
     pub action: Action,
-    /// Container of the application's pod; without it the first one.
+    /// Container of the application's pod; `None` means the first one.
     pub container: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Action {
 }
 
 impl ReadyHooks {
-    /// The hooks of the object that a session is of. An object without any has none that run.
+    /// Reads the hooks of an object whose session runs.
     pub fn of(object: &Object) -> Result<Self, Failure> {
         let (pre, post) = match &object.spec {
             Spec::BackupConfiguration(spec) => {
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    /// Manifests are checked too; a worker does not rely on it.
+    /// Manifests are checked as well, but a worker does not rely on it.
     #[test]
     fn a_hook_that_can_t_be_run_is_refused_before_anything_runs() {
         let (long, many) = ("x".repeat(65_537), vec!["a"; 257]);

@@ -1,8 +1,9 @@
-//! The hooks of one attempt at a session: when they run, what their conditions say, what a failure means.
+//! The hooks of one attempt at a session: when they run, their conditions, and the meaning of a failure.
 //!
-//! What runs is read from its source once, when the attempt begins: neither plan nor message can bring a hook along, and
-//! a token that was changed meanwhile works. Each runs at most once in an attempt. A pre hook that an earlier attempt ran with success is not run again, unless
-//! a post hook has run since, which undid it: Stash gives each retry a session of its own, with both hooks.
+//! Hooks are read from their source once, when the attempt begins: neither a plan nor a message can carry a hook, and a
+//! token that was changed meanwhile works. Each runs at most once in an attempt. A pre hook that succeeded in an earlier
+//! attempt does not run again, unless a post hook has run since and undone it: in Stash each retry is a session of its
+//! own, with both hooks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::policy::{Ending, is_due};
 use super::ready::{ReadyHook, ReadyHooks};
 use super::template::{Data, Invoker, StatusData, TargetData};
-use super::{HookError, Site, possible};
+use super::{HookError, Site, check_supported};
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
 use crate::session::{Failed, again};
 use crate::target::ca_pem;
 use crate::worker::Worker;
 
-/// How Stash names a hook and its condition.
+/// Stash's names for a hook and its condition.
 struct Names {
     field: &'static str,
     condition: &'static str,
@@ -55,7 +56,7 @@ const fn names(kind: SessionKind) -> (&'static Names, &'static Names) {
     }
 }
 
-/// How far the work is, as templates see it.
+/// The state of the work, as templates see it.
 enum State<'a> {
     Running,
     Succeeded,
@@ -80,11 +81,11 @@ impl<'a> Hooks<'a> {
         Self { worker, held, life, plan, began: Instant::now(), ready, passed: Vec::new(), notices: Vec::new() }
     }
 
-    /// Takes over what earlier attempts found.
+    /// Takes over the conditions of earlier attempts.
     pub fn recall(mut self, session: &Session) -> Self {
         let (pre, post) = names(self.plan.kind);
         self.notices = carried(&session.conditions, pre, post);
-        // The condition does not say of which target it is.
+        // A condition does not name its target.
         if let [target] = &self.plan.targets[..]
             && has_run(&self.notices, pre, post)
         {
@@ -93,8 +94,8 @@ impl<'a> Hooks<'a> {
         self
     }
 
-    /// Reads what is to run, if the plan says that there is something. A failure means that nothing runs in this
-    /// attempt; what earlier attempts found stays as it is.
+    /// Reads the hooks from their source if the plan says that there are some. After a failure no hook runs in this
+    /// attempt, and the conditions of earlier attempts stay.
     pub async fn read(mut self) -> Result<Self, Failed> {
         if self.plan.targets.iter().all(|target| target.hooks.is_none()) {
             return Ok(self);
@@ -112,18 +113,18 @@ impl<'a> Hooks<'a> {
         }
     }
 
-    /// What the session's last fact says of the hooks.
+    /// Returns the conditions of the hooks for the last fact of the session.
     pub fn into_notices(self) -> Vec<Notice> {
         self.notices
     }
 
-    /// Before the first byte leaves or reaches the target. A failure means that none does.
+    /// Runs the pre hook, before the first byte leaves or reaches the target. After a failure none does.
     pub async fn pre(&mut self, target: &PlanTarget) -> Result<(), Failure> {
         let Some(planned) = &target.hooks else { return Ok(()) };
         let (pre, post) = names(self.plan.kind);
         let ready = Arc::clone(&self.ready);
-        let possible = possible(&self.worker.intent.source, &planned.application, &ready);
-        possible.map_err(|error| error.failure("hooks"))?;
+        let supported = check_supported(&self.worker.intent.source, &planned.application, &ready);
+        supported.map_err(|error| error.failure("hooks"))?;
         let Some(hook) = ready.pre.as_ref().filter(|_| !self.passed.contains(&target.name)) else { return Ok(()) };
         self.passed.push(target.name.clone());
         self.notices.retain(|notice| notice.kind != post.condition);
@@ -132,7 +133,8 @@ impl<'a> Hooks<'a> {
         self.note(pre, done)
     }
 
-    /// After the target's work, whatever came of it. Gives it on, unless the hook itself turns success into failure.
+    /// Runs the post hook if its policy asks for it. Returns the result of the work; a hook that fails turns a success
+    /// into a failure.
     pub async fn post(
         &mut self,
         target: &PlanTarget,
@@ -149,7 +151,7 @@ impl<'a> Hooks<'a> {
         if !is_due(post.policy, ending) || stopped == Some(StopCause::Fenced) {
             return worked;
         }
-        // What stopped the work must not stop the hook that cleans up after it; only the worker's own end does.
+        // The cause that stopped the work must not stop the hook that cleans up after it; only the end of the worker does.
         let stop = if worked.is_err() && stopped.is_some() { self.worker.stop_now.clone() } else { self.life.token() };
         let (_, names) = names(self.plan.kind);
         let state = worked.as_ref().map_or_else(State::Failed, |_| State::Succeeded);
@@ -188,7 +190,7 @@ impl<'a> Hooks<'a> {
         })
     }
 
-    /// Sets the hook's condition.
+    /// Sets the condition of the hook.
     fn note(&mut self, names: &Names, done: Result<String, Failure>) -> Result<(), Failure> {
         let (status, reason, message) = match &done {
             Ok(said) => (NoticeStatus::True, names.succeeded, format!("{}: {said}", names.field)),
@@ -231,14 +233,14 @@ fn carried(conditions: &[Notice], pre: &Names, post: &Names) -> Vec<Notice> {
     conditions.iter().filter(|n| n.kind == pre.condition || n.kind == post.condition).cloned().collect()
 }
 
-/// The pre hook has run with success, and no post hook has run since.
+/// Tells whether the pre hook has succeeded and no post hook has run since.
 fn has_run(notices: &[Notice], pre: &Names, post: &Names) -> bool {
     let succeeded = notices.iter().any(|n| n.kind == pre.condition && n.status == NoticeStatus::True);
     succeeded && !notices.iter().any(|n| n.kind == post.condition)
 }
 
-/// The work was done; only its hook failed. As in Stash the session fails, and a session that failed names nothing
-/// as its result: `latest` and retention pass the snapshot over (P11).
+/// Describes a post hook that failed after the work succeeded. As in Stash the session fails, and a failed session has
+/// no results: `latest` and retention ignore the snapshot (P11).
 fn after_success(kind: SessionKind, failure: Failure, results: &[TargetResult]) -> Failure {
     if kind == SessionKind::Restore {
         return Failure::new(Code::HookFailed, format!("{}; the data itself was restored whole", failure.message));
@@ -252,7 +254,7 @@ fn after_success(kind: SessionKind, failure: Failure, results: &[TargetResult]) 
     Failure::new(failure.code, message)
 }
 
-/// As Go prints durations: `1h2m3s`.
+/// Formats a duration like Go: `1h2m3s`.
 fn go_duration(duration: Duration) -> String {
     let seconds = (duration + Duration::from_millis(500)).as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {

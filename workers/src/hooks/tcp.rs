@@ -1,4 +1,4 @@
-//! `tcpSocket`: a port that can be connected to. Nothing is sent.
+//! `tcpSocket`: opens a connection to a port and sends nothing.
 
 use lagan_schemas::resource::hooks::TcpSocketAction;
 use tokio::net::TcpStream;

@@ -1,5 +1,5 @@
-//! Go templates in exec arguments and bodies, as Stash fills them in. The engine is gotmpl's; the few functions of
-//! sprig that people use for hooks are here. A value becomes part of an argument or a body, never of a shell line.
+//! Renders Go templates in exec arguments and bodies, as Stash does. The engine is gotmpl; this file adds the few
+//! functions of sprig that people use in hooks. A value becomes part of an argument or a body, never of a shell line.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use gotmpl::{Template, Value, to_value};
 use serde::Serialize;
 use serde_json::{Map, json};
 
-/// Neither a template nor what comes out of it is longer.
+/// Limit for a template and for its rendered text.
 pub(super) const LIMIT_BYTES: usize = 64 * 1024;
-/// Whatever a template counts to, it ends soon.
+/// Limit for the iterations of a template, so that it ends soon.
 const ITERATIONS: u64 = 10_000;
-/// What Go prints for what is not there.
+/// The text that Go prints for a missing value.
 const NO_VALUE: &str = "<no value>";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RenderError {
-    #[error("a template of {0} bytes; {LIMIT_BYTES} are the limit")]
+    #[error("a template of {0} bytes is longer than {LIMIT_BYTES} bytes")]
     TooLong(usize),
-    #[error("a template that comes to more than {LIMIT_BYTES} bytes")]
+    #[error("the rendered template is longer than {LIMIT_BYTES} bytes")]
     TooMuch,
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
-/// What templates can name.
+/// The values that templates can use.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Data {
@@ -63,7 +63,7 @@ pub(crate) struct StatusData {
     pub error: String,
 }
 
-/// Text without `{{` stays what it is, as in Stash.
+/// Renders a template. Text without `{{` is returned unchanged, as in Stash.
 pub(crate) fn render(text: &str, data: &Data) -> Result<String, RenderError> {
     if !text.contains("{{") {
         return Ok(text.to_owned());
@@ -92,7 +92,8 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Stash's documentation names Go's fields (`.Status.Phase`), others the JSON ones (`.status.phase`): both work.
+/// Offers each field under both spellings: Stash's documentation uses Go's (`.Status.Phase`), other users write the JSON
+/// name (`.status.phase`).
 fn values(data: &Data) -> Result<Value, TemplateError> {
     let json = serde_json::to_value(data).unwrap_or_default();
     to_value(&both_spellings(json))

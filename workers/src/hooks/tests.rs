@@ -1,4 +1,4 @@
-//! Actions against real sockets on loopback, which is allowed for them.
+//! Actions against real sockets on loopback, which the tests allow.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ fn hook(action: serde_json::Value) -> ReadyHook {
     ReadyHook { action: actions.into_iter().flatten().next().unwrap(), container: None }
 }
 
-/// Runs a hook for an application on loopback. `allowed` is what the administrator allows.
+/// Runs a hook for an application on loopback. `allowed` are the exceptions of the administrator.
 async fn run_allowed(action: serde_json::Value, allowed: &[String]) -> Result<String, HookError> {
     let (source, application) = (folder(), Application::Host("127.0.0.1".to_owned()));
     let site = Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, allowed };
@@ -49,10 +49,10 @@ async fn run(action: serde_json::Value) -> Result<String, HookError> {
     run_allowed(action, &["127.0.0.1".to_owned()]).await
 }
 
-/// What the server does with a connection once it has read the request.
+/// Handles a connection whose request has been read.
 type Answer = fn(TcpStream) -> futures::future::BoxFuture<'static, ()>;
 
-/// A server that hands on what it was asked, and answers.
+/// Starts a server; returns its port and a channel with the requests that it reads.
 async fn server(answer: Answer) -> (u16, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -140,7 +140,7 @@ async fn an_answer_of_failure_is_shown_without_path_and_token() {
     assert_eq!(error.message, format!("hooks.preBackup: http://127.0.0.1:{port} answered 500: it is | broken"));
 }
 
-/// The answer of the first server names the second; it is a plain function, so it finds it here.
+/// The port of the second server. The answer of the first server needs it, and that is a plain function.
 static VICTIM: std::sync::OnceLock<u16> = std::sync::OnceLock::new();
 
 #[tokio::test]
@@ -271,7 +271,7 @@ async fn what_a_folder_can_t_do_is_refused_before_anything_runs() {
     let number = || Some(hook(json!({"tcpSocket": {"port": "3306"}})));
     let refused = |pre: Option<ReadyHook>, post: Option<ReadyHook>| {
         let post = post.map(|hook| ReadyPostHook { hook, policy: ExecutionPolicy::Always });
-        possible(&source, &application, &ReadyHooks { pre, post })
+        check_supported(&source, &application, &ReadyHooks { pre, post })
     };
     assert!(matches!(refused(exec(), None), Err(HookError::ExecInFolder)));
     assert!(matches!(refused(None, exec()), Err(HookError::ExecInFolder)));

@@ -12,7 +12,7 @@ use std::{
 use memchr::memchr_iter;
 
 use super::inventory::{Expected, Kind, MissingObjects};
-use crate::process::{Outcome, Scanner, escape};
+use crate::process::{DumpOutcome, Scanner, escape};
 
 /// Enough for a statement's first words and two names of 64 characters with every one of them quoted.
 const LINE_BYTES: usize = 2048;
@@ -50,7 +50,7 @@ fn list(missing: &[MissingObjects]) -> String {
 }
 
 /// Whether a clean end of `mariadb-dump` left a complete dump. The exit status is the gate's own business.
-pub fn check_dump(outcome: &Outcome, summary: &StreamSummary, expected: &Expected) -> Result<(), Incomplete> {
+pub fn check_dump(outcome: &DumpOutcome, summary: &StreamSummary, expected: &Expected) -> Result<(), Incomplete> {
     if outcome.bytes == 0 {
         return Err(Incomplete::Empty);
     }

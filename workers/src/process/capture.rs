@@ -1,5 +1,5 @@
-//! Runs a small program to its end and keeps its output: preflight queries, version probes.
-//! Not for streams: the output is bounded, and so is the time.
+//! Runs a small program to its end and keeps its output, for preflight queries and version probes. Output and time are
+//! bounded, so this is not for streams.
 
 use std::{io::Read, time::Duration};
 
@@ -17,11 +17,12 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub struct Capture {
     pub timeout: Duration,
-    /// Between two words of it.
+    /// Longest time without output.
     pub silence: Duration,
     pub max_bytes: usize,
 }
 
+/// The output of a program that ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
     pub exit: Exit,
@@ -50,6 +51,7 @@ impl Default for Capture {
     }
 }
 
+/// Runs a program within limits. A program that ends with an error is not an error here; its exit is in the result.
 pub async fn capture(
     spawner: &Spawner,
     program: Program,
@@ -75,7 +77,8 @@ pub async fn capture(
     }
 }
 
-/// All of it, or nothing when it is more than `limit`. A failed program is told by its outcome, not here.
+/// Reads all output; `None` if it is more than `limit`. The outcome, not this function, tells whether the program
+/// failed.
 fn read(mut reader: DumpReader, limit: usize) -> Option<Vec<u8>> {
     let mut stdout = Vec::new();
     let mut buffer = vec![0; 64 * 1024];

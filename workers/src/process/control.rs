@@ -1,5 +1,5 @@
-//! The life of one child: who may signal it, how it ended, and that it is always reaped.
-//! Bytes are not its business; the ends of the pipes only tell it when they are closed.
+//! The life of one child: signals to it, its end, and that it is always reaped. This file handles no bytes; the pipes
+//! only report here when they are closed.
 
 use std::{
     process::Child,
@@ -17,31 +17,31 @@ use nix::{
 };
 use tokio::sync::watch;
 
-/// How long a process that has left the group may hold a pipe after everything we can kill is dead.
+/// Longest time that a process outside the group may hold a pipe after the group is dead.
 const ABANDON_AFTER: Duration = Duration::from_secs(1);
 
-/// How a child ended.
+/// The end of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Code(i32),
     Signal(i32),
 }
 
-/// Which end of a stream stood still.
+/// The end of a stream that stood still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Dump,
     Uploader,
 }
 
-/// Why we ended a child ourselves.
+/// The reason why we ended a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     Cancelled,
     Stalled(Side),
-    /// Whoever read the stream stopped reading: the uploader's error is the cause, not the dump's.
+    /// The reader of the stream stopped reading. The cause is an error of the upload, not of the dump.
     ReaderGone,
-    /// Whoever fed the child failed or lost the right to go on.
+    /// Feeding the child failed, or this worker lost the session.
     FeedFailed,
     TimedOut,
     Dropped,
@@ -58,7 +58,7 @@ pub enum Stragglers {
 enum Phase {
     Running,
     Exited,
-    /// Reaped, and nobody writes to its pipes any more.
+    /// Reaped, and no process writes to its pipes.
     Finished,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Control {
     phase: watch::Sender<Phase>,
 }
 
-/// Counts as one writer of a pipe until it is dropped.
+/// One open pipe of the child; it counts as closed once this is dropped.
 #[derive(Debug)]
 pub(super) struct OpenPipe(Arc<Control>);
 
@@ -125,7 +125,7 @@ impl Control {
         self.lock().stragglers
     }
 
-    /// Whether waiting for the end of a pipe is pointless: what still holds it is out of our reach.
+    /// Tells whether a process that we cannot kill holds a pipe, so that waiting for its end is pointless.
     pub(super) fn abandoned(&self) -> bool {
         self.lock().abandoned
     }
@@ -171,7 +171,7 @@ impl Control {
             return;
         }
         state.stop.get_or_insert(reason);
-        // The group's id stays ours exactly as long as its leader has not been reaped.
+        // The id of the group may be reused as soon as its leader has been reaped.
         if !state.reaped {
             self.kill_group(signal);
         }
@@ -217,9 +217,9 @@ impl Drop for OpenPipe {
     }
 }
 
-/// Waits for the child, clears its group up and reaps it; runs on a thread of its own.
+/// Waits for the child, kills the rest of its group and reaps it, on a thread of its own.
 ///
-/// The child stays a zombie until its group is dead, so that its process group's id cannot be given away.
+/// The child stays a zombie until its group is dead, so that the id of its group cannot be reused.
 pub(super) fn supervise(mut child: Child, control: &Control, linger: Duration) {
     let exit = await_exit(control.pid);
     control.set(Phase::Exited, |state| state.exit = Some(exit));
@@ -251,7 +251,7 @@ fn await_exit(pid: Pid) -> Exit {
             Ok(WaitStatus::Signaled(_, signal, _)) => return Exit::Signal(signal as i32),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => {
-                // Someone else reaped our child: its status is lost, and a lost status is no success.
+                // Another part of the process reaped our child. Its status is lost, and that is no success.
                 tracing::error!(pid = pid.as_raw(), %errno, "cannot wait for a program");
                 return Exit::Code(-1);
             }

@@ -1,7 +1,7 @@
-//! A child's stdout as a blocking `Read` for the archiver's thread, and what the commit gate asks about it.
+//! A child's stdout as a blocking `Read` for the archiver's thread, and the facts about it that the commit gate needs.
 //!
-//! The reader reports the end of the stream only after the child's exit status is known and recorded. It does
-//! not judge what the stream contains; scanners look at the blocks as they pass.
+//! The reader reports the end of the stream only after the child's exit status is recorded. It does not judge the
+//! content of the stream; scanners see the blocks as they pass.
 
 use std::{
     io::{self, Read},
@@ -29,22 +29,24 @@ use super::{
 const BLOCK_BYTES: usize = 1024 * 1024;
 const TAIL_BYTES: usize = 512;
 
-/// Sees every block of the stream once and in order, on the pump's thread.
+/// A function that sees every block of the stream once and in order, on the pump's thread.
 pub type Scanner = Box<dyn FnMut(&[u8]) + Send>;
 
+/// The limits of a dump.
 #[derive(Debug, Clone)]
 pub struct DumpSettings {
-    /// How long the child may be silent while it could write, and the reader slow while it could read.
+    /// Longest time in which the child may write nothing although it could, or the reader read nothing although it
+    /// could.
     pub stall: Duration,
-    /// How many blocks of 1 MiB wait for the reader at most.
+    /// Largest number of blocks of 1 MiB that wait for the reader.
     pub blocks: usize,
 }
 
-/// How a dump ended; recorded before its reader sees the end of the stream.
+/// The end of a dump, recorded before its reader sees the end of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct DumpOutcome {
     pub exit: Exit,
-    /// Set when we ended the child; then `exit` is only the consequence.
+    /// Set if we ended the child; then `exit` is only the consequence.
     pub stop: Option<Stop>,
     pub stragglers: Stragglers,
     pub bytes: u64,
@@ -58,7 +60,7 @@ pub struct Outcome {
 #[error("the program did not end well")]
 pub struct DumpFailed;
 
-/// The archiver's end. Dropping it before the end of the stream kills the child.
+/// The archiver's end of a dump. Dropping it before the end of the stream kills the child.
 #[derive(Debug)]
 pub struct DumpReader {
     shared: Arc<Shared>,
@@ -67,7 +69,7 @@ pub struct DumpReader {
     _run: Arc<Run>,
 }
 
-/// The supervisor's end. Dropping it kills the child unless it has ended.
+/// The supervisor's end of a dump. Dropping it kills the child unless it has ended.
 #[derive(Debug)]
 pub struct DumpHandle {
     shared: Arc<Shared>,
@@ -80,7 +82,7 @@ struct Shared {
     queue: Queue,
     bytes: Arc<AtomicU64>,
     delivered: AtomicU64,
-    outcome: watch::Sender<Option<Arc<Outcome>>>,
+    outcome: watch::Sender<Option<Arc<DumpOutcome>>>,
 }
 
 impl Default for DumpSettings {
@@ -89,8 +91,8 @@ impl Default for DumpSettings {
     }
 }
 
-impl Outcome {
-    /// The child ended by itself with exit code 0. This alone does not make a stream complete.
+impl DumpOutcome {
+    /// Tells whether the child ended by itself with exit code 0. This alone does not make a stream complete.
     #[must_use]
     pub fn clean(&self) -> bool {
         self.exit.success() && self.stop.is_none()
@@ -118,7 +120,7 @@ impl Spawner {
         if let Some((stdout, open)) = started.stdout {
             let pump = Pump {
                 shared: Arc::clone(&shared),
-                // The pump must not keep the child alive when both ends are dropped.
+                // A weak reference, so that the child is killed once both ends are dropped.
                 run: Arc::downgrade(&run),
                 control: Arc::clone(&run.control),
                 stall: settings.stall,
@@ -137,12 +139,12 @@ impl Spawner {
 impl DumpHandle {
     /// The outcome, once the stream has ended.
     #[must_use]
-    pub fn outcome(&self) -> Option<Arc<Outcome>> {
+    pub fn outcome(&self) -> Option<Arc<DumpOutcome>> {
         self.shared.outcome.borrow().clone()
     }
 
-    /// Waits for the end of the stream and of the child. Somebody must read the stream meanwhile.
-    pub async fn wait(&self) -> Arc<Outcome> {
+    /// Waits for the end of the stream and of the child. The stream must be read meanwhile.
+    pub async fn wait(&self) -> Arc<DumpOutcome> {
         let mut outcomes = self.shared.outcome.subscribe();
         let outcome = outcomes.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
         outcome.expect("the sender lives in self, and the awaited value is there")
@@ -154,14 +156,14 @@ impl DumpHandle {
         Arc::clone(&self.shared.bytes)
     }
 
-    /// Bytes that the reader has taken. A gate compares them with the outcome: an archiver that stopped reading
-    /// early has not stored what a clean child wrote.
+    /// Bytes that the reader has taken. The commit gate compares them with the outcome, because an archiver that stopped
+    /// early has not stored all bytes of a clean child.
     #[must_use]
     pub fn delivered(&self) -> u64 {
         self.shared.delivered.load(Ordering::Relaxed)
     }
 
-    /// Ends the child: SIGTERM, and SIGKILL after the spawner's grace.
+    /// Ends the child with SIGTERM, and with SIGKILL after the spawner's grace.
     pub async fn stop(&self, reason: Stop) {
         self.run.control.stop(reason, self.grace).await;
     }
@@ -174,7 +176,7 @@ impl Drop for DumpHandle {
 }
 
 impl Read for DumpReader {
-    /// Fills the whole buffer unless the stream ends: rustic's chunker slows down for good on short reads.
+    /// Fills the whole buffer unless the stream ends: the chunker of rustic slows down for good after a short read.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -203,6 +205,7 @@ impl Drop for DumpReader {
     }
 }
 
+/// Copies the child's stdout into the queue.
 struct Pump {
     shared: Arc<Shared>,
     run: std::sync::Weak<Run>,
@@ -213,7 +216,7 @@ struct Pump {
     tail: Vec<u8>,
 }
 
-/// Why the pump stopped reading.
+/// The reason why the pump stopped reading.
 enum End {
     Eof,
     Stopped(Stop),
@@ -226,14 +229,14 @@ impl Pump {
         }
         drop(stdout);
         drop(open);
-        // A child that closed its stdout but does not end stands still like one that does not write.
+        // A child that closed its stdout and does not end is stalled, like one that writes nothing.
         if !self.control.exited_within(self.stall) {
             self.control.kill(Stop::Stalled(Side::Dump));
         }
         while !self.control.finished_within(TICK) {}
 
         let stderr = self.run.upgrade().map(|run| run.stderr()).unwrap_or_default();
-        let outcome = Outcome {
+        let outcome = DumpOutcome {
             exit: self.control.exit().unwrap_or(Exit::Code(-1)),
             stop: self.control.stopped(),
             stragglers: self.control.stragglers(),
@@ -282,7 +285,7 @@ impl Pump {
                 }
                 block = self.block();
                 filled = 0;
-                // While we waited for the reader the child was not asked.
+                // The child was not read while the pump waited for the reader.
                 heard = Instant::now();
             }
             if eof {

@@ -1,8 +1,8 @@
 //! Feeds a restore into a child's stdin from a blocking thread.
 //!
-//! Two things must never happen (faults F17, W26): the child sees the end of its input before all of it was fed,
-//! for it would commit and exit 0; and we go on feeding after losing the right to. So whatever goes wrong, the
-//! process group is killed first and only then is stdin closed.
+//! The child must never see the end of its input before all of it was fed, because it would commit and exit 0. And
+//! feeding must not continue once the session is lost. After any failure the process group is therefore killed first,
+//! and stdin is closed only then.
 
 use std::{
     io::{self, Write},
@@ -27,10 +27,11 @@ use super::{
 
 const BLOCK_BYTES: usize = 1024 * 1024;
 const TAIL_BYTES: usize = 512;
-/// A killed group is gone at once; a kernel that cannot reap it must not hold the thread for ever.
+/// Longest wait for a killed group. It normally dies at once; a process that the kernel cannot end must not hold the
+/// thread forever.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
 
-/// The answer of whoever knows whether this worker may still write.
+/// Whether this worker may still write to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pulse {
     Alive,
@@ -39,7 +40,7 @@ pub enum Pulse {
 
 type Alive = Box<dyn FnMut() -> Pulse + Send>;
 
-/// How the child ended that was fed.
+/// The end of a child that was fed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedReport {
     pub bytes: u64,
@@ -67,7 +68,7 @@ pub enum FeedError {
     },
 }
 
-/// The restorer's end. Dropping it without `finish` kills the child before its input ends.
+/// The restore's end of a child. Dropping it without `finish` kills the child before its input ends.
 pub struct Feeder {
     stdin: Option<ChildStdin>,
     alive: Alive,
@@ -77,7 +78,7 @@ pub struct Feeder {
 }
 
 impl FeedReport {
-    /// Everything was fed and the child took it: it ended by itself with exit code 0.
+    /// Tells whether the child took all of its input: it ended by itself with exit code 0.
     #[must_use]
     pub fn clean(&self) -> bool {
         self.exit.is_some_and(Exit::success) && self.stop.is_none()
@@ -96,7 +97,7 @@ impl FeedError {
 }
 
 impl Spawner {
-    /// Starts a program that is fed; `alive` is asked before each block and while the child is busy.
+    /// Starts a program that is fed. `alive` is asked before each block and while the child is busy.
     pub async fn feed(
         &self,
         program: Program,
@@ -115,12 +116,12 @@ impl Spawner {
 }
 
 impl Feeder {
-    /// Writes all of it, waiting as long as the child needs.
+    /// Writes all bytes and waits as long as the child needs.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), FeedError> {
         bytes.chunks(BLOCK_BYTES).try_for_each(|block| self.feed_block(block))
     }
 
-    /// Closes the child's input and waits for its end, however long it works on what it has.
+    /// Closes the child's input and waits for its end, however long it still works.
     pub fn finish(mut self) -> Result<FeedReport, FeedError> {
         self.check()?;
         self.stdin = None;
@@ -133,7 +134,7 @@ impl Feeder {
         Ok(self.report())
     }
 
-    /// Kills the child before its input ends: what was fed so far must not be taken for the whole.
+    /// Kills the child before its input ends, so that it cannot take the part for the whole.
     #[must_use]
     pub fn abort(mut self) -> FeedReport {
         self.kill()
@@ -161,7 +162,7 @@ impl Feeder {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    // The child closed its input: give it the time to say why before it is killed.
+                    // The child closed its input. It gets time to report the reason before it is killed.
                     self.run.control.finished_within(DEATH_LIMIT);
                     return Err(FeedError::Ended { report: Box::new(self.kill()) });
                 }
@@ -211,7 +212,7 @@ impl Feeder {
     }
 }
 
-/// For whoever copies a stream into it; the error's source is the `FeedError`.
+/// Lets a stream be copied into the feeder. The source of an error is the `FeedError`.
 impl Write for Feeder {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.feed(bytes).map_err(io::Error::other)?;

@@ -1,10 +1,10 @@
 //! The hidden sub-command between a worker and its child: `lagan guard-exec PARENT -- PROGRAM ARGS…` arms the
-//! death signal and then becomes PROGRAM. Whoever kills the worker kills the child with it.
+//! death signal and then becomes PROGRAM, so that the child dies with its worker.
 //!
-//! It must not read files, environment or configuration: between fork and exec nothing of Lagan may run but this.
-//! It exists because `unsafe_code` is forbidden, so the worker cannot do this in a `pre_exec` hook of its own.
+//! It must not read configuration or environment: nothing else of Lagan may run between fork and exec. It is a program
+//! of its own because a `pre_exec` hook would need `unsafe` code, which is forbidden.
 //!
-//! Trap: the death signal follows the parent *thread*, not the process. `Spawner` therefore starts children on
+//! Trap: the death signal follows the parent *thread*, not the process. `Spawner` therefore starts all children on
 //! one thread that lives as long as the process.
 
 use std::{convert::Infallible, ffi::OsString, io, os::unix::process::CommandExt, process::Command};
@@ -22,7 +22,7 @@ use nix::{
 /// The name of the hidden sub-command.
 pub const SUBCOMMAND: &str = "guard-exec";
 
-/// The exit code that the guard ends with when it could not become the program, as shells do.
+/// Exit code of a guard that could not become the program; shells use the same.
 pub const EXIT_CODE: i32 = 127;
 
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub fn exec(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, Guar
     let program = args.next().ok_or(GuardError::Usage)?;
 
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(GuardError::Restrict)?;
-    // A parent that died before the line above sends no signal any more: then we have another parent already.
+    // A parent that died before the line above sends no signal, but then this process already has another parent.
     if getppid() != parent {
         return Err(GuardError::Orphaned);
     }

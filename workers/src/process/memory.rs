@@ -1,5 +1,5 @@
-//! Files that exist only in memory: secrets and scripts that a child reads through `/proc/self/fd/N`.
-//! They are closed on exec in this process and sealed, so nobody can change them once the child has its copy.
+//! Files that exist only in memory: secrets and scripts that a child reads through `/proc/self/fd/N`. They are sealed,
+//! so that they cannot be changed once the child has them, and marked close-on-exec in this process.
 
 use std::{
     fs::File,
@@ -15,8 +15,8 @@ use nix::{
     },
 };
 
-/// A sealed memory file with mode 0400, positioned at its start. The mode matters: MariaDB's clients ignore a
-/// defaults-file that others could write, and then talk to `localhost` (faults F19, D23).
+/// Creates a sealed memory file with mode 0400, positioned at its start. The mode matters: database clients ignore an
+/// option file that other users could write, and then connect to their default server.
 pub(super) fn file(content: &[u8]) -> std::io::Result<OwnedFd> {
     let fd = memfd_create(c"lagan", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let mut file = File::from(fd);

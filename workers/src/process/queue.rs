@@ -1,5 +1,5 @@
 //! The bounded queue of blocks between a child's stdout and the archiver's thread, and the wait for a pipe.
-//! Both ends are blocking threads; each can see that the other stands still or is gone.
+//! Both ends are blocking threads, and each notices when the other stands still or is gone.
 
 use std::{
     collections::VecDeque,
@@ -10,10 +10,10 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// How often a thread that waits for bytes looks at everything else.
+/// Longest time that a thread waits for bytes before it checks all other conditions.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// Waits at most a tick for the pipe; errors and hang-ups count as ready, the read or write will name them.
+/// Waits at most a tick for the pipe. Errors and hang-ups count as ready, because the read or write reports them.
 pub(super) fn ready(pipe: impl AsFd, flags: PollFlags) -> bool {
     let timeout = PollTimeout::try_from(TICK).expect("a tick is short");
     poll(&mut [PollFd::new(pipe.as_fd(), flags)], timeout).is_ok_and(|count| count > 0)
@@ -29,7 +29,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     blocks: VecDeque<Vec<u8>>,
-    /// Empty blocks on their way back, so that a long dump does not allocate a MiB at a time.
+    /// Used blocks for the writer, so that a long dump does not allocate a new MiB for each.
     spare: Vec<Vec<u8>>,
     ended: bool,
     reader_gone: bool,
@@ -38,7 +38,7 @@ struct State {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Push {
     Taken,
-    /// No room within a tick: the block comes back.
+    /// There was no room within a tick; the block is returned.
     Full(Vec<u8>),
     ReaderGone,
 }
@@ -63,7 +63,7 @@ impl Queue {
         Push::Taken
     }
 
-    /// The next block; `None` once the writer has ended the stream and nothing is left.
+    /// Waits for the next block; `None` once the stream has ended and the queue is empty. `used` is recycled.
     pub(super) fn pop(&self, used: Vec<u8>) -> Option<Vec<u8>> {
         let mut state = self.lock();
         if used.capacity() > 0 {

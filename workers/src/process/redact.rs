@@ -1,5 +1,5 @@
-//! Makes what a foreign program wrote fit to be shown: secrets out, control characters escaped.
-//! It does not shorten; the tail is bounded where it is collected.
+//! Makes the output of a foreign program fit to be shown: it removes secrets and escapes control characters. It does
+//! not shorten; the output is bounded where it is collected.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 const MASK: &str = "[redacted]";
 
-/// Secrets shorter than this would blank half of every message and be guessed anyway.
+/// Shorter secrets are not removed: they would blank half of every message and could be guessed anyway.
 const SHORTEST: usize = 4;
 
 /// Replaces every occurrence of a secret, also in the form an option file or an SQL text gives it.
@@ -31,7 +31,7 @@ pub fn escape(text: &str) -> String {
         match character {
             '\n' => escaped.push_str("\\n"),
             '\t' => escaped.push(' '),
-            // Direction overrides make a line read as something else than it is.
+            // Direction overrides change the order in which a line is read.
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 let _ = write!(escaped, "\\u{{{:x}}}", u32::from(character));
             }

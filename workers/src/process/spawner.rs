@@ -1,6 +1,5 @@
 //! Starts children. All of them are forked by one thread that lives as long as this process, because the death
-//! signal that the guard arms follows the forking *thread*: a thread of a pool may retire and take a healthy
-//! dump with it.
+//! signal that the guard arms follows the forking *thread*: a thread of a pool may end and take a healthy dump with it.
 
 use std::{
     io,
@@ -28,27 +27,28 @@ use super::{
     stderr::{SharedCollector, StderrTail, drain},
 };
 
-/// Pipes as large as an unprivileged process may make them: fewer switches between child and reader.
+/// Size of pipes, the largest that an unprivileged process may set. Large pipes save switches between child and reader.
 const PIPE_BYTES: i32 = 1024 * 1024;
 
-/// Where nobody, not even root, can create a file: nothing is left behind, however a step and its worker end.
+/// Working directory of children. Not even root can create a file there, so a child leaves none behind.
 const WORKING_DIRECTORY: &str = "/proc";
 
-/// What stands between the worker and the program.
+/// The program that is started between the worker and a child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guard {
     /// The binary that knows the hidden sub-command, normally `lagan` itself.
     Exec(PathBuf),
-    /// Nothing: a killed worker leaves its children behind. For tests only.
+    /// No guard, for tests only: a killed worker leaves its children behind.
     None,
 }
 
+/// Starts programs, all with the same guard and limits.
 #[derive(Debug, Clone)]
 pub struct Spawner {
     pub guard: Guard,
-    /// From SIGTERM to SIGKILL when a child is cancelled.
+    /// Time between SIGTERM and SIGKILL when a child is cancelled.
     pub grace: Duration,
-    /// How long a child's own children may keep its pipes open after its exit.
+    /// Longest time that a child's own children may keep its pipes open after its exit.
     pub linger: Duration,
 }
 
@@ -76,14 +76,14 @@ pub enum SpawnError {
     },
 }
 
-/// Which ends of the child we hold.
+/// The end of the child that we hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ends {
     Stdout,
     Stdin,
 }
 
-/// A running child and everything that has to live as long as somebody cares about it.
+/// A running child, killed when the last reference to it is dropped.
 #[derive(Debug)]
 pub(super) struct Run {
     pub control: Arc<Control>,
@@ -104,9 +104,10 @@ impl Spawner {
         Self { guard, grace: Duration::from_secs(10), linger: Duration::from_secs(5) }
     }
 
-    /// Guards children with the binary that runs now.
+    /// Creates a spawner that guards children with the binary that runs now.
     ///
-    /// Not by its path: an upgrade may have replaced the file, and a child of an old worker needs the old guard.
+    /// The binary is not named by its path: an upgrade may have replaced the file, and a child of an old worker needs
+    /// the old guard.
     pub fn with_own_guard() -> io::Result<Self> {
         let own = PathBuf::from("/proc/self/exe");
         own.read_link()?;
@@ -133,7 +134,7 @@ impl Spawner {
         let stderr = child.stderr.take().map(|pipe| (pipe, control.open_pipe()));
         let stdout = child.stdout.take().map(|pipe| (pipe, control.open_pipe()));
         let stdin = child.stdin.take();
-        // Without a larger pipe everything still works, only slower.
+        // A failure only makes the transfer slower.
         if let Some((pipe, _)) = &stdout {
             let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
         }
@@ -200,7 +201,7 @@ impl Spawner {
 }
 
 impl Run {
-    /// What the child has written to stderr so far, fit to be shown.
+    /// Returns what the child has written to stderr so far, fit to be shown.
     pub(super) fn stderr(&self) -> StderrTail {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).tail(&self.redact)
     }
@@ -220,20 +221,20 @@ async fn cancellation(control: Arc<Control>, cancel: CancellationToken, grace: D
 }
 
 pub(super) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // The handle is let go on purpose: `Control` tells when the work has ended.
+    // The handle is dropped on purpose: `Control` tells when the work has ended.
     thread::Builder::new().name(name.chars().take(15).collect()).spawn(work).map(drop)
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Forks on the one thread that never ends.
+/// Forks on the thread that lives as long as this process.
 async fn fork(mut command: Command) -> io::Result<std::process::Child> {
     static FORKER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
     let gone = || io::Error::other("the thread that starts programs is gone");
 
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move || {
-        // Nobody waits any more: the child must not run unattended.
+        // The caller is gone, and the child must not run unattended.
         if let Err(Ok(mut unwanted)) = reply.send(command.spawn()) {
             let _ = unwanted.kill();
             let _ = unwanted.wait();

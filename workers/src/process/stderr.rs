@@ -19,12 +19,12 @@ use super::{
 const HEAD_BYTES: usize = 4 * 1024;
 const TAIL_BYTES: usize = 16 * 1024;
 
-/// What is left of a child's stderr: its beginning and its end, fit to be shown.
+/// The beginning and the end of a child's stderr, fit to be shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StderrTail {
-    /// One line of text: secrets redacted, control characters escaped, what is missing named.
+    /// The text as one line: secrets redacted, control characters escaped, left-out bytes counted.
     pub text: String,
-    /// The lines of it, for reading error numbers; redacted but not escaped.
+    /// The lines of the text, redacted but not escaped, for reading error numbers.
     pub lines: Vec<String>,
     pub total_bytes: u64,
 }
@@ -38,7 +38,7 @@ pub(super) struct Collector {
 
 pub(super) type SharedCollector = Arc<Mutex<Collector>>;
 
-/// Reads until the last writer is gone; runs on a thread of its own.
+/// Reads until the last writer is gone, on a thread of its own.
 pub(super) fn drain(mut stderr: ChildStderr, collector: &SharedCollector, control: &Control) {
     let mut buffer = vec![0; 32 * 1024];
     while !control.abandoned() {
@@ -79,7 +79,7 @@ impl Collector {
             all.append(&mut end);
             redact(&String::from_utf8_lossy(&all), secrets)
         } else {
-            // A secret cut in two at the gap would not be recognised: give up as many bytes as it could have.
+            // A secret that the gap cuts in two would not be recognised, so as many bytes as it may have are dropped.
             let longest = secrets.iter().map(|secret| secret.expose_secret().len() * 2).max().unwrap_or(0);
             let head = &self.head[..self.head.len().saturating_sub(longest)];
             let end = &end[longest.min(end.len())..];

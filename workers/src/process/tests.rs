@@ -1,4 +1,4 @@
-//! The process step against small programs that misbehave in every way a dump can.
+//! Tests with small programs that misbehave in every way a dump can.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::{
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-/// A script as a program; the directory lives as long as the test.
+/// Writes a script and returns it as a program. The directory must outlive it.
 fn script(text: &str) -> (TempDir, Program) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("stub");
@@ -49,7 +49,7 @@ async fn read(mut reader: DumpReader) -> (Vec<u8>, std::io::Result<()>) {
     .unwrap()
 }
 
-async fn outcome(text: &str) -> (Vec<u8>, std::io::Result<()>, Arc<Outcome>) {
+async fn outcome(text: &str) -> (Vec<u8>, std::io::Result<()>, Arc<DumpOutcome>) {
     let (_directory, program) = script(text);
     let (reader, handle) = start(program, 5000).await;
     let (bytes, result) = read(reader).await;
@@ -57,7 +57,7 @@ async fn outcome(text: &str) -> (Vec<u8>, std::io::Result<()>, Arc<Outcome>) {
     (bytes, result, outcome)
 }
 
-/// Whether a process of the group still runs. A group that is gone answers ESRCH.
+/// Tells whether a process of the group still runs. A group that is gone answers ESRCH.
 fn group_lives(pid: i32) -> bool {
     nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), None).is_ok()
 }
@@ -213,7 +213,7 @@ async fn secrets_are_readable_by_the_child_alone_and_redacted_from_its_stderr() 
 
 #[tokio::test]
 async fn a_missing_program_is_an_error_with_its_path() {
-    let missing = Program::new("/nonexistent/mariadb-dump");
+    let missing = Program::new("/nonexistent/dump");
     let error = spawner().dump(missing, settings(100), None, &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, SpawnError::NotExecutable { .. }), "{error}");
 }
@@ -253,7 +253,7 @@ async fn what_is_fed_arrives_whole_and_the_end_is_seen_by_the_child() {
 async fn a_feeder_that_lost_its_right_kills_the_child_before_its_input_ends() {
     let target = tempfile::tempdir().unwrap();
     let alive = Arc::new(AtomicBool::new(true));
-    // The child does not read: the feeder is stuck in a full pipe when the right is lost.
+    // The child does not read, so the feeder is stuck in a full pipe when the session is lost.
     let text = format!("sleep 1; cat > /dev/null; echo end > {}", kept(&target, "end"));
     let (_directory, mut feeder) = feeder(&text, &alive).await;
     let feeding = tokio::task::spawn_blocking(move || feeder.feed(&vec![0; 20_000_000]));
@@ -297,7 +297,7 @@ async fn a_run_with_limits_is_stopped_when_it_takes_too_long_or_says_too_much() 
     let (_directory, slow) = script("while :; do echo; sleep 0.05; done");
     let error = capture(&spawner(), slow, limits(600, 20_000), &cancel).await.unwrap_err();
     assert!(matches!(error, CaptureError::TimedOut { .. }), "{error}");
-    // One that is heard of now and then may take longer than one that is not.
+    // A program that writes now and then may take longer than a silent one.
     let (_directory, dumb) = script("echo once; sleep 600");
     let error = capture(&spawner(), dumb, limits(20_000, 400), &cancel).await.unwrap_err();
     assert!(matches!(error, CaptureError::Silent { .. }), "{error}");

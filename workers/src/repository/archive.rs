@@ -1,6 +1,6 @@
-//! The backend under one run of `rustic_core`'s archiver. Data packs are uploaded in the background; tree packs, the
-//! last index and the snapshot are held back for `seal`, because the archiver cannot know the length of a stream and
-//! would commit a file of size 0, which stock `restic restore` brings back empty. No snapshot is ever written here.
+//! The backend under one run of `rustic_core`'s archiver. Data packs are uploaded in the background. Tree packs, the
+//! last index and the snapshot are withheld for `seal`: the archiver cannot know the length of a stream and would
+//! commit a file of size 0, which stock `restic restore` brings back empty. This backend never writes a snapshot.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,32 +15,34 @@ use super::upload::Uploads;
 pub(super) struct Archive {
     files: Files,
     uploads: Uploads,
-    held: Mutex<Held>,
+    withheld: Mutex<Withheld>,
 }
 
+/// Files that the archiver has written and the storage has not received yet.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct Withheld {
     pub(super) tree_packs: Vec<(Id, Bytes)>,
-    /// The archiver adds its tree pack after all data packs, so that only the last index names it.
+    /// Only the last index names the tree pack, because the archiver adds that pack after all data packs.
     pub(super) index: Option<(Id, Bytes)>,
 }
 
 impl Archive {
     pub(super) fn new(files: Files) -> Self {
         let uploads = Uploads::new(files.store().clone());
-        Self { files, uploads, held: Mutex::default() }
+        Self { files, uploads, withheld: Mutex::default() }
     }
 
     pub(super) fn uploads(&self) -> &Uploads {
         &self.uploads
     }
 
-    pub(super) fn take_held(&self) -> Held {
-        std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn take_withheld(&self) -> Withheld {
+        std::mem::take(&mut *self.withheld.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn hold_index(&self, id: Id, content: Bytes) -> Result<(), StoreError> {
-        let before = self.held.lock().unwrap_or_else(PoisonError::into_inner).index.replace((id, content));
+    /// Withholds this index and uploads the one before it.
+    fn withhold_index(&self, id: Id, content: Bytes) -> Result<(), StoreError> {
+        let before = self.withheld.lock().unwrap_or_else(PoisonError::into_inner).index.replace((id, content));
         match before {
             Some((id, content)) => self.uploads.write_after_all(&path_of(FileType::Index, &id), vec![content]),
             None => Ok(()),
@@ -71,16 +73,16 @@ impl ReadBackend for Archive {
 }
 
 impl WriteBackend for Archive {
-    /// `cacheable` tells tree packs from data packs.
+    /// Tree packs are the ones that `rustic_core` marks as `cacheable`.
     fn write_bytes(&self, kind: FileType, id: &Id, cacheable: bool, content: BytesList) -> RusticResult<()> {
         match kind {
             FileType::Pack if cacheable => {
                 let content = content.into_vec().concat().into();
-                self.held.lock().unwrap_or_else(PoisonError::into_inner).tree_packs.push((*id, content));
+                self.withheld.lock().unwrap_or_else(PoisonError::into_inner).tree_packs.push((*id, content));
                 Ok(())
             }
             FileType::Pack => self.uploads.start(path_of(kind, id), content.into_vec()).map_err(core_error),
-            FileType::Index => self.hold_index(*id, content.into_vec().concat().into()).map_err(core_error),
+            FileType::Index => self.withhold_index(*id, content.into_vec().concat().into()).map_err(core_error),
             FileType::Snapshot => Ok(()),
             FileType::Config | FileType::Key => Err(forbidden("write", kind)),
         }

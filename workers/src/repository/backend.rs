@@ -1,5 +1,5 @@
-//! The repository's files as `rustic_core` wants them. It reads, and writes nothing but a new `config`: what a backup
-//! writes goes through `archive`, everything else through `store`.
+//! The storage as a backend of `rustic_core`. It reads every file and writes only a new `config`: files of a backup go
+//! through `archive`, all other writes through `store`.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Files {
     }
 }
 
-/// With the storage's error as the source, where `Error::from_core` finds its kind again.
+/// Wraps a storage error as a source, where `Error::from_core` finds it again with its kind.
 pub(super) fn core_error(error: StoreError) -> Box<RusticError> {
     RusticError::with_source(ErrorKind::Backend, "storage request failed", error)
 }

@@ -1,6 +1,6 @@
-//! One stream becomes one snapshot with one file. The gate is asked exactly once, when everything but the snapshot
-//! is stored; if it refuses, or the stream broke, there is no snapshot. It must not use `rustic_core`'s own stdin
-//! commands, which commit before they look at the exit status.
+//! Writes one stream as one snapshot with one file. The gate is asked exactly once, when everything but the snapshot
+//! is stored. There is no snapshot if the gate refuses or the stream breaks off. This file must not use
+//! `rustic_core`'s own stdin commands, which commit before they look at the exit status.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,28 +18,30 @@ use super::error::Error;
 use super::open::Repository;
 use super::prefetch::Prefetch;
 use super::seal::Seal;
-use super::source::{Entry, Tally};
+use super::source::{StreamSource, Tally};
 use super::tags;
 
+/// The description of a snapshot that is to be written.
 pub struct Backup {
     pub host: String,
-    /// One name under the root, such as `/dumpfile.sql`: Stash's scheme.
+    /// A single name under the root, such as `/dumpfile.sql`, as Stash writes it.
     pub path: String,
     pub tags: Vec<String>,
     pub time: Timestamp,
 }
 
+/// A snapshot that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub snapshot_id: String,
     /// Length of the file in the snapshot.
     pub bytes: u64,
-    /// What this backup added to the storage.
+    /// Bytes that this backup added to the storage.
     pub added_bytes: u64,
     pub duration: Duration,
 }
 
-/// Asked right before the snapshot file is written. It blocks; here the caller appends `committing`.
+/// The last condition before a snapshot file is written. It may block; the caller appends `committing` in it.
 pub trait Gate: Send + Sync {
     fn open(&self) -> Result<(), GateRefused>;
 }
@@ -50,8 +52,8 @@ pub struct GateRefused {
 }
 
 impl Repository {
-    /// Returns when nothing of this backup is being written any more. Whoever feeds `input` must close it after an
-    /// error: a thread may still wait for its next byte.
+    /// Stores `input` and returns once no write of this backup is in flight. After an error the owner of `input` must
+    /// close it, because a thread may still be waiting for its next byte.
     pub fn backup(&self, backup: &Backup, input: Box<dyn Read + Send>, gate: &dyn Gate) -> Result<Written, Error> {
         let began = Instant::now();
         let path = checked_path(&backup.path)?;
@@ -61,7 +63,7 @@ impl Repository {
         // Uploads that still run after a failure must not outlive it.
         let drained = archive.uploads().barrier();
         let (id, bytes) = result.map_err(|error| match drained {
-            // The archiver says only that a channel broke; the upload knows why.
+            // The archiver reports only a closed channel; the failed upload has the reason.
             Err(storage) if matches!(error, Error::Core { .. } | Error::Incomplete { .. }) => Error::Storage(storage),
             _ => error,
         })?;
@@ -87,15 +89,15 @@ impl Repository {
             .map_err(|error| Error::from_core("read the index", &error))?;
         let tally = Arc::new(Tally::default());
         let input = Prefetch::new(input).map_err(Error::Input)?;
-        let source = Entry::new(path.to_owned(), new_node(path, time), input, tally.clone());
-        // Without `force` a file of the same name and length would be taken from the last snapshot, unread.
+        let source = StreamSource::new(path.to_owned(), new_node(path, time), input, tally.clone());
+        // Without `force` the archiver would reuse a file of the same name and length from the last snapshot, unread.
         let options = BackupOptions::default().no_scan(true).parent_opts(ParentOptions::default().force(true));
         let archived = core.archive(&options, &source, snapshot, &[path.to_owned()]);
         if let Some(storage) = archive.uploads().failure() {
             return Err(Error::Storage(storage));
         }
         let bytes = match tally.finished() {
-            // An archiver that stopped early did not read to the end: its own error says more.
+            // If the archiver stopped before the end of the input, its own error names the cause.
             Err(Error::Incomplete { detail }) => {
                 return Err(archived.err().map_or(Error::Incomplete { detail }, |error| archive_failed(&error)));
             }
@@ -104,7 +106,7 @@ impl Repository {
         let snapshot = archived.map_err(|error| archive_failed(&error))?;
         check_summary(&snapshot, bytes)?;
         let seal = Seal { uploads: archive.uploads(), cipher: &self.cipher, compression: self.compression()? };
-        let id = seal.commit(archive.take_held(), snapshot, bytes, gate)?;
+        let id = seal.commit(archive.take_withheld(), snapshot, bytes, gate)?;
         Ok((id, bytes))
     }
 }
@@ -113,7 +115,7 @@ fn archive_failed(error: &rustic_core::RusticError) -> Error {
     Error::from_core("archive the input", error)
 }
 
-/// The archiver leaves out what it cannot store, and says so only in the log.
+/// Compares the summary with the input: the archiver skips what it cannot store and only logs it.
 fn check_summary(snapshot: &SnapshotFile, bytes: u64) -> Result<(), Error> {
     let summary = snapshot.summary.as_ref();
     let found = summary.map(|summary| (summary.total_files_processed, summary.total_bytes_processed));
@@ -136,7 +138,7 @@ fn checked_path(path: &str) -> Result<PathBuf, Error> {
 fn new_snapshot(backup: &Backup) -> Result<SnapshotFile, Error> {
     let mut snapshot = SnapshotOptions::default()
         .host(backup.host.clone())
-        // Else the whole command line of this process is stored.
+        // Without a command here, the whole command line of this process would be stored.
         .command("lagan".to_owned())
         .time(backup.time.to_zoned(TimeZone::UTC))
         .to_snapshot()

@@ -1,5 +1,5 @@
-//! restic's encryption and compression of single files and blobs (AES-256-CTR with Poly1305, zstd). `rustic_core` keeps
-//! its own private, and the seal of a backup, the read-back and the restore need it. The key is shown nowhere.
+//! restic's encryption and compression of single files and blobs: AES-256-CTR with Poly1305, and zstd. The seal of a
+//! backup, the read-back and the restore need them, and `rustic_core` does not export its own. The key is never shown.
 
 use std::num::NonZeroU32;
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 const NONCE: usize = 16;
 /// Nonce and authentication tag.
 pub(super) const OVERHEAD: usize = 32;
-/// The first byte of a compressed file; others begin with `{` or `[`.
+/// First byte of a compressed file. A file without compression begins with `{` or `[`.
 const COMPRESSED: u8 = 2;
 /// Files we decompress without a known length: keys, config, index, snapshots. Far above any real one.
 const LIMIT: usize = 1 << 30;
@@ -25,7 +25,7 @@ impl Cipher {
         Self::from_bytes(&[&*master.encrypt, &*master.mac.k, &*master.mac.r].concat())
     }
 
-    /// 32 bytes to encrypt, 16 and 16 to authenticate.
+    /// Takes 32 bytes of the encryption key and twice 16 bytes of the authentication key.
     pub(super) fn from_bytes(key: &[u8]) -> Option<Self> {
         const LENGTH: usize = 64;
         (key.len() == LENGTH).then(|| Self(Aes256CtrPoly1305Aes::new(Key::from_slice(key))))
@@ -36,7 +36,7 @@ impl Cipher {
         self.0.decrypt(Nonce::<Aes256CtrPoly1305Aes>::from_slice(nonce), rest).ok()
     }
 
-    /// `None` if the system has no random bytes to give.
+    /// Encrypts under a new nonce; `None` if the system has no random bytes.
     pub(super) fn encrypt(&self, data: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).ok()?;
@@ -63,7 +63,8 @@ impl Cipher {
         }
     }
 
-    /// `level` as the repository's configuration gives it: none means version 1, without compression.
+    /// Compresses and encrypts a file. `level` comes from the repository's configuration; `None` means version 1, which
+    /// has no compression.
     pub(super) fn seal_file(&self, json: &[u8], level: Option<i32>) -> Option<Vec<u8>> {
         match level {
             None => self.encrypt(json),
@@ -75,7 +76,7 @@ impl Cipher {
         }
     }
 
-    /// A blob's content, checked against its name.
+    /// Decrypts a blob and compares its content with its name.
     pub(super) fn open_blob(&self, id: &Id, data: &[u8], uncompressed: Option<NonZeroU32>) -> Option<Vec<u8>> {
         let plain = self.decrypt(data)?;
         let plain = match uncompressed {

@@ -1,6 +1,6 @@
-//! Keys from passwords. Deriving one is slow on purpose, and the next session with the same repository and password would
-//! only pay the same price again: a process remembers the keys of the key files that a password has opened. What is
-//! remembered is worth what the password is worth, which this process may read at any time.
+//! Derives keys from passwords. Deriving is slow on purpose, and every session with the same repository and password
+//! would pay that price again. A process therefore remembers the key of each key file that a password has opened. A
+//! remembered key is worth as much as the password, which this process may read at any time.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -11,15 +11,15 @@ use sha2::{Digest as _, Sha256};
 use super::cipher::Cipher;
 
 const KEY_BYTES: usize = 64;
-/// Repositories of one worker; the oldest is forgotten.
+/// Number of remembered keys; the oldest is dropped first.
 const REMEMBERED: usize = 256;
 
-pub(super) static DERIVED: Memory = Memory(Mutex::new(VecDeque::new()));
+pub(super) static KEYS: KeyCache = KeyCache(Mutex::new(VecDeque::new()));
 
-/// Keys under the hash of what they were derived from.
-pub(super) struct Memory(Mutex<VecDeque<([u8; 32], SecretSlice<u8>)>>);
+/// Derived keys, each with the hash of its password, salt and cost.
+pub(super) struct KeyCache(Mutex<VecDeque<([u8; 32], SecretSlice<u8>)>>);
 
-/// scrypt's parameters, as a key file has them.
+/// scrypt's parameters as they stand in a key file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cost {
     pub log_n: u8,
@@ -37,8 +37,8 @@ pub(super) fn cipher(key: &SecretSlice<u8>) -> Option<Cipher> {
     Cipher::from_bytes(key.expose_secret())
 }
 
-impl Memory {
-    /// What `open` makes of the derived key; a key that it accepts is not derived again.
+impl KeyCache {
+    /// Calls `open` with the derived key and returns its result. A key that `open` accepts is not derived again.
     pub fn with_derived<T>(
         &self,
         cost: Cost,
@@ -89,31 +89,31 @@ mod tests {
 
     const CHEAP: Cost = Cost { log_n: 4, r: 8, p: 1 };
 
-    fn memory() -> Memory {
-        Memory(Mutex::default())
+    fn cache() -> KeyCache {
+        KeyCache(Mutex::default())
     }
 
     #[test]
     fn a_key_is_remembered_once_it_has_opened_something_and_for_its_password_and_salt_only() {
-        let memory = memory();
+        let cache = cache();
         let open = |password: &[u8], salt: &[u8], opens: bool| {
-            memory.with_derived(CHEAP, password, salt, |_| opens.then_some(()))
+            cache.with_derived(CHEAP, password, salt, |_| opens.then_some(()))
         };
-        let is_known = |password: &[u8], salt: &[u8]| memory.recall(&name(CHEAP, password, salt)).is_some();
+        let is_known = |password: &[u8], salt: &[u8]| cache.recall(&name(CHEAP, password, salt)).is_some();
         assert!(open(b"wrong", b"salt-1", false).is_none() && !is_known(b"wrong", b"salt-1"));
         assert!(open(b"right", b"salt-1", true).is_some() && is_known(b"right", b"salt-1"));
         assert!(!is_known(b"right", b"salt-2") && !is_known(b"1right", b"salt-"));
-        // What is remembered still has to open the file.
+        // A remembered key must still open the file.
         assert!(open(b"right", b"salt-1", false).is_none());
     }
 
     #[test]
-    fn the_memory_has_a_limit() {
-        let memory = memory();
+    fn only_a_limited_number_of_keys_is_remembered() {
+        let cache = cache();
         for number in 0..=REMEMBERED {
-            memory.remember(name(CHEAP, &number.to_be_bytes(), b"salt"), SecretSlice::from(vec![0; KEY_BYTES]));
+            cache.remember(name(CHEAP, &number.to_be_bytes(), b"salt"), SecretSlice::from(vec![0; KEY_BYTES]));
         }
-        assert_eq!(memory.0.lock().unwrap().len(), REMEMBERED);
-        assert!(memory.recall(&name(CHEAP, &0_usize.to_be_bytes(), b"salt")).is_none());
+        assert_eq!(cache.0.lock().unwrap().len(), REMEMBERED);
+        assert!(cache.recall(&name(CHEAP, &0_usize.to_be_bytes(), b"salt")).is_none());
     }
 }

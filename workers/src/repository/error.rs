@@ -1,5 +1,6 @@
-//! How work on a repository fails, by what failed. Storage failures keep their kind through `rustic_core`, whose own
-//! texts run over many lines and ask people to report bugs elsewhere; they are cut to one line.
+//! The errors of a repository; each variant names the action that failed. A storage error keeps its kind on its way
+//! through `rustic_core`. Texts of `rustic_core` span many lines and ask people to report bugs elsewhere, so they are
+//! joined to one line.
 
 use std::error::Error as StdError;
 use std::io;
@@ -44,7 +45,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The storage's failure behind `error` if there is one, else `rustic_core`'s words on one line.
+    /// Returns the storage error behind `error` if there is one, otherwise `rustic_core`'s text on one line.
     pub(super) fn from_core(action: &'static str, error: &RusticError) -> Self {
         if let Some(storage) = storage_behind(error) {
             return Self::Storage(storage.clone());
@@ -76,7 +77,7 @@ impl Error {
         self.code().class()
     }
 
-    /// Whether the storage said that the very file asked for is not there.
+    /// Tells whether the storage answered that the requested file does not exist.
     pub(super) fn is_missing_file(&self) -> bool {
         matches!(self, Self::Storage(StoreError { kind: StoreErrorKind::NotFound, .. }))
     }

@@ -1,5 +1,6 @@
-//! Making a repository: key, then `config` by a conditional write. The caller holds the exclusive lease; even without
-//! it two racers end with one repository that opens. It must not remove a key whose `config` may have been written.
+//! Creates a repository: first its key, then `config` by a conditional write. The caller holds the exclusive lease. Even
+//! without it, two processes that race end with one repository that opens. This file must not remove a key whose
+//! `config` may have been written.
 
 use std::sync::Arc;
 
@@ -14,19 +15,19 @@ use super::error::Error;
 use super::key::new_key;
 use super::open::{Presence, Repository, connect, presence};
 use super::storage::Storage;
-use super::store::{CONFIG, Missing, Store, path_of};
+use super::store::{AbsentFolder, CONFIG, Store, path_of};
 
-/// Level 1 takes a fifth off the time of a backup and stores 8 % more than level 3.
+/// zstd level of new repositories: compared with level 3, a backup takes a fifth less time and stores 8 % more.
 const COMPRESSION: i32 = 1;
-/// Several packs are in memory at a time, so their size bounds a worker's memory. restic's own size.
+/// restic's own pack size. Several packs are in memory at a time, so it bounds the memory of a worker.
 const PACK_SIZE: u64 = 16 << 20;
 const PACK_SIZE_LIMIT: u64 = 32 << 20;
 
 impl Repository {
-    /// `Exists` if somebody else's repository is there in the end.
+    /// Creates and opens a repository; `Exists` if another process was faster.
     pub fn init(storage: &Storage, password: &SecretString, handle: &Handle) -> Result<Self, Error> {
         let absent = || Error::Absent { location: storage.location() };
-        let store = Store::connect(storage, handle, Missing::Create)?.ok_or_else(absent)?;
+        let store = Store::connect(storage, handle, AbsentFolder::Create)?.ok_or_else(absent)?;
         if presence(&store)? == Presence::Present {
             return Err(Error::Exists { location: storage.location() });
         }
@@ -56,7 +57,8 @@ fn write_config(store: &Arc<Store>, master: MasterKey) -> Result<(), Error> {
         .map_err(|error| Error::from_core("create the repository", &error))
 }
 
-/// Whatever the write answered (a repeated request may have met its own first write), the file tells whose it is.
+/// Reads `config` back to see who wrote it. The answer to the write does not tell: a repeated request may have met its
+/// own first write.
 fn settle(store: &Store, cipher: &Cipher, key: Id, written: Result<(), Error>) -> Result<(), Error> {
     let config = match store.read(CONFIG).map_err(Error::from) {
         Ok(config) => config,
@@ -73,7 +75,8 @@ fn settle(store: &Store, cipher: &Cipher, key: Id, written: Result<(), Error>) -
     Err(Error::Exists { location: store.location().to_owned() })
 }
 
-/// Keys of other masters, left by an init that was killed or lost: stock restic would try them first and fail.
+/// Removes keys of other masters, left by an init that was killed or that lost the race. Stock restic would try them
+/// first and fail.
 fn remove_other_keys(store: &Store, own: Id) -> Result<(), Error> {
     for (id, _) in store.list(FileType::Key)? {
         if id != own {

@@ -1,16 +1,17 @@
-//! Passwords and key files. Every key that a password opens is tried against `config`, because an init that was killed
-//! may have left a key of another master behind. It must not log or return a password.
+//! Opens key files with a password. Each key that the password opens is tried on `config`, because an init that was
+//! killed may have left a key of another master. This file must not log or return a password.
 
 use rustic_core::repofile::{ConfigFile, KeyFile, MasterKey};
 use rustic_core::{FileType, Id};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::cipher::{Cipher, hash};
-use super::derive::{Cost, DERIVED, cipher, derive};
+use super::derive::{Cost, KEYS, cipher, derive};
 use super::error::Error;
 use super::store::{CONFIG, Store, path_of};
 
-/// scrypt with 32 MiB: OWASP's second choice. `rustic_core` takes 128 MiB, too much beside a backup in a container.
+/// Cost of new key files: 32 MiB, the second choice of OWASP. The 128 MiB of `rustic_core` are too much for a container
+/// in which a backup runs at the same time.
 const COST: Cost = Cost { log_n: 15, r: 8, p: 3 };
 /// A key file asking for more memory than this is not opened (it would take the worker down): 1 GiB.
 const MOST_MEMORY: u64 = 1 << 30;
@@ -21,7 +22,7 @@ pub(super) struct Unlocked {
     pub(super) config: ConfigFile,
 }
 
-/// A trailing newline of a password file is not part of the password: restic's rule.
+/// The password without the trailing newline that a password file may have, as restic reads it.
 fn bytes_of(password: &SecretString) -> &[u8] {
     let text = password.expose_secret();
     text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text).as_bytes()
@@ -57,7 +58,7 @@ pub(super) fn unlock(store: &Store, password: &SecretString) -> Result<Unlocked,
     }
 }
 
-/// A new key file for `master`: its id and content.
+/// Makes a key file for `master`; returns its id and content.
 pub(super) fn new_key(master: &MasterKey, password: &SecretString) -> Option<(Id, Vec<u8>)> {
     let mut salt = vec![0; 64];
     getrandom::fill(&mut salt).ok()?;
@@ -85,8 +86,7 @@ fn master_of(key: &KeyFile, password: &[u8]) -> Option<MasterKey> {
     }
     let log_n = u8::try_from(key.n.trailing_zeros()).ok()?;
     let cost = Cost { log_n, r: key.r, p: key.p };
-    DERIVED
-        .with_derived(cost, password, &key.salt, |wrapping| serde_json::from_slice(&wrapping.decrypt(&key.data)?).ok())
+    KEYS.with_derived(cost, password, &key.salt, |wrapping| serde_json::from_slice(&wrapping.decrypt(&key.data)?).ok())
 }
 
 fn parse_config(location: &str, json: &[u8]) -> Result<ConfigFile, Error> {

@@ -1,5 +1,5 @@
-//! Which snapshot `latest` means: the newest of the only group it can come from. Several configurations may share a
-//! repository and all write `host-0`, `/dumpfile.sql`; where more than one group fits, people must choose.
+//! Resolves `latest` to the newest snapshot of the only group that fits. Several configurations may share a repository,
+//! and all of them write `host-0` and `/dumpfile.sql`. If more than one group fits, a person must choose.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -8,20 +8,21 @@ use jiff::{Timestamp, Zoned};
 
 use super::snapshot::Snapshot;
 
-/// What the caller knows; what is `None` does not narrow.
+/// Conditions for the snapshot; a field that is `None` accepts every value.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// `namespace/name`. Snapshots without our tag stay candidates: they may be older ones of the same data.
+    /// `namespace/name`. Snapshots without this tag remain candidates: they may be older ones of the same data.
     pub configuration: Option<&'a str>,
     pub host: Option<&'a str>,
     pub path: Option<&'a str>,
-    /// The time of the request: a restore that is tried again must not find a newer one.
+    /// Time of the request, so that a restore that is tried again does not find a newer snapshot.
     pub not_after: Timestamp,
 }
 
+/// A group of snapshots that `latest` could come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// None: not written by Lagan.
+    /// `None` for snapshots that Lagan did not write.
     pub configuration: Option<String>,
     pub host: String,
     pub path: String,
@@ -51,7 +52,7 @@ pub fn latest<'s>(
     let keys: Vec<_> = groups.keys().collect();
     let one_history = match keys.as_slice() {
         [] | [_] => true,
-        // The untagged ones are what Stash wrote before Lagan took over.
+        // Stash wrote the untagged snapshots before Lagan took over.
         [a, b] => a.0.is_none() && b.0.is_some() && (a.1, &a.2) == (b.1, &b.2),
         _ => false,
     };

@@ -1,31 +1,37 @@
-//! Writing into a folder so that a file is either whole under its name or not there: temporary file, fsync, rename,
-//! fsync of the folder. `OpenDAL`'s own atomic write leaves temporaries behind on a full disk, cannot create a file
-//! conditionally without a race, and does not sync the folder; hence this.
+//! Writes files into a folder so that each is either complete under its name or absent: temporary file, fsync, rename,
+//! fsync of the folder. `OpenDAL`'s own atomic write is not enough: it leaves temporary files on a full disk, cannot
+//! create a file conditionally without a race, and does not sync the folder.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
-/// Inside the repository, hence on its file system; restic looks only at names it knows.
+/// Folder for temporary files. It is inside the repository, so that a rename stays on one file system; restic ignores
+/// names that it does not know.
 const TEMPORARY: &str = ".lagan-tmp";
 const STALE: Duration = Duration::from_hours(24);
 
 pub(super) struct Local {
     root: PathBuf,
+    /// Folders whose entry in their parent is known to be on the disk. A folder that another process has just created
+    /// is not among them.
+    durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Local {
     pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), durable: Mutex::default() }
     }
 
     pub(super) fn create_root(root: &Path) -> io::Result<()> {
-        create_dir(root)
+        create_folder(root)
     }
 
     pub(super) fn write(&self, path: &str, content: &[Bytes]) -> io::Result<()> {
@@ -35,7 +41,8 @@ impl Local {
         sync_parent(&target)
     }
 
-    /// `AlreadyExists` if there is one: the link or no-replace rename behind it is atomic.
+    /// Writes a file only if there is none under its name, else fails with `AlreadyExists`. The link or no-replace
+    /// rename behind it is atomic.
     pub(super) fn write_new(&self, path: &str, content: &[Bytes]) -> io::Result<()> {
         let file = self.temporary(content)?;
         let target = self.target(path)?;
@@ -56,7 +63,7 @@ impl Local {
         fs::metadata(self.root.join(path)).map(|metadata| metadata.len())
     }
 
-    /// What a killed writer left behind. A failure here harms nobody.
+    /// Removes temporary files that a killed writer has left. A failure is harmless and is only logged.
     pub(super) fn remove_stale(&self, now: SystemTime) {
         let Ok(entries) = fs::read_dir(self.root.join(TEMPORARY)) else { return };
         for entry in entries.flatten() {
@@ -75,7 +82,7 @@ impl Local {
 
     fn temporary(&self, content: &[Bytes]) -> io::Result<NamedTempFile> {
         let folder = self.root.join(TEMPORARY);
-        create_dir(&folder)?;
+        self.make_folder(&folder)?;
         let mut file = NamedTempFile::new_in(&folder)?;
         for part in content {
             file.write_all(part)?;
@@ -87,31 +94,83 @@ impl Local {
     fn target(&self, path: &str) -> io::Result<PathBuf> {
         let target = self.root.join(path);
         if let Some(parent) = target.parent() {
-            create_dir(parent)?;
+            self.make_folder(parent)?;
         }
         Ok(target)
     }
+
+    /// Creates a folder below the root unless it exists, and makes its entry durable: without it, a crash of the
+    /// machine would take the folder and the synced files in it.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        let known = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if folder == self.root || known().contains(folder) {
+            return Ok(());
+        }
+        create_folder(folder)?;
+        sync_parent(folder)?;
+        known().insert(folder.to_owned());
+        Ok(())
+    }
 }
 
-/// With restic's mode: nobody else reads a repository.
-fn create_dir(path: &Path) -> io::Result<()> {
+/// Creates a folder and the missing ones above it, and syncs the entry of each. Like restic, it lets only the owner in.
+fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if let Some(parent) = path.parent() {
+        create_folder(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made,
+    }?;
+    sync_parent(path)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    let Some(parent) = path.parent() else { return Ok(()) };
+    File::open(parent)?.sync_all()?;
+    #[cfg(test)]
+    tests::SYNCED.with_borrow_mut(|synced| synced.push(parent.to_owned()));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+    use std::cell::RefCell;
+
     use super::*;
+
+    thread_local! {
+        /// Folders that were synced. The sync itself leaves no trace that a test could see.
+        pub(super) static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    #[test]
+    fn every_folder_above_a_new_file_is_synced_even_if_another_process_has_just_made_it() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("a/b");
+        Local::create_root(&root).unwrap();
+        let folder = root.parent().unwrap();
+        assert_eq!(SYNCED.take(), [folder.parent().unwrap(), folder]);
+        for made_by_another in [false, true] {
+            let local = Local::new(&root);
+            let path = format!("data/{made_by_another}/pack");
+            if made_by_another {
+                fs::create_dir(root.join("data/true")).unwrap();
+            }
+            SYNCED.take();
+            local.write(&path, &[Bytes::from_static(b"x")]).unwrap();
+            let synced = SYNCED.take();
+            for folder in ["data", &format!("data/{made_by_another}")] {
+                assert!(synced.contains(&root.join(folder)), "{folder} {synced:?}");
+            }
+            local.write(&path, &[Bytes::from_static(b"x")]).unwrap();
+            assert_eq!(SYNCED.take(), [root.join(format!("data/{made_by_another}"))], "only the new entry");
+        }
+    }
 
     #[test]
     fn only_temporaries_older_than_a_day_are_removed() {

@@ -1,5 +1,5 @@
-//! Where blobs lie: a pass over the index files for just the blobs that are asked for, so that memory follows the
-//! snapshot and not the repository. A blob that lies only in packs marked for deletion says so.
+//! Locates blobs by one pass over the index files. Only the wanted blobs are remembered, so that memory grows with the
+//! snapshot and not with the repository. A blob that is only in packs marked for deletion is reported as such.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -11,8 +11,9 @@ use super::error::Error;
 use super::open::{Core, Repository};
 use super::store::path_of;
 
+/// The position of a blob in a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct BlobLocation {
     pub(super) blob: Id,
     pub(super) pack: Id,
     pub(super) offset: u32,
@@ -21,79 +22,111 @@ pub(super) struct Place {
     pub(super) standing: Standing,
 }
 
+/// Whether a pack is to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     Kept,
-    /// A prune has marked the pack; it will be deleted unless another prune sees that it is needed.
+    /// A prune has marked the pack. It will be deleted unless another prune sees that it is needed.
     Marked,
 }
 
+/// The part of the index that concerns the wanted blobs.
 #[derive(Default)]
-pub(super) struct Found {
-    pub(super) places: HashMap<Id, Place>,
-    /// Length of every pack that holds one of them.
+pub(super) struct BlobIndex {
+    pub(super) blobs: HashMap<Id, BlobLocation>,
+    /// Length of every pack that holds one of the blobs.
     pub(super) packs: HashMap<Id, u32>,
 }
 
-impl Place {
+impl BlobLocation {
     /// Length of the blob's content.
     pub(super) fn content_length(&self) -> u64 {
         u64::from(self.uncompressed.map_or(self.length.saturating_sub(32), NonZeroU32::get))
     }
 }
 
-pub(super) fn find(core: &Core, kind: BlobType, wanted: &HashSet<Id>) -> Result<Found, Error> {
+/// Locates the wanted blobs of one kind. A blob that no pack holds is missing from the result.
+pub(super) fn find(core: &Core, kind: BlobType, wanted: &HashSet<Id>) -> Result<BlobIndex, Error> {
     let failed = |error: Box<rustic_core::RusticError>| Error::from_core("read the index", &error);
-    let mut kept = Found::default();
-    let mut marked = Found::default();
-    let mut marked_packs = HashSet::new();
+    let mut merge = Merge::default();
     for file in core.stream_files::<IndexFile>().map_err(failed)? {
         let (_, index) = file.map_err(failed)?;
-        for pack in &index.packs {
-            collect(pack, kind, wanted, Standing::Kept, &mut kept);
-        }
-        for pack in &index.packs_to_delete {
-            marked_packs.insert(*pack.id);
-            collect(pack, kind, wanted, Standing::Marked, &mut marked);
-        }
+        merge.add(&index, kind, wanted);
     }
-    // While a prune rewrites the index, a pack can stand in an old file as kept and in a new one as marked.
-    kept.places.retain(|_, place| !marked_packs.contains(&place.pack));
-    for (id, place) in marked.places {
-        kept.places.entry(id).or_insert(place);
-    }
-    kept.packs.extend(marked.packs);
-    let used: HashSet<Id> = kept.places.values().map(|place| place.pack).collect();
-    kept.packs.retain(|id, _| used.contains(id));
-    Ok(kept)
+    Ok(merge.finish())
 }
 
-fn collect(pack: &IndexPack, kind: BlobType, wanted: &HashSet<Id>, standing: Standing, found: &mut Found) {
-    for blob in pack.blobs.iter().filter(|blob| blob.tpe == kind && wanted.contains(&*blob.id)) {
-        let place = Place {
-            blob: *blob.id,
-            pack: *pack.id,
-            offset: blob.location.offset,
-            length: blob.location.length,
-            uncompressed: blob.location.uncompressed_length,
-            standing,
-        };
-        found.places.insert(place.blob, place);
-        found.packs.insert(place.pack, pack.pack_size());
+/// Index files in the order in which they arrive. A pack counts as marked if any of them marks it: while a prune
+/// rewrites the index, an old file may still list the pack as kept.
+#[derive(Default)]
+struct Merge {
+    kept: HashMap<Id, BlobLocation>,
+    /// Further locations of the blobs in `kept`, in case their pack turns out to be marked. They are few.
+    duplicates: Vec<BlobLocation>,
+    marked: HashMap<Id, BlobLocation>,
+    marked_packs: HashSet<Id>,
+    pack_lengths: HashMap<Id, u32>,
+}
+
+impl Merge {
+    fn add(&mut self, index: &IndexFile, kind: BlobType, wanted: &HashSet<Id>) {
+        for pack in &index.packs {
+            self.collect(pack, kind, wanted, Standing::Kept);
+        }
+        for pack in &index.packs_to_delete {
+            self.marked_packs.insert(*pack.id);
+            self.collect(pack, kind, wanted, Standing::Marked);
+        }
+    }
+
+    fn collect(&mut self, pack: &IndexPack, kind: BlobType, wanted: &HashSet<Id>, standing: Standing) {
+        for blob in pack.blobs.iter().filter(|blob| blob.tpe == kind && wanted.contains(&*blob.id)) {
+            let location = BlobLocation {
+                blob: *blob.id,
+                pack: *pack.id,
+                offset: blob.location.offset,
+                length: blob.location.length,
+                uncompressed: blob.location.uncompressed_length,
+                standing,
+            };
+            self.pack_lengths.insert(location.pack, pack.pack_size());
+            match (standing, self.kept.get(&location.blob)) {
+                (Standing::Marked, _) => drop(self.marked.insert(location.blob, location)),
+                (Standing::Kept, Some(first)) if first.pack != location.pack => self.duplicates.push(location),
+                (Standing::Kept, _) => drop(self.kept.insert(location.blob, location)),
+            }
+        }
+    }
+
+    fn finish(mut self) -> BlobIndex {
+        let mut blobs = self.kept;
+        blobs.retain(|_, location| !self.marked_packs.contains(&location.pack));
+        for location in self.duplicates {
+            if !self.marked_packs.contains(&location.pack) {
+                blobs.entry(location.blob).or_insert(location);
+            }
+        }
+        for (id, location) in self.marked {
+            blobs.entry(id).or_insert(location);
+        }
+        let used: HashSet<Id> = blobs.values().map(|location| location.pack).collect();
+        self.pack_lengths.retain(|id, _| used.contains(id));
+        BlobIndex { blobs, packs: self.pack_lengths }
     }
 }
 
 impl Repository {
-    pub(super) fn tree(&self, core: &Core, id: Id) -> Result<(Tree, Place, Found), Error> {
+    /// Reads a tree; returns also its location and the index of its pack.
+    pub(super) fn tree(&self, core: &Core, id: Id) -> Result<(Tree, BlobLocation, BlobIndex), Error> {
         let damaged = |detail: String| Error::Damaged { detail };
         let found = find(core, BlobType::Tree, &HashSet::from([id]))?;
-        let place = *found.places.get(&id).ok_or_else(|| damaged(format!("tree `{id}` is not in the index")))?;
-        let json = self.blob(&place)?;
+        let location = *found.blobs.get(&id).ok_or_else(|| damaged(format!("tree `{id}` is not in the index")))?;
+        let json = self.blob(&location)?;
         let tree = serde_json::from_slice(&json).map_err(|error| damaged(format!("tree `{id}`: {error}")))?;
-        Ok((tree, place, found))
+        Ok((tree, location, found))
     }
 
-    /// The file at `path`; `None` if the snapshot has none there.
+    /// Finds the file at `path`; `None` if the snapshot has no file there.
     pub(super) fn node(&self, core: &Core, mut tree: Id, path: &str) -> Result<Option<Node>, Error> {
         let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {
@@ -108,10 +141,65 @@ impl Repository {
         Ok(None)
     }
 
-    fn blob(&self, place: &Place) -> Result<Vec<u8>, Error> {
-        let data = self.store.read_range(&path_of(FileType::Pack, &place.pack), place.offset, place.length)?;
+    fn blob(&self, location: &BlobLocation) -> Result<Vec<u8>, Error> {
+        let BlobLocation { blob, pack, .. } = location;
+        let data = self.store.read_range(&path_of(FileType::Pack, pack), location.offset, location.length)?;
         self.cipher
-            .open_blob(&place.blob, &data, place.uncompressed)
-            .ok_or_else(|| Error::Damaged { detail: format!("blob `{}` in pack `{}`", place.blob, place.pack) })
+            .open_blob(blob, &data, location.uncompressed)
+            .ok_or_else(|| Error::Damaged { detail: format!("blob `{blob}` in pack `{pack}`") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
+    use super::*;
+
+    fn id(number: u8) -> Id {
+        Id::new([number; 32])
+    }
+
+    /// An index file with blob 1 in each of the packs.
+    fn index(kept: &[u8], marked: &[u8]) -> IndexFile {
+        let pack = |number: &u8| {
+            let blob = json!({"id": id(1), "type": "data", "offset": 0, "length": 100});
+            json!({"id": id(*number), "blobs": [blob]})
+        };
+        let packs = |numbers: &[u8]| numbers.iter().map(pack).collect::<Vec<_>>();
+        serde_json::from_value(json!({"packs": packs(kept), "packs_to_delete": packs(marked)})).unwrap()
+    }
+
+    fn standing(files: &[&IndexFile]) -> (u8, Standing) {
+        let mut merge = Merge::default();
+        for file in files {
+            merge.add(file, BlobType::Data, &HashSet::from([id(1)]));
+        }
+        let found = merge.finish();
+        let location = found.blobs[&id(1)];
+        assert_eq!(found.packs.into_keys().collect::<Vec<_>>(), [location.pack]);
+        let pack = (0..=u8::MAX).find(|number| id(*number) == location.pack).unwrap();
+        (pack, location.standing)
+    }
+
+    #[test]
+    fn a_blob_in_a_kept_and_in_a_marked_pack_is_kept_whatever_the_order_of_the_index_files() {
+        let (old, new) = (index(&[8, 9], &[]), index(&[8], &[9]));
+        for files in [[&old, &new], [&new, &old]] {
+            assert_eq!(standing(&files), (8, Standing::Kept));
+        }
+        let (old, new) = (index(&[9, 8], &[]), index(&[], &[9]));
+        for files in [[&old, &new], [&new, &old]] {
+            assert_eq!(standing(&files), (8, Standing::Kept));
+        }
+    }
+
+    #[test]
+    fn a_pack_that_one_index_file_keeps_and_another_marks_is_marked() {
+        let (old, new) = (index(&[9], &[]), index(&[], &[9]));
+        for files in [[&old, &new], [&new, &old]] {
+            assert_eq!(standing(&files), (9, Standing::Marked));
+        }
     }
 }

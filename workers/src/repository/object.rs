@@ -1,5 +1,5 @@
-//! How an object store is reached: S3 client, timeouts inside retries, one request per file. It must not read
-//! credentials from the environment, profile files or instance metadata.
+//! The S3 client: timeouts inside retries, one request per file. It must not read credentials from the environment,
+//! profile files or instance metadata.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::store_error::{Redactor, StoreError, StoreErrorKind};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const CONTROL_TIMEOUT: Duration = Duration::from_mins(1);
-/// A pack of 32 MiB at half a megabyte a second, and half a minute to spare.
+/// Enough for a pack of 32 MiB at half a megabyte a second, and half a minute to spare.
 const IO_TIMEOUT: Duration = Duration::from_secs(100);
 const RETRIES: usize = 6;
 const DEFAULT_REGION: &str = "us-east-1";
@@ -42,11 +42,12 @@ pub(super) fn operator(s3: &S3, redactor: &Redactor) -> Result<Operator, StoreEr
                 .with_factor(2.0)
                 .with_max_times(RETRIES)
                 .with_jitter()
-                .with_notify(Logged),
+                .with_notify(LogRetries),
         ))
 }
 
-/// An own client per storage: its trust differs, and pooled connections die with the runtime that made them.
+/// Builds a client for one storage. Clients are not shared: their trusted certificates differ, and pooled connections
+/// die with the runtime that opened them.
 fn client(s3: &S3) -> Result<reqwest::Client, StoreError> {
     let wrong = |error: reqwest::Error| {
         StoreError::new(StoreErrorKind::Misconfigured, "use", "CA_CERT_DATA", error.to_string())
@@ -61,10 +62,10 @@ fn client(s3: &S3) -> Result<reqwest::Client, StoreError> {
     builder.build().map_err(wrong)
 }
 
-/// The error's own text stays out: it may quote a request.
-struct Logged;
+/// Logs retries without the text of the error, which may quote a request.
+struct LogRetries;
 
-impl RetryInterceptor for Logged {
+impl RetryInterceptor for LogRetries {
     fn intercept(&self, event: RetryEvent<'_>) {
         tracing::warn!(
             operation = event.op.into_static(),

@@ -1,5 +1,5 @@
-//! Finding and opening a repository, and how it is handed to `rustic_core`. "There is none" is only said when the
-//! storage said so: a refused or failed request is an error, because somebody would make a new repository then.
+//! Finds and opens a repository, and hands it to `rustic_core`. `Absent` is reported only if the storage said so. A
+//! refused or failed request is an error, because a new repository would be created over the old one otherwise.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,24 +14,26 @@ use super::cipher::Cipher;
 use super::error::Error;
 use super::key::unlock;
 use super::storage::Storage;
-use super::store::{CONFIG, Missing, Store};
+use super::store::{AbsentFolder, CONFIG, Store};
 
 pub(super) type Core = rustic_core::Repository<OpenStatus>;
 
+/// Whether a storage holds a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     Absent,
     Present,
 }
 
-/// Stored bytes of all files, and the number of snapshots.
+/// The size of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statistics {
+    /// Bytes of all files.
     pub stored_bytes: u64,
     pub snapshots: u64,
 }
 
-/// An open repository. Every operation reads the index anew, so that it sees what others wrote meanwhile.
+/// An open repository. Every operation reads the index anew, so that it sees files that other processes have added.
 pub struct Repository {
     pub(super) store: Arc<Store>,
     pub(super) cipher: Cipher,
@@ -40,9 +42,10 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// `NotARepository` if there are backups' files but no `config`.
+    /// Tells whether there is a repository; `NotARepository` if the storage holds packs, indexes or snapshots without a
+    /// `config`.
     pub fn probe(storage: &Storage, handle: &Handle) -> Result<Presence, Error> {
-        match Store::connect(storage, handle, Missing::Tell)? {
+        match Store::connect(storage, handle, AbsentFolder::Report)? {
             Some(store) => presence(&store),
             None => Ok(Presence::Absent),
         }
@@ -50,7 +53,7 @@ impl Repository {
 
     pub fn open(storage: &Storage, password: &SecretString, handle: &Handle) -> Result<Self, Error> {
         let absent = || Error::Absent { location: storage.location() };
-        let store = Store::connect(storage, handle, Missing::Tell)?.ok_or_else(absent)?;
+        let store = Store::connect(storage, handle, AbsentFolder::Report)?.ok_or_else(absent)?;
         if presence(&store)? == Presence::Absent {
             return Err(absent());
         }
@@ -77,7 +80,7 @@ impl Repository {
         Ok(Statistics { stored_bytes, snapshots })
     }
 
-    /// For reading.
+    /// Opens the repository in `rustic_core` for reading.
     pub(super) fn core(&self) -> Result<Core, Error> {
         self.core_over(Arc::new(Files::new(self.store.clone())))
     }
@@ -88,20 +91,21 @@ impl Repository {
             .map_err(|error| Error::from_core("open the repository", &error))
     }
 
-    /// The zstd level of new files; none in a repository of version 1.
+    /// The zstd level of new files; `None` in a repository of version 1.
     pub(super) fn compression(&self) -> Result<Option<i32>, Error> {
         self.config.zstd().map_err(|error| Error::from_core("read the configuration", &error))
     }
 }
 
-/// Without a cache: workers share no disk, and a poisoned cache would answer for the storage.
+/// Connects `rustic_core` without a cache: workers share no disk, and a poisoned cache would answer for the storage.
 pub(super) fn connect(backend: Arc<dyn WriteBackend>) -> Result<rustic_core::Repository<()>, Error> {
     let options = RepositoryOptions::default().no_cache(true);
     rustic_core::Repository::new(&options, &RepositoryBackends::new(backend, None))
         .map_err(|error| Error::from_core("open the repository", &error))
 }
 
-/// Keys alone do not make it a repository: an init that was killed leaves them, and nothing hangs on them.
+/// Looks for `config`. Keys alone are not a repository: an init that was killed leaves them, and nothing depends on
+/// them.
 pub(super) fn presence(store: &Store) -> Result<Presence, Error> {
     if store.length(CONFIG)?.is_some() {
         return Ok(Presence::Present);

@@ -1,6 +1,6 @@
-//! Reads ahead on a thread: 1 MiB blocks, a few of them, with back-pressure; and always fills the caller's buffer,
-//! because `rustic_core`'s chunker shrinks its own for good on a short read and pipes read short.
-//! It must not swallow an error: what was read before it is delivered, then the error.
+//! Reads a few blocks of 1 MiB ahead on a thread, with back-pressure, and always fills the caller's buffer: pipes give
+//! short reads, and the chunker of `rustic_core` shrinks its buffer for good after one. It must not swallow an error:
+//! bytes that were read before the error are delivered first.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,8 +19,8 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
-    /// The thread ends with the input, with an error, or when this reader is dropped: then after the read it is in,
-    /// so whoever owns the other end must close it.
+    /// Starts the thread. It ends with the input or with an error. If this reader is dropped, it ends after the read
+    /// that it is in, so the owner of the other end must close it.
     pub fn new(input: Box<dyn Read + Send>) -> io::Result<Self> {
         let (sender, blocks) = sync_channel(DEPTH);
         let (spare, spares) = sync_channel(DEPTH + 1);
@@ -28,7 +28,7 @@ impl Prefetch {
         Ok(Self { blocks, spare, current: Vec::new(), position: 0, failed: None, ended: false })
     }
 
-    /// `false` at the end of the input.
+    /// Waits for the next block; `false` at the end of the input.
     fn next_block(&mut self) -> io::Result<bool> {
         if let Some(error) = self.failed.take() {
             self.ended = true;
@@ -43,7 +43,7 @@ impl Prefetch {
                 self.ended = true;
                 return Err(error);
             }
-            // The thread panicked inside the input: an end that was not announced is not an end.
+            // The thread panicked inside the input. Only an announced end counts as the end.
             Err(_) => {
                 self.ended = true;
                 return Err(io::Error::other("the input's reader died"));
@@ -52,7 +52,7 @@ impl Prefetch {
         self.ended = block.is_empty();
         let used = std::mem::replace(&mut self.current, block);
         self.position = 0;
-        // Without room the block is freed, which is as good.
+        // If there is no room, the block is simply freed.
         drop(self.spare.try_send(used));
         Ok(!self.ended)
     }
@@ -82,7 +82,7 @@ impl Read for Prefetch {
     }
 }
 
-/// An empty block is the end.
+/// Sends blocks until the input ends; an empty block announces the end.
 fn read_ahead(mut input: Box<dyn Read + Send>, blocks: &SyncSender<io::Result<Vec<u8>>>, spares: &Receiver<Vec<u8>>) {
     loop {
         let mut block = spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK));
@@ -93,7 +93,7 @@ fn read_ahead(mut input: Box<dyn Read + Send>, blocks: &SyncSender<io::Result<Ve
             return;
         }
         if last {
-            // Nobody reads any more: nobody needs to know.
+            // A closed channel means that the reader was dropped, so the end need not be announced.
             drop(blocks.send(result.map(|_| Vec::new())));
             return;
         }
@@ -105,7 +105,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
     use super::*;
 
-    /// Gives at most seven bytes at a time, then an error if asked to.
+    /// Gives at most seven bytes at a time, and at its end the error if there is one.
     struct Dribble(Vec<u8>, usize, Option<io::ErrorKind>);
 
     impl Read for Dribble {

@@ -1,6 +1,6 @@
-//! A file of a snapshot as a stream: a few threads read runs of neighbouring blobs ahead, each blob is decrypted and
-//! checked against its name, and everything comes out in order. Memory is bounded; a damaged blob is an error of
-//! `read`, and so is an end before the last byte.
+//! Streams a file of a snapshot. A few threads read runs of neighbouring blobs ahead, each blob is decrypted and
+//! compared with its name, and the content comes out in order. Memory is bounded. A damaged blob is an error of `read`,
+//! and so is an end before the last byte.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -13,15 +13,16 @@ use rustic_core::{FileType, Id};
 
 use super::cipher::Cipher;
 use super::error::Error;
-use super::locate::{Place, find};
+use super::locate::{BlobLocation, find};
 use super::open::Repository;
 use super::snapshot::snapshot_file;
 use super::store::{Store, path_of};
 
 const READERS: usize = 4;
-/// A run of blobs that lie side by side in a pack is one request, up to this much content.
+/// Largest content of one run: blobs that are neighbours in a pack are read by one request.
 const RUN: u64 = 4 << 20;
 
+/// The content of a file of a snapshot.
 pub struct SnapshotReader {
     /// One per reader thread; run `n` comes from thread `n % READERS`.
     runs: Vec<Receiver<io::Result<Vec<u8>>>>,
@@ -33,7 +34,7 @@ pub struct SnapshotReader {
 }
 
 impl Repository {
-    /// Length and content of the file at `path`.
+    /// Opens the file at `path`; returns its length and content.
     pub fn read(&self, snapshot_id: &str, path: &str) -> Result<(u64, SnapshotReader), Error> {
         let core = self.core()?;
         let snapshot = snapshot_file(&core, snapshot_id)?;
@@ -43,19 +44,19 @@ impl Repository {
         let content: Vec<Id> = node.content.iter().flatten().map(|id| **id).collect();
         let found = find(&core, BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
         let missing = |id: &Id| Error::Damaged { detail: format!("blob `{id}` is not in the index") };
-        let places = content
+        let locations = content
             .iter()
-            .map(|id| found.places.get(id).copied().ok_or_else(|| missing(id)))
+            .map(|id| found.blobs.get(id).copied().ok_or_else(|| missing(id)))
             .collect::<Result<Vec<_>, _>>()?;
-        let length = places.iter().map(Place::content_length).sum();
-        let runs = Arc::new(runs_of(places));
+        let length = locations.iter().map(BlobLocation::content_length).sum();
+        let runs = Arc::new(runs_of(locations));
         let reader = SnapshotReader::start(&self.store, &self.cipher, &runs, length);
         Ok((length, reader.map_err(|error| Error::Core { action: "start a reader", detail: error.to_string() })?))
     }
 }
 
 impl SnapshotReader {
-    fn start(store: &Arc<Store>, cipher: &Cipher, runs: &Arc<Vec<Vec<Place>>>, length: u64) -> io::Result<Self> {
+    fn start(store: &Arc<Store>, cipher: &Cipher, runs: &Arc<Vec<Vec<BlobLocation>>>, length: u64) -> io::Result<Self> {
         let mut receivers = Vec::new();
         for first in 0..READERS.min(runs.len()) {
             let (sender, receiver) = sync_channel(1);
@@ -110,65 +111,65 @@ impl Read for SnapshotReader {
     }
 }
 
-fn runs_of(places: Vec<Place>) -> Vec<Vec<Place>> {
-    let mut runs: Vec<Vec<Place>> = Vec::new();
+fn runs_of(locations: Vec<BlobLocation>) -> Vec<Vec<BlobLocation>> {
+    let mut runs: Vec<Vec<BlobLocation>> = Vec::new();
     let mut content = 0;
-    for place in places {
+    for blob in locations {
         match runs.last_mut() {
             Some(run)
-                if content + place.content_length() <= RUN && run.last().is_some_and(|last| follows(last, &place)) =>
+                if content + blob.content_length() <= RUN && run.last().is_some_and(|last| follows(last, &blob)) =>
             {
-                content += place.content_length();
-                run.push(place);
+                content += blob.content_length();
+                run.push(blob);
             }
             _ => {
-                content = place.content_length();
-                runs.push(vec![place]);
+                content = blob.content_length();
+                runs.push(vec![blob]);
             }
         }
     }
     runs
 }
 
-fn follows(last: &Place, next: &Place) -> bool {
+fn follows(last: &BlobLocation, next: &BlobLocation) -> bool {
     last.pack == next.pack && last.offset.checked_add(last.length) == Some(next.offset)
 }
 
 fn read_runs<'r>(
     store: &Store,
     cipher: &Cipher,
-    runs: impl Iterator<Item = &'r Vec<Place>>,
+    runs: impl Iterator<Item = &'r Vec<BlobLocation>>,
     sender: &SyncSender<io::Result<Vec<u8>>>,
 ) {
     for run in runs {
         let read = read_run(store, cipher, run);
         let last = read.is_err();
-        // Nobody listens any more when the reader was dropped.
+        // A closed channel means that the reader was dropped.
         if sender.send(read).is_err() || last {
             return;
         }
     }
 }
 
-fn read_run(store: &Store, cipher: &Cipher, run: &[Place]) -> io::Result<Vec<u8>> {
+fn read_run(store: &Store, cipher: &Cipher, run: &[BlobLocation]) -> io::Result<Vec<u8>> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
     let length = last.offset + last.length - first.offset;
     let data =
         store.read_range(&path_of(FileType::Pack, &first.pack), first.offset, length).map_err(io::Error::other)?;
-    let content_length: u64 = run.iter().map(Place::content_length).sum();
+    let content_length: u64 = run.iter().map(BlobLocation::content_length).sum();
     let mut content = Vec::with_capacity(usize::try_from(content_length).unwrap_or(0));
-    for place in run {
-        let start = (place.offset - first.offset) as usize;
+    for location in run {
+        let start = (location.offset - first.offset) as usize;
         let blob = data
-            .get(start..start + place.length as usize)
-            .and_then(|blob| cipher.open_blob(&place.blob, blob, place.uncompressed))
-            .ok_or_else(|| damaged(place))?;
+            .get(start..start + location.length as usize)
+            .and_then(|blob| cipher.open_blob(&location.blob, blob, location.uncompressed))
+            .ok_or_else(|| damaged(location))?;
         content.extend_from_slice(&blob);
     }
     Ok(content)
 }
 
-fn damaged(place: &Place) -> io::Error {
-    let detail = format!("blob `{}` in pack `{}`", place.blob, &*place.pack.to_hex());
+fn damaged(location: &BlobLocation) -> io::Error {
+    let detail = format!("blob `{}` in pack `{}`", location.blob, &*location.pack.to_hex());
     io::Error::new(io::ErrorKind::InvalidData, Error::Damaged { detail })
 }

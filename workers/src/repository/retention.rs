@@ -1,5 +1,5 @@
-//! Which snapshots a policy keeps and why: a pure function over snapshots, per (configuration, host, path), with
-//! restic's rules as `rustic_core` has them. It must not delete anything.
+//! Decides which snapshots a policy keeps, and why: a pure function over snapshots, per configuration, host and path,
+//! with restic's rules as `rustic_core` implements them. It must not delete anything.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,7 +9,7 @@ use rustic_core::{KeepOptions, StringList};
 use super::error::Error;
 use super::snapshot::Snapshot;
 
-/// Zero means: no such rule. Without any rule everything is kept.
+/// The rules of retention. Zero means that there is no such rule; without any rule every snapshot is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     pub last: u32,
@@ -18,7 +18,7 @@ pub struct Policy {
     pub weekly: u32,
     pub monthly: u32,
     pub yearly: u32,
-    /// A snapshot with any of these is kept.
+    /// A snapshot with any of these tags is kept.
     pub tags: Vec<String>,
 }
 
@@ -32,11 +32,12 @@ pub enum Verdict {
 pub struct Decision {
     pub id: String,
     pub verdict: Verdict,
-    /// The rules that keep it, or why it goes.
+    /// The rules that keep the snapshot, or the reason for its removal.
     pub reasons: Vec<String>,
 }
 
-/// `excluded`: snapshots whose session ended without naming them. They take no place in a rule, and go.
+/// Decides about each snapshot. `excluded` are snapshots whose session ended without naming them: no rule counts them,
+/// and they are removed.
 pub fn retention(
     snapshots: &[Snapshot],
     policy: &Policy,

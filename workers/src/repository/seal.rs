@@ -1,6 +1,6 @@
-//! The end of a backup: the tree gets the length that is known only now, then tree pack, index, gate, snapshot, in
-//! restic's order. One tree pack, one index and one snapshot per backup, as restic itself writes them.
-//! It must not write the snapshot unless the archive holds exactly what was read and the gate agreed.
+//! Ends a backup: writes the length of the stream, known only now, into the tree, then uploads tree pack, index and
+//! snapshot in restic's order. There is one of each per backup, as restic writes them. It must not write the snapshot
+//! unless the archive holds exactly the bytes that were read and the gate has opened.
 
 use std::num::NonZeroU32;
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rustic_core::repofile::{BlobType, IndexFile, SnapshotFile, Tree};
 use rustic_core::{FileType, Id};
 
-use super::archive::Held;
+use super::archive::Withheld;
 use super::backup::Gate;
 use super::cipher::{Cipher, OVERHEAD, hash};
 use super::error::Error;
@@ -19,23 +19,23 @@ use super::upload::Uploads;
 pub(super) struct Seal<'a> {
     pub(super) uploads: &'a Uploads,
     pub(super) cipher: &'a Cipher,
-    /// zstd level; none in a repository of version 1.
+    /// zstd level; `None` in a repository of version 1.
     pub(super) compression: Option<i32>,
 }
 
 impl Seal<'_> {
-    /// The id of the snapshot that was written. `length` is what was read from the stream.
+    /// Writes the snapshot and returns its id. `length` is the number of bytes read from the stream.
     pub(super) fn commit(
         &self,
-        held: Held,
+        withheld: Withheld,
         mut snapshot: SnapshotFile,
         length: u64,
         gate: &dyn Gate,
     ) -> Result<Id, Error> {
         self.uploads.barrier()?;
-        let (_, index) = held.index.ok_or_else(|| incomplete("the archiver wrote no index"))?;
+        let (_, index) = withheld.index.ok_or_else(|| incomplete("the archiver wrote no index"))?;
         let mut index: IndexFile = self.open_json(&index, "index")?;
-        let old = self.tree(&held.tree_packs, &index, *snapshot.tree)?;
+        let old = self.tree(&withheld.tree_packs, &index, *snapshot.tree)?;
         let (tree, tree_id) = with_length(old, length)?;
         let level = self.compression;
         let pack = self.tree_pack(&tree, tree_id)?;
@@ -53,7 +53,7 @@ impl Seal<'_> {
         Ok(id)
     }
 
-    /// The tree that the archiver made, from the pack that was held back.
+    /// Reads the tree that the archiver made from the withheld pack.
     fn tree(&self, packs: &[(Id, Bytes)], index: &IndexFile, tree: Id) -> Result<Tree, Error> {
         let [(pack, content)] = packs else {
             return Err(incomplete(&format!("the archiver wrote {} tree packs", packs.len())));
@@ -73,7 +73,7 @@ impl Seal<'_> {
             .ok_or_else(|| incomplete("the tree cannot be read"))
     }
 
-    /// A pack with one tree blob: blob, encrypted header, length of the header.
+    /// Builds a pack with one tree blob: blob, encrypted header, length of the header.
     fn tree_pack(&self, tree: &[u8], id: Id) -> Result<TreePack, Error> {
         let plain_length = u32::try_from(tree.len()).ok().and_then(NonZeroU32::new);
         let (data, uncompressed) = match self.compression {
@@ -100,7 +100,7 @@ impl Seal<'_> {
     fn seal_json<T: serde::Serialize>(&self, value: &T, level: Option<i32>) -> Result<Bytes, Error> {
         let json = serde_json::to_vec(value).map_err(|error| core("write JSON", &error))?;
         let file = self.cipher.seal_file(&json, level).ok_or_else(no_randomness)?;
-        // What cannot be read again here cannot be read anywhere.
+        // A file that cannot be decrypted here could not be decrypted anywhere.
         match self.cipher.open_file(&file) {
             Some(again) if again == json => Ok(file.into()),
             _ => Err(core("encrypt a file", &"it does not decrypt to what it was")),
@@ -111,12 +111,13 @@ impl Seal<'_> {
 struct TreePack {
     id: Id,
     content: Bytes,
-    /// Of the encrypted blob, which is at offset 0.
+    /// Length of the encrypted blob, which is at offset 0.
     length: u32,
     uncompressed: Option<NonZeroU32>,
 }
 
-/// restic's header entry: kind, encrypted length, for compressed blobs the plain length, name; little-endian.
+/// Builds restic's header entry: kind, encrypted length, for compressed blobs the plain length, and the name; numbers are
+/// little-endian.
 fn header(id: Id, length: u32, uncompressed: Option<NonZeroU32>) -> Vec<u8> {
     const TREE: u8 = 1;
     const COMPRESSED_TREE: u8 = 3;

@@ -1,5 +1,5 @@
-//! Snapshots as values, listed one by one: a damaged one is named and hides none of the others. Removing deletes
-//! snapshot files only; packs are prune's business.
+//! Lists snapshots one by one, so that a damaged snapshot is named and hides none of the others. Removing deletes
+//! snapshot files only; packs are left to prune.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,7 @@ use super::tags::Tag;
 
 const READERS: usize = 8;
 
+/// A snapshot as its file describes it.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// 64 hexadecimal digits.
@@ -24,7 +25,7 @@ pub struct Snapshot {
     pub host: String,
     pub paths: Vec<String>,
     pub tags: Vec<String>,
-    /// Bytes of all files, where the writer noted it.
+    /// Bytes of all files, if the writer noted them.
     pub bytes: Option<u64>,
     pub program: String,
     file: SnapshotFile,
@@ -37,6 +38,7 @@ pub struct SnapshotList {
     pub damaged: Vec<Damaged>,
 }
 
+/// A snapshot file that exists and cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
     pub id: String,
@@ -69,7 +71,7 @@ impl Snapshot {
         Tag::Configuration.find(&self.tags)
     }
 
-    /// As retention and `latest` compare it; restic sorts paths as well.
+    /// The paths as retention and `latest` compare them; like restic, they are sorted.
     #[must_use]
     pub fn path(&self) -> String {
         self.paths.join(",")
@@ -81,7 +83,7 @@ impl Snapshot {
 }
 
 impl Repository {
-    /// A storage that cannot be asked is an error; a snapshot that it gives and nobody can read is `damaged`.
+    /// Lists all snapshots. A storage that cannot be asked is an error; a snapshot that cannot be decoded is `damaged`.
     pub fn snapshots(&self) -> Result<SnapshotList, Error> {
         let ids: Vec<Id> = self.store.list(FileType::Snapshot)?.into_iter().map(|(id, _)| id).collect();
         let core = self.core()?;
@@ -112,7 +114,7 @@ impl Repository {
         Ok(list)
     }
 
-    /// Deletes snapshot files. One that is gone already is no error.
+    /// Deletes snapshot files. A file that no longer exists is no error.
     pub fn remove<I: AsRef<str>>(&self, ids: &[I]) -> Result<(), Error> {
         if self.config.append_only == Some(true) {
             let location = self.location().to_owned();
@@ -136,7 +138,7 @@ pub(super) fn parse_id(id: &str) -> Result<Id, Error> {
     id.parse().map_err(|_| Error::Invalid { what: "a snapshot id (64 hexadecimal digits)", value: id.to_owned() })
 }
 
-/// `None` if it was removed since it was listed.
+/// Reads a snapshot; `None` if it was removed after it was listed.
 fn read(core: &Core, id: Id) -> Result<Option<Snapshot>, Error> {
     let id = SnapshotId::from(id);
     let read = core.get_file::<SnapshotFile>(&id).map_err(|error| Error::from_core("read the snapshot", &error));

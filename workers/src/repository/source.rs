@@ -1,5 +1,5 @@
-//! What `rustic_core` archives: exactly one entry, read from a stream. An error of the stream is swallowed by the
-//! archiver, so it is remembered here, and whoever writes the snapshot must ask `Tally::finished` first.
+//! The source that `rustic_core` archives: exactly one file, read from a stream. The archiver swallows an error of the
+//! stream, so it is remembered here, and `Tally::finished` must be asked before a snapshot is written.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use rustic_core::{ReadSource, ReadSourceEntry, RusticResult};
 use super::error::Error;
 use super::prefetch::Prefetch;
 
-/// What became of the stream.
+/// The progress and the end of the stream.
 #[derive(Default)]
 pub(super) struct Tally {
     bytes: AtomicU64,
@@ -21,7 +21,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// The number of bytes, if the stream was read to its end without an error.
+    /// Returns the number of bytes if the stream was read to its end without an error.
     pub(super) fn finished(&self) -> Result<u64, Error> {
         if let Some(error) = self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Error::Input(error));
@@ -34,21 +34,21 @@ impl Tally {
     }
 }
 
-pub(super) struct Entry {
+pub(super) struct StreamSource {
     path: PathBuf,
     node: Node,
-    input: Mutex<Option<Counted>>,
+    input: Mutex<Option<CountedRead>>,
 }
 
-impl Entry {
+impl StreamSource {
     pub(super) fn new(path: PathBuf, node: Node, input: Prefetch, tally: Arc<Tally>) -> Self {
-        Self { path, node, input: Mutex::new(Some(Counted { input, tally })) }
+        Self { path, node, input: Mutex::new(Some(CountedRead { input, tally })) }
     }
 }
 
-impl ReadSource for Entry {
-    type Open = Counted;
-    type Iter = std::option::IntoIter<RusticResult<ReadSourceEntry<Counted>>>;
+impl ReadSource for StreamSource {
+    type Open = CountedRead;
+    type Iter = std::option::IntoIter<RusticResult<ReadSourceEntry<CountedRead>>>;
 
     fn size(&self) -> RusticResult<Option<u64>> {
         Ok(None)
@@ -62,12 +62,13 @@ impl ReadSource for Entry {
     }
 }
 
-pub(super) struct Counted {
+/// The stream, with every byte and its end noted in the tally.
+pub(super) struct CountedRead {
     input: Prefetch,
     tally: Arc<Tally>,
 }
 
-impl Read for Counted {
+impl Read for CountedRead {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.input.read(buffer) {
             Ok(0) if !buffer.is_empty() => {

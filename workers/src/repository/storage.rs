@@ -1,5 +1,5 @@
-//! Where a repository lives, as typed values: no option maps, no environment, no profile files (such maps can carry
-//! commands). It must not open connections; `store` does.
+//! The place of a repository as typed values. There are no option maps, environment variables or profile files, because
+//! these can carry commands. It must not open connections; `store` does.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -20,32 +20,34 @@ pub struct Fs {
     pub root: PathBuf,
 }
 
-/// Without both keys requests are sent unsigned: neither environment nor instance metadata is asked.
+/// A bucket, or a prefix in it. Without both keys, requests are unsigned: neither the environment nor instance metadata
+/// is asked for credentials.
 #[derive(Debug, Clone)]
 pub struct S3 {
     /// `https://host[:port]`; `https` is assumed without a scheme.
     pub endpoint: String,
     pub bucket: String,
     pub prefix: String,
-    /// `us-east-1` when not given, as restic assumes.
+    /// `us-east-1` if it is not given, as in restic.
     pub region: Option<String>,
     pub tls: Tls,
-    /// PEM certificates trusted besides the system's.
+    /// PEM certificates that are trusted in addition to the system's.
     pub ca_pem: Option<Vec<u8>>,
     pub access_key_id: Option<SecretString>,
     pub secret_access_key: Option<SecretString>,
 }
 
+/// Whether the certificate of a storage must be valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tls {
     #[default]
     Verified,
-    /// `insecureTLS: true`: any certificate passes.
+    /// Any certificate is accepted (`insecureTLS: true`).
     Unverified,
 }
 
 impl Storage {
-    /// The same text for the same place, and no secret in it: `fs:/abs/path`, `s3:https://host/bucket/prefix`.
+    /// A text that is the same for the same place and holds no secret: `fs:/abs/path`, `s3:https://host/bucket/prefix`.
     #[must_use]
     pub fn location(&self) -> String {
         match self {
@@ -76,7 +78,7 @@ impl S3 {
         }
     }
 
-    /// Scheme, host, port and path, without user, query or trailing slash.
+    /// Returns scheme, host, port and path, without user, query or trailing slash.
     pub(super) fn endpoint(&self) -> Result<String, StoreError> {
         self.url().map(|url| bare(&url))
     }
@@ -92,7 +94,7 @@ fn bare(url: &Url) -> String {
     format!("{}://{}{port}{path}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
-/// Links resolved as far as the path exists, so that the text is the same before and after the folder is made.
+/// Resolves links as far as the path exists, so that the text is the same before and after the folder is created.
 fn canonical(path: &Path) -> PathBuf {
     let mut missing = Vec::new();
     let mut existing = path;

@@ -1,5 +1,5 @@
-//! The files of one repository by path: read, list, write whole, check the length afterwards. Strict: an error in the
-//! middle of a listing is an error of the listing. It must not know what the files mean.
+//! The files of one repository by path: read, list, write a whole file and compare its length afterwards. An error in
+//! the middle of a listing is an error of the listing. It must not know the meaning of the files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::store_error::{Redactor, StoreError, StoreErrorKind};
 
 pub(super) const CONFIG: &str = "config";
 
-/// What to do about a folder that does not exist.
+/// How to treat a folder that does not exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
-    Tell,
+pub(super) enum AbsentFolder {
+    Report,
     Create,
 }
 
@@ -35,15 +35,15 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// `None` for a folder that does not exist. Nothing is created for reading alone.
+    /// Connects to a storage; `None` for a folder that does not exist. Nothing is created only to be read.
     pub(super) fn connect(
         storage: &Storage,
         handle: &Handle,
-        missing: Missing,
+        absent: AbsentFolder,
     ) -> Result<Option<Arc<Self>>, StoreError> {
         let redactor = Redactor::new(secrets(storage));
         let (operator, local) = match storage {
-            Storage::Fs(fs) => match folder(&fs.root, missing, &redactor)? {
+            Storage::Fs(fs) => match folder(&fs.root, absent, &redactor)? {
                 Some(operator) => (operator, Some(Local::new(&fs.root))),
                 None => return Ok(None),
             },
@@ -60,7 +60,7 @@ impl Store {
         &self.handle
     }
 
-    /// Length of a file, `None` if there is none.
+    /// Returns the length of a file; `None` if there is no such file.
     pub(super) fn length(&self, path: &str) -> Result<Option<u64>, StoreError> {
         match self.handle.block_on(self.operator.stat(path)) {
             Ok(metadata) => Ok(Some(metadata.content_length())),
@@ -106,7 +106,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Any file in a folder of the repository.
+    /// Finds any file in a folder of the repository.
     pub(super) fn first_under(&self, folder: &str) -> Result<Option<String>, StoreError> {
         let mut first = None;
         self.each_file(folder, |path, _| {
@@ -133,8 +133,8 @@ impl Store {
         if stored == length { Ok(()) } else { Err(wrong_length("write", path, length, stored)) }
     }
 
-    /// Kind `Exists` if another file is there. A repeated request may have met its own first write: the caller
-    /// decides by reading, not by this answer alone.
+    /// Writes a file only if there is none, else fails with kind `Exists`. The caller must read the file to decide who
+    /// wrote it, because a repeated request may have met its own first write.
     pub(super) fn write_new(&self, path: &str, content: &Bytes) -> Result<(), StoreError> {
         if let Some(local) = &self.local {
             return local
@@ -193,7 +193,7 @@ enum Next {
     Stop,
 }
 
-/// The path of a file in restic's layout.
+/// Returns the path of a file in restic's layout.
 pub(super) fn path_of(kind: FileType, id: &Id) -> String {
     let hex = id.to_hex();
     match kind {
@@ -218,8 +218,8 @@ fn wrong_length(action: &'static str, path: &str, expected: u64, found: u64) -> 
     StoreError::new(StoreErrorKind::WrongLength, action, path, format!("expected {expected} bytes, found {found}"))
 }
 
-/// `OpenDAL` would create a missing root, which for a mount point that is not there would be a lie.
-fn folder(root: &Path, missing: Missing, redactor: &Redactor) -> Result<Option<Operator>, StoreError> {
+/// Opens a folder. `OpenDAL` itself would create a missing root, which hides a volume that is not mounted.
+fn folder(root: &Path, absent: AbsentFolder, redactor: &Redactor) -> Result<Option<Operator>, StoreError> {
     let name = root.display().to_string();
     if !root.is_absolute() {
         return Err(StoreError::new(StoreErrorKind::Misconfigured, "use", &name, "the path is not absolute"));
@@ -227,9 +227,9 @@ fn folder(root: &Path, missing: Missing, redactor: &Redactor) -> Result<Option<O
     match std::fs::metadata(root) {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => return Err(StoreError::new(StoreErrorKind::Misconfigured, "use", &name, "it is not a folder")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match missing {
-            Missing::Tell => return Ok(None),
-            Missing::Create => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match absent {
+            AbsentFolder::Report => return Ok(None),
+            AbsentFolder::Create => {
                 Local::create_root(root).map_err(|error| StoreError::from_io("create", &name, &error))?;
             }
         },

@@ -1,5 +1,5 @@
-//! What a storage answered when it did not do what it was asked: kinds that decide, and a text without secrets.
-//! It must not keep the source error, whose `Debug` may show request headers or keys.
+//! Errors of a storage: a kind for decisions and a text without secrets. The source error is not kept, because its
+//! `Debug` may show request headers or keys.
 
 use std::error::Error as _;
 use std::io;
@@ -7,20 +7,21 @@ use std::io;
 use lagan_schemas::error::{Class, Code};
 use secrecy::{ExposeSecret, SecretString};
 
+/// The kind of a storage error; it decides whether the request is worth repeating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
     NotFound,
-    /// A conditional write found another file there.
+    /// A conditional write found another file under the name.
     Exists,
     Denied,
     Full,
-    /// Bucket, endpoint, region or path are wrong.
+    /// Bucket, endpoint, region or path is wrong.
     Misconfigured,
-    /// The storage took a file and shows another length, or gave fewer bytes than asked for.
+    /// The storage accepted a file and shows another length, or returned fewer bytes than requested.
     WrongLength,
-    /// Timeouts, 5xx, throttling, broken connections and everything nobody can name.
+    /// A timeout, a 5xx status, throttling, a broken connection, or an error of unknown cause.
     Unreachable,
-    /// This backend refuses the operation at all.
+    /// This backend never allows the operation.
     Forbidden,
 }
 
@@ -77,7 +78,7 @@ impl StoreError {
     }
 }
 
-/// Secrets that must not come back in an error's text, such as an access key in S3's answer.
+/// Removes secrets from error texts: S3 quotes the access key in its answers.
 #[derive(Clone, Default)]
 pub(super) struct Redactor(Vec<SecretString>);
 
@@ -118,7 +119,7 @@ impl Redactor {
     }
 }
 
-/// The message and those of its causes; the answer to a `HEAD` has none.
+/// Joins the message and those of its causes. The answer to a `HEAD` request has no message.
 fn chain(error: &opendal::Error) -> String {
     let mut parts: Vec<String> = vec![error.message().to_owned()];
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! The spelling of snapshot tags, in one place: `lagan-session=<uid>` and its like. restic splits tags at commas.
+//! Formats and finds snapshot tags such as `lagan-session=<uid>`. restic splits tags at commas, so no tag holds one.
 
 use super::error::Error;
 
@@ -6,7 +6,7 @@ use super::error::Error;
 pub enum Tag {
     /// UID of the session that wrote the snapshot.
     Session,
-    /// `namespace/name` of its configuration; snapshots without it are not ours.
+    /// `namespace/name` of the configuration. Snapshots without this tag were not written by Lagan.
     Configuration,
     Cluster,
     Attempt,
@@ -25,7 +25,7 @@ impl Tag {
         }
     }
 
-    /// `key=value`.
+    /// Formats the tag as `key=value`.
     pub fn format(self, value: &str) -> Result<String, Error> {
         let tag = format!("{}={value}", self.key());
         if value.is_empty() {
@@ -35,14 +35,14 @@ impl Tag {
         }
     }
 
-    /// The value of this tag among `tags`.
+    /// Finds the value of this tag among `tags`.
     #[must_use]
     pub fn find(self, tags: &[String]) -> Option<&str> {
         tags.iter().find_map(|tag| tag.strip_prefix(self.key())?.strip_prefix('='))
     }
 }
 
-/// Refuses what restic would take for two tags, or show as another.
+/// Refuses a tag that restic would split or show differently.
 pub(super) fn check(tag: &str) -> Result<(), Error> {
     if tag.is_empty() || tag.trim() != tag || tag.contains(|char: char| char == ',' || char.is_control()) {
         Err(Error::Invalid { what: "a tag", value: tag.to_owned() })

@@ -1,4 +1,4 @@
-//! The repository against real folders, judged by stock `restic`.
+//! Tests of the repository on real folders, judged by stock `restic`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backup;
@@ -22,12 +22,12 @@ use super::{Backup, Error, Fs, Gate, GateRefused, Repository, Storage, Written};
 const PASSWORD: &str = "correct horse";
 
 /// An empty folder, a runtime for the storage, and a password.
-struct Place {
+struct Fixture {
     folder: TempDir,
     runtime: Runtime,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Self { folder: tempfile::tempdir().unwrap(), runtime }
@@ -79,7 +79,7 @@ impl Place {
     }
 }
 
-/// Counts how often it was asked.
+/// A gate that always opens and counts how often it was asked.
 #[derive(Default)]
 struct Willing(AtomicUsize);
 

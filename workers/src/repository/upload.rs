@@ -1,5 +1,5 @@
-//! Packs on their way to the storage, a few at a time and within a memory budget. A failure poisons everything after
-//! it: no later pack, index or snapshot is written. It must not report an upload as done before its length was checked.
+//! Uploads packs in the background, a few at a time and within a memory budget. After a failed upload no later pack,
+//! index or snapshot is written. It must not count an upload as done before its length was compared.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -35,7 +35,7 @@ impl Uploads {
         Self { store, shared: Arc::default() }
     }
 
-    /// Waits for room, then returns while the upload goes on.
+    /// Waits for room, starts an upload and returns while it is in flight.
     pub(super) fn start(&self, path: String, content: Vec<Bytes>) -> Result<(), StoreError> {
         let size = content.iter().map(Bytes::len).sum();
         let mut state = self.shared.wait(|state| {
@@ -47,23 +47,23 @@ impl Uploads {
         state.running += 1;
         state.bytes += size;
         drop(state);
-        let mut upload = Upload { shared: self.shared.clone(), path, size, outcome: None };
+        let upload = Upload { shared: self.shared.clone(), path, size, result: None };
         let store = self.store.clone();
-        // Dropped unrun when the runtime goes down; the guard then counts it as failed.
+        // A runtime that shuts down drops the closure without running it; `Upload::drop` then counts a failure.
         drop(self.store.handle().spawn_blocking(move || {
-            let outcome = store.write(&upload.path, content);
-            upload.settle(outcome);
+            let result = store.write(&upload.path, content);
+            upload.settle(result);
         }));
         Ok(())
     }
 
-    /// Everything started is stored, or an error. After an error every call fails.
+    /// Waits until every started upload is stored. After an error every call fails.
     pub(super) fn barrier(&self) -> Result<(), StoreError> {
         let state = self.shared.wait(|state| state.running > 0);
         state.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// A file that must come after everything before it.
+    /// Writes a file once all uploads before it are stored.
     pub(super) fn write_after_all(&self, path: &str, content: Vec<Bytes>) -> Result<(), StoreError> {
         self.barrier()?;
         let size: u64 = content.iter().map(|part| part.len() as u64).sum();
@@ -85,7 +85,7 @@ impl Uploads {
     }
 }
 
-/// No upload outlives the backup that started it.
+/// Waits for the uploads in flight: none may outlive its backup.
 impl Drop for Uploads {
     fn drop(&mut self) {
         drop(self.shared.wait(|state| state.running > 0));
@@ -106,12 +106,12 @@ struct Upload {
     shared: Arc<Shared>,
     path: String,
     size: usize,
-    outcome: Option<Result<(), StoreError>>,
+    result: Option<Result<(), StoreError>>,
 }
 
 impl Upload {
-    fn settle(&mut self, outcome: Result<(), StoreError>) {
-        self.outcome = Some(outcome);
+    fn settle(mut self, result: Result<(), StoreError>) {
+        self.result = Some(result);
     }
 }
 
@@ -120,7 +120,7 @@ impl Drop for Upload {
         let mut state = self.shared.lock();
         state.running -= 1;
         state.bytes -= self.size;
-        match self.outcome.take() {
+        match self.result.take() {
             Some(Ok(())) => state.total += self.size as u64,
             Some(Err(error)) => state.failed = state.failed.take().or(Some(error)),
             None => {

@@ -1,5 +1,5 @@
-//! The read-back of a snapshot with an index read anew: snapshot, tree, every blob in an unmarked pack, every pack with
-//! its length, and a sample of packs read whole and hashed. It must not trust anything the backup kept in memory.
+//! Reads a snapshot back with a fresh index: the snapshot, its tree, every blob in an unmarked pack, the length of every
+//! pack, and the hash of a sample of packs. It must not trust any value that the backup kept in memory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
@@ -12,23 +12,24 @@ use rustic_core::{FileType, Id};
 
 use super::cipher::hash;
 use super::error::Error;
-use super::locate::{Found, Standing, find};
+use super::locate::{BlobIndex, Standing, find};
 use super::open::Repository;
 use super::snapshot::snapshot_file;
 use super::store::path_of;
 
-/// Up to here packs are looked at one by one; above, one listing of all is cheaper.
+/// Up to this number of packs, each length is asked for by itself; beyond it, one listing of all packs is cheaper.
 const SINGLE_LOOKS: usize = 256;
 const LOOKERS: usize = 8;
-/// Packs read besides the first and the last.
+/// Number of packs that are read in addition to the first and the last.
 const SAMPLE: usize = 3;
 
-/// What the caller knows of the snapshot; what it does not know is taken from the snapshot itself.
+/// Facts about the snapshot that the caller knows; the others are taken from the snapshot itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expected {
     pub bytes: Option<u64>,
 }
 
+/// The result of a read-back that found no fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadBack {
     /// Length of the file in the snapshot.
@@ -38,10 +39,11 @@ pub struct ReadBack {
 }
 
 impl Repository {
-    /// `ReadBack` for what does not fit, `Storage` for a storage that could not be asked.
+    /// Reads the snapshot back. A fault of the snapshot is `Error::ReadBack`; a storage that could not be asked is
+    /// `Error::Storage`.
     pub fn verify(&self, snapshot_id: &str, expected: Expected) -> Result<ReadBack, Error> {
         let wrong = |detail: String| Error::ReadBack { id: snapshot_id.to_owned(), detail };
-        // A file that is missing now is a finding, not a storage that cannot be asked.
+        // A missing file is a fault of the snapshot, not a storage that cannot be asked.
         self.check(snapshot_id, expected).map_err(|error| match error {
             Error::Damaged { detail } | Error::Core { detail, .. } => wrong(detail),
             Error::Storage(storage) if Error::Storage(storage.clone()).is_missing_file() => wrong(storage.to_string()),
@@ -53,15 +55,15 @@ impl Repository {
     fn check(&self, snapshot_id: &str, expected: Expected) -> Result<ReadBack, Error> {
         let core = self.core()?;
         let snapshot = snapshot_file(&core, snapshot_id)?;
-        let (tree, place, trees) = self.tree(&core, *snapshot.tree)?;
+        let (tree, location, trees) = self.tree(&core, *snapshot.tree)?;
         let file = only_file(&tree.nodes, &snapshot)?;
         let content: Vec<Id> = file.content.iter().flatten().map(|id| **id).collect();
         let mut found = find(&core, BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
         check_blobs(&content, &found, file, expected)?;
-        if place.standing == Standing::Marked {
+        if location.standing == Standing::Marked {
             return Err(damaged("its tree is in a pack marked for deletion"));
         }
-        let order = packs_in_order(&content, &found, place.pack);
+        let order = packs_in_order(&content, &found, location.pack);
         found.packs.extend(trees.packs);
         self.check_packs(&found.packs)?;
         let sample = sample(&order, snapshot.tree.as_u32());
@@ -115,17 +117,17 @@ fn only_file<'n>(nodes: &'n [Node], snapshot: &SnapshotFile) -> Result<&'n Node,
     }
 }
 
-fn check_blobs(content: &[Id], found: &Found, file: &Node, expected: Expected) -> Result<(), Error> {
+fn check_blobs(content: &[Id], found: &BlobIndex, file: &Node, expected: Expected) -> Result<(), Error> {
     let mut length = 0;
     for id in content {
-        let place = found.places.get(id).ok_or_else(|| damaged(format!("blob `{id}` is not in the index")))?;
-        if place.standing == Standing::Marked {
+        let blob = found.blobs.get(id).ok_or_else(|| damaged(format!("blob `{id}` is not in the index")))?;
+        if blob.standing == Standing::Marked {
             return Err(damaged(format!("blob `{id}` is only in a pack marked for deletion")));
         }
-        length += place.content_length();
+        length += blob.content_length();
     }
     let expected = expected.bytes.unwrap_or(file.meta.size);
-    // `rustic` writes 0 for a stream, as its archiver cannot know better.
+    // `rustic` writes 0 for a stream, because its archiver does not know the length in advance.
     let noted = if file.meta.size == 0 { length } else { file.meta.size };
     if length == expected && noted == length {
         Ok(())
@@ -142,14 +144,14 @@ fn check_length(pack: &Id, expected: u32, found: Option<u64>) -> Result<(), Erro
     }
 }
 
-/// In the order of the file, the tree's pack last.
-fn packs_in_order(content: &[Id], found: &Found, tree: Id) -> Vec<Id> {
+/// Lists the packs in the order of the file, followed by the pack of the tree.
+fn packs_in_order(content: &[Id], found: &BlobIndex, tree: Id) -> Vec<Id> {
     let mut seen = HashSet::new();
-    let data = content.iter().filter_map(|id| found.places.get(id)).map(|place| place.pack);
+    let data = content.iter().filter_map(|id| found.blobs.get(id)).map(|blob| blob.pack);
     data.chain([tree]).filter(|pack| seen.insert(*pack)).collect()
 }
 
-/// First, last and a few between, another few for every snapshot.
+/// Chooses the first and the last packs and a few between them, which differ from snapshot to snapshot.
 fn sample(packs: &[Id], seed: u32) -> Vec<Id> {
     let count = packs.len();
     let mut chosen = BTreeSet::from([0, count.saturating_sub(1), count.saturating_sub(2)]);

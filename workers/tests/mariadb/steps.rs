@@ -11,7 +11,7 @@ use lagan_workers::{
         Client, DumpArgs, Incomplete, PreflightError, Prepared, RestoreArgs, RestoreIncomplete, SAFE_DUMP_FLAGS,
         StreamSummary, check_dump, check_fed, prepare, scanner,
     },
-    process::{DumpSettings, FeedError, FeedReport, Outcome, Program, Pulse},
+    process::{DumpOutcome, DumpSettings, FeedError, FeedReport, Program, Pulse},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ pub const WAIT: Duration = Duration::from_secs(10);
 
 pub struct Dumped {
     pub bytes: Vec<u8>,
-    pub outcome: Arc<Outcome>,
+    pub outcome: Arc<DumpOutcome>,
     pub summary: StreamSummary,
     pub prepared: Prepared,
     pub checked: Result<(), Incomplete>,

@@ -1,4 +1,4 @@
-//! What is stored, and when nothing may be.
+//! Backups: the stored content, and the cases in which nothing may be stored.
 
 use std::io::{self, Cursor, Read};
 use std::sync::atomic::Ordering;
@@ -8,8 +8,8 @@ use crate::repository::{Expected, ReadBack};
 
 #[test]
 fn restic_checks_dumps_and_restores_what_was_written() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let content = noise(40 << 20, 1);
     let gate = Willing::default();
     let input = Box::new(Cursor::new(content.clone()));
@@ -18,15 +18,15 @@ fn restic_checks_dumps_and_restores_what_was_written() {
     assert_eq!(written.bytes, content.len() as u64);
     assert!(written.added_bytes > written.bytes, "{written:?}");
 
-    place.restic_says(&["check", "--read-data"]);
-    assert!(place.restic_says(&["dump", "latest", "/dumpfile.sql"]) == content);
-    let target = place.folder.path().join("restored");
-    place.restic_says(&["restore", "latest", "--target", target.to_str().unwrap()]);
+    fixture.restic_says(&["check", "--read-data"]);
+    assert!(fixture.restic_says(&["dump", "latest", "/dumpfile.sql"]) == content);
+    let target = fixture.folder.path().join("restored");
+    fixture.restic_says(&["restore", "latest", "--target", target.to_str().unwrap()]);
     assert!(
         std::fs::read(target.join("dumpfile.sql")).unwrap() == content,
         "the length in the tree is what restore trusts"
     );
-    assert_eq!(place.files("index").len(), 1);
+    assert_eq!(fixture.files("index").len(), 1);
 
     let read_back = repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
     assert_eq!(read_back.bytes, written.bytes);
@@ -46,19 +46,19 @@ fn restic_checks_dumps_and_restores_what_was_written() {
 
 #[test]
 fn compressible_and_repeated_content_comes_back_too() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let content = b"INSERT INTO t VALUES (1,'abc');\n".repeat(400_000);
     let written = store(&repository, &content);
     assert!(written.added_bytes < written.bytes / 10, "{written:?}");
     assert!(read_all(&repository, &written.snapshot_id).unwrap() == content);
-    place.restic_says(&["check", "--read-data"]);
+    fixture.restic_says(&["check", "--read-data"]);
 }
 
 #[test]
 fn an_empty_stream_is_an_empty_file() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let written = store(&repository, b"");
     assert_eq!(written.bytes, 0);
     let expected = Expected { bytes: Some(0) };
@@ -67,13 +67,13 @@ fn an_empty_stream_is_an_empty_file() {
         ReadBack { bytes: 0, packs_read: 1, packs_total: 1 }
     );
     assert_eq!(read_all(&repository, &written.snapshot_id).unwrap(), b"");
-    place.restic_says(&["check", "--read-data"]);
+    fixture.restic_says(&["check", "--read-data"]);
 }
 
 #[test]
 fn the_same_name_again_stores_the_second_content() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let (first, second) = (noise(3 << 20, 2), noise(3 << 20, 3));
     let time = jiff::Timestamp::now();
     for content in [&first, &second] {
@@ -81,19 +81,19 @@ fn the_same_name_again_stores_the_second_content() {
         let input = Box::new(Cursor::new(content.clone()));
         let written = repository.backup(&request, input, &Willing::default()).unwrap();
         assert!(read_all(&repository, &written.snapshot_id).unwrap() == *content);
-        assert!(place.restic_says(&["dump", &written.snapshot_id, "/dumpfile.sql"]) == *content);
+        assert!(fixture.restic_says(&["dump", &written.snapshot_id, "/dumpfile.sql"]) == *content);
     }
 }
 
 #[test]
 fn unchanged_content_adds_next_to_nothing() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let content = noise(8 << 20, 4);
     store(&repository, &content);
     let again = store(&repository, &content);
     assert!(again.added_bytes < 100_000, "{again:?}");
-    place.restic_says(&["check", "--read-data"]);
+    fixture.restic_says(&["check", "--read-data"]);
 }
 
 struct Refusing;
@@ -106,17 +106,17 @@ impl Gate for Refusing {
 
 #[test]
 fn a_refused_gate_leaves_no_snapshot() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let input = Box::new(Cursor::new(noise(12 << 20, 5)));
     let error = repository.backup(&request("/dumpfile.sql"), input, &Refusing).unwrap_err();
     assert!(matches!(error, Error::GateRefused { ref reason } if reason.contains("took over")), "{error:?}");
-    assert!(place.files("snapshots").is_empty());
+    assert!(fixture.files("snapshots").is_empty());
     assert!(repository.snapshots().unwrap().snapshots.is_empty());
-    place.restic_says(&["check", "--read-data"]);
+    fixture.restic_says(&["check", "--read-data"]);
 }
 
-/// Breaks after some bytes.
+/// An input that breaks off after some bytes.
 struct Breaking(Cursor<Vec<u8>>);
 
 impl Read for Breaking {
@@ -131,14 +131,14 @@ impl Read for Breaking {
 #[test]
 fn a_broken_input_leaves_no_snapshot_however_willing_the_gate() {
     for length in [0, 1000, 12 << 20] {
-        let place = Place::new();
-        let repository = place.init();
+        let fixture = Fixture::new();
+        let repository = fixture.init();
         let gate = Willing::default();
         let input = Box::new(Breaking(Cursor::new(noise(length, 6))));
         let error = repository.backup(&request("/dumpfile.sql"), input, &gate).unwrap_err();
         assert!(matches!(&error, Error::Input(source) if source.to_string() == "the dump died"), "{error:?}");
         assert_eq!(gate.0.load(Ordering::Relaxed), 0);
-        assert!(place.files("snapshots").is_empty());
+        assert!(fixture.files("snapshots").is_empty());
     }
 }
 
@@ -150,17 +150,17 @@ fn a_panicking_input_leaves_no_snapshot() {
             panic!("a defect in the reader")
         }
     }
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let error = repository.backup(&request("/dumpfile.sql"), Box::new(Panicking), &Willing::default()).unwrap_err();
     assert!(matches!(error, Error::Input(_)), "{error:?}");
-    assert!(place.files("snapshots").is_empty());
+    assert!(fixture.files("snapshots").is_empty());
 }
 
 #[test]
 fn paths_and_tags_that_restic_would_misread_are_refused() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let mut comma = request("/dumpfile.sql");
     comma.tags.push("a,b".to_owned());
     for request in [request("dumpfile.sql"), request("/"), request("/a/b"), request("/.."), comma] {
@@ -172,19 +172,19 @@ fn paths_and_tags_that_restic_would_misread_are_refused() {
 #[test]
 fn a_repository_of_stock_restic_goes_on_with_both() {
     for version in ["1", "2"] {
-        let place = Place::new();
-        place.restic_says(&["init", "--repository-version", version]);
-        let file = place.folder.path().join("dumpfile.sql");
+        let fixture = Fixture::new();
+        fixture.restic_says(&["init", "--repository-version", version]);
+        let file = fixture.folder.path().join("dumpfile.sql");
         let theirs = noise(24 << 20, 7);
         std::fs::write(&file, &theirs).unwrap();
         let feed = |arguments: &str| {
             let script =
-                format!("restic --no-cache -r '{}' {arguments} < '{}'", place.root().display(), file.display());
+                format!("restic --no-cache -r '{}' {arguments} < '{}'", fixture.root().display(), file.display());
             let status = Command::new("sh").args(["-c", &script]).env("RESTIC_PASSWORD", PASSWORD).output().unwrap();
             assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
         };
         feed("backup --stdin --stdin-filename dumpfile.sql --host host-0");
-        let repository = place.open(PASSWORD).unwrap();
+        let repository = fixture.open(PASSWORD).unwrap();
         let stash = repository.snapshots().unwrap().snapshots.remove(0);
         assert_eq!((stash.configuration(), stash.path().as_str()), (None, "/dumpfile.sql"));
         assert!(read_all(&repository, &stash.id).unwrap() == theirs);
@@ -193,16 +193,16 @@ fn a_repository_of_stock_restic_goes_on_with_both() {
         let mut ours = theirs.clone();
         ours.extend(noise(5 << 20, 8));
         let written = store(&repository, &ours);
-        // What is new, and the one chunk across the border, which has 8 MiB at most whatever the polynomial.
+        // The new content, and the one chunk across the border, which has at most 8 MiB with any polynomial.
         assert!(written.added_bytes < 14 << 20, "old blobs are used again: {written:?}");
         feed("backup --stdin --stdin-filename dumpfile.sql --host host-0");
         assert_eq!(repository.snapshots().unwrap().snapshots.len(), 3);
-        assert!(place.restic_says(&["dump", &written.snapshot_id, "/dumpfile.sql"]) == ours);
-        place.restic_says(&["check", "--read-data"]);
+        assert!(fixture.restic_says(&["dump", &written.snapshot_id, "/dumpfile.sql"]) == ours);
+        fixture.restic_says(&["check", "--read-data"]);
 
         repository.remove(&[&stash.id]).unwrap();
         assert_eq!(repository.snapshots().unwrap().snapshots.len(), 2);
-        place.restic_says(&["prune"]);
+        fixture.restic_says(&["prune"]);
         repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Retention and `latest`, as tables over snapshots that no storage holds.
+//! Retention and `latest`, as tables over snapshots that exist only in memory.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::new(1_800_000_000 + seconds, 0).unwrap()
 }
 
-/// Number, time, configuration (empty: not ours) and path.
+/// Makes a snapshot of a number, time, configuration (empty for a snapshot of another tool) and path.
 fn snapshot(number: u8, seconds: i64, configuration: &str, path: &str) -> Snapshot {
     let mut file = SnapshotFile {
         time: at(seconds).to_zoned(TimeZone::UTC),
@@ -59,7 +59,11 @@ fn rules_count_within_a_group() {
     assert_eq!(kept(&snapshots, &last(1), &[]), [3, 4, 6, 7]);
     assert_eq!(kept(&snapshots, &last(2), &[]), [2, 3, 4, 5, 6, 7]);
     assert_eq!(kept(&snapshots, &Policy::default(), &[]), [1, 2, 3, 4, 5, 6, 7], "without a rule nothing goes");
-    assert_eq!(kept(&snapshots, &last(1), &[3]), [2, 4, 6, 7], "what its session did not name takes no place");
+    assert_eq!(
+        kept(&snapshots, &last(1), &[3]),
+        [2, 4, 6, 7],
+        "a snapshot that its session did not name takes no place"
+    );
     assert_eq!(kept(&snapshots, &Policy::default(), &[3]), [1, 2, 4, 5, 6, 7]);
     let tagged = Policy { tags: vec!["lagan-configuration=a/x".to_owned()], last: 1, ..Policy::default() };
     assert_eq!(kept(&snapshots, &tagged, &[]), [1, 2, 3, 4, 6, 7]);

@@ -8,15 +8,15 @@ use crate::repository::Expected;
 use crate::repository::cipher::hash;
 
 /// A repository with one snapshot over several packs.
-fn one_snapshot() -> (Place, Repository, Written) {
-    let place = Place::new();
-    let repository = place.init();
+fn one_snapshot() -> (Fixture, Repository, Written) {
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let written = store(&repository, &noise(40 << 20, 9));
-    (place, repository, written)
+    (fixture, repository, written)
 }
 
-fn data_pack(place: &Place) -> std::path::PathBuf {
-    place.files("data").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+fn data_pack(fixture: &Fixture) -> std::path::PathBuf {
+    fixture.files("data").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
 fn refused(repository: &Repository, written: &Written) {
@@ -32,23 +32,23 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 
 #[test]
 fn a_missing_pack_does_not_read_back() {
-    let (place, repository, written) = one_snapshot();
-    fs::remove_file(data_pack(&place)).unwrap();
+    let (fixture, repository, written) = one_snapshot();
+    fs::remove_file(data_pack(&fixture)).unwrap();
     refused(&repository, &written);
     assert!(read_all(&repository, &written.snapshot_id).is_err());
 }
 
 #[test]
 fn a_truncated_pack_does_not_read_back() {
-    let (place, repository, written) = one_snapshot();
-    change(&data_pack(&place), |content| content.truncate(content.len() - 1));
+    let (fixture, repository, written) = one_snapshot();
+    change(&data_pack(&fixture), |content| content.truncate(content.len() - 1));
     refused(&repository, &written);
 }
 
 #[test]
 fn changed_bytes_do_not_read_back() {
-    let (place, repository, written) = one_snapshot();
-    for pack in place.files("data") {
+    let (fixture, repository, written) = one_snapshot();
+    for pack in fixture.files("data") {
         change(&pack, |content| content[100] ^= 1);
     }
     refused(&repository, &written);
@@ -56,16 +56,16 @@ fn changed_bytes_do_not_read_back() {
 
 #[test]
 fn a_changed_blob_is_an_error_of_the_restore() {
-    let (place, repository, written) = one_snapshot();
-    change(&data_pack(&place), |content| content[1000] ^= 1);
+    let (fixture, repository, written) = one_snapshot();
+    change(&data_pack(&fixture), |content| content[1000] ^= 1);
     let error = read_all(&repository, &written.snapshot_id).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error:?}");
 }
 
 #[test]
 fn an_index_that_is_gone_does_not_read_back() {
-    let (place, repository, written) = one_snapshot();
-    for index in place.files("index") {
+    let (fixture, repository, written) = one_snapshot();
+    for index in fixture.files("index") {
         fs::remove_file(index).unwrap();
     }
     refused(&repository, &written);
@@ -73,15 +73,15 @@ fn an_index_that_is_gone_does_not_read_back() {
 
 #[test]
 fn packs_that_a_prune_has_marked_do_not_read_back_but_restore() {
-    let (place, repository, written) = one_snapshot();
-    let [path] = place.files("index").try_into().unwrap();
+    let (fixture, repository, written) = one_snapshot();
+    let [path] = fixture.files("index").try_into().unwrap();
     let mut index: serde_json::Value =
         serde_json::from_slice(&repository.cipher.open_file(&fs::read(&path).unwrap()).unwrap()).unwrap();
     index["packs_to_delete"] = index["packs"].take();
     index["packs"] = serde_json::json!([]);
     let sealed = repository.cipher.seal_file(&serde_json::to_vec(&index).unwrap(), Some(1)).unwrap();
     fs::remove_file(path).unwrap();
-    fs::write(place.root().join("index").join(&*hash(&sealed).to_hex()), sealed).unwrap();
+    fs::write(fixture.root().join("index").join(&*hash(&sealed).to_hex()), sealed).unwrap();
 
     let error = repository.verify(&written.snapshot_id, Expected::default()).unwrap_err();
     assert!(matches!(&error, Error::ReadBack { detail, .. } if detail.contains("marked")), "{error:?}");
@@ -107,11 +107,11 @@ fn a_snapshot_that_is_not_there_is_told_from_one_that_is_damaged() {
 
 #[test]
 fn one_damaged_snapshot_hides_none_of_the_others() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let damaged = store(&repository, b"one");
     let good = store(&repository, b"two");
-    change(&place.root().join("snapshots").join(&damaged.snapshot_id), |content| content.truncate(50));
+    change(&fixture.root().join("snapshots").join(&damaged.snapshot_id), |content| content.truncate(50));
     let list = repository.snapshots().unwrap();
     assert_eq!(list.snapshots.iter().map(|one| &one.id).collect::<Vec<_>>(), [&good.snapshot_id]);
     assert_eq!(list.damaged.iter().map(|one| &one.id).collect::<Vec<_>>(), [&damaged.snapshot_id]);
@@ -119,27 +119,27 @@ fn one_damaged_snapshot_hides_none_of_the_others() {
 
 #[test]
 fn files_with_foreign_names_are_ignored() {
-    let place = Place::new();
-    let repository = place.init();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
     let written = store(&repository, b"one");
-    fs::write(place.root().join("snapshots").join("README"), b"x").unwrap();
-    fs::write(place.root().join("index").join("lost+found"), b"x").unwrap();
-    fs::write(place.root().join("data").join("stray"), b"x").unwrap();
+    fs::write(fixture.root().join("snapshots").join("README"), b"x").unwrap();
+    fs::write(fixture.root().join("index").join("lost+found"), b"x").unwrap();
+    fs::write(fixture.root().join("data").join("stray"), b"x").unwrap();
     assert_eq!(repository.snapshots().unwrap().snapshots.len(), 1);
     repository.verify(&written.snapshot_id, Expected { bytes: Some(3) }).unwrap();
 }
 
 #[test]
 fn a_write_that_fails_leaves_no_snapshot_and_says_why() {
-    let place = Place::new();
-    let repository = place.init();
-    // A file where the folder of packs must be: no pack can be written, whoever tries.
-    fs::write(place.root().join("data"), b"").unwrap();
+    let fixture = Fixture::new();
+    let repository = fixture.init();
+    // A file in the place of the folder of packs, so that no pack can be written, not even by root.
+    fs::write(fixture.root().join("data"), b"").unwrap();
     let gate = Willing::default();
     let input = Box::new(Cursor::new(noise(80 << 20, 10)));
     let error = repository.backup(&request("/dumpfile.sql"), input, &gate).unwrap_err();
     assert!(matches!(error, Error::Storage(_)), "{error:?}");
     assert_eq!(gate.0.load(Ordering::Relaxed), 0);
-    assert!(place.files("snapshots").is_empty());
-    assert!(place.files(".lagan-tmp").is_empty());
+    assert!(fixture.files("snapshots").is_empty());
+    assert!(fixture.files(".lagan-tmp").is_empty());
 }

@@ -1,4 +1,4 @@
-//! An object store that breaks in the middle of a listing, and one that says no: neither means "nothing there".
+//! Object stores that break off in the middle of a listing or refuse a request: neither means an empty storage.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::thread;
 use super::*;
 use crate::repository::{Presence, S3, StoreErrorKind, Tls};
 
-/// Answers every request by `answer(request line)` with a status and a body, until the test ends.
+/// Answers every request with the status and body that `answer` returns for its request line, until the test ends.
 fn serve(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
