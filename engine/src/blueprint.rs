@@ -1,5 +1,5 @@
-//! Auto-backup: AppBindings that name a BackupBlueprint in an annotation get a Repository and a BackupConfiguration. When
-//! the annotation goes, the configuration goes and the Repository stays: it leads to the data.
+//! Auto-backup: makes a Repository and a BackupConfiguration for each AppBinding that names a BackupBlueprint in an
+//! annotation. When the annotation is removed, the configuration is removed and the Repository stays: it leads to the data.
 
 pub(crate) mod derive;
 mod failures;
@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::error::EngineError;
 use crate::view::View;
 
-/// Objects that are applied together are looked at together.
+/// Delay after a change, so that objects which are applied together are looked at together.
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// `intent` is true when every object has been published once.
@@ -56,7 +56,7 @@ async fn follow(context: &Context, mut intent: watch::Receiver<bool>) {
     }
     let mut changes = context.resources.changes();
     changes.mark_changed();
-    let mut told = Told::default();
+    let mut logged = Logged::default();
     let mut again = Again::Never;
     loop {
         let pause = again.pause();
@@ -66,27 +66,27 @@ async fn follow(context: &Context, mut intent: watch::Receiver<bool>) {
         }
         tokio::time::sleep(SETTLE).await;
         changes.mark_unchanged();
-        again = look(context, &mut told).await;
+        again = look(context, &mut logged).await;
     }
 }
 
-/// What people were told in earlier looks, and is not told again while it stays the same.
+/// Problems and failures that earlier looks logged. They are not logged again while they stay the same.
 #[derive(Default)]
-struct Told {
+struct Logged {
     problems: BTreeSet<String>,
     failures: Failures,
 }
 
-/// One look: make what should be there, remove what should not. Says when what failed is tried again.
-async fn look(context: &Context, told: &mut Told) -> Again {
+/// Makes the objects that should exist and removes those that should not. Returns when failures are tried again.
+async fn look(context: &Context, logged: &mut Logged) -> Again {
     let work = {
         let view = context.resources.read();
         plan(&view, derive(&view))
     };
-    for problem in work.problems.difference(&told.problems) {
+    for problem in work.problems.difference(&logged.problems) {
         tracing::warn!(problem, "database is not backed up by its blueprint");
     }
-    told.problems = work.problems;
+    logged.problems = work.problems;
     let mut failures = Failures::default();
     let mut blueprints = Blueprints::default();
     for object in work.put {
@@ -104,12 +104,12 @@ async fn look(context: &Context, told: &mut Told) -> Again {
             Err(error) => failures.add(key, "remove", &error),
         }
     }
-    failures.tell_what_is_new_since(&told.failures);
-    told.failures = failures;
-    told.failures.again()
+    failures.log_new_since(&logged.failures);
+    logged.failures = failures;
+    logged.failures.again()
 }
 
-/// False if it is asked for after all.
+/// Removes a generated object; false if an annotation asks for it after all.
 async fn remove(context: &Context, generated: &Object) -> Result<bool, PutError> {
     if still_asked_for(context, generated).await? {
         return Ok(false);
@@ -118,7 +118,7 @@ async fn remove(context: &Context, generated: &Object) -> Result<bool, PutError>
     Ok(true)
 }
 
-/// Asked at the source before anything goes: our view may be behind, or may hold only a part after a loss.
+/// Asks the source before anything is removed: the view may be behind, or may be incomplete after a loss.
 async fn still_asked_for(context: &Context, generated: &Object) -> Result<bool, SourceError> {
     let Some((namespace, name)) = generated.metadata.annotations.get(GENERATED_FOR).and_then(|of| of.split_once('/'))
     else {
@@ -132,7 +132,7 @@ async fn still_asked_for(context: &Context, generated: &Object) -> Result<bool, 
     };
     let binding = context.source().object(&key).await?;
     let blueprint = generated.metadata.labels.get(BLUEPRINT_LABEL);
-    // One whose blueprint can't be used now keeps its backups.
+    // A database whose blueprint can't be used now keeps its backups.
     Ok(binding
         .and_then(|binding| asked(&binding))
         .is_some_and(|asked| blueprint.is_some_and(|blueprint| asked.blueprints.contains(blueprint))))
@@ -145,7 +145,7 @@ struct Work {
     problems: BTreeSet<String>,
 }
 
-/// The difference between what should be there and what is. Objects of the same name that people made are theirs.
+/// Compares the objects that should exist with those that do. Objects of the same name that people made are left alone.
 fn plan(view: &View, derived: Derived) -> Work {
     let mut work = Work { problems: derived.problems, ..Work::default() };
     let wanted: BTreeMap<ObjectKey, Object> =
@@ -188,7 +188,7 @@ fn same(there: &Object, wanted: &Object) -> bool {
         spec
     };
     let annotation = |object: &Object| object.metadata.annotations.get(HOOKS_OF).cloned();
-    // One that is there although nothing asks for it would be put for ever: it may be somebody else's.
+    // An annotation that is not wanted may be somebody else's: the object would be put for ever.
     let same_hooks = annotation(wanted).is_none_or(|wanted| annotation(there) == Some(wanted));
     same_hooks && spec(there) == spec(wanted)
 }

@@ -1,4 +1,4 @@
-//! Answers cancel requests: finds the session and writes `cancel-requested` into its log.
+//! Answers cancel requests: finds the session and appends `cancel-requested` to its log.
 
 use std::time::Duration;
 

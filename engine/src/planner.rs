@@ -1,5 +1,5 @@
-//! The planner: `requested` and `retrying` become `planned`, `skipped` or an end, under the target's lock.
-//! Any number run side by side on one consumer. What to do is decided here; the plan itself in `plan`.
+//! The planner: answers `requested` and `retrying` with `planned`, `skipped` or an end, under the target's lock. Any number
+//! of planners run side by side on one consumer. The plan itself is made in `plan`.
 
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ use crate::plan::answers::Answers;
 use crate::plan::{Inputs, Unresolved, plan, wipe};
 use crate::sessions::Change;
 
-/// References may come a moment later than the session that needs them.
+/// Time that a session waits for objects it refers to: they may be created a moment after it.
 const REFERENCES_WAIT: Duration = Duration::from_secs(60);
-/// What can't be timed is looked at again this often (P6).
+/// Retry interval for sessions whose wake-up time is unknown (P6).
 const LONGEST_NAK: Duration = Duration::from_secs(10);
 const PULL: Duration = Duration::from_secs(30);
 
@@ -88,7 +88,7 @@ enum PlanError {
     Source(#[from] SourceError),
 }
 
-/// One look at one session: what its message is settled with.
+/// Looks at one session once; returns how its message is settled.
 async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Settle, PlanError> {
     let mut session = read_session(&context.bus, key).await?;
     if !matches!(session.phase, Phase::Requested | Phase::Retrying) || session.foreign {
@@ -98,7 +98,7 @@ async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Se
     if let Some(wait) = wait(&session, now) {
         return Ok(Settle::Nak { delay: wait.min(LONGEST_NAK) });
     }
-    // What was deleted must go even then; it is little.
+    // Deletions run even when the log is full: each appends only a few facts.
     let may_wait = session.key.kind != SessionKind::Maintenance;
     if session.phase == Phase::Requested && may_wait && fill.is_full(&context.bus).await {
         return Ok(Settle::Nak { delay: LONGEST_NAK });
@@ -118,13 +118,14 @@ async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Se
     }
 }
 
-/// Objects applied together arrive within moments of each other; what is missing for long is looked for slowly.
+/// Delay before missing objects are looked for again. Objects that are applied together arrive within moments of each
+/// other; those that are missing for long are looked for less often.
 fn look_again(session: &Session, now: Timestamp) -> Duration {
     let waited = session.first_time.map_or(Duration::ZERO, |first| now.duration_since(first).unsigned_abs());
     (waited / 4).clamp(Duration::from_millis(100), Duration::from_secs(2))
 }
 
-/// How long a retry still has to wait.
+/// Time until a retry is due.
 fn wait(session: &Session, now: Timestamp) -> Option<Duration> {
     let after = session
         .retry_after
@@ -132,7 +133,7 @@ fn wait(session: &Session, now: Timestamp) -> Option<Duration> {
     Some(after.duration_since(now).unsigned_abs())
 }
 
-/// The fact that decides the session, or `None` while it has to wait for objects or for its target.
+/// Chooses the fact that decides the session; `None` while it has to wait for objects or for its target.
 async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<Option<Fact>, PlanError> {
     let Some(request) = &session.request else {
         return Ok(Some(failed(Failure::new(Code::Expired, "the head of the session's log is gone"))));
@@ -141,7 +142,7 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
         let failure = Failure::new(cancel.code, format!("cancelled by {} before it was started", cancel.by));
         return Ok(Some(Fact::Cancelled(ended(failure))));
     }
-    // The objects that the requester saw must be in our view too.
+    // The view must contain the objects that the requester saw.
     let mut seen = context.resources.changes();
     let reached = seen.wait_for(|progress| progress.position >= request.resources_position);
     if tokio::time::timeout(Duration::from_secs(5), reached).await.is_err() {
@@ -215,7 +216,7 @@ enum Lock {
     Skip(Skipped),
 }
 
-/// The lock of a plan's target: one session at a time works on a database, or deletes a repository.
+/// Names the lock of a plan: one session at a time works on a database, or deletes a repository.
 fn lock_key(plan: &Plan) -> Option<String> {
     if let Some(wipe) = &plan.wipe {
         let namespace = wipe.reference.namespace.as_deref().unwrap_or("_");
@@ -230,7 +231,7 @@ async fn lock(context: &Context, session: &Session, plan: &Plan) -> Result<Lock,
     let detail = serde_json::to_value(&session.key).expect("a key is JSON");
     let ours = Holder { owner: session.key.uid.to_string(), detail };
     let mut locked = context.locks.acquire(&key, &ours).await?;
-    // Each round either takes a stale lock or meets somebody who is faster; two rounds tell.
+    // Each round takes over a stale lock or meets a faster session; after two rounds the session waits.
     for _ in 0..2 {
         let Locked::HeldBy { holder, revision } = &locked else { return Ok(Lock::Ours) };
         let Ok(other) = serde_json::from_value::<SessionKey>(holder.detail.clone()) else {
@@ -238,7 +239,7 @@ async fn lock(context: &Context, session: &Session, plan: &Plan) -> Result<Lock,
             continue;
         };
         let in_the_way = read_session(&context.bus, &other).await?;
-        // No facts: it ended so long ago that they expired, or its store is gone.
+        // Without facts the holder ended so long ago that they expired, or its stream is gone.
         if in_the_way.phase.is_end() || in_the_way.phase == Phase::Nothing || in_the_way.is_expired() {
             locked = context.locks.take_over(&key, *revision, &ours).await?;
             continue;
@@ -248,7 +249,7 @@ async fn lock(context: &Context, session: &Session, plan: &Plan) -> Result<Lock,
     Ok(Lock::Wait)
 }
 
-/// What a session does that finds another one on its target: a run of the same configuration is skipped.
+/// Decides what a session does while another one holds its target: a run of the same configuration is skipped.
 fn behind(context: &Context, session: &Session, other: &Session) -> Lock {
     let same = session.key.kind == SessionKind::Backup
         && other.key.kind == SessionKind::Backup
@@ -264,7 +265,7 @@ fn behind(context: &Context, session: &Session, other: &Session) -> Lock {
     })
 }
 
-/// Objects of two groups may have one name.
+/// The invoker with its group: objects of two groups may have the same name.
 fn invoker(session: &Session) -> Option<ObjectKey> {
     session.request.as_ref().map(|request| request.invoker.key())
 }
@@ -279,7 +280,7 @@ fn policy(context: &Context, session: &Session) -> ConcurrencyPolicy {
     }
 }
 
-/// Gives locks back when sessions end. A lock that stays, because we died here, is stale and taken over.
+/// Releases locks when sessions end. A lock that stays behind after a crash is stale, and the next session takes it over.
 async fn release_locks(context: &Context, mut changes: mpsc::UnboundedReceiver<Change>) -> Result<(), EngineError> {
     let mut caught_up = false;
     loop {
@@ -295,13 +296,13 @@ async fn release_locks(context: &Context, mut changes: mpsc::UnboundedReceiver<C
             }
             Change::Folded(session) => session,
         };
-        // Old ends gave their locks back long ago, or left them stale.
+        // Sessions that ended before this start have released their locks, or left them stale.
         if !caught_up || !session.phase.is_end() {
             continue;
         }
         let Some(key) = session.plan.as_deref().and_then(lock_key) else { continue };
         if let Err(error) = context.locks.release(&key, &session.key.uid.to_string()).await {
-            tracing::debug!(error = chain(&error), "lock stays, whoever needs it takes it over");
+            tracing::debug!(error = chain(&error), "lock was not released; the session that needs it takes it over");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The scheduler: due slots and session objects become `requested`, each once. Any number run side by side; the
-//! first append expects sequence 0, so one of them wins. It must not plan.
+//! The scheduler: appends `requested` for due slots and for session objects, once each. Any number of schedulers run side
+//! by side; the first append expects sequence 0, so one of them wins. It must not plan.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::error::EngineError;
 use crate::fill::Fill;
 
-/// Facts live so long; an older restore is not started without a person (P5).
+/// Time that facts are kept. An older restore is not started without a person (P5).
 const LOG_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
@@ -35,7 +35,7 @@ pub(crate) async fn run(
     mut changes: mpsc::UnboundedReceiver<ObjectKey>,
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
 ) -> Result<(), EngineError> {
-    // The alarm clock: its ticks only say "look". A lost or doubled tick changes nothing.
+    // A tick only wakes the loop: a lost or doubled tick changes nothing.
     let (tick, mut ticks) = mpsc::channel(1);
     let mut alarm = JobScheduler::new().await?;
     alarm
@@ -80,29 +80,29 @@ async fn recall_marks(context: &Context) {
     }
 }
 
-/// A configuration and when it is looked at next. Its schedule is parsed then: parsed ones are large, and many.
+/// A configuration and the time of its next look. Its schedule is parsed anew then, because parsed schedules are large.
 struct Armed {
     uid: Uuid,
     generation: i64,
     next: Timestamp,
 }
 
-/// What came of asking whether an object asks for a session.
+/// Result of looking at an object that may ask for a session.
 enum Asked {
     Decided,
     Later,
-    /// Nobody is answered now.
+    /// The source does not answer now.
     NoAnswer,
 }
 
 struct Scheduler {
     context: Context,
     armed: HashMap<ObjectKey, Armed>,
-    /// Ordered by when they fire, so that idle configurations cost nothing.
+    /// Ordered by the time of the next look, so that idle configurations cost nothing.
     heap: BTreeSet<(Timestamp, ObjectKey)>,
-    /// Session objects that were looked at; they never change.
+    /// Session objects that were decided; they never change.
     seen: HashSet<Uuid>,
-    /// Session objects that have to be looked at again.
+    /// Session objects that are looked at again at the next tick.
     unanswered: BTreeSet<ObjectKey>,
     fill: Fill,
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
@@ -121,7 +121,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes changed configurations in.
+    /// Sets the next look of changed configurations.
     fn arm(&mut self, changed: &BTreeSet<ObjectKey>) -> Result<(), EngineError> {
         for key in changed.iter().filter(|key| key.kind == Kind::BackupConfiguration) {
             let object = self.context.resources.read().objects.get(key).cloned();
@@ -135,7 +135,7 @@ impl Scheduler {
                 continue;
             }
             self.disarm(key);
-            // A schedule that does not parse shows as a condition; it must not stop the others.
+            // A schedule that does not parse is shown as a condition; it must not stop the others.
             let Ok(schedule) = manifest::schedule(spec, uid) else { continue };
             let mark = self.mark(uid, &object)?;
             if let Some(next) = schedule.next_after(mark).map(|slot| schedule.fires_at(slot)) {
@@ -152,7 +152,7 @@ impl Scheduler {
         }
     }
 
-    /// The last slot that was decided; a new configuration has none before its creation.
+    /// The last slot that was decided. A new configuration has no slots before its creation.
     fn mark(&self, uid: Uuid, object: &Object) -> Result<Timestamp, EngineError> {
         let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
         Ok(self.context.source().mark(uid)?.unwrap_or(created).max(created))
@@ -180,7 +180,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Requests the slot that is due, if there is one, and gives the time of the next look.
+    /// Requests the slot that is due, if there is one, and returns the time of the next look.
     async fn decide(
         &mut self,
         key: &ObjectKey,
@@ -194,7 +194,7 @@ impl Scheduler {
         let Ok(schedule) = manifest::schedule(spec, uid) else { return Ok(None) };
         let mark = self.mark(uid, object)?;
         let Some(due) = schedule.due(mark, now, deadline(spec)) else {
-            // Decided by another scheduler, or too old to catch up.
+            // The slot was decided by another scheduler, or is too old to catch up.
             let after = mark.max(now);
             return Ok(schedule.next_after(after).map(|slot| schedule.fires_at(slot)));
         };
@@ -210,7 +210,7 @@ impl Scheduler {
         Ok(schedule.next_after(due.slot).map(|slot| schedule.fires_at(slot)))
     }
 
-    /// Session objects that people made become requests, once, ever. Those that can't be decided now are kept.
+    /// Requests the sessions that objects ask for, each once. Objects that can't be decided now are kept for later.
     async fn request_objects(&mut self, mut keys: BTreeSet<ObjectKey>) {
         keys.retain(|key| matches!(key.kind, Kind::BackupSession | Kind::RestoreSession | Kind::Repository));
         while let Some(key) = keys.pop_first() {
@@ -222,7 +222,7 @@ impl Scheduler {
             match self.request_object(&object, position).await {
                 Asked::Decided => {}
                 Asked::Later => drop(self.unanswered.insert(key)),
-                // The others would wait as long for an answer, and the schedules with them.
+                // The others would wait as long for an answer, and the schedules behind them.
                 Asked::NoAnswer => {
                     self.unanswered.insert(key);
                     return self.unanswered.append(&mut keys);
@@ -240,20 +240,20 @@ impl Scheduler {
         if self.seen.contains(&uid) || self.context.sessions.knows(uid) {
             return Asked::Decided;
         }
-        // Made by the reporter for a session that is there already (P2).
+        // The reporter made this object for a session that exists already (P2).
         if stand_in::session_of(&object.metadata).is_some() {
             self.seen.insert(uid);
             return Asked::Decided;
         }
-        // What was deleted must go even then; it is little.
+        // Deletions run even when the log is full: each appends only a few facts.
         if kind != SessionKind::Maintenance && self.fill.is_full(&self.context.bus).await {
             return Asked::Later;
         }
         let standing = match self.context.source().standing(object).await {
             Ok(standing) => standing,
             Err(error) => {
-                // It must not run on a guess; the next look asks again.
-                tracing::warn!(object = %object.key(), error = chain(&error), "its standing is not known yet");
+                // The object must not run on a guess; the next look asks again.
+                tracing::warn!(object = %object.key(), error = chain(&error), "the object's standing is not known yet");
                 return Asked::NoAnswer;
             }
         };
@@ -262,7 +262,7 @@ impl Scheduler {
             return Asked::Decided;
         }
         if object.kind() == Kind::RestoreSession && (standing == Standing::Recorded || is_old(object)) {
-            // Another engine may have begun it a moment ago: the log knows, our view of it may not yet.
+            // Another engine may have begun it a moment ago: the log has it even if our view does not yet.
             match find_session(&self.context.bus, self.context.cluster(), uid).await {
                 Ok(None) => {}
                 Ok(Some(_)) => return Asked::Decided,
@@ -281,7 +281,7 @@ impl Scheduler {
         Asked::Decided
     }
 
-    /// True when the session is requested, by us or by another scheduler.
+    /// Requests a session; true when it is requested, by this or by another scheduler.
     async fn request(&self, kind: SessionKind, invoker: &str, object: &Object, uid: Uuid, request: Requested) -> bool {
         let key = SessionKey {
             cluster: self.context.cluster().clone(),

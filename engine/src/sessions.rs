@@ -20,11 +20,11 @@ pub(crate) struct SessionsView {
     pub ended: HashSet<Uuid>,
 }
 
-/// Told to listeners, in the order of the log.
+/// A change of the view, sent to listeners in the order of the log.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     Folded(Arc<Session>),
-    /// The log has been read to its end: from here on it is news.
+    /// The log has been read to its end; changes after this are new.
     CaughtUp,
 }
 
@@ -53,7 +53,7 @@ impl Sessions {
         view.active.contains_key(&uid) || view.ended.contains(&uid)
     }
 
-    /// Follows the stream for ever; ends when the store under it was replaced.
+    /// Follows the stream. It returns only when the stream under it was replaced.
     pub async fn follow(self, bus: Bus, cluster: Cluster) -> Result<(), EngineError> {
         let mut stream = follow(&bus, SESSIONS, vec![stream_subjects(SESSIONS, &cluster)], Start::All);
         let mut store = None;

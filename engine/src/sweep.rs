@@ -1,5 +1,5 @@
-//! Ends what nobody holds: cancelled sessions without a live holder, restores whose holder died, sessions that
-//! outlived their deadline or would outlive their log. What a worker holds alive is the worker's to end.
+//! Ends sessions that no worker holds: cancelled ones, restores whose holder died, sessions that are past their deadline
+//! or would outlive their log. A session with a live holder is ended by that worker, never here.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
 
 pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     let mut observer = Observer::new(context.heartbeats.clone());
-    // An observer must look more than twice per TTL.
+    // A heartbeat must be looked at more than twice within its TTL.
     let pause = (context.timing().heartbeat_ttl() / 4).min(Duration::from_secs(2));
     let mut turn = 0u32;
     loop {
@@ -53,7 +53,7 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     }
 }
 
-/// Sessions that a look at the heartbeat could end; the others cost nothing.
+/// Whether a session may have to be ended, depending on its holder's heartbeat. The heartbeats of others are not read.
 fn concerns(session: &Session, now: Timestamp) -> bool {
     session.cancel.is_some() || session.phase == Phase::Restoring || is_late(session, now) || is_old(session, now)
 }
@@ -66,12 +66,12 @@ fn is_old(session: &Session, now: Timestamp) -> bool {
     session.first_time.is_some_and(|first| now.duration_since(first).unsigned_abs() > OLDEST && now > first)
 }
 
-/// What the heartbeat of the holder says.
+/// Liveness of the worker that holds the session, judged from its heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     Nobody,
     Dead,
-    /// Alive, or nobody can tell yet.
+    /// The worker is alive, or it is not known yet whether it is.
     Perhaps,
 }
 
@@ -86,7 +86,7 @@ async fn holder(observer: &mut Observer, session: &Session) -> Held {
     }
 }
 
-/// The fact that ends the session, if it is ours to end.
+/// Chooses the fact that ends the session; `None` if it goes on or is not the sweep's to end.
 fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
     if held == Held::Perhaps {
         return None;
@@ -98,7 +98,7 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
         conditions: Vec::new(),
     };
     let fact = match session.phase {
-        // A snapshot may stand: only a worker can find out (P13).
+        // A snapshot may have been written: only a worker can find out (P13).
         Phase::Committing => return None,
         Phase::Restoring => {
             let snapshot = session.restoring_snapshot.as_deref().unwrap_or("?");
@@ -130,13 +130,13 @@ fn late(session: &Session) -> String {
 
 async fn end(context: &Context, uid: Uuid, seen: &Session, fact: Fact) {
     let mut session = match read_session(&context.bus, &seen.key).await {
-        // Something happened since we looked: judge again next time.
+        // The session has moved on since it was judged: it is judged again next time.
         Ok(session) if session.last_sequence != seen.last_sequence => return,
         Ok(session) => session,
         Err(error) => return tracing::warn!(session = %uid, error = chain(&error), "session can't be read"),
     };
     match append_fact(&context.bus, &mut session, WRITER, fact).await {
-        Ok(()) => tracing::info!(session = %uid, phase = session.phase.display(), "session ended: nobody held it"),
+        Ok(()) => tracing::info!(session = %uid, phase = session.phase.display(), "session ended: no worker held it"),
         Err(error) if error.is_conflict() => {}
         Err(error) => tracing::warn!(session = %uid, error = chain(&error), "session could not be ended yet"),
     }

@@ -13,15 +13,15 @@ use tokio::sync::{mpsc, watch};
 
 use crate::error::EngineError;
 
-/// The last value of every object. Values are shared, so a snapshot of one is cheap.
+/// The last value of every object. Values are shared, so cloning one is cheap.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     pub objects: BTreeMap<ObjectKey, Arc<Object>>,
-    /// Objects that can't be used, and why. They are shown with that, and nothing runs by them.
+    /// Objects that break a rule. Their statuses show the reason, and nothing runs by them.
     pub refused: BTreeMap<ObjectKey, Refused>,
-    /// Last sequence of each subject, tombstones too: what the watcher's compare-and-set expects.
+    /// Last sequence of each subject, including tombstones: the watcher's compare-and-set expects it.
     pub sequences: BTreeMap<ObjectKey, u64>,
-    /// Everything up to this sequence has been taken in.
+    /// Sequence of the last message that the view contains.
     pub position: u64,
 }
 
@@ -47,7 +47,7 @@ impl View {
         })
     }
 
-    /// Those of the kind alone are touched: keys are ordered by group and kind.
+    /// All objects of a kind. Keys are ordered by group and kind, so no others are visited.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Object>> {
         [Group::Lagan, Group::Stash, Group::AppCatalog].into_iter().flat_map(move |group| {
             let first = ObjectKey { group: group.as_str().to_owned(), kind, namespace: None, name: String::new() };
@@ -81,12 +81,12 @@ impl View {
     }
 }
 
-/// Shared handle: read it, or wait for it to change.
+/// A shared handle of the view: it can be read, or waited on for changes.
 #[derive(Clone)]
 pub(crate) struct Resources {
     view: Arc<RwLock<View>>,
     progress: watch::Sender<Progress>,
-    /// Told the key of each object that changed.
+    /// Receive the key of each object that changed.
     listeners: Vec<mpsc::UnboundedSender<ObjectKey>>,
 }
 
@@ -120,7 +120,7 @@ impl Resources {
         let _ = self.changes().wait_for(|progress| progress.complete).await;
     }
 
-    /// Follows the stream for ever; ends when the store under it was replaced.
+    /// Follows the stream. It returns only when the stream under it was replaced.
     pub async fn follow(self, bus: Bus, cluster: Cluster) -> Result<(), EngineError> {
         let mut stream = follow(&bus, RESOURCES, vec![stream_subjects(RESOURCES, &cluster)], Start::All);
         let mut store = None;

@@ -1,5 +1,5 @@
-//! The watcher: the source of intent to RESOURCES. One at a time per cluster. Where objects come from is in `folder` and
-//! `kubernetes`, how they are published in `publish`.
+//! The watcher: publishes the objects of the source on RESOURCES. One process at a time watches a cluster. `folder` and
+//! `kubernetes` read objects, `publish` publishes them.
 
 mod folder;
 mod kubernetes;

@@ -1,4 +1,4 @@
-//! What a look could not do: when it is tried again, and what people are told of it. It must not try anything.
+//! Failures of one look: when they are tried again, and which are logged. It must not try anything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use lagan_schemas::subject::ObjectKey;
 use super::hooks::PutError;
 
 const SOON: Duration = Duration::from_secs(5);
-/// Rights and namespaces change seldom, and nobody tells us when they do.
+/// Rights and namespaces change seldom, and their changes are not watched.
 const LATE: Duration = Duration::from_mins(5);
 
-/// When to look again without a change of the objects; the later of these is the more urgent.
+/// Time of the next look without a change of the objects. Later variants are more urgent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Again {
     Never,
@@ -44,7 +44,7 @@ struct Failure {
     again: Again,
 }
 
-/// Of one look, by object.
+/// The failures of one look, by object.
 #[derive(Debug, Default)]
 pub(super) struct Failures(BTreeMap<ObjectKey, Failure>);
 
@@ -57,18 +57,18 @@ impl Failures {
         self.0.values().map(|failure| failure.again).max().unwrap_or(Again::Never)
     }
 
-    pub fn tell_what_is_new_since(&self, earlier: &Self) {
+    pub fn log_new_since(&self, earlier: &Self) {
         for (key, Failure { action, error, again }) in self.new_since(earlier) {
             let again_s = again.pause().unwrap_or_default().as_secs();
             tracing::warn!(
                 object = %key, action, error, again_s,
-                "what a blueprint asks for was not done; it is tried again after a pause, and when objects change"
+                "an object of a blueprint was not made or removed; it is tried again after a pause, and when objects change"
             );
         }
     }
 
     fn new_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = (&'a ObjectKey, &'a Failure)> {
-        self.0.iter().filter(|(key, failure)| earlier.0.get(key).is_none_or(|told| told.error != failure.error))
+        self.0.iter().filter(|(key, failure)| earlier.0.get(key).is_none_or(|earlier| earlier.error != failure.error))
     }
 }
 

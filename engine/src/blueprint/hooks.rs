@@ -1,5 +1,5 @@
-//! Hooks of what blueprints make. The view knows the shape of a blueprint's hooks only, so they are read at their source
-//! before an object is put. What can't be read now is not put: an object never gets hooks without their content.
+//! Hooks of generated objects. The view knows only the shape of a blueprint's hooks, so they are read at their source
+//! before an object is put. If they can't be read, the object is not put: it never gets hooks without their content.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,21 +15,22 @@ use super::derive::{BLUEPRINT_LABEL, HOOKS_OF};
 pub(super) enum PutError {
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The watcher will see it too, and then it is another look.
+    /// The watcher will see the change too, and another look follows.
     #[error("`{0}` is not there any more, or it is another one now")]
     BlueprintGone(ObjectKey),
 }
 
-/// Blueprints as they stand at their source, each read once in a look.
+/// Blueprints read from the source, each once in a look.
 #[derive(Default)]
 pub(super) struct Blueprints(BTreeMap<ObjectKey, Option<Object>>);
 
 impl Blueprints {
-    /// Makes an object as it was derived, with the hooks that its blueprint has at the source.
+    /// Puts a derived object, with the hooks that its blueprint has at the source.
     pub async fn put(&mut self, source: &Source, mut object: Object) -> Result<(), PutError> {
         if let Some(key) = blueprint_of(&object) {
             let found = self.read(source, &key).await?;
-            let blueprint = found.and_then(|found| the_very(&object, found)).ok_or(PutError::BlueprintGone(key))?;
+            let blueprint =
+                found.and_then(|found| same_blueprint(&object, found)).ok_or(PutError::BlueprintGone(key))?;
             if let Spec::BackupConfiguration(spec) = &mut object.spec {
                 spec.hooks.clone_from(&blueprint.hooks);
             }
@@ -46,7 +47,7 @@ impl Blueprints {
     }
 }
 
-/// The blueprint that an object has its hooks from, if it has any.
+/// The blueprint that an object's hooks come from, if it has hooks.
 fn blueprint_of(object: &Object) -> Option<ObjectKey> {
     let Spec::BackupConfiguration(spec) = &object.spec else { return None };
     spec.hooks.as_ref()?;
@@ -54,8 +55,8 @@ fn blueprint_of(object: &Object) -> Option<ObjectKey> {
     Some(ObjectKey { group: object.group().as_str().to_owned(), kind: Kind::BackupBlueprint, namespace: None, name })
 }
 
-/// The blueprint that an object was derived from, unless another one has its name now.
-fn the_very<'a>(object: &Object, found: &'a Object) -> Option<&'a BackupBlueprintSpec> {
+/// The spec of the blueprint that an object was derived from; `None` if another blueprint has its name now.
+fn same_blueprint<'a>(object: &Object, found: &'a Object) -> Option<&'a BackupBlueprintSpec> {
     let (derived_from, _) = object.metadata.annotations.get(HOOKS_OF)?.split_once('/')?;
     let Spec::BackupBlueprint(spec) = &found.spec else { return None };
     (found.metadata.uid?.to_string() == derived_from).then_some(&**spec)

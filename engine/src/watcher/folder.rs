@@ -1,5 +1,5 @@
-//! The watcher of folder mode: files to RESOURCES. It gives objects their uids, publishes what changed, and buries what
-//! is surely gone. It must not validate references or start anything.
+//! The watcher of a folder: gives objects their uids, publishes changed ones, and publishes tombstones for those whose
+//! deletion is confirmed. It must not validate references or start anything.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::context::Context;
 use crate::error::EngineError;
 use crate::view::View;
 
-/// Editors write a file in several steps; look when they are done.
+/// Delay after a change: editors write a file in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
-/// Inotify loses events on some filesystems; a slow look finds what it lost.
+/// Interval of looks without a change: inotify loses events on some filesystems.
 const RESCAN: Duration = Duration::from_secs(60);
-/// The name space of content hashes.
+/// Name space of the UUIDs that stand for an object's content.
 const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002);
 
 pub(super) async fn watch(context: &Context, local: &Local, intent: &watch::Sender<bool>) -> Result<(), EngineError> {
     let (wake, mut woken) = mpsc::channel(1);
     let mut notifier = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
-            // Full means that a look is due anyway.
+            // If the channel is full, a look is due already.
             let _ = wake.try_send(());
         }
     })?;
@@ -55,12 +55,12 @@ pub(super) async fn watch(context: &Context, local: &Local, intent: &watch::Send
 
 #[derive(Default)]
 struct Memory {
-    /// When each object was first missed, for the second look.
+    /// The time at which each missing object was first missed.
     missing: HashMap<ObjectKey, Instant>,
     told: Vec<String>,
 }
 
-/// One look: scan, assign, publish. Gives the time when a missing object may be buried.
+/// Scans the folder, assigns identities and publishes. Returns the time at which a missing object may be buried.
 async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<Option<Instant>, EngineError> {
     let scan = scan(Arc::clone(&local.folder)).await?;
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
@@ -73,11 +73,11 @@ async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<O
         let problems = {
             let view = context.resources.read();
             let known = view.objects.get(&object.key()).filter(|known| known.metadata.uid == object.metadata.uid);
-            // Published as it would be now: an earlier version may have published more of it.
+            // Compared in today's published form: an earlier version may have published more of the object.
             known.map(|known| update_problems(&Object::clone(known).published(), object)).unwrap_or_default()
         };
         match &problems[..] {
-            // The next look compares again, so what was not published is then.
+            // The next look compares again, so an object that was not published now is published then.
             [] => drop(publish_if_new(context, object, None).await),
             [problem, ..] => tracing::error!(object = %object.key(), problem, "change refused"),
         }
@@ -106,11 +106,11 @@ async fn scan(folder: Arc<Folder>) -> Result<Scan, EngineError> {
     tokio::task::spawn_blocking(move || folder.scan()).await.map_err(EngineError::Panicked)
 }
 
-/// Says each problem once, and again only after it went away.
+/// Logs each problem once, and again only after it was gone in between.
 fn tell_problems(scan: &Scan, refused: &[String], told: &mut Vec<String>) {
     let problems: Vec<String> = scan.problems.iter().map(ToString::to_string).chain(refused.iter().cloned()).collect();
     for problem in problems.iter().filter(|problem| !told.contains(problem)) {
-        tracing::error!(problem, "manifest refused; what was there before stays in force");
+        tracing::error!(problem, "manifest refused; the object stays as it was before");
     }
     *told = problems;
 }
@@ -122,7 +122,7 @@ struct Assigned {
     refused: Vec<String>,
 }
 
-/// Gives every object its identity: the one the ledger knows, or a new one.
+/// Gives every object its identity: the one in the ledger, or a new one.
 fn assign(scan: &Scan, state: &State, now: Timestamp) -> Assigned {
     let mut assigned = Assigned::default();
     for (key, found) in &scan.objects {
@@ -141,7 +141,7 @@ fn assign(scan: &Scan, state: &State, now: Timestamp) -> Assigned {
             assigned.entries.push(Entry::Object { key: key.clone(), identity });
         }
         if identity.content != content {
-            // What was there before stays in force.
+            // The refused change is ignored, and the object stays as it was.
             continue;
         }
         let mut object = found.object.clone();
@@ -157,14 +157,13 @@ fn is_session(kind: Kind) -> bool {
     matches!(kind, Kind::BackupSession | Kind::RestoreSession)
 }
 
-/// Of all that the manifest holds: what is not published, such as the body of a hook, is a change too.
+/// Identifies everything that the manifest holds. A change of an unpublished part, such as the body of a hook, is a change.
 fn content(object: &Object) -> Uuid {
     let text = serde_json::json!([object.spec_json(), object.metadata.labels, object.metadata.annotations]);
     Uuid::new_v5(&CONTENT, text.to_string().as_bytes())
 }
 
-/// Objects on the bus that the folder does not have. A refused change keeps its object: it is in the scan's
-/// folder, so the caller only buries when the scan is complete.
+/// Objects on the bus that the folder does not have. Only a complete scan may conclude that they were deleted.
 fn gone(view: &View, objects: &BTreeMap<ObjectKey, Object>) -> BTreeMap<ObjectKey, Uuid> {
     let missing = view.objects.iter().filter(|(key, _)| !objects.contains_key(*key));
     missing.map(|(key, object)| (key.clone(), object.metadata.uid.unwrap_or_default())).collect()

@@ -1,5 +1,5 @@
-//! The watcher of a cluster: objects of the API server to RESOURCES. At the end of each list it buries what the list did
-//! not have, so a deletion that nobody saw is seen then. It must not write to the API server.
+//! The watcher of a cluster: publishes the objects of the API server. At the end of each list it buries objects that the
+//! list did not have, so a deletion that was missed is seen then. It must not write to the API server.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,15 +25,16 @@ use crate::error::EngineError;
 use crate::view::Refused;
 
 const PAGE: u32 = 500;
-/// Publishing at the same time; each waits for the server's answer.
+/// Number of publications in flight; each waits for the server's answer.
 const PUBLISHERS: usize = 64;
-/// A watch whose start fails keeps its resource version for ever, which may be one that the server never reaches (K4).
+/// Failed starts of a watch before everything is listed anew: a watch keeps its resource version for ever, and the server
+/// may never reach that version.
 const ERRORS_UNTIL_LIST: u32 = 5;
-/// Everything is listed anew this often, whatever the watch says.
+/// Interval at which everything is listed anew, whatever the watch says.
 const RESYNC: Duration = Duration::from_secs(30 * 60);
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// What one stream of events is for.
+/// The kind, group and namespace of one watch.
 #[derive(Debug, Clone)]
 struct Scope {
     group: Group,
@@ -67,7 +68,7 @@ pub(super) async fn watch(
     };
     tokio::select! {
         () = all_listed => {}
-        // They never end.
+        // The watches never end.
         _ = streams.next() => {}
     }
     Ok(())
@@ -75,11 +76,11 @@ pub(super) async fn watch(
 
 /// Follows one kind for ever: list, watch, and list again when the watch can't be trusted.
 async fn follow(context: &Context, api: &Kubernetes, scope: Scope, listed: tokio::sync::mpsc::UnboundedSender<()>) {
-    let mut told = Told { listed: Some(listed), absent: false };
+    let mut reported = Reported { listed: Some(listed), absent: false };
     let mut pause = Duration::from_millis(500);
     loop {
         let began = Instant::now();
-        one_watch(context, api, &scope, &mut told).await;
+        one_watch(context, api, &scope, &mut reported).await;
         if began.elapsed() > SLOWEST {
             pause = Duration::from_millis(500);
         }
@@ -88,14 +89,14 @@ async fn follow(context: &Context, api: &Kubernetes, scope: Scope, listed: tokio
     }
 }
 
-/// What was said already about a kind.
-struct Told {
-    /// Taken when the first list is complete, or when there is nothing to list.
+/// The state of a kind that has been reported: each is reported once.
+struct Reported {
+    /// Used up when the first list is complete, or when there is nothing to list.
     listed: Option<tokio::sync::mpsc::UnboundedSender<()>>,
     absent: bool,
 }
 
-impl Told {
+impl Reported {
     fn listed(&mut self) {
         if let Some(listed) = self.listed.take() {
             let _ = listed.send(());
@@ -103,7 +104,7 @@ impl Told {
     }
 }
 
-async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, told: &mut Told) {
+async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, reported: &mut Reported) {
     let Some(resource) = api_resource(scope.group, scope.kind) else { return };
     let config = watcher::Config::default().page_size(PAGE);
     let objects = api.api(&resource, scope.namespace.as_deref());
@@ -123,16 +124,16 @@ async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, told: &mu
             None => return,
             Some(Err(error)) => {
                 if is_absent(&error) {
-                    if !std::mem::replace(&mut told.absent, true) {
+                    if !std::mem::replace(&mut reported.absent, true) {
                         tracing::info!(
                             kind = resource.plural,
                             group = resource.group,
                             "kind is not installed, waiting for it"
                         );
                     }
-                    // What was there of it is gone with its definition.
+                    // Objects of the kind are gone with its definition.
                     sweep(context, scope, &HashSet::new()).await;
-                    told.listed();
+                    reported.listed();
                     tokio::time::sleep(SLOWEST).await;
                     return;
                 }
@@ -144,8 +145,8 @@ async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, told: &mu
                 continue;
             }
             Some(Ok(event)) => {
-                if !take(context, scope, event, &mut seen, &mut batch, told).await {
-                    // An event comes once: what could not be published is found by a new list.
+                if !take(context, scope, event, &mut seen, &mut batch, reported).await {
+                    // An event comes only once: a new list finds what could not be published.
                     return;
                 }
             }
@@ -160,7 +161,7 @@ async fn take(
     event: Event<DynamicObject>,
     seen: &mut HashSet<ObjectKey>,
     batch: &mut Vec<Incoming>,
-    told: &mut Told,
+    reported: &mut Reported,
 ) -> bool {
     match event {
         Event::Init => {
@@ -178,8 +179,8 @@ async fn take(
             let published = publish_all(context, std::mem::take(batch)).await && sweep(context, scope, seen).await;
             seen.clear();
             if published {
-                told.absent = false;
-                told.listed();
+                reported.absent = false;
+                reported.listed();
             }
             published
         }
@@ -199,7 +200,7 @@ async fn publish_all(context: &Context, batch: Vec<Incoming>) -> bool {
     published.buffer_unordered(PUBLISHERS).all(async |published| published).await
 }
 
-/// Buries what the list did not have. Only a list that was read to its end may say so.
+/// Buries objects that a list did not have. The list must have been read to its end.
 async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) -> bool {
     let gone: Vec<(ObjectKey, Uuid)> = {
         let view = context.resources.read();
@@ -220,7 +221,7 @@ async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) -> b
     buried
 }
 
-/// The definition is not there: 404 for the whole kind.
+/// Whether the kind is not installed: the API server answers 404 for all of it.
 fn is_absent(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -233,7 +234,7 @@ fn is_absent(error: &watcher::Error) -> bool {
 struct Incoming {
     key: ObjectKey,
     uid: Uuid,
-    what: Result<Object, Refused>,
+    object: Result<Object, Refused>,
     problem: Option<String>,
 }
 
@@ -257,27 +258,28 @@ impl Incoming {
         let uid = metadata.uid.unwrap_or_default();
         Some(match Object::from_json(value) {
             Ok(object) => {
-                // Sessions end by themselves, saying why; a target is judged when it is used.
+                // Sessions end by themselves with a reason, and a target is judged when it is used.
                 let judged = !matches!(object.spec, Spec::BackupSession(_) | Spec::AppBinding(_));
                 let problem = judged.then(|| problems(&object).join("; ")).filter(|text| !text.is_empty());
-                Self { key, uid, what: Ok(object.published()), problem }
+                Self { key, uid, object: Ok(object.published()), problem }
             }
             Err(error) => {
                 let refused = Refused { metadata, api_version: resource.api_version, problem: chain(&error) };
-                Self { key, uid, what: Err(refused), problem: None }
+                Self { key, uid, object: Err(refused), problem: None }
             }
         })
     }
 
     async fn publish(self, context: &Context) -> bool {
-        match &self.what {
+        match &self.object {
             Ok(object) => publish_if_new(context, object, self.problem).await,
             Err(refused) => publish_refused(context, &self.key, refused).await,
         }
     }
 }
 
-/// Drops what nobody reads and what must not be published: managed fields, kubectl's copy of the manifest, the status.
+/// Drops the parts that are not read or must not be published: managed fields, kubectl's copy of the manifest, the
+/// status.
 fn trimmed(mut object: DynamicObject) -> Option<Value> {
     object.metadata.managed_fields = None;
     if let Some(annotations) = &mut object.metadata.annotations {
@@ -312,7 +314,7 @@ mod tests {
             "status": {"x": 1},
         }));
         let incoming = Incoming::read(&scope(Kind::AppBinding), binding).unwrap();
-        let text = incoming.what.unwrap().to_json().to_string();
+        let text = incoming.object.unwrap().to_json().to_string();
         assert!(!text.contains("CANARY") && text.contains("stays") && !text.contains("\"status\""), "{text}");
     }
 
@@ -325,7 +327,7 @@ mod tests {
                 "spec": {"invoker": {"kind": "BackupConfiguration", "name": "c"}}, "status": {"phase": phase},
             }))
         };
-        let read = |object| Incoming::read(&scope(Kind::BackupSession), object).unwrap().what.unwrap();
+        let read = |object| Incoming::read(&scope(Kind::BackupSession), object).unwrap().object.unwrap();
         assert_eq!(read(at("1", "Pending")), read(at("2", "Running")));
     }
 
@@ -345,6 +347,6 @@ mod tests {
         }));
         let incoming =
             Incoming::read(&Scope { group: Group::Stash, kind: Kind::Task, namespace: None }, unknown).unwrap();
-        assert!(incoming.what.unwrap_err().problem.contains("can't be read"));
+        assert!(incoming.object.unwrap_err().problem.contains("can't be read"));
     }
 }

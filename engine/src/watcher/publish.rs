@@ -1,4 +1,5 @@
-//! One object to RESOURCES, if it is not there already, with compare-and-set. It must not know where objects come from.
+//! Publishes one object on RESOURCES with compare-and-set, if it is not there already. It must not know where objects come
+//! from.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::context::Context;
 use crate::view::Refused;
 
-/// `object` must be in its published form. False if it has to be tried again, as with the others here.
+/// Publishes an object in its published form. Returns false if it has to be tried again, like the other functions here.
 pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: Option<String>) -> bool {
     let key = object.key();
     let is_known = match &problem {
@@ -33,7 +34,7 @@ pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: 
     send(context, &key, ResourceEvent { object: Some(object.to_json()), uid, problem }).await
 }
 
-/// An object that is not what its type says: only its head is published, with what is wrong.
+/// Publishes the head of an object that can't be read as its type, with the reason.
 pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused: &Refused) -> bool {
     if context.resources.read().refused.get(key) == Some(refused) {
         return true;
@@ -45,7 +46,7 @@ pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused:
     send(context, key, ResourceEvent { object: Some(head), uid, problem: Some(refused.problem.clone()) }).await
 }
 
-/// A tombstone for what is gone.
+/// Publishes a tombstone for an object that is gone.
 pub(super) async fn bury(context: &Context, key: &ObjectKey, uid: Uuid) -> bool {
     send(context, key, ResourceEvent { object: None, uid, problem: None }).await
 }
@@ -54,7 +55,7 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> bool 
     let cluster = context.cluster();
     let subject = key.resource_subject(cluster);
     let sequence = context.resources.read().sequences.get(key).copied().unwrap_or(0);
-    // A value may come back, so each publication has an id of its own; the compare-and-set keeps it single.
+    // A value may come back later, so each publication has an id of its own; compare-and-set prevents duplicates.
     let message_id = format!("{cluster}.resource.{}", Uuid::now_v7().simple());
     let data = serde_json::to_value(&event).expect("an object is JSON");
     let source = format!("/lagan/{cluster}/watcher");
@@ -71,7 +72,7 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> bool 
     match publish(&context.bus, RESOURCES, value, &Expect::Last { filter: subject, sequence }).await {
         Ok(position) => {
             tracing::info!(object = %key, deleted = event.object.is_none(), "object published");
-            // The next look compares with the view, so it must have seen this one.
+            // The next look compares with the view, so the view must contain this publication.
             let _ = tokio::time::timeout(Duration::from_secs(5), seen.wait_for(|p| p.position >= position)).await;
             true
         }
