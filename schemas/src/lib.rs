@@ -1,5 +1,5 @@
 //! The contract of Lagan: resource types, events, subjects, the session state machine, plans, error codes.
-//! No I/O, no clock, no clients: everything here is a value or a function over values.
+//! It must not do I/O or read a clock: everything here is a value or a pure function.
 
 pub mod catalogue;
 pub mod error;
@@ -8,6 +8,7 @@ pub mod fact;
 pub mod generate;
 pub mod identity;
 pub mod manifest;
+pub mod place;
 pub mod plan;
 pub mod request;
 pub mod resource;

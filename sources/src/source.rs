@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lagan_schemas::place::Volumes;
 use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::resource::{Kind, Object, ObjectError, ObjectRef};
 use lagan_schemas::subject::ObjectKey;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use crate::folder::{Folder, object_file, write_file};
 use crate::kubernetes::{BLUEPRINTS, Kubernetes, KubernetesError, StashCompat};
-use crate::ledger::{Entry, Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerEntry, LedgerError};
 
 /// Where manifests, Secrets and the memory of what was done are.
 #[derive(Debug, Clone)]
@@ -51,12 +52,12 @@ pub struct LedgerIdentity {
     pub data_dir: std::path::PathBuf,
 }
 
-/// A folder of manifests, and the memory that goes with it.
+/// A folder of manifests and its ledger.
 #[derive(Debug, Clone)]
 pub struct Local {
     pub folder: Arc<Folder>,
     pub ledger: Arc<Ledger>,
-    /// Where Lagan's own objects are; one of the folder's.
+    /// The directory of Lagan's own objects, which is part of the folder.
     pub objects: std::path::PathBuf,
     pub data_dir: std::path::PathBuf,
 }
@@ -86,8 +87,8 @@ pub enum SourceError {
         #[source]
         source: std::io::Error,
     },
-    /// Without the reason: it may quote a manifest, and this text is published.
-    #[error("`{key}` was not found, and `{file}`, where it may stand, can't be read")]
+    /// The reason is left out because it may quote a manifest, and this text is published.
+    #[error("`{key}` was not found, and `{file}`, which may define it, can't be read")]
     Folder { key: String, file: String },
     #[error("`{key}` can't be read at its source")]
     Object {
@@ -118,15 +119,15 @@ impl SourceError {
     }
 }
 
-/// What the source remembers of a session's object (P5).
+/// The source's memory of a session's object (P5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing: it may run.
+    /// It was never run.
     New,
-    /// It may have begun to restore, whatever the log says.
+    /// It may have begun a restore, whatever the log says.
     Recorded,
     Ended,
-    /// It is not there any more, or another one has its name.
+    /// It was deleted, or replaced by another of its name.
     Gone,
 }
 
@@ -166,10 +167,13 @@ impl Source {
         self.statuses().is_some()
     }
 
-    /// Whether the path of a local backend is a volume of the worker's pod, and not a path of the host.
+    /// Where the volumes of `local` repositories are visible.
     #[must_use]
-    pub const fn mounts_volumes(&self) -> bool {
-        self.statuses().is_some()
+    pub const fn volumes(&self) -> Volumes {
+        match &self.0 {
+            Origin::Folder(_) => Volumes::Host,
+            Origin::Cluster(_) => Volumes::Mounted,
+        }
     }
 
     /// The ledger that remembers what was done; `None` where the statuses of the objects do.
@@ -225,7 +229,7 @@ impl Source {
         }
     }
 
-    /// One object with everything that is not published, and with its uid.
+    /// Reads an object with its unpublished fields and its uid.
     pub async fn object(&self, key: &ObjectKey) -> Result<Option<Object>, SourceError> {
         match &self.0 {
             Origin::Folder(local) => {
@@ -246,7 +250,7 @@ impl Source {
         }
     }
 
-    /// Labels of a namespace; `None` where namespaces have none.
+    /// Reads the labels of a namespace; `None` in a folder, where namespaces have none.
     pub async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, SourceError> {
         match &self.0 {
             Origin::Folder(_) => Ok(None),
@@ -254,7 +258,7 @@ impl Source {
         }
     }
 
-    /// Asked once for each session's object, before it is requested.
+    /// Reads the standing of a session's object, once before the session is requested.
     pub async fn standing(&self, object: &Object) -> Result<Standing, SourceError> {
         let uid = object.metadata.uid.unwrap_or_default();
         match &self.0 {
@@ -277,7 +281,7 @@ impl Source {
                     _ if !same => Standing::Gone,
                     Some("Succeeded" | "Failed" | "Skipped") => Standing::Ended,
                     _ if text("/status/recordedTime").is_some() => Standing::Recorded,
-                    // Somebody else's run, a Stash operator's: what it did nobody here knows.
+                    // A Stash operator ran it, with an unknown result.
                     Some(phase) if !ours && !matches!(phase, "" | "Pending") => {
                         if is_restore {
                             Standing::Recorded
@@ -291,12 +295,12 @@ impl Source {
         }
     }
 
-    /// A restore that may begin; nothing begins it again after this (P5).
+    /// Records that a restore may begin, so that it is never begun again (P5).
     pub async fn record_restore(&self, object: &ObjectRef) -> Result<(), SourceError> {
         match &self.0 {
             Origin::Folder(local) => {
                 let session = object.uid.unwrap_or_default();
-                Ok(local.ledger.update(|_| (vec![Entry::Recorded { session }], ()))?)
+                Ok(local.ledger.update(|_| (vec![LedgerEntry::Recorded { session }], ()))?)
             }
             Origin::Cluster(api) => {
                 let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
@@ -305,16 +309,16 @@ impl Source {
         }
     }
 
-    /// The end of a session that an object asked for. In a cluster the object's status is this memory.
+    /// Records the end of a session that an object asked for. In a cluster the object's status serves as this record.
     pub fn record_end(&self, session: Uuid, phase: &str) -> Result<(), SourceError> {
         let Origin::Folder(local) = &self.0 else { return Ok(()) };
         if local.ledger.read(|state| state.ended.contains_key(&session))? {
             return Ok(());
         }
-        Ok(local.ledger.update(|_| (vec![Entry::Ended { session, phase: phase.to_owned() }], ()))?)
+        Ok(local.ledger.update(|_| (vec![LedgerEntry::Ended { session, phase: phase.to_owned() }], ()))?)
     }
 
-    /// Makes an object that Lagan itself derived, or changes it to this.
+    /// Creates or updates an object that Lagan derived.
     pub async fn put(&self, object: &Object) -> Result<(), SourceError> {
         let (key, value) = (object.key(), object.to_json());
         match &self.0 {
@@ -327,7 +331,7 @@ impl Source {
             }
             Origin::Cluster(api) => {
                 let mut value = value;
-                // The API server's to give.
+                // The API server sets the other fields.
                 if let Some(metadata) = value["metadata"].as_object_mut() {
                     metadata
                         .retain(|field, _| ["name", "namespace", "labels", "annotations"].contains(&field.as_str()));
@@ -337,7 +341,7 @@ impl Source {
         }
     }
 
-    /// Removes an object that Lagan itself made.
+    /// Deletes an object that Lagan created.
     pub async fn remove(&self, key: &ObjectKey, uid: Option<Uuid>) -> Result<(), SourceError> {
         match &self.0 {
             Origin::Folder(local) => local.remove(key),
@@ -345,7 +349,7 @@ impl Source {
         }
     }
 
-    /// The last slot of a configuration that was decided.
+    /// Reads the last decided slot of a configuration.
     pub fn mark(&self, configuration: Uuid) -> Result<Option<Timestamp>, SourceError> {
         match &self.0 {
             Origin::Folder(local) => Ok(local.ledger.read(|state| state.marks.get(&configuration).copied())?),
@@ -355,7 +359,9 @@ impl Source {
 
     pub fn set_mark(&self, configuration: Uuid, slot: Timestamp) -> Result<(), SourceError> {
         match &self.0 {
-            Origin::Folder(local) => Ok(local.ledger.update(|_| (vec![Entry::Mark { configuration, slot }], ()))?),
+            Origin::Folder(local) => {
+                Ok(local.ledger.update(|_| (vec![LedgerEntry::Mark { configuration, slot }], ()))?)
+            }
             Origin::Cluster(api) => {
                 api.set_mark(configuration, slot);
                 Ok(())

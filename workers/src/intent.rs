@@ -18,7 +18,7 @@ pub struct Intent {
 impl Intent {
     #[must_use]
     pub fn volumes(&self) -> Volumes {
-        if self.source.mounts_volumes() { Volumes::Mounted } else { Volumes::Host }
+        self.source.volumes()
     }
 
     /// A restore is never started by a message alone: the object must still be there, with this very uid (P5).
@@ -107,7 +107,7 @@ mod tests {
 
     use lagan_schemas::resource::Kind;
     use lagan_sources::folder::Folder;
-    use lagan_sources::ledger::{Entry, Identity, Ledger};
+    use lagan_sources::ledger::{Identity, Ledger, LedgerEntry};
     use lagan_sources::source::Local;
     use uuid::Uuid;
 
@@ -135,7 +135,7 @@ mod tests {
             created: jiff::Timestamp::UNIX_EPOCH,
             deleted: false,
         };
-        ledger.update(|_| (vec![Entry::Object { key: asked(None).key(), identity }], ())).unwrap();
+        ledger.update(|_| (vec![LedgerEntry::Object { key: asked(None).key(), identity }], ())).unwrap();
         let folder = Folder::new(vec![dir.to_owned()]).into();
         let (objects, data_dir) = (dir.to_owned(), dir.to_owned());
         Intent { source: Local { folder, ledger: ledger.into(), objects, data_dir }.into() }

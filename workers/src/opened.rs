@@ -7,7 +7,6 @@ use lagan_bus::kv;
 use lagan_bus::lease::{Lease, LeaseError, Mode};
 use lagan_schemas::error::{Code, Failure, chain};
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use crate::failures::{internal, of_repository};
 use crate::place::Place;
@@ -16,8 +15,6 @@ use crate::worker::Worker;
 
 /// Prune and init are short; whoever waits longer is told who is in the way.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The name space of repository locations.
-const LOCATIONS: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0003);
 
 pub(crate) struct Opened {
     pub repository: Arc<Repository>,
@@ -56,10 +53,10 @@ impl Opened {
 
 /// The lease of a place, whether or not there is a repository.
 pub(crate) async fn lease(worker: &Worker, storage: &Storage, owner: &str, mode: Mode) -> Result<Lease, Failure> {
-    let location = storage.location();
-    let scope = kv::key(&["repository", &Uuid::new_v5(&LOCATIONS, location.as_bytes()).to_string()]);
+    let place = storage.place();
+    let scope = kv::key(&["repository", &place.id().to_string()]);
     let acquired = worker.leases.acquire(&scope, mode, owner, PATIENCE).await;
-    acquired.map_err(|error| lease_failure(&location, &error))
+    acquired.map_err(|error| lease_failure(&place.to_string(), &error))
 }
 
 fn lease_failure(location: &str, error: &LeaseError) -> Failure {

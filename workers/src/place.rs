@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::place::directory;
 use lagan_schemas::plan::PlanRepository;
-use lagan_schemas::resource::repository::{Backend, LocalBackend};
+use lagan_schemas::resource::repository::Backend;
 use lagan_schemas::resource::secret::Secret;
 use secrecy::SecretString;
 
 use crate::intent::secret_failure;
 use crate::repository::{Fs, S3, Storage, Tls};
+
+pub use lagan_schemas::place::Volumes;
 
 const DEFAULT_S3_ENDPOINT: &str = "s3.amazonaws.com";
 
@@ -20,15 +23,6 @@ pub struct Place {
     pub password: SecretString,
 }
 
-/// Where the volume of a `local` backend is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Volumes {
-    /// On this machine: `hostPath.path`, else `mountPath`.
-    Host,
-    /// In the worker's pod, which its pool mounts it into: `mountPath`.
-    Mounted,
-}
-
 pub fn place(repository: &PlanRepository, secret: &Secret, volumes: Volumes) -> Result<Place, Failure> {
     let password = secret.text("RESTIC_PASSWORD").map_err(|error| secret_failure(&error))?;
     Ok(Place { storage: storage_of(&repository.backend, secret, volumes)?, password: password.into() })
@@ -37,7 +31,7 @@ pub fn place(repository: &PlanRepository, secret: &Secret, volumes: Volumes) -> 
 /// Where a backend's data lives, with the keys of its Secret.
 pub fn storage_of(backend: &Backend, secret: &Secret, volumes: Volumes) -> Result<Storage, Failure> {
     if let Some(local) = &backend.local {
-        return Ok(Storage::Fs(Fs { root: root(local, volumes) }));
+        return Ok(Storage::Fs(Fs { root: PathBuf::from(directory(local, volumes)) }));
     }
     let Some(s3) = &backend.s3 else {
         return Err(Failure::new(Code::InvalidSpec, "backend: name where the data lives: `local` or `s3`"));
@@ -53,15 +47,4 @@ pub fn storage_of(backend: &Backend, secret: &Secret, volumes: Volumes) -> Resul
         access_key_id: text("AWS_ACCESS_KEY_ID")?.map(Into::into),
         secret_access_key: text("AWS_SECRET_ACCESS_KEY")?.map(Into::into),
     }))
-}
-
-/// The volume's directory plus `subPath`.
-fn root(local: &LocalBackend, volumes: Volumes) -> PathBuf {
-    let host = local.host_path.as_ref().filter(|_| volumes == Volumes::Host);
-    let base = host.map_or(&local.mount_path, |host| &host.path);
-    let root = PathBuf::from(base);
-    match local.sub_path.as_deref().filter(|sub| !sub.is_empty()) {
-        Some(sub) => root.join(sub.trim_start_matches('/')),
-        None => root,
-    }
 }

@@ -4,6 +4,7 @@
 mod names;
 
 use lagan_schemas::fact::TargetResult;
+use lagan_schemas::place::StashTerms;
 use lagan_schemas::plan::{Plan, PlanTarget};
 use lagan_schemas::resource::repository::Backend;
 use lagan_schemas::resource::{Group, Kind, ObjectRef, Spec};
@@ -181,19 +182,15 @@ fn of_host(mut labels: Labels, target: &PlanTarget) -> Labels {
 }
 
 fn of_repository(common: &Labels, repository: &ObjectRef, backend: Option<&Backend>) -> Labels {
-    let (backend, bucket, prefix) = match backend.map(|backend| (&backend.local, &backend.s3)) {
-        Some((Some(local), _)) => ("local", local.mount_path.clone(), String::new()),
-        Some((None, Some(s3))) => ("s3", s3.bucket.clone(), s3.prefix.clone().unwrap_or_default()),
-        _ => ("", String::new(), String::new()),
-    };
+    let terms = backend.map(StashTerms::of).unwrap_or_default();
     // The namespace is the repository's here.
     let mut labels: Labels = common.iter().filter(|(label, _)| *label != "namespace").cloned().collect();
     labels.extend([
         ("name", repository.name.clone()),
         ("namespace", repository.namespace.clone().unwrap_or_default()),
-        ("backend", backend.to_owned()),
-        ("bucket", bucket),
-        ("prefix", prefix),
+        ("backend", terms.provider.to_owned()),
+        ("bucket", terms.bucket.to_owned()),
+        ("prefix", terms.prefix.to_owned()),
     ]);
     drop_empty(&mut labels);
     labels

@@ -1,6 +1,7 @@
 //! The variables a Function may use, with Stash's names.
 
 use lagan_schemas::fact::Requested;
+use lagan_schemas::place::StashTerms;
 use lagan_schemas::plan::PlanRepository;
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::resource::{Kind, Object, Spec};
@@ -51,22 +52,12 @@ pub(super) fn built_in(facts: &Facts<'_>) -> Variables {
     set("REPOSITORY_NAME", &repository.name);
     set("REPOSITORY_NAMESPACE", repository.namespace.as_deref().unwrap_or_default());
     set("REPOSITORY_SECRET_NAME", &facts.repository.secret);
-    let backend = &facts.repository.backend;
-    match (&backend.local, &backend.s3) {
-        (Some(local), _) => {
-            set("REPOSITORY_PROVIDER", "local");
-            set("REPOSITORY_BUCKET", &local.mount_path);
-            set("REPOSITORY_PREFIX", local.sub_path.as_deref().unwrap_or_default());
-        }
-        (None, Some(s3)) => {
-            set("REPOSITORY_PROVIDER", "s3");
-            set("REPOSITORY_BUCKET", &s3.bucket);
-            set("REPOSITORY_PREFIX", s3.prefix.as_deref().unwrap_or_default());
-            set("REPOSITORY_ENDPOINT", s3.endpoint.as_deref().unwrap_or_default());
-            set("REPOSITORY_REGION", s3.region.as_deref().unwrap_or_default());
-        }
-        (None, None) => {}
-    }
+    let terms = StashTerms::of(&facts.repository.backend);
+    set("REPOSITORY_PROVIDER", terms.provider);
+    set("REPOSITORY_BUCKET", terms.bucket);
+    set("REPOSITORY_PREFIX", terms.prefix);
+    set("REPOSITORY_ENDPOINT", terms.endpoint);
+    set("REPOSITORY_REGION", terms.region);
     if let Some(retention) = facts.retention {
         for (name, value) in [
             ("RETENTION_KEEP_LAST", retention.keep_last),

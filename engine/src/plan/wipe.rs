@@ -6,19 +6,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::Requested;
+use lagan_schemas::place::{Place, Volumes};
 use lagan_schemas::plan::{Plan, Retry, VERSION};
 use lagan_schemas::resource::repository::Backend;
 use lagan_schemas::resource::{Kind, Object, Spec};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::{Lane, SessionKind};
-use url::Url;
 use uuid::Uuid;
 
 use super::{Inputs, STALL_SECONDS, Unresolved, find, planned, refused};
 
 /// Until the deadline: a storage that comes back in time is wiped.
 const RETRY: Retry = Retry { max: 1000, delay_seconds: 5 };
-const AMAZON: &str = "amazonaws.com";
 /// What a repository consists of, at the top of its prefix.
 const RESTIC: [&str; 6] = ["config", "data", "index", "keys", "locks", "snapshots"];
 
@@ -64,59 +63,18 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
     })
 }
 
-/// Whether another Repository's data lies where this one's is deleted. One that wants to be wiped itself has none to lose.
+/// Whether deleting this one's data would delete another Repository's. One that is to be wiped itself has none to lose.
 fn shares(backend: &Backend, other: &Object) -> bool {
     let Spec::Repository(spec) = &other.spec else { return false };
-    let (Some(ours), Some(theirs)) = (Place::of(backend), Place::of(&spec.backend)) else { return false };
-    !other.wants_wipe() && ours.holds_data_of(&theirs)
+    let place = |backend: &Backend| Place::of(backend, Volumes::Mounted);
+    let (Some(ours), Some(theirs)) = (place(backend), place(&spec.backend)) else { return false };
+    !other.wants_wipe() && holds_data_of(&ours, &theirs)
 }
 
-/// Where an S3 repository lies. Different spellings of a place are the same; when in doubt two places are one.
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    server: String,
-    bucket: String,
-    prefix: Vec<String>,
-}
-
-impl Place {
-    fn of(backend: &Backend) -> Option<Self> {
-        let s3 = backend.s3.as_ref()?;
-        let prefix = s3.prefix.as_deref().unwrap_or_default().split('/').filter(|part| !part.is_empty());
-        Some(Self {
-            server: server(s3.endpoint.as_deref().unwrap_or_default()),
-            bucket: s3.bucket.clone(),
-            prefix: prefix.map(str::to_owned).collect(),
-        })
-    }
-
-    fn holds_data_of(&self, other: &Self) -> bool {
-        if (&self.server, &self.bucket) != (&other.server, &other.bucket) {
-            return false;
-        }
-        match self.prefix.strip_prefix(other.prefix.as_slice()) {
-            Some([]) => true,
-            // Below it: part of it only under one of a repository's own names.
-            Some([first, ..]) => RESTIC.contains(&first.as_str()),
-            None => other.prefix.starts_with(&self.prefix),
-        }
-    }
-}
-
-/// Host and port, whatever the scheme. Amazon's bucket names are the same everywhere.
-fn server(endpoint: &str) -> String {
-    if endpoint.is_empty() {
-        return AMAZON.to_owned();
-    }
-    let text = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
-    let Ok(url) = Url::parse(&text) else { return endpoint.to_ascii_lowercase() };
-    let host = url.host_str().unwrap_or(AMAZON).trim_end_matches('.');
-    // A Service has three spellings.
-    let host = host.trim_end_matches(".cluster.local").trim_end_matches(".svc").to_owned();
-    if host == AMAZON || host.ends_with(".amazonaws.com") {
-        return AMAZON.to_owned();
-    }
-    url.port().map_or(host.clone(), |port| format!("{host}:{port}"))
+fn holds_data_of(ours: &Place, theirs: &Place) -> bool {
+    // Inside another repository, ours holds a part of it only under one of a repository's own names.
+    let inside = ours.path_within(theirs).and_then(<[String]>::first);
+    theirs.path_within(ours).is_some() || inside.is_some_and(|name| RESTIC.contains(&name.as_str()))
 }
 
 /// A session that was planned into a repository and has not ended, by its name. Its data must not come back after it
@@ -143,26 +101,9 @@ mod tests {
     use super::*;
     use crate::fixtures::at;
 
-    fn place(endpoint: &str, prefix: &str) -> Place {
-        let s3 = serde_json::json!({ "endpoint": endpoint, "bucket": "b", "prefix": prefix });
-        Place::of(&serde_json::from_value(serde_json::json!({ "storageSecretName": "s", "s3": s3 })).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn spellings_of_one_place_are_one_place() {
-        for (a, b) in [
-            ("https://S3.example.org", "s3.example.org/"),
-            ("https://s3.example.org:443", "http://s3.example.org:80"),
-            ("", "https://s3.eu-central-1.amazonaws.com"),
-            ("http://h:9000", "https://h:9000"),
-        ] {
-            assert_eq!(place(a, "/x//y/"), place(b, "x/y"), "{a} {b}");
-        }
-        assert_ne!(place("h:9000", "x"), place("h:9001", "x"));
-    }
-
     #[test]
     fn data_is_shared_with_what_lies_at_below_or_around_it() {
+        let place = |prefix: &str| Place::bucket("h", "b", prefix);
         for (ours, theirs, shared) in [
             ("x", "x", true),
             ("x", "x/y", true),
@@ -175,10 +116,9 @@ mod tests {
             ("data", "", true),
             ("x", "", false),
         ] {
-            assert_eq!(place("h", ours).holds_data_of(&place("h", theirs)), shared, "{ours} {theirs}");
+            assert_eq!(holds_data_of(&place(ours), &place(theirs)), shared, "{ours} {theirs}");
         }
-        let elsewhere = Place { bucket: "c".to_owned(), ..place("h", "x") };
-        assert!(!place("h", "x").holds_data_of(&elsewhere));
+        assert!(!holds_data_of(&place("x"), &Place::bucket("h", "c", "x")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::TargetResult;
+use lagan_schemas::place::{Place, StashTerms, Volumes};
 use lagan_schemas::resource::Object;
 use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
 use lagan_schemas::resource::repository::{RepositorySpec, RepositoryStatus};
@@ -46,27 +47,17 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
 }
 
 /// What follows from the object alone.
-pub(crate) fn described(object: &Object, spec: &RepositorySpec, old: RepositoryStatus) -> RepositoryStatus {
+pub(crate) fn described(
+    object: &Object,
+    spec: &RepositorySpec,
+    volumes: Volumes,
+    old: RepositoryStatus,
+) -> RepositoryStatus {
     let mut status = old;
     status.observed_generation = object.metadata.generation;
-    (status.backend, status.location) = match (&spec.backend.local, &spec.backend.s3) {
-        (Some(local), _) => {
-            let sub = local.sub_path.as_deref().filter(|sub| !sub.is_empty());
-            (
-                Some("local".to_owned()),
-                Some(sub.map_or_else(|| local.mount_path.clone(), |s| format!("{}/{s}", local.mount_path))),
-            )
-        }
-        (None, Some(s3)) => {
-            let endpoint = s3.endpoint.as_deref().filter(|e| !e.is_empty()).unwrap_or("s3.amazonaws.com");
-            let prefix = s3.prefix.as_deref().unwrap_or_default().trim_matches('/');
-            (
-                Some("s3".to_owned()),
-                Some(format!("s3:{endpoint}/{}/{prefix}", s3.bucket).trim_end_matches('/').to_owned()),
-            )
-        }
-        (None, None) => (None, None),
-    };
+    let provider = StashTerms::of(&spec.backend).provider;
+    status.backend = Some(provider.to_owned()).filter(|provider| !provider.is_empty());
+    status.location = Place::of(&spec.backend, volumes).map(|place| place.to_string());
     if status.conditions.is_empty() {
         let message = "no backup has been written to it yet";
         let now = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);

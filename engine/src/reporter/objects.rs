@@ -75,7 +75,8 @@ impl Reporter<'_> {
                 self.configuration(key, old, answers).await;
             }
             Spec::Repository(spec) => {
-                let status = repository::described(object, spec, self.statuses.status(key));
+                let status =
+                    repository::described(object, spec, self.context.source().volumes(), self.statuses.status(key));
                 self.write_object(key, json!(status)).await;
                 self.finalizer(key, &object.to_json(), None);
             }
