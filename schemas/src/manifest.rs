@@ -1,22 +1,24 @@
-//! Manifests: YAML text to typed, validated objects, with errors that name file, line, column and the nearest field.
-//! It must not read files; the caller passes text and the name to print.
+//! Manifests: turns YAML text as people and programs write it into typed, validated objects. Errors name file, line,
+//! column and the nearest field. It must not read files; the caller passes text and the name to print.
+
+mod documents;
+mod rules;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use uuid::Uuid;
 
-use crate::resource::app_binding::{AppBindingSpec, DatabaseUrl};
+use crate::resource::app_binding::AppBindingSpec;
 use crate::resource::backup_blueprint::BackupBlueprintSpec;
 use crate::resource::backup_configuration::BackupConfigurationSpec;
-use crate::resource::backup_session::BackupSessionSpec;
 use crate::resource::function::FunctionSpec;
 use crate::resource::repository::RepositorySpec;
 use crate::resource::restore_session::RestoreSessionSpec;
 use crate::resource::secret::Secret;
-use crate::resource::task::TaskSpec;
 use crate::resource::{Kind, Metadata, Object, Spec};
-use crate::schedule::Schedule;
 use crate::subject::token;
+
+use documents::{Part, documents, items};
+pub use rules::{problems, schedule, update_problems};
 
 /// A manifest larger than this is refused, as the API server does.
 const SIZE_LIMIT: usize = 1_500_000;
@@ -39,34 +41,20 @@ pub struct ManifestError {
     pub file: String,
     pub line: u64,
     pub column: u64,
-    /// What is wrong, which object where known, and what would be right.
+    /// Says what is wrong, with which object if that is known, and what would be right.
     pub message: String,
     /// The source lines with a caret, for a terminal.
     pub snippet: Option<String>,
 }
 
-/// Parses every document of a file. One that is wrong does not hide the others.
+/// Parses every document of a file, and every item of a list. One that is wrong does not hide the others.
 #[must_use]
 pub fn parse(file: &str, text: &str) -> Vec<Result<Manifest, ManifestError>> {
-    documents(text).into_iter().map(|document| parse_document(file, &document)).collect()
-}
-
-/// Cuts at document markers. Each keeps its line numbers: the lines before it are there, and empty.
-fn documents(text: &str) -> Vec<String> {
-    let mut documents = vec![String::new()];
-    for (number, line) in text.lines().enumerate() {
-        if line.starts_with("---") && line[3..].trim_start().is_empty() {
-            documents.push("\n".repeat(number + 1));
-        } else if let Some(last) = documents.last_mut() {
-            last.push_str(line);
-            last.push('\n');
-        }
+    let mut manifests = Vec::new();
+    for document in documents(text) {
+        parse_part(file, &document, None, &mut manifests);
     }
-    let says_something = |document: &String| {
-        document.lines().any(|line| !line.trim_start().is_empty() && !line.trim_start().starts_with('#'))
-    };
-    documents.retain(says_something);
-    documents
+    manifests
 }
 
 #[derive(Deserialize)]
@@ -77,16 +65,21 @@ struct Head {
     #[serde(default)]
     kind: String,
     #[serde(default)]
-    metadata: Metadata,
+    metadata: Option<HeadMetadata>,
 }
 
-/// The whole document; only what people write in it is held strictly.
+#[derive(Deserialize)]
+struct HeadMetadata {
+    name: Option<String>,
+}
+
+/// A whole document. Only the parts that people write refuse unknown fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Typed<S> {
-    #[serde(rename = "apiVersion")]
+    #[serde(default, rename = "apiVersion")]
     _api_version: IgnoredAny,
-    #[serde(rename = "kind")]
+    #[serde(default, rename = "kind")]
     _kind: IgnoredAny,
     metadata: Metadata,
     spec: S,
@@ -94,7 +87,53 @@ struct Typed<S> {
     _status: IgnoredAny,
 }
 
-fn parse_document(file: &str, text: &str) -> Result<Manifest, ManifestError> {
+/// `apiVersion` and `kind` of an object.
+struct TypeMeta {
+    api_version: String,
+    kind: String,
+}
+
+/// Parses a part of a file. Blank lines in front of it give an error its place in the file, but cost time in long files, so
+/// they are added only if there is an error.
+fn parse_part(
+    file: &str,
+    part: &Part,
+    assumed: Option<&TypeMeta>,
+    manifests: &mut Vec<Result<Manifest, ManifestError>>,
+) {
+    let first = manifests.len();
+    parse_document(file, &part.text, assumed, manifests);
+    if part.line > 0 && manifests[first..].iter().any(Result::is_err) {
+        manifests.truncate(first);
+        parse_document(file, &part.in_place(), assumed, manifests);
+    }
+}
+
+/// Parses one document. `assumed` is the type of a typed list's items, which may leave it out.
+fn parse_document(
+    file: &str,
+    text: &str,
+    assumed: Option<&TypeMeta>,
+    manifests: &mut Vec<Result<Manifest, ManifestError>>,
+) {
+    let mut head: Head = match yaml(file, text) {
+        Ok(head) => head,
+        Err(error) => return manifests.push(Err(error)),
+    };
+    if let Some(assumed) = assumed.filter(|_| head.api_version.is_empty() && head.kind.is_empty()) {
+        head.api_version.clone_from(&assumed.api_version);
+        head.kind.clone_from(&assumed.kind);
+    }
+    let of_items = head.kind.strip_suffix("List").filter(|_| !head.api_version.is_empty());
+    if let (Some(kind), Some(items)) = (of_items, items(text)) {
+        let typed = TypeMeta { api_version: head.api_version.clone(), kind: kind.to_owned() };
+        let assumed = Some(&typed).filter(|typed| !typed.kind.is_empty());
+        return items.iter().for_each(|item| parse_part(file, item, assumed, manifests));
+    }
+    manifests.push(parse_object(file, text, head));
+}
+
+fn parse_object(file: &str, text: &str, head: Head) -> Result<Manifest, ManifestError> {
     let at = |message: String| ManifestError {
         file: file.to_owned(),
         line: first_line(text),
@@ -102,17 +141,19 @@ fn parse_document(file: &str, text: &str) -> Result<Manifest, ManifestError> {
         message,
         snippet: None,
     };
-    if text.len() > SIZE_LIMIT {
-        return Err(at(format!("object of {} bytes is larger than {SIZE_LIMIT}", text.len())));
+    let size = text.trim_start().len();
+    if size > SIZE_LIMIT {
+        return Err(at(format!("object of {size} bytes is larger than {SIZE_LIMIT}")));
     }
-    let head: Head = yaml(file, text)?;
     let Some(kind) =
         head.kind.parse::<Kind>().ok().filter(|kind| kind.api_versions().contains(&head.api_version.as_str()))
     else {
         return foreign(head).map_err(at);
     };
-    let name = &head.metadata.name;
-    token(name).map_err(|error| at(format!("{kind}: metadata.name: {error}")))?;
+    // An absent name is reported with its place when the whole document is read.
+    if let Some(name) = head.metadata.and_then(|metadata| metadata.name) {
+        token(&name).map_err(|error| at(format!("{kind}: metadata.name: {error}")))?;
+    }
     if kind == Kind::Secret {
         return yaml(file, text).map(Manifest::Secret);
     }
@@ -137,7 +178,7 @@ fn parse_document(file: &str, text: &str) -> Result<Manifest, ManifestError> {
     }
 }
 
-/// A kind of our groups in a version we do not know is an error; other groups are none of our business.
+/// Refuses a kind of our groups in an unknown version. Objects of other groups are foreign, which is no error.
 fn foreign(head: Head) -> Result<Manifest, String> {
     use crate::resource::kind::{APP_CATALOG, LAGAN, STASH};
     if head.kind.is_empty() || head.api_version.is_empty() {
@@ -185,11 +226,11 @@ fn yaml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ManifestError>
             }
             other => other.to_string(),
         };
-        // The place is printed in front.
-        if let Some(place) = location.map(|l| format!(" at line {}, column {}", l.line(), l.column()))
-            && message.ends_with(&place)
+        // The location is printed in front of the message.
+        if let Some(suffix) = location.map(|l| format!(" at line {}, column {}", l.line(), l.column()))
+            && message.ends_with(&suffix)
         {
-            message.truncate(message.len() - place.len());
+            message.truncate(message.len() - suffix.len());
         }
         message.truncate(message.floor_char_boundary(1000));
         ManifestError {
@@ -202,7 +243,7 @@ fn yaml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ManifestError>
     })
 }
 
-/// `; did you mean `schedule`?` or the list of what is possible.
+/// Suggests the nearest candidate (`; did you mean `schedule`?`), or lists all of them.
 fn nearest(word: &str, candidates: &[&str]) -> String {
     let best = candidates.iter().map(|c| (distance(word, c), *c)).min();
     match best {
@@ -226,81 +267,4 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-/// What is wrong with an object: the same CEL rules that the API server enforces, and what CEL can't say.
-#[must_use]
-pub fn problems(object: &Object) -> Vec<String> {
-    let spec = object.spec_json();
-    let checked = match &object.spec {
-        Spec::Repository(_) => RepositorySpec::validate_cel(&spec, None),
-        Spec::BackupConfiguration(_) => BackupConfigurationSpec::validate_cel(&spec, None),
-        Spec::BackupSession(_) => BackupSessionSpec::validate_cel(&spec, None),
-        Spec::RestoreSession(_) => RestoreSessionSpec::validate_cel(&spec, None),
-        Spec::BackupBlueprint(_) => BackupBlueprintSpec::validate_cel(&spec, None),
-        Spec::Task(_) => TaskSpec::validate_cel(&spec, None),
-        Spec::Function(_) => FunctionSpec::validate_cel(&spec, None),
-        Spec::AppBinding(_) => Ok(()),
-    };
-    let mut problems: Vec<String> =
-        checked.err().map(|errors| errors.into_vec().into_iter().map(|e| e.message).collect()).unwrap_or_default();
-    if !problems.is_empty() {
-        return problems;
-    }
-    match &object.spec {
-        Spec::BackupConfiguration(spec) => {
-            if let Err(error) = schedule(spec, Uuid::nil()) {
-                problems.push(error.to_string());
-            }
-        }
-        Spec::AppBinding(spec) => {
-            let config = &spec.client_config;
-            match (&config.service, &config.url) {
-                (None, None) => problems.push("clientConfig: name a `service` or a `url`".to_owned()),
-                (None, Some(url)) => problems.extend(DatabaseUrl::parse(url).err().map(|e| e.to_string())),
-                (Some(service), _) => {
-                    if token(&service.name).is_err() || service.name.starts_with('-') {
-                        problems.push(format!(
-                            "clientConfig.service.name: `{}` is not the name of a Service",
-                            service.name
-                        ));
-                    }
-                    // 0 is what exported objects carry for "none".
-                    if u16::try_from(service.port).is_err() {
-                        problems.push(format!("clientConfig.service.port: must be 1 to 65535, not {}", service.port));
-                    }
-                }
-            }
-        }
-        Spec::RestoreSession(spec) => {
-            for rules in [&spec.rules, spec.target.as_ref().map_or(&spec.rules, |target| &target.rules)] {
-                let mut hosts: Vec<&String> = rules.iter().flat_map(|rule| &rule.target_hosts).collect();
-                hosts.sort_unstable();
-                if let Some([twice, ..]) = hosts.windows(2).find(|pair| pair.first() == pair.last()) {
-                    problems.push(format!("target.rules: a host may occur in one rule only, `{twice}` is in two"));
-                    break;
-                }
-            }
-        }
-        _ => {}
-    }
-    problems
-}
-
-/// Whether a changed spec of the same object is legal: the transition rules of the types.
-#[must_use]
-pub fn update_problems(old: &Object, new: &Object) -> Vec<String> {
-    let (before, after) = (old.spec_json(), new.spec_json());
-    let checked = match &new.spec {
-        Spec::BackupSession(_) => BackupSessionSpec::validate_cel(&after, Some(&before)),
-        Spec::RestoreSession(_) => RestoreSessionSpec::validate_cel(&after, Some(&before)),
-        _ => Ok(()),
-    };
-    checked.err().map(|errors| errors.into_vec().into_iter().map(|e| e.message).collect()).unwrap_or_default()
-}
-
-/// The schedule of a configuration.
-pub fn schedule(spec: &BackupConfigurationSpec, uid: Uuid) -> Result<Schedule, crate::schedule::ScheduleError> {
-    let jitter = spec.jitter.map_or(std::time::Duration::ZERO, Into::into);
-    Schedule::parse(&spec.schedule, spec.time_zone.as_deref(), jitter, uid)
 }

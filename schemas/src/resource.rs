@@ -1,4 +1,4 @@
-//! The objects people write, one Rust type per kind for both groups, and how a kind is named.
+//! The objects that people write, one Rust type for each kind in both groups, and the names of kinds.
 //! It must not read files or resolve references.
 
 pub mod app_binding;
@@ -20,12 +20,12 @@ pub use kind::{Group, Kind};
 pub use object::{Metadata, Object, ObjectError, Spec};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::subject::ObjectKey;
 
-/// An object named in an event or a plan, as exactly as the author knew it.
+/// A reference to an object in an event or a plan, as exact as its author's knowledge.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
@@ -62,14 +62,14 @@ impl ObjectRef {
         Group::of(&self.api_version)
     }
 
-    /// `namespace/name`, or the name alone.
+    /// Returns `namespace/name`, or the name alone.
     #[must_use]
     pub fn path(&self) -> String {
         self.namespace.as_ref().map_or_else(|| self.name.clone(), |ns| format!("{ns}/{}", self.name))
     }
 }
 
-/// `namespace/name` reference as Stash writes it; an empty namespace means the object's own.
+/// A reference by namespace and name, as in Stash. An empty namespace means the referring object's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamespacedName {
@@ -78,16 +78,16 @@ pub struct NamespacedName {
     pub name: String,
 }
 
-/// A name and a value: a parameter of a Task.
+/// A parameter of a Task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Param {
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub value: String,
 }
 
-/// Settings for a pod that Lagan keeps but does not interpret outside Kubernetes.
+/// Settings that Lagan preserves but does not interpret.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Opaque(pub serde_json::Map<String, serde_json::Value>);
@@ -100,4 +100,9 @@ impl JsonSchema for Opaque {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
     }
+}
+
+/// Reads `null` as the default, as the API server does: `args:` without a value is the same as no `args`.
+fn null_is_absent<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

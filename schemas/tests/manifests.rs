@@ -6,6 +6,8 @@
 mod bases;
 #[path = "manifests/damaged.rs"]
 mod damaged;
+#[path = "manifests/printed.rs"]
+mod printed;
 #[path = "manifests/stash.rs"]
 mod stash;
 
@@ -102,7 +104,7 @@ fn a_bad_schedule_is_refused_with_its_field() {
             c,
             "schedule:",
             "schedule: '@reboot'",
-            "schedule: `@reboot` is not supported; use @yearly, @monthly, @weekly, @daily or @hourly",
+            "schedule: `@reboot` is not supported; use @yearly, @monthly, @weekly, @daily, @hourly, or @every with a duration",
         ),
         (c, "schedule:", "schedule: '*/0 * * * *'", "schedule: field 1 (minute) `*/0` is not valid"),
         (c, "schedule:", "schedule: 5", "schedule: expected 5 fields, got 1"),
@@ -115,6 +117,12 @@ fn a_bad_schedule_is_refused_with_its_field() {
         (c, "timeZone:", "timeZone: CEST", "timeZone: unknown time zone `CEST`"),
         (c, "timeZone:", "timeZone: UTC+2", "timeZone: unknown time zone `UTC+2`"),
         (c, "timeZone:", "timeZone: ''", "timeZone: unknown time zone ``"),
+        (
+            c,
+            "schedule:",
+            "schedule: CRON_TZ=Asia/Tokyo 0 3 * * *",
+            "timeZone: `Europe/Berlin` contradicts `TZ=Asia/Tokyo` in schedule; name one time zone",
+        ),
         (c, "startingDeadlineSeconds:", "startingDeadlineSeconds: -1", "startingDeadlineSeconds: must be 0 to 604800"),
         (
             c,
@@ -141,6 +149,9 @@ fn a_bad_schedule_is_refused_with_its_field() {
     accepted(&[
         (c, "schedule:", "schedule: '@daily'"),
         (c, "schedule:", "schedule: '*/5 * * * MON-FRI'"),
+        (c, "schedule:", "schedule: '@midnight'"),
+        (c, "schedule:", "schedule: '@every 1h30m'"),
+        (c, "schedule:", "schedule: TZ=Europe/Berlin 0 3 * * *"),
         (c, "concurrencyPolicy:", "jitter: 5m\ntimeOut: 1h30m\nretryConfig: {delay: 10s}"),
     ]);
 }

@@ -1,5 +1,5 @@
-//! AppBinding: where an application answers and which Secret opens it. The genuine appcatalog type;
-//! KubeDB writes fields we do not know, so this one ignores them.
+//! AppBinding: the address of an application and the Secret with its credentials. It is the type of the app catalog;
+//! KubeDB writes fields that Lagan does not know, so unknown fields are ignored.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backup_configuration::TaskRef;
 
-/// Where an application answers, and the Secret that opens it.
+/// The address of an application and the Secret with its credentials.
 #[derive(CustomResource, KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "appcatalog.appscode.com",
@@ -21,7 +21,7 @@ use super::backup_configuration::TaskRef;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AppBindingSpec {
-    /// `kubedb.com/mariadb`, `mariadb`.
+    /// The type of application, such as `kubedb.com/mariadb` or `mariadb`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,7 @@ pub struct AppBindingSpec {
     pub client_config: ClientConfig,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretRef>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub secret_transforms: Vec<SecretTransform>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
@@ -47,7 +47,7 @@ pub struct ClientConfig {
     pub service: Option<ServiceReference>,
     #[serde(rename = "insecureSkipTLSVerify", default, skip_serializing_if = "Option::is_none")]
     pub insecure_skip_tls_verify: Option<bool>,
-    /// PEM, base64.
+    /// CA certificates, PEM in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,12 +57,12 @@ pub struct ClientConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceReference {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub scheme: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub port: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -101,7 +101,7 @@ pub enum SecretTransform {
     },
 }
 
-/// `AddKey` may carry a password; a debug print must not.
+/// Shows no values, because `AddKey` may carry a password.
 impl std::fmt::Debug for SecretTransform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -113,7 +113,7 @@ impl std::fmt::Debug for SecretTransform {
     }
 }
 
-/// `parameters.stash.addon`: the default Tasks. KubeDB's own parameters are ignored.
+/// The default Tasks in `parameters.stash.addon`. KubeDB's own parameters are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Parameters {
@@ -124,7 +124,7 @@ pub struct Parameters {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StashParameters {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub addon: Addon,
 }
 
@@ -138,7 +138,7 @@ pub struct Addon {
 }
 
 impl AppBindingSpec {
-    /// The form that may be published: without the URL's user and password and the values of `addKey`.
+    /// Returns the form that may be published: without user and password in the URL and without values of `addKey`.
     #[must_use]
     pub fn published(mut self) -> Self {
         self.client_config.url = self.client_config.url.map(|url| strip_credentials(&url));
@@ -151,8 +151,8 @@ impl AppBindingSpec {
     }
 }
 
-/// Cuts `user:password@` out of a URL or a go-sql-driver DSN. A password may hold `@` and `/`, so everything
-/// before the last `@` goes.
+/// Removes `user:password@` from a URL or a go-sql-driver DSN. A password may contain `@` and `/`, so everything before
+/// the last `@` is removed.
 fn strip_credentials(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
@@ -208,7 +208,7 @@ impl DatabaseUrl {
     }
 }
 
-/// A name or an address. It becomes an argument of a program, so it must not look like an option.
+/// Accepts a host name or address. It becomes an argument of a program, so it must not look like an option.
 fn is_host(host: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
     !host.is_empty() && host.len() <= 253 && !host.starts_with('-') && host.bytes().all(allowed)

@@ -1,4 +1,4 @@
-//! BackupBlueprint: how databases are backed up that only carry an annotation. Field names and meaning are Stash's.
+//! BackupBlueprint: the backup of databases that carry only an annotation. Field names and meaning are Stash's.
 
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
@@ -33,28 +33,28 @@ use super::repository::{Backend, RetentionPolicy, UsagePolicy};
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupBlueprintSpec {
-    /// Where each Repository's data lives. `prefix` and `subPath` may hold `${TARGET_NAMESPACE}`, `${TARGET_NAME}`,
+    /// The place of each Repository's data. `prefix` and `subPath` may hold `${TARGET_NAMESPACE}`, `${TARGET_NAME}`,
     /// `${TARGET_KIND}`, `${TARGET_APP_RESOURCE}` and the like.
     pub backend: Backend,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wipe_out: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_policy: Option<UsagePolicy>,
-    /// Where the BackupConfiguration is made; without it in the namespace of its target.
+    /// Namespace of the BackupConfiguration; by default that of its target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_namespace: Option<String>,
-    /// Where the Repository is made; without it beside the BackupConfiguration.
+    /// Namespace of the Repository; by default that of the BackupConfiguration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo_namespace: Option<String>,
-    /// Five fields of cron; an annotation may say another.
+    /// A schedule as in a BackupConfiguration. An annotation may give another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub schedule: Option<String>,
-    /// IANA name, such as `Europe/Berlin`; without it UTC.
+    /// IANA name of the schedule's time zone, such as `Europe/Berlin`; UTC by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub time_zone: Option<String>,
-    /// Its name may hold the same variables; empty: taken from the AppBinding.
+    /// The Task, whose name may hold the same variables. By default it is taken from the AppBinding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskRef>,
     pub retention_policy: RetentionPolicy,
@@ -79,7 +79,7 @@ pub struct BackupBlueprintSpec {
 pub struct BackupBlueprintStatus {
     #[serde(default)]
     pub observed_generation: i64,
-    /// Databases that it backs up.
+    /// Number of databases that the blueprint backs up.
     #[serde(default)]
     pub usages: i64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

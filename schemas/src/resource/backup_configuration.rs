@@ -1,4 +1,4 @@
-//! BackupConfiguration: what is backed up, when, to where, and what stays. Field names and meaning are Stash's.
+//! BackupConfiguration: the target, schedule, repository and retention of backups. Field names and meaning are Stash's.
 
 use jiff::Timestamp;
 use kube::core::Duration;
@@ -52,7 +52,7 @@ use super::{NamespacedName, Opaque, Param};
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupConfigurationSpec {
-    /// How to do it; empty: taken from the AppBinding.
+    /// The Task; by default it is taken from the AppBinding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,37 +63,38 @@ pub struct BackupConfigurationSpec {
     pub temp_dir: Option<Opaque>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interim_volume_template: Option<Opaque>,
-    /// What runs before and after the dump.
+    /// Hooks that run before and after the dump.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<BackupHooks>,
-    /// Five fields of cron.
+    /// Five cron fields, a macro such as `@daily`, or an interval such as `@every 6h`. A time zone may stand in front
+    /// (`TZ=Asia/Tokyo 0 3 * * *`).
     #[schemars(length(max = 256))]
     pub schedule: String,
-    /// IANA name, such as `Europe/Berlin`; without it UTC.
+    /// IANA name of the schedule's time zone, such as `Europe/Berlin`; UTC by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub time_zone: Option<String>,
-    /// Each slot is moved by a part of this that is the same for each slot of this object.
+    /// Upper bound of the delay of each slot. An object's slots all have the same delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Duration>,
-    /// A missed slot older than this is not caught up; 3600 by default.
+    /// Age up to which a missed slot is caught up; 3600 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starting_deadline_seconds: Option<i64>,
-    /// What happens to a slot while the last session runs: Forbid (skip it, the default) or Allow (wait for the target).
+    /// Treatment of a slot while the last session runs: Forbid (skip it, the default) or Allow (wait for the target).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
-    /// Restic is the only one.
+    /// The format of snapshots. Restic is the only value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
     pub repository: NamespacedName,
     pub retention_policy: RetentionPolicy,
-    /// No slot starts a session; sessions that people ask for still run.
-    #[serde(default)]
+    /// Stops scheduled sessions. Sessions that people ask for still run.
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub paused: bool,
-    /// Ended sessions to keep in view; 1 by default, as in Stash.
+    /// Number of ended sessions that stay visible; 1 by default, as in Stash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_history_limit: Option<i32>,
-    /// A session that has not ended after so long fails.
+    /// A session that has not ended after this time fails.
     #[serde(rename = "timeOut", default, skip_serializing_if = "Option::is_none")]
     pub time_out: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,31 +115,31 @@ pub enum Driver {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskRef {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub name: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub params: Vec<Param>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupTarget {
-    /// restic host of the snapshots; `host-0` by default.
+    /// The restic host of the snapshots; `host-0` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<TargetRef>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub paths: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub volume_mounts: Vec<Opaque>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_class_name: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub exclude: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub args: Vec<String>,
 }
 
@@ -156,8 +157,8 @@ pub struct TargetRef {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetryConfig {
-    /// Tries after the first.
-    #[serde(default = "one")]
+    /// Number of retries after the first attempt.
+    #[serde(default = "one", deserialize_with = "null_is_one")]
     pub max_retry: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Duration>,
@@ -165,6 +166,10 @@ pub struct RetryConfig {
 
 fn one() -> i32 {
     1
+}
+
+fn null_is_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    Option::deserialize(deserializer).map(|number| number.unwrap_or_else(one))
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -181,7 +186,7 @@ pub struct BackupConfigurationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_success_time: Option<Timestamp>,
-    /// The latest slot that was decided: a restart goes on from here.
+    /// The latest slot that was decided. A restart continues from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_slot_time: Option<Timestamp>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::backup_configuration::TargetRef;
 use super::condition::{Condition, list_schema};
 
-/// One backup.
+/// One run of a backup.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "lagan.dev",
@@ -62,7 +62,7 @@ pub struct BackupSessionStatus {
     /// Pending, Skipped, Running, Succeeded, Failed or Unknown.
     #[serde(default)]
     pub phase: String,
-    /// Go duration text, whole seconds.
+    /// Duration in whole seconds, as Go formats it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_duration: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ pub struct BackupSessionStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// What every session's status tells beyond Stash's fields.
+/// Status fields of all sessions that Stash does not have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStatus {
@@ -97,23 +97,23 @@ pub struct RunStatus {
     pub size_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added_bytes: Option<u64>,
-    /// `1.234 MiB`: bytes of the stream.
+    /// Size of the stream, such as `1.234 MiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
-    /// `1.234 MiB`: bytes that were new to the repository.
+    /// Size of the data that was new to the repository, such as `1.234 MiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added: Option<String>,
-    /// Slot or Object: what asked for the session.
+    /// The cause of the session: Slot or Object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
-    /// How far it is, coarse and now and then; the whole is on PROGRESS.
+    /// Coarse progress, updated now and then. The stream PROGRESS has all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     #[serde(default)]
     pub attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// `E0201`; the last failure, also while it is being tried again.
+    /// Code of the last failure, such as `E0201`, also while the session is being retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

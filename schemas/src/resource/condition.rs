@@ -10,13 +10,13 @@ pub struct Condition {
     #[serde(rename = "type")]
     pub kind: String,
     pub status: ConditionStatus,
-    /// CamelCase, one word, for programs.
+    /// One CamelCase word, for programs.
     pub reason: String,
     /// A sentence, for people.
     pub message: String,
     #[serde(default)]
     pub observed_generation: i64,
-    /// Changes only when `status` does.
+    /// The time at which `status` last changed.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_transition_time: Timestamp,
 }
@@ -39,7 +39,7 @@ pub fn set(conditions: &mut Vec<Condition>, new: Condition) {
     }
 }
 
-/// Schema of a `conditions` list: a map by `type`, so that several writers can apply their own.
+/// Returns the schema of a `conditions` list, which is a map by `type`, so that several writers can apply their own.
 #[must_use]
 pub fn list_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let items = generator.subschema_for::<Condition>();

@@ -1,4 +1,4 @@
-//! Function: one program. Stash's fields are kept; `database`, `stream` and `extraArgs` are ours.
+//! Function: one program. The fields are Stash's; `database`, `stream` and `extraArgs` are Lagan's.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -20,18 +20,18 @@ use super::Opaque;
 #[x_kube(cel, validation = Rule::new("!has(self.stream) || has(self.stream.stdout) != has(self.stream.stdin)").message("stream: name either `stdout` or `stdin`"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FunctionSpec {
-    /// Container image; only Stash's Functions have one, and it says which built-in they map to.
+    /// Container image of Stash's Functions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub command: Vec<String>,
-    /// Each may hold `${VAR}` or `${VAR:=default}`, and stays one argument whatever the value is.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Arguments. Each may contain `${VAR}` or `${VAR:=default}` and stays one argument, whatever the value is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub args: Vec<String>,
-    /// Substituted, then split on white space and appended to `args`: the user's own arguments.
+    /// The user's arguments: substituted, split at white space, and appended to `args`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_args: Option<String>,
-    /// Which preflights, credentials file and completion check apply.
+    /// The database engine, which selects preflight checks, login file and completion check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseKind>,
     /// Binds the program's standard output or input to an entry of the snapshot.
@@ -39,11 +39,11 @@ pub struct FunctionSpec {
     pub stream: Option<StreamBinding>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub ports: Vec<Opaque>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub volume_mounts: Vec<Opaque>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub volume_devices: Vec<Opaque>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_settings: Option<Opaque>,

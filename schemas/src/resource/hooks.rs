@@ -1,6 +1,6 @@
-//! Hooks: what runs before and after the dump or the restore. Shapes are those of kmodules' prober, as Stash uses it.
-//! It must not run anything; workers do. What hooks hold stays at their source, because people put tokens there: the
-//! published form says only which action goes where.
+//! Hooks: actions before and after the dump or the restore, in the shape of kmodules' prober, as in Stash.
+//! It must not run anything; workers do. The content of hooks stays at their source, because people put tokens there. The
+//! published form shows only the kind of each action and its destination.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -73,27 +73,27 @@ pub struct Hook {
     pub http_post: Option<HttpPostAction>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_socket: Option<TcpSocketAction>,
-    /// Container of the application's pod; without it the first one.
+    /// Container of the application's pod; by default the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
 }
 
 impl Hook {
-    /// Its shape. Each action is spelled out, so that a field that comes later is not published by oversight.
+    /// Returns the published form. Each action is spelled out, so that a later field is not published by oversight.
     #[must_use]
     pub fn published(self) -> Self {
         Self {
             exec: self.exec.map(|_| ExecAction { command: Vec::new() }),
             http_get: self.http_get.map(HttpGetAction::published),
             http_post: self.http_post.map(HttpPostAction::published),
-            // A port and a host: there is nothing else in it.
+            // It holds only a port and a host.
             tcp_socket: self.tcp_socket,
             container_name: self.container_name,
         }
     }
 }
 
-/// A hook that can depend on how the session went.
+/// A hook that may depend on the result of the session.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("[has(self.exec), has(self.httpGet), has(self.httpPost), has(self.tcpSocket)].filter(x, x).size() == 1").message("hooks: name exactly one of exec, httpGet, httpPost and tcpSocket")
@@ -108,16 +108,16 @@ pub struct PostHook {
     pub http_post: Option<HttpPostAction>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_socket: Option<TcpSocketAction>,
-    /// Container of the application's pod; without it the first one.
+    /// Container of the application's pod; by default the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
     /// Always (default), OnSuccess, OnFailure or OnFinalRetryFailure: after a failure that is not tried again.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub execution_policy: ExecutionPolicy,
 }
 
 impl PostHook {
-    /// What it does, without when.
+    /// Returns the action alone.
     #[must_use]
     pub fn hook(&self) -> Hook {
         Hook {
@@ -129,7 +129,7 @@ impl PostHook {
         }
     }
 
-    /// Its shape, and when it runs.
+    /// Returns the published form and the policy.
     #[must_use]
     pub fn published(self) -> Self {
         let execution_policy = self.execution_policy;
@@ -162,18 +162,18 @@ pub struct HttpGetAction {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     pub port: Port,
-    /// Without it the application's own address.
+    /// The host; by default the application's own address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub scheme: Scheme,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     #[schemars(length(max = 64))]
     pub http_headers: Vec<HttpHeader>,
 }
 
 impl HttpGetAction {
-    /// A path is left out too: that of a webhook is its secret.
+    /// Returns the published form. It lacks the path, which is secret in the case of a webhook.
     fn published(self) -> Self {
         Self { path: None, port: self.port, host: self.host, scheme: self.scheme, http_headers: Vec::new() }
     }
@@ -185,20 +185,20 @@ pub struct HttpPostAction {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     pub port: Port,
-    /// Without it the application's own address.
+    /// The host; by default the application's own address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub scheme: Scheme,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     #[schemars(length(max = 64))]
     pub http_headers: Vec<HttpHeader>,
-    /// Sent as it is, with templates filled in.
+    /// The body, with templates filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub body: Option<String>,
-    /// Sent as a form when there is no body.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The form that is sent if there is no body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     #[schemars(length(max = 64))]
     pub form: Vec<FormEntry>,
 }
@@ -221,7 +221,7 @@ impl HttpPostAction {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TcpSocketAction {
     pub port: Port,
-    /// Without it the application's own address.
+    /// The host; by default the application's own address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
 }
@@ -230,7 +230,7 @@ pub struct TcpSocketAction {
 #[serde(deny_unknown_fields)]
 pub struct HttpHeader {
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub value: String,
 }
 
@@ -238,7 +238,7 @@ pub struct HttpHeader {
 #[serde(deny_unknown_fields)]
 pub struct FormEntry {
     pub key: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub values: Vec<String>,
 }
 

@@ -10,7 +10,7 @@ pub const LAGAN: &str = "lagan.dev";
 pub const STASH: &str = "stash.appscode.com";
 pub const APP_CATALOG: &str = "appcatalog.appscode.com";
 
-/// API groups whose objects are read. `Core` is for Secrets, which are never published.
+/// An API group. `Core` is the group of Secrets, which are never published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {
     Lagan,
@@ -20,7 +20,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// The group of an `apiVersion`.
+    /// Returns the group of an `apiVersion`.
     #[must_use]
     pub fn of(api_version: &str) -> Self {
         match api_version.split_once('/').map(|(group, _)| group) {
@@ -83,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// Every `apiVersion` this kind is read from, ours first.
+    /// Returns every `apiVersion` from which this kind is read, Lagan's first.
     #[must_use]
     pub const fn api_versions(self) -> &'static [&'static str] {
         match self {
@@ -119,7 +119,7 @@ impl Kind {
         }
     }
 
-    /// Short names of our group, then Stash's, then what people say.
+    /// Returns the short names of Lagan's group, then Stash's, then words that people use.
     #[must_use]
     pub const fn short_names(self) -> &'static [&'static str] {
         match self {
@@ -135,7 +135,7 @@ impl Kind {
         }
     }
 
-    /// Reads what a person types: kind, singular, plural or short name, in any case, with or without the group.
+    /// Parses the words of a person: kind, singular, plural or short name, in any case, with or without the group.
     #[must_use]
     pub fn from_words(text: &str) -> Option<Self> {
         let lower = text.to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! An object of any kind: metadata and a typed spec, and its JSON form on the bus.
+//! An object of any kind: metadata, a typed spec, and the JSON form on the bus.
 
 use std::collections::BTreeMap;
 
@@ -29,18 +29,18 @@ pub struct Metadata {
     pub namespace: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Uuid>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub generation: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<Timestamp>,
-    /// Set when somebody deleted it and a finalizer holds it back.
+    /// The time of deletion of an object that a finalizer holds back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub finalizers: Vec<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::null_is_absent")]
     pub labels: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::null_is_absent")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -73,13 +73,13 @@ pub enum ObjectError {
 }
 
 impl From<serde_json::Error> for ObjectError {
-    /// The text is published where the object is not, so it must not quote what the object holds.
+    /// The text is published even if the object is not, so it must not quote the object's content.
     fn from(error: serde_json::Error) -> Self {
         Self::Json(without_quotations(&error.to_string()))
     }
 }
 
-/// serde quotes strings as Rust writes them: `invalid type: string "...", expected a sequence`.
+/// Replaces quotations. serde quotes strings in Rust syntax: `invalid type: string "...", expected a sequence`.
 fn without_quotations(text: &str) -> String {
     let (mut kept, mut quoted, mut escaped) = (String::with_capacity(text.len()), false, false);
     for character in text.chars() {
@@ -137,7 +137,7 @@ impl Object {
         }
     }
 
-    /// A Repository that was deleted and is held back until its data is deleted too.
+    /// Returns whether this is a deleted Repository that is held back until its data is deleted too.
     #[must_use]
     pub fn wants_wipe(&self) -> bool {
         let Spec::Repository(spec) = &self.spec else { return false };
@@ -160,7 +160,7 @@ impl Object {
         self
     }
 
-    /// The spec as JSON, in the order of the type's fields: equal specs give equal bytes.
+    /// Returns the spec as JSON, in the order of the type's fields: equal specs give equal bytes.
     #[must_use]
     pub fn spec_json(&self) -> Value {
         match &self.spec {

@@ -1,4 +1,4 @@
-//! Repository: where snapshots live. Field names and meaning are Stash's.
+//! Repository: the place of snapshots. Field names and meaning are Stash's.
 
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
@@ -50,20 +50,20 @@ pub struct RepositorySpec {
     /// same, and an Event says that the data stays. A folder of manifests deletes no data, whatever this says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wipe_out: Option<bool>,
-    /// Namespaces whose objects may use this repository; without it only its own.
+    /// Namespaces whose objects may use this repository; by default only its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_policy: Option<UsagePolicy>,
 }
 
 impl RepositorySpec {
-    /// Whether the data goes with the object.
+    /// Returns whether the data is deleted with the object.
     #[must_use]
     pub fn wipes(&self) -> bool {
         self.wipe_out == Some(true) && self.backend.local.is_none()
     }
 }
 
-/// Exactly one of the blocks.
+/// A storage: exactly one of the blocks.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("has(self.local) || has(self.s3)").message("backend: name where the data lives: `local` or `s3`"),
@@ -98,7 +98,7 @@ pub struct LocalBackend {
     pub persistent_volume_claim: Option<VolumeClaim>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nfs: Option<Nfs>,
-    /// Where the worker sees the volume.
+    /// Path at which the worker sees the volume.
     #[schemars(length(max = 1024))]
     pub mount_path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,7 +144,7 @@ pub struct Nfs {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct S3Backend {
-    /// Host or URL; without a scheme it is https.
+    /// Host or URL; https by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub endpoint: Option<String>,
@@ -163,7 +163,7 @@ pub struct S3Backend {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UsagePolicy {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub allowed_namespaces: AllowedNamespaces,
 }
 
@@ -171,7 +171,7 @@ pub struct UsagePolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AllowedNamespaces {
     /// All, Selector or Same.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub from: AllowedFrom,
     /// Labels of the namespaces, with `from: Selector`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -186,7 +186,7 @@ pub enum AllowedFrom {
     Same,
 }
 
-/// Which snapshots stay. A rule of 0 is no rule; with no rule at all everything stays.
+/// Rules for snapshots that are kept. A rule of 0 is no rule; without any rule all snapshots are kept.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("(has(self.keepLast) && self.keepLast > 0) || (has(self.keepHourly) && self.keepHourly > 0) || (has(self.keepDaily) && self.keepDaily > 0) || (has(self.keepWeekly) && self.keepWeekly > 0) || (has(self.keepMonthly) && self.keepMonthly > 0) || (has(self.keepYearly) && self.keepYearly > 0) || (has(self.keepTags) && size(self.keepTags) > 0)").message("retentionPolicy: at least one keep rule must be above 0; refusing to delete everything"),
@@ -194,7 +194,7 @@ pub enum AllowedFrom {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetentionPolicy {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_last: Option<i64>,
@@ -211,11 +211,11 @@ pub struct RetentionPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub keep_tags: Option<Vec<String>>,
-    /// Give space back too. Forgetting always happens; space is freed by a maintenance session.
-    #[serde(default)]
+    /// Free space too. Snapshots are always forgotten at once; a maintenance session frees the space.
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub prune: bool,
-    /// Say what would be forgotten and forget nothing.
-    #[serde(default)]
+    /// Report the snapshots that would be forgotten, and keep them.
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     pub dry_run: bool,
 }
 
@@ -230,20 +230,20 @@ pub struct RepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_backup_time: Option<Timestamp>,
-    /// `local`, `s3`.
+    /// The kind of storage: `local` or `s3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Where the data is, without credentials.
+    /// The place of the data, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// When integrity was last looked at: the read-back of the last backup.
+    /// Time of the last read-back, which sets `integrity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_check_time: Option<Timestamp>,
     /// Result of the last read-back of a backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integrity: Option<bool>,
-    /// `1.234 MiB`
+    /// Size of the repository, such as `1.234 MiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_size: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

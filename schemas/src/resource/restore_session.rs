@@ -1,4 +1,4 @@
-//! RestoreSession: brings one snapshot back into a target, once. Field names and meaning are Stash's.
+//! RestoreSession: restores one snapshot into a target, once. Field names and meaning are Stash's.
 
 use jiff::Timestamp;
 use kube::core::Duration;
@@ -45,7 +45,7 @@ use super::{NamespacedName, Opaque};
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreSessionSpec {
-    /// How to do it; empty: taken from the AppBinding.
+    /// The Task; by default it is taken from the AppBinding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,19 +56,19 @@ pub struct RestoreSessionSpec {
     pub temp_dir: Option<Opaque>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interim_volume_template: Option<Opaque>,
-    /// What runs before and after the restore.
+    /// Hooks that run before and after the restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<RestoreHooks>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
     pub repository: NamespacedName,
     /// Old place of `target.rules`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     #[schemars(length(max = 16))]
     pub rules: Vec<RestoreRule>,
     #[serde(rename = "timeOut", default, skip_serializing_if = "Option::is_none")]
     pub time_out: Option<Duration>,
-    /// BackupConfiguration whose snapshots to choose from, where several share the repository.
+    /// BackupConfiguration whose snapshots are considered, if several share the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<NamespacedName>,
     /// Replace what the target holds. Without it a restore into a database that is not empty is refused
@@ -84,38 +84,38 @@ pub struct RestoreTarget {
     pub alias: Option<String>,
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<TargetRef>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub volume_mounts: Vec<Opaque>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub volume_claim_templates: Vec<Opaque>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     #[schemars(length(max = 16))]
     pub rules: Vec<RestoreRule>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub args: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreRule {
-    /// Hosts this rule is for; none: every host without a rule of its own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Hosts that the rule applies to; by default all hosts without a rule of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     #[schemars(length(max = 16))]
     pub target_hosts: Vec<String>,
-    /// restic host of the snapshot.
+    /// The restic host of the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_host: Option<String>,
     /// `latest`, or the id of a snapshot.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     #[schemars(length(max = 16))]
     pub snapshots: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub paths: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub exclude: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub include: Vec<String>,
 }
 
@@ -132,7 +132,7 @@ pub struct RestoreSessionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub session_deadline: Option<Timestamp>,
-    /// Written before the restore may begin: a restore that has it is never begun a second time.
+    /// Written before the restore may begin. A restore that has it is never begun again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub recorded_time: Option<Timestamp>,

@@ -13,10 +13,10 @@ use super::app_binding::SecretTransform;
 #[serde(rename_all = "camelCase")]
 pub struct Secret {
     pub metadata: Metadata,
-    /// base64 text, as the API gives it.
-    #[serde(default)]
+    /// Values in base64, as in the API.
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     data: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_is_absent")]
     string_data: BTreeMap<String, String>,
 }
 
@@ -46,7 +46,7 @@ impl Secret {
         SecretError::KeyMissing { secret: self.metadata.name.clone(), key: key.to_owned() }
     }
 
-    /// The value of a key, if there is one.
+    /// Returns the value of a key.
     pub fn find(&self, key: &str) -> Result<Option<Vec<u8>>, SecretError> {
         if let Some(text) = self.string_data.get(key) {
             return Ok(Some(text.clone().into_bytes()));
@@ -59,7 +59,7 @@ impl Secret {
             .map_err(|_| SecretError::NotBase64 { secret: self.metadata.name.clone(), key: key.to_owned() })
     }
 
-    /// The value of a key as text, if there is one. One trailing newline is an editor's, not the secret's.
+    /// Returns the value of a key as text, without a trailing newline, which comes from an editor.
     pub fn find_text(&self, key: &str) -> Result<Option<String>, SecretError> {
         let Some(bytes) = self.find(key)? else { return Ok(None) };
         let text = String::from_utf8(bytes)
@@ -68,7 +68,7 @@ impl Secret {
         Ok(Some(text.strip_suffix('\r').unwrap_or(text).to_owned()))
     }
 
-    /// The value of a key that must be there and not empty.
+    /// Returns the value of a key that must exist and not be empty.
     pub fn text(&self, key: &str) -> Result<String, SecretError> {
         let text = self.find_text(key)?.ok_or_else(|| self.missing(key))?;
         if text.is_empty() {

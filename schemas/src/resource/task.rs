@@ -21,7 +21,7 @@ use super::{Opaque, Param};
 pub struct TaskSpec {
     #[schemars(length(max = 32))]
     pub steps: Vec<TaskStep>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub volumes: Vec<Opaque>,
 }
 
@@ -30,6 +30,6 @@ pub struct TaskSpec {
 pub struct TaskStep {
     /// Name of the Function.
     pub name: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     pub params: Vec<Param>,
 }

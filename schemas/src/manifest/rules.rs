@@ -1,0 +1,89 @@
+//! The rules that a typed object must satisfy: the CEL rules that the API server enforces too, and those that CEL can't
+//! express.
+
+use uuid::Uuid;
+
+use crate::resource::app_binding::{AppBindingSpec, DatabaseUrl};
+use crate::resource::backup_blueprint::BackupBlueprintSpec;
+use crate::resource::backup_configuration::BackupConfigurationSpec;
+use crate::resource::backup_session::BackupSessionSpec;
+use crate::resource::function::FunctionSpec;
+use crate::resource::repository::RepositorySpec;
+use crate::resource::restore_session::RestoreSessionSpec;
+use crate::resource::task::TaskSpec;
+use crate::resource::{Object, Spec};
+use crate::schedule::{Schedule, ScheduleError};
+use crate::subject::token;
+
+/// Lists what is wrong with an object; empty for a valid one.
+#[must_use]
+pub fn problems(object: &Object) -> Vec<String> {
+    let spec = object.spec_json();
+    let checked = match &object.spec {
+        Spec::Repository(_) => RepositorySpec::validate_cel(&spec, None),
+        Spec::BackupConfiguration(_) => BackupConfigurationSpec::validate_cel(&spec, None),
+        Spec::BackupSession(_) => BackupSessionSpec::validate_cel(&spec, None),
+        Spec::RestoreSession(_) => RestoreSessionSpec::validate_cel(&spec, None),
+        Spec::BackupBlueprint(_) => BackupBlueprintSpec::validate_cel(&spec, None),
+        Spec::Task(_) => TaskSpec::validate_cel(&spec, None),
+        Spec::Function(_) => FunctionSpec::validate_cel(&spec, None),
+        Spec::AppBinding(_) => Ok(()),
+    };
+    if let Err(errors) = checked {
+        return errors.into_vec().into_iter().map(|error| error.message).collect();
+    }
+    match &object.spec {
+        Spec::BackupConfiguration(spec) => {
+            schedule(spec, Uuid::nil()).err().map(|error| error.to_string()).into_iter().collect()
+        }
+        Spec::AppBinding(spec) => address_problems(spec),
+        Spec::RestoreSession(spec) => rule_problems(spec).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn address_problems(spec: &AppBindingSpec) -> Vec<String> {
+    let mut problems = Vec::new();
+    match (&spec.client_config.service, &spec.client_config.url) {
+        (None, None) => problems.push("clientConfig: name a `service` or a `url`".to_owned()),
+        (None, Some(url)) => problems.extend(DatabaseUrl::parse(url).err().map(|e| e.to_string())),
+        (Some(service), _) => {
+            if token(&service.name).is_err() || service.name.starts_with('-') {
+                problems.push(format!("clientConfig.service.name: `{}` is not the name of a Service", service.name));
+            }
+            // Exported objects carry 0 for "none".
+            if u16::try_from(service.port).is_err() {
+                problems.push(format!("clientConfig.service.port: must be 1 to 65535, not {}", service.port));
+            }
+        }
+    }
+    problems
+}
+
+fn rule_problems(spec: &RestoreSessionSpec) -> Option<String> {
+    let of_target = spec.target.as_ref().map(|target| &target.rules);
+    of_target.into_iter().chain([&spec.rules]).find_map(|rules| {
+        let mut hosts: Vec<&String> = rules.iter().flat_map(|rule| &rule.target_hosts).collect();
+        hosts.sort_unstable();
+        let twice = hosts.windows(2).find(|pair| pair.first() == pair.last())?.first()?;
+        Some(format!("target.rules: a host may occur in one rule only, `{twice}` is in two"))
+    })
+}
+
+/// Lists the transition rules that a changed spec of the same object violates.
+#[must_use]
+pub fn update_problems(old: &Object, new: &Object) -> Vec<String> {
+    let (before, after) = (old.spec_json(), new.spec_json());
+    let checked = match &new.spec {
+        Spec::BackupSession(_) => BackupSessionSpec::validate_cel(&after, Some(&before)),
+        Spec::RestoreSession(_) => RestoreSessionSpec::validate_cel(&after, Some(&before)),
+        _ => Ok(()),
+    };
+    checked.err().map(|errors| errors.into_vec().into_iter().map(|e| e.message).collect()).unwrap_or_default()
+}
+
+/// Parses the schedule of a configuration.
+pub fn schedule(spec: &BackupConfigurationSpec, uid: Uuid) -> Result<Schedule, ScheduleError> {
+    let jitter = spec.jitter.map_or(std::time::Duration::ZERO, Into::into);
+    Schedule::parse(&spec.schedule, spec.time_zone.as_deref(), jitter, uid)
+}
