@@ -1,13 +1,10 @@
-//! Appends with compare-and-set. An append either is stored, lost its race, or could not be made; when the answer
-//! of the server is lost, this module finds out by reading back, so callers never see "perhaps".
+//! Appends with compare-and-set. An append is stored, loses its race, or fails. When the server's answer is lost, this
+//! module reads the stream to learn the outcome, so callers rarely have to deal with an unknown one.
 
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
-use async_nats::header::{
-    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
-    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID,
-};
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::{HeaderMap, HeaderValue};
@@ -29,41 +26,34 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct Append {
     pub subject: String,
-    /// All subjects of the session: the identical text in every append to it, or the fence has a hole.
+    /// A filter for all subjects of the session. Every append must use the identical text: the server compares sequences
+    /// per filter.
     pub session_filter: String,
-    /// The session's last sequence as this writer knows it; 0 for a session without facts.
+    /// The session's last sequence as this writer knows it, or 0 if the session has no facts.
     pub expected_last_sequence: u64,
-    /// Deterministic, so that the same fact sent twice is one fact. Contains the cluster.
-    pub message_id: String,
-    pub event: Bytes,
-}
-
-/// One fact of several that belong together.
-#[derive(Debug, Clone)]
-pub struct Part {
-    pub subject: String,
+    /// Unique within the cluster and kept across retries, so that the same append sent twice is stored once.
     pub message_id: String,
     pub event: Bytes,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Read the session again and decide anew.
-    #[error("somebody else wrote to `{filter}` first")]
+    /// The caller reads the session again and decides again.
+    #[error("another writer changed `{filter}` first")]
     Conflict { filter: String },
-    #[error("stream of `{subject}` is full")]
+    #[error("the stream of `{subject}` is full")]
     Full {
         subject: String,
         #[source]
         source: ApiError,
     },
-    #[error("message for `{subject}` is larger than the server takes")]
+    #[error("the message for `{subject}` is larger than the server accepts")]
     TooLarge { subject: String },
-    #[error("no stream takes `{subject}`")]
+    #[error("no stream stores `{subject}`")]
     NoStream { subject: String },
     #[error("not connected to NATS; `{subject}` was not sent")]
     NotConnected { subject: String },
-    #[error("could not learn whether `{subject}` was stored")]
+    #[error("it is unknown whether `{subject}` was stored")]
     Unknown {
         subject: String,
         #[source]
@@ -78,38 +68,18 @@ pub enum AppendError {
 }
 
 impl AppendError {
-    /// Whether the same append may succeed later without anybody's help. A conflict is not: it needs a new decision.
+    /// Returns whether the same append may succeed later. A conflict is not transient: it needs a new decision.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::NotConnected { .. } | Self::Unknown { .. } | Self::Full { .. } | Self::NoStream { .. })
     }
 }
 
-/// Appends one fact and gives its sequence.
+/// Appends one fact and returns its sequence.
 pub async fn append(bus: &Bus, append: Append) -> Result<u64, AppendError> {
     let Append { subject, session_filter: filter, expected_last_sequence: sequence, message_id, event } = append;
     let message = Outgoing { stream: SESSIONS, subject, message_id, extra: event_headers(), payload: event };
-    store(bus, &[message], &Expect::Last { filter, sequence }).await
-}
-
-/// Appends several facts, all or none, and gives the sequence of the last; they are stored next to each other.
-pub async fn append_batch(
-    bus: &Bus,
-    session_filter: &str,
-    expected: u64,
-    parts: Vec<Part>,
-) -> Result<u64, AppendError> {
-    let messages: Vec<_> = parts
-        .into_iter()
-        .map(|Part { subject, message_id, event }| Outgoing {
-            stream: SESSIONS,
-            subject,
-            message_id,
-            extra: event_headers(),
-            payload: event,
-        })
-        .collect();
-    store(bus, &messages, &Expect::Last { filter: session_filter.to_owned(), sequence: expected }).await
+    store(bus, &message, &Expect::Last { filter, sequence }).await
 }
 
 pub(crate) struct Outgoing<'a> {
@@ -126,7 +96,7 @@ fn event_headers() -> HeaderMap {
     headers
 }
 
-/// The only place where the headers of a stored message are made.
+/// Builds the headers of a stored message. Every write uses this function, so all compare-and-sets agree.
 fn headers(message: &Outgoing<'_>, expect: &Expect) -> HeaderMap {
     let mut headers = message.extra.clone();
     headers.insert(NATS_MESSAGE_ID, message.message_id.as_str());
@@ -138,24 +108,21 @@ fn headers(message: &Outgoing<'_>, expect: &Expect) -> HeaderMap {
     headers
 }
 
-/// What one try came to.
-enum Outcome {
+/// The result of one attempt to store a message.
+enum Sent {
     Stored(u64),
     Conflict,
-    /// Surely not stored, and may be tried again.
+    /// Certainly not stored; the message may be sent again.
     NotTaken(ApiError),
-    /// Perhaps stored.
+    /// Possibly stored.
     Unknown(ApiError),
     Failed(AppendError),
 }
 
-/// Sends until the outcome is known. Sending again is safe: the server drops a message id it has seen, and after a
-/// first try that was stored the compare-and-set fails and reading back finds it.
-pub(crate) async fn store(bus: &Bus, messages: &[Outgoing<'_>], expect: &Expect) -> Result<u64, AppendError> {
-    let Some(last) = messages.last() else {
-        return Ok(0);
-    };
-    let subject = || last.subject.clone();
+/// Sends a message until its outcome is known. Sending again is safe: the server drops a message id that it has seen, and
+/// if the first message was stored, the second one fails its compare-and-set and the first is found by reading.
+pub(crate) async fn store(bus: &Bus, message: &Outgoing<'_>, expect: &Expect) -> Result<u64, AppendError> {
+    let subject = || message.subject.clone();
     let deadline = bus.deadline();
     let mut doubt: Option<ApiError> = None;
     loop {
@@ -166,33 +133,31 @@ pub(crate) async fn store(bus: &Bus, messages: &[Outgoing<'_>], expect: &Expect)
                 None => AppendError::Refused { subject: subject(), source: error },
             });
         }
-        let outcome = match messages {
-            [one] => send(bus, one, headers(one, expect)).await,
-            many => send_batch(bus, many, expect).await,
-        };
-        match outcome {
-            Outcome::Stored(sequence) => return Ok(sequence),
-            Outcome::Failed(error) => return Err(error),
-            Outcome::Conflict => {
-                let found = find_own(bus, last, expect, deadline).await;
+        match send(bus, message, headers(message, expect)).await {
+            Sent::Stored(sequence) => return Ok(sequence),
+            Sent::Failed(error) => return Err(error),
+            Sent::Conflict => {
+                let found = find_own(bus, message, expect, deadline).await;
                 return match found.map_err(|source| AppendError::Unknown { subject: subject(), source })? {
                     Some(sequence) => Ok(sequence),
-                    None => Err(AppendError::Conflict { filter: expect.filter().unwrap_or(&last.subject).to_owned() }),
+                    None => {
+                        Err(AppendError::Conflict { filter: expect.filter().unwrap_or(&message.subject).to_owned() })
+                    }
                 };
             }
-            Outcome::NotTaken(source) => {
-                if stream_is_gone(bus, last.stream).await || Instant::now() >= deadline {
+            Sent::NotTaken(source) => {
+                if stream_is_gone(bus, message.stream).await || Instant::now() >= deadline {
                     return Err(match doubt {
                         Some(source) => AppendError::Unknown { subject: subject(), source },
                         None => AppendError::NoStream { subject: subject() },
                     });
                 }
-                tracing::debug!(subject = last.subject, error = %source, "nobody took the message yet");
+                tracing::debug!(subject = message.subject, error = %source, "no server accepted the message yet");
                 tokio::time::sleep(PAUSE).await;
             }
-            Outcome::Unknown(source) => {
-                tracing::warn!(subject = last.subject, error = %source, "outcome of a write is unknown, reading back");
-                match find_own(bus, last, expect, deadline).await {
+            Sent::Unknown(source) => {
+                tracing::warn!(subject = message.subject, error = %source, "outcome of a write is unknown, reading back");
+                match find_own(bus, message, expect, deadline).await {
                     Ok(Some(sequence)) => return Ok(sequence),
                     Ok(None) if Instant::now() < deadline => doubt = Some(source),
                     Ok(None) | Err(_) => return Err(AppendError::Unknown { subject: subject(), source }),
@@ -202,7 +167,7 @@ pub(crate) async fn store(bus: &Bus, messages: &[Outgoing<'_>], expect: &Expect)
     }
 }
 
-/// Looks for our own message behind the sequence we expected; others may have written after it.
+/// Looks for our own message after the expected sequence. Other writers may have appended after it.
 async fn find_own(
     bus: &Bus,
     message: &Outgoing<'_>,
@@ -229,51 +194,43 @@ async fn find_own(
     }
 }
 
-/// "Nobody answers" is also what a server says whose JetStream is still starting; only this tells them apart.
+/// Returns whether the stream does not exist. A server whose JetStream is still starting answers a write the same way as
+/// one without the stream; only the API tells the two apart.
 async fn stream_is_gone(bus: &Bus, stream: &str) -> bool {
     let info = streams::raw_info(bus, stream).await;
     matches!(info, Err(error) if error.code() == Some(code::STREAM_NOT_FOUND))
 }
 
-async fn send(bus: &Bus, message: &Outgoing<'_>, headers: HeaderMap) -> Outcome {
+async fn send(bus: &Bus, message: &Outgoing<'_>, headers: HeaderMap) -> Sent {
     let request = Request::new().headers(headers).payload(message.payload.clone());
     let answer = match bus.client().send_request(message.subject.clone(), request).await {
         Ok(answer) => answer,
         Err(error) => {
             let subject = message.subject.clone();
             return match error.kind() {
-                RequestErrorKind::NoResponders => Outcome::NotTaken(ApiError::NoResponders),
-                RequestErrorKind::TimedOut => Outcome::Unknown(ApiError::TimedOut),
-                RequestErrorKind::MaxPayloadExceeded => Outcome::Failed(AppendError::TooLarge { subject }),
+                RequestErrorKind::NoResponders => Sent::NotTaken(ApiError::NoResponders),
+                RequestErrorKind::TimedOut => Sent::Unknown(ApiError::TimedOut),
+                RequestErrorKind::MaxPayloadExceeded => Sent::Failed(AppendError::TooLarge { subject }),
                 RequestErrorKind::InvalidSubject => {
-                    Outcome::Failed(AppendError::Refused { subject, source: ApiError::Request(error.into()) })
+                    Sent::Failed(AppendError::Refused { subject, source: ApiError::Request(error.into()) })
                 }
-                RequestErrorKind::Other => Outcome::Unknown(ApiError::Request(error.into())),
+                RequestErrorKind::Other => Sent::Unknown(ApiError::Request(error.into())),
             };
         }
     };
-    // The first messages of a batch are taken with an empty answer.
-    if answer.payload.is_empty() {
-        return Outcome::Stored(0);
-    }
     match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
-        Ok(Response::Ok(ack)) => Outcome::Stored(ack.sequence),
+        Ok(Response::Ok(ack)) => Sent::Stored(ack.sequence),
         Ok(Response::Err { error }) => refusal(&message.subject, error.into()),
-        Err(error) => Outcome::Unknown(ApiError::Request(error.into())),
+        Err(error) => Sent::Unknown(ApiError::Request(error.into())),
     }
 }
 
-fn refusal(subject: &str, source: ApiError) -> Outcome {
+fn refusal(subject: &str, source: ApiError) -> Sent {
     let subject = subject.to_owned();
     match source.code() {
-        // A batch with a known id is one we sent before, so reading back decides as it does for a lost race.
-        Some(code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT | code::BATCH_DUPLICATE_ID) => {
-            Outcome::Conflict
-        }
-        Some(code::TEMPORARILY_UNAVAILABLE | code::BATCH_INCOMPLETE | code::BATCHES_IN_FLIGHT) => {
-            Outcome::NotTaken(source)
-        }
-        Some(code::MESSAGE_TOO_LARGE) => Outcome::Failed(AppendError::TooLarge { subject }),
+        Some(code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT) => Sent::Conflict,
+        Some(code::TEMPORARILY_UNAVAILABLE) => Sent::NotTaken(source),
+        Some(code::MESSAGE_TOO_LARGE) => Sent::Failed(AppendError::TooLarge { subject }),
         Some(
             code::STORE_FAILED
             | code::STREAM_BYTES
@@ -281,26 +238,7 @@ fn refusal(subject: &str, source: ApiError) -> Outcome {
             | code::INSUFFICIENT_RESOURCES
             | code::MEMORY_RESOURCES
             | code::ACCOUNT_RESOURCES,
-        ) => Outcome::Failed(AppendError::Full { subject, source }),
-        _ => Outcome::Failed(AppendError::Refused { subject, source }),
+        ) => Sent::Failed(AppendError::Full { subject, source }),
+        _ => Sent::Failed(AppendError::Refused { subject, source }),
     }
-}
-
-/// An atomic batch: nothing is stored before the last message commits it. The first carries the compare-and-set.
-async fn send_batch(bus: &Bus, messages: &[Outgoing<'_>], expect: &Expect) -> Outcome {
-    let batch = uuid::Uuid::new_v4().to_string();
-    let mut outcome = Outcome::Stored(0);
-    for (index, message) in messages.iter().enumerate() {
-        let mut headers = headers(message, if index == 0 { expect } else { &Expect::Any });
-        headers.insert(NATS_BATCH_ID, batch.as_str());
-        headers.insert(NATS_BATCH_SEQUENCE, HeaderValue::from(index as u64 + 1));
-        if index + 1 == messages.len() {
-            headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
-        }
-        outcome = send(bus, message, headers).await;
-        if !matches!(outcome, Outcome::Stored(_)) {
-            break;
-        }
-    }
-    outcome
 }

@@ -1,4 +1,4 @@
-//! Connects to NATS and says how the connection is. It creates nothing on the server.
+//! Connects to NATS and reports the state of the connection. It creates nothing on the server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use crate::error::{self, ApiError, Empty, code};
 
-/// The first version with atomic batches, which facts that belong together need.
+/// The oldest server that Lagan is used with: its compare-and-set over a filter is what every append relies on.
 pub const OLDEST_SERVER: (u64, u64) = (2, 12);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SLOWEST_RECONNECT: Duration = Duration::from_secs(4);
 
-/// How a client proves who it is.
+/// The credentials of a client.
 #[derive(Debug, Clone, Default)]
 pub enum Auth {
     #[default]
@@ -44,9 +44,9 @@ pub struct Connect {
     pub auth: Auth,
     /// A PEM file; when given, TLS is required.
     pub ca: Option<PathBuf>,
-    /// How long to wait for the first connection, and for the outcome of a write.
+    /// Limit for the first connection, and for learning the outcome of a write.
     pub patience: Duration,
-    /// How long one request waits for its answer.
+    /// Limit for the answer to one request.
     pub answer_within: Duration,
 }
 
@@ -110,14 +110,14 @@ pub enum ConnectError {
     },
 }
 
-/// The connection as it is now. `generation` grows with every (re)connection.
+/// The current state of the connection. `generation` grows with every (re)connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Link {
     pub generation: u64,
     pub connected: bool,
 }
 
-/// One connection, shared by everything in a process. Cloning is cheap.
+/// A connection shared by all tasks of a process. Cloning is cheap.
 #[derive(Clone)]
 pub struct Bus {
     client: async_nats::Client,
@@ -127,7 +127,7 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Waits up to `patience` for a server; wrong credentials and unusable servers are told at once.
+    /// Connects, waiting up to `patience` for a server. Wrong credentials and unusable servers fail immediately.
     pub async fn connect(connect: Connect) -> Result<Self, ConnectError> {
         let address = address(&connect.url)?;
         let deadline = Instant::now() + connect.patience;
@@ -150,7 +150,7 @@ impl Bus {
         if !is_new_enough(&version) {
             return Err(ConnectError::TooOld { address, version });
         }
-        // The client tells of its first connection through the same callback as of all later ones.
+        // The client reports its first connection through the same callback as all later ones.
         let _ = tokio::time::timeout(CONNECT_TIMEOUT, link.wait_for(|l| l.connected)).await;
         let context = ContextBuilder::new().timeout(connect.answer_within).build(client.clone());
         let bus = Self { client, context, link, patience: connect.patience };
@@ -158,7 +158,7 @@ impl Bus {
         Ok(bus)
     }
 
-    /// For whoever must act on a reconnection.
+    /// Subscribes to changes of the connection.
     #[must_use]
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
@@ -169,7 +169,7 @@ impl Bus {
         self.link.borrow().connected
     }
 
-    /// Waits for a connection; `NotConnected` if there is none by `deadline`.
+    /// Waits for a connection until `deadline`.
     pub async fn connected_by(&self, deadline: Instant) -> Result<(), ApiError> {
         let mut link = self.link.clone();
         match tokio::time::timeout_at(deadline, link.wait_for(|l| l.connected)).await {
@@ -183,7 +183,7 @@ impl Bus {
         self.client.server_info().version
     }
 
-    /// Sends what is buffered and ends the connection.
+    /// Flushes buffered messages and closes the connection.
     pub async fn close(self) {
         if let Err(error) = self.client.drain().await {
             tracing::debug!(%error, "nats connection was already closed");
@@ -202,7 +202,7 @@ impl Bus {
         Instant::now() + self.patience
     }
 
-    /// Asks for the account until JetStream answers: right after its start a server has none for a moment.
+    /// Asks for account information until JetStream answers: for a moment after its start a server has none.
     async fn check_jetstream(&self, address: String, deadline: Instant) -> Result<(), ConnectError> {
         loop {
             let answer = error::api::<serde_json::Value>(self, "INFO".into(), &Empty {}).await;
@@ -222,7 +222,7 @@ impl Bus {
     }
 }
 
-/// The address without credentials, fit for logs and errors.
+/// Returns the address without credentials, for logs and errors.
 fn address(url: &str) -> Result<String, ConnectError> {
     let full = if url.contains("://") { url.to_owned() } else { format!("nats://{url}") };
     let bad = || ConnectError::Address(url.rsplit('@').next().unwrap_or_default().to_owned());

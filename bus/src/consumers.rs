@@ -1,4 +1,4 @@
-//! Durable pull consumers as data, and making the server match. Pulling from them is in `delivery`.
+//! Durable pull consumers as data, and the code that makes the server match. Pulling is in `delivery`.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use serde::Serialize;
 use crate::connect::Bus;
 use crate::error::{ApiError, Empty, api, code};
 
-/// Far above what workers hold at once: when it is reached the server silently stops delivering.
+/// Far more than workers ever hold: at this limit the server silently stops delivering.
 const MAX_ACK_PENDING: i64 = 10_000;
 
-/// Where a consumer starts that has to be created. One that exists keeps its place.
+/// Start position of a consumer that must be created. An existing consumer keeps its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
     Oldest,
-    /// The consumer was lost: start at the oldest session that has not ended (P7).
+    /// The position of the oldest session that has not ended, after a consumer was lost (P7).
     At(u64),
 }
 
@@ -24,7 +24,7 @@ pub struct ConsumerSpec {
     pub stream: String,
     pub name: String,
     pub filters: Vec<String>,
-    /// After this long without a sign of life a message is delivered again.
+    /// A message is delivered again after this time without an acknowledgement of any kind.
     pub ack_wait: Duration,
     pub begin: Begin,
 }
@@ -54,7 +54,7 @@ pub enum ConsumerError {
     },
 }
 
-/// Whether the consumer is there. If not, its creator must say where it begins.
+/// Returns whether the consumer exists. If not, its creator must choose where it begins.
 pub async fn exists(bus: &Bus, stream: &str, name: &str) -> Result<bool, ConsumerError> {
     let found = find(bus, stream, name).await;
     found.map(|info| info.is_some()).map_err(|source| ConsumerError::State {
@@ -64,15 +64,15 @@ pub async fn exists(bus: &Bus, stream: &str, name: &str) -> Result<bool, Consume
     })
 }
 
-/// Messages that wait in the consumer, delivered or not.
+/// Counts the messages that wait in the consumer, delivered or not.
 pub async fn waiting(bus: &Bus, stream: &str, name: &str) -> Result<u64, ConsumerError> {
     let failed = |source| ConsumerError::State { stream: stream.to_owned(), name: name.to_owned(), source };
     let info = find(bus, stream, name).await.map_err(failed)?;
     Ok(info.map_or(0, |info| info.num_pending + info.num_ack_pending as u64))
 }
 
-/// Creates the consumer, or updates it to match. Safe for any number of processes at once; also brings back a
-/// consumer that somebody deleted.
+/// Creates the consumer, or updates it to match. Any number of processes may do this at once, and a deleted consumer is
+/// created again.
 pub async fn ensure(bus: &Bus, spec: &ConsumerSpec) -> Result<Ensured, ConsumerError> {
     let deadline = bus.deadline();
     loop {
@@ -80,7 +80,7 @@ pub async fn ensure(bus: &Bus, spec: &ConsumerSpec) -> Result<Ensured, ConsumerE
             Ok(ensured) => return Ok(ensured),
             Err(source) => source,
         };
-        // Another process created it between our look and our try: look again.
+        // Another process created it between our look-up and our request, so look again.
         let raced = matches!(source.code(), Some(code::CONSUMER_EXISTS | code::CONSUMER_IN_USE));
         if !(raced || source.is_transient()) || tokio::time::Instant::now() >= deadline {
             return Err(ConsumerError::Ensure { stream: spec.stream.clone(), name: spec.name.clone(), source });
@@ -123,7 +123,7 @@ async fn attempt(bus: &Bus, spec: &ConsumerSpec) -> Result<Ensured, ApiError> {
         }
     };
     let request = CreateRequest { stream_name: &spec.stream, config: &wanted, action };
-    // With one filter it is part of the request's subject, so that permissions can hold it.
+    // A single filter is part of the request's subject, so that permissions can restrict it.
     let tail = if wanted.filter_subject.is_empty() { String::new() } else { format!(".{}", wanted.filter_subject) };
     let subject = format!("CONSUMER.CREATE.{}.{}{tail}", spec.stream, spec.name);
     let _: Info = api(bus, subject, &request).await?;
@@ -141,12 +141,12 @@ fn overlay(spec: &ConsumerSpec, base: Config) -> Config {
         name: Some(spec.name.clone()),
         ack_policy: AckPolicy::Explicit,
         ack_wait: spec.ack_wait,
-        // A message that reached its last delivery would stay in the stream and never be seen again.
+        // A message that reaches its delivery limit would stay in the stream and never be delivered again.
         max_deliver: -1,
         max_ack_pending: MAX_ACK_PENDING,
         filter_subject,
         filter_subjects,
-        // With a back-off the server would ignore ack_wait.
+        // With a back-off the server would ignore `ack_wait`.
         backoff: Vec::new(),
         ..base
     }

@@ -1,5 +1,6 @@
 //! Deliveries: one message at a time from durable pull consumers, settled exactly once, by value.
-//! An acknowledgement proves nothing (a zombie's is taken too); what a worker may do is decided by the session's facts.
+//! An acknowledgement is no proof of ownership, because the server accepts one from a fenced worker too. The session's
+//! facts decide what a worker may do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,21 +19,21 @@ use crate::error::ApiError;
 use crate::read::{self, Stored};
 
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
-/// A message that nobody took from us for this long is given back instead of being handed out late.
+/// A message that no caller took for this long is given back instead of being handed out late.
 const FRESH: Duration = Duration::from_secs(1);
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_millis(100);
-/// A confirmation that does not come is not coming: a server that was killed may have forgotten the delivery.
+/// Number of unanswered confirmations before giving up: a server that was killed may have forgotten the delivery.
 const CONFIRMATIONS: u32 = 3;
 
-/// The lane of a pull, and what it brought.
-type Ended = (usize, Result<Option<Delivery>, DeliveryError>);
+/// The lane of a pull request and its result.
+type PullResult = (usize, Result<Option<Delivery>, DeliveryError>);
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
     #[error("not connected to NATS")]
     NotConnected,
-    /// Create it again; see `consumers::ensure`.
+    /// The caller creates it again with `consumers::ensure`.
     #[error("consumer `{consumer}` does not exist")]
     ConsumerGone { consumer: String },
     #[error("the server fell silent while `{consumer}` waited for work")]
@@ -51,18 +52,18 @@ pub enum DeliveryError {
 #[error("the server did not confirm that the message was settled; it may be delivered again")]
 pub struct SettleError(#[source] ApiError);
 
-/// How a delivery ends.
+/// The decision about a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settle {
-    /// Done: never deliver it again.
+    /// The message is done and is never delivered again.
     Ack,
-    /// Deliver it again after `delay`.
+    /// The message is delivered again after `delay`.
     Nak { delay: Duration },
-    /// Can never be handled: never deliver it again. The reason goes to the server's advisory.
+    /// The message can never be handled and is never delivered again. The reason goes to the server's advisory.
     Term { reason: String },
 }
 
-/// A message that waits for our decision.
+/// A delivered message that has not been settled.
 #[must_use = "settle it, or it is delivered again after ack_wait"]
 pub struct Delivery {
     bus: Bus,
@@ -79,25 +80,25 @@ impl Delivery {
         &self.stored
     }
 
-    /// How often the message was delivered, this time included. Not a count of attempts: restarts deliver again.
+    /// Number of deliveries of this message, including this one. It is not the number of attempts: restarts deliver again.
     #[must_use]
     pub fn deliveries(&self) -> u64 {
         self.deliveries
     }
 
-    /// Which of the lanes it came from, by its place in `Lanes::new`.
+    /// Index in `Lanes::new` of the consumer that delivered the message.
     #[must_use]
     pub fn lane(&self) -> usize {
         self.lane
     }
 
-    /// Tells the server that we are still at it, which starts ack_wait anew. Two failures in a row: fence yourself.
+    /// Tells the server that the work goes on, which restarts `ack_wait`.
     pub async fn progress(&self) -> Result<(), ApiError> {
         self.confirm(AckKind::Progress.into()).await
     }
 
-    /// Waits until the server confirms, across a short loss of the connection. An error is no reason to stop: the
-    /// message comes again, and the session's facts say what it is worth then.
+    /// Settles the message and waits for the server's confirmation, across a short loss of the connection. After an error
+    /// the message may be delivered again, and the session's facts decide what happens then.
     pub async fn settle(self, settle: Settle) -> Result<(), SettleError> {
         let payload: Bytes = match settle {
             Settle::Ack => AckKind::Ack.into(),
@@ -138,15 +139,15 @@ impl Delivery {
     }
 }
 
-/// Several durable consumers of one stream, the most urgent first. Whoever has nothing to do waits on all of them and
-/// takes one message; the others see theirs given back at once, so that nobody hoards.
+/// Several durable consumers of one stream, the most urgent first. An idle caller waits on all of them and takes one
+/// message. Messages that arrive from the other consumers meanwhile are given back at once.
 pub struct Lanes {
     bus: Bus,
     stream: String,
     consumers: Vec<String>,
-    pulls: JoinSet<Ended>,
+    pulls: JoinSet<PullResult>,
     waiting: Vec<bool>,
-    /// While nobody waits in `next`, a pull that is still open gives back what it gets.
+    /// True while a caller waits in `next`. Otherwise an open pull request gives back its message.
     idle: Arc<AtomicBool>,
 }
 
@@ -158,7 +159,7 @@ impl Lanes {
         Self { bus: bus.clone(), stream: stream.to_owned(), consumers, pulls: JoinSet::new(), waiting, idle }
     }
 
-    /// The next message, or `None` after `wait` without one. Can be cancelled: what arrives meanwhile is given back.
+    /// Waits for the next message, up to `wait`. This is safe to cancel: a message that arrives later is given back.
     pub async fn next(&mut self, wait: Duration) -> Result<Option<Delivery>, DeliveryError> {
         let idle = Arc::clone(&self.idle);
         idle.store(true, Ordering::SeqCst);
@@ -166,7 +167,7 @@ impl Lanes {
         let deadline = Instant::now() + wait;
         loop {
             self.pull_where_none_is_open(deadline.duration_since(Instant::now()));
-            // The server ends the pulls in time; the rest is for its answers to arrive.
+            // The server ends the pull requests by the deadline; the grace period covers its answers' way.
             let Ok(Some(joined)) = tokio::time::timeout_at(deadline + GRACE, self.pulls.join_next()).await else {
                 return Ok(None);
             };
@@ -176,7 +177,7 @@ impl Lanes {
                 }
                 continue;
             };
-            // Others may have arrived in the same moment: the most urgent stays.
+            // Messages of other lanes may have arrived in the same moment. Keep the most urgent one.
             while let Some(joined) = self.pulls.try_join_next() {
                 if let Ok(Some(other)) = self.ended(joined) {
                     let worse = if other.lane < best.lane { std::mem::replace(&mut best, other) } else { other };
@@ -206,13 +207,13 @@ impl Lanes {
         }
     }
 
-    fn ended(&mut self, joined: Result<Ended, JoinError>) -> Result<Option<Delivery>, DeliveryError> {
+    fn ended(&mut self, joined: Result<PullResult, JoinError>) -> Result<Option<Delivery>, DeliveryError> {
         match joined {
             Ok((lane, result)) => {
                 self.waiting[lane] = false;
                 result
             }
-            // Only a panic ends a pull without a result, and it must not pass for an empty queue.
+            // Only a panic ends a pull request without a result, and it must not look like an empty queue.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
@@ -228,7 +229,7 @@ impl Drop for Idle<'_> {
 
 async fn give_back(delivery: Delivery) {
     if let Err(error) = delivery.settle(Settle::Nak { delay: Duration::ZERO }).await {
-        tracing::debug!(%error, "message could not be given back, it comes again after ack_wait");
+        tracing::debug!(%error, "message could not be given back; it is delivered again after ack_wait");
     }
 }
 
@@ -252,7 +253,8 @@ impl Pull {
         }
     }
 
-    /// One request for one message. The client library's own `fetch` sleeps through messages behind a heartbeat.
+    /// Requests one message. The client library's `fetch` does not return a message that follows a heartbeat until its
+    /// timeout, so this speaks the protocol itself.
     async fn pull(&self, wait: Duration) -> Result<Option<Delivery>, DeliveryError> {
         if !self.bus.is_connected() {
             return Err(DeliveryError::NotConnected);
@@ -281,7 +283,7 @@ impl Pull {
                 StatusCode::IDLE_HEARTBEAT => {}
                 StatusCode::TIMEOUT | StatusCode::NOT_FOUND => return Ok(None),
                 StatusCode::NO_RESPONDERS => return Err(DeliveryError::ConsumerGone { consumer: consumer() }),
-                // The only thing that tells this 409 from the others is its text.
+                // Only the text distinguishes this 409 from the others.
                 StatusCode::REQUEST_TERMINATED if description == "Consumer Deleted" => {
                     return Err(DeliveryError::ConsumerGone { consumer: consumer() });
                 }

@@ -1,5 +1,5 @@
-//! What can go wrong with a request to the JetStream API, and the one function that sends such requests.
-//! It decides nothing: callers know which codes mean what to them.
+//! Errors of the JetStream API, and the function that sends requests to it.
+//! It decides nothing: callers know what a code means to them.
 
 use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::jetstream::response::Response;
@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::connect::Bus;
 
-/// Server-side error codes that Lagan tells apart.
+/// Error codes of the server that Lagan distinguishes.
 pub(crate) mod code {
-    /// A cluster without a meta leader, for example while it starts.
+    /// The NATS cluster has no meta leader, for example while it starts.
     pub const TEMPORARILY_UNAVAILABLE: u64 = 10008;
     pub const CONSUMER_NOT_FOUND: u64 = 10014;
     pub const INSUFFICIENT_RESOURCES: u64 = 10023;
@@ -29,10 +29,7 @@ pub(crate) mod code {
     pub const STREAM_BYTES: u64 = 10122;
     pub const CONSUMER_EXISTS: u64 = 10148;
     pub const CONSUMER_IN_USE: u64 = 10013;
-    pub const BATCH_INCOMPLETE: u64 = 10176;
-    pub const BATCH_DUPLICATE_ID: u64 = 10201;
-    pub const BATCHES_IN_FLIGHT: u64 = 10211;
-    /// What a replicated stream answers while another write to the subject is in flight.
+    /// A replicated stream answers this while another write to the subject is in flight.
     pub const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
 }
 
@@ -55,7 +52,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The server's error code, if it was the server that said no.
+    /// Returns the server's error code if the server refused the request.
     #[must_use]
     pub fn code(&self) -> Option<u64> {
         match self {
@@ -64,7 +61,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the same request may succeed later without anybody's help.
+    /// Returns whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Refused { code, .. } if *code != code::TEMPORARILY_UNAVAILABLE)
@@ -77,7 +74,7 @@ impl From<async_nats::jetstream::Error> for ApiError {
     }
 }
 
-/// A request without content. The server takes `{}` for nothing, but not the `null` of a unit.
+/// A request without content. The server accepts `{}` but not the `null` that a unit becomes.
 #[derive(Serialize)]
 pub(crate) struct Empty {}
 

@@ -1,4 +1,4 @@
-//! Follows a stream as it grows: everything that filters name, in order, without gaps or doubles, across lost
+//! Follows a stream as it grows: all messages that match the filters, in order, without gaps or duplicates, across lost
 //! connections and restarted servers. It acknowledges nothing and leaves no consumer behind.
 
 use std::time::Duration;
@@ -17,15 +17,15 @@ use crate::streams;
 const BATCH: usize = 500;
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
 const INACTIVE: Duration = Duration::from_secs(30);
-/// How long a silence may last before a view that is not complete asks whether there is anything left.
+/// Silence after which a view that is still catching up asks whether anything is left.
 const QUIET: Duration = Duration::from_millis(500);
 const SLOWEST_RETRY: Duration = Duration::from_secs(2);
 
-/// Where to begin.
+/// Start position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     All,
-    /// Behind this sequence of this store; another store is followed from its beginning.
+    /// After this sequence of this store. Another store is followed from its beginning.
     After(StoreId, u64),
     LastPerSubject,
     New,
@@ -33,15 +33,15 @@ pub enum Start {
 
 #[derive(Debug, Clone)]
 pub enum Followed {
-    /// What follows comes from this store. Comes first; if it comes again the stream was made anew or lost messages,
-    /// and everything learnt from it before is void.
+    /// The store of all following messages. It is the first item. If it comes again, the stream was created again or lost
+    /// messages, and everything read before is void.
     Store(StoreId),
     Message(Stored),
-    /// Everything that was there has been seen. Comes again after each reconnection.
+    /// All messages that were stored at the start have been read. It comes again after each reconnection.
     CaughtUp,
 }
 
-/// Never ends and never fails: while the server is away it waits. Drop it to stop.
+/// Follows a stream. The result never ends and never fails: while the server is away it waits. Drop it to stop.
 pub fn follow(
     bus: &Bus,
     stream: &str,
@@ -72,19 +72,19 @@ struct Follower {
     filters: Vec<String>,
     start: Start,
     store: Option<StoreId>,
-    /// The last sequence that was handed out, or is known to be behind us.
+    /// The last sequence that was returned or skipped.
     position: u64,
     open: Option<Open>,
     failures: u32,
 }
 
-/// One life of the consumer.
+/// A consumer that exists on the server.
 struct Open {
     messages: pull::Stream,
     name: String,
     delivered: u64,
     pending: u64,
-    told: bool,
+    caught_up: bool,
 }
 
 impl Follower {
@@ -98,18 +98,18 @@ impl Follower {
                 }
                 continue;
             };
-            if open.pending == 0 && !open.told {
-                open.told = true;
+            if open.pending == 0 && !open.caught_up {
+                open.caught_up = true;
                 return Followed::CaughtUp;
             }
-            let quiet = if open.told { IDLE_HEARTBEAT * 4 } else { QUIET };
+            let quiet = if open.caught_up { IDLE_HEARTBEAT * 4 } else { QUIET };
             let received = tokio::select! {
                 biased;
                 _ = self.link.changed() => None,
                 received = timeout(quiet, open.messages.next()) => Some(received),
             };
             match received {
-                // A restarted server has forgotten the consumer; making a new one at our position loses nothing.
+                // A restarted server has lost the consumer. A new one at our position loses nothing.
                 None => self.reopen(),
                 Some(Err(_elapsed)) => self.look().await,
                 Some(Ok(Some(Ok(message)))) => {
@@ -118,7 +118,7 @@ impl Follower {
                     }
                 }
                 Some(Ok(Some(Err(error)))) => {
-                    tracing::debug!(stream = self.stream, %error, "consumer lost, making a new one");
+                    tracing::debug!(stream = self.stream, %error, "consumer lost; creating a new one");
                     self.reopen();
                 }
                 Some(Ok(None)) => self.reopen(),
@@ -126,7 +126,7 @@ impl Follower {
         }
     }
 
-    /// `None` if the message does not follow the one before: then the consumer is made anew at our position.
+    /// Returns the message if it follows the previous one. Otherwise the consumer is created again at our position.
     fn accept(&mut self, message: &async_nats::jetstream::Message) -> Option<Stored> {
         let open = self.open.as_mut()?;
         let (Ok(info), Ok(stored)) = (message.info(), stored(message)) else {
@@ -134,7 +134,7 @@ impl Follower {
             return None;
         };
         if info.consumer_sequence != open.delivered + 1 {
-            tracing::debug!(stream = self.stream, "messages were lost on the way, going back");
+            tracing::debug!(stream = self.stream, "messages were lost on the way; reading them again");
             self.reopen();
             return None;
         }
@@ -145,7 +145,7 @@ impl Follower {
         Some(stored)
     }
 
-    /// After a silence: what we wait for may have expired, or the stream may have been replaced under us.
+    /// Checks the consumer after a silence: the awaited messages may have expired, or the stream may have been replaced.
     async fn look(&mut self) {
         let Some(open) = &mut self.open else { return };
         let info: Result<Info, _> =
@@ -165,14 +165,14 @@ impl Follower {
     async fn pause(&mut self, error: &ApiError) {
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
-            tracing::info!(stream = self.stream, %error, "can't follow the stream yet");
+            tracing::info!(stream = self.stream, %error, "the stream can't be followed yet");
         }
         let delay = Duration::from_millis(50 * 2_u64.pow(self.failures.min(6))).min(SLOWEST_RETRY);
-        // A new connection ends the wait early.
+        // A new connection ends the pause early.
         let _ = timeout(delay, self.link.changed()).await;
     }
 
-    /// Gives the store if it is another than before.
+    /// Opens a consumer. Returns the store instead if it is not the one that was followed so far.
     async fn open(&mut self) -> Result<Option<StoreId>, ApiError> {
         self.link.mark_unchanged();
         let info = streams::raw_info(&self.bus, &self.stream).await?;
@@ -185,7 +185,7 @@ impl Follower {
                 _ => 0,
             };
             if self.store.replace(store).is_some() {
-                tracing::warn!(stream = self.stream, %store, "stream was made anew or lost messages, reading it from the start");
+                tracing::warn!(stream = self.stream, %store, "stream was created again or lost messages; reading it from the start");
             }
             return Ok(Some(store));
         }
@@ -204,7 +204,7 @@ impl Follower {
             .messages()
             .await
             .map_err(|error| ApiError::Request(error.into()))?;
-        self.open = Some(Open { messages, name, delivered: 0, pending, told: false });
+        self.open = Some(Open { messages, name, delivered: 0, pending, caught_up: false });
         Ok(None)
     }
 

@@ -1,5 +1,5 @@
-//! Heartbeats: an executor says that it lives, and knows for how long it has not been able to say so.
-//! Judging the heartbeats of others is in `observer`.
+//! Heartbeats: an executor publishes that it lives, and knows for how long it has not been able to.
+//! Judging other executors' heartbeats is in `observer`.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use uuid::Uuid;
 
 use crate::kv::Bucket;
 
-/// The key of one holder's heartbeat for one session: no two executors ever write the same one.
+/// The key of one holder's heartbeat for one session. No two executors ever write the same key.
 #[must_use]
 pub fn key(session: Uuid, holder: Uuid) -> String {
     format!("{session}.{holder}")
 }
 
-/// What a heartbeat holds.
+/// The value of a heartbeat key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
     pub instance: String,
     pub count: u64,
 }
 
-/// Beats every third of the TTL until it is stopped or dropped.
+/// A running heartbeat: one beat every third of the TTL until it is stopped or dropped.
 #[must_use = "a heartbeat that is dropped stops"]
 pub struct Heartbeat {
     bucket: Bucket,
@@ -34,16 +34,16 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Starts beating. The key is one that only this executor writes.
+    /// Starts the heartbeat. Only this executor may write the key.
     pub fn start(bucket: Bucket, key: String, instance: String) -> Self {
-        // Until the first beat is out, the age counts from here.
-        let (told, last) = watch::channel(Instant::now());
-        let task = tokio::spawn(beat(bucket.clone(), key.clone(), instance, told));
+        // Until the first beat is stored, the age counts from here.
+        let (sent, last) = watch::channel(Instant::now());
+        let task = tokio::spawn(beat(bucket.clone(), key.clone(), instance, sent));
         Self { bucket, key, last, task: AbortOnDropHandle::new(task) }
     }
 
-    /// How long ago the last beat that the server took was sent. At half the TTL a restore kills its client (P12);
-    /// at the full TTL others may believe us dead.
+    /// Time since the last stored beat was sent. At half the TTL a restore kills its client (P12); at the full TTL other
+    /// workers may consider this one dead.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.last.borrow().elapsed()
@@ -54,13 +54,13 @@ impl Heartbeat {
         self.bucket.ttl()
     }
 
-    /// For whoever wants to be woken by beats, or by their absence. Holds when the last beat was sent.
+    /// Subscribes to beats. The value is the time at which the last stored beat was sent.
     #[must_use]
     pub fn beats(&self) -> watch::Receiver<Instant> {
         self.last.clone()
     }
 
-    /// Stops, and takes the heartbeat away, so that others need not wait for it to age.
+    /// Stops and deletes the heartbeat, so that other workers need not wait for it to expire.
     pub async fn stop(self) {
         self.task.abort();
         let _ = self.task.await;
@@ -71,12 +71,12 @@ impl Heartbeat {
             }
         };
         if let Err(error) = gone.await {
-            tracing::debug!(key = self.key, %error, "heartbeat was not taken away, it ages");
+            tracing::debug!(key = self.key, %error, "heartbeat could not be deleted; it expires by itself");
         }
     }
 }
 
-async fn beat(bucket: Bucket, key: String, instance: String, told: watch::Sender<Instant>) {
+async fn beat(bucket: Bucket, key: String, instance: String, last: watch::Sender<Instant>) {
     let ttl = bucket.ttl();
     let mut ticks = interval(ttl / 3);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,11 +86,11 @@ async fn beat(bucket: Bucket, key: String, instance: String, told: watch::Sender
         count += 1;
         let sent = Instant::now();
         let value = serde_json::to_vec(&Beat { instance: instance.clone(), count }).expect("a beat is plain JSON");
-        // A beat that takes longer than this is not worth waiting for: the next one says more.
+        // A beat that takes longer is abandoned: the next one carries more recent news.
         match tokio::time::timeout(ttl / 3, bucket.put(&key, value.into())).await {
-            Ok(Ok(_)) => drop(told.send(sent)),
-            Ok(Err(error)) => tracing::warn!(key, %error, "heartbeat not taken"),
-            Err(_elapsed) => tracing::warn!(key, "heartbeat not taken in time"),
+            Ok(Ok(_)) => drop(last.send(sent)),
+            Ok(Err(error)) => tracing::warn!(key, %error, "heartbeat not stored"),
+            Err(_elapsed) => tracing::warn!(key, "heartbeat not stored in time"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Buckets: keys with a revision and compare-and-set. The layout is that of every NATS tool (`KV_<bucket>`,
-//! `$KV.<bucket>.<key>`). A write whose answer was lost is recognised by its own id, never mistaken for another's.
+//! Buckets: keys with a revision and compare-and-set, in the layout of all NATS tools (`KV_<bucket>`,
+//! `$KV.<bucket>.<key>`). A write whose answer was lost is recognised by its message id.
 
 use std::fmt::Write as _;
 
@@ -32,7 +32,7 @@ pub enum KvError {
         #[source]
         source: AppendError,
     },
-    #[error("value of key `{key}` is not what this version writes")]
+    #[error("the value of key `{key}` is not in the format of this version")]
     Value {
         key: String,
         #[source]
@@ -41,7 +41,7 @@ pub enum KvError {
 }
 
 impl KvError {
-    /// Whether trying again later may help.
+    /// Returns whether the same operation may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -52,7 +52,7 @@ impl KvError {
     }
 }
 
-/// What a compare-and-set came to.
+/// The result of a compare-and-set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     At(u64),
@@ -74,14 +74,14 @@ impl Entry {
     }
 }
 
-/// A key and its last revision, which a deleted key has too.
+/// A key's value and last revision. A deleted key has a revision too.
 #[derive(Debug, Clone)]
 pub struct Slot {
     pub entry: Option<Entry>,
     pub revision: u64,
 }
 
-/// A key of several names. Every name is one token, whatever it holds: two different lists never give one key.
+/// Builds a key from several names. Every name becomes one token, so different lists never give the same key.
 #[must_use]
 pub fn key(names: &[&str]) -> String {
     names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(".")
@@ -89,7 +89,7 @@ pub fn key(names: &[&str]) -> String {
 
 fn escape(name: &str) -> String {
     if name.is_empty() {
-        // No escape of a byte looks like this.
+        // No escaped byte looks like this.
         return "=".to_owned();
     }
     let mut token = String::with_capacity(name.len());
@@ -111,14 +111,14 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// The bucket of that stream, one of `streams::of_cluster`; a memory bucket is made anew after a server restart.
+    /// Opens the bucket of a stream of `streams::of_cluster`. A memory bucket is created again after a server restart.
     #[must_use]
     pub fn new(bus: &Bus, spec: StreamSpec) -> Self {
         let prefix = format!("$KV.{}.", spec.name.trim_start_matches("KV_"));
         Self { bus: bus.clone(), spec, prefix }
     }
 
-    /// A bucket of `streams::of_cluster`, by its name.
+    /// Opens a bucket of `streams::of_cluster` by its name.
     #[must_use]
     pub fn of(bus: &Bus, specs: &[StreamSpec], bucket: &str) -> Option<Self> {
         let name = format!("KV_{bucket}");
@@ -130,7 +130,7 @@ impl Bucket {
         &self.bus
     }
 
-    /// How long an entry lives without being written again; zero for ever.
+    /// Lifetime of an entry that is not written again; zero means forever.
     #[must_use]
     pub fn ttl(&self) -> std::time::Duration {
         self.spec.max_age
@@ -146,7 +146,7 @@ impl Bucket {
         Ok(found.map_or(Slot { entry: None, revision: 0 }, |stored| self.to_slot(stored)))
     }
 
-    /// Every key below `prefix`, and the last revision below it, deletions included: expecting that revision in
+    /// Reads all keys below `prefix`, and the last revision below it, deletions included. Expecting that revision in
     /// `put_below` makes a decision about all of them atomic.
     pub async fn below(&self, prefix: &str) -> Result<(Vec<Entry>, u64), KvError> {
         let filter = self.subject(&format!("{prefix}.>"));
@@ -156,13 +156,13 @@ impl Bucket {
         Ok((found.into_iter().filter_map(|stored| self.to_slot(stored).entry).collect(), revision))
     }
 
-    /// Writes whatever is there.
+    /// Writes unconditionally.
     pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
         let written = self.write(key, value, HeaderMap::new(), Expect::Any).await;
         written.map_err(|source| KvError::Write { key: key.to_owned(), source })
     }
 
-    /// Writes if the key has this revision; 0 for a key that never was or has expired.
+    /// Writes if the key has this revision; 0 means that the key never existed or has expired.
     pub async fn put_at(&self, key: &str, revision: u64, value: Bytes) -> Result<Written, KvError> {
         let expect = Expect::Last { filter: self.subject(key), sequence: revision };
         settled(key, self.write(key, value, HeaderMap::new(), expect).await)
@@ -183,31 +183,31 @@ impl Bucket {
     }
 
     async fn write(&self, key: &str, payload: Bytes, extra: HeaderMap, expect: Expect) -> Result<u64, AppendError> {
-        // A new id for each write: it is how this write is known again when its answer was lost.
+        // A new id for each write identifies it if its answer is lost.
         let message_id = uuid::Uuid::new_v4().to_string();
-        let message = [Outgoing { stream: &self.spec.name, subject: self.subject(key), message_id, extra, payload }];
+        let message = Outgoing { stream: &self.spec.name, subject: self.subject(key), message_id, extra, payload };
         let first = store(&self.bus, &message, &expect).await;
-        if !matches!(first, Err(AppendError::NoStream { .. })) || !self.make_anew().await {
+        if !matches!(first, Err(AppendError::NoStream { .. })) || !self.create_again().await {
             return first;
         }
         store(&self.bus, &message, &expect).await
     }
 
-    /// A bucket that is gone holds nothing.
+    /// Treats a bucket that does not exist as empty, and creates it.
     async fn or_absent<T>(&self, key: &str, found: Result<Option<T>, ApiError>) -> Result<Option<T>, KvError> {
         match found {
-            Err(error) if error.code() == Some(crate::error::code::STREAM_NOT_FOUND) && self.make_anew().await => {
+            Err(error) if error.code() == Some(crate::error::code::STREAM_NOT_FOUND) && self.create_again().await => {
                 Ok(None)
             }
             found => found.map_err(|source| KvError::Read { key: key.to_owned(), source }),
         }
     }
 
-    async fn make_anew(&self) -> bool {
+    async fn create_again(&self) -> bool {
         match streams::ensure_one(&self.bus, &self.spec).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(bucket = self.spec.name, %error, "bucket is gone and could not be made anew");
+                tracing::warn!(bucket = self.spec.name, %error, "bucket is gone and could not be created again");
                 false
             }
         }

@@ -1,12 +1,12 @@
-//! Leases: held while they are renewed, gone a TTL after their holder is. A holder stops believing in its lease well
-//! before the server forgets it. They keep roles single and repositories safe; they do not fence writes.
+//! Leases: held while they are renewed, and gone one TTL after their holder. A holder stops trusting its lease well
+//! before the server drops it. Leases keep roles single and repositories safe; they do not fence writes.
 //!
-//! Why two exclusive holders, or an exclusive and a shared one, can't be: whoever wants a lease reads all keys of the
-//! scope, decides, and writes its own with a compare-and-set over *the whole scope*. So its write lands exactly in the
-//! state it decided on; of two that decided on the same state, one loses and reads again. Keys leave the scope only by
-//! release or by their age, which makes it freer than what was decided on, never fuller.
-//! So that shared holders coming and going can't starve an exclusive one, it first writes that it waits: from then on
-//! nobody new is let in.
+//! An exclusive lease excludes all others for this reason: a process that wants a lease reads all keys of the scope,
+//! decides, and writes its own key with a compare-and-set over *the whole scope*. The write is stored only in the state
+//! that was decided on; of two processes that decided on the same state, one loses and reads again. Keys leave the scope
+//! only by release or expiry, which makes room and never takes it.
+//! Shared holders that come and go can't starve an exclusive one: it first writes that it waits, and from then on no new
+//! holder is admitted.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Stage {
-    /// Lets nobody new in, and waits for the shared holders to go.
+    /// Admits no new holders and waits for the shared ones to leave.
     Waiting,
     Held,
 }
@@ -44,10 +44,10 @@ struct Claim {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Everybody in the way, by the owner they gave.
+    /// The owners that hold the lease or wait for it.
     #[error("held by {}", owners.join(", "))]
     Held { owners: Vec<String> },
-    #[error("can't reach the leases")]
+    #[error("the leases can't be read or written")]
     Kv(#[from] KvError),
 }
 
@@ -62,8 +62,8 @@ impl Leases {
         Self { bucket }
     }
 
-    /// Tries for up to `patience`. `scope` is a key made by `kv::key`. `owner` names one holder (an instance, a
-    /// session), never a role.
+    /// Tries to acquire a lease for up to `patience`. `scope` is a key made by `kv::key`. `owner` names one holder, such
+    /// as an instance or a session, never a role.
     pub async fn acquire(&self, scope: &str, mode: Mode, owner: &str, patience: Duration) -> Result<Lease, LeaseError> {
         let deadline = Instant::now() + patience;
         match mode {
@@ -123,7 +123,7 @@ impl Leases {
     }
 }
 
-/// A lease that is held. Dropping it stops the renewal, and it runs out; `release` frees it at once.
+/// A held lease. Dropping it stops the renewal, and it expires; `release` frees it at once.
 #[must_use = "a lease that is dropped is no longer renewed"]
 pub struct Lease {
     bucket: Bucket,
@@ -147,24 +147,24 @@ impl Lease {
         Self { bucket, key, claim, valid_until, lost, renewal: AbortOnDropHandle::new(renewal) }
     }
 
-    /// Look here before anything that only the holder may do. By the monotonic clock, so a paused process that wakes
-    /// up late learns it at once.
+    /// Returns whether the lease is still held. Check it before anything that only the holder may do. It uses the monotonic
+    /// clock, so a process that was paused notices the loss at once.
     #[must_use]
     pub fn is_held(&self) -> bool {
         !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
     }
 
-    /// Cancelled when the lease is lost, a quarter of the TTL before anybody else could get it.
+    /// A token that is cancelled when the lease is lost, a quarter of the TTL before another process could get it.
     #[must_use]
     pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
     }
 
-    /// Frees the lease at once. If the server can't be reached it runs out by itself.
+    /// Frees the lease at once. If the server can't be reached, the lease expires by itself.
     pub async fn release(self) {
         let Self { bucket, key, claim, renewal, .. } = self;
         renewal.abort();
-        // The renewal may have written until now, so the revision is read, not remembered.
+        // The renewal may have written until now, so the revision must be read.
         let _ = renewal.await;
         let freed = async {
             match bucket.get(&key).await? {
@@ -173,7 +173,7 @@ impl Lease {
             }
         };
         if let Err(error) = freed.await {
-            tracing::warn!(key, %error, "lease could not be released, it runs out by itself");
+            tracing::warn!(key, %error, "lease could not be released; it expires by itself");
         }
     }
 }
@@ -187,7 +187,7 @@ struct Renewal {
 }
 
 impl Renewal {
-    /// Returns when the lease is lost.
+    /// Renews the lease and returns when it is lost.
     async fn run(mut self, mut sent: Instant) {
         let ttl = self.bucket.ttl();
         loop {
@@ -200,7 +200,7 @@ impl Renewal {
                     sent = now;
                     let _ = self.told.send(sent + trusted(ttl));
                 }
-                Ok(Written::Lost) => break tracing::error!(key = self.key, "lease was taken or ran out"),
+                Ok(Written::Lost) => break tracing::error!(key = self.key, "lease was taken or has expired"),
                 Err(_elapsed) => break tracing::error!(key = self.key, "lease could not be renewed in time"),
             }
         }
@@ -217,8 +217,8 @@ impl Renewal {
     }
 }
 
-/// How long after a renewal was sent the holder may rely on it. The server counts from when it stored it, so later;
-/// the rest is for clocks that do not run alike.
+/// Time after the sending of a renewal during which the holder may rely on it. The server counts from the moment of
+/// storage, which is later; the rest of the TTL covers clocks that differ in speed.
 fn trusted(ttl: Duration) -> Duration {
     ttl * 3 / 4
 }

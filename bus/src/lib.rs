@@ -1,5 +1,5 @@
 //! The only crate that talks to NATS: connections, streams as data, compare-and-set appends, deliveries that are
-//! settled once, locks, leases and heartbeats. It knows subjects and bytes, never what a fact means.
+//! settled once, locks, leases and heartbeats. It must not know what a fact means, only subjects and bytes.
 
 pub mod append;
 pub mod connect;
@@ -22,7 +22,7 @@ pub mod streams;
 pub mod sync;
 pub mod trace;
 
-pub use append::{Append, AppendError, Part};
+pub use append::{Append, AppendError};
 pub use async_nats::HeaderMap;
 pub use connect::{Auth, Bus, Connect, ConnectError, Link};
 pub use delivery::{Delivery, DeliveryError, Lanes, Settle, SettleError};

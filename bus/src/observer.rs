@@ -1,5 +1,5 @@
-//! Judges the heartbeats of others. "Dead" needs proof: a full TTL in which we were connected, looked, and saw no
-//! change. Everything that disturbs the watch starts it anew, so a paused or cut-off observer never buries anyone.
+//! Judges other executors' heartbeats. "Dead" needs proof: a full TTL in which this process was connected, looked, and
+//! saw no change. Any disturbance restarts the watch, so a paused or disconnected observer never declares anyone dead.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use crate::kv::Bucket;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It beat while we watched.
+    /// A beat was seen during the watch.
     Alive,
-    /// No beat for a full TTL, watched throughout.
+    /// No beat was seen in a full TTL of uninterrupted watching.
     Dead,
-    /// Not watched for long enough yet, or not able to.
+    /// The watch has not lasted long enough, or was disturbed.
     Unknown,
 }
 
-/// What we know about one key since we began to watch it.
+/// Observations of one key since the watch of it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Watch {
     revision: Option<u64>,
@@ -27,7 +27,7 @@ struct Watch {
     generation: u64,
 }
 
-/// Watches any number of heartbeats. Keep one per process: its memory is what makes verdicts quick.
+/// Watches any number of heartbeats. Keep one per process: verdicts are quick because it remembers earlier looks.
 pub struct Observer {
     bucket: Bucket,
     watches: HashMap<String, Watch>,
@@ -39,7 +39,7 @@ impl Observer {
         Self { bucket, watches: HashMap::new() }
     }
 
-    /// Looks once. Call it again and again, more than twice per TTL, or the watch starts anew each time.
+    /// Looks at a key once. Call it more than twice per TTL, otherwise each call restarts the watch.
     pub async fn look(&mut self, key: &str) -> Verdict {
         let link = self.bucket.bus().link();
         let before = *link.borrow();
@@ -55,14 +55,14 @@ impl Observer {
         };
         let now = Instant::now();
         let revision = entry.map(|entry| entry.revision);
-        // `since` counts from when the answer was there, `seen` from when it was asked for: both to the cautious side.
+        // `since` is the time of the answer and `seen` the time of the request: both err on the cautious side.
         let fresh = Watch { revision, since: now, seen: asked, generation: after.generation };
         let (watch, verdict) = judge(self.watches.get(key).copied(), fresh, asked, self.bucket.ttl());
         self.watches.insert(key.to_owned(), watch);
         verdict
     }
 
-    /// Looks until it is known, or for three TTLs at most.
+    /// Looks until the verdict is known, for three TTLs at most.
     pub async fn settle(&mut self, key: &str) -> Verdict {
         let ttl = self.bucket.ttl();
         let deadline = Instant::now() + ttl * 3;
@@ -75,7 +75,7 @@ impl Observer {
         }
     }
 
-    /// Forgets a key that nobody asks about any more.
+    /// Forgets a key that is no longer of interest.
     pub fn forget(&mut self, key: &str) {
         self.watches.remove(key);
     }
@@ -85,12 +85,12 @@ fn judge(known: Option<Watch>, fresh: Watch, asked: Instant, ttl: Duration) -> (
     let Some(known) = known else {
         return (fresh, Verdict::Unknown);
     };
-    // A gap in the watch (a paused process, a new connection) proves nothing about what happened in it.
+    // A gap in the watch (a paused process, a new connection) proves nothing about the time in between.
     let watched = known.generation == fresh.generation && asked.duration_since(known.seen) <= ttl / 2;
     if known.revision != fresh.revision {
-        // A heartbeat that went away is one that aged or was stopped; only a new one is a sign of life.
+        // A heartbeat that disappeared has expired or was stopped; only a new one is a sign of life.
         let verdict = if fresh.revision.is_some() { Verdict::Alive } else { Verdict::Unknown };
-        // The silence began with the last beat, so a heartbeat that aged does not start the watch anew.
+        // The silence began with the last beat, so the expiry of a heartbeat does not restart the watch.
         let since = if fresh.revision.is_none() && watched { known.since } else { fresh.since };
         return (Watch { since, ..fresh }, verdict);
     }

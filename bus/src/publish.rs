@@ -1,4 +1,4 @@
-//! Publishes what is not a fact of a session: last values, progress, and messages nobody could read.
+//! Publishes everything except facts of sessions: last values, progress, and unreadable messages.
 
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use crate::connect::Bus;
 use crate::read::Stored;
 use crate::trace;
 
-/// What must be true of a subject, or of all subjects a filter names, for a write to be taken.
+/// The condition under which the server stores a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     Any,
@@ -29,20 +29,19 @@ impl Expect {
 #[derive(Debug, Clone)]
 pub struct Publish {
     pub subject: String,
-    /// A value that comes back (A, B, A) needs a new id each time: within the stream's window the server drops an id
-    /// it has seen.
+    /// A value that recurs (A, B, A) needs a new id each time: within the stream's window the server drops a known id.
     pub message_id: String,
     pub headers: HeaderMap,
     pub payload: Bytes,
 }
 
-/// Publishes a value and gives its sequence.
+/// Publishes a value and returns its sequence.
 pub async fn publish(bus: &Bus, stream: &str, value: Publish, expect: &Expect) -> Result<u64, AppendError> {
     let Publish { subject, message_id, headers: extra, payload } = value;
-    store(bus, &[Outgoing { stream, subject, message_id, extra, payload }], expect).await
+    store(bus, &Outgoing { stream, subject, message_id, extra, payload }, expect).await
 }
 
-/// Progress is worth nothing late: while disconnected it is dropped, and nobody waits for an answer.
+/// Publishes progress without waiting for an answer. Late progress is worthless, so it is dropped while disconnected.
 pub async fn progress(bus: &Bus, subject: String, payload: Bytes) {
     if !bus.is_connected() {
         return;
@@ -54,7 +53,7 @@ pub async fn progress(bus: &Bus, subject: String, payload: Bytes) {
     }
 }
 
-/// Keeps a message that nobody could read, with the reason, under `subject` of the DEAD stream.
+/// Keeps an unreadable message and the reason, under `subject` of the DEAD stream.
 pub async fn dead(bus: &Bus, subject: String, message: &Stored, why: &str) -> Result<u64, AppendError> {
     let mut extra = HeaderMap::new();
     extra.insert("Lagan-Why", why.replace(['\r', '\n'], " ").as_str());
@@ -62,5 +61,5 @@ pub async fn dead(bus: &Bus, subject: String, message: &Stored, why: &str) -> Re
     extra.insert("Lagan-Sequence", HeaderValue::from(message.sequence));
     let message_id = format!("dead.{}.{}", message.subject, message.sequence);
     let payload = message.payload.clone();
-    store(bus, &[Outgoing { stream: DEAD, subject, message_id, extra, payload }], &Expect::Any).await
+    store(bus, &Outgoing { stream: DEAD, subject, message_id, extra, payload }, &Expect::Any).await
 }

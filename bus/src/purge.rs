@@ -1,4 +1,4 @@
-//! Removes the last value of a subject, for statuses of objects that are gone. Never used on SESSIONS.
+//! Removes the last value of a subject, for statuses of deleted objects. It must not be used on SESSIONS.
 
 use serde::Deserialize;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Reads stored messages, always from the stream's leader: what is read here decides what is written next.
+//! Reads stored messages, always from the stream's leader, because decisions about writes depend on them.
 //! Following a stream as it grows is in `follow`.
 
 use async_nats::HeaderMap;
@@ -21,7 +21,7 @@ pub struct StoreId(pub i64);
 
 impl StoreId {
     pub(crate) fn of(info: &Info) -> Self {
-        // Nanoseconds fit until the year 2262.
+        // Nanoseconds fit into 64 bits until the year 2262.
         Self(i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX))
     }
 }
@@ -32,12 +32,12 @@ impl std::fmt::Display for StoreId {
     }
 }
 
-/// A message as the stream keeps it.
+/// A stored message.
 #[derive(Debug, Clone)]
 pub struct Stored {
     pub subject: String,
     pub sequence: u64,
-    /// When the server stored it; deadlines count from here.
+    /// The time at which the server stored it. Deadlines count from here.
     pub time: Timestamp,
     pub headers: HeaderMap,
     pub payload: Bytes,
@@ -54,27 +54,28 @@ impl Stored {
     }
 }
 
-/// All facts of one session, in order. One request per fact: sessions are short, and a consumer would cost more.
+/// Reads all facts of one session, in order. It sends one request per fact: sessions are short, and a consumer would cost
+/// more.
 pub async fn session(bus: &Bus, filter: &str) -> Result<Vec<Stored>, ApiError> {
     all(bus, SESSIONS, filter, 1).await
 }
 
-/// The last sequence of a session, 0 if it has no facts: what the next append expects.
+/// Reads the last sequence of a session, which its next append expects; 0 if it has no facts.
 pub async fn last_sequence(bus: &Bus, filter: &str) -> Result<u64, ApiError> {
     Ok(last(bus, SESSIONS, filter).await?.map_or(0, |stored| stored.sequence))
 }
 
-/// The last message on a subject, or on all that a filter names.
+/// Reads the last message that matches a subject or filter.
 pub async fn last(bus: &Bus, stream: &str, filter: &str) -> Result<Option<Stored>, ApiError> {
     get(bus, stream, &json!({ "last_by_subj": filter })).await
 }
 
-/// The first message at `sequence` or later that the filter names.
+/// Reads the first message at `sequence` or later that matches the filter.
 pub async fn next(bus: &Bus, stream: &str, filter: &str, sequence: u64) -> Result<Option<Stored>, ApiError> {
     get(bus, stream, &json!({ "seq": sequence, "next_by_subj": filter })).await
 }
 
-/// Every message that the filter names, from `sequence` on. Only for filters that name few.
+/// Reads all messages that match the filter, from `sequence` on. It is meant for filters with few matches.
 pub(crate) async fn all(bus: &Bus, stream: &str, filter: &str, sequence: u64) -> Result<Vec<Stored>, ApiError> {
     let mut found: Vec<Stored> = Vec::new();
     let mut from = sequence;

@@ -1,5 +1,5 @@
-//! Requests of people and programs to the engine: JSON in, JSON out, over core NATS. Nothing is stored; whatever must
-//! last becomes a fact before the answer is given.
+//! Requests of people and programs to the engine: JSON in, JSON out, over core NATS. Nothing is stored here; anything
+//! that must last becomes a fact before the answer is sent.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use tracing::Instrument;
 use crate::connect::Bus;
 use crate::trace;
 
-// The names that NATS services use, so that `nats request` shows them.
+// NATS services use these names, so `nats request` shows their values.
 const ERROR: &str = "Nats-Service-Error";
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
-/// Requests handled at once; more wait in the subscription.
+/// Number of requests handled at once; further ones wait in the subscription.
 const AT_ONCE: usize = 64;
 
-/// A request that was understood and denied.
+/// The answer to a request that was understood and refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Denied {
-    /// Stable, for programs.
+    /// A stable word for programs.
     pub code: String,
     pub message: String,
 }
@@ -35,8 +35,8 @@ pub struct Denied {
 pub enum RequestError {
     #[error(transparent)]
     Denied(#[from] Denied),
-    #[error("nobody answers `{subject}`: is the engine running?")]
-    NobodyThere { subject: String },
+    #[error("no process answers `{subject}`: is the engine running?")]
+    NoResponders { subject: String },
     #[error("no answer to `{subject}` in {timeout_s} s")]
     TimedOut { subject: String, timeout_s: u64 },
     #[error("not connected to NATS")]
@@ -73,7 +73,7 @@ where
         Err(error) => {
             let subject = subject.to_owned();
             return Err(match error.kind() {
-                RequestErrorKind::NoResponders => RequestError::NobodyThere { subject },
+                RequestErrorKind::NoResponders => RequestError::NoResponders { subject },
                 RequestErrorKind::TimedOut => RequestError::TimedOut { subject, timeout_s: timeout.as_secs() },
                 _ => RequestError::Send { subject, source: error.into() },
             });
@@ -87,8 +87,7 @@ where
     serde_json::from_slice(&answer.payload).map_err(json)
 }
 
-/// Answers requests until `stop`. Of all processes in the queue group one gets each request. Returns when the requests
-/// in hand are answered.
+/// Answers requests until `stop`, then finishes those in progress. Each request reaches one process of the queue group.
 pub async fn serve<Q, A, F>(
     bus: &Bus,
     subject: &str,
@@ -104,7 +103,7 @@ where
     let failed = |source: async_nats::Error| RequestError::Send { subject: subject.to_owned(), source };
     let subscribed = bus.client().queue_subscribe(subject.to_owned(), queue.to_owned()).await;
     let mut requests = subscribed.map_err(|error| failed(error.into()))?;
-    // When this returns, a request sent to the server afterwards finds us.
+    // After the flush the server knows the subscription, so later requests reach it.
     bus.client().flush().await.map_err(|error| failed(error.into()))?;
     let mut running = JoinSet::new();
     loop {

@@ -1,5 +1,5 @@
-//! A nats-server of our own: writes its configuration, starts it, waits until it serves, restarts it when it dies and
-//! stops it. It knows nothing of streams.
+//! Runs a private nats-server: writes its configuration, starts it, waits until it serves, restarts it when it dies, and
+//! stops it. It must not know streams.
 
 mod child;
 mod config;
@@ -14,22 +14,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connect::OLDEST_SERVER;
 
-/// What to run and where.
+/// Program, directory and limits of a private nats-server.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// The nats-server program.
     pub binary: PathBuf,
-    /// Holds configuration, log and store; made if missing. One server per directory: the caller holds a lock on it.
+    /// Directory of configuration, log and store, created if missing. The caller locks it: one server per directory.
     pub directory: PathBuf,
-    /// 0 picks a free port and keeps it while this value lives.
+    /// TCP port; 0 picks a free one.
     pub port: u16,
-    /// A program and its arguments in front of the server's own, such as one that ties its life to ours. It must
-    /// `exec`, so that the process id stays. A death signal is tied to the *thread* that starts the server: start it
-    /// from the runtime's own threads, never from `spawn_blocking`.
+    /// A program and its arguments that runs the server, such as one that ends it with this process. It must `exec`, so
+    /// that the process id stays. A death signal is tied to the *thread* that starts the server: start it from the
+    /// runtime's own threads, never from `spawn_blocking`.
     pub guard: Vec<String>,
     /// Loopback port of the monitoring page.
     pub monitoring: Option<u16>,
-    /// The store never grows beyond this; the streams of a cluster reserve about 3.2 GiB of it.
+    /// Size limit of the file store. The streams of a cluster reserve about 3.2 GiB of it.
     pub max_file_bytes: u64,
     pub max_memory_bytes: u64,
 }
@@ -73,7 +73,7 @@ pub enum ServerError {
     NotReady { seconds: u64, log: PathBuf },
 }
 
-/// A server that runs, and is started again when it dies. Call `stop`; a drop kills it without grace.
+/// A running server that is started again when it dies. Call `stop` to end it; dropping it kills it without grace.
 #[must_use = "a server that is dropped is killed"]
 pub struct Server {
     url: String,
@@ -84,15 +84,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Returns when the server serves.
+    /// Starts the server and waits until it serves.
     pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
         child::check_version(&options.binary).await?;
         let config = config::write(&options)?;
         let first = child::start(&options, &config).await?;
-        let (told, pid) = watch::channel(first.id());
+        let (pid_changes, pid) = watch::channel(first.id());
         let stop = CancellationToken::new();
         let (url, token) = (config.url(), config.token.clone());
-        let task = tokio::spawn(child::keep(options, config, first, told, stop.clone()));
+        let task = tokio::spawn(child::keep(options, config, first, pid_changes, stop.clone()));
         tracing::info!(url, "nats-server serves");
         Ok(Self { url, token, pid, stop, task: Some(task) })
     }
@@ -108,13 +108,13 @@ impl Server {
         &self.token
     }
 
-    /// The process as it is now; `None` between two lives.
+    /// Subscribes to the process id; `None` while the server is being restarted.
     #[must_use]
     pub fn pid(&self) -> watch::Receiver<Option<u32>> {
         self.pid.clone()
     }
 
-    /// Asks the server to end and waits for it; after 10 s it is killed.
+    /// Asks the server to end and waits for it. After 10 s it is killed.
     pub async fn stop(mut self) {
         self.stop.cancel();
         if let Some(task) = self.task.take()
@@ -128,7 +128,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
-            // The child is killed with the task that owns it.
+            // The child process is killed with the task that owns it.
             task.abort();
         }
     }

@@ -1,5 +1,5 @@
-//! The log of one session: read it whole and folded, append a fact that is legal.
-//! It must not decide which fact; engine and workers do.
+//! The log of one session: reads and folds all of it, and appends legal facts.
+//! It must not decide which fact to append; engine and workers do.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -29,21 +29,21 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Somebody else decided first: read again.
+    /// Returns whether another writer decided first, so that the session must be read again.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Illegal { .. } | Self::Append(AppendError::Conflict { .. }))
     }
 }
 
-/// Reads and folds a session. One without facts is in phase `Nothing`.
+/// Reads and folds a session. A session without facts is in phase `Nothing`.
 pub async fn read_session(bus: &Bus, key: &SessionKey) -> Result<Session, LogError> {
     let facts = read::session(bus, &key.filter()).await;
     let facts = facts.map_err(|source| LogError::Read { session: key.uid, source })?;
     Ok(Session::fold(key.clone(), facts.iter().map(recorded)))
 }
 
-/// Finds a session by its uid alone; `None` if there are no facts of it.
+/// Finds a session by its uid alone; `None` if it has no facts.
 pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Option<Session>, LogError> {
     let failed = |source| LogError::Read { session: uid, source };
     let last = read::last(bus, SESSIONS, &uid_filter(cluster, uid)).await.map_err(failed)?;
@@ -53,11 +53,11 @@ pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Opt
     }
 }
 
-/// A stored message as the fold takes it. What this version can't read is a fact it does not know.
+/// Decodes a stored message for the fold. A fact that this version can't read counts as unknown.
 #[must_use]
 pub fn recorded(stored: &Stored) -> Recorded {
     let fact =
-        decode(stored).inspect_err(|error| tracing::debug!(subject = stored.subject, %error, "fact is not known")).ok();
+        decode(stored).inspect_err(|error| tracing::debug!(subject = stored.subject, %error, "fact is unknown")).ok();
     Recorded { sequence: stored.sequence, time: stored.time, fact }
 }
 
@@ -65,7 +65,7 @@ pub fn decode(stored: &Stored) -> Result<Fact, EventError> {
     Fact::decode(CloudEvent::from_bytes(&stored.payload)?)
 }
 
-/// Who appends, for the event's `source`.
+/// The author of a fact and its component's name in the event's `source`.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer {
     pub author: Author,
@@ -73,7 +73,7 @@ pub struct Writer {
     pub component: &'static str,
 }
 
-/// Appends `fact` if it is legal in `session` as we know it, and takes it into `session`.
+/// Appends `fact` if it is legal in `session`, and applies it to `session`.
 pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact: Fact) -> Result<(), LogError> {
     let key = &session.key;
     session.check(writer.author, fact.kind()).map_err(|source| LogError::Illegal { session: key.uid, source })?;
@@ -82,7 +82,7 @@ pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact:
         other => key.fact(other.kind()),
     };
     let now = Timestamp::now();
-    // Unique for each call: two writers, or one that races itself, must never take the other's fact for their own.
+    // The id is unique for each call: a writer must never mistake another writer's fact for its own.
     let message_id = format!("{}.{}.{}.{}", key.cluster, key.uid, fact.kind().as_str(), Uuid::new_v4().simple());
     let event = fact.event(key, message_id.clone(), writer.component, now);
     let stored = append(
@@ -101,7 +101,7 @@ pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact:
     Ok(())
 }
 
-/// The lane of a priority.
+/// Returns the lane of a priority.
 #[must_use]
 pub fn lane(priority: lagan_schemas::fact::Priority) -> Lane {
     match priority {

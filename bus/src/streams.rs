@@ -1,5 +1,5 @@
-//! Streams as data: what a cluster needs, and making the server match. Consumers are in `consumers`.
-//! It never deletes a stream and never makes one of another cluster its own.
+//! Streams as data, and the code that makes the server match. Consumers are in `consumers`.
+//! It must not delete streams or take over those of another cluster.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::connect::Bus;
 use crate::error::{ApiError, Empty, api, code};
 use crate::read::StoreId;
 
-/// KV buckets. Each is a stream `KV_<bucket>` that binds `$KV.<bucket>.>`, as every NATS tool expects.
+/// KV buckets. Each is a stream `KV_<bucket>` that binds `$KV.<bucket>.>`, as NATS tools expect.
 pub const LOCKS: &str = "LOCKS";
 pub const LEASES: &str = "LEASES";
 pub const HEARTBEATS: &str = "HEARTBEATS";
 
-/// On every stream: the cluster it belongs to. Buckets have no cluster in their subjects.
+/// Metadata key of the cluster that a stream belongs to. Buckets have no cluster in their subjects.
 const CLUSTER_KEY: &str = "lagan-cluster";
 const MIB: i64 = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -27,15 +27,15 @@ pub enum Storage {
     Memory,
 }
 
-/// What happens to a message when the stream is full.
+/// The behaviour of a full stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The writer is told, and nothing that was stored is lost.
+    /// The write fails and stored messages stay.
     Refuse,
     DropOldest,
 }
 
-/// One stream. Zero means "no limit", as in NATS.
+/// The configuration of a stream. Zero means "no limit", as in NATS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSpec {
     pub name: String,
@@ -48,11 +48,10 @@ pub struct StreamSpec {
     pub max_bytes: i64,
     pub max_per_subject: i64,
     pub duplicate_window: Duration,
-    pub atomic_batches: bool,
     pub replicas: usize,
 }
 
-/// What an administrator chooses.
+/// Settings from flags and the environment.
 #[derive(Debug, Clone)]
 pub struct Sizes {
     pub replicas: usize,
@@ -85,7 +84,7 @@ pub enum StreamError {
     )]
     StorageFixed { name: String, found: Storage, needed: Storage },
     #[error(
-        "stream `{name}` needs {max_bytes} bytes and JetStream has not got them free: raise `max_file_store` or lower the stream's limit"
+        "stream `{name}` needs {max_bytes} bytes, which JetStream does not have free: raise `max_file_store` or lower the stream's limit"
     )]
     NoSpace {
         name: String,
@@ -107,7 +106,7 @@ pub enum StreamError {
     },
 }
 
-/// Everything one cluster keeps in JetStream.
+/// Lists the streams of a cluster.
 #[must_use]
 pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
     let named = |name: &str, description| StreamSpec {
@@ -121,7 +120,6 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         max_bytes: 1024 * MIB,
         max_per_subject: 1,
         duplicate_window: Duration::ZERO,
-        atomic_batches: false,
         replicas: sizes.replicas,
     };
     let bucket = |name: &str, description| StreamSpec {
@@ -137,7 +135,6 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
             max_bytes: sizes.sessions_max_bytes,
             max_per_subject: 0,
             duplicate_window: HOUR.min(sizes.sessions_max_age),
-            atomic_batches: true,
             ..named(subject::SESSIONS, "Lagan: every fact of every session; also the queue")
         },
         named(subject::STATUS, "Lagan: the last status of each object"),
@@ -153,21 +150,21 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
             max_age: 30 * 24 * HOUR,
             max_bytes: 64 * MIB,
             max_per_subject: 0,
-            ..named(subject::DEAD, "Lagan: messages nobody could read, and why")
+            ..named(subject::DEAD, "Lagan: unreadable messages and the reasons")
         },
         bucket(LOCKS, "Lagan: which session holds which target"),
-        // On disk, unlike heartbeats: a lease that vanished with a restart could be taken while its holder still
-        // believes in it. It costs little, leases are few.
+        // Leases are on disk, unlike heartbeats: a lease that vanished in a restart could be taken while its holder still
+        // trusts it. The cost is small because leases are few.
         StreamSpec { max_age: sizes.lease_ttl, ..bucket(LEASES, "Lagan: leases of roles and repositories") },
         StreamSpec {
             storage: Storage::Memory,
             max_age: sizes.heartbeat_ttl,
-            ..bucket(HEARTBEATS, "Lagan: workers that live")
+            ..bucket(HEARTBEATS, "Lagan: heartbeats of workers")
         },
     ]
 }
 
-/// Creates what is missing and updates what differs. Safe for any number of processes at once.
+/// Creates missing streams and updates those that differ. Any number of processes may do this at once.
 pub async fn ensure(bus: &Bus, specs: &[StreamSpec]) -> Result<(), StreamError> {
     for spec in specs {
         ensure_one(bus, spec).await?;
@@ -182,7 +179,7 @@ pub(crate) async fn ensure_one(bus: &Bus, spec: &StreamSpec) -> Result<(), Strea
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
-        // The servers of a cluster, and the one that just started, need a moment; another process may have won.
+        // A server that just started needs a moment, and another process may have created the stream first.
         let again = matches!(&refused, StreamError::Ensure { source, .. }
             if source.is_transient() || source.code() == Some(code::NAME_IN_USE));
         if !again || tokio::time::Instant::now() >= deadline {
@@ -192,12 +189,12 @@ pub(crate) async fn ensure_one(bus: &Bus, spec: &StreamSpec) -> Result<(), Strea
     }
 }
 
-/// When the stream was created: goes with every stored sequence, which means nothing in another store.
+/// Reads the id of a stream's store. It accompanies every stored sequence, which means nothing in another store.
 pub async fn store_id(bus: &Bus, stream: &str) -> Result<StoreId, StreamError> {
     Ok(StoreId::of(&info(bus, stream).await?))
 }
 
-/// How full the stream is, 0 to 1; 0 for a stream without a limit.
+/// Reads how full a stream is, from 0 to 1; 0 if it has no limit.
 pub async fn fill(bus: &Bus, stream: &str) -> Result<f64, StreamError> {
     let info = info(bus, stream).await?;
     let Ok(max) = u64::try_from(info.config.max_bytes) else { return Ok(0.0) };
@@ -256,7 +253,7 @@ fn check_owner(spec: &StreamSpec, existing: &Config) -> Result<(), StreamError> 
         return Err(other(format!("cluster `{owner}`")));
     }
     if existing.subjects.iter().any(|s| !spec.subjects.contains(s)) {
-        return Err(other(format!("whoever reads {}", existing.subjects.join(", "))));
+        return Err(other(format!("a user of the subjects {}", existing.subjects.join(", "))));
     }
     let found = match existing.storage {
         StorageType::File => Storage::File,
@@ -268,7 +265,7 @@ fn check_owner(spec: &StreamSpec, existing: &Config) -> Result<(), StreamError> 
     Ok(())
 }
 
-/// Our fields over what is there: placement, compression and the like stay as the administrator set them.
+/// Overwrites only the fields that Lagan needs: placement, compression and the like stay as the administrator set them.
 fn overlay(spec: &StreamSpec, base: Config) -> Config {
     // The server shows "no limit" as -1 and "no window" as its own default.
     let limit = |wanted: i64| if wanted > 0 { wanted } else { -1 };
@@ -292,8 +289,7 @@ fn overlay(spec: &StreamSpec, base: Config) -> Config {
         max_messages_per_subject: limit(spec.max_per_subject),
         duplicate_window: if spec.duplicate_window.is_zero() { base.duplicate_window } else { spec.duplicate_window },
         num_replicas: spec.replicas,
-        allow_atomic_publish: spec.atomic_batches,
-        // A follower may answer a direct get with what was true a moment ago; every read here decides something.
+        // A follower may answer a direct get with an outdated value, and every read of Lagan leads to a decision.
         allow_direct: false,
         metadata,
         ..base

@@ -9,18 +9,18 @@ use tokio::net::TcpStream;
 const TIMEOUT: Duration = Duration::from_secs(3);
 const LARGEST_PAGE: u64 = 1024 * 1024;
 
-/// When acknowledged messages are safe from a power cut.
+/// The moment from which an acknowledged message survives a power cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sync {
-    /// As soon as they are acknowledged.
+    /// At its acknowledgement.
     Always,
-    /// After up to this long. A power cut loses them, or the whole stream.
+    /// Up to this time later. A power cut before that loses it, or the whole stream.
     Interval(Duration),
-    /// Nobody could tell, and why.
+    /// Not known, for this reason.
     Unknown(String),
 }
 
-/// Asks `GET <monitoring url>/varz`. Only plain HTTP: monitoring ports rarely have anything else.
+/// Asks `GET <monitoring url>/varz` over plain HTTP, which is all that monitoring ports usually offer.
 pub async fn sync_always(monitoring: Option<&str>) -> Sync {
     let Some(url) = monitoring else {
         return Sync::Unknown("no monitoring URL is given".to_owned());

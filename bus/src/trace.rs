@@ -1,4 +1,4 @@
-//! W3C trace context in message headers. NATS headers are case-sensitive, so names are always lower case.
+//! W3C trace context in message headers. NATS headers are case-sensitive, so the names are always in lower case.
 
 use async_nats::HeaderMap;
 use opentelemetry::Context;
@@ -26,13 +26,13 @@ impl Extractor for Reader<'_> {
     }
 }
 
-/// Adds the current span's context, if there is one and a propagator is installed.
+/// Adds the current span's context, if it has one and a propagator is installed.
 pub fn inject(headers: &mut HeaderMap) {
     let context = tracing::Span::current().context();
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Writer(headers)));
 }
 
-/// The context in which a message was published.
+/// Reads the context in which a message was published.
 #[must_use]
 pub fn extract(headers: &HeaderMap) -> Context {
     global::get_text_map_propagator(|propagator| propagator.extract(&Reader(headers)))
@@ -41,7 +41,7 @@ pub fn extract(headers: &HeaderMap) -> Context {
 /// Makes `span` a child of the context in which a message was published.
 pub fn continue_in(span: &tracing::Span, headers: &HeaderMap) {
     if let Err(error) = span.set_parent(extract(headers)) {
-        tracing::debug!(%error, "span has no trace to continue");
+        tracing::debug!(%error, "the span's trace can't be continued");
     }
 }
 

@@ -64,12 +64,12 @@ impl Story {
     }
 
     fn holder(&self) -> Holder {
-        Holder { attempt: self.0.attempts, worker: Uuid::from_u128(u128::from(self.0.attempts)), part: 0 }
+        Holder { attempt: self.0.attempts, worker: Uuid::from_u128(u128::from(self.0.attempts)) }
     }
 
     pub fn started(self, seconds: i64) -> Self {
         let attempt = self.0.attempts + 1;
-        let holder = Holder { attempt, worker: Uuid::from_u128(u128::from(attempt)), part: 0 };
+        let holder = Holder { attempt, worker: Uuid::from_u128(u128::from(attempt)) };
         self.then(seconds, Fact::Started(Started { holder, host: "worker-0".to_owned() }))
     }
 

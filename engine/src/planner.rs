@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_bus::kv;
-use lagan_bus::lock::{Holder, Locked};
+use lagan_bus::lock::{LockHolder, Locked};
 use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
 use lagan_bus::{Delivery, DeliveryError, Lanes, Settle};
 use lagan_schemas::error::{Code, Failure, chain};
@@ -229,7 +229,7 @@ fn lock_key(plan: &Plan) -> Option<String> {
 async fn lock(context: &Context, session: &Session, plan: &Plan) -> Result<Lock, PlanError> {
     let Some(key) = lock_key(plan) else { return Ok(Lock::Wait) };
     let detail = serde_json::to_value(&session.key).expect("a key is JSON");
-    let ours = Holder { owner: session.key.uid.to_string(), detail };
+    let ours = LockHolder { owner: session.key.uid.to_string(), detail };
     let mut locked = context.locks.acquire(&key, &ours).await?;
     // Each round takes over a stale lock or meets a faster session; after two rounds the session waits.
     for _ in 0..2 {

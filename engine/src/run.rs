@@ -6,7 +6,7 @@ use std::time::Duration;
 use lagan_bus::Bus;
 use lagan_bus::kv::{self, Bucket};
 use lagan_bus::lease::Leases;
-use lagan_bus::lock::{Holder, Locked, Locks};
+use lagan_bus::lock::{LockHolder, Locked, Locks};
 use lagan_bus::streams::{self, Sizes, StreamSpec};
 use lagan_schemas::error::chain;
 use lagan_schemas::subject::ObjectKey;
@@ -172,7 +172,7 @@ async fn keep_streams(context: Context, specs: Vec<StreamSpec>) -> Result<(), En
 /// Binds the cluster to one ledger: processes with different data directories would each remember half of what was done.
 async fn claim_ledger(context: &Context, ledger: &LedgerIdentity) -> Result<(), EngineError> {
     let detail = serde_json::json!({ "dataDir": ledger.data_dir });
-    match context.locks.acquire(&kv::key(&["ledger"]), &Holder { owner: ledger.id.to_string(), detail }).await? {
+    match context.locks.acquire(&kv::key(&["ledger"]), &LockHolder { owner: ledger.id.to_string(), detail }).await? {
         Locked::Acquired => Ok(()),
         Locked::HeldBy { holder, .. } => {
             Err(EngineError::OtherLedger { data_dir: ledger.data_dir.clone(), other: holder.owner })

@@ -1,24 +1,24 @@
-//! Stable error codes: what failed, whether trying again can help, and what a person does next.
-//! It must not format messages of a particular failure; those come from where it happened.
+//! Stable error codes: the kind of failure, whether a retry can help, and what a person should do next.
+//! It must not format messages of particular failures; those come from where the failure happened.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Whether the same work can succeed later without anybody changing anything.
+/// Whether the same work can succeed later without a change by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     Permanent,
     Transient,
-    /// We were stopped, nothing was wrong; never counted as an attempt.
+    /// The worker was stopped although nothing was wrong. This never counts as an attempt.
     Interrupted,
 }
 
 macro_rules! codes {
     ($($variant:ident = $number:literal, $reason:literal, $class:ident, $help:literal;)*) => {
-        /// A failure as programs match it. Numbers are never reused: 01xx intent, 02xx dump, 03xx repository,
+        /// The kind of a failure, for programs. Numbers are never reused: 01xx intent, 02xx dump, 03xx repository,
         /// 04xx restore, 05xx engine and bus.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum Code {
@@ -28,13 +28,13 @@ macro_rules! codes {
         impl Code {
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// `E0201`
+            /// The number, such as `E0201`.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $number,)* }
             }
 
-            /// CamelCase, as conditions and Kubernetes Events carry it.
+            /// The reason in conditions and Kubernetes Events, in CamelCase.
             #[must_use]
             pub const fn reason(self) -> &'static str {
                 match self { $(Self::$variant => $reason,)* }
@@ -45,7 +45,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => Class::$class,)* }
             }
 
-            /// What to do next, one sentence.
+            /// The next step for a person, in one sentence.
             #[must_use]
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$variant => $help,)* }
@@ -63,42 +63,42 @@ codes! {
     NeedsConfirmation = "E0106", "NeedsConfirmation", Permanent, "if the restore is still wanted, create a new RestoreSession";
     IntentNotConfirmed = "E0107", "IntentNotConfirmed", Permanent, "the object was deleted or replaced before its session ran; no data was changed";
     SecretInvalid = "E0108", "SecretInvalid", Permanent, "add the key that the message names to the Secret";
-    SourceUnreachable = "E0109", "SourceUnreachable", Transient, "check the Kubernetes API server and the rights of Lagan's ServiceAccounts; it is tried again by itself";
-    HookFailed = "E0110", "HookFailed", Permanent, "the message says what the hook answered; correct it, or take it out of `hooks`";
-    DumpFailed = "E0201", "DumpFailed", Permanent, "read the end of stderr in the message; the dump program says why";
+    SourceUnreachable = "E0109", "SourceUnreachable", Transient, "check the Kubernetes API server and the rights of Lagan's ServiceAccounts; Lagan retries by itself";
+    HookFailed = "E0110", "HookFailed", Permanent, "the message quotes the hook's answer; correct the hook, or remove it from `hooks`";
+    DumpFailed = "E0201", "DumpFailed", Permanent, "read the end of stderr in the message; there the dump program says why";
     DumpTruncated = "E0202", "DumpTruncated", Transient, "the dump ended without its trailer although it exited 0; look at the database server's log";
     DumpEmpty = "E0203", "DumpEmpty", Permanent, "the dump program wrote nothing; check the databases named in `args`";
-    MissingPrivileges = "E0204", "MissingPrivileges", Permanent, "grant the account what the message lists";
+    MissingPrivileges = "E0204", "MissingPrivileges", Permanent, "grant the account the privileges that the message lists";
     DatabaseUnreachable = "E0205", "DatabaseUnreachable", Transient, "check that the database runs and that the AppBinding's address is right";
     AccessDenied = "E0206", "AccessDenied", Permanent, "check user and password in the AppBinding's Secret";
     ConnectionLost = "E0207", "ConnectionLost", Transient, "look at the database server's log; raise net_write_timeout if the storage is slow";
-    SchemaChanged = "E0208", "SchemaChangedDuringDump", Transient, "keep DDL out of the backup window; the session is tried again by itself";
+    SchemaChanged = "E0208", "SchemaChangedDuringDump", Transient, "keep DDL out of the backup window; Lagan retries the session by itself";
     BrokenObject = "E0209", "BrokenObject", Permanent, "repair or drop the object that the message names";
-    Stalled = "E0210", "Stalled", Transient, "no byte moved for the stall time; look at the database's and the storage's load";
+    Stalled = "E0210", "Stalled", Transient, "no data moved during the stall time; check the load of the database and the storage";
     ProgramNotAllowed = "E0211", "ProgramNotAllowed", Permanent, "install the program, or add it to the worker's allow-list";
     ArgumentForbidden = "E0212", "ArgumentForbidden", Permanent, "remove the option that the message names from `args`";
-    NotRestorable = "E0213", "NotRestorable", Permanent, "the dump could not be loaded again as it is; change the object that the message names";
-    DumpKilled = "E0214", "DumpKilled", Transient, "look for out-of-memory kills on the worker; the session is tried again by itself";
-    RepositoryAbsent = "E0301", "RepositoryAbsent", Permanent, "no backup has been written there yet; check bucket and prefix";
-    RepositoryLocked = "E0302", "RepositoryLocked", Transient, "another process holds the repository; wait for it";
+    NotRestorable = "E0213", "NotRestorable", Permanent, "the dump could not be restored; change the object that the message names";
+    DumpKilled = "E0214", "DumpKilled", Transient, "look for out-of-memory kills on the worker; Lagan retries the session by itself";
+    RepositoryAbsent = "E0301", "RepositoryAbsent", Permanent, "no backup has been written to this place yet; check bucket and prefix";
+    RepositoryLocked = "E0302", "RepositoryLocked", Transient, "another process uses the repository; wait until it ends";
     WrongPassword = "E0303", "WrongPassword", Permanent, "RESTIC_PASSWORD in the storage Secret does not open the repository";
     StorageUnreachable = "E0304", "StorageUnreachable", Transient, "check endpoint and network of the storage";
     StorageDenied = "E0305", "StorageDenied", Permanent, "check the storage credentials and the bucket's policy";
     StorageFull = "E0306", "StorageFull", Transient, "free space on the storage";
     RepositoryDamaged = "E0307", "RepositoryDamaged", Permanent, "run `restic check --read-data` on the repository";
     ReadBackFailed = "E0308", "ReadBackFailed", Transient, "the snapshot that was written could not be read back; the storage loses or changes data";
-    NotARepository = "E0309", "NotARepository", Permanent, "the place holds other data; choose an empty prefix";
+    NotARepository = "E0309", "NotARepository", Permanent, "the place holds other data; choose an empty prefix or directory";
     SnapshotNotFound = "E0310", "SnapshotNotFound", Permanent, "`lagan snapshots` lists what can be restored";
     SnapshotAmbiguous = "E0311", "SnapshotAmbiguous", Permanent, "name a snapshot id, or the configuration to choose from";
-    RepositoryBeingDeleted = "E0312", "RepositoryBeingDeleted", Permanent, "name another Repository, or create it anew when it is gone";
-    LocationShared = "E0313", "LocationShared", Permanent, "delete the data by hand if nobody else needs it; `wipeOut` deletes only what one Repository alone names";
-    TargetNotEmpty = "E0401", "TargetNotEmpty", Permanent, "set `overwrite: true` in the RestoreSession to replace what is there";
-    TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target holds part of the data; create a new RestoreSession with `overwrite: true` to load it from the start";
+    RepositoryBeingDeleted = "E0312", "RepositoryBeingDeleted", Permanent, "name another Repository, or create this one again after its deletion";
+    LocationShared = "E0313", "LocationShared", Permanent, "if the data is not needed elsewhere, delete it by hand; `wipeOut` deletes only data that a single Repository names";
+    TargetNotEmpty = "E0401", "TargetNotEmpty", Permanent, "set `overwrite: true` in the RestoreSession to replace the existing data";
+    TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target holds part of the data; create a new RestoreSession with `overwrite: true` to restore all of it";
     RestoreFailed = "E0403", "RestoreFailed", Permanent, "read the end of stderr in the message; the client says which statement failed";
-    WorkerLost = "E0501", "WorkerLost", Permanent, "workers died under this session; look for out-of-memory kills and their logs";
-    DeadlineExceeded = "E0502", "DeadlineExceeded", Permanent, "raise `timeOut`, or find out why it takes so long";
-    Cancelled = "E0503", "Cancelled", Permanent, "somebody asked for it";
-    Interrupted = "E0504", "Interrupted", Interrupted, "the worker was stopped; another one goes on";
+    WorkerLost = "E0501", "WorkerLost", Permanent, "workers died while they ran this session; check their logs, and look for out-of-memory kills";
+    DeadlineExceeded = "E0502", "DeadlineExceeded", Permanent, "raise `timeOut`, or find out why the session takes so long";
+    Cancelled = "E0503", "Cancelled", Permanent, "the message says who cancelled the session; start a new one if it is still needed";
+    Interrupted = "E0504", "Interrupted", Interrupted, "the worker was stopped; another one continues";
     Expired = "E0505", "Expired", Permanent, "the session did not end within the retention of its log; start it again";
     Internal = "E0599", "Internal", Transient, "this is a defect of Lagan; please report it with the message";
 }
@@ -117,10 +117,10 @@ impl FromStr for Code {
     }
 }
 
-/// Longest message that events and statuses carry, in bytes.
+/// Length limit of messages in events and statuses, in bytes.
 const MESSAGE_LIMIT: usize = 4096;
 
-/// A failure as facts, statuses and the CLI carry it.
+/// A failure in facts, statuses and the CLI.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
@@ -147,8 +147,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An error and its sources as one line. Several libraries print their source in `Display` and return it
-/// from `source()` too, so parts that the line already ends with are dropped.
+/// Formats an error and its sources as one line. Several libraries print their source in `Display` and also return it
+/// from `source()`, so texts that the line already contains are left out.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();

@@ -8,21 +8,21 @@ use serde_json::Value;
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 const SPEC_VERSION: &str = "1.0";
 
-/// Readers ignore attributes they do not know, so nothing here denies unknown fields.
+/// A CloudEvent. Readers ignore unknown attributes, so unknown fields are not refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CloudEvent {
     pub specversion: String,
-    /// Also the `Nats-Msg-Id`: publishing the same event twice stores it once.
+    /// The event's id, which is also the `Nats-Msg-Id`: an event that is published twice is stored once.
     pub id: String,
-    /// `/lagan/<cluster>/<component>`
+    /// The author: `/lagan/<cluster>/<component>`.
     pub source: String,
-    /// `dev.lagan.backup.succeeded.v1`
+    /// The type, such as `dev.lagan.backup.succeeded.v1`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `<namespace>/<name>` of the object this is about.
+    /// `<namespace>/<name>` of the object that the event is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// When the author made it, RFC 3339. Deadlines use the server's message time instead.
+    /// The time of creation by the author's clock, in RFC 3339. Deadlines use the server's message time instead.
     #[schemars(with = "String")]
     pub time: Timestamp,
     pub datacontenttype: String,
@@ -84,13 +84,13 @@ impl CloudEvent {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    #[error("message is not a CloudEvent")]
+    #[error("the message is not a CloudEvent")]
     Envelope(#[source] serde_json::Error),
     #[error("CloudEvents version `{0}` is not `1.0`")]
     Version(String),
-    #[error("event type `{0}` is not known to this version")]
+    #[error("event type `{0}` is unknown to this version")]
     UnknownType(String),
-    #[error("data of event type `{kind}` can't be read")]
+    #[error("the data of an event of type `{kind}` can't be read")]
     Data {
         kind: String,
         #[source]
@@ -102,11 +102,11 @@ pub enum EventError {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceEvent {
-    /// `None` says that the object is gone.
+    /// The object; `None` if it was deleted.
     pub object: Option<Value>,
-    /// The uid of the object that is, or was.
+    /// The uid of the object, also of a deleted one.
     pub uid: uuid::Uuid,
-    /// Why the object can't be used, if it can't.
+    /// The reason why the object can't be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
@@ -131,10 +131,10 @@ impl ResourceEvent {
     }
 }
 
-/// The last status of an object on STATUS: an object of its kind with `status` filled.
+/// Event type of STATUS. The data is an object of the kind with its `status`.
 pub const STATUS_CHANGED: &str = "dev.lagan.status.changed.v1";
 
-/// How far a session is, on PROGRESS: several times a second at most, kept for a minute, never the truth.
+/// Progress of a session, on PROGRESS. It is published a few times a second, kept for a minute, and only informative.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
@@ -142,10 +142,10 @@ pub struct Progress {
     pub session_name: String,
     pub target: String,
     pub activity: Activity,
-    /// Bytes of the stream so far.
+    /// Bytes of the stream that have passed so far.
     pub bytes: u64,
     pub bytes_per_second: u64,
-    /// Known for a restore; a dump's size is known when it ends.
+    /// Size of the stream. It is known for restores; a dump's size is known only at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_bytes: Option<u64>,
 }
@@ -157,7 +157,7 @@ impl Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Activity {
-    /// Waiting for the database, looking at what is there.
+    /// Waiting for the database and running preflight checks.
     Preparing,
     Dumping,
     Verifying,

@@ -1,5 +1,5 @@
-//! The facts of a session: what each carries and how it becomes an event.
-//! Which fact is legal when is for `session` to say, not for this file.
+//! The facts of a session: their data and their form as events.
+//! It must not decide which fact is legal when; `session` does.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -13,44 +13,42 @@ use crate::plan::Plan;
 use crate::resource::ObjectRef;
 use crate::subject::{SessionKey, SessionKind};
 
-/// The instance of a worker process, unique for each start.
+/// The id of a worker process, new at each start.
 pub type Instance = Uuid;
 
-/// Who wrote a worker fact. `part` is 0 until dumps are cut into parts.
+/// The worker that holds a session, and which attempt it makes. Every worker fact carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Holder {
     pub attempt: u32,
     pub worker: Instance,
-    #[serde(default)]
-    pub part: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Requested {
-    /// What people call the session.
+    /// The session's readable name.
     pub name: String,
     pub invoker: ObjectRef,
     pub cause: Cause,
     /// Planning waits until its view of RESOURCES has reached this sequence.
     pub resources_position: u64,
-    /// `urgent` for what people ask for, `normal` for slots.
+    /// `urgent` for requests of people, `normal` for slots.
     pub priority: Priority,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Cause {
-    /// A slot of the configuration's schedule.
+    /// A slot of the configuration's schedule has come.
     #[serde(rename_all = "camelCase")]
     Slot {
         #[schemars(with = "String")]
         slot: Timestamp,
-        /// Slots before this one that nobody ran.
+        /// Number of earlier slots that were not run.
         missed: u32,
     },
-    /// A BackupSession or RestoreSession object; its uid is the session's.
+    /// A BackupSession or RestoreSession object was created. Its uid is the session's.
     #[serde(rename_all = "camelCase")]
     Object { object: ObjectRef },
 }
@@ -67,7 +65,7 @@ pub enum Priority {
 pub struct Skipped {
     pub reason: String,
     pub message: String,
-    /// The session in the way.
+    /// The running session that this one would have had to wait for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<Uuid>,
 }
@@ -77,7 +75,7 @@ pub struct Skipped {
 pub struct Started {
     #[serde(flatten)]
     pub holder: Holder,
-    /// Host name of the worker, for people.
+    /// The worker's host name, for people.
     pub host: String,
 }
 
@@ -108,19 +106,19 @@ pub struct Retrying {
     pub holder: Holder,
     #[serde(flatten)]
     pub failure: Failure,
-    /// Not planned again before this time.
+    /// The session is not planned again before this time.
     #[schemars(with = "String")]
     pub after: Timestamp,
     pub counted: Counted,
     /// Snapshots of this session that failed their read-back and will never be adopted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected_snapshots: Vec<String>,
-    /// What this attempt found; the next one reads here which hooks have run.
+    /// Conditions of this attempt. The next one reads in them which hooks have run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Notice>,
 }
 
-/// Whether a retry uses one of the tries that the configuration allows. A drain does not.
+/// Whether a retry counts against the limit of the configuration. A drain does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Counted {
@@ -131,14 +129,14 @@ pub enum Counted {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelRequested {
-    /// Who asked, in their own words.
+    /// The person or program that asked, in its own words.
     pub by: String,
     pub reason: String,
-    /// What the session ends with: `E0503` for a person, `E0502` for a deadline.
+    /// The code with which the session ends: `E0503` for a person, `E0502` for a deadline.
     pub code: crate::error::Code,
 }
 
-/// What came of one target in one repository.
+/// The result for one target in one repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetResult {
@@ -149,17 +147,17 @@ pub struct TargetResult {
     pub snapshot: String,
     /// Bytes of the dump.
     pub size_bytes: u64,
-    /// Bytes that the repository grew by.
+    /// Bytes by which the repository grew.
     #[serde(default)]
     pub added_bytes: u64,
-    /// SHA-256 of the dump, lower-case hex; empty when the snapshot was adopted.
+    /// SHA-256 of the dump in lower-case hex; empty if the snapshot was adopted.
     #[serde(default)]
     pub sha256: String,
     pub duration_ms: u64,
-    /// The snapshot was written by an earlier attempt of this session and passed the same read-back.
+    /// True if an earlier attempt of this session wrote the snapshot, which passed the same read-back.
     #[serde(default)]
     pub adopted: bool,
-    /// Packs that the read-back read whole, of how many the snapshot uses.
+    /// Number of packs that the read-back read completely.
     #[serde(default)]
     pub packs_read: u64,
     #[serde(default)]
@@ -197,11 +195,11 @@ pub struct RepositoryStatistics {
     pub size_bytes: u64,
 }
 
-/// Something a person should know about a session that went on all the same, or why a step was left out.
+/// A condition of a session that does not end it: a warning, or the reason why a step was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// Condition type, CamelCase.
+    /// The condition type, in CamelCase.
     #[serde(rename = "type")]
     pub kind: String,
     pub status: NoticeStatus,
@@ -225,7 +223,7 @@ pub struct Succeeded {
     pub conditions: Vec<Notice>,
 }
 
-/// `failed` and `cancelled`. `holder` is `None` when the planner ends what nobody holds.
+/// The data of `failed` and `cancelled`. `holder` is `None` if the planner ends a session that no worker holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ended {
@@ -244,7 +242,7 @@ macro_rules! facts {
         #[derive(Debug, Clone, PartialEq)]
         pub enum Fact { $($variant($data),)* }
 
-        /// The name of a fact: last word of its subject (third from the end for `planned`), part of its event type.
+        /// The name of a fact, which is part of its subject and its event type.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum FactKind { $($variant,)* }
 
@@ -260,7 +258,7 @@ macro_rules! facts {
                 Ok(match self { $(Self::$variant => Fact::$variant(serde_json::from_value(data)?),)* })
             }
 
-            /// JSON schema of the event's data.
+            /// Returns the JSON schema of the event's data.
             #[must_use]
             pub fn schema(self) -> schemars::Schema {
                 match self { $(Self::$variant => schemars::schema_for!($data),)* }
@@ -301,7 +299,7 @@ impl FactKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// `dev.lagan.backup.cancel-requested.v1`
+    /// Returns the event type, such as `dev.lagan.backup.cancel-requested.v1`.
     #[must_use]
     pub fn event_type(self, session: SessionKind) -> String {
         format!("dev.lagan.{}.{}.v1", session.as_str(), self.as_str())
@@ -309,7 +307,7 @@ impl FactKind {
 }
 
 impl Fact {
-    /// The event of this fact. `id` is deterministic where the fact is, else unique to the author's try.
+    /// Wraps the fact in an event. `id` must be unique for each append.
     #[must_use]
     pub fn event(&self, key: &SessionKey, id: String, component: &str, now: Timestamp) -> CloudEvent {
         let kind = self.kind().event_type(key.kind);
@@ -319,7 +317,7 @@ impl Fact {
             .of_session(key.uid.to_string())
     }
 
-    /// Decodes an event of SESSIONS. A fact of a later version is `UnknownType`.
+    /// Decodes an event of SESSIONS. A fact of a later version gives `UnknownType`.
     pub fn decode(event: CloudEvent) -> Result<Self, EventError> {
         let unknown = || EventError::UnknownType(event.kind.clone());
         let mut words = event.kind.split('.').skip(2);
@@ -331,7 +329,7 @@ impl Fact {
         kind.decode(event.data).map_err(|source| EventError::Data { kind: event.kind, source })
     }
 
-    /// The worker that wrote it, for facts that only a worker writes.
+    /// Returns the worker that wrote the fact, if a worker did.
     #[must_use]
     pub fn holder(&self) -> Option<Holder> {
         match self {

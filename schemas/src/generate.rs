@@ -1,4 +1,4 @@
-//! The generated files: CRD YAML and JSON schemas, as (path, content). It must not write them.
+//! The generated files, CRD YAML and JSON schemas, as pairs of path and content. It must not write them.
 
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
@@ -17,17 +17,17 @@ use crate::resource::restore_session::RestoreSession;
 use crate::resource::task::Task;
 use crate::subject::SessionKind;
 
-/// Which group's CRDs.
+/// A group of CRDs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrdGroup {
     Lagan,
     /// The same types under Stash's names, for clusters without a Stash operator.
     Stash,
-    /// AppBinding, for clusters where nobody else brought it.
+    /// AppBinding, for clusters that do not have it from elsewhere.
     AppCatalog,
 }
 
-/// CRDs as JSON values, one each kind.
+/// Returns the CRDs of a group as JSON values, one for each kind.
 #[must_use]
 pub fn crds(group: CrdGroup) -> Vec<Value> {
     let crds = match group {
@@ -45,8 +45,8 @@ pub fn crds(group: CrdGroup) -> Vec<Value> {
     crds.into_iter()
         .map(|crd| {
             let mut crd = serde_json::to_value(crd).expect("a CRD is JSON");
-            make_conditions_and_bounds_integers(&mut crd);
-            // What `kubectl explain` says first: kube's derive writes a text of its own there.
+            make_bounds_integers(&mut crd);
+            // `kubectl explain` shows this description first, and kube's derive writes a useless text there.
             let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
             schema["description"] = schema["properties"]["spec"]["description"].clone();
             match group {
@@ -58,19 +58,19 @@ pub fn crds(group: CrdGroup) -> Vec<Value> {
         .collect()
 }
 
-/// schemars writes bounds as floats (`64.0`); the API server takes both, people read integers.
-fn make_conditions_and_bounds_integers(value: &mut Value) {
+/// Turns whole floats (`64.0`), which schemars writes for bounds, into integers, which people expect.
+fn make_bounds_integers(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            // The API server knows signed formats only, and warns of others.
+            // The API server knows only signed formats and warns about others.
             if let Some(Value::String(format)) = map.get_mut("format").filter(|format| format.is_string())
                 && let Some(signed) = format.strip_prefix("uint")
             {
                 *format = format!("int{signed}");
             }
-            map.values_mut().for_each(make_conditions_and_bounds_integers);
+            map.values_mut().for_each(make_bounds_integers);
         }
-        Value::Array(list) => list.iter_mut().for_each(make_conditions_and_bounds_integers),
+        Value::Array(list) => list.iter_mut().for_each(make_bounds_integers),
         Value::Number(number) =>
         {
             #[expect(clippy::cast_possible_truncation, reason = "checked to be whole")]
@@ -93,7 +93,7 @@ fn under_stash(mut crd: Value) -> Value {
     crd
 }
 
-/// The columns that Stash's users know.
+/// Returns the printer columns that users of Stash know.
 fn stash_columns(kind: Kind) -> Value {
     let own: &[(&str, &str, &str)] = match kind {
         Kind::Repository => &[
@@ -127,20 +127,20 @@ fn stash_columns(kind: Kind) -> Value {
     own.iter().chain([&age]).map(column).collect()
 }
 
-/// KubeDB and others write fields of an AppBinding that we do not read; they must stay.
+/// Preserves fields of an AppBinding that KubeDB and others write and Lagan does not read.
 fn with_other_fields(mut crd: Value) -> Value {
     let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-    for place in
+    for pointer in
         ["", "/properties/clientConfig", "/properties/secret", "/properties/parameters", "/properties/tlsSecret"]
     {
-        if let Some(schema) = spec.pointer_mut(place) {
+        if let Some(schema) = spec.pointer_mut(pointer) {
             schema["x-kubernetes-preserve-unknown-fields"] = true.into();
         }
     }
     crd
 }
 
-/// Every generated file: path from the repository's root, and content.
+/// Returns every generated file: its path from the project's root, and its content.
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
     let mut files = Vec::new();
@@ -149,10 +149,10 @@ pub fn files() -> Vec<(String, String)> {
         for crd in crds(group) {
             let plural = crd["spec"]["names"]["plural"].as_str().expect("a CRD has a plural").to_owned();
             let yaml = serde_saphyr::to_string(&crd).expect("JSON is YAML");
-            // helm reads nothing outside its chart, so the chart has the same files.
-            for place in ["deploy/crds", "deploy/helm/lagan/files/crds"] {
+            // helm reads nothing outside its chart, so the chart holds the same files.
+            for directory in ["deploy/crds", "deploy/helm/lagan/files/crds"] {
                 let text = format!("# Generated by `just generate`.\n{yaml}");
-                files.push((format!("{place}/{folder}/{plural}.yaml"), text));
+                files.push((format!("{directory}/{folder}/{plural}.yaml"), text));
             }
         }
     }

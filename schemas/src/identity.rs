@@ -1,4 +1,4 @@
-//! Identities that every process derives alike: the uid of a slot's session, the readable name of a session.
+//! Identities that every process derives in the same way: the uid and the readable name of a slot's session.
 //! It must not draw random numbers or read a clock.
 
 use jiff::Timestamp;
@@ -6,16 +6,16 @@ use uuid::Uuid;
 
 use crate::subject::Cluster;
 
-/// The name space of all slot uids; part of the contract, never to be changed.
+/// The name space of all slot uids. It is part of the contract and must never change.
 const SLOTS: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0001);
 
-/// The session of a slot: the same uid in every scheduler that looks at the same configuration.
+/// Derives the uid of a slot's session, which is the same in every scheduler.
 #[must_use]
 pub fn slot_session(cluster: &Cluster, configuration: Uuid, slot: Timestamp) -> Uuid {
     Uuid::new_v5(&SLOTS, format!("{cluster}/{configuration}/{}", slot.as_second()).as_bytes())
 }
 
-/// `<configuration>-<slot epoch>`: what people read, as Stash names its sessions.
+/// Returns the readable name of a slot's session, `<configuration>-<slot epoch>`, as in Stash.
 #[must_use]
 pub fn slot_name(configuration: &str, slot: Timestamp) -> String {
     format!("{configuration}-{}", slot.as_second())

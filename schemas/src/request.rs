@@ -4,15 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Verb of the cancel request: `lagan.request.<cluster>.cancel`.
+/// Verb of the request that cancels a session: `lagan.request.<cluster>.cancel`.
 pub const CANCEL: &str = "cancel";
 
-/// Ends a session. It is answered when the request is in the session's log, not when the session has ended.
+/// Cancels a session. The answer says that the request is in the session's log, not that the session has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelSession {
     pub session: Uuid,
-    /// Who asks, for people.
+    /// The name of the person or program that asks, for people.
     pub by: String,
     #[serde(default)]
     pub reason: String,

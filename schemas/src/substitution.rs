@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-/// Limits what a template can grow to.
+/// Size limit of a substituted text, in bytes.
 const OUTPUT_LIMIT: usize = 64 * 1024;
 
 pub type Variables = BTreeMap<String, String>;
@@ -15,9 +15,9 @@ pub enum SubstitutionError {
     NotFound { name: String, column: usize, template: String },
     #[error("`${{` at column {column} of `{template}` is not closed")]
     Unclosed { column: usize, template: String },
-    #[error("`{expression}` at column {column} is not a substitution Lagan knows")]
+    #[error("`{expression}` at column {column} is not a known substitution")]
     Unknown { expression: String, column: usize },
-    #[error("substitution gives more than 64 KiB")]
+    #[error("the substituted text is longer than 64 KiB")]
     TooLong,
 }
 
@@ -40,7 +40,7 @@ pub fn substitute(template: &str, variables: &Variables) -> Result<String, Subst
     if output.len() > OUTPUT_LIMIT { Err(SubstitutionError::TooLong) } else { Ok(output) }
 }
 
-/// Position of the brace that closes the expression, counting nested `${`.
+/// Finds the brace that closes the expression, counting nested `${`.
 fn closing(body: &str) -> Option<usize> {
     let mut depth = 0usize;
     let bytes = body.as_bytes();
@@ -110,7 +110,7 @@ fn change_first(value: &str, change: impl Fn(char) -> String) -> String {
     chars.next().map_or_else(String::new, |first| change(first) + chars.as_str())
 }
 
-/// `#p` the shortest match, `##p` the longest; `*` stands for anything.
+/// Removes a prefix: `#p` the shortest match, `##p` the longest. `*` matches anything.
 fn trim_prefix(value: &str, pattern: &str) -> String {
     let (longest, pattern) = pattern.strip_prefix('#').map_or((false, pattern), |p| (true, p));
     let cuts = boundaries(value);
@@ -147,7 +147,7 @@ fn substring(value: &str, range: &str) -> Option<String> {
     Some(value.chars().skip(start).take(length).collect())
 }
 
-/// `/a/b` the first match, `//a/b` every match.
+/// Replaces text: `/a/b` the first match, `//a/b` every match.
 fn replace(value: &str, rule: &str) -> Option<String> {
     let (all, rule) = rule.strip_prefix('/').map_or((false, rule), |r| (true, r));
     let (from, to) = rule.split_once('/')?;

@@ -16,9 +16,9 @@ pub struct Endpoint {
     pub nats_url: String,
     pub token: Option<SecretString>,
     pub cluster: String,
-    /// The folder of manifests that people write.
+    /// The folder of people's manifests.
     pub manifests: PathBuf,
-    /// The folder of objects that `lagan backup|restore` makes.
+    /// The folder of objects that `lagan backup` and `lagan restore` create.
     pub objects: PathBuf,
     pub pid: u32,
 }
@@ -46,11 +46,11 @@ pub enum EndpointError {
         #[source]
         source: std::io::Error,
     },
-    #[error("endpoint file `{0}` is of another version of Lagan")]
+    #[error("endpoint file `{0}` was written by another version of Lagan; stop that `lagan up` and start this one")]
     Version(PathBuf),
 }
 
-/// The data directory of this user: `LAGAN_DATA_DIR` is read by the CLI and passed in as `given`.
+/// Returns the data directory of this user. `given` is the CLI's setting.
 #[must_use]
 pub fn data_dir(given: Option<PathBuf>, state_home: Option<PathBuf>, home: Option<PathBuf>) -> PathBuf {
     given

@@ -1,5 +1,5 @@
-//! A folder of manifests: one scan of all of it, and look-ups of single objects at their source.
-//! It must not publish anything, and a folder it can't read whole never looks like a folder with less in it.
+//! A folder of manifests: scans of the whole folder, and look-ups of single objects.
+//! It must not publish anything. A folder that can't be read completely must not look like one with fewer objects.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
 
-/// Deeper folders are not looked into; a link that leads in circles ends here.
+/// Depth limit of nested folders, which also ends circular links.
 const DEPTH_LIMIT: usize = 8;
-/// Larger files are no manifests.
+/// Size limit of a file, in bytes.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 const DEFAULT_NAMESPACE: &str = "default";
 
@@ -21,17 +21,18 @@ pub struct Folder {
     dirs: Vec<PathBuf>,
 }
 
-/// What one look at the folder found.
+/// The result of one scan.
 #[derive(Debug, Default)]
 pub struct Scan {
-    pub objects: BTreeMap<ObjectKey, Found>,
+    pub objects: BTreeMap<ObjectKey, ManifestObject>,
     pub problems: Vec<Problem>,
-    /// Kinds that Lagan does not read, by `apiVersion kind`.
+    /// Kinds that Lagan does not read, as `apiVersion kind`.
     pub foreign: Vec<String>,
 }
 
+/// An object and its file.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct ManifestObject {
     pub object: Object,
     pub file: PathBuf,
 }
@@ -42,12 +43,12 @@ pub enum Problem {
     Unreadable { path: PathBuf, reason: String },
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    #[error("{key} stands in `{file}` and in `{first}`; the first one counts")]
+    #[error("{key} is defined in `{file}` and in `{first}`; `{first}` is used")]
     Twice { key: ObjectKey, first: PathBuf, file: PathBuf },
 }
 
 impl Problem {
-    /// The file, whose own words may quote what it holds.
+    /// Returns the file, and the position if it is known. Unlike the full text, it quotes nothing of the content.
     #[must_use]
     pub fn file(&self) -> String {
         match self {
@@ -58,7 +59,7 @@ impl Problem {
 }
 
 impl Scan {
-    /// Only a scan without problems may conclude that an object is gone.
+    /// Returns whether the scan met no problem. Only then may an absent object be considered deleted.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.problems.is_empty()
@@ -95,7 +96,7 @@ impl Folder {
         scan
     }
 
-    /// Reads one Secret at its source. A file that is broken elsewhere still gives what it can.
+    /// Reads one Secret. It is found even if another document of its file is broken.
     #[must_use]
     pub fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
         self.find(name, |manifest| match manifest {
@@ -107,8 +108,8 @@ impl Folder {
         })
     }
 
-    /// Reads one object at its source, with everything that is not published. What may stand in a file that can't be
-    /// read now is not taken for gone.
+    /// Reads one object with all its unpublished fields. If it is not found and a file that may hold it can't be read, the
+    /// result is that problem.
     pub fn object(&self, key: &ObjectKey) -> Result<Option<Object>, Box<Problem>> {
         let mut problems = Vec::new();
         let found = self.find_with(&key.name, &mut problems, |manifest| match manifest {
@@ -128,7 +129,7 @@ impl Folder {
         self.find_with(name, &mut Vec::new(), pick)
     }
 
-    /// Looks only into files that hold the name at all.
+    /// Searches the files that contain the name.
     fn find_with<T>(
         &self,
         name: &str,
@@ -174,7 +175,7 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
             _ if hidden => {}
             Ok(data) if data.is_dir() && depth < DEPTH_LIMIT => collect(&path, depth + 1, files, problems),
             Ok(data) if data.is_file() && manifest => files.push(path),
-            // A file that vanished between the listing and the look is gone, not unreadable.
+            // A file that vanished after the listing was deleted and is not unreadable.
             Ok(_) => {}
             Err(error) if manifest && error.kind() != std::io::ErrorKind::NotFound => {
                 problems.push(unreadable(&path, &error));
@@ -187,7 +188,7 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
 fn read(file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
     let size = file.metadata().map_or(0, |data| data.len());
     let text = if size > FILE_LIMIT {
-        Err(std::io::Error::other(format!("{size} bytes are too many for a manifest")))
+        Err(std::io::Error::other(format!("it is larger than {FILE_LIMIT} bytes ({size})")))
     } else {
         std::fs::read_to_string(file)
     };
@@ -214,15 +215,15 @@ fn add(scan: &mut Scan, object: Object, file: &Path) {
     let key = object.key();
     match scan.objects.get(&key) {
         Some(first) => scan.problems.push(Problem::Twice { key, first: first.file.clone(), file: file.to_owned() }),
-        None => drop(scan.objects.insert(key, Found { object, file: file.to_owned() })),
+        None => drop(scan.objects.insert(key, ManifestObject { object, file: file.to_owned() })),
     }
 }
 
-/// Puts a manifest into a folder, whole or not at all.
+/// Writes a manifest into a folder atomically.
 pub fn write_file(folder: &Path, file: &str, text: &str) -> std::io::Result<PathBuf> {
     use std::io::Write as _;
     let path = folder.join(file);
-    // Hidden, so that no scan reads it.
+    // Scans skip hidden files.
     let partial = folder.join(format!(".{file}.{}", std::process::id()));
     let write = || {
         std::fs::create_dir_all(folder)?;
@@ -235,7 +236,7 @@ pub fn write_file(folder: &Path, file: &str, text: &str) -> std::io::Result<Path
     Ok(path)
 }
 
-/// File name for an object that Lagan makes in its own folder.
+/// Returns the file name of an object that Lagan creates.
 #[must_use]
 pub fn object_file(kind: Kind, namespace: &str, name: &str) -> String {
     format!("{}-{namespace}-{name}.yaml", kind.as_str().to_ascii_lowercase())
@@ -285,7 +286,7 @@ mod tests {
         assert!(folder.object(&key("third")).unwrap().is_none());
         let problem = folder.object(&key("second")).unwrap_err();
         assert!(problem.file().ends_with("b.yaml:1:1"), "{problem}");
-        // One that is found is there, whatever stands elsewhere.
+        // An object that is found exists, whatever the state of other files.
         std::fs::write(dir.path().join("0.yaml"), "first: [\n").unwrap();
         assert!(folder.object(&key("first")).unwrap().is_some());
     }

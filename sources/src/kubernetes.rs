@@ -1,5 +1,5 @@
-//! The API server as the source of intent: objects by key, Secrets by name, what must be remembered in a status.
-//! It must not watch anything and must not decide anything.
+//! The API server as the source of intent: objects by key, Secrets by name, and memory in statuses.
+//! It must not watch or decide anything.
 
 mod access;
 pub mod application;
@@ -20,21 +20,21 @@ use uuid::Uuid;
 
 pub use self::access::{Access, client};
 
-/// Field managers are constants: whoever renames the binary must not lose its fields.
+/// Field managers. They are constants, so that a renamed binary keeps its fields.
 pub const REPORTER: &str = "lagan-reporter";
 pub const PLANNER: &str = "lagan-planner";
 pub const BLUEPRINTS: &str = "lagan-blueprints";
 pub const CLI: &str = "lagan-cli";
 
-/// Longer than this an answer is no answer; whoever asked asks again.
-const ANSWER: Duration = Duration::from_secs(15);
+/// Limit for one answer of the API server.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 const PAGE: u32 = 500;
-/// kubectl copies whole manifests into this, passwords in URLs included.
+/// Annotation into which kubectl copies whole manifests, including passwords in URLs.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// A Stash operator that runs serves its webhooks under this name.
+/// Name of the APIService of a running Stash operator's webhooks.
 const STASH_OPERATOR: &str = "v1beta1.admission.stash.appscode.com";
 
-/// Whether manifests of group `stash.appscode.com` are ours to run.
+/// Whether Lagan runs objects of group `stash.appscode.com`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StashCompat {
     On,
@@ -46,7 +46,7 @@ pub enum StashCompat {
 pub enum KubernetesError {
     #[error("no Kubernetes API server is configured")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The API server's own words; the library's would print the whole answer twice.
+    /// Shows only the API server's message; the library would print the whole answer twice.
     #[error("{action} `{object}`: {}", status.message)]
     Refused { action: &'static str, object: String, status: Box<kube::core::Status> },
     #[error("{action} `{object}`")]
@@ -56,9 +56,9 @@ pub enum KubernetesError {
         #[source]
         source: Box<kube::Error>,
     },
-    #[error("{action} `{object}`: no answer within {} s", ANSWER.as_secs())]
+    #[error("{action} `{object}`: no answer within {} s", ANSWER_WITHIN.as_secs())]
     NoAnswer { action: &'static str, object: String },
-    #[error("`{object}` is not what Lagan reads")]
+    #[error("the answer for `{object}` does not have the expected form")]
     Shape {
         object: String,
         #[source]
@@ -67,7 +67,7 @@ pub enum KubernetesError {
 }
 
 impl KubernetesError {
-    /// The API server answered, and asking again changes nothing.
+    /// Returns the API server's refusal, which a retry would not change.
     #[must_use]
     pub fn status(&self) -> Option<&kube::core::Status> {
         match self {
@@ -81,7 +81,7 @@ impl KubernetesError {
 pub struct Kubernetes {
     pub client: Client,
     pub stash: StashCompat,
-    /// Namespaces to look at; none: all.
+    /// Namespaces that are read; all if empty.
     pub namespaces: Vec<String>,
     marks: Arc<Mutex<HashMap<Uuid, Timestamp>>>,
 }
@@ -92,7 +92,7 @@ impl std::fmt::Debug for Kubernetes {
     }
 }
 
-/// The API resource of a kind in a group; `None` if the group has no such kind.
+/// Returns the API resource of a kind in a group; `None` if the group has no such kind.
 #[must_use]
 pub fn api_resource(group: Group, kind: Kind) -> Option<ApiResource> {
     let api_version = kind.api_versions().iter().find(|version| Group::of(version) == group)?;
@@ -112,7 +112,7 @@ impl Kubernetes {
         Self { client, stash, namespaces, marks: Arc::default() }
     }
 
-    /// Groups whose objects are read.
+    /// Returns the groups whose objects are read.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
         match self.stash {
@@ -134,7 +134,7 @@ impl Kubernetes {
         Some(self.api(&resource, key.namespace.as_deref()))
     }
 
-    /// Stash's kinds belong to a Stash operator where one runs.
+    /// Returns whether a Stash operator runs, to which Stash's kinds then belong.
     pub async fn stash_operator_runs(&self) -> Result<bool, KubernetesError> {
         let resource = ApiResource {
             group: "apiregistration.k8s.io".to_owned(),
@@ -149,21 +149,21 @@ impl Kubernetes {
             .map(|found| found.is_some())
     }
 
-    /// The object as the API server has it now, status included.
+    /// Reads an object, including its status.
     pub async fn get(&self, key: &ObjectKey) -> Result<Option<Value>, KubernetesError> {
         let Some(api) = self.api_of(key) else { return Ok(None) };
         let found = answer("get", &key.to_string(), api.get_opt(&key.name)).await?;
         found.map(|object| value_of(key, &object)).transpose()
     }
 
-    /// Every object of a kind in a group that is looked at; empty where the kind is not installed.
+    /// Lists all objects of a kind in a group; none if the kind is not installed.
     pub async fn list(&self, group: Group, kind: Kind) -> Result<Vec<Value>, KubernetesError> {
         let mut found = Vec::new();
         self.each(group, kind, |object| found.push(object)).await?;
         Ok(found)
     }
 
-    /// The same one by one: never more than a page of them is in memory.
+    /// Calls `take` for each object of a kind in a group, with at most one page of them in memory.
     pub async fn each(&self, group: Group, kind: Kind, mut take: impl FnMut(Value)) -> Result<(), KubernetesError> {
         let Some(resource) = api_resource(group, kind) else { return Ok(()) };
         for namespace in self.scopes(kind) {
@@ -176,12 +176,12 @@ impl Kubernetes {
                     Err(error) => return Err(error),
                 };
                 for mut object in page.items {
-                    // Nobody reads them, and they are the larger half.
+                    // Managed fields are never used and are often larger than the rest.
                     object.metadata.managed_fields = None;
                     let value = serde_json::to_value(object);
                     let mut value =
                         value.map_err(|source| KubernetesError::Shape { object: kind.to_string(), source })?;
-                    // Items of a list come without them.
+                    // Items of a list lack their type.
                     value["apiVersion"] = resource.api_version.clone().into();
                     value["kind"] = resource.kind.clone().into();
                     take(value);
@@ -195,7 +195,7 @@ impl Kubernetes {
         Ok(())
     }
 
-    /// The namespaces to look for a kind in, `None` for the whole cluster.
+    /// Returns the namespaces in which a kind is read; `None` stands for the whole cluster.
     #[must_use]
     pub fn scopes(&self, kind: Kind) -> Vec<Option<String>> {
         if self.namespaces.is_empty() || !kind.is_namespaced() {
@@ -213,7 +213,7 @@ impl Kubernetes {
         serde_json::from_value(value).map(Some).map_err(shape)
     }
 
-    /// Whether it is there; its values are not fetched.
+    /// Returns whether a Secret exists, without fetching its values.
     pub async fn has_secret(&self, namespace: &str, name: &str) -> Result<bool, KubernetesError> {
         let api: Api<ApiSecret> = Api::namespaced(self.client.clone(), namespace);
         let path = format!("Secret {namespace}/{name}");
@@ -226,7 +226,7 @@ impl Kubernetes {
         Ok(found.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
     }
 
-    /// Applies a status. The uid makes it fail when another object has the name now.
+    /// Applies a status. It fails if the object was replaced by another with the same name.
     pub async fn apply_status(
         &self,
         key: &ObjectKey,
@@ -239,7 +239,7 @@ impl Kubernetes {
         self.apply(key, patch, Part::Status, manager).await
     }
 
-    /// Applies an object of ours: only the fields given become ours.
+    /// Applies an object. `manager` then owns only the given fields.
     pub async fn apply_object(&self, key: &ObjectKey, object: Value, manager: &str) -> Result<(), KubernetesError> {
         self.apply(key, object, Part::Object, manager).await
     }
@@ -260,12 +260,12 @@ impl Kubernetes {
         .map(drop)
     }
 
-    /// A merge patch of an object, such as for its finalizers or a field of its spec.
+    /// Applies a merge patch, for example to finalizers or a field of the spec.
     pub async fn merge(&self, key: &ObjectKey, patch: &Value) -> Result<(), KubernetesError> {
         self.merged(key, patch, PatchParams::default()).await.map(drop)
     }
 
-    /// The same as a field manager; gives the object as it stands there.
+    /// Applies a merge patch as a field manager and returns the resulting object.
     pub async fn merge_as(&self, key: &ObjectKey, patch: &Value, manager: &str) -> Result<Value, KubernetesError> {
         self.merged(key, patch, PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() }).await
     }
@@ -276,12 +276,12 @@ impl Kubernetes {
         value_of(key, &patched)
     }
 
-    /// Creates an object and gives it as it stands there.
+    /// Creates an object and returns the stored form.
     pub async fn create(&self, key: &ObjectKey, object: Value) -> Result<Value, KubernetesError> {
         self.created(key, object, PostParams::default()).await
     }
 
-    /// The same as a field manager.
+    /// Creates an object as a field manager and returns the stored form.
     pub async fn create_as(&self, key: &ObjectKey, object: Value, manager: &str) -> Result<Value, KubernetesError> {
         self.created(key, object, PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() }).await
     }
@@ -294,21 +294,21 @@ impl Kubernetes {
         value_of(key, &made)
     }
 
-    /// Groups of ours that the API server has any kind of; everybody may ask.
+    /// Returns the groups of which the API server has any kind. Every account may ask.
     pub async fn installed(&self) -> Result<Vec<Group>, KubernetesError> {
         let found = answer("list", "API groups", self.client.list_api_groups()).await?;
         let is_there = |group: &Group| found.groups.iter().any(|there| there.name == group.as_str());
         Ok([Group::Lagan, Group::Stash, Group::AppCatalog].into_iter().filter(is_there).collect())
     }
 
-    /// The Events that tell of an object.
+    /// Lists the Events about an object.
     pub async fn events_of(&self, namespace: &str, uid: Uuid) -> Result<Vec<Event>, KubernetesError> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(PAGE);
         Ok(answer("list", "Events", api.list(&params)).await?.items)
     }
 
-    /// Deletes the object of this uid and no other; one that is gone already is no error.
+    /// Deletes the object with this uid and no other. A deleted object is no error.
     pub async fn delete(&self, key: &ObjectKey, uid: Option<Uuid>) -> Result<(), KubernetesError> {
         let Some(api) = self.api_of(key) else { return Ok(()) };
         let preconditions = uid.map(|uid| Preconditions { uid: Some(uid.to_string()), resource_version: None });
@@ -319,13 +319,13 @@ impl Kubernetes {
         }
     }
 
-    /// A restore that may begin: written before `planned`, so that it is never begun a second time (P5).
+    /// Records that a restore may begin. It is written before `planned`, so that the restore is never begun again (P5).
     pub async fn record_restore(&self, object: &ObjectRef, now: Timestamp) -> Result<(), KubernetesError> {
         let status = json!({ "recordedTime": now });
         self.apply_status(&object.key(), object.uid.unwrap_or_default(), &status, PLANNER).await
     }
 
-    /// Takes in what the statuses of configurations remember of their schedules. Once, when an engine starts.
+    /// Reads the schedule marks in the statuses of configurations, once at the start of an engine.
     pub async fn recall_marks(&self) -> Result<(), KubernetesError> {
         for group in self.groups() {
             let remember = |object: Value| {
@@ -346,7 +346,7 @@ impl Kubernetes {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).get(&configuration).copied()
     }
 
-    /// The reporter writes it into the configuration's status; here it only may not go back.
+    /// Moves a mark forward, never back. The reporter writes it into the configuration's status.
     pub fn set_mark(&self, configuration: Uuid, slot: Timestamp) {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let mark = marks.entry(configuration).or_insert(slot);
@@ -364,13 +364,13 @@ fn value_of(key: &ObjectKey, object: &DynamicObject) -> Result<Value, Kubernetes
     serde_json::to_value(object).map_err(|source| KubernetesError::Shape { object: key.to_string(), source })
 }
 
-/// Every request has an end: a server that hangs must not hang a session with it.
+/// Waits for an answer with a limit, so that a hanging server does not hang the caller.
 async fn answer<T>(
     action: &'static str,
     object: &str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, KubernetesError> {
-    match tokio::time::timeout(ANSWER, request).await {
+    match tokio::time::timeout(ANSWER_WITHIN, request).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(kube::Error::Api(status))) => {
             Err(KubernetesError::Refused { action, object: object.to_owned(), status })

@@ -1,6 +1,6 @@
-//! The ledger of folder mode: what must be remembered outside JetStream (P17): uids, ended sessions, schedule
-//! marks, restores that were begun. Append-only lines, fsynced, under a file lock that all processes share.
-//! It must not decide anything; callers bring the entries.
+//! The ledger of folder mode: the memory that must survive the loss of JetStream (P17), namely uids, ended sessions,
+//! schedule marks and begun restores. Its lines are appended and fsynced under a file lock that all processes share.
+//! It must not decide anything; callers supply the entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Entry {
+pub enum LedgerEntry {
     /// First line of every ledger.
     Ledger {
         version: u32,
@@ -38,7 +38,7 @@ pub enum Entry {
         configuration: Uuid,
         slot: Timestamp,
     },
-    /// A restore that may begin: written before `planned`, so that it is never begun a second time.
+    /// A restore may begin. It is written before `planned`, so that the restore is never begun again.
     Recorded {
         session: Uuid,
     },
@@ -48,12 +48,12 @@ pub enum Entry {
     },
 }
 
-/// What the folder itself can't say of an object.
+/// Properties of an object that its manifest does not carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
     pub uid: Uuid,
-    /// Counts changes of the content.
+    /// Number of changes of the content.
     pub generation: i64,
     /// UUIDv5 of the content.
     pub content: Uuid,
@@ -72,12 +72,12 @@ pub struct State {
 }
 
 impl State {
-    fn apply(&mut self, entry: Entry) {
+    fn apply(&mut self, entry: LedgerEntry) {
         match entry {
-            Entry::Ledger { id, .. } => self.id = Some(id),
-            Entry::Object { key, identity } => drop(self.objects.insert(key, identity)),
-            Entry::Deleted { key } => match key.kind {
-                // A session that is gone may come back with the same name; then it is still the same one.
+            LedgerEntry::Ledger { id, .. } => self.id = Some(id),
+            LedgerEntry::Object { key, identity } => drop(self.objects.insert(key, identity)),
+            LedgerEntry::Deleted { key } => match key.kind {
+                // A deleted session that reappears with the same name and content is the same session.
                 Kind::BackupSession | Kind::RestoreSession => {
                     if let Some(identity) = self.objects.get_mut(&key) {
                         identity.deleted = true;
@@ -85,12 +85,12 @@ impl State {
                 }
                 _ => drop(self.objects.remove(&key)),
             },
-            Entry::Mark { configuration, slot } => {
+            LedgerEntry::Mark { configuration, slot } => {
                 let mark = self.marks.entry(configuration).or_insert(slot);
                 *mark = slot.max(*mark);
             }
-            Entry::Recorded { session } => drop(self.recorded.insert(session)),
-            Entry::Ended { session, phase } => drop(self.ended.entry(session).or_insert(phase)),
+            LedgerEntry::Recorded { session } => drop(self.recorded.insert(session)),
+            LedgerEntry::Ended { session, phase } => drop(self.ended.entry(session).or_insert(phase)),
         }
     }
 }
@@ -105,7 +105,7 @@ pub enum LedgerError {
         source: std::io::Error,
     },
     #[error(
-        "line {line} of ledger `{path}` can't be read; restore the file from a copy, or move it away to start without memory"
+        "line {line} of ledger `{path}` can't be read; restore the file from a copy, or move it away and start without it"
     )]
     Line {
         path: PathBuf,
@@ -132,7 +132,7 @@ struct Memory {
 }
 
 impl Ledger {
-    /// Opens or begins the ledger in a data directory.
+    /// Opens the ledger in a data directory, and creates it if it is missing.
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
         let ledger = Self {
             path: data_dir.join("ledger.jsonl"),
@@ -140,21 +140,22 @@ impl Ledger {
             memory: Mutex::default(),
         };
         ledger.update(|state| {
-            let begin = Entry::Ledger { version: VERSION, id: Uuid::new_v4() };
+            let begin = LedgerEntry::Ledger { version: VERSION, id: Uuid::new_v4() };
             (if state.id.is_none() { vec![begin] } else { Vec::new() }, ())
         })?;
         Ok(ledger)
     }
 
-    /// Looks at everything that any process has written so far.
+    /// Calls `look` with everything that any process has written so far.
     pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> Result<R, LedgerError> {
         let mut memory = self.memory();
         self.refresh(&mut memory, Tail::MayBeHalf)?;
         Ok(look(&memory.state))
     }
 
-    /// Appends what `decide` returns, seeing everything that was written before; nobody writes in between.
-    pub fn update<R>(&self, decide: impl FnOnce(&State) -> (Vec<Entry>, R)) -> Result<R, LedgerError> {
+    /// Appends the entries that `decide` returns. It sees everything that was written before, and no other process writes
+    /// in between.
+    pub fn update<R>(&self, decide: impl FnOnce(&State) -> (Vec<LedgerEntry>, R)) -> Result<R, LedgerError> {
         let mut memory = self.memory();
         let _lock = self.lock()?;
         self.refresh(&mut memory, Tail::IsCut)?;
@@ -184,7 +185,7 @@ impl Ledger {
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| self.io("locked")(errno.into()))
     }
 
-    fn append(&self, entries: &[Entry]) -> Result<(), LedgerError> {
+    fn append(&self, entries: &[LedgerEntry]) -> Result<(), LedgerError> {
         let mut text = Vec::new();
         for entry in entries {
             serde_json::to_writer(&mut text, entry).expect("entries are JSON");
@@ -193,12 +194,12 @@ impl Ledger {
         let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(self.io("opened"))?;
         file.write_all(&text).map_err(self.io("written"))?;
         file.sync_all().map_err(self.io("synced"))?;
-        // The file's own entry in the directory must survive a power cut too.
+        // The file's directory entry must survive a power cut too.
         let dir = self.path.parent().unwrap_or(Path::new("."));
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(self.io("synced"))
     }
 
-    /// Takes the lines that are new since the last look.
+    /// Reads the lines that were appended since the last call.
     fn refresh(&self, memory: &mut Memory, tail: Tail) -> Result<(), LedgerError> {
         let mut file = match OpenOptions::new().read(true).write(tail == Tail::IsCut).open(&self.path) {
             Ok(file) => file,
@@ -211,12 +212,12 @@ impl Ledger {
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         for line in text[..whole].split_inclusive(|byte| *byte == b'\n') {
             memory.lines += 1;
-            let entry: Entry = serde_json::from_slice(line).map_err(|source| LedgerError::Line {
+            let entry: LedgerEntry = serde_json::from_slice(line).map_err(|source| LedgerError::Line {
                 path: self.path.clone(),
                 line: memory.lines,
                 source,
             })?;
-            if let Entry::Ledger { version, .. } = entry
+            if let LedgerEntry::Ledger { version, .. } = entry
                 && version != VERSION
             {
                 return Err(LedgerError::Version { path: self.path.clone(), version });
@@ -224,7 +225,7 @@ impl Ledger {
             memory.state.apply(entry);
         }
         memory.offset += whole as u64;
-        // Under the lock a half line is what a crash left of a write that nobody was told of.
+        // Under the lock, half a line is the remains of a write that was never confirmed.
         if tail == Tail::IsCut && whole < text.len() {
             file.set_len(memory.offset).map_err(self.io("repaired"))?;
         }
@@ -232,12 +233,12 @@ impl Ledger {
     }
 }
 
-/// What a half line at the end means.
+/// The meaning of half a line at the end of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tail {
-    /// Somebody may be writing it now: leave it.
+    /// Another process may be writing it, so it is left alone.
     MayBeHalf,
-    /// We hold the lock, nobody is writing: it is a crash's rest.
+    /// This process holds the lock, so it is the remains of a crash.
     IsCut,
 }
 
@@ -246,8 +247,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn mark(uid: u128, second: i64) -> Entry {
-        Entry::Mark { configuration: Uuid::from_u128(uid), slot: Timestamp::from_second(second).unwrap() }
+    fn mark(uid: u128, second: i64) -> LedgerEntry {
+        LedgerEntry::Mark { configuration: Uuid::from_u128(uid), slot: Timestamp::from_second(second).unwrap() }
     }
 
     #[test]

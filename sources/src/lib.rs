@@ -1,6 +1,6 @@
-//! Where intent and secrets come from: a folder of manifests and its ledger, or a Kubernetes API server; and how other
-//! commands find a running `lagan up`.
-//! It must not know NATS, and it must not decide anything.
+//! The source of intent and secrets: a folder of manifests and its ledger, or a Kubernetes API server. Also the file by
+//! which other commands find a running `lagan up`.
+//! It must not know NATS or decide anything.
 
 pub mod endpoint;
 pub mod folder;

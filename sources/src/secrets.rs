@@ -1,5 +1,5 @@
-//! Secrets at their source, by name, at the time they are needed.
-//! What comes from here is never published, logged or put in argv.
+//! Reads secrets from their source when they are needed.
+//! They must not be published, logged or put into argv.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +20,9 @@ pub struct Login {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    #[error("AppBinding `{0}` is not there any more")]
+    #[error("AppBinding `{0}` does not exist any more")]
     AppBindingGone(String),
-    #[error("secret `{0}` is not there")]
+    #[error("Secret `{0}` does not exist")]
     SecretGone(String),
     #[error("AppBinding `{0}` names no Secret and its URL holds no user and password")]
     NoCredentials(String),
@@ -32,7 +32,7 @@ pub enum LoginError {
     Source(#[from] SourceError),
 }
 
-/// Reads an AppBinding's credentials: its Secret with the transforms applied, else its own URL.
+/// Reads an AppBinding's credentials from its Secret, with the transforms applied, or from its URL.
 pub async fn login(source: &Source, namespace: &str, app_binding: &str) -> Result<Login, LoginError> {
     let path = format!("{namespace}/{app_binding}");
     let key = ObjectKey {
@@ -61,7 +61,7 @@ async fn find(source: &Source, namespace: &str, name: &str) -> Result<Secret, Lo
 }
 
 fn from_secret(secret: &Secret) -> Result<Login, LoginError> {
-    // The password may be empty, as it is for a fresh root account; it must be said, though.
+    // The password may be empty, as that of a fresh root account, but the key must exist.
     let password = secret
         .find_text("password")?
         .ok_or_else(|| SecretError::KeyMissing { secret: secret.metadata.name.clone(), key: "password".to_owned() })?;

@@ -1,26 +1,27 @@
-//! Objects that stand for scheduled sessions in a cluster. The reporter makes them; nothing is requested for them (P2).
+//! Objects that represent scheduled sessions in a cluster. The reporter creates them, and no session is requested for
+//! them (P2).
 
 use lagan_schemas::resource::Metadata;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// The session that an object stands for, and the object's own name: a copy of it stands for nothing.
+/// Annotation with the session that an object represents and the object's own name, so that a copy represents none.
 pub const SESSION_ANNOTATION: &str = "lagan.dev/session";
 
-/// What the annotation says on the object of this name.
+/// Returns the annotation's value for the object of this name.
 #[must_use]
 pub fn annotation(session: Uuid, namespace: &str, name: &str) -> String {
     format!("{session}/{namespace}/{name}")
 }
 
-/// The session that this object stands for, if it does.
+/// Returns the session that an object represents.
 #[must_use]
 pub fn session_of(metadata: &Metadata) -> Option<Uuid> {
     let says = metadata.annotations.get(SESSION_ANNOTATION)?;
     read(says, metadata.namespace.as_deref().unwrap_or_default(), &metadata.name)
 }
 
-/// The same for a whole object as JSON.
+/// Returns the session that an object in JSON represents.
 #[must_use]
 pub fn session_of_value(object: &Value) -> Option<Uuid> {
     let metadata = &object["metadata"];

@@ -141,7 +141,7 @@ impl Worker {
     }
 
     async fn start(&self, delivery: Delivery, mut session: Session) {
-        let holder = Holder { attempt: session.attempts + 1, worker: self.instance, part: 0 };
+        let holder = Holder { attempt: session.attempts + 1, worker: self.instance };
         let started = Fact::Started(Started { holder, host: self.host.clone() });
         // The heartbeat beats before the fact says so: nobody may find a holder without one.
         let life = match Life::begin(self, &session, holder).await {

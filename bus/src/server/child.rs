@@ -1,4 +1,4 @@
-//! The life of the nats-server process: started, ready, dead, started again, stopped.
+//! The lifecycle of the nats-server process: start, readiness, restart and stop.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -21,7 +21,7 @@ use crate::connect;
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
-/// A server that lived this long was well: the next restart is quick again.
+/// A server that ran for this long was healthy, so the next restart is quick again.
 const HEALTHY: Duration = Duration::from_secs(60);
 
 pub(super) async fn check_version(binary: &Path) -> Result<(), ServerError> {
@@ -36,7 +36,7 @@ pub(super) async fn check_version(binary: &Path) -> Result<(), ServerError> {
     Err(ServerError::TooOld { binary: binary.to_owned(), version })
 }
 
-/// Starts the process and waits until it greets by its name.
+/// Starts the process and waits until its greeting carries our server name.
 pub(super) async fn start(options: &ServerOptions, config: &Config) -> Result<Child, ServerError> {
     let mut child = spawn(options, config)?;
     let deadline = Instant::now() + READY_WITHIN;
@@ -48,14 +48,14 @@ pub(super) async fn start(options: &ServerOptions, config: &Config) -> Result<Ch
             return Ok(child);
         }
         if Instant::now() >= deadline {
-            // Dropping the child kills it.
+            // Returning drops the child, which kills it.
             return Err(ServerError::NotReady { seconds: READY_WITHIN.as_secs(), log: config.log.clone() });
         }
         sleep(LOOK_AGAIN).await;
     }
 }
 
-/// Keeps the server running until `stop`.
+/// Restarts the server whenever it dies, until `stop`.
 pub(super) async fn keep(
     options: ServerOptions,
     config: Config,
@@ -69,7 +69,7 @@ pub(super) async fn keep(
         let born = Instant::now();
         tokio::select! {
             () = stop.cancelled() => return end(child).await,
-            status = child.wait() => tracing::error!(?status, "nats-server died, starting it again"),
+            status = child.wait() => tracing::error!(?status, "nats-server died; starting it again"),
         }
         pid.send_replace(None);
         if born.elapsed() > HEALTHY {
@@ -103,7 +103,7 @@ fn spawn(options: &ServerOptions, config: &Config) -> Result<Child, ServerError>
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // Ctrl-C at a terminal is for Lagan, which stops its server last.
+        // Ctrl-C in a terminal must reach only Lagan, which stops its server last.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -135,7 +135,7 @@ async fn end(mut child: Child) {
         tracing::debug!(%error, "nats-server was already gone");
     }
     if timeout(STOP_WITHIN, child.wait()).await.is_err() {
-        tracing::warn!("nats-server did not end when asked, killing it");
+        tracing::warn!("nats-server did not end when asked; killing it");
         if let Err(error) = child.kill().await {
             tracing::error!(%error, "nats-server could not be killed");
         }

@@ -1,4 +1,4 @@
-//! The configuration file of our own nats-server. It holds the token, so nobody else may read it.
+//! The configuration file of the private nats-server. It holds the token, so only its owner may read it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use super::{ServerError, ServerOptions};
 
 pub(super) struct Config {
     pub port: u16,
-    /// Found again in the greeting: whoever else listens on the port is not our server.
+    /// The server's greeting must carry this name: another program may listen on the port.
     pub name: String,
     pub token: SecretString,
     pub path: PathBuf,
@@ -68,7 +68,7 @@ jetstream {{
   store_dir: {store}
   max_file_store: {file}
   max_memory_store: {memory}
-  # The default syncs every two minutes; a power cut then loses whole streams.
+  # The default syncs every two minutes, and a power cut would lose whole streams.
   sync_interval: always
 }}
 "#,
@@ -88,7 +88,7 @@ fn quoted(path: &Path) -> String {
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    // A file that was there before keeps its mode otherwise.
+    // An existing file would keep its mode.
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())
 }

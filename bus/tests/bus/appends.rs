@@ -1,13 +1,13 @@
-//! Appends: one winner, no "perhaps", all or nothing.
+//! Appends: one winner, no "perhaps".
 
 use std::sync::atomic::Ordering;
 
-use lagan_bus::append::{append, append_batch};
+use lagan_bus::append::append;
 use lagan_bus::streams::{self, StreamSpec};
-use lagan_bus::{AppendError, Bus, Part, read};
+use lagan_bus::{AppendError, Bus, read};
 use lagan_schemas::subject::SESSIONS;
 
-use crate::support::{Proxy, Rig, fact, filter, subject};
+use crate::support::{Proxy, Rig, fact, filter};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_eight_racers_one_wins_each_round() {
@@ -78,57 +78,6 @@ async fn the_same_append_again_is_the_same_fact() {
     let first = append(&bus, fact("s1", "requested", 0, "r")).await.unwrap();
     append(&bus, fact("s1", "planned.default.normal", first, "p")).await.unwrap();
     assert_eq!(append(&bus, fact("s1", "requested", 0, "r")).await.unwrap(), first);
-}
-
-fn parts(session: &str, ids: &[&str]) -> Vec<Part> {
-    let part = |id: &&str| Part {
-        subject: subject(session, "retrying"),
-        message_id: format!("test.{session}.{id}"),
-        event: "{}".into(),
-    };
-    ids.iter().map(part).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_is_stored_whole_or_not_at_all() {
-    let (rig, bus) = Rig::start().await;
-    let last = append_batch(&bus, &filter("s1"), 0, parts("s1", &["a", "b", "c"])).await.unwrap();
-    let sequences =
-        || async { read::session(&bus, &filter("s1")).await.unwrap().iter().map(|f| f.sequence).collect::<Vec<_>>() };
-    assert_eq!(sequences().await, [last - 2, last - 1, last]);
-
-    let lost = append_batch(&bus, &filter("s1"), last - 1, parts("s1", &["d", "e"])).await;
-    assert!(matches!(lost, Err(AppendError::Conflict { .. })), "{lost:?}");
-    assert_eq!(sequences().await.len(), 3);
-
-    let proxy = Proxy::to(rig.server.url()).await;
-    let mut options = rig.options();
-    options.url.clone_from(&proxy.url);
-    let behind = Bus::connect(options).await.unwrap();
-    proxy.lose_next_ack.store(true, Ordering::SeqCst);
-    let found = append_batch(&behind, &filter("s1"), last, parts("s1", &["f", "g"])).await.unwrap();
-    assert!(!proxy.lose_next_ack.load(Ordering::SeqCst), "the proxy lost no answer");
-    assert_eq!(sequences().await, [last - 2, last - 1, last, found - 1, found]);
-    // The whole batch again is recognised, not stored twice.
-    assert_eq!(append_batch(&bus, &filter("s1"), last, parts("s1", &["f", "g"])).await.unwrap(), found);
-    assert_eq!(sequences().await.len(), 5);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn racing_batches_have_one_winner() {
-    let (_rig, bus) = Rig::start().await;
-    let mut racers = tokio::task::JoinSet::new();
-    for racer in 0..8 {
-        let bus = bus.clone();
-        let ids = [format!("{racer}-a"), format!("{racer}-b")];
-        racers.spawn(async move {
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            append_batch(&bus, &filter("s1"), 0, parts("s1", &ids)).await
-        });
-    }
-    let results = racers.join_all().await;
-    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1, "{results:?}");
-    assert_eq!(read::session(&bus, &filter("s1")).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn a_request_is_answered_denied_or_lost_and_says_which() {
     let ask = async |question: u64| {
         request::request::<u64, u64>(&bus, "lagan.request.test.double", &question, Duration::from_secs(2)).await
     };
-    assert!(matches!(ask(1).await, Err(RequestError::NobodyThere { .. })));
+    assert!(matches!(ask(1).await, Err(RequestError::NoResponders { .. })));
     let stop = CancellationToken::new();
     let serving = tokio::spawn({
         let stop = stop.clone();
@@ -106,7 +106,7 @@ async fn a_request_is_answered_denied_or_lost_and_says_which() {
     });
     let doubled = loop {
         match ask(21).await {
-            Err(RequestError::NobodyThere { .. }) => tokio::task::yield_now().await,
+            Err(RequestError::NoResponders { .. }) => tokio::task::yield_now().await,
             answer => break answer.unwrap(),
         }
     };

@@ -7,14 +7,14 @@ use lagan_bus::Bus;
 use lagan_bus::heartbeat::Heartbeat;
 use lagan_bus::kv::{self, Written};
 use lagan_bus::lease::{LeaseError, Leases, Mode};
-use lagan_bus::lock::{Holder, Locked, Locks};
+use lagan_bus::lock::{LockHolder, Locked, Locks};
 use lagan_bus::observer::{Observer, Verdict};
 use lagan_bus::streams::{HEARTBEATS, LEASES, LOCKS};
 
 use crate::support::{Proxy, Rig, TTL};
 
-fn holder(owner: impl ToString) -> Holder {
-    Holder { owner: owner.to_string(), detail: serde_json::Value::Null }
+fn holder(owner: impl ToString) -> LockHolder {
+    LockHolder { owner: owner.to_string(), detail: serde_json::Value::Null }
 }
 
 #[tokio::test(flavor = "multi_thread")]

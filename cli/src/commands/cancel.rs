@@ -43,7 +43,7 @@ pub async fn run(args: CancelArgs, global: &Global) -> Result<Exit, Problem> {
 
 fn refused(error: &RequestError) -> Problem {
     let exit = match error {
-        RequestError::NobodyThere { .. } | RequestError::TimedOut { .. } | RequestError::NotConnected => {
+        RequestError::NoResponders { .. } | RequestError::TimedOut { .. } | RequestError::NotConnected => {
             Exit::Unreachable
         }
         RequestError::Denied(_) | RequestError::Send { .. } | RequestError::Json { .. } => Exit::Failed,

@@ -27,7 +27,7 @@ fn reference(kind: Kind, name: &str) -> ObjectRef {
 }
 
 fn holder(attempt: u32) -> Holder {
-    Holder { attempt, worker: Uuid::from_u128(5), part: 0 }
+    Holder { attempt, worker: Uuid::from_u128(5) }
 }
 
 fn narrator(kind: SessionKind) -> Narrator {

@@ -3,7 +3,7 @@
 use lagan_schemas::manifest::{Manifest, parse};
 use lagan_sources::Source;
 use lagan_sources::folder::Folder;
-use lagan_sources::ledger::{Entry, Identity, Ledger};
+use lagan_sources::ledger::{Identity, Ledger, LedgerEntry};
 use lagan_sources::source::Local;
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ impl World {
             created: jiff::Timestamp::UNIX_EPOCH,
             deleted: false,
         };
-        self.local.ledger.update(|_| (vec![Entry::Object { key: object.key(), identity }], ())).unwrap();
+        self.local.ledger.update(|_| (vec![LedgerEntry::Object { key: object.key(), identity }], ())).unwrap();
     }
 
     /// As the watcher would publish it.

@@ -10,7 +10,7 @@ use lagan_schemas::manifest::update_problems;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::folder::{Folder, Scan};
-use lagan_sources::ledger::{Entry, Identity, State};
+use lagan_sources::ledger::{Identity, LedgerEntry, State};
 use lagan_sources::source::Local;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
@@ -94,7 +94,7 @@ async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<O
     for (key, uid) in gone {
         let since = *memory.missing.entry(key.clone()).or_insert_with(Instant::now);
         if since.elapsed() >= confirmed_after {
-            local.ledger.update(|_| (vec![Entry::Deleted { key: key.clone() }], ()))?;
+            local.ledger.update(|_| (vec![LedgerEntry::Deleted { key: key.clone() }], ()))?;
             bury(context, &key, uid).await;
             memory.missing.remove(&key);
         }
@@ -118,7 +118,7 @@ fn tell_problems(scan: &Scan, refused: &[String], told: &mut Vec<String>) {
 #[derive(Debug, Default)]
 struct Assigned {
     objects: BTreeMap<ObjectKey, Object>,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerEntry>,
     refused: Vec<String>,
 }
 
@@ -138,7 +138,7 @@ fn assign(scan: &Scan, state: &State, now: Timestamp) -> Assigned {
             _ => Identity { uid: Uuid::new_v4(), generation: 1, content, created: now, deleted: false },
         };
         if state.objects.get(key) != Some(&identity) {
-            assigned.entries.push(Entry::Object { key: key.clone(), identity });
+            assigned.entries.push(LedgerEntry::Object { key: key.clone(), identity });
         }
         if identity.content != content {
             // The refused change is ignored, and the object stays as it was.
@@ -174,20 +174,20 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use lagan_schemas::manifest::{Manifest, parse};
-    use lagan_sources::folder::Found;
+    use lagan_sources::folder::ManifestObject;
 
     fn scan_of(text: &str) -> Scan {
         let mut scan = Scan::default();
         for manifest in parse("test.yaml", text) {
             let Manifest::Object(object) = manifest.unwrap() else { continue };
-            scan.objects.insert(object.key(), Found { object: *object, file: "test.yaml".into() });
+            scan.objects.insert(object.key(), ManifestObject { object: *object, file: "test.yaml".into() });
         }
         scan
     }
 
     const RESTORE: &str = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession\nmetadata: {name: r, namespace: n}\nspec:\n  repository: {name: repo}\n  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}\n";
 
-    fn state_after(entries: Vec<Entry>, dir: &std::path::Path) -> lagan_sources::ledger::Ledger {
+    fn state_after(entries: Vec<LedgerEntry>, dir: &std::path::Path) -> lagan_sources::ledger::Ledger {
         let ledger = lagan_sources::ledger::Ledger::open(dir).unwrap();
         ledger.update(|_| (entries, ())).unwrap();
         ledger
@@ -201,7 +201,7 @@ mod tests {
         let key = scan.objects.keys().next().unwrap().clone();
         let uid = first.objects[&key].metadata.uid;
         let mut entries = first.entries.clone();
-        entries.push(Entry::Deleted { key: key.clone() });
+        entries.push(LedgerEntry::Deleted { key: key.clone() });
         let ledger = state_after(entries, dir.path());
         let again = ledger.read(|state| assign(&scan, state, Timestamp::UNIX_EPOCH)).unwrap();
         assert_eq!(again.objects[&key].metadata.uid, uid);

@@ -1,5 +1,5 @@
-//! Folds the facts of one session, in order, into what it is now.
-//! Replays and duplicates change nothing; unknown facts make it read-only.
+//! Folds the facts of one session, in order, into its current state.
+//! Replays and duplicates change nothing. An unknown fact makes the session read-only.
 
 use jiff::Timestamp;
 
@@ -9,11 +9,11 @@ use crate::fact::{Counted, Fact, FactKind, Holder, Requested, TargetResult};
 use crate::plan::Plan;
 use crate::subject::SessionKey;
 
-/// A fact as the server stored it.
+/// A stored fact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
     pub sequence: u64,
-    /// The server's time, which deadlines use.
+    /// The server's time of storage, which deadlines use.
     pub time: Timestamp,
     /// `None` for a fact of a later version.
     pub fact: Option<Fact>,
@@ -23,34 +23,34 @@ pub struct Recorded {
 pub enum IllegalFact {
     #[error("`{fact}` is not legal for {author:?} in phase {phase:?}")]
     Transition { phase: Phase, author: Author, fact: &'static str },
-    #[error("a later version wrote to this session; this version must not")]
+    #[error("a later version of Lagan wrote to this session, so this version must not")]
     LaterVersion,
 }
 
-/// What a session is after the facts it was folded from.
+/// The state of a session after the facts that it was folded from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
     pub key: SessionKey,
     pub phase: Phase,
-    /// Stream sequence of the last fact: what the next append expects. 0 for none.
+    /// Stream sequence of the last fact, which the next append expects; 0 if there is none.
     pub last_sequence: u64,
-    /// Sequence of the last `planned`: only this one may start (P7).
+    /// Sequence of the last `planned`, the only one that may start (P7).
     pub planned_sequence: u64,
     /// Sequence of the first fact.
     pub first_sequence: u64,
     pub first_time: Option<Timestamp>,
     pub last_time: Option<Timestamp>,
     pub started_time: Option<Timestamp>,
-    /// `None` although there are facts: the head of the log is gone, the session is Expired (P14).
+    /// The first fact. If it is absent and there are others, the log has lost its head and the session is Expired (P14).
     pub request: Option<Requested>,
     pub plan: Option<Box<Plan>>,
     pub holder: Option<Holder>,
     pub worker_host: Option<String>,
     /// Number of `started` facts.
     pub attempts: u32,
-    /// Retries that count.
+    /// Number of retries that count against the limit.
     pub counted_retries: u32,
-    /// Holders that died.
+    /// Number of holders that died.
     pub lost_workers: u32,
     pub retry_after: Option<Timestamp>,
     pub last_failure: Option<Failure>,
@@ -59,9 +59,9 @@ pub struct Session {
     pub rejected_snapshots: Vec<String>,
     pub results: Vec<TargetResult>,
     pub conditions: Vec<crate::fact::Notice>,
-    /// A later version appended something: readable, never written by us.
+    /// True if a later version appended a fact. The session may then be read but not written.
     pub foreign: bool,
-    /// Facts that were not legal when they were read; a healthy log has none.
+    /// Number of illegal facts; a healthy log has none.
     pub illegal_facts: u32,
 }
 
@@ -104,13 +104,13 @@ impl Session {
         session
     }
 
-    /// The head of the log has been deleted by age; nothing may be concluded from the rest.
+    /// Returns whether the head of the log has expired. Nothing may be concluded from the rest.
     #[must_use]
     pub fn is_expired(&self) -> bool {
         self.request.is_none() && self.last_sequence > 0
     }
 
-    /// May `author` append `fact` now?
+    /// Returns the phase after `fact` if `author` may append it now.
     pub fn check(&self, author: Author, fact: FactKind) -> Result<Phase, IllegalFact> {
         if self.foreign {
             return Err(IllegalFact::LaterVersion);
@@ -122,7 +122,7 @@ impl Session {
         })
     }
 
-    /// Takes the next fact of the log. What was seen already, by sequence, changes nothing.
+    /// Applies the next fact of the log. A sequence that was seen already changes nothing.
     pub fn apply(&mut self, recorded: Recorded) {
         if recorded.sequence <= self.last_sequence {
             return;
@@ -147,10 +147,10 @@ impl Session {
         self.take(fact, recorded.sequence, recorded.time);
     }
 
-    /// A reader does not know the author's role; it follows from who may write such a fact at all.
+    /// Derives the author's role, which the log does not record, and looks up the transition.
     fn next_phase(&self, fact: &Fact) -> Option<Phase> {
         let kind = fact.kind();
-        // A log whose head is gone still shows how it ended.
+        // A log without its head still shows how the session ended.
         if self.phase == Phase::Nothing && self.request.is_none() && kind != FactKind::Requested {
             return Some(phase_after(kind));
         }
@@ -159,7 +159,7 @@ impl Session {
             FactKind::Requested => Author::Scheduler,
             FactKind::Started => Author::Successor,
             _ if held => Author::Holder,
-            // A worker that does not hold the session can only say that the holder of a restore died.
+            // A worker that does not hold the session can only record that the holder of a restore died.
             _ if fact.holder().is_some() => Author::Successor,
             _ => Author::Planner,
         };

@@ -146,7 +146,7 @@ fn plan(kind: SessionKind) -> Plan {
 }
 
 fn holder(attempt: u32) -> Holder {
-    Holder { attempt, worker: Uuid::from_u128(u128::from(attempt)), part: 0 }
+    Holder { attempt, worker: Uuid::from_u128(u128::from(attempt)) }
 }
 
 /// A fact of that kind; what a worker writes is signed by `holder`.

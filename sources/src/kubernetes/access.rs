@@ -1,4 +1,4 @@
-//! How a process finds its API server.
+//! Finds the API server of a process.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use kube::{Client, Config};
 
 use super::KubernetesError;
 
-/// A kubeconfig, or the ServiceAccount of its pod.
+/// Settings of the connection: a kubeconfig, or the pod's ServiceAccount.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     pub kubeconfig: Option<PathBuf>,
     pub context: Option<String>,
 }
 
-/// Reads the configuration of the client, as kubectl does; without any the pod's own.
+/// Builds a client from the kubeconfig that kubectl would use, or from the pod's ServiceAccount.
 pub async fn client(access: &Access) -> Result<(Client, String), KubernetesError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Config(error);
     let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };

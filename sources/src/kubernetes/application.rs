@@ -1,5 +1,5 @@
-//! An application as hooks need it: the named ports of its Service, and a program run in one of its pods.
-//! What a program's exit means is for whoever asked.
+//! An application as hooks need it: the named ports of its Service, and programs in one of its pods.
+//! It must not judge the exit of a program; the caller does.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{Kubernetes, KubernetesError, answer};
 
-/// The end of what a program said; the rest is read and dropped, or it would stand still.
+/// Number of bytes kept from the end of a program's output. The rest is read and dropped, or the program would block.
 const TAIL_BYTES: usize = 2 * 1024;
 const CONNECT: Duration = Duration::from_secs(15);
 
-/// How a program in a pod ended.
+/// The end of a program in a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executed {
     pub pod: String,
-    /// `None` when it did not exit with a status of its own.
+    /// The exit status, if the program ended by itself.
     pub exit_code: Option<i32>,
-    /// What the API server says about a program that could not be run, or that failed.
+    /// The API server's message about a program that failed or could not be run.
     pub message: String,
-    /// End of stderr, else of stdout.
+    /// The end of stderr, or of stdout if stderr is empty.
     pub tail: String,
 }
 
@@ -32,12 +32,12 @@ pub struct Executed {
 #[derive(Debug, Clone, Copy)]
 pub struct Command<'a> {
     pub argv: &'a [String],
-    /// Without it the pod's first container.
+    /// The container; by default the pod's first one.
     pub container: Option<&'a str>,
 }
 
 impl Kubernetes {
-    /// The number of a Service's port; `None` if it has none of this name.
+    /// Looks up a Service's port by its name.
     pub async fn service_port(&self, namespace: &str, name: &str, port: &str) -> Result<Option<u16>, KubernetesError> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
         let found = answer("get Service", &format!("{namespace}/{name}"), api.get_opt(name)).await?;
@@ -46,7 +46,7 @@ impl Kubernetes {
         Ok(named.and_then(|found| u16::try_from(found.port).ok()))
     }
 
-    /// A pod of a Service that is ready; `None` while there is none.
+    /// Finds a ready pod of a Service.
     pub async fn ready_pod(&self, namespace: &str, service: &str) -> Result<Option<String>, KubernetesError> {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
@@ -54,7 +54,7 @@ impl Kubernetes {
         Ok(ready(slices.items))
     }
 
-    /// Runs a program in a pod. It ends when the program does, or with the future.
+    /// Runs a program in a pod until it ends or the future is dropped.
     pub async fn exec(&self, namespace: &str, pod: &str, command: Command<'_>) -> Result<Executed, KubernetesError> {
         let path = format!("{namespace}/{pod}");
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
@@ -63,7 +63,7 @@ impl Kubernetes {
             None => first_container(answer("get Pod", &path, api.get_opt(pod)).await?),
         };
         let params = AttachParams { container, stdin: false, stdout: true, stderr: true, ..AttachParams::default() };
-        // Only the way to the program is bounded here; how long it may run is for whoever asked.
+        // Only the start of the program has a limit here; the caller limits its run time.
         let attached = tokio::time::timeout(CONNECT, api.exec(pod, command.argv.to_vec(), &params)).await;
         let mut process = match attached {
             Ok(Ok(process)) => process,
@@ -96,7 +96,7 @@ impl Kubernetes {
     }
 }
 
-/// A program that failed leaves its exit status among the causes.
+/// Reads the exit status of a failed program from the causes.
 fn exit_code(status: &Status) -> Option<i32> {
     let causes = status.details.as_ref()?.causes.as_ref()?;
     let cause = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
@@ -108,12 +108,12 @@ fn first_container(pod: Option<Pod>) -> Option<String> {
     containers.into_iter().next().map(|container| container.name)
 }
 
-/// The first by name, so that two hooks of a session meet the same pod for as long as it is ready.
+/// Chooses the first ready pod by name, so that two hooks of a session use the same pod while it is ready.
 fn ready(slices: Vec<EndpointSlice>) -> Option<String> {
     let endpoints = slices.into_iter().flat_map(|slice| slice.endpoints);
     let ready = endpoints.filter(|endpoint| {
         let conditions = endpoint.conditions.as_ref();
-        // Unknown means ready, says the API.
+        // By the API's definition, unknown means ready.
         conditions.and_then(|c| c.ready).unwrap_or(true)
     });
     let pods = ready.filter_map(|endpoint| endpoint.target_ref).filter(|target| target.kind.as_deref() == Some("Pod"));
@@ -130,7 +130,7 @@ async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
         end.drain(..surplus);
     }
     let text = String::from_utf8_lossy(&end);
-    // Half a word may be half a token, which nobody would know to hide.
+    // Half a word may be half a token, which could not be recognised and hidden.
     let from = if is_cut { text.find(char::is_whitespace).unwrap_or(text.len()) } else { 0 };
     text[from..].trim().to_owned()
 }

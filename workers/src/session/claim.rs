@@ -68,7 +68,7 @@ mod tests {
         let mut session = Session::new(key);
         session.phase = phase;
         (session.last_sequence, session.planned_sequence) = (9, 7);
-        session.holder = Some(Holder { attempt: 1, worker: Uuid::from_u128(holder), part: 0 });
+        session.holder = Some(Holder { attempt: 1, worker: Uuid::from_u128(holder) });
         session.request = Some(serde_json::from_value(serde_json::json!({
             "name": "r", "invoker": {"apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession", "name": "i"},
             "cause": {"object": {"object": {"apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession", "name": "i"}}},
