@@ -1,8 +1,11 @@
-//! The command tree: what people type. It must not do anything; `main` dispatches.
+//! The command tree: commands, arguments and their help. It must not act on them; `main` dispatches.
 
+pub mod applies;
 mod clients;
+mod nats;
 mod run;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -13,24 +16,25 @@ pub use self::clients::{
     BackupArgs, CancelArgs, Connection, CrdArgs, CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, PauseArgs,
     RestoreArgs, SchemaArgs, SnapshotsArgs, TreeArgs, TriggerArgs, VersionArgs, Wait,
 };
-pub use self::run::{EngineArgs, RunArgs, SourceArgs, UpArgs, WorkerArgs};
+pub use self::nats::NatsLogin;
+pub use self::run::{EngineArgs, EngineFlags, PartArgs, SourceArgs, UpArgs, WorkerArgs, WorkerFlags};
 use crate::error::EXIT_CODES;
 use crate::glyph::Glyphs;
-use crate::invocation::Invoked;
+use crate::invocation::ProgramName;
 
-/// Backs databases up and brings them back
+/// Back up databases and restore them
 #[derive(Debug, Parser)]
 #[command(
     name = "lagan",
     version,
     disable_help_subcommand = true,
     after_long_help = EXIT_CODES,
-    long_about = "Backs databases up and brings them back.\n\n\
+    long_about = "Back up databases and restore them.\n\n\
         lagan up --manifests DIR        run everything on this machine\n\
-        lagan backup NAME --wait        back a database up now\n\
-        lagan get sessions              what happened\n\
-        lagan tree plan/NAME            how one database stands\n\
-        lagan restore NAME --dry-run    what would come back"
+        lagan backup NAME --wait        back up a database now\n\
+        lagan get sessions              list backups and how they ended\n\
+        lagan tree plan/NAME            show one database's configuration, repository and sessions\n\
+        lagan restore NAME --dry-run    show what a restore would do"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -39,41 +43,52 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Options that may stand before or after a command. `applies` refuses them where they have no effect.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Where `lagan up` keeps its state [default: $XDG_STATE_HOME/lagan, else ~/.local/state/lagan]
-    #[arg(long, global = true, env = "LAGAN_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
-    /// Letters instead of glyphs
+    /// Use letters instead of glyphs
     #[arg(long, global = true, env = "LAGAN_ASCII", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
     pub ascii: bool,
-    /// How to log; `auto` is text on a terminal and for clients, JSON for `engine` and `worker` elsewhere
+    /// Log format; `auto` is JSON for `engine` and `worker` unless they log to a terminal, else text
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// Say more; twice for all there is
+    /// Log more; twice for everything
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Namespace of the objects [default: that of the kubeconfig's context in a cluster, else default]
-    #[arg(short, long, global = true, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// Objects of all namespaces
-    #[arg(short = 'A', long, global = true)]
-    pub all_namespaces: bool,
-    /// The cluster of this kubeconfig file [default: $KUBECONFIG, else ~/.kube/config, else the pod's own]
+    /// Directory in which `lagan up` keeps its state [default: $XDG_STATE_HOME/lagan, else ~/.local/state/lagan]
+    #[arg(long, global = true, env = "LAGAN_DATA_DIR", value_name = "DIR", help_heading = "Connection")]
+    pub data_dir: Option<PathBuf>,
+    /// Kubeconfig file that leads to a cluster [default: $KUBECONFIG, else ~/.kube/config, else the pod's own]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     pub kubeconfig: Option<PathBuf>,
-    /// The cluster of this context of the kubeconfig
+    /// Context of the kubeconfig that leads to a cluster
     #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
     pub context: Option<String>,
-    /// Under which name we run.
+    /// Namespace of the objects [default: that of the kubeconfig's context in a cluster, else default]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "NAME",
+        conflicts_with = "all_namespaces",
+        help_heading = "Connection"
+    )]
+    pub namespace: Option<String>,
+    /// TableStyle in all namespaces
+    #[arg(short = 'A', long, global = true, help_heading = "Connection")]
+    pub all_namespaces: bool,
+    /// The name under which the program was started.
     #[arg(skip)]
-    pub invoked: Invoked,
+    pub program: ProgramName,
+    /// Ids of the options that were typed; values from the environment do not count.
+    #[arg(skip)]
+    pub on_command_line: BTreeSet<String>,
 }
 
 impl Global {
@@ -82,7 +97,7 @@ impl Global {
         if self.ascii { Glyphs::Ascii } else { Glyphs::Unicode }
     }
 
-    /// Whether a cluster was asked for.
+    /// Whether a cluster is named, by its kubeconfig or its context.
     #[must_use]
     pub fn names_cluster(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
@@ -107,50 +122,52 @@ pub enum LogFormat {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    /// Text for people
     #[default]
     Table,
     /// The table with more columns
     Wide,
-    /// One document
+    /// One JSON document
     Json,
+    /// One YAML document
     Yaml,
-    /// `kind/name` lines
+    /// One line KIND/NAME per object
     Name,
-    /// One JSON document a line
+    /// One JSON document per line
     Jsonl,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run everything in one process: NATS server, engine and a worker, on a folder of manifests
+    /// Run NATS server, engine and a worker in one process, on a folder of manifests
     Up(UpArgs),
-    /// Run the engine alone
+    /// Run the engine
     Engine(EngineArgs),
-    /// Run a worker alone
+    /// Run a worker
     Worker(WorkerArgs),
-    /// Back up now what a BackupConfiguration describes
+    /// Back up a database now, as its BackupConfiguration says
     Backup(BackupArgs),
-    /// Create a BackupSession and return, as `kubectl stash trigger` does
+    /// Create a BackupSession and print its name, as `kubectl stash trigger` does
     Trigger(TriggerArgs),
-    /// Bring a snapshot back
+    /// Restore a snapshot into a database
     Restore(RestoreArgs),
-    /// Start no session by the schedule of a BackupConfiguration
+    /// Suspend the schedule of a BackupConfiguration
     Pause(PauseArgs),
-    /// Start sessions by its schedule again
+    /// Resume the schedule of a BackupConfiguration
     Resume(PauseArgs),
     /// List objects and their state
     Get(GetArgs),
-    /// Tell everything about one object
+    /// Show everything about one object
     Describe(DescribeArgs),
-    /// Show an object with what belongs to it
+    /// Show an object with the objects that belong to it
     Tree(TreeArgs),
-    /// List what a repository holds
+    /// List the snapshots of a repository
     Snapshots(SnapshotsArgs),
-    /// Tell what happened in all sessions
+    /// Show the events of sessions
     Events(EventsArgs),
-    /// End a session that has not ended
+    /// Cancel a session that has not ended
     Cancel(CancelArgs),
-    /// Say what an error code means
+    /// Explain an error code
     Explain(ExplainArgs),
     /// Print the CustomResourceDefinitions
     Crd(CrdArgs),
@@ -161,7 +178,7 @@ pub enum Command {
     /// Write the generated files below the current directory
     #[command(hide = true)]
     Generate,
-    /// Start a program that dies with us; for workers only
+    /// Start a program that is killed when its parent dies; workers use it
     #[command(hide = true, disable_help_flag = true)]
     GuardExec {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -170,7 +187,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// How the command was asked to print, so that a failure is told the same way.
+    /// The output format, so that a failure is printed in it too.
     #[must_use]
     pub fn format(&self) -> Format {
         match self {

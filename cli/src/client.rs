@@ -1,49 +1,38 @@
-//! Finds a Lagan and connects to it: to the bus, or to the API server of its cluster. It must not read or write
+//! Finds a Lagan and connects to it: to its NATS server, or to the API server of its cluster. It must not read or write
 //! anything there.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lagan_bus::{Auth, Bus, Connect};
 use lagan_schemas::error::chain;
-use lagan_schemas::subject;
 use lagan_sources::endpoint::{Endpoint, EndpointError, data_dir};
 use lagan_sources::kubernetes::{Access, Kubernetes, StashCompat};
-use secrecy::SecretString;
 
 use crate::args::{Connection, Global};
 use crate::cluster::{self, Cluster};
+use crate::destination::{Clues, Destination, Given, choose};
 use crate::error::{Exit, Problem};
-use crate::invocation::Typed;
-use crate::world::{Clues, Given, World, choose};
+use crate::invocation::{CommandTemplate, ProgramName};
+use crate::login;
+use crate::streams::Streams;
 
-/// A client that can't connect says so soon: a person waits.
+/// Short, because a person waits for the command.
 const PATIENCE: Duration = Duration::from_secs(4);
 const DEFAULT_NAMESPACE: &str = "default";
 
 pub struct Client {
     pub backend: Backend,
-    /// Where objects are that are named without a namespace.
+    /// Namespace of objects that are named without one.
     pub namespace: String,
     all_namespaces: bool,
-    /// How the next command is typed.
-    pub typed: Typed,
+    /// Spelling of the commands that are proposed next.
+    pub template: CommandTemplate,
 }
 
 pub enum Backend {
     Bus(Box<Streams>),
     Cluster(Box<Cluster>),
-}
-
-/// A bus, and what is known of the Lagan behind it.
-pub struct Streams {
-    pub bus: Bus,
-    pub cluster: subject::Cluster,
-    /// Where objects go that are made by commands.
-    pub objects: PathBuf,
-    /// The folder of manifests, if a `lagan up` told us.
-    pub manifests: Option<PathBuf>,
 }
 
 impl Client {
@@ -53,7 +42,7 @@ impl Client {
         (!self.all_namespaces).then_some(self.namespace.as_str())
     }
 
-    /// Where the facts of sessions are read, if they can be.
+    /// The connection to NATS, where the facts of sessions are; `None` if only the API server is known.
     #[must_use]
     pub fn streams(&self) -> Option<&Streams> {
         match &self.backend {
@@ -62,7 +51,7 @@ impl Client {
         }
     }
 
-    /// The same for a command that is nothing without them.
+    /// The connection to NATS for a command that can't work without it.
     pub fn streams_for(&self, what: &str) -> Result<&Streams, Problem> {
         self.streams().ok_or_else(|| {
             Problem::new(Exit::Usage, format!("{what}, and the API server does not lead there"))
@@ -83,80 +72,99 @@ fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The data directory of this user.
-#[must_use]
-pub fn state_dir(global: &Global) -> PathBuf {
-    data_dir(global.data_dir.clone(), variable("XDG_STATE_HOME"), variable("HOME"))
-}
-
-pub fn token_file(path: &Path) -> Result<SecretString, Problem> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Problem::new(Exit::Failed, format!("token file `{}` can't be read: {error}", path.display()))
-    })?;
-    Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
 pub async fn connect(global: &Global, connection: &Connection) -> Result<Client, Problem> {
-    let state = state_dir(global);
+    let state = data_dir(global.data_dir.clone(), variable("XDG_STATE_HOME"), variable("HOME"));
     let endpoint = Endpoint::read(&state);
-    let is_there = |endpoint: &Result<Endpoint, EndpointError>| !matches!(endpoint, Err(EndpointError::Absent(_)));
     let home = variable("HOME").map(|home| home.join(".kube/config"));
     let clues = Clues {
-        invoked: global.invoked,
+        program: global.program,
         cluster: Given::when(global.names_cluster()),
+        data_dir: Given::when(global.on_command_line.contains("data_dir")),
         nats_url: Given::when(connection.nats_url.is_some()),
-        endpoint: Given::when(is_there(&endpoint)),
+        endpoint: Given::when(!matches!(endpoint, Err(EndpointError::Absent(_)))),
         kubeconfig: Given::when(variable("KUBECONFIG").is_some() || home.is_some_and(|file| file.is_file())),
     };
-    match choose(clues) {
-        World::Bus => {
+    let destination = choose(clues);
+    refuse_unused(destination, global)?;
+    match destination {
+        Destination::Bus => {
             let endpoint = match endpoint {
                 Ok(endpoint) => Some(endpoint),
-                Err(EndpointError::Absent(_)) => None,
+                Err(EndpointError::Absent(_)) if connection.nats_url.is_some() => None,
                 Err(error) => return Err(not_found(&error)),
             };
-            Ok(of_bus(global, streams(connection, endpoint.as_ref(), &state).await?))
+            Ok(bus_client(global, streams(connection, endpoint.as_ref(), &state).await?))
         }
-        World::Cluster => of_cluster(global, None).await,
-        // What a `lagan up` on this machine has written is nothing to a cluster.
-        World::ClusterWithFacts => of_cluster(global, Some(streams(connection, None, &state).await?)).await,
-        World::Nowhere => Err(endpoint.err().map_or_else(nowhere, |error| not_found(&error))),
+        Destination::Cluster => cluster_client(global, None).await,
+        // The endpoint file of a `lagan up` on this machine says nothing about a cluster.
+        Destination::ClusterWithFacts => cluster_client(global, Some(streams(connection, None, &state).await?)).await,
+        Destination::Nowhere => Err(endpoint.err().map_or_else(nowhere, |error| not_found(&error))),
     }
 }
 
-fn of_bus(global: &Global, streams: Streams) -> Client {
-    let namespace = global.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
-    let shown = (namespace != DEFAULT_NAMESPACE).then_some(namespace.as_str());
-    let typed = Typed::new(global.invoked).flag("-n", shown);
-    Client { backend: Backend::Bus(Box::new(streams)), namespace, all_namespaces: global.all_namespaces, typed }
+/// Options that lead to NATS, and would have no effect on a command that asks the API server.
+const NATS_OPTIONS: [(&str, &str); 5] = [
+    ("nats_token_file", "--nats-token-file"),
+    ("nats_creds", "--nats-creds"),
+    ("nats_user_file", "--nats-user-file"),
+    ("nats_ca", "--nats-ca"),
+    ("cluster", "--cluster"),
+];
+
+fn refuse_unused(destination: Destination, global: &Global) -> Result<(), Problem> {
+    if matches!(destination, Destination::Cluster | Destination::ClusterWithFacts)
+        && global.on_command_line.contains("data_dir")
+    {
+        let cluster =
+            if global.program == ProgramName::KubectlPlugin { "`kubectl lagan`" } else { "--kubeconfig or --context" };
+        return Err(Problem::new(
+            Exit::Usage,
+            format!("--data-dir leads to a folder's Lagan, {cluster} to a cluster's"),
+        )
+        .help("leave one of them out"));
+    }
+    let unused =
+        NATS_OPTIONS.iter().find(|(id, _)| destination == Destination::Cluster && global.on_command_line.contains(*id));
+    unused.map_or(Ok(()), |(_, option)| {
+        Err(Problem::new(Exit::Usage, format!("{option} has no effect without --nats-url: the API server is asked"))
+            .help("name the cluster's NATS server with --nats-url, or leave the option out"))
+    })
 }
 
-async fn of_cluster(global: &Global, streams: Option<Streams>) -> Result<Client, Problem> {
+fn bus_client(global: &Global, streams: Streams) -> Client {
+    let namespace = global.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    let shown = (namespace != DEFAULT_NAMESPACE).then_some(namespace.as_str());
+    let template = CommandTemplate::new(global.program).flag("-n", shown);
+    Client { backend: Backend::Bus(Box::new(streams)), namespace, all_namespaces: global.all_namespaces, template }
+}
+
+async fn cluster_client(global: &Global, streams: Option<Streams>) -> Result<Client, Problem> {
     let access = Access { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
     let connected = lagan_sources::kubernetes::client(&access).await;
     let (api, own) = connected.map_err(|error| cluster::problem(&error))?;
-    // Who runs the objects of Stash's group is the engine's question; here they are shown.
+    // Objects of Stash's group are always shown. Whether they run is the engine's decision.
     let api = Kubernetes::new(api, StashCompat::On, Vec::new());
     let installed = api.installed().await.map_err(|error| cluster::problem(&error))?;
     let namespace = global.namespace.clone().unwrap_or_else(|| own.clone());
     let kubeconfig = global.kubeconfig.as_ref().map(|path| path.display().to_string());
-    let typed = Typed::new(global.invoked)
+    let template = CommandTemplate::new(global.program)
         .flag("--kubeconfig", kubeconfig.as_deref())
         .flag("--context", global.context.as_deref())
         .flag("-n", (namespace != own).then_some(namespace.as_str()));
     let backend = Backend::Cluster(Box::new(Cluster::new(api, installed, streams)?));
-    Ok(Client { backend, namespace, all_namespaces: global.all_namespaces, typed })
+    Ok(Client { backend, namespace, all_namespaces: global.all_namespaces, template })
 }
 
 async fn streams(connection: &Connection, found: Option<&Endpoint>, state: &Path) -> Result<Streams, Problem> {
     let url = connection.nats_url.clone().or_else(|| found.map(|e| e.nats_url.clone())).unwrap_or_default();
     let mut connect = Connect::new(url, "cli");
     connect.patience = PATIENCE;
-    // The token of one server is nothing for another to see.
+    connect.ca.clone_from(&connection.login.nats_ca);
+    // A token is sent to no other server than the one that it was made for.
     let same_server = found.filter(|endpoint| endpoint.nats_url == connect.url);
-    connect.auth = match &connection.nats_token_file {
-        Some(path) => Auth::Token(token_file(path)?),
-        None => same_server.and_then(|endpoint| endpoint.token.clone()).map_or(Auth::None, Auth::Token),
+    connect.auth = match login::auth(&connection.login)? {
+        Auth::None => same_server.and_then(|endpoint| endpoint.token.clone()).map_or(Auth::None, Auth::Token),
+        auth => auth,
     };
     let cluster = match &connection.cluster {
         Some(cluster) => cluster.clone(),
@@ -181,7 +189,7 @@ fn not_found(error: &EndpointError) -> Problem {
 }
 
 fn nowhere() -> Problem {
-    Problem::new(Exit::Unreachable, "there is no Lagan to talk to").help(WHERE)
+    Problem::new(Exit::Unreachable, "no running Lagan was found").help(WHERE)
 }
 
 fn unreachable(message: &str, endpoint: Option<&Endpoint>) -> Problem {
@@ -189,7 +197,7 @@ fn unreachable(message: &str, endpoint: Option<&Endpoint>) -> Problem {
         Some(endpoint) => {
             format!("is `lagan up` (process {}) still running? Start it again with the same --data-dir", endpoint.pid)
         }
-        None => "check --nats-url and --nats-token-file".to_owned(),
+        None => "check --nats-url and the login (--nats-token-file, --nats-user-file or --nats-creds)".to_owned(),
     };
     Problem::new(Exit::Unreachable, message).help(help)
 }

@@ -1,5 +1,5 @@
-//! The cluster as the place where objects are: reads them with their statuses and Events, makes and changes them.
-//! It must not wait for anything, and it knows nothing of facts.
+//! Objects of a cluster: lists them with their statuses and Events, creates and changes them. It must not wait for
+//! anything, and knows nothing of facts.
 
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
@@ -11,20 +11,20 @@ use lagan_sources::kubernetes::{CLI, Kubernetes, KubernetesError, LAST_APPLIED};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::client::Streams;
 use crate::error::{Exit, Problem};
 use crate::objects::View;
+use crate::streams::Streams;
 
 pub struct Cluster {
     pub api: Kubernetes,
-    /// The cluster's NATS server, where it was named.
+    /// The cluster's NATS server, if it is named.
     pub streams: Option<Streams>,
     installed: Vec<Group>,
 }
 
 /// A Kubernetes Event of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct KubeEvent {
     pub time: Option<Timestamp>,
     /// Normal or Warning.
     pub severity: String,
@@ -33,7 +33,7 @@ pub struct Told {
     pub count: i64,
 }
 
-impl Told {
+impl KubeEvent {
     #[must_use]
     pub fn document(&self) -> Value {
         let Self { time, severity, reason, message, count } = self;
@@ -44,19 +44,20 @@ impl Told {
 impl Cluster {
     pub fn new(api: Kubernetes, installed: Vec<Group>, streams: Option<Streams>) -> Result<Self, Problem> {
         if !installed.iter().any(|group| matches!(group, Group::Lagan | Group::Stash)) {
-            return Err(Problem::new(Exit::Failed, "the cluster has no kinds of Lagan")
+            return Err(Problem::new(Exit::Failed, "the cluster has no CustomResourceDefinitions of Lagan")
                 .help("install them with `lagan crd | kubectl apply --server-side -f -`"));
         }
         Ok(Self { api, streams, installed })
     }
 
-    /// All objects of these kinds in these namespaces (none: in all), and what they name in other namespaces.
+    /// Lists all objects of these kinds in these namespaces (in all, if none is given), and the objects that they name in
+    /// other namespaces.
     pub async fn views(&self, kinds: &[Kind], namespaces: &[String]) -> Result<Vec<View>, Problem> {
         let scoped = Kubernetes::new(self.api.client.clone(), self.api.stash, namespaces.to_vec());
         let listed = try_join_all(kinds.iter().map(|kind| list(&scoped, &self.installed, *kind))).await?;
         let mut views: Vec<View> = listed.into_iter().flatten().collect();
-        for key in elsewhere(&views, kinds) {
-            // Whoever may not look there is told that it is not found.
+        for key in other_namespaces(&views, kinds) {
+            // Without the right to read there, the object is shown as not found.
             if let Ok(Some(value)) = self.api.get(&key).await {
                 views.push(view(value, key.kind));
             }
@@ -65,30 +66,30 @@ impl Cluster {
     }
 
     pub async fn create(&self, key: &ObjectKey, object: Value) -> Result<Value, Problem> {
-        self.api.create_as(key, object, CLI).await.map(shown).map_err(|error| problem(&error))
+        self.api.create_as(key, object, CLI).await.map(printable).map_err(|error| problem(&error))
     }
 
     /// Sets `spec.paused`.
     pub async fn pause(&self, key: &ObjectKey, paused: bool) -> Result<Value, Problem> {
         let patch = json!({ "spec": { "paused": paused } });
-        self.api.merge_as(key, &patch, CLI).await.map(shown).map_err(|error| problem(&error))
+        self.api.merge_as(key, &patch, CLI).await.map(printable).map_err(|error| problem(&error))
     }
 
-    /// What Kubernetes was told of an object, in order.
-    pub async fn events(&self, view: &View) -> Result<Vec<Told>, Problem> {
+    /// Lists the Kubernetes Events of an object, the oldest first.
+    pub async fn events(&self, view: &View) -> Result<Vec<KubeEvent>, Problem> {
         let Some(uid) = view.text("/metadata/uid").parse::<Uuid>().ok() else { return Ok(Vec::new()) };
-        // Events of objects without a namespace are in this one.
+        // Kubernetes keeps the Events of cluster-scoped objects in this namespace.
         let namespace = view.key.namespace.as_deref().unwrap_or("default");
         let found = self.api.events_of(namespace, uid).await.map_err(|error| problem(&error))?;
         let events = found.iter().filter_map(|event| serde_json::to_value(event).ok());
-        let mut told: Vec<Told> = events.map(|event| told(&event)).collect();
-        told.sort_by_key(|told| told.time);
-        Ok(told)
+        let mut sorted: Vec<KubeEvent> = events.map(|value| event(&value)).collect();
+        sorted.sort_by_key(|event| event.time);
+        Ok(sorted)
     }
 }
 
-/// The objects of a kind in all groups that have it. Who may read one group is not troubled by the other, and the
-/// catalogue of a cluster is not everybody's to list: who may not sees the built-in one.
+/// Lists the objects of a kind in all installed groups. A group that may not be read is left out if another may be
+/// read; without the right to list cluster-scoped kinds only the built-in ones are shown.
 async fn list(api: &Kubernetes, installed: &[Group], kind: Kind) -> Result<Vec<View>, Problem> {
     let groups = kind.api_versions().iter().map(|version| Group::of(version)).filter(|group| installed.contains(group));
     let mut views = Vec::new();
@@ -110,7 +111,7 @@ async fn list(api: &Kubernetes, installed: &[Group], kind: Kind) -> Result<Vec<V
 }
 
 fn view(value: Value, kind: Kind) -> View {
-    let value = shown(value);
+    let value = printable(value);
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
     let key = ObjectKey {
         group: Group::of(text("/apiVersion").unwrap_or_default()).as_str().to_owned(),
@@ -121,8 +122,8 @@ fn view(value: Value, kind: Kind) -> View {
     View { key, value }
 }
 
-/// Without what is nobody's to read: who wrote which field, and copies of manifests with their passwords.
-pub fn shown(mut value: Value) -> Value {
+/// Removes field managers, and copies of manifests that may hold passwords.
+pub fn printable(mut value: Value) -> Value {
     if let Some(metadata) = value["metadata"].as_object_mut() {
         metadata.remove("managedFields");
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
@@ -147,8 +148,8 @@ pub fn shown(mut value: Value) -> Value {
     value
 }
 
-/// Repositories and AppBindings that configurations name in a namespace that was not looked at.
-fn elsewhere(views: &[View], kinds: &[Kind]) -> Vec<ObjectKey> {
+/// Keys of the Repositories and AppBindings that configurations name and that are not among the views.
+fn other_namespaces(views: &[View], kinds: &[Kind]) -> Vec<ObjectKey> {
     let mut keys = Vec::new();
     for view in views.iter().filter(|view| view.key.kind == Kind::BackupConfiguration) {
         let named = [
@@ -172,12 +173,12 @@ fn elsewhere(views: &[View], kinds: &[Kind]) -> Vec<ObjectKey> {
     keys
 }
 
-/// Events come in two generations of fields.
-fn told(event: &Value) -> Told {
+/// Reads an Event of either generation: clients write other fields for time and count since Kubernetes 1.19.
+fn event(event: &Value) -> KubeEvent {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
     let time = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
     let count = ["/series/count", "/count"].iter().find_map(|pointer| event.pointer(pointer)?.as_i64());
-    Told {
+    KubeEvent {
         time: time.iter().find_map(|pointer| text(pointer)?.parse().ok()),
         severity: text("/type").unwrap_or_default().to_owned(),
         reason: text("/reason").unwrap_or_default().to_owned(),
@@ -186,7 +187,7 @@ fn told(event: &Value) -> Told {
     }
 }
 
-/// What the API server answered, or that it did not.
+/// Turns an answer of the API server, or its silence, into the error of a command.
 #[must_use]
 pub fn problem(error: &KubernetesError) -> Problem {
     let text = chain(error);
@@ -195,10 +196,10 @@ pub fn problem(error: &KubernetesError) -> Problem {
     }
     match error.status() {
         Some(status) if status.code == 401 => {
-            Problem::new(Exit::Failed, text).help("the kubeconfig's login is not accepted; renew it")
+            Problem::new(Exit::Failed, text).help("the API server rejects the login of the kubeconfig; renew it")
         }
         Some(status) if status.code == 403 => Problem::new(Exit::Failed, text)
-            .help("your account may not do this; `kubectl auth can-i --list` says what it may"),
+            .help("your account lacks this right; `kubectl auth can-i --list` shows its rights"),
         Some(status) if status.is_not_found() => Problem::new(Exit::NotFound, text),
         Some(status) if status.code < 500 => Problem::new(Exit::Failed, text),
         _ => Problem::new(Exit::Unreachable, text).help("check the kubeconfig and its context; does kubectl work?"),
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_configuration_names_elsewhere_is_looked_up_once() {
+    fn an_object_in_another_namespace_is_looked_up_once() {
         let configuration = |name: &str| {
             view(
                 json!({
@@ -239,23 +240,23 @@ mod tests {
             )
         };
         let views = [configuration("a"), configuration("b")];
-        let keys = elsewhere(&views, &[Kind::BackupConfiguration, Kind::Repository, Kind::AppBinding]);
+        let keys = other_namespaces(&views, &[Kind::BackupConfiguration, Kind::Repository, Kind::AppBinding]);
         assert_eq!(keys.len(), 1);
         assert_eq!(
             (keys[0].group.as_str(), keys[0].to_string().as_str()),
             ("stash.appscode.com", "Repository/storage/main")
         );
-        assert!(elsewhere(&views, &[Kind::BackupConfiguration]).is_empty());
+        assert!(other_namespaces(&views, &[Kind::BackupConfiguration]).is_empty());
     }
 
     #[test]
     fn an_event_is_read_in_both_generations() {
-        let new = told(
+        let new = event(
             &json!({"type": "Warning", "reason": "DumpFailed", "message": "m", "eventTime": "2026-11-22T12:00:00.5Z",
             "series": {"count": 3, "lastObservedTime": "2026-11-22T12:05:00.123456Z"}, "lastTimestamp": null}),
         );
         assert_eq!((new.count, new.time.unwrap().to_string().as_str()), (3, "2026-11-22T12:05:00.123456Z"));
-        let old = told(
+        let old = event(
             &json!({"type": "Normal", "reason": "R", "message": "m", "lastTimestamp": "2026-11-22T12:00:00Z", "count": 2}),
         );
         assert_eq!((old.count, old.time.unwrap().to_string().as_str()), (2, "2026-11-22T12:00:00Z"));

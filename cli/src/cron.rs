@@ -1,9 +1,8 @@
-//! A schedule in words, for those that people write most; others are shown as they are. It must not decide when
-//! anything runs.
+//! Puts common schedules into words; others are shown as they are written. It must not decide when anything runs.
 
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// `every day 02:00 Europe/Berlin`
+/// A schedule in words, such as `every day 02:00 Europe/Berlin`.
 #[must_use]
 pub fn words(schedule: &str, time_zone: &str) -> String {
     let zone = if time_zone.is_empty() { "UTC" } else { time_zone };
@@ -15,7 +14,7 @@ pub fn words(schedule: &str, time_zone: &str) -> String {
 }
 
 enum Phrase {
-    /// The same in every time zone, or nearly so.
+    /// A phrase that means the same in every time zone.
     AnyTime(String),
     OfDay(String),
 }
@@ -27,7 +26,7 @@ fn phrase(schedule: &str) -> Option<Phrase> {
         ("*", "*", "*", "*", "*") => return Some(Phrase::AnyTime("every minute".to_owned())),
         (step, "*", "*", "*", "*") if step.starts_with("*/") => {
             let minutes: u8 = step[2..].parse().ok()?;
-            // Other steps start anew each hour, which `every` would hide.
+            // A step that does not divide the hour starts again at each full hour, so `every` would be wrong.
             return (minutes > 1 && 60 % minutes == 0).then(|| Phrase::AnyTime(format!("every {minutes} minutes")));
         }
         _ => {}
@@ -56,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn common_schedules_are_told_in_words() {
+    fn common_schedules_are_put_into_words() {
         for (schedule, zone, text) in [
             ("0 2 * * *", "Europe/Berlin", "every day 02:00 Europe/Berlin"),
             ("30 14 * * *", "", "every day 14:30 UTC"),

@@ -1,5 +1,5 @@
-//! Everything about one object as text: what it is, how it is, what happened, and after a failure what to do.
-//! Values in, text out: it must not read or print.
+//! Describes one object as text: its spec, its state, its history, and after a failure the next step.
+//! It must not read or print.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use lagan_schemas::error::Code;
 use lagan_schemas::resource::{Condition, Kind};
 use serde_json::Value;
 
-use crate::cluster::Told;
+use crate::cluster::KubeEvent;
 use crate::facts::{detail, shown_phase};
 use crate::glyph::{Glyph, Glyphs};
 use crate::human::{one_line, relative, time};
@@ -20,19 +20,19 @@ use crate::table::{Headers, Table};
 const LIMIT: usize = 4000;
 
 /// An object and what belongs to it.
-pub struct Subject<'a> {
+pub struct Described<'a> {
     pub view: &'a View,
-    /// `None` for kinds that have no facts, and where they can't be read.
+    /// `None` for kinds that have no facts, and if NATS is not connected.
     pub facts: Option<&'a [StoredFact]>,
-    /// What Kubernetes was told of it, or why that can't be read; `None` outside of a cluster.
-    pub events: Option<Result<Vec<Told>, String>>,
+    /// Its Kubernetes Events, or why they can't be read; `None` outside a cluster.
+    pub events: Option<Result<Vec<KubeEvent>, String>>,
     /// A table of sessions, for configurations and repositories.
     pub sessions: Option<String>,
 }
 
 #[must_use]
-pub fn describe(subject: &Subject<'_>, glyphs: Glyphs, now: Timestamp) -> String {
-    let view = subject.view;
+pub fn describe(described: &Described<'_>, glyphs: Glyphs, now: Timestamp) -> String {
+    let view = described.view;
     let mut text = head(view, glyphs, now);
     section(&mut text, "Spec", &spec(view));
     section(&mut text, "Status", &status(view, glyphs));
@@ -40,14 +40,14 @@ pub fn describe(subject: &Subject<'_>, glyphs: Glyphs, now: Timestamp) -> String
         section(&mut text, "Failure", &failure);
     }
     section(&mut text, "Conditions", &conditions(view, glyphs, now));
-    if let Some(sessions) = &subject.sessions {
+    if let Some(sessions) = &described.sessions {
         section(&mut text, "Sessions", if sessions.is_empty() { "none yet\n" } else { sessions });
     }
-    if let Some(facts) = subject.facts {
+    if let Some(facts) = described.facts {
         section(&mut text, "Timeline", &timeline(facts, glyphs));
     }
-    if let Some(events) = &subject.events {
-        section(&mut text, "Events", &told(events, glyphs, now));
+    if let Some(events) = &described.events {
+        section(&mut text, "Events", &events_section(events, glyphs, now));
     }
     text
 }
@@ -77,28 +77,28 @@ fn head(view: &View, glyphs: Glyphs, now: Timestamp) -> String {
 fn spec(view: &View) -> String {
     match view.value.get("spec").filter(|spec| !spec.is_null()) {
         Some(spec) => output::yaml(spec),
-        None => "not known; the object itself is gone\n".to_owned(),
+        None => "unknown; the object has been deleted\n".to_owned(),
     }
 }
 
-/// Told by other sections.
-const ELSEWHERE: [&str; 6] = ["phase", "conditions", "code", "reason", "message", "observedGeneration"];
+/// Fields of a status that other sections show.
+const IN_OTHER_SECTIONS: [&str; 6] = ["phase", "conditions", "code", "reason", "message", "observedGeneration"];
 
-/// What the other sections do not show.
+/// The status without the fields that other sections show.
 fn status(view: &View, glyphs: Glyphs) -> String {
     let Some(Value::Object(status)) = view.value.get("status") else {
         let needs_none = matches!(view.key.kind, Kind::Task | Kind::Function | Kind::AppBinding);
         return if needs_none { "objects of this kind have none\n" } else { "none yet\n" }.to_owned();
     };
     let mut shown = status.clone();
-    shown.retain(|name, value| !ELSEWHERE.contains(&name.as_str()) && !value.is_null());
+    shown.retain(|name, value| !IN_OTHER_SECTIONS.contains(&name.as_str()) && !value.is_null());
     if shown.is_empty() {
-        return format!("{} nothing more than the phase\n", glyphs.nothing());
+        return format!("{} only the phase\n", glyphs.nothing());
     }
     output::yaml(&Value::Object(shown))
 }
 
-/// What failed, which object, why, what next.
+/// The failure of a session as four lines: message, object, reason, next step.
 fn failure(view: &View) -> Option<String> {
     let code = view.text("/status/code");
     if code.is_empty() || view.phase() == "Succeeded" {
@@ -148,7 +148,7 @@ fn timeline(facts: &[StoredFact], glyphs: Glyphs) -> String {
     table.render(Headers::Show)
 }
 
-fn told(events: &Result<Vec<Told>, String>, glyphs: Glyphs, now: Timestamp) -> String {
+fn events_section(events: &Result<Vec<KubeEvent>, String>, glyphs: Glyphs, now: Timestamp) -> String {
     let events = match events {
         Err(why) => return format!("{} {}\n", glyphs.of(Glyph::Warning), one_line(why, LIMIT)),
         Ok(events) if events.is_empty() => return "none; Kubernetes keeps them for an hour\n".to_owned(),
@@ -167,7 +167,7 @@ fn told(events: &Result<Vec<Told>, String>, glyphs: Glyphs, now: Timestamp) -> S
     table.render(Headers::Show)
 }
 
-/// Time, fact and detail, for timelines and event lists.
+/// The cells of a fact in timelines and event lists: time, fact, detail.
 #[must_use]
 pub fn row(fact: &StoredFact, glyphs: Glyphs) -> Vec<String> {
     let (name, detail) = match &fact.fact {
@@ -216,9 +216,9 @@ mod tests {
         let fact = Fact::Failed(Ended { holder: None, failure, rejected_snapshots: vec![], conditions: vec![] });
         let event = fact.event(&key, "1".into(), "worker", now);
         let facts = [StoredFact { key, sequence: 1, time: now, event, fact: Some(fact) }];
-        let subject = Subject { view: &view, facts: Some(&facts), events: None, sessions: None };
+        let described = Described { view: &view, facts: Some(&facts), events: None, sessions: None };
         assert_eq!(
-            describe(&subject, Glyphs::Unicode, now),
+            describe(&described, Glyphs::Unicode, now),
             "\
 Name:      shop-1
 Namespace: prod
@@ -256,11 +256,11 @@ Timeline
         let view = view(
             json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession", "metadata": {"name": "a", "namespace": "b"}}),
         );
-        let subject =
-            Subject { view: &view, facts: Some(&[]), events: Some(Ok(Vec::new())), sessions: Some(String::new()) };
-        let text = describe(&subject, Glyphs::Ascii, Timestamp::UNIX_EPOCH);
+        let described =
+            Described { view: &view, facts: Some(&[]), events: Some(Ok(Vec::new())), sessions: Some(String::new()) };
+        let text = describe(&described, Glyphs::Ascii, Timestamp::UNIX_EPOCH);
         for part in [
-            "Spec\n  not known",
+            "Spec\n  unknown",
             "Status\n  none yet",
             "Conditions\n  none",
             "Sessions\n  none yet",

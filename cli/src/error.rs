@@ -1,16 +1,15 @@
-//! Exit codes and the one error of the command line: what happened, which code it has, what to do next.
-//! It must not print; `output` does.
+//! Exit codes and the error type of the command line. It must not print; `output` does.
 
 use lagan_schemas::error::{Class, Code, Failure, chain};
 use serde_json::{Value, json};
 
-/// Exit codes are documented and tested; never renumber. 10, 11, 12 and 130 equal restic's.
+/// The exit code of a command. Scripts depend on the numbers; 10, 11, 12 and 130 are those of restic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Ok = 0,
     Failed = 1,
     Usage = 2,
-    /// The operation that was waited for ended Failed.
+    /// The session that was waited for did not succeed.
     EndedFailed = 3,
     NotFound = 5,
     RepositoryAbsent = 10,
@@ -26,21 +25,21 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0    ok
   1    failed
-  2    wrong usage
-  3    the operation that was waited for ended Failed, or was skipped
+  2    usage error
+  3    the session that was waited for failed, was cancelled or was skipped
   5    not found
   10   the repository does not exist
   11   the repository is locked
   12   the repository's password is wrong
-  20   NATS, and so Lagan, can't be reached
-  124  timed out waiting; the operation goes on
+  20   NATS or the API server can't be reached
+  124  the wait timed out; the session goes on
   130  interrupted
 
-Environment: LAGAN_DATA_DIR, LAGAN_NATS_URL, LAGAN_NATS_SERVER, LAGAN_LOG (what is logged, such as `debug`),
-LAGAN_ASCII, NO_COLOR, CLICOLOR, CLICOLOR_FORCE, OTEL_EXPORTER_OTLP_ENDPOINT.";
+Environment: LAGAN_DATA_DIR, LAGAN_NATS_URL, LAGAN_NATS_CREDS, LAGAN_NATS_SERVER, LAGAN_LOG (a log filter, such as
+`debug`), LAGAN_ASCII, NO_COLOR, CLICOLOR, CLICOLOR_FORCE, OTEL_EXPORTER_OTLP_ENDPOINT.";
 
 impl Exit {
-    /// Whether the same command may succeed later without anybody changing anything.
+    /// Whether the same command may succeed later by itself.
     const fn class(self) -> Class {
         match self {
             Self::Unreachable | Self::TimedOut | Self::RepositoryLocked => Class::Transient,
@@ -56,7 +55,7 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// Why a command did not do what it was asked to.
+/// The reason why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
@@ -72,7 +71,7 @@ impl Problem {
         Self { exit, code: None, message: message.into(), help: None }
     }
 
-    /// With the chain of its sources, each said once.
+    /// A problem with the chain of the error's sources, each printed once.
     #[must_use]
     pub fn from_error(exit: Exit, error: &dyn std::error::Error) -> Self {
         Self::new(exit, chain(error))
@@ -84,7 +83,7 @@ impl Problem {
         self
     }
 
-    /// The document that ends stderr when a command was asked for JSON.
+    /// The document that ends stderr if the output format is JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let class = self.code.map_or_else(|| self.exit.class(), Code::class);
@@ -117,12 +116,6 @@ impl From<lagan_bus::ApiError> for Problem {
     fn from(error: lagan_bus::ApiError) -> Self {
         let exit = if error.is_transient() { Exit::Unreachable } else { Exit::Failed };
         Self::from_error(exit, &error)
-    }
-}
-
-impl From<anyhow::Error> for Problem {
-    fn from(error: anyhow::Error) -> Self {
-        Self::from_error(Exit::Failed, error.as_ref())
     }
 }
 

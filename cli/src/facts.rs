@@ -1,4 +1,4 @@
-//! Facts in words: one line each, as timelines and event lists show them. It must not print.
+//! Puts facts into words: one line each, for timelines and event lists. It must not print.
 
 use jiff::Timestamp;
 use lagan_schemas::fact::{Cause, Counted, Ended, Fact, Retrying, Succeeded, TargetResult};
@@ -8,7 +8,7 @@ use crate::human::{bytes, duration, one_line, time};
 
 const LIMIT: usize = 300;
 
-/// What a fact says beyond its name.
+/// The content of a fact in one line.
 #[must_use]
 pub fn detail(fact: &Fact) -> String {
     let text = match fact {
@@ -57,7 +57,7 @@ fn succeeded(data: &Succeeded) -> String {
     results.join("; ")
 }
 
-/// `snapshot 4be1c0de in default/main: 1.61 GiB, 38.2 MiB new, 2m24s`
+/// A result in words: `snapshot 4be1c0de in default/main: 1.61 GiB, 38.2 MiB new, 2m24s`.
 fn result(result: &TargetResult) -> String {
     let adopted = if result.adopted { ", adopted from an earlier attempt" } else { "" };
     format!(
@@ -74,13 +74,13 @@ fn ended(data: &Ended) -> String {
     data.failure.to_string()
 }
 
-/// restic's short form of a snapshot id.
+/// The short form of a snapshot id, as restic prints it.
 #[must_use]
 pub fn short(snapshot: &str) -> &str {
     snapshot.get(..8).unwrap_or(snapshot)
 }
 
-/// The phase a fact leads to, as people read it; colours follow it.
+/// The phase that a fact leads to, as it is displayed.
 #[must_use]
 pub const fn shown_phase(fact: &Fact) -> &'static str {
     match fact {
@@ -94,7 +94,7 @@ pub const fn shown_phase(fact: &Fact) -> &'static str {
     }
 }
 
-/// Whether something happened at or after a time.
+/// Whether a time is not before the given one.
 #[must_use]
 pub fn is_since(at: Timestamp, since: Option<Timestamp>) -> bool {
     since.is_none_or(|since| at >= since)

@@ -1,5 +1,5 @@
-//! Glyphs and their colours. Colour never carries meaning alone: glyph and word always stand beside it.
-//! It must not know resources.
+//! Glyphs and their colours. A colour never carries meaning alone: a glyph and a word stand beside it. It must not know
+//! resources.
 
 use std::fmt::Write as _;
 
@@ -13,9 +13,9 @@ pub enum Glyph {
     Skipped,
     Warning,
     Failed,
-    /// Something is being done.
+    /// An action begins.
     Action,
-    /// Something is being waited for.
+    /// The command waits for something.
     Waiting,
 }
 
@@ -26,11 +26,11 @@ pub enum Glyphs {
 }
 
 impl Glyph {
-    /// Those that have a colour.
+    /// The glyphs that have a colour.
     const STATES: [Self; 6] =
         [Self::Pending, Self::Running, Self::Succeeded, Self::Skipped, Self::Warning, Self::Failed];
 
-    /// The state behind a word of a status; words that say nothing of the kind are `None`.
+    /// The glyph for a word of a status; `None` if the word is no state.
     #[must_use]
     pub fn of_phase(phase: &str) -> Option<Self> {
         Some(match phase {
@@ -79,7 +79,7 @@ impl Glyphs {
         }
     }
 
-    /// Stands for a value that is not there.
+    /// The placeholder for an absent value.
     #[must_use]
     pub const fn nothing(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Glyphs {
         }
     }
 
-    /// Between two things of equal weight.
+    /// The separator between two items.
     #[must_use]
     pub const fn dot(self) -> &'static str {
         match self {
@@ -97,7 +97,7 @@ impl Glyphs {
         }
     }
 
-    /// `✔ Succeeded`
+    /// A phase with its glyph, as `✔ Succeeded`.
     #[must_use]
     pub fn phase(self, phase: &str) -> String {
         match Glyph::of_phase(phase) {
@@ -107,7 +107,7 @@ impl Glyphs {
         }
     }
 
-    /// Colours states in a text that is laid out already: `glyph Word` anywhere, and a glyph that starts a line.
+    /// Colours the states in a finished text: `glyph Word` anywhere, and a glyph at the start of a line.
     #[must_use]
     pub fn paint(self, text: &str) -> String {
         let mut painted = String::with_capacity(text.len() + 64);
@@ -125,7 +125,7 @@ impl Glyphs {
         let style = state.style();
         let (before, rest) = line.split_at(start);
         let (what, after) = rest.split_at(length);
-        // A String takes every write.
+        // Writing to a String can't fail.
         let _ = write!(out, "{before}{style}{what}{style:#}{after}");
     }
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_painted_text_says_the_same_without_its_colours() {
+    fn a_painted_text_is_the_same_without_its_colours() {
         let text = "NAME  PHASE\na     ✔ Succeeded  1m\nb     ✖ Failed  boom\n✔ committed snapshot 1a2b\n";
         let painted = Glyphs::Unicode.paint(text);
         assert!(painted.contains("\u{1b}[32m✔ Succeeded\u{1b}[0m"), "{painted:?}");

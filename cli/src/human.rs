@@ -1,4 +1,4 @@
-//! Durations, ages and sizes as people read them, and durations as they type them. It must not read a clock.
+//! Formats durations, ages and sizes for people, and parses durations that they type. It must not read a clock.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn units(seconds: u64, count: usize) -> String {
     text
 }
 
-/// `2m24s`
+/// A duration as `2m24s`.
 #[must_use]
 pub fn duration(seconds: u64) -> String {
     units(seconds, 2)
@@ -32,37 +32,37 @@ fn seconds_between(earlier: Timestamp, later: Timestamp) -> u64 {
     u64::try_from(later.duration_since(earlier).as_secs()).unwrap_or(0)
 }
 
-/// How long from one time to another; nothing if the clocks disagree.
+/// The duration from one time to another; `0s` if the clocks disagree.
 #[must_use]
 pub fn between(earlier: Timestamp, later: Timestamp) -> String {
     duration(seconds_between(earlier, later))
 }
 
-/// `3m`, for an AGE column.
+/// An age as `3m`, for an AGE column.
 #[must_use]
 pub fn age(time: Timestamp, now: Timestamp) -> String {
     units(seconds_between(time, now), 1)
 }
 
-/// `3h ago` or `in 6h`.
+/// A time relative to now, as `3h ago` or `in 6h`.
 #[must_use]
 pub fn relative(time: Timestamp, now: Timestamp) -> String {
     if time > now { format!("in {}", units(seconds_between(now, time), 1)) } else { format!("{} ago", age(time, now)) }
 }
 
-/// `1.61 GiB`
+/// A size as `1.61 GiB`.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     format!("{:.2}", ByteSize(count).display().iec()).replace(".00 ", " ")
 }
 
-/// The time of day, and the day if it is another one: `2026-11-22 14:03:07`.
+/// A time as `2026-11-22 14:03:07Z`.
 #[must_use]
 pub fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// Text from elsewhere as one line that can do nothing to a terminal, cut at `limit` characters.
+/// Makes foreign text safe for a terminal: one line, no control characters, at most `limit` characters.
 #[must_use]
 pub fn one_line(text: &str, limit: usize) -> String {
     let mut words = String::new();
@@ -80,19 +80,19 @@ pub fn one_line(text: &str, limit: usize) -> String {
     cut
 }
 
-/// Reads `30`, `30s`, `5m`, `1h30m`, `1d`: a number alone is seconds.
+/// Parses `30`, `30s`, `5m`, `1h30m` or `1d`; a number alone is in seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }
-    // jiff's durations know no days, which have 24 hours here.
+    // jiff's durations have no days, because a day may have 23 or 25 hours; here it has 24.
     if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()) {
         return Ok(Duration::from_secs(days.saturating_mul(86_400)));
     }
     text.parse::<SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "write it as 30s, 5m, 1h30m or 2d".to_owned())
+        .ok_or_else(|| "write a duration as 30s, 5m, 1h30m or 2d".to_owned())
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_from_now() {
+    fn times_are_relative_to_now() {
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         assert_eq!(relative("2026-11-22T09:00:00Z".parse().unwrap(), now), "3h ago");
         assert_eq!(relative("2026-11-22T18:30:00Z".parse().unwrap(), now), "in 6h");
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_typed_in_many_ways() {
+    fn durations_may_be_typed_in_several_ways() {
         for (text, seconds) in [("30", 30), ("30s", 30), ("5m", 300), ("1h30m", 5400), ("2d", 172_800)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }

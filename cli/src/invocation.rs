@@ -1,53 +1,53 @@
-//! How `lagan` was called, and how the commands that it proposes are to be typed. It must not look anything up.
+//! The name of the program as people type it, and the commands that it proposes. It must not look anything up.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Under which name the program was started.
+/// The name under which the program was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Invoked {
+pub enum ProgramName {
     #[default]
-    AsLagan,
-    /// By `kubectl lagan`, which runs `kubectl-lagan`.
-    AsPlugin,
+    Lagan,
+    /// `kubectl lagan`, for which kubectl runs `kubectl-lagan`.
+    KubectlPlugin,
 }
 
-impl Invoked {
-    /// From `argv[0]`; kubectl looks for `kubectl-lagan`, and for `kubectl_lagan` where a command has a dash.
+impl ProgramName {
+    /// Reads `argv[0]`. kubectl finds a plugin as `kubectl-lagan` or `kubectl_lagan`.
     #[must_use]
     pub fn of(argv0: Option<&OsStr>) -> Self {
         let name = argv0.and_then(|name| Path::new(name).file_stem());
         if name.is_some_and(|name| name == "kubectl-lagan" || name == "kubectl_lagan") {
-            Self::AsPlugin
+            Self::KubectlPlugin
         } else {
-            Self::AsLagan
+            Self::Lagan
         }
     }
 
-    /// What people type.
+    /// The program as people type it.
     #[must_use]
     pub const fn program(self) -> &'static str {
         match self {
-            Self::AsLagan => "lagan",
-            Self::AsPlugin => "kubectl lagan",
+            Self::Lagan => "lagan",
+            Self::KubectlPlugin => "kubectl lagan",
         }
     }
 }
 
-/// The program and the flags that lead to the same place again.
+/// A command line to propose: the program, and the flags that lead to the same Lagan again.
 #[derive(Debug, Clone, Default)]
-pub struct Typed {
-    invoked: Invoked,
+pub struct CommandTemplate {
+    invoked: ProgramName,
     flags: String,
 }
 
-impl Typed {
+impl CommandTemplate {
     #[must_use]
-    pub fn new(invoked: Invoked) -> Self {
+    pub fn new(invoked: ProgramName) -> Self {
         Self { invoked, flags: String::new() }
     }
 
-    /// With `--name value`, if there is a value.
+    /// Adds `--name value`, if there is a value.
     #[must_use]
     pub fn flag(mut self, name: &str, value: Option<&str>) -> Self {
         if let Some(value) = value {
@@ -56,7 +56,7 @@ impl Typed {
         self
     }
 
-    /// `describe session/shop-1` as a whole command line.
+    /// The complete command line for words such as `describe session/shop-1`.
     #[must_use]
     pub fn command(&self, words: &str) -> String {
         format!("{} {words}{}", self.invoked.program(), self.flags)
@@ -70,22 +70,22 @@ mod tests {
     #[test]
     fn kubectl_finds_the_plugin_by_its_file_name() {
         for (argv0, invoked) in [
-            ("/usr/local/bin/kubectl-lagan", Invoked::AsPlugin),
-            ("kubectl_lagan", Invoked::AsPlugin),
-            ("kubectl-lagan.exe", Invoked::AsPlugin),
-            ("./lagan", Invoked::AsLagan),
-            ("kubectl-lagan/lagan", Invoked::AsLagan),
-            ("", Invoked::AsLagan),
+            ("/usr/local/bin/kubectl-lagan", ProgramName::KubectlPlugin),
+            ("kubectl_lagan", ProgramName::KubectlPlugin),
+            ("kubectl-lagan.exe", ProgramName::KubectlPlugin),
+            ("./lagan", ProgramName::Lagan),
+            ("kubectl-lagan/lagan", ProgramName::Lagan),
+            ("", ProgramName::Lagan),
         ] {
-            assert_eq!(Invoked::of(Some(OsStr::new(argv0))), invoked, "{argv0}");
+            assert_eq!(ProgramName::of(Some(OsStr::new(argv0))), invoked, "{argv0}");
         }
-        assert_eq!(Invoked::of(None), Invoked::AsLagan);
+        assert_eq!(ProgramName::of(None), ProgramName::Lagan);
     }
 
     #[test]
     fn a_proposed_command_leads_to_the_same_place() {
-        let typed = Typed::new(Invoked::AsPlugin).flag("--context", Some("prod")).flag("-n", None);
+        let typed = CommandTemplate::new(ProgramName::KubectlPlugin).flag("--context", Some("prod")).flag("-n", None);
         assert_eq!(typed.command("get sessions"), "kubectl lagan get sessions --context prod");
-        assert_eq!(Typed::default().command("get sessions"), "lagan get sessions");
+        assert_eq!(CommandTemplate::default().command("get sessions"), "lagan get sessions");
     }
 }

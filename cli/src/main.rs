@@ -1,5 +1,4 @@
-//! `lagan`: parses the command line, sets the process up and dispatches.
-//! It must not hold any command's logic.
+//! `lagan`: parses the command line, prepares the process and dispatches. It must not hold any command's logic.
 
 mod args;
 mod client;
@@ -7,11 +6,13 @@ mod cluster;
 mod commands;
 mod cron;
 mod description;
+mod destination;
 mod error;
 mod facts;
 mod glyph;
 mod human;
 mod invocation;
+mod login;
 mod manifests;
 mod narration;
 mod objects;
@@ -22,37 +23,35 @@ mod reference;
 mod repository;
 mod run;
 mod store;
+mod streams;
 mod table;
 mod telemetry;
 mod tree;
 mod views;
 mod wait;
-mod world;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{Cli, Command, Global, applies};
 use crate::error::{Exit, Problem};
-use crate::invocation::Invoked;
+use crate::invocation::ProgramName;
 use crate::telemetry::Role;
 
-/// The hidden command that must run before there is a thread: it changes the process and replaces it.
+/// A hidden command that must run before the first thread starts: it changes the process and replaces it.
 const GUARD_EXEC: &str = "guard-exec";
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
-    let invoked = Invoked::of(words.next().as_deref());
+    let program = ProgramName::of(words.next().as_deref());
     if words.next().is_some_and(|word| word == GUARD_EXEC) {
         return run::guard_exec(words.collect());
     }
-    // One TLS provider for everything; a second call would only say that there is one already.
+    // One TLS provider for the whole process. The call fails only if one is installed already, which is as good.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     opendal::install_default();
-    let matches = Cli::command().bin_name(invoked.program()).get_matches();
-    let Cli { mut global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    global.invoked = invoked;
+    let Cli { global, command } = parse(program);
     output::set_colour(global.color);
     let format = command.format();
     match execute(command, &global) {
@@ -62,6 +61,17 @@ fn main() -> ExitCode {
             problem.exit.into()
         }
     }
+}
+
+/// Parses the command line; ends the process with a usage error, or after help and version.
+fn parse(program: ProgramName) -> Cli {
+    let mut root = applies::hide_unused(Cli::command().bin_name(program.program()));
+    let matches = root.get_matches_mut();
+    applies::check(&mut root, &matches).unwrap_or_else(|error| error.exit());
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    cli.global.program = program;
+    cli.global.on_command_line = applies::on_command_line(&root, &matches);
+    cli
 }
 
 fn execute(command: Command, global: &Global) -> Result<Exit, Problem> {
@@ -99,7 +109,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<Exit, Problem> {
         Command::Schema(args) => commands::schema::run(&args),
         Command::Version(args) => commands::version::run(&args),
         Command::Generate => commands::generate::run(global),
-        // Caught before anything else in `main`.
+        // `main` has handled the command unless options precede it.
         Command::GuardExec { args } => {
             Err(Problem::new(Exit::Usage, format!("`{GUARD_EXEC}` takes no options before it: {args:?}")))
         }

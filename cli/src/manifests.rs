@@ -1,5 +1,5 @@
-//! The objects that commands make: BackupSession and RestoreSession, and how they get into the folder.
-//! It must not read objects or decide whether they are wanted.
+//! Makes the objects of commands, BackupSession and RestoreSession, and writes them into the folder. It must not read
+//! objects.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub fn session_name(invoker: &str, now: Timestamp, is_taken: impl Fn(&str) -> bo
     let mut second = now.as_second();
     loop {
         let name = format!("{invoker}-{second}");
-        // A slot of the schedule falls on a whole minute and has this form of name too.
+        // Whole minutes are left to the sessions of the schedule, whose names have the same form.
         if second % 60 != 0 && !is_taken(&name) {
             return name;
         }
@@ -26,7 +26,7 @@ pub fn session_name(invoker: &str, now: Timestamp, is_taken: impl Fn(&str) -> bo
     }
 }
 
-/// `lagan.dev/v1alpha1`, or Stash's version if the object that it is for is Stash's.
+/// The version of a kind in the given group: `lagan.dev/v1alpha1`, or Stash's.
 #[must_use]
 pub fn api_version(kind: Kind, group: &str) -> &'static str {
     let versions = kind.api_versions();
@@ -47,14 +47,14 @@ pub fn backup_session(configuration: &ObjectKey, name: &str) -> Value {
     })
 }
 
-/// What a restore is made of.
+/// The parts of a RestoreSession.
 #[derive(Debug, Clone)]
 pub struct Restore {
     pub group: String,
     pub namespace: String,
     pub repository: Value,
     pub target: TargetRef,
-    /// restic host of the snapshots, if the configuration has one of its own.
+    /// Host of the snapshots in the repository, if the configuration sets one.
     pub alias: Option<String>,
     pub task: Option<String>,
     pub snapshot: String,
@@ -85,7 +85,7 @@ pub fn restore_session(restore: &Restore, name: &str) -> Value {
     if let Some(configuration) = &restore.configuration {
         spec.insert("configuration".to_owned(), json!({ "namespace": restore.namespace, "name": configuration }));
     }
-    // Said either way: what a restore replaces must not depend on a default.
+    // Written in either case: whether data is replaced must not depend on a default.
     spec.insert("overwrite".to_owned(), (restore.overwrite == Overwrite::Replace).into());
     json!({
         "apiVersion": api_version(Kind::RestoreSession, &restore.group),
@@ -95,14 +95,15 @@ pub fn restore_session(restore: &Restore, name: &str) -> Value {
     })
 }
 
-/// The Task that brings back what a configuration's Task backs up, by Stash's naming; `None` leaves it to the AppBinding.
+/// The Task that restores what a configuration's Task backs up, by Stash's naming; `None` leaves the choice to the
+/// AppBinding.
 #[must_use]
 pub fn restore_task(backup: Option<&TaskRef>) -> Option<String> {
     let name = &backup?.name;
     name.contains("-backup").then(|| name.replacen("-backup", "-restore", 1))
 }
 
-/// What a configuration backs up, as a restore's target.
+/// The database that a configuration backs up.
 #[must_use]
 pub fn target_of(spec: &BackupConfigurationSpec) -> Option<&TargetRef> {
     spec.target.as_ref()?.reference.as_ref()
@@ -120,7 +121,7 @@ pub fn app_binding(name: &str) -> TargetRef {
     }
 }
 
-/// Puts an object into the folder, whole or not at all; the engine's watcher finds it there.
+/// Writes an object into the folder, completely or not at all. The engine's watcher finds it there.
 pub fn write(folder: &Path, object: &Value) -> Result<PathBuf, Problem> {
     let part = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let kind =
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_commands_make_is_valid_in_both_groups() {
+    fn objects_of_commands_are_valid_in_both_groups() {
         for group in ["lagan.dev", STASH] {
             let key = ObjectKey {
                 group: group.into(),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restore_says_what_it_replaces() {
+    fn a_restore_states_whether_it_replaces_data() {
         let object = restore_session(&restore("lagan.dev"), "shop-1");
         assert_eq!(object.pointer("/spec/overwrite"), Some(&json!(false)));
         assert_eq!(object.pointer("/spec/target/ref/namespace"), Some(&json!("other")));

@@ -1,6 +1,5 @@
-//! The story of one session while somebody waits for it: facts and progress in, lines out. `status` tells it from an
-//! object's status, where there are no facts.
-//! It must not read a clock or print.
+//! Narrates one session to a person who waits for it: facts and progress in, lines out. `status` does the same from an
+//! object's status, where facts can't be read. It must not read a clock or print.
 
 mod status;
 
@@ -14,26 +13,26 @@ use crate::error::Exit;
 use crate::facts::short;
 use crate::glyph::{Glyph, Glyphs};
 use crate::human::{between, bytes, duration, one_line};
-use crate::invocation::Typed;
+use crate::invocation::CommandTemplate;
 
 pub use self::status::StatusNarrator;
 
 const MESSAGE_LIMIT: usize = 2000;
 
-/// What is known of a session before its first fact.
+/// Everything known about a session before its first fact.
 #[derive(Debug, Clone)]
-pub struct Setting {
+pub struct NarrationContext {
     pub name: String,
-    pub typed: Typed,
+    pub template: CommandTemplate,
     pub glyphs: Glyphs,
-    /// Sessions that have not started either.
+    /// Number of sessions that wait too.
     pub ahead: usize,
-    /// How long the last successful one of this kind took, in seconds.
+    /// Duration of the last successful session of this configuration, in seconds.
     pub last_run: Option<u64>,
 }
 
-impl Setting {
-    /// The line before anything has happened.
+impl NarrationContext {
+    /// The first line, before the session starts.
     #[must_use]
     pub fn opening(&self) -> String {
         let ahead = match self.ahead {
@@ -43,22 +42,23 @@ impl Setting {
         format!("{} waiting for a worker{ahead}", self.glyphs.of(Glyph::Waiting))
     }
 
-    /// The line that ends a story: what to do next.
+    /// The last line: commands to run next.
     fn next(&self, kind: SessionKind, restorable: Option<(&str, &str)>) -> String {
         let mut commands = vec![self.describe(kind)];
         if let (SessionKind::Backup, Some((invoker, snapshot))) = (kind, restorable) {
-            commands.push(self.typed.command(&format!("restore {invoker} --snapshot {} --dry-run", short(snapshot))));
+            commands
+                .push(self.template.command(&format!("restore {invoker} --snapshot {} --dry-run", short(snapshot))));
         }
         format!("  next: {}", commands.join(&format!(" {} ", self.glyphs.dot())))
     }
 
     fn describe(&self, kind: SessionKind) -> String {
         let word = if kind == SessionKind::Restore { "restoresession" } else { "session" };
-        self.typed.command(&format!("describe {word}/{}", self.name))
+        self.template.command(&format!("describe {word}/{}", self.name))
     }
 
-    /// The sentence for who stops waiting.
-    fn left(&self, why: &str, kind: SessionKind) -> String {
+    /// The line to print when the command stops waiting and the session goes on.
+    fn stopped_waiting(&self, why: &str, kind: SessionKind) -> String {
         let what = if kind == SessionKind::Restore { "the restore" } else { "the backup" };
         format!("  {why}; {what} goes on in the background: {}", self.describe(kind))
     }
@@ -66,14 +66,14 @@ impl Setting {
 
 #[derive(Debug)]
 pub struct Narrator {
-    setting: Setting,
+    context: NarrationContext,
     session: Session,
 }
 
 impl Narrator {
     #[must_use]
-    pub fn new(setting: Setting, session: Session) -> Self {
-        Self { setting, session }
+    pub fn new(context: NarrationContext, session: Session) -> Self {
+        Self { context, session }
     }
 
     #[must_use]
@@ -82,10 +82,10 @@ impl Narrator {
     }
 
     fn glyph(&self, state: Glyph) -> &'static str {
-        self.setting.glyphs.of(state)
+        self.context.glyphs.of(state)
     }
 
-    /// Takes the next fact; gives what is to be said about it.
+    /// Applies the next fact and returns the lines to print about it.
     pub fn fact(&mut self, recorded: Recorded) -> Vec<String> {
         if recorded.sequence <= self.session.last_sequence {
             return Vec::new();
@@ -110,21 +110,21 @@ impl Narrator {
                 data.after.strftime("%H:%M:%SZ")
             )],
             Some(Fact::CancelRequested(data)) => {
-                vec![format!("{} {} asked to cancel it", self.glyph(Glyph::Action), one_line(&data.by, 100))]
+                vec![format!("{} {} requested cancellation", self.glyph(Glyph::Action), one_line(&data.by, 100))]
             }
             _ if self.session.phase.is_end() => self.ending(),
             _ => Vec::new(),
         }
     }
 
-    /// The live line of a session that a worker has but tells no progress of yet: it waits for the database.
+    /// The live line of a session that a worker has taken and that reports no progress yet.
     #[must_use]
-    pub fn standing(&self) -> Option<String> {
+    pub fn live_line(&self) -> Option<String> {
         let host = self.session.worker_host.as_ref().filter(|_| self.session.phase == Phase::Started)?;
         Some(format!("{} started on {host}", self.glyph(Glyph::Running)))
     }
 
-    /// The live line: bytes and rate; how long it may still take comes from history and is marked `~`.
+    /// The live line: bytes and rate. An estimate that comes from the last run is marked `~`.
     #[must_use]
     pub fn progress(&self, progress: &Progress, now: Timestamp) -> String {
         let activity = match progress.activity {
@@ -151,7 +151,7 @@ impl Narrator {
         if let Some(total) = progress.total_bytes.filter(|_| progress.bytes_per_second > 0) {
             return format!("   eta {}", duration(total.saturating_sub(progress.bytes) / progress.bytes_per_second));
         }
-        let (Some(last), Some(started)) = (self.setting.last_run, self.session.started_time) else {
+        let (Some(last), Some(started)) = (self.context.last_run, self.session.started_time) else {
             return String::new();
         };
         let elapsed = u64::try_from(now.duration_since(started).as_secs()).unwrap_or(0);
@@ -169,7 +169,7 @@ impl Narrator {
         };
         let restorable =
             self.session.results.first().map(|result| (self.session.key.invoker.as_str(), result.snapshot.as_str()));
-        lines.push(self.setting.next(self.session.key.kind, restorable));
+        lines.push(self.context.next(self.session.key.kind, restorable));
         lines
     }
 
@@ -213,7 +213,7 @@ impl Narrator {
 
     fn notice(&self, notice: &Notice) -> String {
         let glyph = match notice.status {
-            NoticeStatus::True => self.setting.glyphs.dot(),
+            NoticeStatus::True => self.context.glyphs.dot(),
             NoticeStatus::False => self.glyph(Glyph::Warning),
         };
         format!("{glyph} {}: {}", notice.reason, one_line(&notice.message, MESSAGE_LIMIT))
@@ -222,7 +222,7 @@ impl Narrator {
     fn skipped(&self) -> Vec<String> {
         let why =
             self.session.conditions.first().map(|notice| one_line(&notice.message, MESSAGE_LIMIT)).unwrap_or_default();
-        vec![format!("{} {} was skipped: {why}", self.glyph(Glyph::Skipped), self.setting.name)]
+        vec![format!("{} {} was skipped: {why}", self.glyph(Glyph::Skipped), self.context.name)]
     }
 
     fn failed(&self) -> Vec<String> {
@@ -230,16 +230,17 @@ impl Narrator {
         let times = self.session.first_time.zip(self.session.last_time);
         let after = times.map(|(first, last)| format!(" after {}", between(first, last))).unwrap_or_default();
         let Some(failure) = &self.session.last_failure else {
-            return vec![format!("{} {} {verb}{after}", self.glyph(Glyph::Failed), self.setting.name)];
+            return vec![format!("{} {} {verb}{after}", self.glyph(Glyph::Failed), self.context.name)];
         };
         let message = one_line(&failure.message, MESSAGE_LIMIT);
         vec![
-            format!("{} {} {verb}{after}: {message} ({})", self.glyph(Glyph::Failed), self.setting.name, failure.code),
+            format!("{} {} {verb}{after}: {message} ({})", self.glyph(Glyph::Failed), self.context.name, failure.code),
             format!("  help: {}", failure.code.help()),
         ]
     }
 
-    /// How the command ends; `None` while the session goes on. What somebody asked for and was not done is no success.
+    /// The exit code of the command; `None` while the session goes on. A skipped session counts as failed, because what
+    /// the person asked for was not done.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
         match self.session.phase {
@@ -249,10 +250,10 @@ impl Narrator {
         }
     }
 
-    /// The sentence for who stops waiting.
+    /// The line to print when the command stops waiting and the session goes on.
     #[must_use]
-    pub fn left(&self, why: &str) -> String {
-        self.setting.left(why, self.session.key.kind)
+    pub fn stopped_waiting(&self, why: &str) -> String {
+        self.context.stopped_waiting(why, self.session.key.kind)
     }
 }
 

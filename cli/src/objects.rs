@@ -1,5 +1,5 @@
-//! Objects as people see them: what was written and its last status as one document, and how one is found by name.
-//! It must not read anything; `store` does.
+//! Objects as people see them: manifest and status as one document, found by name. It must not read anything; `store`
+//! does.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::{Kind, Object};
@@ -11,25 +11,25 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// One object: `apiVersion`, `kind`, `metadata`, `spec` and, where there is one, `status`.
+/// One object: `apiVersion`, `kind`, `metadata`, `spec` and, if there is one, `status`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
     pub key: ObjectKey,
     pub value: Value,
 }
 
-/// Stands for the newest session wherever a session's name does.
+/// The newest session, in place of a session's name.
 pub const LATEST: &str = "@latest";
 
-/// Puts objects and statuses together. A session lives in its status too, once its object is gone or if it never
-/// had one; the status of anything else goes with its object.
+/// Joins objects and statuses. A session is shown by its status alone if it has no object; the status of any other kind
+/// is dropped with its object.
 #[must_use]
 pub fn merge(objects: Vec<(ObjectKey, Value)>, statuses: Vec<(ObjectKey, Value)>) -> Vec<View> {
     let mut merged: BTreeMap<ObjectKey, Value> = objects.into_iter().collect();
     for (key, status) in statuses {
         match merged.get_mut(&key) {
             Some(object) if session_of(object) == session_of(&status) => object["status"] = status["status"].clone(),
-            // An older object of the same name; it has been replaced.
+            // The status of an older object of this name.
             Some(_) => {}
             None if is_session(key.kind) => drop(merged.insert(key, status)),
             None => {}
@@ -38,7 +38,7 @@ pub fn merge(objects: Vec<(ObjectKey, Value)>, statuses: Vec<(ObjectKey, Value)>
     merged.into_iter().map(|(key, value)| View { key, value }).collect()
 }
 
-/// The built-in Tasks and Functions that nobody has replaced by an own one of the same name.
+/// Adds the built-in Tasks and Functions, except those that an object of the same name replaces.
 #[must_use]
 pub fn with_built_in(mut views: Vec<View>) -> Vec<View> {
     for object in catalogue::objects() {
@@ -61,13 +61,14 @@ const fn is_session(kind: Kind) -> bool {
     matches!(kind, Kind::BackupSession | Kind::RestoreSession)
 }
 
-/// What stands for a scheduled session in a cluster has a uid of its own, and names the session's.
+/// The uid of a session. In a cluster the object of a scheduled session has a uid of its own, and names the session's
+/// in an annotation.
 fn session_of(value: &Value) -> Option<Uuid> {
     stand_in::session_of_value(value).or_else(|| value.pointer("/metadata/uid")?.as_str()?.parse().ok())
 }
 
 impl View {
-    /// The text at a JSON pointer, empty if there is none.
+    /// The text at a JSON pointer; empty if there is none.
     #[must_use]
     pub fn text(&self, pointer: &str) -> &str {
         self.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
@@ -88,8 +89,8 @@ impl View {
         self.time("/metadata/creationTimestamp").or_else(|| self.time("/status/requestedTime"))
     }
 
-    /// What sorts sessions by age. Objects tell seconds: of the same one the later is the one whose facts are later, or
-    /// that has none yet.
+    /// The sort key of sessions by age. Creation times have whole seconds; within one second the sequence of the last
+    /// fact decides, and a session without facts is the newest.
     #[must_use]
     pub fn age(&self) -> (Option<Timestamp>, u64) {
         (self.created(), self.number("/status/foldedSequence").unwrap_or(u64::MAX))
@@ -100,13 +101,13 @@ impl View {
         self.text("/metadata/uid").parse().ok()
     }
 
-    /// The uid under which a session's facts are.
+    /// The uid of the session whose facts belong to this object.
     #[must_use]
     pub fn session(&self) -> Option<Uuid> {
         session_of(&self.value)
     }
 
-    /// A status or another part as its type; its default if it is missing or of a later version.
+    /// A part such as `status` as its type; the default if it is missing or of a later version.
     #[must_use]
     pub fn part<T: DeserializeOwned + Default>(&self, name: &str) -> T {
         self.value.get(name).cloned().and_then(|part| serde_json::from_value(part).ok()).unwrap_or_default()
@@ -131,8 +132,8 @@ impl View {
     }
 }
 
-/// Objects of a kind in a namespace (`None`: in all), in the order in which they are shown: sessions from the newest
-/// to the oldest, everything else by name.
+/// Selects the objects of a kind in a namespace (`None` means all) in display order: sessions from the newest to the
+/// oldest, all others by name.
 #[must_use]
 pub fn select<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>) -> Vec<&'a View> {
     let is_in_scope = |view: &&View| {
@@ -147,7 +148,7 @@ pub fn select<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>) -> Vec
     selected
 }
 
-/// Every object that a name, a uid or `@latest` stands for: more than one if both groups have it.
+/// Finds the objects of a name, a uid or `@latest`: more than one if both API groups have that name.
 #[must_use]
 pub fn find<'a>(selected: &[&'a View], name: &str) -> Vec<&'a View> {
     if name == LATEST {
@@ -155,7 +156,7 @@ pub fn find<'a>(selected: &[&'a View], name: &str) -> Vec<&'a View> {
     }
     let is_it = |view: &&&View| view.key.name == name || view.text("/metadata/uid") == name;
     let mut found: Vec<&View> = selected.iter().filter(is_it).copied().collect();
-    // Ours first: it is what a command means that needs one.
+    // Our own group first: commands that need one object take the first.
     found.sort_by_key(|view| view.key.group != LAGAN);
     found
 }
@@ -220,7 +221,7 @@ pub(crate) mod tests {
         assert_eq!(find(&selected, LATEST)[0].key.name, "a");
         assert_eq!(find(&selected, "z").len(), 1);
         assert!(select(&views, Kind::BackupSession, Some("other")).is_empty());
-        // Sessions of one second: by their facts, and one that has none yet is the newest.
+        // Within one second the facts decide, and a session without facts is the newest.
         let within = |name: &str, sequence: Option<u64>| {
             let mut view = made(name, "2026-11-22T12:00:00Z");
             if let Some(sequence) = sequence {
@@ -235,7 +236,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_own_task_hides_the_built_in_of_its_name() {
+    fn a_task_of_the_same_name_hides_the_built_in_one() {
         let own = view(json!({
             "apiVersion": "lagan.dev/v1alpha1", "kind": "Task", "metadata": {"name": "mariadb-backup"}, "spec": {"steps": []},
         }));

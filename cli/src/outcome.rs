@@ -1,5 +1,5 @@
-//! What came of a session, as a status with the field names of the resource types. It must not read anything;
-//! the reporter's status on the bus may be a moment behind the facts that this is made of.
+//! Makes the status of a session from its facts, with the field names of the resource types. The reporter's own status
+//! may be a moment behind the facts. It must not read anything.
 
 use lagan_schemas::fact::Notice;
 use lagan_schemas::session::Session;

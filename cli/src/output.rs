@@ -1,5 +1,5 @@
-//! Where text goes: data to stdout, everything else to stderr, colours only where they are wanted.
-//! It must not decide what is said.
+//! Prints: data to stdout, everything else to stderr, with colours only where they are wanted. It must not decide what
+//! is printed.
 
 use std::io::{IsTerminal as _, Write};
 
@@ -10,7 +10,7 @@ use crate::args::{Color, Format, Global};
 use crate::error::Problem;
 use crate::glyph::{Glyph, Glyphs};
 
-/// Sets what `auto` colours mean for the whole process. NO_COLOR, CLICOLOR and TERM are anstream's to read.
+/// Sets the use of colours for the whole process; anstream reads NO_COLOR, CLICOLOR and TERM.
 pub fn set_colour(color: Color) {
     let choice = match color {
         Color::Auto => anstream::ColorChoice::Auto,
@@ -20,7 +20,7 @@ pub fn set_colour(color: Color) {
     choice.write_global();
 }
 
-/// Data, to stdout. A reader that has seen enough (`| head`) is no error.
+/// Prints data to stdout. A reader that closes the pipe, such as `head`, is no error.
 pub fn data(text: &str) -> Result<(), Problem> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -31,26 +31,26 @@ pub fn data(text: &str) -> Result<(), Problem> {
     }
 }
 
-/// A painted table or description, to stdout.
+/// Prints a table or description to stdout, with colours.
 pub fn page(glyphs: Glyphs, text: &str) -> Result<(), Problem> {
     data(&glyphs.paint(text))
 }
 
-/// One line for the person in front, to stderr.
+/// Prints a line to stderr, for the person at the terminal.
 pub fn say(glyphs: Glyphs, line: &str) {
     let mut out = anstream::stderr().lock();
-    // Nobody can be told that stderr is gone.
+    // If stderr is closed, there is no place left to report that.
     let _ = writeln!(out, "{}", glyphs.paint(line));
 }
 
-/// The same, unless people asked for quiet.
+/// Prints a line to stderr unless `--quiet` is given.
 pub fn narrate(global: &Global, line: &str) {
     if !global.quiet {
         say(global.glyphs(), line);
     }
 }
 
-/// The failure of a command, to stderr: as text, or as an object if JSON was asked for.
+/// Prints the failure of a command to stderr: as text, or as an object if the format is JSON.
 pub fn problem(problem: &Problem, format: Format, global: &Global) {
     let mut out = anstream::stderr().lock();
     if matches!(format, Format::Json | Format::Jsonl) {
@@ -66,13 +66,13 @@ pub fn problem(problem: &Problem, format: Format, global: &Global) {
     }
 }
 
-/// A live line can be drawn: stderr is a terminal that knows how to go back.
+/// Whether stderr is a terminal on which a line can be overwritten.
 #[must_use]
 pub fn can_animate() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Pretty JSON with a newline.
+/// Indented JSON with a newline.
 #[must_use]
 pub fn json(value: &Value) -> String {
     format!("{value:#}\n")
@@ -83,13 +83,13 @@ pub fn yaml(value: &Value) -> String {
     serde_saphyr::to_string(value).expect("JSON is YAML")
 }
 
-/// `backupsession/shop-1`
+/// An object as `backupsession/shop-1`.
 #[must_use]
 pub fn name(kind: Kind, name: &str) -> String {
     format!("{}/{name}", kind.as_str().to_ascii_lowercase())
 }
 
-/// One object in a format for programs; `None` for the formats for people.
+/// One object in a format for programs; `None` if the format is a table.
 #[must_use]
 pub fn document(format: Format, kind: Kind, value: &Value) -> Option<String> {
     match format {

@@ -1,19 +1,19 @@
-//! What a restore would do, in words. Values in, text out: it must not read or print.
+//! Describes in words what a restore would do. It must not read or print.
 
 use crate::human::{bytes, time};
 use crate::manifests::Overwrite;
-use crate::repository::Row;
+use crate::repository::SnapshotRow;
 
 pub struct Preview {
     pub repository: String,
     pub target: String,
     pub overwrite: Overwrite,
-    pub snapshot: Row,
+    pub snapshot: SnapshotRow,
 }
 
 #[must_use]
 pub fn preview(preview: &Preview) -> String {
-    let Row { id, time: taken, host, path, configuration, size, .. } = &preview.snapshot;
+    let SnapshotRow { id, time: taken, host, path, configuration, size, .. } = &preview.snapshot;
     let size = size.map_or_else(|| "of unknown size".to_owned(), bytes);
     let configuration = configuration.as_deref().unwrap_or("not by Lagan");
     let existing = match preview.overwrite {
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_dry_run_says_what_from_where_into_where() {
-        let snapshot = Row {
+        let snapshot = SnapshotRow {
             id: "4be1c0de".into(),
             time: "2026-11-22T11:57:00Z".parse().unwrap(),
             host: "host-0".into(),

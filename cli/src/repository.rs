@@ -1,4 +1,4 @@
-//! Looks into a repository: opens it with its Secret and lists snapshots. It must not write there.
+//! Lists the snapshots of a repository. It must not write there.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -20,25 +20,25 @@ use crate::error::{Exit, Problem};
 use crate::facts::short;
 use crate::objects::View;
 
-/// Secrets are not published: they are read where people wrote them.
-pub enum Secrets {
+/// The place that holds the Secrets of repositories. They are never on NATS.
+pub enum SecretSource {
     Folder(Folder),
     Cluster(Kubernetes),
 }
 
-pub fn secrets(client: &Client, given: Option<PathBuf>) -> Result<Secrets, Problem> {
+pub fn secrets(client: &Client, given: Option<PathBuf>) -> Result<SecretSource, Problem> {
     if let (Some(cluster), None) = (client.cluster(), &given) {
-        return Ok(Secrets::Cluster(cluster.api.clone()));
+        return Ok(SecretSource::Cluster(cluster.api.clone()));
     }
     let known = || client.streams().and_then(|streams| streams.manifests.clone());
     let manifests = given.or_else(known).ok_or_else(|| {
         Problem::new(Exit::Usage, "the repository's Secret is read from the folder of manifests, and none is known")
             .help("name it with --manifests, or the --data-dir of the running `lagan up`")
     })?;
-    Ok(Secrets::Folder(Folder::new(vec![manifests])))
+    Ok(SecretSource::Folder(Folder::new(vec![manifests])))
 }
 
-impl Secrets {
+impl SecretSource {
     async fn find(&self, namespace: &str, name: &str) -> Result<Option<Secret>, Problem> {
         match self {
             Self::Folder(folder) => Ok(folder.secret(namespace, name)),
@@ -46,7 +46,7 @@ impl Secrets {
                 let problem = cluster::problem(&error);
                 let may_not = error.status().is_some_and(|status| status.code == 403);
                 if may_not {
-                    problem.help("only who may read the Secret can look into the repository")
+                    problem.help("your account needs `get` on this Secret to list the repository")
                 } else {
                     problem
                 }
@@ -61,7 +61,7 @@ impl Secrets {
         }
     }
 
-    /// A volume of a worker's pod has the path that the worker sees; it can be opened only where that is mounted.
+    /// In a cluster `mountPath` is a path inside the worker's pod, and the repository opens only where it is mounted.
     const fn volumes(&self) -> Volumes {
         match self {
             Self::Folder(_) => Volumes::Host,
@@ -70,7 +70,7 @@ impl Secrets {
     }
 }
 
-pub async fn snapshots(secrets: Secrets, repository: &View) -> Result<SnapshotList, Problem> {
+pub async fn snapshots(secrets: SecretSource, repository: &View) -> Result<SnapshotList, Problem> {
     let key = repository.key.clone();
     let spec: RepositorySpec = serde_json::from_value(repository.value["spec"].clone())
         .map_err(|error| Problem::new(Exit::Failed, format!("{key} can't be read: {error}")))?;
@@ -91,8 +91,8 @@ pub async fn snapshots(secrets: Secrets, repository: &View) -> Result<SnapshotLi
     listed.map_err(|error| Failure::new(error.code(), format!("{key}: {}", chain(&error))).into())
 }
 
-/// The snapshot that a restore would take.
-pub struct Choice<'a> {
+/// Selects the snapshot that a restore uses.
+pub struct SnapshotChoice<'a> {
     /// `latest`, or the start of an id.
     pub id: &'a str,
     /// `namespace/name`
@@ -100,7 +100,7 @@ pub struct Choice<'a> {
     pub host: Option<&'a str>,
 }
 
-impl Choice<'_> {
+impl SnapshotChoice<'_> {
     pub fn find<'s>(&self, snapshots: &'s [Snapshot]) -> Result<&'s Snapshot, Problem> {
         if self.id == "latest" {
             let wanted = Wanted {
@@ -130,21 +130,21 @@ impl Choice<'_> {
     }
 }
 
-/// What people see of a snapshot.
+/// A snapshot as tables show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct SnapshotRow {
     pub id: String,
     pub time: Timestamp,
     pub host: String,
     pub path: String,
-    /// `None`: not written by Lagan.
+    /// `None` if another program wrote the snapshot.
     pub configuration: Option<String>,
     pub size: Option<u64>,
-    /// Without those that Lagan itself reads.
+    /// Tags without the one that names the configuration.
     pub tags: Vec<String>,
 }
 
-impl From<&Snapshot> for Row {
+impl From<&Snapshot> for SnapshotRow {
     fn from(snapshot: &Snapshot) -> Self {
         let tags = snapshot.tags.iter().filter(|tag| !tag.starts_with("lagan-configuration="));
         Self {
@@ -159,7 +159,7 @@ impl From<&Snapshot> for Row {
     }
 }
 
-/// Everything that the table shows, and the whole id.
+/// A snapshot as a document: all columns, and the complete id.
 #[must_use]
 pub fn document(snapshot: &Snapshot, repository: &str) -> Value {
     json!({

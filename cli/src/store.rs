@@ -1,5 +1,5 @@
-//! Reads for a person: the objects with their status, from the bus or from the API server, and the facts of sessions.
-//! It must not write, and it gives up when the streams do not answer.
+//! Reads for commands: objects with their status, from NATS or from the API server, and the facts of sessions.
+//! It must not write, and gives up if the streams do not answer.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,26 +16,27 @@ use lagan_schemas::subject::{self, ObjectKey, SessionKey, SessionSubject};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::client::{Backend, Client, Streams};
+use crate::client::{Backend, Client};
 use crate::error::{Exit, Problem};
 use crate::objects::{View, find, merge, select, with_built_in};
 use crate::outcome::status as status_of;
+use crate::streams::Streams;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A fact with everything that its message tells.
+/// A fact with its place in the stream.
 #[derive(Debug, Clone)]
 pub struct StoredFact {
     pub key: SessionKey,
     pub sequence: u64,
     pub time: Timestamp,
     pub event: CloudEvent,
-    /// `None` for a fact of a later version.
+    /// `None` for a fact of a later version of Lagan.
     pub fact: Option<Fact>,
 }
 
 impl StoredFact {
-    /// `None` for what is no event of a session at all.
+    /// `None` if the message is no event of a session.
     #[must_use]
     pub fn read(stored: &Stored) -> Option<Self> {
         let key = stored.subject.parse::<SessionSubject>().ok()?.key;
@@ -50,16 +51,19 @@ impl StoredFact {
     }
 }
 
-async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> Result<T, Problem> {
+async fn within_patience<T>(what: &str, work: impl Future<Output = T>) -> Result<T, Problem> {
     tokio::time::timeout(PATIENCE, work).await.map_err(|_| {
-        Problem::new(Exit::Unreachable, format!("NATS does not answer when asked for stream `{what}`"))
-            .help("is an engine running with this NATS server? It creates the streams")
+        Problem::new(
+            Exit::Unreachable,
+            format!("stream `{what}` can't be read: NATS did not answer within {} s", PATIENCE.as_secs()),
+        )
+        .help("is an engine running with this NATS server? It creates the streams")
     })
 }
 
-/// Everything that is there now.
+/// Reads all messages that the stream holds now.
 pub async fn contents(bus: &Bus, stream: &str, filter: String, start: Start) -> Result<Vec<Stored>, Problem> {
-    in_time(stream, async {
+    within_patience(stream, async {
         let mut following = follow::follow(bus, stream, vec![filter], start);
         let mut found = Vec::new();
         while let Some(item) = following.next().await {
@@ -87,18 +91,18 @@ fn status(stored: &Stored) -> Option<(ObjectKey, Value)> {
     data.get("status").is_some_and(Value::is_object).then_some((key, data))
 }
 
-/// What a command is going to look at. A bus is read whole; an API server is asked for no more than this.
+/// The objects that a command needs. NATS is read completely; the API server is asked for these only.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct Query<'a> {
     pub kinds: &'a [Kind],
-    /// Besides the namespace of the command.
+    /// Namespaces beside that of the command.
     pub namespaces: &'a [&'a str],
 }
 
-/// All objects of these kinds with their status, and the built-in Tasks and Functions.
-pub async fn views(client: &Client, wanted: Wanted<'_>) -> Result<Vec<View>, Problem> {
+/// Reads all objects of these kinds with their status, and adds the built-in Tasks and Functions.
+pub async fn views(client: &Client, wanted: Query<'_>) -> Result<Vec<View>, Problem> {
     match &client.backend {
-        Backend::Bus(streams) => of_streams(streams).await,
+        Backend::Bus(streams) => views_of_streams(streams).await,
         Backend::Cluster(cluster) => {
             let own = client.scope().map(|own| [own].into_iter().chain(wanted.namespaces.iter().copied()));
             let mut namespaces: Vec<String> = own.into_iter().flatten().map(str::to_owned).collect();
@@ -109,7 +113,7 @@ pub async fn views(client: &Client, wanted: Wanted<'_>) -> Result<Vec<View>, Pro
     }
 }
 
-async fn of_streams(streams: &Streams) -> Result<Vec<View>, Problem> {
+async fn views_of_streams(streams: &Streams) -> Result<Vec<View>, Problem> {
     let last = |stream| {
         let filter = subject::stream_subjects(stream, &streams.cluster);
         contents(&streams.bus, stream, filter, Start::LastPerSubject)
@@ -119,15 +123,15 @@ async fn of_streams(streams: &Streams) -> Result<Vec<View>, Problem> {
     let statuses = statuses.iter().filter_map(status).collect();
     let mut views = merge(objects, statuses);
     for view in views.iter_mut().filter(|view| view.is_session() && view.value.get("status").is_none()) {
-        from_facts(streams, view).await?;
+        fold_status(streams, view).await?;
     }
     Ok(with_built_in(views))
 }
 
-/// The reporter has not come to this session yet, or has dropped it from view; its facts tell how it is all the same.
-async fn from_facts(streams: &Streams, view: &mut View) -> Result<(), Problem> {
+/// Gives a session the status that its facts amount to, for sessions that the reporter has not reached or has dropped.
+async fn fold_status(streams: &Streams, view: &mut View) -> Result<(), Problem> {
     let Some(uid) = view.session() else { return Ok(()) };
-    let found = in_time(subject::SESSIONS, find_session(&streams.bus, &streams.cluster, uid)).await?;
+    let found = within_patience(subject::SESSIONS, find_session(&streams.bus, &streams.cluster, uid)).await?;
     if let Some(session) = found.map_err(|error| Problem::from_error(Exit::Failed, &error))? {
         view.value["status"] = status_of(&session);
     }
@@ -141,26 +145,27 @@ pub async fn facts(streams: &Streams, uid: Uuid) -> Result<Vec<StoredFact>, Prob
     Ok(stored.iter().filter_map(StoredFact::read).collect())
 }
 
-/// The one object that a name stands for, else what there is instead.
-pub fn one<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>, name: &str) -> Result<&'a View, Problem> {
+/// Finds the object of this name; the error lists names that exist.
+pub fn find_one<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>, name: &str) -> Result<&'a View, Problem> {
     let selected = select(views, kind, namespace);
     match find(&selected, name)[..] {
-        [] => Err(absent(kind, namespace, name, &selected)),
+        [] => Err(not_found(kind, namespace, name, &selected)),
         [first, ..] => Ok(first),
     }
 }
 
 #[must_use]
-pub fn absent(kind: Kind, namespace: Option<&str>, name: &str, there: &[&View]) -> Problem {
+pub fn not_found(kind: Kind, namespace: Option<&str>, name: &str, there: &[&View]) -> Problem {
     let place = match namespace {
         Some(namespace) if kind.is_namespaced() => format!(" in namespace `{namespace}`"),
         _ => String::new(),
     };
     let names: Vec<_> = there.iter().take(5).map(|view| view.key.name.as_str()).collect();
     let help = match (names.len(), there.len()) {
-        (0, _) => format!("there are no {}{place}; `-A` looks in all namespaces", kind.plural()),
+        (0, _) if place.is_empty() => format!("there are no {}", kind.plural()),
+        (0, _) => format!("there are no {}{place}; name another one with -n", kind.plural()),
         (shown, all) if shown < all => format!("there are {} and {} more", names.join(", "), all - shown),
         _ => format!("there are {}", names.join(", ")),
     };
-    Problem::new(Exit::NotFound, format!("{kind} `{name}` not found{place}")).help(help)
+    Problem::new(Exit::NotFound, format!("{kind} `{name}` is not found{place}")).help(help)
 }

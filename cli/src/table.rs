@@ -1,4 +1,4 @@
-//! Tables as text: aligned columns, no borders, no colours. It must not know what the cells mean.
+//! Lays out tables as text: aligned columns, no borders, no colours. It must not know the meaning of the cells.
 
 use comfy_table::presets::NOTHING;
 
@@ -29,7 +29,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// One line each, without blanks at the end.
+    /// One line per row, without trailing blanks.
     #[must_use]
     pub fn render(&self, headers: Headers) -> String {
         let mut table = comfy_table::Table::new();

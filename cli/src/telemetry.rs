@@ -1,4 +1,4 @@
-//! Logs to stderr, and traces: trace context always travels with messages, spans are exported only when an OTLP
+//! Sets up logs to stderr, and traces. Trace context always travels with messages; spans are exported only if an OTLP
 //! endpoint is set. It must not log anything itself.
 
 use std::io::IsTerminal as _;
@@ -16,36 +16,36 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use crate::args::{Global, LogFormat};
 use crate::error::{Exit, Problem};
 
-/// Overrides what is logged, in the syntax of `tracing-subscriber`.
+/// Environment variable with a log filter, in the syntax of `tracing-subscriber`.
 const FILTER: &str = "LAGAN_LOG";
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 
-/// What a process is, which decides how much it logs by itself and in which form.
+/// The role of a process, which decides the default level and format of its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A command that a person waits for.
+    /// A command that talks to a running Lagan and ends.
     Client,
-    /// `lagan up`: in somebody's terminal or a file that a person reads.
+    /// `lagan up`, whose log a person reads in a terminal or a file.
     Up,
-    /// `lagan engine` and `lagan worker`: something collects their logs.
+    /// `lagan engine` and `lagan worker`, whose logs a program collects.
     Service,
 }
 
-/// Keeps exporting until it is dropped.
+/// A guard: spans are exported until it is dropped.
 pub struct Telemetry {
     provider: SdkTracerProvider,
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        // The collector may be gone; a process that ends has nobody left to tell.
+        // The collector may be gone, and a process that ends has no place left to report it.
         let _ = self.provider.shutdown();
     }
 }
 
-/// These print credentials at debug level: whatever is asked for, they are not heard below a warning, and not at
-/// all by a client that was not asked to say more: whatever fails there, the command tells itself.
-const TALKATIVE: [&str; 8] = [
+/// Crates that log credentials at debug level. Whatever the filter says, only their warnings are logged, and a client
+/// without `-v` logs nothing of theirs: the command reports their errors itself.
+const LOGS_CREDENTIALS: [&str; 8] = [
     "kube_client",
     "kube_runtime",
     "reqsign_core",
@@ -56,7 +56,7 @@ const TALKATIVE: [&str; 8] = [
     "opendal_service_s3",
 ];
 
-/// Call once, before the runtime: the exporter's HTTP client is a blocking one.
+/// Starts logs and traces, once and before the runtime: the HTTP client of the exporter is a blocking one.
 pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
     global::set_text_map_propagator(TraceContextPropagator::new());
     let provider = provider(role)?;
@@ -68,7 +68,7 @@ pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
         _ => EnvFilter::new(default_filter(role, global)),
     };
     let loudest = if role == Role::Client && global.verbose == 0 { "off" } else { "warn" };
-    let filter = TALKATIVE.iter().fold(filter, |filter, target| {
+    let filter = LOGS_CREDENTIALS.iter().fold(filter, |filter, target| {
         filter.add_directive(format!("{target}={loudest}").parse().expect("a crate's name is a directive"))
     });
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
@@ -77,7 +77,7 @@ pub fn start(role: Role, global: &Global) -> Result<Telemetry, Problem> {
         LogFormat::Json => text.json().flatten_event(true).with_current_span(true).boxed(),
         LogFormat::Text | LogFormat::Auto => text.with_target(global.verbose > 0).boxed(),
     };
-    // The filter is for what is printed; spans carry the trace context whatever is printed.
+    // The filter is for the log only: spans carry the trace context at any log level.
     let spans = EnvFilter::new("info,lagan=info,opendal=warn,rustic_core=warn");
     tracing_subscriber::registry()
         .with(tracing.with_filter(spans))

@@ -1,4 +1,4 @@
-//! An object with what belongs to it, as a tree. Views in, tree out: it must not read a clock or print.
+//! Draws an object and the objects that belong to it as a tree. It must not read a clock or print.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationStatus;
@@ -13,23 +13,23 @@ use crate::human::{bytes, one_line, relative};
 use crate::objects::{View, find, select};
 use crate::views::address;
 
-/// Sessions that are shown of a configuration; `lagan get sessions` shows all.
+/// Number of sessions below a configuration; `lagan get sessions` lists all.
 const SESSIONS: usize = 3;
 const NOTE_LIMIT: usize = 100;
 
 #[derive(Debug)]
 pub struct Node<'a> {
-    /// `Repository/prod/main`
+    /// Kind, namespace and name: `Repository/prod/main`.
     name: String,
-    /// A word that has a glyph, or nothing.
+    /// A word that has a glyph, or an empty text.
     state: &'a str,
     detail: String,
-    /// `None`: it is named but not there.
+    /// `None` if the object is named but does not exist.
     view: Option<&'a View>,
     children: Vec<Node<'a>>,
 }
 
-/// Everything that a tree is made from.
+/// The objects from which trees are made.
 #[derive(Clone, Copy)]
 pub struct Forest<'a> {
     pub views: &'a [View],
@@ -73,13 +73,13 @@ impl<'a> Forest<'a> {
         };
         let name = of.text(&format!("{place}/name"));
         let found = find(&select(self.views, kind, namespace), name);
-        // Both groups may have one of this name: it is the group of who names it that counts.
+        // Both API groups may have an object of this name: the group of the one that refers to it counts.
         let same = found.iter().find(|view| view.key.group == of.key.group).or(found.first());
         same.map_or_else(
             || Node {
                 name: format!("{kind}/{}/{name}", namespace.unwrap_or_default()),
                 state: "Missing",
-                detail: "it is named, but not found".to_owned(),
+                detail: "not found".to_owned(),
                 view: None,
                 children: Vec::new(),
             },
@@ -98,7 +98,7 @@ impl<'a> Forest<'a> {
         }
         let state = if is_paused && view.phase() == "Ready" { "Paused" } else { view.phase() };
         if matches!(state, "NotReady" | "Invalid") {
-            details.extend(wrong(&status.conditions));
+            details.extend(first_false(&status.conditions));
         }
         leaf(view, state, details)
     }
@@ -122,11 +122,11 @@ impl<'a> Forest<'a> {
         details.extend(status.last_check_time.map(|time| format!("checked {}", relative(time, self.now))));
         match state {
             "Failed" => details.push("the last read-back found damage".to_owned()),
-            "NotReady" => details.extend(wrong(&status.conditions)),
+            "NotReady" => details.extend(first_false(&status.conditions)),
             _ => {}
         }
         if details.is_empty() {
-            details.push("nothing known of it yet".to_owned());
+            details.push("no backup yet".to_owned());
         }
         leaf(view, state, details)
     }
@@ -145,7 +145,7 @@ impl<'a> Forest<'a> {
     }
 }
 
-/// Nobody looks whether the database answers until a session does; that it is there is all that is known.
+/// An AppBinding is shown as found only: whether its database answers is unknown until a session connects to it.
 fn app_binding(view: &View) -> Node<'_> {
     let version = [view.text("/spec/type"), view.text("/spec/version")].join(" ");
     let details = [version.trim().to_owned(), address(view)].into_iter().filter(|text| !text.is_empty());
@@ -156,7 +156,7 @@ fn leaf<'a>(view: &'a View, state: &'a str, details: Vec<String>) -> Node<'a> {
     Node { name: view.key.to_string(), state, detail: details.join(", "), view: Some(view), children: Vec::new() }
 }
 
-fn wrong(conditions: &[Condition]) -> Option<String> {
+fn first_false(conditions: &[Condition]) -> Option<String> {
     let wrong = conditions.iter().find(|condition| condition.status == ConditionStatus::False)?;
     Some(one_line(&wrong.message, NOTE_LIMIT))
 }
@@ -174,7 +174,7 @@ pub fn render(root: &Node<'_>, glyphs: Glyphs) -> String {
         .collect()
 }
 
-/// `prefix`: what stands before the node itself, and before what hangs below it.
+/// Appends the lines of a node. `own` precedes the node itself, `below` everything under it.
 fn branch(node: &Node<'_>, [own, below]: [&str; 2], glyphs: Glyphs, lines: &mut Vec<[String; 3]>) {
     lines.push([format!("{own}{}", node.name), glyphs.phase(node.state), node.detail.clone()]);
     let (middle, last, through) = match glyphs {
@@ -188,7 +188,7 @@ fn branch(node: &Node<'_>, [own, below]: [&str; 2], glyphs: Glyphs, lines: &mut 
     }
 }
 
-/// The objects themselves, one within the other.
+/// The tree as a document in which each object holds its children.
 #[must_use]
 pub fn document(node: &Node<'_>) -> Value {
     let children: Vec<Value> = node.children.iter().map(document).collect();
@@ -201,7 +201,7 @@ pub fn document(node: &Node<'_>) -> Value {
     })
 }
 
-/// `kind/name` of every object that is there.
+/// One line `kind/name` for every object that exists.
 #[must_use]
 pub fn names(node: &Node<'_>) -> String {
     let own = node.view.map(|view| crate::output::name(view.key.kind, &view.key.name) + "\n").unwrap_or_default();
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_stands_above_what_it_needs_and_what_it_did() {
+    fn a_configuration_is_above_its_database_repository_and_sessions() {
         let views = views();
         let tree = forest(&views).of_configuration(&views[0]);
         assert_eq!(
@@ -282,7 +282,7 @@ BackupConfiguration/prod/shop  ✔ Ready      every day 02:00 Europe/Berlin, nex
     }
 
     #[test]
-    fn what_is_missing_or_paused_is_said() {
+    fn missing_and_paused_objects_are_marked() {
         let mut views = views();
         views.retain(|view| !matches!(view.key.kind, Kind::AppBinding | Kind::BackupSession));
         views[0].value["spec"]["paused"] = true.into();
@@ -292,14 +292,14 @@ BackupConfiguration/prod/shop  ✔ Ready      every day 02:00 Europe/Berlin, nex
             text,
             "\
 BackupConfiguration/prod/shop  -- Paused   every day 02:00 Europe/Berlin, paused
-|-- AppBinding/prod/shop-db    XX Missing  it is named, but not found
-`-- Repository/storage/main    -           nothing known of it yet
+|-- AppBinding/prod/shop-db    XX Missing  not found
+`-- Repository/storage/main    -           no backup yet
 "
         );
     }
 
     #[test]
-    fn a_repository_stands_above_who_writes_into_it() {
+    fn a_repository_is_above_the_configurations_that_write_into_it() {
         let views = views();
         let text = render(&forest(&views).of_repository(&views[2]), Glyphs::Unicode);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Tables of objects, one for each kind. Views in, table out: it must not read a clock or print.
+//! Makes a table of the objects of each kind. It must not read a clock or print.
 
 mod catalogue;
 mod configurations;
@@ -23,14 +23,14 @@ pub enum Width {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Namespaces {
-    /// All rows are of one namespace, which nobody needs to be told.
+    /// All rows are of one namespace, so there is no column for it.
     One,
     All,
 }
 
-/// How to show a table.
+/// The style of a table.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct TableStyle {
     pub glyphs: Glyphs,
     pub now: Timestamp,
     pub width: Width,
@@ -41,19 +41,19 @@ pub struct Look {
 struct Columns {
     narrow: &'static [&'static str],
     wide: &'static [&'static str],
-    cells: fn(&Look, &View) -> Cells,
+    cells: fn(&TableStyle, &View) -> Cells,
 }
 
 /// The cells of one row.
 struct Cells {
     narrow: Vec<String>,
     wide: Vec<String>,
-    /// Behind the last column, for what is wrong.
+    /// Text behind the last column that names a problem.
     note: String,
 }
 
 #[must_use]
-pub fn table(kind: Kind, views: &[&View], look: Look) -> Table {
+pub fn table(kind: Kind, views: &[&View], style: TableStyle) -> Table {
     let columns = match kind {
         Kind::BackupSession => sessions::BACKUP,
         Kind::RestoreSession => sessions::RESTORE,
@@ -64,39 +64,39 @@ pub fn table(kind: Kind, views: &[&View], look: Look) -> Table {
         Kind::Function => catalogue::FUNCTION,
         Kind::AppBinding | Kind::Secret => catalogue::APP_BINDING,
     };
-    let shows_namespace = look.namespaces == Namespaces::All && kind.is_namespaced();
+    let shows_namespace = style.namespaces == Namespaces::All && kind.is_namespaced();
     let mut headers = if shows_namespace { vec!["NAMESPACE", "NAME"] } else { vec!["NAME"] };
     headers.extend(columns.narrow);
-    if look.width == Width::Wide {
+    if style.width == Width::Wide {
         headers.extend(columns.wide);
     }
     headers.extend(["AGE", ""]);
     let mut table = Table::new(headers);
     for view in views {
-        let cells = (columns.cells)(&look, view);
+        let cells = (columns.cells)(&style, view);
         let mut row = Vec::new();
         if shows_namespace {
             row.push(view.key.namespace.clone().unwrap_or_default());
         }
         row.push(view.key.name.clone());
         row.extend(cells.narrow);
-        if look.width == Width::Wide {
+        if style.width == Width::Wide {
             row.extend(cells.wide);
         }
-        row.push(look.age(view.created()));
+        row.push(style.age(view.created()));
         row.push(cells.note);
-        let row = row.into_iter().map(|cell| look.or_nothing(cell)).collect::<Vec<_>>();
-        table.row(look.without_empty_note(row));
+        let row = row.into_iter().map(|cell| style.or_nothing(cell)).collect::<Vec<_>>();
+        table.row(style.without_empty_note(row));
     }
     table
 }
 
-impl Look {
+impl TableStyle {
     fn or_nothing(&self, cell: String) -> String {
         if cell.is_empty() { self.glyphs.nothing().to_owned() } else { cell }
     }
 
-    /// The column behind the last one has no header and says nothing when all is well.
+    /// Clears the placeholder in the column of notes, which has no header.
     fn without_empty_note(&self, mut row: Vec<String>) -> Vec<String> {
         if let Some(last) = row.last_mut().filter(|last| *last == self.glyphs.nothing()) {
             last.clear();

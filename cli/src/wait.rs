@@ -1,5 +1,4 @@
-//! Waits for one session and shows how it goes: the shell around `narration`.
-//! It must not decide anything about the session; leaving it changes nothing.
+//! Waits for one session and shows its progress: the shell around `narration`. It must not change the session.
 
 pub mod object;
 
@@ -17,25 +16,25 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::args::Global;
-use crate::client::Streams;
 use crate::error::{Exit, Problem};
-use crate::narration::{Narrator, Setting};
+use crate::narration::{NarrationContext, Narrator};
 use crate::output::{can_animate, say};
 use crate::store;
 use crate::store::StoredFact;
+use crate::streams::Streams;
 
-/// How long the engine's watcher may take to notice a new object; it looks all the time.
+/// Limit for the engine to take a new object. Its watcher looks continuously, so this is ample.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
-/// Without a terminal a line each so often.
+/// Interval of progress lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// What was waited for, as it is when the waiting ends.
-pub struct Ended {
+/// The session as it is when the waiting ends.
+pub struct EndedSession {
     pub exit: Exit,
     pub session: Session,
 }
 
-/// The engine gave the object its uid: it has taken it.
+/// Waits until the engine has taken the object, which it shows by giving it a uid.
 pub async fn until_noticed(streams: &Streams, key: &ObjectKey) -> Result<Value, Problem> {
     let filter = vec![key.resource_subject(&streams.cluster)];
     let mut following = follow::follow(&streams.bus, subject::RESOURCES, filter, Start::LastPerSubject);
@@ -52,25 +51,27 @@ pub async fn until_noticed(streams: &Streams, key: &ObjectKey) -> Result<Value, 
     tokio::time::timeout(NOTICED_WITHIN, noticed).await.map_err(|_| {
         let seconds = NOTICED_WITHIN.as_secs();
         Problem::new(Exit::Failed, format!("the engine has not taken {key} within {seconds} s"))
-            .help("is `lagan up` or `lagan engine` running on this data directory? The object waits for it. If the engine runs on a cluster, name that with --kubeconfig or --context")
+            .help("check that `lagan up` or `lagan engine` runs with this data directory: the object waits there. If the engine runs on a cluster, name the cluster with --kubeconfig or --context")
     })
 }
 
-/// The session of an object that has been taken.
+/// The session of an object that the engine has taken.
 pub fn session_key(streams: &Streams, object: &Value, key: SessionKey) -> Result<SessionKey, Problem> {
     let uid = object.pointer("/metadata/uid").and_then(Value::as_str).and_then(|uid| uid.parse::<Uuid>().ok());
-    let uid = uid.ok_or_else(|| Problem::new(Exit::Failed, "the engine published the object without a uid"))?;
+    let uid = uid.ok_or_else(|| {
+        Problem::new(Exit::Failed, "the engine published the object without a uid; this is a defect of Lagan")
+    })?;
     Ok(SessionKey { cluster: streams.cluster.clone(), uid, ..key })
 }
 
-/// Tells the session's story until it ends, the time is up, or somebody presses ctrl-c.
+/// Narrates the session until it ends, the timeout is reached, or the person presses Ctrl-C.
 pub async fn until_ended(
     streams: &Streams,
     global: &Global,
     key: SessionKey,
-    setting: Setting,
+    context: NarrationContext,
     timeout: Option<Duration>,
-) -> Result<Ended, Problem> {
+) -> Result<EndedSession, Problem> {
     let facts = follow::follow(
         &streams.bus,
         subject::SESSIONS,
@@ -80,24 +81,24 @@ pub async fn until_ended(
     let progress =
         follow::follow(&streams.bus, subject::PROGRESS, vec![subject::progress(&key)], Start::LastPerSubject);
     let mut screen = Screen::new(global);
-    screen.say(&setting.opening());
-    let narrator = Narrator::new(setting, Session::new(key));
+    screen.say(&context.opening());
+    let narrator = Narrator::new(context, Session::new(key));
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut waiting = Waiting { narrator, screen };
     let exit = tokio::select! {
         exit = waiting.follow(facts, progress) => exit,
         () = reached(deadline) => {
-            waiting.screen.say(&waiting.narrator.left("the time is up"));
+            waiting.screen.say(&waiting.narrator.stopped_waiting("timed out"));
             Exit::TimedOut
         }
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
-            waiting.screen.say(&waiting.narrator.left("stopped waiting"));
+            waiting.screen.say(&waiting.narrator.stopped_waiting("stopped waiting"));
             Exit::Interrupted
         }
     };
     waiting.screen.clear();
-    Ok(Ended { exit, session: waiting.narrator.session().clone() })
+    Ok(EndedSession { exit, session: waiting.narrator.session().clone() })
 }
 
 async fn reached(deadline: Option<Instant>) {
@@ -136,13 +137,13 @@ impl Waiting {
         for line in self.narrator.fact(fact.recorded()) {
             self.screen.say(&line);
         }
-        if let Some(line) = self.narrator.standing() {
+        if let Some(line) = self.narrator.live_line() {
             self.screen.live(&line);
         }
     }
 
     fn progress(&mut self, item: Followed) {
-        // What a finished attempt left behind is no progress of this one.
+        // Progress of an attempt that has ended is still in the stream.
         if !self.narrator.session().phase.is_held() {
             return;
         }
@@ -159,7 +160,7 @@ fn read_progress(stored: &Stored) -> Option<Progress> {
     serde_json::from_value(event.data).ok()
 }
 
-/// stderr as a place for one line that changes: overwritten on a terminal, now and then a new one elsewhere.
+/// A line on stderr that changes: overwritten on a terminal, repeated at intervals elsewhere.
 struct Screen {
     glyphs: crate::glyph::Glyphs,
     mode: Mode,
@@ -194,7 +195,7 @@ impl Screen {
     fn live(&mut self, line: &str) {
         match self.mode {
             Mode::Animated => {
-                // Raw, because this sequence is about the place and not about colour.
+                // Written raw: anstream would remove this sequence where colours are off.
                 let mut out = std::io::stderr().lock();
                 let _ = write!(out, "\r\u{1b}[2K{line}");
                 let _ = out.flush();

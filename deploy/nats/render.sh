@@ -3,7 +3,7 @@
 #
 #   POOLS="default disk" render.sh DIR CLUSTER...
 #
-# Accounts hold passwords: they are written once and kept, everything else is written anew.
+# Accounts hold passwords, so they are written once and kept; everything else is written again each time.
 set -eu
 
 out=${1:?usage: render.sh DIR CLUSTER...}
@@ -24,7 +24,7 @@ for cluster in "$@"; do label cluster "$cluster"; done
 
 secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
-# Fills a template in. A line with a pool is written for each pool and lane, one with a secret gets one of its own.
+# Fills in a template. A line with @POOL@ is repeated for each pool and lane, one with @SECRET@ gets a new secret.
 fill() {
     while IFS= read -r line; do
         case $line in
@@ -48,12 +48,12 @@ for cluster in "$@"; do
         fill "$template" >"$out/permissions-$cluster/$(basename "$template" .in)"
     done
     [ -e "$out/account-$cluster.conf" ] || fill "$here/account.conf.in" >"$out/account-$cluster.conf"
-    # As Lagan's --nats-user-file wants them.
+    # In the format of --nats-user-file.
     mkdir -p "$out/users-$cluster"
     sed -n "s/.*user: \"$cluster-\([a-z]*\)\", password: \"\([^\"]*\)\".*/\1 \2/p" "$out/account-$cluster.conf" |
         while read -r role password; do echo "$cluster-$role:$password" >"$out/users-$cluster/$role"; done
 done
-# The system account is for administrators and holds nothing of Lagan.
+# The system account is for administrators; Lagan does not use it.
 [ -e "$out/account-system.conf" ] || echo "SYS { users: [{user: \"system\", password: \"$(secret)\"}] }" >"$out/account-system.conf"
 {
     echo "system_account: SYS"

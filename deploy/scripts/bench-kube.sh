@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# How long a BackupSession takes from its creation to the first byte of its dump, and what 10,000 BackupConfigurations
-# cost, on a real kube-apiserver; as root also how long an empty Job takes to its first instruction, in a node that is
-# made for it and removed.
+# Measures, on a real kube-apiserver, the time from the creation of a BackupSession to the first byte of its dump, and
+# the cost of 10,000 BackupConfigurations. As root it also measures the time from the creation of an empty Job to its
+# first instruction, in a node that is started for this and removed.
 #
-#   LAGAN_BIN=target/release/lagan bench-kube.sh       SESSIONS and CONFIGURATIONS say how many, 0 for none
+#   LAGAN_BIN=target/release/lagan bench-kube.sh       SESSIONS and CONFIGURATIONS set the numbers, 0 for none
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${LAGAN_BIN:?is the path of the lagan binary to measure}"
@@ -11,7 +11,7 @@ node=deploy/scripts/node
 
 cargo run --quiet --locked -p lagan-tests --bin bench-kube
 if [ "$(id -u)" -ne 0 ]; then
-    echo "an empty Job is measured as root only: a node makes namespaces and cgroups"
+    echo "skipped the empty Job: a node makes namespaces and cgroups, which needs root"
     exit
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/lagan-bench.XXXXXX")

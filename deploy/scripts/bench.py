@@ -1,4 +1,4 @@
-"""Measures a backup and a restore beside their peers. Called by bench.sh: bench.py LAGAN SAMPLE_DB."""
+"""Measures a backup and a restore beside their peers. bench.sh calls it: bench.py LAGAN SAMPLE_DB."""
 
 import os
 import pathlib
@@ -46,7 +46,7 @@ class Database:
 
 
 def measure(command, **env):
-    """Wall, CPU and the largest process of a shell pipeline."""
+    """Wall time and CPU of a shell pipeline, and the peak memory of its largest process."""
     began = time.monotonic()
     child = subprocess.Popen(["bash", "-euo", "pipefail", "-c", command], env={**os.environ, **env},
                              stdout=subprocess.DEVNULL)
@@ -56,7 +56,7 @@ def measure(command, **env):
 
 
 def cpu_of(pid):
-    """CPU seconds of a process and of its children that have ended."""
+    """CPU seconds of a process and of its ended children."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return sum(int(field) for field in fields[11:15]) / TICKS
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A backup beside its peers, on one database of 1 GB, interleaved in one run: wall time, CPU and peak memory of raw
-# `mariadb-dump`, of `mariadb-dump | restic backup --stdin`, and of `lagan backup`; then a restore beside
-# `restic dump | mariadb`. Ratios carry over to other machines, absolute figures do not.
+# Measures wall time, CPU and peak memory of a backup of a 1 GB database beside raw `mariadb-dump` and
+# `mariadb-dump | restic backup --stdin`, interleaved in one run; then of a restore beside `restic dump | mariadb`.
+# Ratios carry over to other machines, absolute figures do not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -z "${LAGAN_BIN:-}" ]; then

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The main job in a real Kubernetes cluster of one node, made on this machine: the chart is installed, a database is
-# backed up on schedule and by hand, brought back into a second server and compared, by manifests of Lagan's own group
-# and by Stash's; several sessions run at once on workers that are scaled meanwhile. All of it is removed at the end.
+# Runs backups and restores in a real single-node Kubernetes cluster on this machine: it installs the chart, backs a
+# database up by schedule and by hand, restores it into a second server and compares both, with manifests of lagan.dev
+# and of Stash; then it runs several sessions at once while the workers are scaled. Everything is removed at the end.
 #
 #   LAGAN_BIN=target/debug/lagan demo-cluster.sh [demo|test]
 #
-# `demo` shows what kubectl shows at each step, `test` only says what was proved; both fail at the first thing that is
-# not as it should be. KEEP=1 leaves the cluster running.
+# `demo` prints the output of kubectl at each step, `test` only the results. Both stop at the first failure. KEEP=1 leaves
+# the cluster running.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -27,7 +27,7 @@ in_node() { "$node/enter.sh" "$state" "$@"; }
 kubectl() { in_node kubectl --namespace demo "$@"; }
 lagan_kubectl() { in_node kubectl --namespace lagan "$@"; }
 helm() { in_node "$helm" --namespace lagan "$@"; }
-# What a person would look at; `test` has no person.
+# Prints objects as kubectl does, in `demo` only.
 show() { [ "$mode" = test ] || kubectl get "$@" | sed 's/^/        /'; }
 
 evidence() {
@@ -48,12 +48,12 @@ cleanup() {
     local status=$?
     trap - EXIT INT TERM HUP
     if [ "$status" -eq 0 ] && [ "${KEEP:-}" = 1 ]; then
-        printf '\nLeft running because of KEEP=1. Look around:\n%s\nRemove it:\n  %s; rm -rf %s\n' \
+        printf '\nLeft running because of KEEP=1. To look around:\n%s\nTo remove it:\n  %s; rm -rf %s\n' \
             "$(sed 's/^/  /' "$work/node.env")" "$node/down.sh $state" "$work"
         return
     fi
     if [ "$status" -ne 0 ]; then
-        echo "demo-cluster: failed; what the cluster says:" >&2
+        echo "demo-cluster: failed; state of the cluster:" >&2
         [ ! -e "$state/ready" ] || evidence >&2 || true
     fi
     [ ! -e "$state/id" ] || "$node/down.sh" "$state" || status=1
@@ -63,12 +63,12 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-# await SECONDS WHAT COMMAND...: until the command succeeds.
+# await SECONDS WHAT COMMAND...: waits until the command succeeds.
 await() {
     local end=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || die "$what: not within the time"
+        [ "$SECONDS" -lt "$end" ] || die "$what: timed out"
         sleep 0.3
     done
 }
@@ -78,7 +78,7 @@ status_of() { kubectl get "$1" "$2" --output jsonpath="{.status.$3}"; }
 ready() { [ "$(status_of "$1" "$2" phase)" = Ready ]; }
 await_ready() { await 60 "$1/$2 is Ready" ready "$1" "$2"; }
 
-# succeed KIND NAME SECONDS: waits for the session's end, and that must be Succeeded.
+# succeed KIND NAME SECONDS: waits until the session has ended, and fails unless it is Succeeded.
 succeed() {
     local end=$((SECONDS + $3)) phase
     while true; do
@@ -97,10 +97,10 @@ one_succeeded() { phases | grep -q '^Succeeded$'; }
 one_running() { phases | grep -q '^Running$'; }
 all_ended() { ! phases | grep -qv -e '^Succeeded$' -e '^Failed$' -e '^Skipped$'; }
 
-# Passwords reach the server over a pipe: argv is for everyone to read.
+# Passwords go through a pipe: every user of the machine can read argv.
 secret() { printf 'apiVersion: v1\nkind: Secret\nmetadata: {name: %s}\nstringData: {%s}\n' "$1" "$2" | kubectl apply -f - >/dev/null; }
 
-# sql POD ARGUMENT...: MariaDB's client in that Pod.
+# sql POD ARGUMENT...: runs MariaDB's client in that Pod.
 sql() {
     local pod=$1
     shift
@@ -108,7 +108,7 @@ sql() {
     kubectl exec --stdin "$pod" -- bash -c 'MYSQL_PWD=$MARIADB_ROOT_PASSWORD exec mariadb --no-defaults -S /tmp/mysqld.sock -uroot "$@"' -- "$@"
 }
 
-# One line for each table and view: its name and a hash of its definition and rows; then triggers and routines.
+# Prints a line for each table and view, with a hash of its definition and rows; then one for triggers and routines.
 fingerprint() {
     # shellcheck disable=SC2016 # the Pod's shell expands it
     kubectl exec "$1" -- bash -c '
@@ -122,7 +122,7 @@ fingerprint() {
         echo "(logic)  $(dump --no-create-info --no-data --triggers --routines --events shop)"'
 }
 
-# same WHAT: both servers hold the same.
+# same WHAT: fails unless both servers hold the same data.
 same() {
     fingerprint shop >"$work/shop.txt"
     fingerprint copy >"$work/copy.txt"
@@ -136,7 +136,7 @@ start_cluster() {
     eval "$(deploy/scripts/tools.sh demo)"
     command -v restic >/dev/null || die "restic is not on PATH"
     helm=$(deploy/scripts/go-tools.sh tests/helm)/helm
-    # What helm remembers is of no use to anyone after this.
+    # Helm's caches go with the cluster.
     export HELM_CACHE_HOME=$work/helm HELM_CONFIG_HOME=$work/helm HELM_DATA_HOME=$work/helm
     "$node/up.sh" "$state" >"$work/node.env"
     eval "$(cat "$work/node.env")"
@@ -170,7 +170,7 @@ start_databases() {
 }
 
 back_up_on_schedule() {
-    kubectl apply -f "$manifests/lagan.yaml" >"$work/apply.log" || die "the manifests are refused"
+    kubectl apply -f "$manifests/lagan.yaml" >"$work/apply.log" || die "the manifests are rejected"
     [ "$mode" = test ] || sed 's/^/        /' "$work/apply.log"
     await_ready backupconfigurations.lagan.dev shop
     ok "kubectl applied Repository, AppBindings and a BackupConfiguration for every minute; it is Ready"
@@ -195,8 +195,8 @@ back_up_and_restore() {
     same "restored into the second server"
 }
 
-do_as_stash_does() {
-    kubectl apply -f "$manifests/stash.yaml" >/dev/null || die "Stash's manifests are refused"
+run_stash_tutorial() {
+    kubectl apply -f "$manifests/stash.yaml" >/dev/null || die "Stash's manifests are rejected"
     await_ready backupconfigurations.stash.appscode.com sample-mariadb-backup
     kubectl apply -f "$manifests/stash-backup.yaml" >/dev/null
     succeed backupsessions.stash.appscode.com sample-mariadb-backup-now 180
@@ -208,7 +208,7 @@ do_as_stash_does() {
     kubectl patch backupconfigurations.stash.appscode.com sample-mariadb-backup --type merge --patch '{"spec": {"paused": true}}' >/dev/null
 }
 
-# six FILE: the manifest six times, with its numbers.
+# six FILE: applies the manifest six times, with the numbers 1 to 6.
 six() {
     local number
     for number in 1 2 3 4 5 6; do
@@ -224,7 +224,7 @@ scale_workers() {
     six "$manifests/many-backup.yaml"
     await 60 "a session runs" one_running
     lagan_kubectl scale deployment/lagan-worker-default --replicas=3 >/dev/null
-    say "six sessions wait for one worker that does one at a time; scaled to three workers while the first runs:"
+    say "six sessions wait for one worker that runs one at a time; scaled to three workers while the first runs:"
     show backupsessions.lagan.dev
     lagan_kubectl rollout status deployment/lagan-worker-default --timeout=120s >/dev/null || die "the workers are not ready"
     for number in 1 2 3 4 5 6; do succeed backupsessions.lagan.dev many-$number 240; done
@@ -249,12 +249,12 @@ check_with_restic() {
 }
 
 uninstall() {
-    in_node kubectl delete namespace demo --timeout=90s >/dev/null || die "the namespace does not go"
+    in_node kubectl delete namespace demo --timeout=90s >/dev/null || die "the namespace is not deleted"
     helm uninstall lagan --wait --timeout 3m >/dev/null 2>&1 || die "helm uninstall failed"
-    # The workers' grace period is long, but an idle one ends at once.
+    # The grace period of workers is long, but an idle worker ends at once.
     nothing_left() { [ -z "$(lagan_kubectl get pods,deployments,statefulsets,services --output name)" ]; }
     await 120 "the chart's objects are gone" nothing_left
-    ok "uninstalled: nothing of the chart is left"
+    ok "uninstalled: no object of the chart is left"
 }
 
 repository_password=$(openssl rand -hex 16)
@@ -263,7 +263,7 @@ install_chart
 start_databases
 back_up_on_schedule
 back_up_and_restore
-do_as_stash_does
+run_stash_tutorial
 scale_workers
 check_with_restic
 if [ "${KEEP:-}" != 1 ]; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Stash's tutorial on a real kube-apiserver: kubectl applies Secret, Repository, AppBinding, BackupConfiguration and a
-# RestoreSession of group stash.appscode.com; `lagan engine` and `lagan worker` run beside it as they would in pods.
-# Everything lives in a temporary folder and is removed at the end; KEEP=1 leaves it running.
+# Follows Stash's tutorial on a real kube-apiserver: kubectl applies Secret, Repository, AppBinding, BackupConfiguration
+# and a RestoreSession of group stash.appscode.com; `lagan engine` and `lagan worker` run beside it as they would in
+# pods. Everything is in a temporary folder and removed at the end; KEEP=1 leaves it running.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,7 +17,7 @@ look_around() {
 
 show() { sed 's/^/        /'; }
 kube() { "$kubectl" -n demo "$@"; }
-wait_for() { local what=$1; shift; for _ in $(seq 1800); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; die "$what: not within three minutes"; }
+wait_for() { local what=$1; shift; for _ in $(seq 1800); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; die "$what: timed out after three minutes"; }
 
 cargo build --quiet --locked -p lagan -p lagan-tests --bin lagan --bin sample-db --bin control-plane
 target=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
@@ -49,12 +49,12 @@ say "nats-server and two private MariaDB servers run; one has a database \`shop\
 start_part() {
     local part=$1
     shift
-    "$lagan" "$part" --kube --nats-url "nats://127.0.0.1:$nats_port" --resolve "sample-mariadb.demo.svc:3306=127.0.0.1:$original_port" \
-        --resolve "restored-mariadb.demo.svc:3306=127.0.0.1:$copy_port" "$@" >"$work/$part.log" 2>&1 &
+    "$lagan" "$part" --kube --nats-url "nats://127.0.0.1:$nats_port" "$@" >"$work/$part.log" 2>&1 &
     pids+=($!)
     wait_for "lagan $part" grep -q ready "$work/$part.log"
 }
-start_part engine --stash-compat
+start_part engine --stash-compat --resolve "sample-mariadb.demo.svc:3306=127.0.0.1:$original_port" \
+    --resolve "restored-mariadb.demo.svc:3306=127.0.0.1:$copy_port"
 start_part worker
 say "lagan engine and lagan worker are ready"
 
@@ -89,7 +89,7 @@ YAML
 kube wait --for=condition=Ready --timeout=60s backupconfigurations.stash.appscode.com/sample-mariadb-backup >/dev/null
 kube get backupconfigurations.stash.appscode.com | show
 
-say "waiting for the schedule's first minute"
+say "waiting for the first slot of the schedule"
 sessions() { kube get backupsessions.stash.appscode.com "$@"; }
 succeeded() { sessions -o name | grep -q . && sessions | grep -q Succeeded; }
 wait_for "a backup by the schedule" succeeded
@@ -115,7 +115,7 @@ fingerprint original >"$work/original.txt"
 fingerprint copy >"$work/copy.txt"
 diff "$work/original.txt" "$work/copy.txt" || die "the copy differs"
 say "compared: $(wc -l <"$work/original.txt") tables and views, each with the same definition and rows"
-say "what was told:"
+say "Kubernetes Events:"
 kube get events --sort-by=.lastTimestamp -o custom-columns=TYPE:.type,REASON:.reason,OBJECT:.involvedObject.kind,MESSAGE:.message | show
 RESTIC_PASSWORD=$repository_password restic -r "$work/repository" check --read-data | tail -n 1 | show
 say "done"

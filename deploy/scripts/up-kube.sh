@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# up-kube.sh start|stop: a kube-apiserver with etcd and Lagan's CRDs that stays until it is stopped.
+# up-kube.sh start|stop: starts a kube-apiserver with etcd and Lagan's CRDs, or stops it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 state=${XDG_STATE_HOME:-$HOME/.local/state}/lagan-kube
-told=$state/running
+record=$state/running
 
-running() { [ -s "$told" ] && kill -0 "$(head -n 1 "$told")" 2>/dev/null; }
+running() { [ -s "$record" ] && kill -0 "$(head -n 1 "$record")" 2>/dev/null; }
 
 case ${1:-start} in
 start)
     if ! running; then
         cargo build --quiet --locked -p lagan-tests --bin control-plane
         mkdir -p "$state"
-        rm -f "$told"
-        setsid "${CARGO_TARGET_DIR:-target}/debug/control-plane" "$told" >"$state/log" 2>&1 </dev/null &
+        rm -f "$record"
+        setsid "${CARGO_TARGET_DIR:-target}/debug/control-plane" "$record" >"$state/log" 2>&1 </dev/null &
         for _ in $(seq 1200); do running && break; sleep 0.1; done
         running || { echo "up-kube: it did not start:" >&2; tail -n 20 "$state/log" >&2; exit 1; }
     fi
-    echo "export KUBECONFIG='$(tail -n 1 "$told")'"
+    echo "export KUBECONFIG='$(tail -n 1 "$record")'"
     echo "# kubectl get crd; lagan engine --kube --nats-url ...; ./just down-kube stops it" >&2
     ;;
 stop)
     if running; then
-        pid=$(head -n 1 "$told")
+        pid=$(head -n 1 "$record")
         kill "$pid"
         while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
     fi

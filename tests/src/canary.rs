@@ -1,4 +1,4 @@
-//! Looks for secrets where none may be: in files, and in argv and environment of processes.
+//! Searches for leaked secrets: in files, and in argv and environment of processes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -39,21 +39,21 @@ impl Canaries {
         Self { needles }
     }
 
-    /// What of the secrets is in these bytes.
+    /// Lists the secrets that these bytes contain.
     #[must_use]
     pub fn found_in(&self, bytes: &[u8]) -> Vec<&str> {
         let needles = self.needles.iter();
         needles.filter(|(_, finder)| finder.find(bytes).is_some()).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Every regular file below the folders (or the files themselves), as `secret in path`.
+    /// Searches every regular file below the paths; lists findings as `secret in path`.
     pub fn found_below(&self, paths: &[&Path]) -> Result<Vec<String>> {
         let mut findings = Vec::new();
         let mut rest: Vec<PathBuf> = paths.iter().map(|path| path.to_path_buf()).collect();
         while let Some(path) = rest.pop() {
             let meta = match fs::symlink_metadata(&path) {
                 Ok(meta) => meta,
-                // Servers remove files while we look.
+                // Servers remove files during the search.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -70,7 +70,7 @@ impl Canaries {
         Ok(findings)
     }
 
-    /// The same as an error; a mistyped path must not pass for a clean one.
+    /// Fails if a file below the paths contains a secret, or if a path does not exist.
     pub fn absent_below(&self, paths: &[&Path]) -> Result<()> {
         for path in paths {
             ensure!(path.exists(), "`{}` does not exist", path.display());
@@ -80,7 +80,7 @@ impl Canaries {
         Ok(())
     }
 
-    /// Begins to read argv and environment of `pid` and its descendants.
+    /// Starts to read argv and environment of `pid` and its descendants at short intervals.
     #[must_use]
     pub fn watch(&self, pid: u32) -> Watch {
         let shared = Arc::new(Shared::default());
@@ -96,21 +96,29 @@ impl Canaries {
 
     fn sample(&self, root: i32, shared: &Shared) {
         let mut sample = Report::default();
-        for row in proc::descendants(root) {
-            sample.programs.insert(row.name.clone());
-            for file in ["cmdline", "environ"] {
-                let Ok(bytes) = fs::read(format!("/proc/{}/{file}", row.pid)) else {
-                    continue;
-                };
-                let found = self.found_in(&bytes).into_iter();
-                let lines = found.map(|name| format!("{name} in {file} of {}", row.name));
-                sample.findings.extend(lines);
-            }
+        match proc::descendants(root) {
+            Ok(rows) => rows.iter().for_each(|row| self.look_into(row, &mut sample)),
+            Err(error) => drop(sample.unreadable.insert(format!("/proc: {error}"))),
         }
         let mut report = shared.report();
         report.samples += 1;
         report.programs.extend(sample.programs);
         report.findings.extend(sample.findings);
+        report.unreadable.extend(sample.unreadable);
+    }
+
+    fn look_into(&self, row: &proc::Row, sample: &mut Report) {
+        sample.programs.insert(row.name.clone());
+        for file in ["cmdline", "environ"] {
+            match proc::read(row.pid, file) {
+                Ok(bytes) => {
+                    let bytes = bytes.unwrap_or_default();
+                    let found = self.found_in(&bytes).into_iter();
+                    sample.findings.extend(found.map(|name| format!("{name} in {file} of {}", row.name)));
+                }
+                Err(error) => drop(sample.unreadable.insert(format!("{file} of {}: {error}", row.name))),
+            }
+        }
     }
 }
 
@@ -132,12 +140,12 @@ impl Watch {
         self.shared.report().programs.clone()
     }
 
-    /// Ends the sampling. Look at `programs` too: a watch that saw no dump proves nothing.
-    #[must_use]
-    pub fn finish(self) -> Report {
+    /// Ends the sampling. A process that could not be read is an error: nothing is known of its secrets. Check `programs`
+    /// too, because a watch that saw no dump proves nothing.
+    pub fn finish(self) -> Result<Report> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let _ = self.thread.join();
-        self.shared.report().clone()
+        self.shared.report().clone().complete()
     }
 }
 
@@ -159,6 +167,20 @@ pub struct Report {
     /// Names of all processes seen.
     pub programs: BTreeSet<String>,
     pub findings: BTreeSet<String>,
+    /// Files of processes that could not be read, and why.
+    pub unreadable: BTreeSet<String>,
+}
+
+impl Report {
+    fn complete(self) -> Result<Self> {
+        ensure!(self.samples > 0, "no process was looked at");
+        ensure!(
+            self.unreadable.is_empty(),
+            "processes can't be searched for secrets; run the tests as root: {:?}",
+            self.unreadable
+        );
+        Ok(self)
+    }
 }
 
 fn spellings(secret: &str) -> Vec<(&'static str, String)> {
@@ -229,6 +251,16 @@ mod tests {
                 assert!(!canaries.found_in(text.as_bytes()).is_empty(), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_watch_that_could_not_look_is_no_proof() {
+        let looked = Report { samples: 1, ..Report::default() };
+        assert!(looked.clone().complete().is_ok());
+        assert!(Report::default().complete().is_err());
+        let unreadable = BTreeSet::from(["environ of lagan: Permission denied".to_owned()]);
+        let told = Report { unreadable, ..looked }.complete().expect_err("a file was not read").to_string();
+        assert!(told.contains("environ of lagan"), "{told}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A private Kubernetes control plane: etcd and kube-apiserver, RBAC on, Lagan's CRDs installed. No controller-manager:
-//! nothing is collected through owner references and no ServiceAccount gets a token by itself.
+//! A private Kubernetes control plane: etcd and kube-apiserver with RBAC and Lagan's CRDs. There is no
+//! controller-manager: no object is collected through owner references, and no ServiceAccount gets a token by itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::wait::eventually;
 const START: Duration = Duration::from_secs(90);
 const COMMAND: Duration = Duration::from_secs(60);
 const ADMIN: &str = "admin-token-of-the-tests";
-/// What ServiceAccounts asked for and were answered, not what was in it.
+/// An audit policy that logs the requests of ServiceAccounts and the status of the answers, without bodies.
 const AUDIT: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -41,7 +41,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// One for all tests of a process that run at the same time; each takes a namespace of its own.
+    /// One control plane for all tests of a process that run at the same time; each test uses its own namespace.
     pub fn shared() -> Result<Arc<Self>> {
         static SHARED: Mutex<Weak<ControlPlane>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,14 +53,14 @@ impl ControlPlane {
         Ok(started)
     }
 
-    /// A new one, with the CRDs of both groups and AppBinding.
+    /// A new control plane with the CRDs of both groups and AppBinding.
     pub fn start() -> Result<Self> {
         let plane = Self::bare()?;
         plane.install_crds(&["lagan", "stash", "appcatalog"])?;
         Ok(plane)
     }
 
-    /// A new one without any CRD.
+    /// A new control plane without CRDs.
     pub fn bare() -> Result<Self> {
         let scratch = Scratch::new("kube")?;
         let (port, etcd_port, peer_port) = (Port::reserve()?, Port::reserve()?, Port::reserve()?);
@@ -133,11 +133,11 @@ impl ControlPlane {
         self.scratch.join("audit.log")
     }
 
-    /// Requests of a ServiceAccount, each as `code verb path`. A watch is one when it ends.
+    /// Lists the requests of a ServiceAccount as `code verb path`. A watch is listed when it ends.
     pub fn requests_of(&self, namespace: &str, account: &str) -> Result<Vec<String>> {
         let user = format!("system:serviceaccount:{namespace}:{account}");
         let text = fs::read_to_string(self.audit_log()).context("the API server's audit log")?;
-        // The last line may be half written.
+        // The last line may be incomplete.
         let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let own = events.filter(|event| event["user"]["username"] == user.as_str());
         let line = |event: Value| {
@@ -147,7 +147,7 @@ impl ControlPlane {
         Ok(own.map(line).collect())
     }
 
-    /// SIGKILL; etcd and its data stay.
+    /// Kills the API server; etcd and its data stay.
     pub fn stop_api(&self) -> Result<()> {
         let process = self.api.lock().unwrap_or_else(PoisonError::into_inner).take();
         process.context("no kube-apiserver runs")?.kill9().map(drop)
@@ -163,7 +163,7 @@ impl ControlPlane {
         self.scratch.join("admin.kubeconfig")
     }
 
-    /// A kubeconfig for a token, at this port: a proxy's, for example.
+    /// A kubeconfig for a token and a port, such as that of a proxy.
     pub fn write_kubeconfig(&self, name: &str, port: u16, token: &str) -> Result<PathBuf> {
         let text = format!(
             "apiVersion: v1
@@ -177,12 +177,12 @@ current-context: test
         self.scratch.private_file(name, &text)
     }
 
-    /// The admin's rights at another port.
+    /// A kubeconfig with the admin's rights for another port.
     pub fn admin_through(&self, port: u16) -> Result<PathBuf> {
         self.write_kubeconfig(&format!("admin-{port}.kubeconfig"), port, ADMIN)
     }
 
-    /// The CRDs as they are committed.
+    /// Installs the committed CRDs.
     pub fn install_crds(&self, folders: &[&str]) -> Result<()> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?;
         for folder in folders {
@@ -194,7 +194,7 @@ current-context: test
     }
 
     fn kubectl_command(&self, first: &str) -> Command {
-        // A missing program is told by whoever starts it.
+        // If the program is missing, starting it says so.
         let program = tools::control_plane("kubectl").unwrap_or_else(|_| PathBuf::from("kubectl"));
         let mut command = guarded(&program);
         command.env_clear().env("HOME", self.scratch.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -210,7 +210,7 @@ current-context: test
         run(command, COMMAND)
     }
 
-    /// stdout of a kubectl that must succeed.
+    /// The stdout of a kubectl command that must succeed.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
         let done = self.try_kubectl(args)?.success();
         Ok(done.with_context(|| format!("kubectl {}", args.join(" ")))?.text())
@@ -222,7 +222,7 @@ current-context: test
         serde_json::from_str(&self.kubectl(&args)?).context("kubectl prints JSON")
     }
 
-    /// `kubectl VERB -n NAMESPACE -f` of a manifest.
+    /// Runs `kubectl VERB -n NAMESPACE -f` with a manifest.
     pub fn manifest(&self, verb: &str, namespace: &str, yaml: &str) -> Result<Output> {
         let file = tempfile::Builder::new().suffix(".yaml").tempfile_in(self.scratch.path())?;
         fs::write(file.path(), yaml)?;
@@ -233,21 +233,21 @@ current-context: test
         Ok(self.manifest("apply", namespace, yaml)?.success().with_context(|| format!("applying\n{yaml}"))?.text())
     }
 
-    /// A namespace that no other test has.
+    /// Creates a namespace that no other test has.
     pub fn namespace(&self, what: &str) -> Result<String> {
         let name = format!("{what}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         self.kubectl(&["create", "namespace", &name])?;
         Ok(name)
     }
 
-    /// A token of a ServiceAccount, as its pod would have it.
+    /// A token of a ServiceAccount, as its pods have it.
     pub fn token(&self, namespace: &str, account: &str) -> Result<String> {
         let token = self.kubectl(&["create", "token", account, "-n", namespace, "--duration=1h"])?;
         ensure!(!token.trim().is_empty(), "no token for {namespace}/{account}");
         Ok(token.trim().to_owned())
     }
 
-    /// Forgets old revisions: a watch that wants to go on from one of them is told that it is too old.
+    /// Compacts old revisions, so that a watch that continues from one of them is rejected as too old.
     pub fn compact(&self) -> Result<()> {
         let port = self.etcd_port.number();
         let state = http::post_json(port, "/v3/maintenance/status", "{}")?;
@@ -259,7 +259,7 @@ current-context: test
         Ok(())
     }
 
-    /// Waits until an object is as wanted, and gives it.
+    /// Waits until an object meets the condition, and returns it.
     #[track_caller]
     pub fn until(
         &self,

@@ -1,4 +1,4 @@
-//! One blocking HTTP/1.1 request to a server on loopback. Not a client library.
+//! Sends one blocking HTTP request to a server on loopback. It is no client library.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -34,7 +34,7 @@ fn send(method: &str, port: u16, path: &str, accept: &str, body: &str) -> Result
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    // 1.0, so that the body ends with the connection instead of coming in chunks.
+    // With HTTP/1.0 the body ends with the connection and is not chunked.
     write!(
         stream,
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\

@@ -1,5 +1,5 @@
-//! A cluster to back up in: control plane, nats-server, MariaDB, and `lagan engine` and `lagan worker` on them. Databases
-//! run outside of it, so their Services are resolved by hand.
+//! A cluster for tests: control plane, nats-server, MariaDB, and `lagan engine` and `lagan worker`. Databases run outside
+//! the cluster, so the engine gets their addresses by `--resolve`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ pub struct KubeWorld {
     pub namespace: String,
     /// Password of the repository.
     pub password: String,
-    /// What Lagan's processes use; the admin's by default.
+    /// Kubeconfig of Lagan's processes; the admin's by default.
     pub kubeconfig: PathBuf,
     resolve: Vec<String>,
 }
 
 impl KubeWorld {
-    /// In a namespace of its own: Secret and Repository `local`, AppBinding `shop` of a MariaDB.
+    /// A world in its own namespace, with Secret and Repository `local` and AppBinding `shop` of a MariaDB.
     pub fn new(what: &str) -> Result<Self> {
         Self::on(ControlPlane::shared()?, what)
     }
@@ -59,7 +59,7 @@ impl KubeWorld {
         Ok(world)
     }
 
-    /// Secret and Repository of this name in a folder of its own.
+    /// Manifests of a Secret and a Repository of this name, with a folder of its own.
     #[must_use]
     pub fn storage(&self, name: &str) -> String {
         format!(
@@ -82,7 +82,7 @@ spec:
         self.lagan.path(&format!("repository-{name}"))
     }
 
-    /// An AppBinding whose Service answers where this database does.
+    /// The manifest of an AppBinding whose Service is resolved to this address.
     pub fn database(&mut self, name: &str, host: &str, port: u16) -> String {
         let (namespace, answers) = (&self.namespace, format!("{host}:{port}"));
         self.resolve.push(format!("{name}.{namespace}.svc:3306={answers}"));
@@ -98,7 +98,7 @@ spec:
         )
     }
 
-    /// A second server as AppBinding `name`.
+    /// Starts another database server and applies its AppBinding `name`.
     pub fn second_database(&mut self, name: &str) -> Result<MariaDb> {
         let db = MariaDb::start()?;
         let binding = self.database(name, db.host(), db.port());
@@ -111,12 +111,12 @@ spec:
         self.plane.apply(&self.namespace, yaml)
     }
 
-    /// Engine or worker; the log is `logs/NAME.log`.
+    /// Starts an engine or a worker, whose log is `logs/NAME.log`.
     pub fn part(&self, part: &str, name: &str, more: &[&str]) -> Result<Process> {
         let (kubeconfig, url) = (self.kubeconfig.to_string_lossy(), self.nats.url());
         let mut args = vec![part, "--kube", "--kubeconfig", &kubeconfig, "--nats-url", &url];
         args.extend(["--namespaces", &self.namespace, "--failover", "5s"]);
-        for resolve in &self.resolve {
+        for resolve in self.resolve.iter().filter(|_| part == "engine") {
             args.extend(["--resolve", resolve]);
         }
         args.extend(more);
@@ -147,7 +147,7 @@ spec:
         all
     }
 
-    /// Waits until an object (`kind`, `name`) is as wanted, and gives it.
+    /// Waits until an object (`kind`, `name`) meets the condition, and returns it.
     #[track_caller]
     pub fn until(&self, what: &str, object: &[&str], wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         self.until_within(what, PATIENCE, object, wanted)
@@ -166,7 +166,7 @@ spec:
         self.plane.until(what, patience, &all, wanted)
     }
 
-    /// Waits until a session has ended, and gives it.
+    /// Waits until a session has ended, and returns it.
     #[track_caller]
     pub fn ended(&self, kind: &str, name: &str) -> Result<Value> {
         let over = |object: &Value| matches!(phase(object), "Succeeded" | "Failed" | "Skipped");
@@ -177,7 +177,7 @@ spec:
         Restic::folder(&self.repository_dir(repository), &self.password)
     }
 
-    /// Events of the namespace as `reason object`.
+    /// Lists the Events of the namespace as `reason object`.
     pub fn events(&self) -> Result<Vec<String>> {
         let list = self.kubectl_json(&["get", "events"])?;
         let items = list["items"].as_array().context("a list of events")?;
@@ -195,7 +195,7 @@ pub fn phase(object: &Value) -> &str {
     object["status"]["phase"].as_str().unwrap_or_default()
 }
 
-/// Status and reason of a condition.
+/// Status, reason and message of a condition.
 #[must_use]
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let list = object["status"]["conditions"].as_array()?;
@@ -208,7 +208,7 @@ pub fn is_true(object: &Value, kind: &str) -> bool {
     condition(object, kind).is_some_and(|(status, ..)| status == "True")
 }
 
-/// A BackupSession of a configuration, in either group.
+/// The manifest of a BackupSession of a configuration, in either group.
 #[must_use]
 pub fn backup_session(api_version: &str, name: &str, configuration: &str) -> String {
     let group = api_version.split('/').next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The `lagan` binary under test with a manifests folder and a data directory of its own.
-//! Must not know Lagan's flags: tests pass them.
+//! The `lagan` binary under test, with its own folder of manifests and data directory. It must not know Lagan's options:
+//! tests pass them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +27,7 @@ impl Lagan {
         Self::with_program(tools::lagan()?)
     }
 
-    /// Another build of it, such as an older release.
+    /// Uses another build, such as an older release.
     pub fn with_program(program: PathBuf) -> Result<Self> {
         let scratch = Scratch::new("lagan")?;
         for folder in ["manifests", "data", "logs", "home"] {
@@ -36,7 +36,7 @@ impl Lagan {
         Ok(Self { program, scratch, envs: Vec::new() })
     }
 
-    /// An environment variable for all later processes and commands.
+    /// Sets an environment variable for all later processes and commands.
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.envs.push((name.to_owned(), value.to_owned()));
         self
@@ -57,14 +57,13 @@ impl Lagan {
         self.scratch.join("logs")
     }
 
-    /// A path beside the above, for a local repository and the like.
+    /// A path beside these folders, for a local repository and the like.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
     }
 
-    /// Puts a program of this name in front of the real one, for processes started later. `$REAL` in the script is the
-    /// real one.
+    /// Puts a script in front of the real program of this name, for processes started later. `$REAL` is the real program.
     pub fn stub(&mut self, name: &str, script: &str) -> Result<()> {
         let real = tools::find(name)?;
         let dir = self.path("stubs");
@@ -96,13 +95,13 @@ impl Lagan {
         fs::remove_file(self.manifests_dir().join(name)).with_context(|| format!("removing manifest `{name}`"))
     }
 
-    /// Same content, new modification time.
+    /// Changes only the modification time of a manifest.
     pub fn touch_manifest(&self, name: &str) -> Result<()> {
         let file = fs::File::options().append(true).open(self.manifests_dir().join(name))?;
         Ok(file.set_modified(std::time::SystemTime::now())?)
     }
 
-    /// Starts `lagan ARGS`; its log is `logs/NAME.log`, appended to by the next of that name.
+    /// Starts `lagan ARGS`, whose log is appended to `logs/NAME.log`.
     pub fn start(&self, name: &str, args: &[&str]) -> Result<Process> {
         let log = self.log_path(name);
         Process::spawn(name, self.command(args), &log)
@@ -113,7 +112,7 @@ impl Lagan {
         self.logs_dir().join(format!("{name}.log"))
     }
 
-    /// `lagan up` on the folders of this instance, with what the test adds.
+    /// Starts `lagan up` on the folders of this instance, with more options.
     pub fn up(&self, more: &[&str]) -> Result<Process> {
         let (manifests, data) = (self.manifests_dir(), self.data_dir());
         let (manifests, data) = (manifests.to_string_lossy(), data.to_string_lossy());
@@ -127,14 +126,14 @@ impl Lagan {
         run(self.command(args), COMMAND)
     }
 
-    /// stdout of a command that must succeed.
+    /// The stdout of a command that must succeed.
     pub fn ok(&self, args: &[&str]) -> Result<String> {
         let done = self.run(args)?.success();
         let done = done.with_context(|| format!("lagan {}", args.join(" ")))?;
         Ok(done.text())
     }
 
-    /// The same, parsed; `args` ask for JSON themselves.
+    /// The parsed stdout of a command that must succeed; `args` include the option for JSON.
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         let text = self.ok(args)?;
         serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))
@@ -144,7 +143,7 @@ impl Lagan {
         let mut command = guarded(&self.program);
         command
             .args(args)
-            // Nobody's own settings, state or endpoint file must leak into a test.
+            // No settings, state or endpoint file of the user may leak into a test.
             .env("HOME", self.scratch.join("home"))
             .env_remove("XDG_STATE_HOME")
             .env_remove("XDG_CONFIG_HOME")
@@ -157,7 +156,7 @@ impl Lagan {
     }
 }
 
-/// PATH with the folder of the nats-server that the harness found: `up` supervises one.
+/// PATH with the folder of the harness's nats-server, which `lagan up` starts.
 fn tool_path() -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = tools::find("nats-server").ok();

@@ -1,7 +1,7 @@
-//! The harness: starts the real parts (nats-server, MariaDB, S3, `lagan` itself) on loopback,
-//! watches them, breaks them, and leaves nothing behind. It knows nothing of Lagan's inner types.
+//! The harness: starts real programs (nats-server, MariaDB, S3, `lagan` itself) on loopback, watches them, breaks them,
+//! and leaves nothing behind. It must not use Lagan's crates.
 //!
-//! Everything returns `anyhow::Result`: a test ends with `?` and the error carries the log's tail.
+//! Everything returns `anyhow::Result`: a test ends with `?`, and the error contains the end of the log.
 
 pub mod canary;
 pub mod control_plane;
@@ -28,13 +28,13 @@ pub use scratch::Scratch;
 
 use sha2::{Digest, Sha256};
 
-/// A secret that occurs nowhere else, with characters that URL encoding and base64 change.
+/// A unique secret, with characters that URL encoding and base64 change.
 #[must_use]
 pub fn canary_secret(role: &str) -> String {
     format!("{role}/{}+z", uuid::Uuid::new_v4().simple())
 }
 
-/// Lower-case hex.
+/// The SHA-256 of bytes in lower-case hex.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write;

@@ -1,5 +1,5 @@
-//! A private MariaDB server whose root password is a canary; its data directory is copied from a
-//! template that is initialised once per machine and version.
+//! A private MariaDB server whose root password is a canary. Its data directory is a copy of a template that is made once
+//! per machine and version.
 
 mod template;
 
@@ -19,7 +19,7 @@ use crate::scratch::Scratch;
 use crate::{canary_secret, sha256, tools};
 
 const START: Duration = Duration::from_mins(1);
-/// For one client call; loading a gigabyte on a busy machine takes minutes.
+/// Limit of one client call. Loading a gigabyte on a busy machine takes minutes.
 const CLIENT: Duration = Duration::from_mins(15);
 
 pub struct MariaDb {
@@ -35,7 +35,7 @@ impl MariaDb {
         Self::start_with(&[])
     }
 
-    /// With lines of its own in the server's configuration, such as `net_write_timeout=5`.
+    /// Starts a server with more lines in its configuration, such as `net_write_timeout=5`.
     pub fn start_with(settings: &[&str]) -> Result<Self> {
         let scratch = Scratch::new("mariadb")?;
         template::copy_to(&scratch.join("data"))?;
@@ -66,7 +66,7 @@ impl MariaDb {
         &self.password
     }
 
-    /// Client options with the password, for `--defaults-file`; mode 0600.
+    /// A file with client options and the password, for `--defaults-file`; mode 0600.
     #[must_use]
     pub fn defaults_file(&self) -> PathBuf {
         self.scratch.join("client.cnf")
@@ -77,7 +77,7 @@ impl MariaDb {
         self.scratch.join("mariadb.log")
     }
 
-    /// For signals (STOP, CONT) and log lines.
+    /// The process, for signals and log lines.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -86,7 +86,7 @@ impl MariaDb {
         self.process.kill9().map(drop)
     }
 
-    /// Same port, same data; kills it first if it still runs.
+    /// Starts the server again with the same port and data; kills it first if it still runs.
     pub fn restart(&mut self) -> Result<()> {
         if self.process.exit_status().is_none() {
             self.kill9()?;
@@ -95,7 +95,7 @@ impl MariaDb {
         Ok(())
     }
 
-    /// Runs statements; the answer is tab-separated, one row a line, without headings.
+    /// Runs statements; the answer has one line per row, tab-separated, without headings.
     pub fn query(&self, sql: &str) -> Result<String> {
         let answer = self.feed(&[], |input| input.write_all(sql.as_bytes()))?;
         Ok(answer.text().trim_end_matches('\n').to_owned())
@@ -124,15 +124,15 @@ impl MariaDb {
         Ok(())
     }
 
-    /// What `mariadb-dump ARGS` writes to its stdout.
+    /// The stdout of `mariadb-dump ARGS`.
     pub fn dump(&self, args: &[&str]) -> Result<Vec<u8>> {
         let mut command = self.client("mariadb-dump")?;
         command.args(args);
         Ok(run(command, CLIENT)?.success()?.stdout)
     }
 
-    /// sha256 of the dump of each table, view and sequence: rows in key order, definition, triggers.
-    /// Not `CHECKSUM TABLE`: with virtual columns 10.11 answers differently after a restart.
+    /// SHA-256 of the dump of each table, view and sequence: definition, triggers, and rows in key order. `CHECKSUM TABLE`
+    /// can't be used: with virtual columns 10.11 answers differently after a restart.
     pub fn checksums(&self, database: &str) -> Result<BTreeMap<String, String>> {
         let tables = self.query(&format!("SHOW TABLES FROM `{database}`"))?;
         let mut sums = BTreeMap::new();
@@ -151,7 +151,7 @@ impl MariaDb {
         Ok(sums)
     }
 
-    /// Statements go in by a file: they may hold secrets, and argv is public.
+    /// Runs statements from a file: they may hold secrets, and argv is public.
     fn feed(&self, args: &[&str], write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<Output> {
         let mut input = BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
         write(&mut input)?;

@@ -1,4 +1,4 @@
-//! A private nats-server with JetStream on stable ports. Must not create streams: Lagan does.
+//! A private nats-server with JetStream on stable ports. It must not create streams: Lagan does.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,22 +14,22 @@ use crate::tools;
 
 const START: Duration = Duration::from_secs(20);
 
-/// When JetStream calls a write done.
+/// The moment at which JetStream acknowledges a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sync {
-    /// `sync_interval: always`, as Lagan's own supervised server.
+    /// After it is on disk (`sync_interval: always`), as with the server that `lagan up` starts.
     #[default]
     Always,
-    /// The server's default: acknowledged before it is on disk.
+    /// Before it is on disk, as is the server's default.
     ServerDefault,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub sync: Sync,
-    /// Clients must show this token; it is part of [`NatsServer::url`] then.
+    /// Token that clients must send; it is part of [`NatsServer::url`].
     pub token: Option<String>,
-    /// More lines of its configuration, such as accounts.
+    /// More lines of the configuration, such as accounts.
     pub more: String,
 }
 
@@ -67,7 +67,7 @@ impl NatsServer {
         format!("http://127.0.0.1:{}", self.monitor.number())
     }
 
-    /// An endpoint of the monitoring port, such as `/jsz?streams=true`.
+    /// Reads an endpoint of the monitoring port, such as `/jsz?streams=true`.
     pub fn monitoring(&self, path: &str) -> Result<serde_json::Value> {
         let answer = http::request("GET", self.monitor.number(), path)?;
         serde_json::from_str(&answer.body).with_context(|| format!("reading `{path}`"))
@@ -85,7 +85,7 @@ impl NatsServer {
         client.context("connecting to the private nats-server")
     }
 
-    /// For signals (STOP, CONT) and log lines.
+    /// The process, for signals and log lines.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -94,7 +94,7 @@ impl NatsServer {
         self.process.kill9().map(drop)
     }
 
-    /// Same ports, same store; kills it first if it still runs.
+    /// Starts the server again with the same ports and store; kills it first if it still runs.
     pub fn restart(&mut self) -> Result<()> {
         if self.process.exit_status().is_none() {
             self.kill9()?;
@@ -103,7 +103,7 @@ impl NatsServer {
         Ok(())
     }
 
-    /// All of JetStream's data, with the server stopped; `restart` starts an empty one.
+    /// Deletes all data of JetStream while the server is stopped; `restart` starts an empty one.
     pub fn delete_store(&mut self) -> Result<()> {
         if self.process.exit_status().is_none() {
             self.kill9()?;

@@ -1,6 +1,6 @@
-//! Loopback ports that stay ours while a server is down: outside the kernel's ephemeral range (a
-//! client that reconnects can otherwise be given the very port it dials) and reserved by a lock file
-//! against test processes side by side. Must not hold the port open: the server binds it.
+//! Loopback ports that stay reserved while a server is down. They are outside the kernel's ephemeral range, because a
+//! client that reconnects could otherwise get the very port that it dials, and a lock file reserves them against other
+//! test processes. A port must not be held open: the server binds it.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 const LOWEST: u16 = 10_240;
 const EPHEMERAL: u16 = 32_768;
 
-/// A reserved port; another owner may have it after drop.
+/// A reserved port, free for others after drop.
 pub struct Port {
     number: u16,
     _lock: Flock<File>,
@@ -22,7 +22,7 @@ impl Port {
     pub fn reserve() -> Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let range = highest().saturating_sub(LOWEST).max(1);
-        // Test processes start at different places, so they seldom meet.
+        // Test processes start at different numbers, so they seldom collide.
         let start = std::process::id().wrapping_mul(97) % u32::from(range);
         for _ in 0..range {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -35,7 +35,7 @@ impl Port {
         bail!("no free loopback port between {LOWEST} and {}", LOWEST + range)
     }
 
-    /// `None` if somebody has it.
+    /// Reserves this port; `None` if it is taken.
     pub fn reserve_number(number: u16) -> Result<Option<Self>> {
         let locks = std::env::temp_dir().join("lagan-test-ports");
         fs::create_dir_all(&locks).context("creating the folder of port locks")?;
@@ -55,7 +55,7 @@ impl Port {
     }
 }
 
-/// First port that the kernel may hand out to outgoing connections.
+/// The first port that the kernel may assign to outgoing connections.
 fn highest() -> u16 {
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()

@@ -1,5 +1,5 @@
-//! Child processes that never outlive the test: their process group is killed on drop, and the
-//! kernel kills them when the test process dies without a chance to drop anything.
+//! Child processes that never outlive the test: their process group is killed on drop, and the kernel kills them if the
+//! test process dies without dropping anything.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -19,8 +19,8 @@ use crate::wait::eventually;
 
 const TAIL_BYTES: usize = 6000;
 
-/// A command in a process group of its own that gets SIGKILL when the harness dies. To be started
-/// with [`Process::spawn`] or [`run`] only: the death signal belongs to the spawning thread.
+/// A command in a process group of its own that gets SIGKILL when the harness dies. Start it with [`Process::spawn`] or
+/// [`run`] only: the death signal belongs to the spawning thread.
 #[must_use]
 pub fn guarded(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
@@ -33,7 +33,7 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
-    /// Where this process began to write: a restarted server appends.
+    /// Offset in the log at which this process starts: a restarted server appends.
     log_start: u64,
 }
 
@@ -62,47 +62,45 @@ impl Process {
         status.map_err(|error| self.with_log(error))
     }
 
-    /// To the process alone, not to its group.
+    /// Signals the process alone, not its group.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         signal::kill(self.raw_pid(), signal).with_context(|| format!("sending {signal} to `{}`", self.name))
     }
 
-    /// To the process and all children that stayed in its group.
+    /// Signals the process and all children in its group.
     pub fn signal_group(&self, signal: Signal) -> Result<()> {
         signal::killpg(self.raw_pid(), signal)
             .with_context(|| format!("sending {signal} to the group of `{}`", self.name))
     }
 
-    /// SIGKILL to the process alone; its children are its own business.
+    /// Sends SIGKILL to the process alone, not to its children.
     pub fn kill9(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGKILL)?;
         Ok(self.child.wait()?)
     }
 
-    /// SIGTERM and the exit status.
+    /// Sends SIGTERM and waits for the exit status.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
         self.wait_exit(timeout)
     }
 
-    /// Living processes of its group, itself included, as `pid name`.
-    #[must_use]
-    pub fn group_members(&self) -> Vec<String> {
+    /// Lists the living processes of its group, itself included, as `pid name`.
+    pub fn group_members(&self) -> Result<Vec<String>> {
         let group = self.raw_pid().as_raw();
-        let rows = proc::table().into_iter();
-        rows.filter(|row| row.group == group && row.state != 'Z')
-            .map(|row| format!("{} {}", row.pid, row.name))
-            .collect()
+        let mut rows = proc::table().context("reading /proc")?;
+        rows.retain(|row| row.group == group && row.state != 'Z');
+        Ok(rows.iter().map(|row| format!("{} {}", row.pid, row.name)).collect())
     }
 
-    /// Living descendants with this name (as in /proc, 15 bytes at most), e.g. a dump to kill.
-    #[must_use]
-    pub fn descendants_named(&self, name: &str) -> Vec<Pid> {
-        let rows = proc::descendants(self.raw_pid().as_raw()).into_iter();
-        rows.filter(|row| row.name == name && row.state != 'Z').map(|row| Pid::from_raw(row.pid)).collect()
+    /// Lists the living descendants with this name (at most 15 bytes, as in /proc).
+    pub fn descendants_named(&self, name: &str) -> Result<Vec<Pid>> {
+        let mut rows = proc::descendants(self.raw_pid().as_raw()).context("reading /proc")?;
+        rows.retain(|row| row.name == name && row.state != 'Z');
+        Ok(rows.iter().map(|row| Pid::from_raw(row.pid)).collect())
     }
 
-    /// What this process (not an earlier one with the same log) has written.
+    /// The log of this process, without that of earlier ones in the same file.
     #[must_use]
     pub fn log_text(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
@@ -110,7 +108,7 @@ impl Process {
         String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
 
-    /// The first line of the log that contains `text`.
+    /// Waits for a line of the log that contains `text`, and returns it.
     #[track_caller]
     pub fn wait_for_log(&mut self, text: &str, timeout: Duration) -> Result<String> {
         let log = self.log.clone();
@@ -123,7 +121,7 @@ impl Process {
         })
     }
 
-    /// Waits for a condition that only holds while the process runs; its early end is an error.
+    /// Waits for a condition; it is an error if the process ends before.
     #[track_caller]
     pub fn until<T>(&mut self, what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
         let mut ended = None;
@@ -165,7 +163,7 @@ impl Drop for Process {
     }
 }
 
-/// What a program that ran to its end has left.
+/// The result of a program that ran to its end.
 pub struct Output {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
@@ -178,7 +176,7 @@ impl Output {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Exit code 0, else an error with both streams' tails.
+    /// The output if the exit code is 0, else an error with the ends of both streams.
     pub fn success(self) -> Result<Self> {
         if self.status.success() {
             return Ok(self);
@@ -198,7 +196,7 @@ pub fn run(mut command: Command, timeout: Duration) -> Result<Output> {
     let stderr = drain(child.stderr.take());
     let started = Instant::now();
     let status = eventually(&format!("exit of {name}"), timeout, || child.try_wait().ok().flatten());
-    // Also after a normal end: a grandchild that keeps the pipes open would block the readers.
+    // A grandchild that keeps the pipes open would block the readers, also after a normal end.
     let grace = timeout.saturating_sub(started.elapsed());
     if status.is_err() || !finished(&[&stdout, &stderr], grace) {
         let _ = signal::killpg(group, Signal::SIGKILL);
@@ -235,8 +233,8 @@ fn tail(text: &str) -> &str {
 
 type Job = (Command, mpsc::Sender<std::io::Result<Child>>);
 
-/// Starts the command from one thread that lives as long as the test process: the kernel sends the
-/// death signal when the *thread* that forked ends, and test threads end early.
+/// Starts the command from a thread that lives as long as the test process: the kernel sends the death signal when the
+/// *thread* that forked ends, and test threads end early.
 fn spawn_guarded(command: Command) -> Result<Child> {
     static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! A TCP relay on loopback whose connections a test can cut, and that can be closed for a while.
+//! A TCP relay on loopback whose connections a test can cut, and which a test can close for a while.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -21,13 +21,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Relays to `127.0.0.1:to`.
+    /// Starts a relay to `127.0.0.1:to`.
     pub fn start(to: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port for the proxy")?;
         let port = listener.local_addr()?.port();
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
-        // Ends with the test process; a thread that waits for connections costs nothing.
+        // The thread ends with the test process.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if shared.closed.load(Ordering::SeqCst) {
@@ -52,13 +52,13 @@ impl Proxy {
         self.port
     }
 
-    /// Connections that were relayed so far.
+    /// Number of connections that were relayed so far.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(Ordering::SeqCst)
     }
 
-    /// Cuts every connection; new ones are taken.
+    /// Cuts every connection; new ones are accepted.
     pub fn cut(&self) {
         for stream in self.state.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = stream.shutdown(Shutdown::Both);

@@ -1,4 +1,4 @@
-//! Debian's real Pushgateway on loopback, in memory. Must not push anything itself.
+//! Debian's Pushgateway on loopback, in memory. The harness must not push anything itself.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Pushgateway {
         Ok(Self { process, port, scratch })
     }
 
-    /// After [`Self::kill9`]: at the same address, with nothing of what it had.
+    /// Starts it again after [`Self::kill9`], at the same address and empty.
     pub fn restart(&mut self) -> Result<()> {
         self.process = serve(&self.scratch, &self.port)?;
         Ok(())
@@ -36,7 +36,7 @@ impl Pushgateway {
         format!("http://127.0.0.1:{}", self.port.number())
     }
 
-    /// What Prometheus would scrape.
+    /// The metrics that Prometheus would scrape.
     pub fn metrics(&self) -> Result<String> {
         Ok(http::request("GET", self.port.number(), "/metrics")?.body)
     }

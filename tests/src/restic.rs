@@ -1,4 +1,4 @@
-//! Stock restic, the independent judge of the repositories that Lagan writes.
+//! Stock restic, which checks the repositories that Lagan writes.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_mins(10);
 
 pub struct Restic {
     repository: String,
-    /// Holds the password file; nothing of it is in argv.
+    /// Holds the password file, so that argv has no secret.
     scratch: Scratch,
     keys: Option<(String, String)>,
 }
@@ -38,7 +38,7 @@ impl Restic {
         Ok(Self { repository, scratch, keys })
     }
 
-    /// Any restic command; the caller looks at the exit code.
+    /// Runs any restic command; the caller checks the exit code.
     pub fn run(&self, args: &[&str]) -> Result<Output> {
         run(self.command(args)?, TIMEOUT)
     }
@@ -47,13 +47,13 @@ impl Restic {
         self.run(&["init"])?.success().map(drop)
     }
 
-    /// `check --read-data`: every pack is fetched, decrypted and hashed.
+    /// Runs `check --read-data`, which fetches, decrypts and hashes every pack.
     pub fn check(&self) -> Result<()> {
         let checked = self.run(&["check", "--read-data"])?.success();
         checked.map(drop).context("restic check --read-data")
     }
 
-    /// As in `snapshots --json`; a repository without any has an empty list.
+    /// The list of `snapshots --json`.
     pub fn snapshots(&self) -> Result<Vec<Value>> {
         let listed = self.run(&["snapshots", "--json"])?.success()?;
         let list: Value = serde_json::from_slice(&listed.stdout)?;

@@ -43,7 +43,7 @@ impl S3Server {
     pub fn start() -> Result<Self> {
         let scratch = Scratch::new("s3")?;
         let ports = reserve_ports()?;
-        // Not in an access key: the characters that canaries have for URL encoding.
+        // An access key can't have the characters that canaries use.
         let access_key = format!("AK{}", uuid::Uuid::new_v4().simple());
         let secret_key = canary_secret("s3-secret");
         let identities = serde_json::json!({"identities": [{
@@ -73,27 +73,27 @@ impl S3Server {
         &self.secret_key
     }
 
-    /// A bucket is a folder of the filer, whose own port asks for no signature.
+    /// Creates a bucket, which is a folder of the filer; the filer's own port needs no signature.
     pub fn create_bucket(&self, bucket: &str) -> Result<()> {
         self.filer("POST", &format!("/buckets/{bucket}/"))
             .map(drop)
             .with_context(|| format!("creating bucket `{bucket}`"))
     }
 
-    /// An object with this content.
+    /// Writes an object with this content.
     pub fn put(&self, bucket: &str, key: &str, content: &str) -> Result<()> {
         let answer = http::put(self.ports[FILER].number(), &format!("/buckets/{bucket}/{key}"), content)?;
         ensure!((200..300).contains(&answer.status), "PUT {key}: {} {}", answer.status, answer.body);
         Ok(())
     }
 
-    /// `key` ends with a slash: that folder with all below.
+    /// Deletes an object; if `key` ends with a slash, the folder with everything in it.
     pub fn delete(&self, bucket: &str, key: &str) -> Result<()> {
         let path = format!("/buckets/{bucket}/{key}?recursive=true");
         self.filer("DELETE", &path).map(drop)
     }
 
-    /// Names directly below a prefix that ends with a slash; an absent one has none.
+    /// Lists the names directly below a prefix that ends with a slash; none if the prefix does not exist.
     pub fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<String>> {
         let path = format!("/buckets/{bucket}/{prefix}?limit=100000&pretty=n");
         let answer = http::request_json(self.ports[FILER].number(), &path)?;
@@ -106,7 +106,7 @@ impl S3Server {
         Ok(paths.filter_map(|path| path.rsplit('/').next()).map(str::to_owned).collect())
     }
 
-    /// For signals (STOP, CONT) and log lines.
+    /// The process, for signals and log lines.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -115,7 +115,7 @@ impl S3Server {
         self.process.kill9().map(drop)
     }
 
-    /// Same ports, same data; kills it first if it still runs.
+    /// Starts the server again with the same ports and data; kills it first if it still runs.
     pub fn restart(&mut self) -> Result<()> {
         if self.process.exit_status().is_none() {
             self.kill9()?;
@@ -147,7 +147,7 @@ impl Drop for S3Server {
 fn reserve_ports() -> Result<Vec<Port>> {
     let last = PORTS.len() - 2;
     let mut ports = PORTS[..last].iter().map(|_| Port::reserve()).collect::<Result<Vec<_>>>()?;
-    // Whatever it is told, weed's maintenance worker dials the admin port + 10000.
+    // weed's maintenance worker always connects to the admin port + 10000.
     loop {
         let admin = Port::reserve()?;
         if let Some(grpc) = Port::reserve_number(admin.number() + 10_000)? {
@@ -157,7 +157,7 @@ fn reserve_ports() -> Result<Vec<Port>> {
     }
 }
 
-/// weed puts its sockets into /tmp whatever TMPDIR says, and leaves them there when killed.
+/// Removes the sockets that weed puts into /tmp, whatever TMPDIR is, and leaves behind when killed.
 fn remove_sockets(ports: &[Port]) {
     for (option, port) in PORTS.iter().zip(ports) {
         let part = option.split('.').next().unwrap_or_default();
@@ -167,7 +167,7 @@ fn remove_sockets(ports: &[Port]) {
     }
 }
 
-/// `weed mini` accepts writes after half a second; `weed server` waits three for an election.
+/// Starts `weed mini`, which accepts writes after half a second; `weed server` waits three seconds for an election.
 fn launch(scratch: &Scratch, ports: &[Port]) -> Result<Process> {
     remove_sockets(ports);
     let mut command = guarded(&tools::find("weed")?);

@@ -1,6 +1,6 @@
-//! SQL for the sample database `shop`, the same bytes for the same size and seed. It has what dumps
-//! get wrong: blobs, emoji, views on views, triggers, routines, events, a sequence, generated
-//! columns, tables that point at each other. The client names the database; this does not.
+//! SQL for a sample database, the same bytes for the same size and seed. It has objects that dumps often lose or damage:
+//! blobs, emoji, views on views, triggers, routines, events, a sequence, generated columns, tables that refer to each
+//! other. The SQL does not name the database: the client selects it.
 
 mod content;
 
@@ -12,17 +12,17 @@ use content::{EVERY_BYTE, ODD_NAMES};
 const SCHEMA: &str = include_str!("sample/schema.sql");
 const LOGIC: &str = include_str!("sample/logic.sql");
 
-// Rows of one round, which makes about one megabyte.
+// Rows of one round, which is about one megabyte.
 const CUSTOMERS: u64 = 200;
 const PRODUCTS: u64 = 30;
 const ORDERS: u64 = 900;
 const ATTACHMENTS: u64 = 12;
 const ATTACHMENT_BYTES: u64 = 66_000;
 
-/// How much and which.
+/// Size and seed of a sample.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Size of the SQL, about that of a dump with `--hex-blob`; at least 1.
+    /// Approximate size of a dump with `--hex-blob`; at least 1.
     pub megabytes: u32,
     pub seed: u64,
 }
@@ -41,7 +41,7 @@ impl Sample {
         out.write_all(LOGIC.as_bytes())
     }
 
-    /// Some updates, inserts and deletes for a loaded sample: far below a percent of its bytes.
+    /// Writes some updates, inserts and deletes for a loaded sample, far below one percent of its bytes.
     pub fn write_changes(self, out: &mut dyn Write) -> Result<()> {
         let mut random = Random::new(self.seed ^ 0x00c0_ffee);
         writeln!(out, "SET NAMES utf8mb4;\nSTART TRANSACTION;")?;
@@ -166,7 +166,7 @@ fn write_attachments(out: &mut dyn Write, random: &mut Random, round: u64) -> Re
             content::hex(&EVERY_BYTE)
         } else {
             let bytes = 4000 + random.below(ATTACHMENT_BYTES);
-            // Half of it is text, as in life.
+            // Half of the attachments are text.
             if index % 2 == 0 { random.blob_hex(bytes) } else { random.text_hex(bytes) }
         };
         out.write_all(&hex)?;

@@ -1,5 +1,5 @@
-//! Temporary folders that are gone with their owner, and with the next run if the owner was killed.
-//! Must not be told apart by pid: containers that share a temp folder have equal pids.
+//! Temporary folders that are removed with their owner, or by the next run if the owner was killed. They must not be
+//! named by pid: containers that share a temporary folder have equal pids.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "lagan-tests-";
 const LOCK: &str = ".owner";
-/// A folder this young may not have been locked by its maker yet.
+/// A younger folder may not be locked by its creator yet.
 const YOUNG: Duration = Duration::from_mins(1);
 
-/// A folder of its own, readable by its owner only; removed on drop.
+/// A folder that only its owner can read; removed on drop.
 pub struct Scratch {
     dir: TempDir,
     _lock: Flock<File>,
@@ -46,7 +46,7 @@ impl Scratch {
         self.dir.path().join(name)
     }
 
-    /// Writes a file that only its owner may read.
+    /// Writes a file that only its owner can read.
     pub fn private_file(&self, name: &str, content: &str) -> Result<PathBuf> {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
@@ -62,7 +62,7 @@ impl Scratch {
     }
 }
 
-/// Removes what killed test runs left; a lock that can be had means that nobody lives there.
+/// Removes folders of killed test runs, which are those whose lock is free.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;

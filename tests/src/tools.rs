@@ -1,4 +1,4 @@
-//! Finds the programs that tests start. Must not fetch anything: `./just tools` does.
+//! Finds the programs that tests start. It must not fetch any: `./just tools` does.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use crate::process::{self, guarded};
 
 const BUILD: Duration = Duration::from_mins(30);
 
-/// A program from its variable (`LAGAN_TOOL_NATS_SERVER` for `nats-server`), else from PATH.
+/// Finds a program by its variable (`LAGAN_TOOL_NATS_SERVER` for `nats-server`), else on PATH.
 pub fn find(program: &str) -> Result<PathBuf> {
     let variable = format!("LAGAN_TOOL_{}", program.to_ascii_uppercase().replace('-', "_"));
     if let Some(path) = env::var_os(&variable) {
@@ -19,7 +19,7 @@ pub fn find(program: &str) -> Result<PathBuf> {
         ensure!(is_program(&path), "{variable} is not a program: `{}`", path.display());
         return Ok(path);
     }
-    // Debian keeps mariadbd where a plain user's PATH does not look.
+    // Debian keeps mariadbd in a folder that is not on a plain user's PATH.
     let path = env::var_os("PATH").unwrap_or_default();
     let cached = fetched_folders();
     env::split_paths(&path)
@@ -32,7 +32,7 @@ pub fn find(program: &str) -> Result<PathBuf> {
         })
 }
 
-/// A program of Kubernetes' control plane. An older one may be on PATH, so that comes last.
+/// Finds a program of Kubernetes' control plane. PATH comes last, because it may have an older version.
 pub fn control_plane(program: &str) -> Result<PathBuf> {
     let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folders = ["KUBEBUILDER_ASSETS", "LAGAN_CONTROL_PLANE"].into_iter().filter_map(folder);
@@ -40,7 +40,7 @@ pub fn control_plane(program: &str) -> Result<PathBuf> {
     found.map_or_else(|| cached("control-plane-", program), Ok)
 }
 
-/// A program that was built into a folder of the cache whose name begins so, else one on PATH.
+/// Finds a program in a folder of the cache whose name starts with `folder`, else on PATH.
 pub fn cached(folder: &str, program: &str) -> Result<PathBuf> {
     let built = fetched_folders()
         .into_iter()
@@ -48,7 +48,7 @@ pub fn cached(folder: &str, program: &str) -> Result<PathBuf> {
     built.map(|dir| dir.join(program)).find(|candidate| is_program(candidate)).map_or_else(|| find(program), Ok)
 }
 
-/// Where `tools.sh` keeps fetched programs and the harness its database template.
+/// The folder of fetched programs and of the database template.
 #[must_use]
 pub fn cache_dir() -> PathBuf {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
@@ -62,7 +62,7 @@ pub fn cache_dir() -> PathBuf {
         .join("lagan/tools")
 }
 
-/// The `lagan` under test: `LAGAN_BIN`, else built by cargo beside this test (cheap when fresh).
+/// The `lagan` under test: `LAGAN_BIN`, else built by cargo beside this test, which is cheap if nothing has changed.
 pub fn lagan() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT.get_or_init(|| build_lagan().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
@@ -78,7 +78,7 @@ fn build_lagan() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = guarded(Path::new(&cargo));
-    // The whole workspace's features, as in `cargo test --workspace`: nothing is compiled twice.
+    // With the features of the whole workspace, as in `cargo test --workspace`, nothing is compiled twice.
     command.args(["build", "--quiet", "--workspace", "--bin", "lagan"]).current_dir(root);
     if profile_dir.ends_with("release") {
         command.arg("--release");

@@ -1,4 +1,4 @@
-//! Waiting for conditions. The only place of the tests that may sleep.
+//! Waits for conditions. No other code of the tests may sleep.
 
 use std::future::Future;
 use std::panic::Location;
@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks `probe` until it answers; the error names what was awaited and where.
+/// Calls `probe` until it returns a value; the error names the condition and the caller.
 #[track_caller]
 pub fn eventually<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
     let caller = Location::caller();
@@ -23,7 +23,7 @@ pub fn eventually<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> O
     }
 }
 
-/// The same for probes that wait themselves; a probe that hangs is cut off at the deadline.
+/// Like [`eventually`] for asynchronous probes; a probe that hangs is cancelled at the deadline.
 #[track_caller]
 pub fn eventually_async<T, F>(
     what: &str,

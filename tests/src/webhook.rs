@@ -1,4 +1,4 @@
-//! A small HTTP server on loopback that hooks are sent to. Must not judge what it is asked.
+//! A small HTTP server on loopback that receives hooks. It must not judge the requests.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -6,15 +6,15 @@ use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::Result;
 
-/// What the server says beside its status.
+/// The body of the server's answers.
 #[derive(Clone, Copy)]
 pub enum Answer {
     Text(&'static str),
-    /// The whole request, as servers do that don't know a path.
+    /// The whole request, as some servers answer for unknown paths.
     Echo,
 }
 
-/// Answers each request with the status that its path names, and hands the request on.
+/// Starts a server that answers each request with the status in its path, and passes the request to the test.
 pub fn start(answer: Answer) -> Result<(u16, Receiver<String>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();

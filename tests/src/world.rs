@@ -1,5 +1,5 @@
-//! One database, one repository and one `lagan` with manifests for them: the setting of the end-to-end tests.
-//! Tests say what differs; what they leave is judged by stock restic.
+//! The setting of end-to-end tests on a folder: one database, one repository, and one `lagan` with manifests for them.
+//! Stock restic checks the repository at the end.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::restic::Restic;
 use crate::s3::S3Server;
 use crate::wait::eventually;
 
-/// Long enough for a loaded machine; nothing waits so long when all is well.
+/// Limit for conditions, long enough for a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 pub struct World {
@@ -26,7 +26,7 @@ pub struct World {
 }
 
 impl World {
-    /// A running MariaDB, and manifests of Secret, Repository `local` and AppBinding `shop` for it.
+    /// Starts MariaDB and writes manifests of Secret, Repository `local` and AppBinding `shop`.
     pub fn new() -> Result<Self> {
         let world = Self { lagan: Lagan::new()?, db: MariaDb::start()?, password: canary_secret("repository") };
         world.lagan.manifest("repository.yaml", &world.repository())?;
@@ -55,7 +55,7 @@ spec:
         )
     }
 
-    /// Repository `s3` in a bucket of a server that runs.
+    /// Writes the manifests of Repository `s3` in a bucket of a running server.
     pub fn s3_repository(&self, server: &S3Server, bucket: &str, prefix: &str) -> Result<()> {
         let keys = [
             ("RESTIC_PASSWORD", self.password.as_str()),
@@ -78,26 +78,26 @@ spec:
         self.lagan.manifest("s3.yaml", &yaml).map(drop)
     }
 
-    /// A BackupConfiguration that never runs by itself. `more` are lines of its spec.
+    /// Writes a BackupConfiguration whose schedule does not come up in tests. `more` are lines of its spec.
     pub fn configure(&self, name: &str, repository: &str, args: &str, more: &str) -> Result<()> {
         self.lagan.manifest(&format!("{name}.yaml"), &configuration(name, repository, args, more)).map(drop)
     }
 
-    /// A second database server as AppBinding `name`.
+    /// Starts another database server and writes its AppBinding `name`.
     pub fn second_database(&self, name: &str) -> Result<MariaDb> {
         let db = MariaDb::start()?;
         self.lagan.manifest(&format!("{name}-db.yaml"), &app_binding(name, &db))?;
         Ok(db)
     }
 
-    /// `lagan up`, ready.
+    /// Starts `lagan up` and waits until it is ready.
     pub fn up(&self, more: &[&str]) -> Result<Process> {
         let mut up = self.lagan.up(more)?;
         up.wait_for_log("ready: NATS", PATIENCE)?;
         Ok(up)
     }
 
-    /// `lagan engine` or `lagan worker` beside others, on an external server.
+    /// Starts `lagan engine` or `lagan worker` with an external NATS server.
     pub fn part(&self, part: &str, name: &str, nats_url: &str, more: &[&str]) -> Result<Process> {
         let (manifests, data) = (self.lagan.manifests_dir(), self.lagan.data_dir());
         let (manifests, data) = (manifests.to_string_lossy(), data.to_string_lossy());
@@ -114,7 +114,7 @@ spec:
         self.lagan.run(&args)
     }
 
-    /// A backup that must succeed; gives the `succeeded` fact's first result.
+    /// Makes a backup that must succeed, and returns the first result of its `succeeded` fact.
     pub fn good_backup(&self, name: &str) -> Result<Value> {
         self.backup(name, &[])?.success()?;
         self.result("@latest", &[])
@@ -127,7 +127,7 @@ spec:
         Ok(last["data"]["results"][0].clone())
     }
 
-    /// The events of a session, in order.
+    /// Lists the events of a session, in order.
     pub fn facts(&self, session: &str, more: &[&str]) -> Result<Vec<Value>> {
         let mut args = vec!["events", "--session", session, "-o", "jsonl"];
         args.extend(more);
@@ -135,7 +135,7 @@ spec:
         text.lines().map(|line| serde_json::from_str(line).context("an event is JSON")).collect()
     }
 
-    /// Sessions of one kind as `get -o json` lists them.
+    /// Lists objects of a kind as `get -o json` does.
     pub fn list(&self, kind: &str, more: &[&str]) -> Result<Vec<Value>> {
         let mut args = vec!["get", kind, "-o", "json"];
         args.extend(more);
@@ -144,7 +144,7 @@ spec:
         Ok(items.as_array().cloned().unwrap_or_default())
     }
 
-    /// Waits until the session of this name has ended, and gives it.
+    /// Waits until the session of this name has ended, and returns it.
     pub fn ended(&self, kind: &str, name: &str, more: &[&str]) -> Result<Value> {
         eventually(&format!("{kind}/{name} to end"), PATIENCE, || {
             let found = self.list(kind, more).ok()?.into_iter().find(|item| item["metadata"]["name"] == name)?;
@@ -160,12 +160,12 @@ spec:
         Ok(self.restic()?.snapshots()?.len())
     }
 
-    /// Stock restic reads everything that is left.
+    /// Lets stock restic read the whole repository.
     pub fn judge(&self) -> Result<()> {
         self.restic()?.check()
     }
 
-    /// Puts a program of this name in front of the real one. `$REAL` in the script is the real one.
+    /// Puts a script in front of the real program of this name. `$REAL` is the real program.
     pub fn stub(&mut self, name: &str, script: &str) -> Result<()> {
         self.lagan.stub(name, script)
     }
@@ -177,7 +177,7 @@ pub fn secret(name: &str, keys: &[(&str, &str)]) -> String {
     format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n{lines}")
 }
 
-/// An AppBinding and its Secret.
+/// The manifests of an AppBinding and its Secret.
 #[must_use]
 pub fn app_binding(name: &str, db: &MariaDb) -> String {
     format!(
@@ -221,7 +221,7 @@ spec:
     )
 }
 
-/// A RestoreSession of the newest snapshot. `more` are lines of its spec.
+/// The manifest of a RestoreSession of the newest snapshot. `more` are lines of its spec.
 #[must_use]
 pub fn restore_session(name: &str, repository: &str, target: &str, more: &str) -> String {
     let lines: String = more.lines().map(|line| format!("  {line}\n")).collect();

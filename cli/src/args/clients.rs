@@ -1,36 +1,37 @@
-//! Options of the commands that people type.
+//! Options of the commands that talk to a running Lagan, and of those that only print.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use lagan_schemas::subject::Cluster;
 
 use super::Format;
+use super::nats::NatsLogin;
 use crate::human::parse_duration;
 
-/// How a client finds the bus; by default through the data directory of a running `lagan up`. How it finds a cluster
-/// is said by options of every command.
+/// Options that lead to a NATS server. Without them a command finds the running `lagan up` by its data directory; the
+/// options for a cluster are in `Global`.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Connection")]
+#[command(next_help_heading = "NATS")]
 pub struct Connection {
-    /// The NATS server [default: that of the running `lagan up`]; in a cluster: where facts are read
+    /// Address of the NATS server [default: that of the running `lagan up`]; in a cluster it adds the facts of sessions
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL")]
     pub nats_url: Option<String>,
-    /// File that holds the token of the NATS server
-    #[arg(long, value_name = "FILE")]
-    pub nats_token_file: Option<PathBuf>,
-    /// Name of the cluster [default: that of the running `lagan up`, else local]
+    #[command(flatten)]
+    pub login: NatsLogin,
+    /// Name of the cluster in subjects [default: that of the running `lagan up`, else local]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<Cluster>,
 }
 
 #[derive(Debug, Clone, Args)]
 pub struct Wait {
-    /// Tell how it goes, and end when it has ended
+    /// Show the progress of the session and return when it has ended
     #[arg(long)]
     pub wait: bool,
-    /// Stop waiting after this; the operation goes on
+    /// Stop waiting after this time; the session goes on
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
 }
@@ -41,7 +42,7 @@ pub struct BackupArgs {
     pub name: String,
     #[command(flatten)]
     pub wait: Wait,
-    /// How to print the session
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
@@ -52,7 +53,7 @@ pub struct BackupArgs {
 pub struct TriggerArgs {
     /// Name of the BackupConfiguration
     pub name: String,
-    /// How to print the session
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
@@ -63,7 +64,7 @@ pub struct TriggerArgs {
 pub struct PauseArgs {
     /// Name of the BackupConfiguration
     pub name: String,
-    /// How to print the BackupConfiguration
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
@@ -72,10 +73,11 @@ pub struct PauseArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct TreeArgs {
-    /// plan, session or repository, or kind/name
+    /// Kind (plan, session or repository), or KIND/NAME
     pub kind: String,
-    /// Name, or @latest for a session
+    /// Name of the object; @latest is the newest session
     pub name: Option<String>,
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
@@ -84,16 +86,16 @@ pub struct TreeArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct RestoreArgs {
-    /// Name of the BackupConfiguration whose database comes back
+    /// Name of the BackupConfiguration whose snapshot to restore
     #[arg(required_unless_present = "from", conflicts_with = "from")]
     pub name: Option<String>,
     /// Repository to restore from, without a BackupConfiguration
     #[arg(long, value_name = "REPOSITORY", requires = "to")]
     pub from: Option<String>,
-    /// What to restore
+    /// Snapshot to restore: `latest`, or an id or the start of one
     #[arg(long, value_name = "ID", default_value = "latest")]
     pub snapshot: String,
-    /// AppBinding to restore into [default: that of the configuration]
+    /// AppBinding to restore into [default: that of the BackupConfiguration]
     #[arg(long, value_name = "APPBINDING")]
     pub to: Option<String>,
     /// With --from: the BackupConfiguration whose snapshots to choose from
@@ -102,15 +104,15 @@ pub struct RestoreArgs {
     /// Replace what the target holds
     #[arg(long)]
     pub overwrite: bool,
-    /// Say what would be restored and do nothing
-    #[arg(long)]
+    /// Show what would be restored, and change nothing
+    #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
     #[command(flatten)]
     pub wait: Wait,
-    /// How to print the session
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
@@ -119,13 +121,14 @@ pub struct RestoreArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct GetArgs {
-    /// Kind, such as sessions, restoresessions, repositories, backupconfigurations, tasks
+    /// Kind, such as sessions, restoresessions, repositories, backupconfigurations or tasks
     pub kind: String,
-    /// Name, or @latest for a session
+    /// Name of the object; @latest is the newest session
     pub name: Option<String>,
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
-    /// Leave the line of headers out
+    /// Print tables without their header line
     #[arg(long)]
     pub no_headers: bool,
     #[command(flatten)]
@@ -134,10 +137,11 @@ pub struct GetArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct DescribeArgs {
-    /// Kind, or kind/name
+    /// Kind, or KIND/NAME
     pub kind: String,
-    /// Name, or @latest for a session
+    /// Name of the object; @latest is the newest session
     pub name: Option<String>,
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
@@ -146,16 +150,17 @@ pub struct DescribeArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct SnapshotsArgs {
-    /// Name of the repository [default: the only one]
+    /// Name of the Repository [default: the only one]
     #[arg(long, value_name = "NAME")]
     pub repository: Option<String>,
-    /// The folder of manifests that holds the repository's Secret [default: that of the running `lagan up`; in a
-    /// cluster: the API server]
+    /// Folder of manifests that holds the Repository's Secret [default: that of the running `lagan up`; in a cluster
+    /// the API server]
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
-    /// Leave the line of headers out
+    /// Print the table without its header line
     #[arg(long)]
     pub no_headers: bool,
     #[command(flatten)]
@@ -164,16 +169,17 @@ pub struct SnapshotsArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct EventsArgs {
-    /// Go on telling
+    /// Keep printing events as they happen
     #[arg(short, long)]
     pub follow: bool,
-    /// Only what happened since then, such as 1h
+    /// Print only events of this last time, such as 1h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub since: Option<Duration>,
-    /// Only of this session: name, uid or @latest
+    /// Print only events of this session: a name, a uid or @latest
     #[arg(long, value_name = "NAME")]
     pub session: Option<String>,
-    #[arg(short, long, value_enum, default_value_t)]
+    /// Output format
+    #[arg(short, long, default_value = "table", value_parser = formats(&["table", "json", "jsonl", "yaml"]))]
     pub output: Format,
     #[command(flatten)]
     pub connection: Connection,
@@ -183,10 +189,11 @@ pub struct EventsArgs {
 pub struct CancelArgs {
     /// Name or uid of the session, or @latest
     pub session: String,
-    /// Why, for those who read it later
+    /// Reason to record, for people who read the session later
     #[arg(long, default_value = "")]
     pub reason: String,
-    #[arg(short, long, value_enum, default_value_t)]
+    /// Output format
+    #[arg(short, long, default_value = "table", value_parser = formats(&["table", "json", "jsonl", "yaml"]))]
     pub output: Format,
     #[command(flatten)]
     pub connection: Connection,
@@ -194,37 +201,46 @@ pub struct CancelArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
-    /// Such as E0201; without it all are listed
+    /// Error code, such as E0201 [default: list all codes]
     pub code: Option<String>,
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
 }
 
 #[derive(Debug, Clone, Args)]
 pub struct CrdArgs {
-    /// Our own group, or the same types under Stash's
+    /// API group of the definitions
     #[arg(long, value_enum, default_value_t)]
     pub group: CrdGroup,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum CrdGroup {
+    /// Lagan's own kinds, lagan.dev
     #[default]
     Lagan,
+    /// The same kinds in the group that Stash uses, stash.appscode.com
     Stash,
-    /// AppBinding, where nobody else brought it
+    /// AppBinding, for clusters that do not have it yet
     Appcatalog,
 }
 
 #[derive(Debug, Clone, Args)]
 pub struct SchemaArgs {
-    /// Type, such as dev.lagan.backup.succeeded.v1; without it all are listed
+    /// Event type, such as dev.lagan.backup.succeeded.v1 [default: list all types]
     #[arg(value_name = "TYPE")]
     pub name: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
 pub struct VersionArgs {
-    #[arg(short, long, value_enum, default_value_t)]
+    /// Output format
+    #[arg(short, long, default_value = "table", value_parser = formats(&["table", "json", "jsonl", "yaml"]))]
     pub output: Format,
+}
+
+/// Accepts only the formats that a command has.
+fn formats(names: &'static [&'static str]) -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(names).map(|name| Format::from_str(&name, false).expect("each name is a format's"))
 }

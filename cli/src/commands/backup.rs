@@ -1,5 +1,5 @@
-//! `lagan backup NAME`: makes a BackupSession for a BackupConfiguration, and waits for it if asked to; `lagan trigger`
-//! only makes it.
+//! `lagan backup`: creates a BackupSession for a BackupConfiguration, and waits for it if asked to. `lagan trigger` only
+//! creates it.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
@@ -8,35 +8,41 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::args::{BackupArgs, Format, Global, TriggerArgs, Wait};
-use crate::client::{self, Backend, Client, Streams};
+use crate::client::{self, Backend, Client};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::manifests::{backup_session, session_name, write};
-use crate::narration::Setting;
+use crate::narration::NarrationContext;
 use crate::objects::{View, select};
 use crate::outcome::status;
 use crate::output::{data, document, narrate};
-use crate::store::{self, Wanted};
+use crate::store::{self, Query};
+use crate::streams::Streams;
 use crate::wait;
 
-const KINDS: Wanted = Wanted { kinds: &[Kind::BackupConfiguration, Kind::BackupSession], namespaces: &[] };
+const KINDS: Query = Query { kinds: &[Kind::BackupConfiguration, Kind::BackupSession], namespaces: &[] };
 
 pub async fn run(args: BackupArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, KINDS).await?;
-    let configuration = store::one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)?;
+    let configuration = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)?;
     let name = new_name(&views, Kind::BackupSession, &configuration.key);
     let object = backup_session(&configuration.key, &name);
-    let asked =
-        Asked { object, invoker: configuration.key.name.clone(), views: &views, wait: args.wait, output: args.output };
+    let asked = SessionRequest {
+        object,
+        invoker: configuration.key.name.clone(),
+        views: &views,
+        wait: args.wait,
+        output: args.output,
+    };
     start(&client, global, asked).await
 }
 
-/// As kubectl says it, and nothing more.
+/// Creates the object and prints its name as kubectl does.
 pub async fn trigger(args: TriggerArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, KINDS).await?;
-    let configuration = store::one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)?;
+    let configuration = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)?;
     let name = new_name(&views, Kind::BackupSession, &configuration.key);
     let object = backup_session(&configuration.key, &name);
     let key = key_of(&object)?;
@@ -46,47 +52,47 @@ pub async fn trigger(args: TriggerArgs, global: &Global) -> Result<Exit, Problem
     Ok(Exit::Ok)
 }
 
-/// A name that no session of this kind has.
+/// A name that no session of this kind has yet.
 pub fn new_name(views: &[View], kind: Kind, invoker: &ObjectKey) -> String {
     let sessions = select(views, kind, invoker.namespace.as_deref());
     session_name(&invoker.name, Timestamp::now(), |name| sessions.iter().any(|session| session.key.name == name))
 }
 
-/// A session that somebody asked for.
-pub struct Asked<'a> {
+/// A session to create, and how to report on it.
+pub struct SessionRequest<'a> {
     pub object: Value,
-    /// Third name in the session's subject: the configuration of a backup, the RestoreSession itself of a restore.
+    /// The invoker in the session's subject: the BackupConfiguration, or the RestoreSession itself.
     pub invoker: String,
     pub views: &'a [View],
     pub wait: Wait,
     pub output: Format,
 }
 
-/// Makes the object and follows what becomes of it.
-pub async fn start(client: &Client, global: &Global, asked: Asked<'_>) -> Result<Exit, Problem> {
+/// Creates the object and, if asked to, waits for the session to end.
+pub async fn start(client: &Client, global: &Global, asked: SessionRequest<'_>) -> Result<Exit, Problem> {
     let key = key_of(&asked.object)?;
     narrate(global, &format!("{} creating {key}", global.glyphs().of(Glyph::Action)));
     let made = make(client, &key, asked.object.clone()).await?;
     if !asked.wait.wait {
         print(asked.output, key.kind, &made)?;
-        let describe = client.typed.command(&format!("describe {}", crate::output::name(key.kind, &key.name)));
+        let describe = client.template.command(&format!("describe {}", crate::output::name(key.kind, &key.name)));
         narrate(global, &format!("  next: {describe}"));
         return Ok(Exit::Ok);
     }
-    let setting = Setting {
+    let context = NarrationContext {
         name: key.name.clone(),
-        typed: client.typed.clone(),
+        template: client.template.clone(),
         glyphs: global.glyphs(),
         ahead: ahead(asked.views),
         last_run: last_run(asked.views, key.kind, &asked.invoker),
     };
     let (exit, whole) = match &client.backend {
-        Backend::Bus(streams) => follow_facts(streams, global, &asked, (&key, made), setting).await?,
+        Backend::Bus(streams) => follow_facts(streams, global, &asked, (&key, made), context).await?,
         Backend::Cluster(cluster) => match &cluster.streams {
-            Some(streams) => follow_facts(streams, global, &asked, (&key, made), setting).await?,
+            Some(streams) => follow_facts(streams, global, &asked, (&key, made), context).await?,
             None => {
                 let created = View { key: key.clone(), value: made };
-                let ended = wait::object::until_ended(cluster, global, created, setting, asked.wait.timeout).await?;
+                let ended = wait::object::until_ended(cluster, global, created, context, asked.wait.timeout).await?;
                 (ended.exit, ended.object)
             }
         },
@@ -95,7 +101,7 @@ pub async fn start(client: &Client, global: &Global, asked: Asked<'_>) -> Result
     Ok(exit)
 }
 
-/// Puts the object where the engine finds it, and gives it as it is there.
+/// Creates the object where the engine finds it, and returns it as created.
 async fn make(client: &Client, key: &ObjectKey, object: Value) -> Result<Value, Problem> {
     match &client.backend {
         Backend::Bus(streams) => {
@@ -106,13 +112,13 @@ async fn make(client: &Client, key: &ObjectKey, object: Value) -> Result<Value, 
     }
 }
 
-/// The story with all its facts.
+/// Follows the session by its facts.
 async fn follow_facts(
     streams: &Streams,
     global: &Global,
-    asked: &Asked<'_>,
+    asked: &SessionRequest<'_>,
     (key, made): (&ObjectKey, Value),
-    setting: Setting,
+    context: NarrationContext,
 ) -> Result<(Exit, Value), Problem> {
     let kind = if key.kind == Kind::RestoreSession { SessionKind::Restore } else { SessionKind::Backup };
     let namespace = key.namespace.clone().unwrap_or_default();
@@ -124,7 +130,7 @@ async fn follow_facts(
         uid: Uuid::nil(),
     };
     let session = wait::session_key(streams, &made, session)?;
-    let ended = wait::until_ended(streams, global, session, setting, asked.wait.timeout).await?;
+    let ended = wait::until_ended(streams, global, session, context, asked.wait.timeout).await?;
     let mut whole = made;
     whole["status"] = json!(status(&ended.session));
     Ok((ended.exit, whole))
@@ -141,13 +147,13 @@ fn key_of(object: &Value) -> Result<ObjectKey, Problem> {
     Ok(ObjectKey { group, kind, namespace: Some(text("/metadata/namespace")), name: text("/metadata/name") })
 }
 
-/// Sessions that wait already, of whatever kind.
+/// Number of sessions that wait to start.
 fn ahead(views: &[View]) -> usize {
     let is_waiting = |view: &&View| view.phase() == "Pending" && view.value.get("status").is_some();
     views.iter().filter(is_waiting).count()
 }
 
-/// How long the last successful session of the same configuration took.
+/// Duration of the last successful session of the same configuration, in seconds.
 fn last_run(views: &[View], kind: Kind, invoker: &str) -> Option<u64> {
     let sessions = select(views, kind, None);
     let same = sessions.iter().find(|s| s.phase() == "Succeeded" && s.text("/spec/invoker/name") == invoker)?;

@@ -1,4 +1,4 @@
-//! `lagan cancel NAME|UID`: asks the engine to end a session.
+//! `lagan cancel`: asks the engine to end a session.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::args::{CancelArgs, Format, Global};
 use crate::client;
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
-use crate::output::{data, json, narrate};
+use crate::output::{data, json, narrate, yaml};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn run(args: CancelArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
-    // To delete the object would not do: the session goes on, and only its view is gone.
+    // Deleting the object would not end the session; it would only hide it.
     let streams = client.streams_for("`cancel` asks the engine, which answers on NATS")?;
     let session = match args.session.parse::<Uuid>() {
         Ok(uid) => uid,
@@ -34,8 +34,12 @@ pub async fn run(args: CancelArgs, global: &Global) -> Result<Exit, Problem> {
         Outcome::AlreadyEnded => return Err(Problem::new(Exit::Failed, answer.message)),
         Outcome::Unavailable => return Err(Problem::new(Exit::Unreachable, answer.message)),
     }
-    if matches!(args.output, Format::Json | Format::Jsonl) {
-        data(&json(&json!({ "session": session, "outcome": answer.outcome, "message": answer.message })))?;
+    let document = json!({ "session": session, "outcome": answer.outcome, "message": answer.message });
+    match args.output {
+        Format::Json => data(&json(&document))?,
+        Format::Jsonl => data(&format!("{document}\n"))?,
+        Format::Yaml => data(&yaml(&document))?,
+        Format::Table | Format::Wide | Format::Name => {}
     }
     narrate(global, &format!("{} {}", global.glyphs().of(Glyph::Succeeded), answer.message));
     Ok(Exit::Ok)
@@ -51,8 +55,8 @@ fn refused(error: &RequestError) -> Problem {
     Problem::from_error(exit, error)
 }
 
-/// The login of who asks, for people who read the log; it is no proof of anything.
+/// The login name of the person, for the log. It proves nothing.
 fn who() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
-    user.unwrap_or_else(|| "somebody".to_owned())
+    user.unwrap_or_else(|| "unknown".to_owned())
 }

@@ -1,4 +1,4 @@
-//! `lagan crd`: the CustomResourceDefinitions, to pipe into `kubectl apply --server-side -f -`.
+//! `lagan crd`: prints the CustomResourceDefinitions, to pipe into `kubectl apply --server-side -f -`.
 
 use lagan_schemas::generate::{self, crds};
 

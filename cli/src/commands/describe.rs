@@ -1,5 +1,5 @@
-//! `lagan describe KIND NAME`: everything about one object, with its session's facts as a timeline, or with what
-//! Kubernetes was told of it.
+//! `lagan describe`: shows everything about one object, with the facts of its session as a timeline, and its Kubernetes
+//! Events.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
@@ -8,16 +8,16 @@ use serde_json::json;
 use super::get::kind_and_name;
 use crate::args::{DescribeArgs, Global};
 use crate::client;
-use crate::cluster::Told;
-use crate::description::{Subject, describe};
+use crate::cluster::KubeEvent;
+use crate::description::{Described, describe};
 use crate::error::{Exit, Problem};
 use crate::objects::{View, select};
 use crate::output::{data, document, page};
-use crate::store::{self, Wanted};
+use crate::store::{self, Query};
 use crate::table::Headers;
-use crate::views::{Look, Namespaces, Width, table};
+use crate::views::{Namespaces, TableStyle, Width, table};
 
-/// Sessions that are shown of a configuration; `lagan get sessions` shows all.
+/// Number of sessions shown for a configuration; `lagan get sessions` lists all.
 const SESSIONS: usize = 5;
 
 pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
@@ -31,8 +31,8 @@ pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
     })?;
     let client = client::connect(global, &args.connection).await?;
     let kinds = if kind == Kind::BackupConfiguration { &[kind, Kind::BackupSession][..] } else { &[kind] };
-    let views = store::views(&client, Wanted { kinds, namespaces: &[] }).await?;
-    let view = store::one(&views, kind, client.scope(), &name)?;
+    let views = store::views(&client, Query { kinds, namespaces: &[] }).await?;
+    let view = store::find_one(&views, kind, client.scope(), &name)?;
     let facts = match (client.streams(), view.session()) {
         (Some(streams), Some(uid)) if view.is_session() => Some(store::facts(streams, uid).await?),
         (Some(_), None) if view.is_session() => Some(Vec::new()),
@@ -44,7 +44,7 @@ pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
     };
     let mut whole = view.value.clone();
     if let Some(Ok(events)) = &events {
-        whole["events"] = events.iter().map(Told::document).collect();
+        whole["events"] = events.iter().map(KubeEvent::document).collect();
     }
     if let Some(facts) = &facts {
         whole["facts"] = json!(facts.iter().map(|fact| &fact.event).collect::<Vec<_>>());
@@ -54,14 +54,14 @@ pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
         return Ok(Exit::Ok);
     }
     let (glyphs, now) = (global.glyphs(), Timestamp::now());
-    let look = Look { glyphs, now, width: Width::Narrow, namespaces: Namespaces::One };
-    let subject = Subject { view, facts: facts.as_deref(), events, sessions: sessions_of(view, &views, look) };
-    page(glyphs, &describe(&subject, glyphs, now))?;
+    let style = TableStyle { glyphs, now, width: Width::Narrow, namespaces: Namespaces::One };
+    let described = Described { view, facts: facts.as_deref(), events, sessions: sessions_of(view, &views, style) };
+    page(glyphs, &describe(&described, glyphs, now))?;
     Ok(Exit::Ok)
 }
 
-/// The newest sessions of a configuration; `None` for other kinds.
-fn sessions_of(view: &View, views: &[View], look: Look) -> Option<String> {
+/// A table of the newest sessions of a configuration; `None` for other kinds.
+fn sessions_of(view: &View, views: &[View], style: TableStyle) -> Option<String> {
     if view.key.kind != Kind::BackupConfiguration {
         return None;
     }
@@ -71,5 +71,5 @@ fn sessions_of(view: &View, views: &[View], look: Look) -> Option<String> {
     if sessions.is_empty() {
         return Some(String::new());
     }
-    Some(table(Kind::BackupSession, &sessions, look).render(Headers::Show))
+    Some(table(Kind::BackupSession, &sessions, style).render(Headers::Show))
 }

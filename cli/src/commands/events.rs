@@ -1,4 +1,4 @@
-//! `lagan events`: the facts of all sessions, as they happened and as they happen.
+//! `lagan events`: prints the facts of sessions, past ones and, with `--follow`, new ones.
 
 use std::collections::HashMap;
 
@@ -17,8 +17,8 @@ use crate::error::{Exit, Problem};
 use crate::facts::is_since;
 use crate::glyph::Glyphs;
 use crate::objects::{find, select};
-use crate::output::{narrate, page};
-use crate::store::{self, StoredFact, Wanted};
+use crate::output::{narrate, page, yaml};
+use crate::store::{self, Query, StoredFact};
 use crate::table::{Headers, Table};
 
 pub async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Problem> {
@@ -28,7 +28,7 @@ pub async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Problem> {
         Some(session) => uid_filter(&streams.cluster, uid_of(&client, session).await?),
         None => stream_subjects(SESSIONS, &streams.cluster),
     };
-    let mut told = Told {
+    let mut printer = Printer {
         format: args.output,
         glyphs: global.glyphs(),
         namespace: if args.session.is_some() { None } else { client.scope().map(str::to_owned) },
@@ -38,24 +38,24 @@ pub async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Problem> {
     if !args.follow {
         let stored = store::contents(&streams.bus, SESSIONS, filter, Start::All).await?;
         let facts: Vec<_> = stored.iter().filter_map(StoredFact::read).collect();
-        let text = told.render(&facts);
+        let text = printer.render(&facts);
         if text.is_empty() {
             narrate(global, "no events");
         }
-        page(told.glyphs, &text)?;
+        page(printer.glyphs, &text)?;
         return Ok(Exit::Ok);
     }
     let following = follow::follow(&streams.bus, SESSIONS, vec![filter], Start::All);
     tokio::select! {
-        ended = told.follow(following) => ended,
-        // Leaving is the only end there is.
+        ended = printer.follow(following) => ended,
+        // Only the person ends this.
         _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
     }
 }
 
-const SESSION_KINDS: Wanted = Wanted { kinds: &[Kind::BackupSession, Kind::RestoreSession], namespaces: &[] };
+const SESSION_KINDS: Query = Query { kinds: &[Kind::BackupSession, Kind::RestoreSession], namespaces: &[] };
 
-/// A uid stands for itself; a name, or `@latest`, for a session that is in view.
+/// Parses a uid, or finds the session of a name or `@latest`.
 async fn uid_of(client: &Client, session: &str) -> Result<Uuid, Problem> {
     if let Ok(uid) = session.parse() {
         return Ok(uid);
@@ -63,7 +63,7 @@ async fn uid_of(client: &Client, session: &str) -> Result<Uuid, Problem> {
     session_named(client, session).await
 }
 
-/// Finds a backup or restore session by its name.
+/// Finds the uid of a backup or restore session by its name.
 pub async fn session_named(client: &Client, session: &str) -> Result<Uuid, Problem> {
     let views = store::views(client, SESSION_KINDS).await?;
     let mut sessions = select(&views, Kind::BackupSession, client.scope());
@@ -72,19 +72,19 @@ pub async fn session_named(client: &Client, session: &str) -> Result<Uuid, Probl
     let name = session.rsplit('/').next().unwrap_or(session);
     let found = find(&sessions, name);
     let uid = found.first().and_then(|view| view.session());
-    uid.ok_or_else(|| store::absent(Kind::BackupSession, client.scope(), name, &sessions))
+    uid.ok_or_else(|| store::not_found(Kind::BackupSession, client.scope(), name, &sessions))
 }
 
-struct Told {
+struct Printer {
     format: Format,
     glyphs: Glyphs,
     namespace: Option<String>,
     since: Option<Timestamp>,
-    /// What people call the sessions; only their first facts say so.
+    /// Names of the sessions by uid. Only the first facts of a session hold its name.
     names: HashMap<Uuid, String>,
 }
 
-impl Told {
+impl Printer {
     async fn follow(&mut self, mut following: impl futures::Stream<Item = Followed> + Unpin) -> Result<Exit, Problem> {
         let columns = ["TIME", "SESSION", "FACT", "DETAIL"].map(str::to_owned);
         let mut header = (!self.is_documents()).then(|| line(&columns));
@@ -97,14 +97,14 @@ impl Told {
         Ok(Exit::Ok)
     }
 
-    /// One fact by itself; `None` if it is not wanted.
+    /// One fact as text; `None` if it is filtered out.
     fn line(&mut self, fact: &StoredFact) -> Option<String> {
-        self.learn(fact);
+        self.learn_name(fact);
         if !self.is_wanted(fact) {
             return None;
         }
         if self.is_documents() {
-            return Some(document(fact));
+            return Some(self.document(fact));
         }
         let mut cells = row(fact, self.glyphs);
         cells.insert(1, self.name(fact));
@@ -112,19 +112,28 @@ impl Told {
     }
 
     fn is_documents(&self) -> bool {
-        matches!(self.format, Format::Json | Format::Jsonl)
+        matches!(self.format, Format::Json | Format::Jsonl | Format::Yaml)
+    }
+
+    /// The event as it is on NATS: one line of JSON, or one document of a YAML stream.
+    fn document(&self, fact: &StoredFact) -> String {
+        let json = fact.event.to_bytes();
+        match (self.format, serde_json::from_slice(&json)) {
+            (Format::Yaml, Ok(event)) => format!("---\n{}", yaml(&event)),
+            _ => String::from_utf8_lossy(&json).into_owned() + "\n",
+        }
     }
 
     fn render(&mut self, facts: &[StoredFact]) -> String {
         let mut table = Table::new(vec!["TIME", "SESSION", "FACT", "DETAIL"]);
         let mut documents = String::new();
         for fact in facts {
-            self.learn(fact);
+            self.learn_name(fact);
             if !self.is_wanted(fact) {
                 continue;
             }
             if self.is_documents() {
-                documents.push_str(&document(fact));
+                documents.push_str(&self.document(fact));
             } else {
                 let mut cells = row(fact, self.glyphs);
                 cells.insert(1, self.name(fact));
@@ -139,7 +148,7 @@ impl Told {
             && self.namespace.as_ref().is_none_or(|namespace| *namespace == fact.key.namespace)
     }
 
-    fn learn(&mut self, fact: &StoredFact) {
+    fn learn_name(&mut self, fact: &StoredFact) {
         let name = match &fact.fact {
             Some(Fact::Requested(data)) => &data.name,
             Some(Fact::Planned(plan)) => &plan.session_name,
@@ -153,12 +162,7 @@ impl Told {
     }
 }
 
-/// The event as it is on the bus, on one line.
-fn document(fact: &StoredFact) -> String {
-    String::from_utf8_lossy(&fact.event.to_bytes()).into_owned() + "\n"
-}
-
-/// Columns of fixed widths: what comes next is not known, so nothing can be measured.
+/// Joins cells at fixed widths, because the length of later lines is unknown.
 fn line(cells: &[String]) -> String {
     const WIDTHS: [usize; 3] = [20, 28, 18];
     let mut text = String::new();
@@ -191,28 +195,30 @@ mod tests {
         StoredFact { key, sequence: 1, time, event, fact: Some(fact) }
     }
 
-    fn told(format: Format) -> Told {
+    fn printer(format: Format) -> Printer {
         let names = HashMap::from([(Uuid::from_u128(7), "shop-2".to_owned())]);
-        Told { format, glyphs: Glyphs::Unicode, namespace: Some("prod".into()), since: None, names }
+        Printer { format, glyphs: Glyphs::Unicode, namespace: Some("prod".into()), since: None, names }
     }
 
     #[test]
     fn a_followed_event_is_one_line() {
         assert_eq!(
-            told(Format::Table).line(&skipped("prod")).unwrap(),
+            printer(Format::Table).line(&skipped("prod")).unwrap(),
             "2026-11-22 12:00:00Z  shop-2                        ○ skipped           Busy: shop-1 still runs\n"
         );
-        assert_eq!(told(Format::Table).line(&skipped("other")), None);
-        let document = told(Format::Jsonl).line(&skipped("prod")).unwrap();
+        assert_eq!(printer(Format::Table).line(&skipped("other")), None);
+        let document = printer(Format::Jsonl).line(&skipped("prod")).unwrap();
         assert!(document.ends_with('\n') && serde_json::from_str::<serde_json::Value>(&document).is_ok());
     }
 
     #[test]
     fn events_are_a_table_or_their_documents() {
         assert_eq!(
-            told(Format::Table).render(&[skipped("prod")]),
+            printer(Format::Table).render(&[skipped("prod")]),
             "TIME                  SESSION  FACT       DETAIL\n2026-11-22 12:00:00Z  shop-2   ○ skipped  Busy: shop-1 still runs\n"
         );
-        assert_eq!(told(Format::Jsonl).render(&[skipped("prod"), skipped("other")]).lines().count(), 1);
+        assert_eq!(printer(Format::Jsonl).render(&[skipped("prod"), skipped("other")]).lines().count(), 1);
+        let stream = printer(Format::Yaml).render(&[skipped("prod"), skipped("prod")]);
+        assert_eq!(stream.matches("---\ncluster: local\n").count(), 2, "{stream}");
     }
 }

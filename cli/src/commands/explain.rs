@@ -1,4 +1,4 @@
-//! `lagan explain [CODE]`: what an error code means and what to do.
+//! `lagan explain`: prints the meaning of an error code and what to do about it.
 
 use lagan_schemas::error::{Class, Code};
 use serde_json::{Value, json};
@@ -34,9 +34,9 @@ fn parse(text: &str) -> Result<Code, Problem> {
 
 const fn class(class: Class) -> &'static str {
     match class {
-        Class::Permanent => "permanent: it fails again until somebody changes something",
-        Class::Transient => "transient: it is tried again by itself, as often as the configuration allows",
-        Class::Interrupted => "interrupted: nothing was wrong, and it does not count as an attempt",
+        Class::Permanent => "permanent: it fails again until something is changed",
+        Class::Transient => "transient: it is retried, as often as the configuration allows",
+        Class::Interrupted => "interrupted: nothing is wrong, and the attempt does not count",
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
     fn a_code_is_explained_in_any_case() {
         assert_eq!(
             explain(parse("e0201").unwrap()),
-            "E0201  DumpFailed\n\n  class: permanent: it fails again until somebody changes something\n  \
+            "E0201  DumpFailed\n\n  class: permanent: it fails again until something is changed\n  \
              next:  read the end of stderr in the message; the dump program says why\n"
         );
         assert_eq!(parse("E9999").unwrap_err().exit, Exit::NotFound);

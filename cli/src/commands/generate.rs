@@ -1,4 +1,4 @@
-//! `lagan generate`: writes the generated files below the current directory, and removes those that are no more.
+//! `lagan generate`: writes the generated files below the current directory, and removes obsolete ones.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,10 +9,10 @@ use crate::error::{Exit, Problem};
 use crate::output::narrate;
 use crate::reference;
 
-/// Folders that hold generated files and nothing else.
+/// Folders that hold only generated files.
 const FOLDERS: [&str; 3] = ["deploy/crds/lagan", "deploy/crds/stash", "schemas/json"];
 
-/// Path from the repository's root, and content.
+/// Every generated file: its path from the root of the source tree, and its content.
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
     let mut files = lagan_schemas::generate::files();
@@ -24,7 +24,7 @@ pub fn files() -> Vec<(String, String)> {
 pub fn run(global: &Global) -> Result<Exit, Problem> {
     let root = Path::new(".");
     if !root.join("Cargo.toml").is_file() {
-        return Err(Problem::new(Exit::Usage, "run it at the root of Lagan's source tree"));
+        return Err(Problem::new(Exit::Usage, "`lagan generate` runs at the root of Lagan's source tree only"));
     }
     let files = files();
     for (path, text) in &files {

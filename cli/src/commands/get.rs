@@ -1,4 +1,4 @@
-//! `lagan get KIND [NAME]`: objects as a table, or whole as documents.
+//! `lagan get`: prints objects as a table, or complete as documents.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
@@ -9,24 +9,25 @@ use crate::client;
 use crate::error::{Exit, Problem};
 use crate::objects::{View, find, select};
 use crate::output::{self, data, document, page};
-use crate::store::{self, Wanted};
+use crate::store::{self, Query};
 use crate::table::Headers;
-use crate::views::{Look, Namespaces, Width, table};
+use crate::views::{Namespaces, TableStyle, Width, table};
 
 pub async fn run(args: GetArgs, global: &Global) -> Result<Exit, Problem> {
     let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client, Wanted { kinds: &[kind], namespaces: &[] }).await?;
+    let views = store::views(&client, Query { kinds: &[kind], namespaces: &[] }).await?;
     let scope = client.scope();
     let all = select(&views, kind, scope);
     let shown = match &name {
         Some(name) => match find(&all, name) {
-            found if found.is_empty() => return Err(store::absent(kind, scope, name, &all)),
+            found if found.is_empty() => return Err(store::not_found(kind, scope, name, &all)),
             found => found,
         },
         None => all,
     };
-    if let Some(text) = documents(args.output, kind, &shown, if name.is_some() { Asked::ByName } else { Asked::ForAll })
+    if let Some(text) =
+        documents(args.output, kind, &shown, if name.is_some() { Selection::ByName } else { Selection::All })
     {
         data(&text)?;
         return Ok(Exit::Ok);
@@ -36,52 +37,55 @@ pub async fn run(args: GetArgs, global: &Global) -> Result<Exit, Problem> {
         output::narrate(global, &format!("no {}{place}", kind.plural()));
         return Ok(Exit::Ok);
     }
-    let look = Look {
+    let style = TableStyle {
         glyphs: global.glyphs(),
         now: Timestamp::now(),
         width: if args.output == Format::Wide { Width::Wide } else { Width::Narrow },
         namespaces: if scope.is_none() { Namespaces::All } else { Namespaces::One },
     };
     let headers = if args.no_headers { Headers::Hide } else { Headers::Show };
-    page(look.glyphs, &table(kind, &shown, look).render(headers))?;
+    page(style.glyphs, &table(kind, &shown, style).render(headers))?;
     Ok(Exit::Ok)
 }
 
-/// Reads `sessions`, `session NAME` and `session/NAME`.
+/// Parses `sessions`, `session NAME` and `session/NAME`.
 pub fn kind_and_name(kind: &str, name: Option<&str>) -> Result<(Kind, Option<String>), Problem> {
     let (word, name) = match (kind.split_once('/'), name) {
         (Some((word, name)), None) => (word, Some(name.to_owned())),
         (None, name) => (kind, name.map(str::to_owned)),
         (Some(_), Some(_)) => {
-            return Err(Problem::new(Exit::Usage, format!("`{kind}` and a name: write one of the two")));
+            return Err(Problem::new(
+                Exit::Usage,
+                format!("`{kind}` names an object already: leave out the second name, or write KIND NAME"),
+            ));
         }
     };
     let known = Kind::from_words(word).filter(|kind| *kind != Kind::Secret);
     let kind = known.ok_or_else(|| {
         let kinds: Vec<_> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret).map(Kind::plural).collect();
         let why = if word.to_ascii_lowercase().starts_with("secret") {
-            "Secrets are never published"
+            "Secrets never leave their source"
         } else {
             "unknown kind"
         };
-        Problem::new(Exit::Usage, format!("`{word}`: {why}")).help(format!("one of {}", kinds.join(", ")))
+        Problem::new(Exit::Usage, format!("`{word}`: {why}")).help(format!("the kinds are {}", kinds.join(", ")))
     })?;
     Ok((kind, name))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum Selection {
     ByName,
-    ForAll,
+    All,
 }
 
-/// One object by itself if it was asked for by name, else a list as kubectl prints it.
-fn documents(format: Format, kind: Kind, shown: &[&View], asked: Asked) -> Option<String> {
+/// One object by itself if it is named, else a list in the form of kubectl.
+fn documents(format: Format, kind: Kind, shown: &[&View], selection: Selection) -> Option<String> {
     let each = |view: &&View| document(format, kind, &view.value);
     match (format, shown) {
         (Format::Table | Format::Wide, _) => None,
         (Format::Name | Format::Jsonl, _) => Some(shown.iter().filter_map(each).collect()),
-        (_, [one]) if asked == Asked::ByName => each(one),
+        (_, [one]) if selection == Selection::ByName => each(one),
         _ => {
             let items: Vec<&Value> = shown.iter().map(|view| &view.value).collect();
             document(format, kind, &json!({ "apiVersion": "v1", "kind": "List", "items": items }))
@@ -100,7 +104,7 @@ mod tests {
         assert_eq!(kind_and_name("session/shop-1", None).unwrap(), (Kind::BackupSession, Some("shop-1".to_owned())));
         assert_eq!(kind_and_name("bc", Some("shop")).unwrap(), (Kind::BackupConfiguration, Some("shop".to_owned())));
         assert!(kind_and_name("session/a", Some("b")).is_err());
-        for (word, why) in [("pods", "unknown kind"), ("secrets", "never published")] {
+        for (word, why) in [("pods", "unknown kind"), ("secrets", "never leave")] {
             let problem = kind_and_name(word, None).unwrap_err();
             assert!(problem.exit == Exit::Usage && problem.message.contains(why), "{problem}");
         }
@@ -112,13 +116,14 @@ mod tests {
             json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "main", "namespace": "default"}}),
         );
         let shown = [&view];
-        assert_eq!(documents(Format::Name, Kind::Repository, &shown, Asked::ByName).unwrap(), "repository/main\n");
+        assert_eq!(documents(Format::Name, Kind::Repository, &shown, Selection::ByName).unwrap(), "repository/main\n");
         let one: Value =
-            serde_json::from_str(&documents(Format::Json, Kind::Repository, &shown, Asked::ByName).unwrap()).unwrap();
+            serde_json::from_str(&documents(Format::Json, Kind::Repository, &shown, Selection::ByName).unwrap())
+                .unwrap();
         assert_eq!(one, view.value);
         let list: Value =
-            serde_json::from_str(&documents(Format::Json, Kind::Repository, &shown, Asked::ForAll).unwrap()).unwrap();
+            serde_json::from_str(&documents(Format::Json, Kind::Repository, &shown, Selection::All).unwrap()).unwrap();
         assert_eq!(list["items"][0], view.value);
-        assert!(documents(Format::Yaml, Kind::Repository, &[], Asked::ForAll).unwrap().contains("items: []"));
+        assert!(documents(Format::Yaml, Kind::Repository, &[], Selection::All).unwrap().contains("items: []"));
     }
 }

@@ -1,4 +1,4 @@
-//! `lagan pause NAME` and `lagan resume NAME`: whether the schedule of a BackupConfiguration starts sessions.
+//! `lagan pause` and `lagan resume`: suspend and resume the schedule of a BackupConfiguration.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::client::{self, Backend};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::output::{data, document, narrate};
-use crate::store::{self, Wanted};
+use crate::store::{self, Query};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Schedule {
@@ -30,9 +30,9 @@ pub async fn resume(args: PauseArgs, global: &Global) -> Result<Exit, Problem> {
 
 async fn set(args: PauseArgs, global: &Global, wanted: Schedule) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
-    let kinds = Wanted { kinds: &[Kind::BackupConfiguration], namespaces: &[] };
+    let kinds = Query { kinds: &[Kind::BackupConfiguration], namespaces: &[] };
     let views = store::views(&client, kinds).await?;
-    let found = store::one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)?;
+    let found = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)?;
     let is_paused = found.value.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
     let is_so_already = is_paused == (wanted == Schedule::Paused);
     let object = match (&client.backend, is_so_already) {
@@ -49,28 +49,29 @@ async fn set(args: PauseArgs, global: &Global, wanted: Schedule) -> Result<Exit,
     let already = if is_so_already { " already" } else { "" };
     let (says, next) = match wanted {
         Schedule::Paused => ("is paused", format!("resume {}", args.name)),
-        Schedule::Running => ("runs by its schedule", format!("tree plan/{}", args.name)),
+        Schedule::Running => ("follows its schedule", format!("tree plan/{}", args.name)),
     };
     let meaning = match wanted {
-        Schedule::Paused => ": no slot starts a session, `backup` still does",
+        Schedule::Paused => ": its schedule starts no sessions, `lagan backup` still does",
         Schedule::Running => "",
     };
     narrate(global, &format!("{} {} {says}{already}{meaning}", global.glyphs().of(Glyph::Succeeded), found.key));
-    narrate(global, &format!("  next: {}", client.typed.command(&next)));
+    narrate(global, &format!("  next: {}", client.template.command(&next)));
     Ok(Exit::Ok)
 }
 
-/// In a folder the manifest is what counts, and it is somebody's own.
+/// Names the manifest to edit: the folder belongs to the person, and Lagan does not write there.
 fn edit(key: &ObjectKey, wanted: Schedule, file: Option<PathBuf>) -> Problem {
     let value = wanted == Schedule::Paused;
-    let edit = format!("set `paused: {value}` below its `spec` there; it counts as soon as the file is saved");
+    let edit = format!("set `spec.paused: {value}` in the file; it takes effect when the file is saved");
     match file {
-        Some(file) => {
-            Problem::new(Exit::Failed, format!("{key} stands in `{}`, which Lagan does not write", file.display()))
-                .help(edit)
-        }
-        None => Problem::new(Exit::Failed, format!("{key} stands in its manifest, which Lagan does not write"))
-            .help(format!("{edit}. If it is an object of a cluster, name that with --kubeconfig or --context")),
+        Some(file) => Problem::new(
+            Exit::Failed,
+            format!("{key} is declared in `{}`, which Lagan does not change", file.display()),
+        )
+        .help(edit),
+        None => Problem::new(Exit::Failed, format!("{key} is declared in a manifest, which Lagan does not change"))
+            .help(format!("{edit}. If the object is in a cluster, name the cluster with --kubeconfig or --context")),
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
         };
         let problem = edit(&key, Schedule::Paused, file_of(&folder, &key));
         assert!(problem.message.contains("shop.yaml`"), "{problem}");
-        assert!(problem.help.unwrap().contains("`paused: true`"));
+        assert!(problem.help.unwrap().contains("`spec.paused: true`"));
         key.name = "other".to_owned();
         assert_eq!(file_of(&folder, &key), None);
         std::fs::remove_dir_all(&folder).unwrap();

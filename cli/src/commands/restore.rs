@@ -1,4 +1,4 @@
-//! `lagan restore`: makes a RestoreSession, or says what one would do.
+//! `lagan restore`: creates a RestoreSession, or shows what it would do.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -8,7 +8,7 @@ use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, Tar
 use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 
-use super::backup::{Asked, new_name, start};
+use super::backup::{SessionRequest, new_name, start};
 use crate::args::{Format, Global, RestoreArgs};
 use crate::client::{self, Client};
 use crate::error::{Exit, Problem};
@@ -17,7 +17,7 @@ use crate::manifests::{Overwrite, Restore, app_binding, restore_session, restore
 use crate::objects::{View, select};
 use crate::output::{data, document, narrate, page, yaml};
 use crate::preview::{Preview, preview};
-use crate::repository::{self, Choice};
+use crate::repository::{self, SnapshotChoice};
 use crate::store;
 
 const KINDS: &[Kind] =
@@ -27,13 +27,13 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
     let elsewhere: Vec<&str> =
         [&args.from, &args.to].into_iter().flatten().filter_map(|name| Some(name.split_once('/')?.0)).collect();
-    let views = store::views(&client, store::Wanted { kinds: KINDS, namespaces: &elsewhere }).await?;
+    let views = store::views(&client, store::Query { kinds: KINDS, namespaces: &elsewhere }).await?;
     let namespace = client.namespace.as_str();
     let wanted = match (&args.name, &args.from) {
         (Some(name), _) => of_configuration(&views, namespace, &args, name)?,
         (None, Some(repository)) => of_repository(&views, namespace, &args, repository)?,
         (None, None) => {
-            return Err(Problem::new(Exit::Usage, "name a BackupConfiguration, or a repository with --from"));
+            return Err(Problem::new(Exit::Usage, "name a BackupConfiguration, or a Repository with --from"));
         }
     };
     let binding = target(&views, namespace, &wanted.restore.target)?;
@@ -54,25 +54,25 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
         narrate(
             global,
             &format!(
-                "{} a database that is not empty is refused; --overwrite replaces what it holds",
+                "{} a database that is not empty is refused; --overwrite replaces its data",
                 global.glyphs().dot()
             ),
         );
     }
-    let asked = Asked { object, invoker: name, views: &views, wait: args.wait, output: args.output };
+    let asked = SessionRequest { object, invoker: name, views: &views, wait: args.wait, output: args.output };
     start(&client, global, asked).await
 }
 
-/// What was asked for, with every name looked up.
-struct Wanted<'a> {
-    /// What the session's name starts with.
+/// The restore that the person asks for, with every name resolved.
+struct Request<'a> {
+    /// The first part of the session's name.
     name: String,
     repository: &'a View,
     restore: Restore,
 }
 
-fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
-    let configuration = store::one(views, Kind::BackupConfiguration, Some(own), name)?;
+fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Request<'a>, Problem> {
+    let configuration = store::find_one(views, Kind::BackupConfiguration, Some(own), name)?;
     let unreadable =
         |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
     let spec: BackupConfigurationSpec =
@@ -84,7 +84,7 @@ fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: 
             .ok_or_else(|| Problem::new(Exit::Failed, format!("{} names no target", configuration.key)))?,
     };
     let namespace = spec.repository.namespace.as_deref().unwrap_or(own);
-    let repository = store::one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
+    let repository = store::find_one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
     let task = restore_task(spec.task.as_ref()).filter(|task| has_task(views, task));
     let restore = Restore {
         group: configuration.key.group.clone(),
@@ -97,12 +97,12 @@ fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: 
         configuration: Some(configuration.key.name.clone()),
         overwrite: overwrite(args),
     };
-    Ok(Wanted { name: configuration.key.name.clone(), repository, restore })
+    Ok(Request { name: configuration.key.name.clone(), repository, restore })
 }
 
-fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Wanted<'a>, Problem> {
+fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Request<'a>, Problem> {
     let (namespace, name) = name.split_once('/').unwrap_or((own, name));
-    let repository = store::one(views, Kind::Repository, Some(namespace), name)?;
+    let repository = store::find_one(views, Kind::Repository, Some(namespace), name)?;
     let target = args.to.as_deref().map(app_binding);
     let restore = Restore {
         group: repository.key.group.clone(),
@@ -115,14 +115,14 @@ fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &st
         configuration: args.configuration.clone(),
         overwrite: overwrite(args),
     };
-    Ok(Wanted { name: name.to_owned(), repository, restore })
+    Ok(Request { name: name.to_owned(), repository, restore })
 }
 
 fn overwrite(args: &RestoreArgs) -> Overwrite {
     if args.overwrite { Overwrite::Replace } else { Overwrite::Refuse }
 }
 
-/// A Task that is not there would make the session wait for it; the AppBinding's own is tried instead.
+/// A session waits for a Task that does not exist, so without one the choice is left to the AppBinding.
 fn has_task(views: &[View], name: &str) -> bool {
     catalogue::find(Kind::Task, name).is_some()
         || select(views, Kind::Task, None).iter().any(|task| task.key.name == name)
@@ -130,18 +130,18 @@ fn has_task(views: &[View], name: &str) -> bool {
 
 fn target<'a>(views: &'a [View], own: &str, target: &TargetRef) -> Result<&'a View, Problem> {
     let namespace = target.namespace.as_deref().unwrap_or(own);
-    store::one(views, Kind::AppBinding, Some(namespace), &target.name)
+    store::find_one(views, Kind::AppBinding, Some(namespace), &target.name)
 }
 
-/// Asks who sits in front; a script that says --overwrite has said what it wants.
+/// Asks the person at the terminal. A script has no terminal, and its `--overwrite` is consent enough.
 fn confirm(global: &Global, args: &RestoreArgs, binding: &View) -> Result<(), Problem> {
     if args.yes || !std::io::stdin().is_terminal() {
         return Ok(());
     }
     let warning = global.glyphs().of(Glyph::Warning);
     let mut err = std::io::stderr().lock();
-    // If the question can't be shown, the answer will not be yes.
-    let _ = write!(err, "{warning} {} is replaced by the snapshot. Go on? [y/N] ", binding.key);
+    // A question that can't be printed is not answered with yes.
+    let _ = write!(err, "{warning} the data of {} will be replaced by the snapshot. Continue? [y/N] ", binding.key);
     let _ = err.flush();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
@@ -155,12 +155,12 @@ async fn dry_run(
     client: &Client,
     global: &Global,
     args: &RestoreArgs,
-    wanted: &Wanted<'_>,
+    wanted: &Request<'_>,
     object: &Value,
 ) -> Result<Exit, Problem> {
     let secrets = repository::secrets(client, None)?;
     let list = repository::snapshots(secrets, wanted.repository).await?;
-    let choice = Choice {
+    let choice = SnapshotChoice {
         id: &wanted.restore.snapshot,
         configuration: wanted.restore.configuration.as_ref().map(|name| format!("{}/{name}", wanted.restore.namespace)),
         host: wanted.restore.alias.as_deref(),
@@ -176,7 +176,7 @@ async fn dry_run(
         repository: wanted.repository.key.to_string(),
         target: format!("{}/{namespace}/{}", target.kind, target.name),
         overwrite: wanted.restore.overwrite,
-        snapshot: repository::Row::from(snapshot),
+        snapshot: repository::SnapshotRow::from(snapshot),
     });
     page(global.glyphs(), &text)?;
     if matches!(args.output, Format::Table | Format::Wide) {

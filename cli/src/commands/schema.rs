@@ -1,4 +1,4 @@
-//! `lagan schema [TYPE]`: JSON schemas of the events, for programs that subscribe.
+//! `lagan schema`: prints the JSON schemas of events, for programs that subscribe.
 
 use lagan_schemas::generate::files;
 

@@ -1,4 +1,4 @@
-//! `lagan snapshots`: what a repository holds, read from the repository itself.
+//! `lagan snapshots`: lists the snapshots of a repository, read from the repository itself.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
@@ -12,15 +12,15 @@ use crate::glyph::{Glyph, Glyphs};
 use crate::human::{bytes, one_line, time};
 use crate::objects::{View, select};
 use crate::output::{data, json as pretty, narrate, page, yaml};
-use crate::repository::{self, Row, document};
-use crate::store::{self, Wanted};
+use crate::repository::{self, SnapshotRow, document};
+use crate::store::{self, Query};
 use crate::table::{Headers, Table};
 
 pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client, Wanted { kinds: &[Kind::Repository], namespaces: &[] }).await?;
+    let views = store::views(&client, Query { kinds: &[Kind::Repository], namespaces: &[] }).await?;
     let repository = match &args.repository {
-        Some(name) => store::one(&views, Kind::Repository, client.scope(), name)?,
+        Some(name) => store::find_one(&views, Kind::Repository, client.scope(), name)?,
         None => only(&views, client.scope())?,
     };
     let secrets = repository::secrets(&client, args.manifests)?;
@@ -41,7 +41,8 @@ fn only<'a>(views: &'a [View], scope: Option<&str>) -> Result<&'a View, Problem>
     let all = select(views, Kind::Repository, scope);
     match all[..] {
         [one] => Ok(one),
-        [] => Err(Problem::new(Exit::NotFound, "there is no Repository").help("`-A` looks in all namespaces")),
+        [] => Err(Problem::new(Exit::NotFound, "there is no Repository")
+            .help("`-A` looks in all namespaces, `-n` in another one")),
         _ => {
             let names: Vec<_> = all.iter().map(|view| view.key.name.as_str()).collect();
             Err(Problem::new(Exit::Usage, format!("which repository? There are {}", names.join(", ")))
@@ -72,7 +73,7 @@ fn print(
             Ok(())
         }
         Format::Table | Format::Wide => {
-            let rows: Vec<Row> = list.snapshots.iter().map(Row::from).collect();
+            let rows: Vec<SnapshotRow> = list.snapshots.iter().map(SnapshotRow::from).collect();
             page(global.glyphs(), &table(&rows, global.glyphs(), Timestamp::now()).render(headers))
         }
     }
@@ -82,8 +83,8 @@ fn damaged(list: &SnapshotList) -> Vec<Value> {
     list.damaged.iter().map(|damaged| json!({ "id": damaged.id, "message": damaged.why })).collect()
 }
 
-/// Oldest first, as restic lists them.
-fn table(rows: &[Row], glyphs: Glyphs, now: Timestamp) -> Table {
+/// A table of the snapshots, the oldest first as in restic.
+fn table(rows: &[SnapshotRow], glyphs: Glyphs, now: Timestamp) -> Table {
     let mut table = Table::new(vec!["ID", "TIME", "AGE", "HOST", "PATH", "CONFIGURATION", "SIZE", "TAGS"]);
     let or_nothing = |text: String| if text.is_empty() { glyphs.nothing().to_owned() } else { text };
     for row in rows {
@@ -107,8 +108,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn snapshots_show_whose_they_are() {
-        let row = |id: &str, configuration: Option<&str>, tags: &[&str]| Row {
+    fn snapshots_show_their_configuration() {
+        let row = |id: &str, configuration: Option<&str>, tags: &[&str]| SnapshotRow {
             id: id.into(),
             time: "2026-11-22T11:57:00Z".parse().unwrap(),
             host: "host-0".into(),

@@ -1,4 +1,4 @@
-//! `lagan tree KIND/NAME`: an object with what belongs to it.
+//! `lagan tree`: shows an object with the objects that belong to it.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
@@ -8,7 +8,7 @@ use crate::args::{Format, Global, TreeArgs};
 use crate::client;
 use crate::error::{Exit, Problem};
 use crate::output::{data, json, page, yaml};
-use crate::store::{self, Wanted};
+use crate::store::{self, Query};
 use crate::tree::{Forest, document, names, render};
 
 const KINDS: &[Kind] = &[Kind::BackupConfiguration, Kind::AppBinding, Kind::Repository, Kind::BackupSession];
@@ -16,21 +16,22 @@ const KINDS: &[Kind] = &[Kind::BackupConfiguration, Kind::AppBinding, Kind::Repo
 pub async fn run(args: TreeArgs, global: &Global) -> Result<Exit, Problem> {
     let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
     if !matches!(kind, Kind::BackupConfiguration | Kind::BackupSession | Kind::Repository) {
-        return Err(Problem::new(Exit::Usage, format!("nothing belongs to a {kind}"))
-            .help("plan/NAME, session/NAME and repository/NAME have a tree; `lagan describe` shows all kinds"));
+        return Err(Problem::new(Exit::Usage, format!("a {kind} has no tree")).help(
+            "plan/NAME, session/NAME and repository/NAME have one; `lagan describe` shows objects of all kinds",
+        ));
     }
     let name = name.ok_or_else(|| {
         Problem::new(Exit::Usage, format!("which {kind}?")).help(format!("lagan tree {}/NAME", args.kind))
     })?;
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client, Wanted { kinds: KINDS, namespaces: &[] }).await?;
-    let view = store::one(&views, kind, client.scope(), &name)?;
+    let views = store::views(&client, Query { kinds: KINDS, namespaces: &[] }).await?;
+    let view = store::find_one(&views, kind, client.scope(), &name)?;
     let forest = Forest { views: &views, now: Timestamp::now() };
     let root = match kind {
         Kind::Repository => forest.of_repository(view),
         Kind::BackupSession => {
             let (namespace, plan) = (view.key.namespace.as_deref(), view.text("/spec/invoker/name"));
-            forest.of_configuration(store::one(&views, Kind::BackupConfiguration, namespace, plan)?)
+            forest.of_configuration(store::find_one(&views, Kind::BackupConfiguration, namespace, plan)?)
         }
         _ => forest.of_configuration(view),
     };

@@ -1,4 +1,4 @@
-//! `lagan version`.
+//! `lagan version`: prints the version.
 
 use serde_json::json;
 

@@ -1,5 +1,4 @@
-//! The same story told from an object's status: fewer words, as far as the status knows them.
-//! It must not read a clock or print.
+//! Narrates a session from the status of its object, which says less than the facts. It must not read a clock or print.
 
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
@@ -9,14 +8,14 @@ use lagan_schemas::resource::{Condition, ConditionStatus, Kind};
 use lagan_schemas::session::Phase;
 use lagan_schemas::subject::SessionKind;
 
-use super::{MESSAGE_LIMIT, Setting};
+use super::{MESSAGE_LIMIT, NarrationContext};
 use crate::error::Exit;
 use crate::glyph::Glyph;
 use crate::human::{between, bytes, duration, one_line};
 use crate::objects::View;
 
-/// Conditions that say what other lines say too.
-const TOLD: [&str; 7] = [
+/// Conditions whose content other lines have.
+const IN_OTHER_LINES: [&str; 7] = [
     "BackendRepositoryInitialized",
     "BackupDisrupted",
     "DeadlineExceeded",
@@ -28,26 +27,26 @@ const TOLD: [&str; 7] = [
 
 #[derive(Debug)]
 pub struct StatusNarrator {
-    setting: Setting,
+    context: NarrationContext,
     view: View,
     status: BackupSessionStatus,
 }
 
 impl StatusNarrator {
-    /// `view`: the object as it was created.
+    /// A narrator for the object as it was created.
     #[must_use]
-    pub fn new(setting: Setting, view: View) -> Self {
-        Self { setting, view, status: BackupSessionStatus::default() }
+    pub fn new(context: NarrationContext, view: View) -> Self {
+        Self { context, view, status: BackupSessionStatus::default() }
     }
 
-    /// The object as it was last seen.
+    /// The object as last seen.
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view
     }
 
     fn glyph(&self, state: Glyph) -> &'static str {
-        self.setting.glyphs.of(state)
+        self.context.glyphs.of(state)
     }
 
     const fn kind(&self) -> SessionKind {
@@ -57,12 +56,12 @@ impl StatusNarrator {
         }
     }
 
-    /// Takes the object as it stands now; gives what is to be said about what has changed.
+    /// Takes the current object and returns the lines to print about its changes.
     pub fn object(&mut self, view: View) -> Vec<String> {
         if self.exit().is_some() {
             return Vec::new();
         }
-        // The parts that both kinds of session have are the same.
+        // Backup and restore sessions have these parts of the status in common.
         let status: BackupSessionStatus = view.part("status");
         let before = std::mem::replace(&mut self.status, status);
         self.view = view;
@@ -72,7 +71,7 @@ impl StatusNarrator {
         let (old, new) = (&before.run, &self.status.run);
         let mut lines = Vec::new();
         if new.message.is_some() && (&new.message, &new.code) != (&old.message, &old.code) {
-            lines.push(self.trouble());
+            lines.push(self.retry_line());
         }
         if new.attempts > 1 && new.attempts > old.attempts {
             let worker = new.worker.as_deref().unwrap_or("a worker");
@@ -85,8 +84,8 @@ impl StatusNarrator {
         lines
     }
 
-    /// What went wrong so far; only a session that a worker had is tried again by itself.
-    fn trouble(&self) -> String {
+    /// The failure of an attempt. Only a session that a worker has taken is retried by itself.
+    fn retry_line(&self) -> String {
         let again = if self.status.run.attempts > 0 { "; trying again" } else { "" };
         format!("{} {}{again}", self.glyph(Glyph::Warning), self.failure())
     }
@@ -99,28 +98,28 @@ impl StatusNarrator {
         }
     }
 
-    /// The live line: how far it is, and where.
+    /// The live line: progress, and the worker.
     #[must_use]
-    pub fn standing(&self, now: Timestamp) -> Option<String> {
+    pub fn live_line(&self, now: Timestamp) -> Option<String> {
         let RunStatus { worker, progress, start_time, .. } = &self.status.run;
         let worker = worker.as_ref().filter(|_| self.status.phase == Phase::Started.display())?;
         let running = self.glyph(Glyph::Running);
         let since = start_time.map(|start| format!("   {}", between(start, now))).unwrap_or_default();
-        let last = self.setting.last_run.map(|last| format!("   (last run {})", duration(last))).unwrap_or_default();
+        let last = self.context.last_run.map(|last| format!("   (last run {})", duration(last))).unwrap_or_default();
         Some(match progress {
             Some(progress) => format!("{running} {progress} on {worker}{since}{last}"),
             None => format!("{running} started on {worker}{since}{last}"),
         })
     }
 
-    /// For a session that nobody has taken for a while.
+    /// A warning that no engine has taken the session yet.
     #[must_use]
-    pub fn nobody(&self, waited: u64) -> Option<String> {
+    pub fn unclaimed(&self, waited: u64) -> Option<String> {
         let is_taken = self.status.run.requested_time.is_some() || !self.status.phase.is_empty();
         let group = if self.view.key.group == STASH { " with --stash-compat" } else { "" };
         (!is_taken).then(|| {
             format!(
-                "{} no engine has taken it for {}; does `lagan engine`{group} run in this cluster, and look at this namespace?",
+                "{} no engine has taken it for {}; does `lagan engine`{group} run in this cluster and watch this namespace?",
                 self.glyph(Glyph::Warning),
                 duration(waited)
             )
@@ -132,7 +131,7 @@ impl StatusNarrator {
             "Succeeded" if self.kind() == SessionKind::Restore => vec![self.restored()],
             "Succeeded" => self.committed(),
             "Skipped" => {
-                vec![format!("{} {} was skipped: {}", self.glyph(Glyph::Skipped), self.setting.name, self.why())]
+                vec![format!("{} {} was skipped: {}", self.glyph(Glyph::Skipped), self.context.name, self.why())]
             }
             _ => self.failed(),
         };
@@ -141,7 +140,7 @@ impl StatusNarrator {
         }
         let snapshot = self.status.run.snapshot.as_deref().filter(|_| self.status.phase == "Succeeded");
         let restorable = snapshot.map(|snapshot| (self.view.text("/spec/invoker/name"), snapshot));
-        lines.push(self.setting.next(self.kind(), restorable));
+        lines.push(self.context.next(self.kind(), restorable));
         lines
     }
 
@@ -185,13 +184,13 @@ impl StatusNarrator {
         let after = times.map(|(first, last)| format!(" after {}", between(first, last))).unwrap_or_default();
         let verb = if self.status.phase == "Invalid" { "is not valid" } else { "failed" };
         let why = if run.message.is_some() { self.failure() } else { self.why() };
-        let mut lines = vec![format!("{} {} {verb}{after}: {why}", self.glyph(Glyph::Failed), self.setting.name)];
+        let mut lines = vec![format!("{} {} {verb}{after}: {why}", self.glyph(Glyph::Failed), self.context.name)];
         let code = run.code.as_deref().and_then(|code| code.parse::<Code>().ok());
         lines.extend(code.map(|code| format!("  help: {}", code.help())));
         lines
     }
 
-    /// The first condition that says no.
+    /// The message of the first false condition.
     fn why(&self) -> String {
         let wrong = self.status.conditions.iter().find(|c| c.status == ConditionStatus::False);
         wrong.map(|condition| one_line(&condition.message, MESSAGE_LIMIT)).unwrap_or_default()
@@ -202,16 +201,16 @@ impl StatusNarrator {
     }
 
     fn notices(&self) -> impl Iterator<Item = String> {
-        self.status.conditions.iter().filter(|c| !TOLD.contains(&c.kind.as_str())).map(|condition| {
+        self.status.conditions.iter().filter(|c| !IN_OTHER_LINES.contains(&c.kind.as_str())).map(|condition| {
             let glyph = match condition.status {
-                ConditionStatus::True => self.setting.glyphs.dot(),
+                ConditionStatus::True => self.context.glyphs.dot(),
                 ConditionStatus::False | ConditionStatus::Unknown => self.glyph(Glyph::Warning),
             };
             format!("{glyph} {}: {}", condition.reason, one_line(&condition.message, MESSAGE_LIMIT))
         })
     }
 
-    /// How the command ends; `None` while the session goes on.
+    /// The exit code of the command; `None` while the session goes on.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
         match self.status.phase.as_str() {
@@ -221,10 +220,10 @@ impl StatusNarrator {
         }
     }
 
-    /// The sentence for who stops waiting.
+    /// The line to print when the command stops waiting and the session goes on.
     #[must_use]
-    pub fn left(&self, why: &str) -> String {
-        self.setting.left(why, self.kind())
+    pub fn stopped_waiting(&self, why: &str) -> String {
+        self.context.stopped_waiting(why, self.kind())
     }
 }
 
@@ -234,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::glyph::Glyphs;
-    use crate::invocation::{Invoked, Typed};
+    use crate::invocation::{CommandTemplate, ProgramName};
     use crate::objects::tests::view;
 
     fn backup(status: Value) -> View {
@@ -256,14 +255,14 @@ mod tests {
     }
 
     fn narrator(first: View) -> StatusNarrator {
-        let setting = Setting {
+        let context = NarrationContext {
             name: "shop-1795341200".into(),
-            typed: Typed::new(Invoked::AsPlugin).flag("--context", Some("eu")),
+            template: CommandTemplate::new(ProgramName::KubectlPlugin).flag("--context", Some("eu")),
             glyphs: Glyphs::Unicode,
             ahead: 0,
             last_run: Some(151),
         };
-        StatusNarrator::new(setting, first)
+        StatusNarrator::new(context, first)
     }
 
     fn tell(narrator: &mut StatusNarrator, views: Vec<View>) -> Vec<String> {
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_code_help_and_next_command() {
+    fn a_failure_names_code_help_and_next_command() {
         let mut narrator = narrator(backup(Value::Null));
         let lines = tell(
             &mut narrator,
@@ -337,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restore_says_what_comes_into_where() {
+    fn a_restore_names_snapshot_and_target() {
         let mut narrator = narrator(restore(Value::Null));
         let running = json!({"phase": "Running", "attempts": 1, "worker": "w1", "snapshot": "4be1c0de"});
         let done = json!({
@@ -355,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_or_skipped_has_not_been_done() {
+    fn a_refused_or_skipped_session_is_no_success() {
         let refused = json!({"phase": "Invalid", "conditions": [condition("ValidationPassed", "False", "R", "target.ref: none")]});
         let mut restoring = narrator(restore(Value::Null));
         assert_eq!(tell(&mut restoring, vec![restore(refused)])[0], "✖ shop-1795341200 is not valid: target.ref: none");
@@ -373,17 +372,17 @@ mod tests {
     fn the_live_line_shows_the_progress_column() {
         let now: Timestamp = "2026-11-22T11:58:00Z".parse().expect("a time");
         let mut narrator = narrator(backup(Value::Null));
-        assert_eq!(narrator.standing(now), None);
-        assert!(narrator.nobody(30).is_some_and(|line| line.contains("for 30s")));
+        assert_eq!(narrator.live_line(now), None);
+        assert!(narrator.unclaimed(30).is_some_and(|line| line.contains("for 30s")));
         let running = |progress: Value| {
             backup(
                 json!({"phase": "Running", "attempts": 1, "worker": "w1", "startTime": "2026-11-22T11:57:00Z", "progress": progress}),
             )
         };
         narrator.object(running(Value::Null));
-        assert_eq!(narrator.standing(now).as_deref(), Some("● started on w1   1m   (last run 2m31s)"));
+        assert_eq!(narrator.live_line(now).as_deref(), Some("● started on w1   1m   (last run 2m31s)"));
         narrator.object(running("41%".into()));
-        assert_eq!(narrator.standing(now).as_deref(), Some("● 41% on w1   1m   (last run 2m31s)"));
-        assert_eq!(narrator.nobody(30), None);
+        assert_eq!(narrator.live_line(now).as_deref(), Some("● 41% on w1   1m   (last run 2m31s)"));
+        assert_eq!(narrator.unclaimed(30), None);
     }
 }

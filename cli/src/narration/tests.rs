@@ -1,4 +1,4 @@
-//! Golden stories: facts in, the lines that a person reads out.
+//! Complete narrations: facts in, lines out.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use lagan_schemas::error::{Code, Failure};
@@ -38,14 +38,14 @@ fn narrator(kind: SessionKind) -> Narrator {
         invoker: "shop".into(),
         uid: Uuid::from_u128(7),
     };
-    let setting = Setting {
+    let context = NarrationContext {
         name: "shop-1795341200".into(),
-        typed: Typed::default().flag("-n", Some("prod")),
+        template: CommandTemplate::default().flag("-n", Some("prod")),
         glyphs: Glyphs::Unicode,
         ahead: 1,
         last_run: Some(151),
     };
-    Narrator::new(setting, Session::new(key))
+    Narrator::new(context, Session::new(key))
 }
 
 fn tell(narrator: &mut Narrator, facts: Vec<Fact>) -> Vec<String> {
@@ -99,11 +99,11 @@ fn progress(activity: Activity, total_bytes: Option<u64>) -> Progress {
 }
 
 #[test]
-fn a_backup_is_told_to_its_end() {
+fn a_backup_is_narrated_to_its_end() {
     let mut narrator = narrator(SessionKind::Backup);
-    assert_eq!(narrator.setting.opening(), "◎ waiting for a worker (1 ahead in queue)");
+    assert_eq!(narrator.context.opening(), "◎ waiting for a worker (1 ahead in queue)");
     assert!(tell(&mut narrator, vec![requested(), planned(SessionKind::Backup), started(1)]).is_empty());
-    assert_eq!(narrator.standing().as_deref(), Some("● started on node-1"));
+    assert_eq!(narrator.live_line().as_deref(), Some("● started on node-1"));
     assert_eq!(
         narrator.progress(&progress(Activity::Dumping, None), at(84)),
         "● dump     shop   1.42 GiB   96 MiB/s   eta ~1m10s (last run 2m31s)"
@@ -122,7 +122,7 @@ fn a_backup_is_told_to_its_end() {
 }
 
 #[test]
-fn a_failure_says_why_and_what_next() {
+fn a_failure_names_reason_and_next_command() {
     let mut narrator = narrator(SessionKind::Backup);
     let failure = Failure::new(Code::DumpFailed, "mariadb-dump exited 2:\n\u{1b}[31mLost connection");
     let lost = Failure::new(Code::DatabaseUnreachable, "no answer from 127.0.0.1:3306");
@@ -156,7 +156,7 @@ fn a_failure_says_why_and_what_next() {
 }
 
 #[test]
-fn a_restore_knows_its_size() {
+fn a_restore_shows_its_size() {
     let mut narrator = narrator(SessionKind::Restore);
     let restoring = Fact::Restoring(Restoring {
         holder: holder(1),
@@ -189,13 +189,13 @@ fn a_skipped_session_is_no_success() {
     assert_eq!(lines[0], "○ shop-1795341200 was skipped: shop-1 still runs");
     assert_eq!(narrator.exit(), Some(Exit::EndedFailed));
     assert_eq!(
-        narrator.left("stopped waiting"),
+        narrator.stopped_waiting("stopped waiting"),
         "  stopped waiting; the backup goes on in the background: lagan describe session/shop-1795341200 -n prod"
     );
 }
 
 #[test]
-fn a_fact_that_is_read_twice_is_told_once() {
+fn a_fact_that_is_read_twice_is_narrated_once() {
     let mut narrator = narrator(SessionKind::Backup);
     let skipped = Fact::Skipped(Skipped { reason: "Busy".into(), message: "busy".into(), behind: None });
     let recorded = Recorded { sequence: 2, time: at(2), fact: Some(skipped) };

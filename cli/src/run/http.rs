@@ -1,5 +1,5 @@
-//! `--listen`: /metrics for Prometheus, /healthz and /readyz for whoever keeps the process running. It must not serve
-//! anything that changes something.
+//! Serves `--listen`: /metrics for Prometheus, /healthz and /readyz for the supervisor of the process. No request may
+//! change anything.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::error::{Exit, Problem};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A registry that says which build this is.
+/// A registry with the version of this build.
 pub(super) fn registry() -> Registry {
     let mut registry = Registry::default();
     let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -30,18 +30,18 @@ pub(super) fn registry() -> Registry {
     registry
 }
 
-/// What the two questions are answered from.
+/// The state behind /healthz and /readyz.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Health {
-    /// Cancelled when a part has ended that should not have.
+    /// Cancelled when a part has ended unexpectedly.
     pub ended: CancellationToken,
-    /// One for each part, cancelled when it is ready.
+    /// One token per part, cancelled when the part is ready.
     ready: Vec<CancellationToken>,
     links: Vec<watch::Receiver<Link>>,
 }
 
 impl Health {
-    /// A part that has to be ready, and its connection; the part cancels the token when it is.
+    /// Adds a part and its connection; the part cancels the token when it is ready.
     pub fn part(&mut self, bus: &Bus) -> CancellationToken {
         let ready = CancellationToken::new();
         self.ready.push(ready.clone());
@@ -62,15 +62,15 @@ impl Health {
     }
 }
 
-/// An address that is asked for before anything else is started: if it is taken, nothing was begun.
+/// Binds the address before anything else starts, so that a failure leaves nothing half started.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Problem> {
     TcpListener::bind(address).await.map_err(|error| {
-        Problem::new(Exit::Failed, format!("--listen {address}: {error}"))
-            .help("choose another port, or stop what listens there")
+        Problem::new(Exit::Failed, format!("--listen {address} can't be bound: {error}"))
+            .help("choose another port, or stop the program that listens there")
     })
 }
 
-/// Serves until it is dropped.
+/// Serves until the handle is dropped.
 pub(super) fn serve(listener: TcpListener, registry: Registry, health: Health) -> AbortOnDropHandle<()> {
     let router = Router::new()
         .route("/metrics", get(metrics))
@@ -80,7 +80,7 @@ pub(super) fn serve(listener: TcpListener, registry: Registry, health: Health) -
         .with_state(Arc::new(health));
     AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "nothing is served on --listen any more");
+            tracing::error!(%error, "the server of --listen has ended");
         }
     }))
 }

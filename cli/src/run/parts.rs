@@ -1,5 +1,5 @@
-//! Engine and worker, each with a connection of its own, and how they stop: first nothing new, then the worker's
-//! sessions, then the engine.
+//! Starts engine and worker, each with a connection of its own, and stops them: first nothing new is started, then the
+//! sessions of the worker end, then the engine.
 
 use lagan_bus::sync::{Sync, sync_always};
 use lagan_bus::{Auth, Bus, Connect};
@@ -11,69 +11,43 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{http, programs, signals};
-use crate::args::RunArgs;
+use crate::args::{EngineFlags, PartArgs, WorkerFlags};
 use crate::error::{Exit, Problem};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Which {
-    Engine { pools: Vec<String> },
-    Worker { pool: String },
-    Both { pool: String, pools: Vec<String> },
-}
-
-impl Which {
-    fn pools(&self) -> Option<Vec<String>> {
-        match self {
-            Self::Engine { pools } | Self::Both { pools, .. } => Some(pools.clone()),
-            Self::Worker { .. } => None,
-        }
-    }
-
-    fn pool(&self) -> Option<String> {
-        match self {
-            Self::Worker { pool } | Self::Both { pool, .. } => Some(pool.clone()),
-            Self::Engine { .. } => None,
-        }
-    }
-}
-
-/// Whose NATS server it is. Ours syncs every write.
+/// Who runs the NATS server. The one that `lagan up` starts syncs every write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Server {
-    Ours,
-    External,
+pub(super) enum Operator {
+    Lagan,
+    Other,
 }
 
+pub(super) struct EnginePart<'a> {
+    pub flags: &'a EngineFlags,
+    pub pools: Vec<String>,
+}
+
+pub(super) struct WorkerPart<'a> {
+    pub flags: &'a WorkerFlags,
+    pub pool: String,
+}
+
+/// The parts of one process, with what they share.
 pub(super) struct Parts<'a> {
-    pub server: Server,
-    pub args: &'a RunArgs,
+    pub operator: Operator,
+    pub args: &'a PartArgs,
+    pub engine: Option<EnginePart<'a>>,
+    pub worker: Option<WorkerPart<'a>>,
     pub source: Source,
     pub url: &'a str,
     pub auth: Auth,
 }
 
-pub(super) fn auth(args: &RunArgs) -> Result<Auth, Problem> {
-    if let Some(file) = &args.nats_creds {
-        return Ok(Auth::Credentials(file.clone()));
-    }
-    let read = |file: &std::path::Path| {
-        let text = std::fs::read_to_string(file);
-        text.map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
-            .map_err(|error| Problem::new(Exit::Failed, format!("NATS credentials file `{}`: {error}", file.display())))
-    };
-    if let Some(file) = &args.nats_user_file {
-        let text = read(file)?;
-        let (user, password) = text.split_once(':').ok_or_else(|| {
-            Problem::new(Exit::Usage, format!("NATS credentials file `{}` is not `user:password`", file.display()))
-        })?;
-        return Ok(Auth::User { user: user.to_owned(), password: password.to_owned().into() });
-    }
-    args.nats_token_file.as_deref().map_or(Ok(Auth::None), |file| Ok(Auth::Token(read(file)?.into())))
-}
+/// The result of a part that has ended.
+type PartResult = Result<(), Problem>;
 
 impl Parts<'_> {
     /// Runs until a signal, or until a part fails.
-    pub async fn run(self, which: Which, ready: Box<dyn FnOnce() + Send>) -> Result<Exit, Problem> {
+    pub async fn run(self, ready: Box<dyn FnOnce() + Send>) -> Result<Exit, Problem> {
         let listener = match self.args.listen {
             Some(address) => Some(http::bind(address).await?),
             None => None,
@@ -82,30 +56,8 @@ impl Parts<'_> {
         self.check_sync().await;
         let (drain, stop_now) = signals()?;
         let engine_stop = CancellationToken::new();
-        let mut engine = JoinSet::new();
-        let mut worker = JoinSet::new();
-        if let Some(pools) = which.pools() {
-            let bus = self.connect("engine").await?;
-            let options = self.engine_options(pools, &mut registry);
-            let (stop, is_ready) = (engine_stop.clone(), health.part(&bus));
-            let ready = move || {
-                is_ready.cancel();
-                ready();
-            };
-            engine.spawn(async move {
-                lagan_engine::run(bus, options, stop, ready).await.map_err(|e| Problem::from_error(Exit::Failed, &e))
-            });
-        }
-        if let Some(pool) = which.pool() {
-            let bus = self.connect("worker").await?;
-            let options = self.worker_options(pool, &mut registry)?;
-            let (drain, stop_now, is_ready) = (drain.clone(), stop_now.clone(), health.part(&bus));
-            worker.spawn(async move {
-                lagan_workers::run(bus, options, drain, stop_now, move || is_ready.cancel())
-                    .await
-                    .map_err(|e| Problem::from_error(Exit::Failed, &e))
-            });
-        }
+        let mut engine = self.start_engine(&mut registry, &mut health, engine_stop.clone(), ready).await?;
+        let mut worker = self.start_worker(&mut registry, &mut health, (drain.clone(), stop_now)).await?;
         let ended = health.ended.clone();
         let _served = listener.map(|listener| http::serve(listener, registry, health));
         let mut result = Ok(Exit::Ok);
@@ -126,8 +78,50 @@ impl Parts<'_> {
         result
     }
 
+    /// Starts the engine, if this process has one. Without an engine `ready` is called by nobody.
+    async fn start_engine(
+        &self,
+        registry: &mut Registry,
+        health: &mut http::Health,
+        stop: CancellationToken,
+        ready: Box<dyn FnOnce() + Send>,
+    ) -> Result<JoinSet<PartResult>, Problem> {
+        let mut tasks = JoinSet::new();
+        let Some(part) = &self.engine else { return Ok(tasks) };
+        let bus = self.connect("engine").await?;
+        let options = self.engine_options(part, registry);
+        let is_ready = health.part(&bus);
+        let ready = move || {
+            is_ready.cancel();
+            ready();
+        };
+        tasks.spawn(async move {
+            lagan_engine::run(bus, options, stop, ready).await.map_err(|e| Problem::from_error(Exit::Failed, &e))
+        });
+        Ok(tasks)
+    }
+
+    async fn start_worker(
+        &self,
+        registry: &mut Registry,
+        health: &mut http::Health,
+        (drain, stop_now): (CancellationToken, CancellationToken),
+    ) -> Result<JoinSet<PartResult>, Problem> {
+        let mut tasks = JoinSet::new();
+        let Some(part) = &self.worker else { return Ok(tasks) };
+        let bus = self.connect("worker").await?;
+        let options = self.worker_options(part, registry)?;
+        let is_ready = health.part(&bus);
+        tasks.spawn(async move {
+            lagan_workers::run(bus, options, drain, stop_now, move || is_ready.cancel())
+                .await
+                .map_err(|e| Problem::from_error(Exit::Failed, &e))
+        });
+        Ok(tasks)
+    }
+
     async fn connect(&self, role: &str) -> Result<Bus, Problem> {
-        let (auth, ca) = (self.auth.clone(), self.args.nats_ca.clone());
+        let (auth, ca) = (self.auth.clone(), self.args.login.nats_ca.clone());
         let connect = Connect { auth, ca, ..Connect::new(self.url, role) };
         Bus::connect(connect).await.map_err(|error| {
             Problem::from_error(Exit::Unreachable, &error)
@@ -135,9 +129,9 @@ impl Parts<'_> {
         })
     }
 
-    /// A server that syncs every two minutes loses what it acknowledged when the power goes.
+    /// Warns if the server may lose acknowledged writes when the power goes: by default it syncs every two minutes.
     async fn check_sync(&self) {
-        if self.server == Server::Ours {
+        if self.operator == Operator::Lagan {
             return;
         }
         match sync_always(self.args.nats_monitoring_url.as_deref()).await {
@@ -155,32 +149,34 @@ impl Parts<'_> {
         }
     }
 
-    fn engine_options(&self, pools: Vec<String>, registry: &mut Registry) -> EngineOptions {
+    fn engine_options(&self, part: &EnginePart<'_>, registry: &mut Registry) -> EngineOptions {
+        let flags = part.flags;
         let resolve =
-            self.args.resolve.iter().map(|r| ((r.from_host.clone(), r.from_port), (r.to_host.clone(), r.to_port)));
+            flags.resolve.iter().map(|r| ((r.from_host.clone(), r.from_port), (r.to_host.clone(), r.to_port)));
         EngineOptions {
             cluster: self.args.cluster.clone(),
             source: self.source.clone(),
-            pools,
-            pushgateway: self.args.pushgateway.clone(),
+            pools: part.pools.clone(),
+            pushgateway: flags.pushgateway.clone(),
             replicas: self.args.nats_replicas.into(),
             resolve: Resolve(resolve.collect()),
             metrics: lagan_engine::Metrics::register(registry),
-            wipe_within: self.args.wipe_within,
+            wipe_within: flags.wipe_within,
             timing: Timing { failover: self.args.failover },
         }
     }
 
-    fn worker_options(&self, pool: String, registry: &mut Registry) -> Result<WorkerOptions, Problem> {
+    fn worker_options(&self, part: &WorkerPart<'_>, registry: &mut Registry) -> Result<WorkerOptions, Problem> {
+        let flags = part.flags;
         Ok(WorkerOptions {
             cluster: self.args.cluster.clone(),
-            pool,
-            slots: usize::from(self.args.slots),
+            pool: part.pool.clone(),
+            slots: usize::from(flags.slots),
             source: self.source.clone(),
             replicas: self.args.nats_replicas.into(),
             failover: self.args.failover,
-            programs: programs::allowed(&self.args.allow_program)?,
-            hook_hosts: self.args.allow_hook_host.clone(),
+            programs: programs::allowed(&flags.allow_program)?,
+            hook_hosts: flags.allow_hook_host.clone(),
             spawner: Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             metrics: lagan_workers::Metrics::register(registry),
@@ -188,7 +184,7 @@ impl Parts<'_> {
     }
 }
 
-fn ended_early(part: &str, ended: Result<Result<(), Problem>, tokio::task::JoinError>) -> Result<Exit, Problem> {
+fn ended_early(part: &str, ended: Result<PartResult, tokio::task::JoinError>) -> Result<Exit, Problem> {
     match ended {
         Ok(Ok(())) => Ok(Exit::Ok),
         Ok(Err(problem)) => Err(problem),

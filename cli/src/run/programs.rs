@@ -1,4 +1,4 @@
-//! The programs that plans may name: the database clients found on PATH, and what the administrator adds.
+//! The programs that plans may name: the database clients on PATH, and those that the administrator allows.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) fn allowed(more: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>, Pro
     for name in BUILT_IN {
         match on_path(name) {
             Some(path) => drop(programs.insert(name.to_owned(), path)),
-            None => tracing::warn!(program = name, "not on PATH: sessions that need it will fail"),
+            None => tracing::warn!(program = name, "program is not on PATH: sessions that need it will fail"),
         }
     }
     for path in more {
@@ -23,7 +23,7 @@ pub(super) fn allowed(more: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>, Pro
         let name = name.ok_or_else(|| {
             Problem::new(
                 Exit::Usage,
-                format!("--allow-program `{}`: not an absolute path of an executable file", path.display()),
+                format!("--allow-program `{}` is not the absolute path of an executable file", path.display()),
             )
         })?;
         programs.insert(name.to_string_lossy().into_owned(), path.clone());

@@ -1,4 +1,4 @@
-//! The source of intent of a process: a folder with its data directory, or an API server.
+//! Opens the source of intent of a process: a folder with its data directory, or an API server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,19 +37,16 @@ async fn kubernetes(args: &SourceArgs, wanted: StashCompat, global: &Global) -> 
 }
 
 pub(super) fn folder(manifests: &Path, global: &Global) -> Result<Local, Problem> {
-    if global.names_cluster() {
-        return Err(Problem::new(Exit::Usage, "--kubeconfig and --context name a cluster, --manifests a folder")
-            .help("leave one of them out; `lagan engine --kube` runs on a cluster"));
-    }
     let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let data_dir = data_dir(global.data_dir.clone(), var("XDG_STATE_HOME"), var("HOME"));
     let manifests = manifests.canonicalize().map_err(|error| {
-        Problem::new(Exit::Failed, format!("folder of manifests `{}`: {error}", manifests.display()))
+        Problem::new(Exit::Failed, format!("folder of manifests `{}` can't be opened: {error}", manifests.display()))
             .help("--manifests names a folder with YAML files; deploy/examples/quickstart is one")
     })?;
-    std::fs::create_dir_all(data_dir.join("objects"))
-        .map_err(|error| Problem::new(Exit::Failed, format!("data directory `{}`: {error}", data_dir.display())))?;
-    private(&data_dir)?;
+    std::fs::create_dir_all(data_dir.join("objects")).map_err(|error| {
+        Problem::new(Exit::Failed, format!("data directory `{}` can't be created: {error}", data_dir.display()))
+    })?;
+    make_private(&data_dir)?;
     let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
     let objects = data_dir.join("objects");
     let ledger = Ledger::open(&data_dir).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
@@ -57,9 +54,10 @@ pub(super) fn folder(manifests: &Path, global: &Global) -> Result<Local, Problem
     Ok(Local { folder: Arc::new(folder), ledger: Arc::new(ledger), objects, data_dir })
 }
 
-/// The endpoint file, the ledger and the session log are nobody else's business.
-fn private(dir: &Path) -> Result<(), Problem> {
+/// Denies access to other users: the folder holds a token, the ledger and the session log.
+fn make_private(dir: &Path) -> Result<(), Problem> {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-        .map_err(|error| Problem::new(Exit::Failed, format!("data directory `{}`: {error}", dir.display())))
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(|error| {
+        Problem::new(Exit::Failed, format!("data directory `{}` can't be made private: {error}", dir.display()))
+    })
 }

@@ -1,8 +1,8 @@
-//! Rows of Tasks, Functions and AppBindings.
+//! Rows of BackupBlueprints, Tasks, Functions and AppBindings.
 
 use serde_json::Value;
 
-use super::{Cells, Columns, Look};
+use super::{Cells, Columns, TableStyle};
 use crate::objects::View;
 
 pub(super) const TASK: Columns = Columns { narrow: &["STEPS", "SOURCE"], wide: &["GROUP"], cells: task };
@@ -17,7 +17,7 @@ pub(super) const APP_BINDING: Columns = Columns {
 pub(super) const BLUEPRINT: Columns =
     Columns { narrow: &["TASK", "SCHEDULE", "USAGES"], wide: &["GROUP"], cells: blueprint };
 
-fn blueprint(_: &Look, view: &View) -> Cells {
+fn blueprint(_: &TableStyle, view: &View) -> Cells {
     let usages = view.number("/status/usages").map(|count| count.to_string()).unwrap_or_default();
     Cells {
         narrow: vec![view.text("/spec/task/name").to_owned(), view.text("/spec/schedule").to_owned(), usages],
@@ -30,13 +30,13 @@ fn source(view: &View) -> String {
     if view.is_built_in() { "built-in".to_owned() } else { "manifest".to_owned() }
 }
 
-fn task(_: &Look, view: &View) -> Cells {
+fn task(_: &TableStyle, view: &View) -> Cells {
     let steps = view.value.pointer("/spec/steps").and_then(Value::as_array);
     let names: Vec<_> = steps.into_iter().flatten().filter_map(|step| step["name"].as_str()).collect();
     Cells { narrow: vec![names.join(", "), source(view)], wide: vec![view.key.group.clone()], note: String::new() }
 }
 
-fn function(_: &Look, view: &View) -> Cells {
+fn function(_: &TableStyle, view: &View) -> Cells {
     let action = match (view.text("/spec/stream/stdout"), view.text("/spec/stream/stdin")) {
         ("", "") => String::new(),
         (_, "") => "backup".to_owned(),
@@ -53,7 +53,7 @@ fn function(_: &Look, view: &View) -> Cells {
     }
 }
 
-/// Where the database of an AppBinding answers.
+/// The address of an AppBinding's database.
 pub fn address(view: &View) -> String {
     let service = view.text("/spec/clientConfig/service/name");
     if service.is_empty() {
@@ -67,7 +67,7 @@ pub fn address(view: &View) -> String {
     format!("{service}.{namespace}.svc{port}")
 }
 
-fn app_binding(_: &Look, view: &View) -> Cells {
+fn app_binding(_: &TableStyle, view: &View) -> Cells {
     let addon = |action: &str| view.text(&format!("/spec/parameters/stash/addon/{action}/name")).to_owned();
     Cells {
         narrow: vec![

@@ -3,7 +3,7 @@
 use lagan_schemas::resource::ConditionStatus;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationStatus;
 
-use super::{Cells, Columns, Look};
+use super::{Cells, Columns, TableStyle};
 use crate::glyph::Glyph;
 use crate::human::one_line;
 use crate::objects::View;
@@ -16,11 +16,11 @@ pub(super) const COLUMNS: Columns = Columns {
 
 const NOTE_LIMIT: usize = 100;
 
-fn cells(look: &Look, view: &View) -> Cells {
+fn cells(style: &TableStyle, view: &View) -> Cells {
     let status: BackupConfigurationStatus = view.part("status");
     let is_paused = view.value.pointer("/spec/paused").and_then(serde_json::Value::as_bool) == Some(true);
-    let paused = if is_paused { format!("{} yes", look.glyphs.of(Glyph::Skipped)) } else { "no".to_owned() };
-    let next = if is_paused { String::new() } else { look.relative(status.next_slot_time) };
+    let paused = if is_paused { format!("{} yes", style.glyphs.of(Glyph::Skipped)) } else { "no".to_owned() };
+    let next = if is_paused { String::new() } else { style.relative(status.next_slot_time) };
     let last = status.last_session.as_ref();
     let is_wrong = |status: ConditionStatus| status == ConditionStatus::False;
     let wrong = status.conditions.iter().find(|c| is_wrong(c.status) && matches!(view.phase(), "NotReady" | "Invalid"));
@@ -30,8 +30,8 @@ fn cells(look: &Look, view: &View) -> Cells {
             view.text("/spec/repository/name").to_owned(),
             view.text("/spec/schedule").to_owned(),
             paused,
-            look.glyphs.phase(view.phase()),
-            look.relative(status.last_success_time),
+            style.glyphs.phase(view.phase()),
+            style.relative(status.last_success_time),
             next,
         ],
         wide: vec![
@@ -41,7 +41,7 @@ fn cells(look: &Look, view: &View) -> Cells {
                 zone => zone.to_owned(),
             },
             last.map(|last| last.name.clone()).unwrap_or_default(),
-            last.map(|last| look.glyphs.phase(&last.phase)).unwrap_or_default(),
+            last.map(|last| style.glyphs.phase(&last.phase)).unwrap_or_default(),
             view.key.group.clone(),
         ],
         note: wrong.map(|condition| one_line(&condition.message, NOTE_LIMIT)).unwrap_or_default(),

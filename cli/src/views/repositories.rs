@@ -2,7 +2,7 @@
 
 use lagan_schemas::resource::repository::RepositoryStatus;
 
-use super::{Cells, Columns, Look, size};
+use super::{Cells, Columns, TableStyle, size};
 use crate::glyph::Glyph;
 use crate::objects::View;
 
@@ -12,11 +12,11 @@ pub(super) const COLUMNS: Columns = Columns {
     cells,
 };
 
-fn cells(look: &Look, view: &View) -> Cells {
+fn cells(style: &TableStyle, view: &View) -> Cells {
     let status: RepositoryStatus = view.part("status");
     let integrity = match status.integrity {
-        Some(true) => format!("{} ok", look.glyphs.of(Glyph::Succeeded)),
-        Some(false) => format!("{} damaged", look.glyphs.of(Glyph::Failed)),
+        Some(true) => format!("{} ok", style.glyphs.of(Glyph::Succeeded)),
+        Some(false) => format!("{} damaged", style.glyphs.of(Glyph::Failed)),
         None => String::new(),
     };
     let (backend, location) = place(view);
@@ -26,14 +26,14 @@ fn cells(look: &Look, view: &View) -> Cells {
             integrity,
             size(status.total_size_bytes),
             status.snapshot_count.map(|count| count.to_string()).unwrap_or_default(),
-            look.relative(status.last_backup_time),
+            style.relative(status.last_backup_time),
         ],
         wide: vec![location, view.text("/spec/backend/storageSecretName").to_owned(), view.key.group.clone()],
         note: String::new(),
     }
 }
 
-/// The kind of storage and the place in it.
+/// The kind of storage, and the location in it.
 fn place(view: &View) -> (&'static str, String) {
     let under = |base: &str, sub: &str| match sub.trim_matches('/') {
         "" => base.to_owned(),

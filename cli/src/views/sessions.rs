@@ -2,7 +2,7 @@
 
 use lagan_schemas::resource::backup_session::RunStatus;
 
-use super::{Cells, Columns, Look, size};
+use super::{Cells, Columns, TableStyle, size};
 use crate::human::{between, one_line};
 use crate::objects::View;
 
@@ -20,13 +20,13 @@ pub(super) const RESTORE: Columns = Columns {
 
 const NOTE_LIMIT: usize = 100;
 
-fn backup(look: &Look, view: &View) -> Cells {
+fn backup(style: &TableStyle, view: &View) -> Cells {
     let run: RunStatus = view.part("status");
     Cells {
         narrow: vec![
             view.text("/spec/invoker/name").to_owned(),
-            look.glyphs.phase(view.phase()),
-            duration(look, view),
+            style.glyphs.phase(view.phase()),
+            duration(style, view),
             run.snapshot.clone().unwrap_or_default(),
             size(run.size_bytes),
             size(run.added_bytes),
@@ -36,15 +36,15 @@ fn backup(look: &Look, view: &View) -> Cells {
     }
 }
 
-fn restore(look: &Look, view: &View) -> Cells {
+fn restore(style: &TableStyle, view: &View) -> Cells {
     let run: RunStatus = view.part("status");
     Cells {
         narrow: vec![
             view.text("/spec/repository/name").to_owned(),
             run.snapshot.clone().unwrap_or_default(),
             view.text("/spec/target/ref/name").to_owned(),
-            look.glyphs.phase(view.phase()),
-            duration(look, view),
+            style.glyphs.phase(view.phase()),
+            duration(style, view),
             size(run.size_bytes),
         ],
         note: note(view, &run),
@@ -57,16 +57,16 @@ fn wide(run: RunStatus) -> Vec<String> {
     vec![attempts, run.worker.unwrap_or_default(), run.code.unwrap_or_default(), run.reason.unwrap_or_default()]
 }
 
-/// As the status tells it; of a session that runs, the time since it started.
-fn duration(look: &Look, view: &View) -> String {
+/// The duration of a session; for a running one the time since its start.
+fn duration(style: &TableStyle, view: &View) -> String {
     match (view.phase(), view.time("/status/startTime"), view.time("/status/completionTime")) {
         (_, Some(start), Some(end)) => between(start, end),
-        ("Running", Some(start), None) => between(start, look.now),
+        ("Running", Some(start), None) => between(start, style.now),
         _ => view.text("/status/sessionDuration").to_owned(),
     }
 }
 
-/// What went wrong, beside what went wrong; also while it is being tried again.
+/// The failure of a session in one line, also while it is retried.
 fn note(view: &View, run: &RunStatus) -> String {
     let (Some(message), false) = (&run.message, view.phase() == "Succeeded") else { return String::new() };
     let code = run.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();

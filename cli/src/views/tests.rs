@@ -8,8 +8,8 @@ use super::*;
 use crate::objects::{merge, select, tests::view, with_built_in};
 use crate::table::Headers;
 
-fn look(width: Width, namespaces: Namespaces) -> Look {
-    Look { glyphs: Glyphs::Unicode, now: "2026-11-22T12:00:00Z".parse().unwrap(), width, namespaces }
+fn style(width: Width, namespaces: Namespaces) -> TableStyle {
+    TableStyle { glyphs: Glyphs::Unicode, now: "2026-11-22T12:00:00Z".parse().unwrap(), width, namespaces }
 }
 
 fn object(kind: Kind, name: &str, rest: Value) -> View {
@@ -23,11 +23,11 @@ fn object(kind: Kind, name: &str, rest: Value) -> View {
 
 fn render(kind: Kind, views: &[View], width: Width) -> String {
     let selected = select(views, kind, Some("prod"));
-    table(kind, &selected, look(width, Namespaces::One)).render(Headers::Show)
+    table(kind, &selected, style(width, Namespaces::One)).render(Headers::Show)
 }
 
 #[test]
-fn backup_sessions_show_what_came_of_them() {
+fn backup_sessions_show_their_result() {
     let spec = |plan: &str| json!({"invoker": {"kind": "BackupConfiguration", "name": plan}});
     let views = [
         object(
@@ -71,12 +71,12 @@ shop-3  shop  ✔ Succeeded  2m24s     4be1c0de  1.61 GiB  38.20 MiB  3m
 fn all_namespaces_have_a_column() {
     let views = [object(Kind::BackupSession, "a", json!({}))];
     let selected = select(&views, Kind::BackupSession, None);
-    let text = table(Kind::BackupSession, &selected, look(Width::Narrow, Namespaces::All)).render(Headers::Hide);
+    let text = table(Kind::BackupSession, &selected, style(Width::Narrow, Namespaces::All)).render(Headers::Hide);
     assert_eq!(text, "prod  a  —  ◷ Pending  —  —  —  —  3m\n");
 }
 
 #[test]
-fn restore_sessions_show_where_to() {
+fn restore_sessions_show_their_target() {
     let views = [object(
         Kind::RestoreSession,
         "shop-9",
@@ -95,7 +95,7 @@ shop-9  main        4be1c0de  shop-copy  ✖ Failed  12s       —     3m   not 
 }
 
 #[test]
-fn repositories_show_what_they_hold() {
+fn repositories_show_their_content() {
     let views = [
         object(
             Kind::Repository,
@@ -154,7 +154,7 @@ shop  shop-db  main        0 2 * * *  no      ✔ Ready     9h ago        in 14h
 }
 
 #[test]
-fn the_catalogue_says_what_is_built_in() {
+fn the_catalogue_marks_built_in_objects() {
     let views = with_built_in(merge(Vec::new(), Vec::new()));
     assert_eq!(
         render(Kind::Function, &views, Width::Narrow),
@@ -168,7 +168,7 @@ mariadb-restore  MariaDB   restore  mariadb       built-in  —
 }
 
 #[test]
-fn app_bindings_show_where_they_lead() {
+fn app_bindings_show_their_address() {
     let binding = object(
         Kind::AppBinding,
         "shop-db",

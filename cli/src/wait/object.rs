@@ -1,4 +1,4 @@
-//! Waits for a session by its object in a cluster: the shell around `narration::StatusNarrator`.
+//! Waits for a session by watching its object in a cluster: the shell around `narration::StatusNarrator`.
 
 use std::time::Duration;
 
@@ -15,58 +15,58 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Screen, reached};
 use crate::args::Global;
-use crate::cluster::{Cluster, shown};
+use crate::cluster::{Cluster, printable};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
-use crate::narration::{Setting, StatusNarrator};
+use crate::narration::{NarrationContext, StatusNarrator};
 use crate::objects::View;
 
-/// After this somebody wants to know why nothing happens.
+/// Delay before the command warns that no engine has taken the session.
 const TAKEN_WITHIN: Duration = Duration::from_secs(15);
-/// A live line that tells the time moves by itself.
+/// Interval at which the elapsed time in the live line is updated.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What was waited for, as it is when the waiting ends.
-pub struct Ended {
+/// The object as it is when the waiting ends.
+pub struct EndedObject {
     pub exit: Exit,
     pub object: Value,
 }
 
-/// Tells the session's story until it ends, the time is up, or somebody presses ctrl-c.
+/// Narrates the session until it ends, the timeout is reached, or the person presses Ctrl-C.
 pub async fn until_ended(
     cluster: &Cluster,
     global: &Global,
     created: View,
-    setting: Setting,
+    context: NarrationContext,
     timeout: Option<Duration>,
-) -> Result<Ended, Problem> {
+) -> Result<EndedObject, Problem> {
     let mut screen = Screen::new(global);
-    screen.say(&setting.opening());
+    screen.say(&context.opening());
     let key = created.key.clone();
     let resource = api_resource(Group::of(&format!("{}/", key.group)), key.kind).expect("sessions have a resource");
     let objects = watch_object(cluster.api.api(&resource, key.namespace.as_deref()), &key.name).default_backoff();
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let mut waiting = Waiting { narrator: StatusNarrator::new(setting, created), screen, is_away: false };
+    let mut waiting = Waiting { narrator: StatusNarrator::new(context, created), screen, is_away: false };
     let exit = tokio::select! {
         exit = waiting.follow(objects) => exit?,
         () = reached(deadline) => {
-            waiting.screen.say(&waiting.narrator.left("the time is up"));
+            waiting.screen.say(&waiting.narrator.stopped_waiting("timed out"));
             Exit::TimedOut
         }
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
-            waiting.screen.say(&waiting.narrator.left("stopped waiting"));
+            waiting.screen.say(&waiting.narrator.stopped_waiting("stopped waiting"));
             Exit::Interrupted
         }
     };
     waiting.screen.clear();
-    Ok(Ended { exit, object: waiting.narrator.view().value.clone() })
+    Ok(EndedObject { exit, object: waiting.narrator.view().value.clone() })
 }
 
 struct Waiting {
     narrator: StatusNarrator,
     screen: Screen,
-    /// The API server does not answer; said once.
+    /// The API server does not answer; reported once.
     is_away: bool,
 }
 
@@ -85,8 +85,8 @@ impl Waiting {
                 Some(object) = objects.next() => self.take(object)?,
                 () = &mut unnoticed, if !is_told => {
                     is_told = true;
-                    // Who does not see the object does not know either.
-                    if !self.is_away && let Some(line) = self.narrator.nobody(TAKEN_WITHIN.as_secs()) {
+                    // Without an answer of the API server it is unknown whether an engine has the session.
+                    if !self.is_away && let Some(line) = self.narrator.unclaimed(TAKEN_WITHIN.as_secs()) {
                         self.screen.say(&line);
                     }
                 }
@@ -96,7 +96,7 @@ impl Waiting {
             if let Some(exit) = self.narrator.exit() {
                 return Ok(exit);
             }
-            if let Some(line) = self.narrator.standing(Timestamp::now()) {
+            if let Some(line) = self.narrator.live_line(Timestamp::now()) {
                 self.screen.live(&line);
             }
         }
@@ -109,12 +109,12 @@ impl Waiting {
         };
         self.is_away = false;
         let own = self.narrator.view().uid();
-        let found = object.and_then(|object| serde_json::to_value(object).ok()).map(shown);
+        let found = object.and_then(|object| serde_json::to_value(object).ok()).map(printable);
         let found = found.map(|value| View { key: self.narrator.view().key.clone(), value });
         let Some(view) = found.filter(|view| view.uid() == own) else {
             let key = &self.narrator.view().key;
-            return Err(Problem::new(Exit::Failed, format!("{key} is gone: somebody deleted it"))
-                .help("what a worker has begun is not undone by that"));
+            return Err(Problem::new(Exit::Failed, format!("{key} was deleted"))
+                .help("the session itself may still run; to end one, use `lagan cancel`"));
         };
         for line in self.narrator.object(view) {
             self.screen.say(&line);
@@ -122,7 +122,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// A server that is away comes back; one that says no goes on saying so.
+    /// Keeps waiting for a server that does not answer; a refusal is final.
     fn away(&mut self, error: &watcher::Error) -> Result<(), Problem> {
         let refused = match error {
             watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -136,7 +136,7 @@ impl Waiting {
         if let watcher::Error::WatchError(status) = error
             && status.code == 410
         {
-            // Too old a version to go on from: the watcher lists anew.
+            // The resource version has expired; the watcher lists again.
             return Ok(());
         }
         if !std::mem::replace(&mut self.is_away, true) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# check.sh STATE: proves that a node does what a cluster does: a Pod runs, a Job completes, a Service answers by its
-# address and by its name, a Pod reaches the API server with the token of its account and may do what its role says.
+# check.sh STATE: checks that a node works as a cluster: a Pod runs, a Job completes, a Service answers by its address and
+# by its name, and a Pod reaches the API server with the token of its account and has the rights of its role only.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 state=$(realpath "${1:?usage: check.sh STATE}")
@@ -36,7 +36,7 @@ kubectl wait --for=condition=Complete job/once --timeout=60s >/dev/null || die "
 ok "a Job completes, and its log can be read"
 
 in_pod() { kubectl exec shell -- bash -c "$1"; }
-# NATS greets whoever connects.
+# NATS greets every client that connects.
 greets() { in_pod "exec 3<>/dev/tcp/$1/4222 && read -r word _ <&3 && [ \"\$word\" = INFO ]"; }
 address=$(kubectl get service nats -o jsonpath='{.spec.clusterIP}')
 wait_for 30 greets "$address" || die "the Service does not answer at $address"
@@ -47,7 +47,7 @@ ok "a Service answers by its name"
 greets nats-0.nats-pods || die "the Pod has no name under its headless Service"
 ok "a Pod answers by its name under a headless Service"
 
-# ask PATH: the status with which the API server answers a Pod that shows the token of its account.
+# ask PATH: prints the status of the API server's answer to a Pod that sends the token of its account.
 ask() {
     in_pod "cd /var/run/secrets/kubernetes.io/serviceaccount
         printf 'GET /api/v1/namespaces/$space/$1 HTTP/1.0\r\nAuthorization: Bearer %s\r\n\r\n' \"\$(cat token)\" |
@@ -55,5 +55,5 @@ ask() {
 }
 [ "$(ask pods/shell)" = 200 ] || die "a Pod can't do what its role allows: $(ask pods/shell)"
 [ "$(ask secrets/shell)" = 403 ] || die "a Pod may do what no role allows: $(ask secrets/shell)"
-ok "a Pod reaches the API server with the token of its account, and may do what its role says and no more"
+ok "a Pod reaches the API server with the token of its account, and has the rights of its role only"
 echo "$passed passed, 0 failed"

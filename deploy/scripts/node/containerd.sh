@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Sourced by init.sh. Runs the containers; images are put in from archives, there is no registry.
+# Sourced by init.sh. Runs the containers. Images are imported from archives; there is no registry.
 : "${state:?}" "${pause_image:?}"
 
-# The address lies in the state folder, so that images.sh reaches it from outside.
+# The socket is in the state folder, so that images.sh reaches it from outside the node.
 cat >"$state/etc/containerd.toml" <<TOML
 version = 2
 root = "$state/containerd"

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Sourced by init.sh. etcd, API server, controller manager, scheduler: with RBAC, ServiceAccount admission, and one
-# account for each controller, as in a cluster that people run.
+# Sourced by init.sh. Starts etcd, API server, controller manager and scheduler with RBAC, ServiceAccount admission and
+# one account per controller, as in a production cluster.
 : "${state:?}" "${api:?}" "${node_address:?}" "${service_range:?}"
 etc=$state/etc
 
-# A node lives for minutes and starts empty: nothing is lost by not syncing.
+# A node runs for minutes and starts empty, so nothing is lost by not syncing.
 daemon etcd etcd --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
     --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
@@ -20,11 +20,11 @@ daemon kube-apiserver kube-apiserver --etcd-servers http://127.0.0.1:2379 \
     --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
     --service-cluster-ip-range "$service_range" --allow-privileged=true
 up kube-apiserver 60 kubectl get --raw /readyz
-# The API server as a kubelet's client needs a role of its own; later parts are asked to show logs and run `exec`.
+# As a client of the kubelet, for logs and `exec`, the API server needs a role.
 kubectl create clusterrolebinding apiserver-to-kubelet --clusterrole system:kubelet-api-admin \
     --user kube-apiserver-kubelet-client >/dev/null
 
-# Nobody asks these two anything, so they need not know how the API server tells its callers apart.
+# These two serve no requests, so they need no lookup of the API server's authentication.
 daemon kube-controller-manager kube-controller-manager --kubeconfig "$etc/controller-manager.kubeconfig" \
     --authentication-skip-lookup --use-service-account-credentials --service-account-private-key-file "$etc/service-account.key" \
     --root-ca-file "$etc/ca.crt" --cluster-signing-cert-file "$etc/ca.crt" --cluster-signing-key-file "$etc/ca.key" \

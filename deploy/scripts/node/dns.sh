@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by init.sh. Names of Services, from a process beside the others: a Pod of its own would need an image.
+# Sourced by init.sh. Resolves the names of Services. It runs as a process, because a Pod would need an image.
 : "${state:?}" "${node_address:?}"
 
 cat >"$state/etc/Corefile" <<COREFILE

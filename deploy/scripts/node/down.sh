@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# down.sh STATE: stops a node and removes what it made, the folder too. Also for one that up.sh left half made.
+# down.sh STATE: stops a node and removes everything it made, the folder included; also after a failed up.sh.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 state=$(realpath "${1:?usage: down.sh STATE}")
 [ -e "$state/id" ] || die "$state holds no node"
 id=$(cat "$state/id")
 
-# Killing the first process makes the kernel kill every other in its process namespace, containers too. The others are
-# asked for as well in case the namespace was not there yet.
+# When the first process is killed, the kernel kills all others of its process namespace, containers included. The
+# others are killed too, for the case that the namespace did not exist yet.
 gone() {
     local pids
     pids=$(members "$state")
@@ -18,7 +18,7 @@ gone() {
 }
 wait_for 30 gone || die "still running: $(members "$state" | paste -sd' ')"
 
-# Mounts, interfaces and nft tables ended with the namespaces; cgroups do not.
+# Mounts, interfaces and nft tables end with the namespaces; cgroups do not.
 cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "lagan-node-$id" 2>/dev/null; }
 no_cgroups() {
     local top
@@ -27,7 +27,7 @@ no_cgroups() {
 }
 [ -z "$id" ] || wait_for 10 no_cgroups || die "can't remove: $(cgroups | paste -sd' ')"
 
-# One file system only: should anything of the machine be mounted below, it is not ours to empty.
+# On one file system only: a file system of the machine that is mounted below must not be emptied.
 wait_for 10 rm -rf --one-file-system "$state" || die "can't remove $state"
 # Removing the folder under another node's mount would unmount it there.
 grep -lszq '^LAGAN_NODE_MEMBER=' /proc/[0-9]*/environ || rmdir /var/lib/cni 2>/dev/null || true

@@ -1,6 +1,6 @@
-"""Writes an image as `docker save` would: image.py OUT NAME CONFIG LAYER...
+"""Writes an image in the format of `docker save`: image.py OUT NAME CONFIG LAYER...
 
-CONFIG is the JSON of the image's `config` (Entrypoint, Env, User, ...), each LAYER an uncompressed tar.
+CONFIG is the JSON of the image's `config` (Entrypoint, Env, User, ...); each LAYER is an uncompressed tar.
 """
 
 import hashlib

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The images that a node runs, made here; each is an archive that containerd imports.
+# Makes the images that a node runs, as archives that containerd imports.
 #
-#   images.sh pause OUT             holds a Pod's namespaces open
-#   images.sh shell OUT             shell:dev, bash and coreutils; what checks run in
-#   images.sh lagan OUT BINARY      lagan:dev, with MariaDB's client programs; started as user 65532
-#   images.sh mariadb OUT           mariadb:dev, Debian's server; MARIADB_ROOT_PASSWORD is root's password
-#   images.sh nats OUT              nats:dev, the nats-server of deploy/scripts/tools.sh or of PATH
-#   images.sh load STATE ARCHIVE... puts archives into the node that lives in STATE
+#   images.sh pause OUT             lagan-pause:1, which holds a Pod's namespaces open
+#   images.sh shell OUT             shell:dev, with bash and coreutils, for checks
+#   images.sh lagan OUT BINARY      lagan:dev, with MariaDB's client programs, as user 65532
+#   images.sh mariadb OUT           mariadb:dev, with Debian's server; MARIADB_ROOT_PASSWORD sets the root password
+#   images.sh nats OUT              nats:dev, with the nats-server of deploy/scripts/tools.sh or PATH
+#   images.sh load STATE ARCHIVE... imports archives into the node whose state folder is STATE
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -24,7 +24,7 @@ base_layer() { "$here/layer.sh" base "$base_packages"; }
 client_layer() { "$here/layer.sh" mariadb-client "$client_packages" "$base_packages"; }
 server_layer() { "$here/layer.sh" mariadb-server "$server_packages" "$client_packages"; }
 
-# What the packages' own scripts would have made: accounts, certificates, links.
+# Makes the accounts, certificates and links that the packages' install scripts would make.
 system() {
     mkdir -p "$top"/{etc/ssl/certs,root,usr/bin,usr/local/bin,var/lib} && mkdir -m 1777 "$top"/{tmp,run}
     cat >"$top/etc/passwd" <<TEXT
@@ -39,7 +39,7 @@ TEXT
     ln -s mawk "$top/usr/bin/awk"
 }
 
-# archive OUT NAME CONFIG LAYER...: an image of these layers and of what lies in $top.
+# archive OUT NAME CONFIG LAYER...: writes an image of these layers and of the files in $top.
 archive() {
     local out=$1 name=$2 config=$3
     shift 3
@@ -63,7 +63,7 @@ lagan() {
     local base client
     base=$(base_layer) client=$(client_layer)
     system "$base"
-    # Debug information is most of a development build, and every start of a node would copy it.
+    # Debug information is most of a development build, and every node would copy it.
     strip -o "$scratch/lagan" "$2" 2>/dev/null || cp "$2" "$scratch/lagan"
     install "$scratch/lagan" "$top/usr/local/bin/lagan"
     archive "$1" lagan:dev "{\"Entrypoint\": [\"/usr/bin/tini\", \"--\", \"lagan\"], \"User\": \"65532:65532\", \"Env\": [\"PATH=$path\", \"HOME=/tmp\"]}" \

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# init.sh STATE CGROUP: the node's first process, in network, mount and process namespaces of its own. Boots one part
-# after the other, then stays and reaps what is left to it. Nothing outlives it: when it dies, the kernel kills every
-# process of the node, the Pods' too, and their mounts, interfaces and nft tables go with the namespaces.
+# init.sh STATE CGROUP: the first process of the node, in network, mount and process namespaces of its own. It starts one
+# part after the other, then stays and reaps orphans. When it dies, the kernel kills every process of the node, Pods
+# included, and mounts, interfaces and nft tables end with the namespaces.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 state=$1 cgroup=$2
 
-# Starts a daemon with a log of its own, and remembers it.
+# daemon NAME COMMAND...: starts a daemon with a log of its own.
 declare -A daemons
 daemon() {
     local name=$1
@@ -15,7 +15,7 @@ daemon() {
     daemons[$name]=$!
 }
 
-# up NAME SECONDS COMMAND...: waits until the daemon answers, and shows its last words if it does not.
+# up NAME SECONDS COMMAND...: waits until the daemon answers, and prints the end of its log if it does not.
 up() {
     local name=$1 seconds=$2
     shift 2
@@ -41,12 +41,12 @@ kubectl() { command kubectl --kubeconfig "$state/kubeconfig" --cache-dir "$state
 kubectl apply -f "$here/cluster.yaml" >"$state/log/cluster.log" 2>&1 || die "$(tail -n 3 "$state/log/cluster.log")"
 . "$here/volumes.sh"
 kubectl wait --for=condition=Ready "node/$node_name" --timeout=120s >/dev/null || die "the node is not ready: $(tail -n 5 "$state/log/kubelet.log")"
-# Pods are refused until the controller manager has made this account.
+# Pods are rejected until the controller manager has created this account.
 wait_for 30 kubectl get serviceaccount default || die "no default service account"
 touch "$state/ready"
 
-# The shell reaps orphans of the containers while it waits. A daemon that ends is said to have ended, not started again:
-# a test should see it.
+# While it waits, the shell reaps orphans of the containers. A daemon that ends is reported and not restarted, so that a
+# test notices it.
 while true; do
     for name in "${!daemons[@]}"; do
         if ! kill -0 "${daemons[$name]}" 2>/dev/null; then

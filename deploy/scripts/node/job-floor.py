@@ -1,4 +1,4 @@
-"""Creates one empty Job after the other and reads from its log when it began: job-floor.py API CERTIFICATES NAMESPACE COUNT.
+"""Creates empty Jobs one after the other and reads the start time from the log of each: job-floor.py API CERTIFICATES NAMESPACE COUNT.
 
 The times are comparable because API server, container and this program share one clock.
 """
@@ -51,7 +51,7 @@ def measure(name):
 
 
 def percentile(values, percent):
-    """The smallest value that at least so many percent of the values do not exceed."""
+    """The smallest value that the given percentage of the values does not exceed."""
     return sorted(values)[math.ceil(percent / 100 * len(values)) - 1]
 
 

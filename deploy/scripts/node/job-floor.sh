@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# job-floor.sh STATE [COUNT]: how long a cluster takes to run a Job that has nothing to do, its image being there: what
-# any backup made of Jobs pays before its first byte. Prints one JSON object, and a line for people on standard error.
+# job-floor.sh STATE [COUNT]: measures how long a cluster takes to run an empty Job whose image is present, which is the
+# least that a backup made of Jobs pays before its first byte. Prints one JSON object, and a line for people to stderr.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 state=$(realpath "${1:?usage: job-floor.sh STATE [COUNT]}")

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Sourced by init.sh. Turns Pods into containers.
+# Sourced by init.sh. Starts the kubelet, which runs Pods as containers.
 : "${state:?}" "${cgroup:?}" "${node_name:?}" "${node_address:?}"
 
-# Without a hierarchy for classes of service every Pod's cgroup lies directly below one of ours, where down.sh finds it;
-# it also asks for less of a machine that does not mount every controller.
+# Without a hierarchy for QoS classes the cgroup of every Pod is directly below the node's, where down.sh finds it; it
+# also works on machines that do not mount every controller.
 cat >"$state/etc/kubelet.yaml" <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -27,7 +27,7 @@ enforceNodeAllocatable: []
 failCgroupV1: false
 failSwapOn: false
 oomScoreAdj: 0
-# A full disk is the machine's affair, and an image that was thrown away could not be had again.
+# Images are never removed to free disk space, because they can't be pulled again.
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# layer.sh NAME PACKAGES [BELOW]: prints the path of a tar with the files of Debian packages and all that they depend on,
-# without what the packages BELOW bring. Both lists are one word each, separated by spaces.
+# layer.sh NAME PACKAGES [BELOW]: prints the path of a tar with the files of Debian packages and their dependencies,
+# without those of the packages BELOW. Each list is one argument, separated by spaces.
 #
-# The packages are unpacked, not installed: no script of theirs runs, and nothing of the machine's own system is used or
-# changed. The tar stays in the cache of tools, keyed by the lists of packages that apt has.
+# The packages are unpacked, not installed: their scripts do not run, and the machine's own system is neither used nor
+# changed. The tar stays in the cache of tools, keyed by apt's package lists.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 name=$1 packages=$2 below=${3:-}
@@ -15,19 +15,19 @@ trap 'exit 130' HUP INT TERM
 mkdir -p "$part/archives/partial" "$part/root"
 : >"$part/status"
 
-# apt as it would be on a machine where nothing is installed.
+# Runs apt as on a machine without any package.
 bare_apt() {
     apt-get -o Dir::State::status="$part/status" -o Dir::Cache::archives="$part/archives" -o Debug::NoLocking=1 \
         -o APT::Sandbox::User=root --no-install-recommends "$@"
 }
 
-# closure PACKAGE...: name and version of each package that these need, themselves included.
+# closure PACKAGE...: prints name and version of these packages and of all their dependencies.
 closure() {
     [ $# -gt 0 ] || return 0
     bare_apt -s install "$@" 2>"$part/log" | awk '$1 == "Inst" {gsub(/[()]/, ""); print $2 "=" $3}' | sort
 }
 
-# Resolving takes seconds, so it is done only when the lists of packages, the wish or this script have changed.
+# Resolving takes seconds, so it runs only if the package lists, the arguments or this script have changed.
 lists() { cat /var/lib/apt/lists/*Release 2>/dev/null; }
 if [ -z "$(lists | head -c 1)" ]; then
     say "updating the list of packages"
@@ -44,7 +44,7 @@ else
     mkdir "$part/debs"
     # shellcheck disable=SC2086
     (cd "$part/debs" && bare_apt -qq download $wanted >&2)
-    # Packages write to /bin and /usr/bin; both are one. `dpkg-deb --extract` would put a folder in the link's place.
+    # Packages write to /bin and to /usr/bin, which are one folder. `dpkg-deb --extract` would replace the link by a folder.
     for folder in bin sbin lib lib64; do
         mkdir -p "$part/root/usr/$folder"
         ln -s "usr/$folder" "$part/root/$folder"
@@ -52,11 +52,11 @@ else
     for deb in "$part"/debs/*.deb; do
         dpkg-deb --fsys-tarfile "$deb" | tar --extract --directory "$part/root" --keep-directory-symlink
     done
-    # Perl is needed by scripts that nothing here calls.
+    # Only scripts that are never called here need Perl.
     rm -rf "$part"/root/usr/share/{doc,man,info,locale,perl,perl5,lintian,bug} "$part"/root/usr/lib/*/perl* "$part"/root/usr/lib/*/libperl*
     tar --create --file "$part/layer.tar" --directory "$part/root" --numeric-owner --sort=name --mtime=@0 .
     mv "$part/layer.tar" "$tar"
-    # Those of older lists that nobody has used for a week.
+    # Removes tars of older package lists that were unused for a week.
     find "$(tools_dir)" -maxdepth 1 -name "layer-$name-*.tar" -mtime +7 -delete
 fi
 echo "$tar"

@@ -1,5 +1,5 @@
-# shellcheck shell=bash disable=SC2034 # what is set here is read where it is sourced
-# Words that the scripts of the node share. To be sourced, from any folder.
+# shellcheck shell=bash disable=SC2034 # the sourcing scripts read these variables
+# Names and functions that the scripts of the node share. It can be sourced from any folder.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -27,8 +27,8 @@ wait_for() {
 
 tools_dir() { echo "${LAGAN_TOOLS_DIR:-${XDG_CACHE_HOME:-${HOME:?"set LAGAN_TOOLS_DIR, XDG_CACHE_HOME or HOME"}/.cache}/lagan/tools}"; }
 
-# Every process of a node carries its state folder in this variable of its environment, from the first instruction on.
-# A pid file would have a moment in which the process runs and the file is not there yet.
+# Every process of a node has the state folder in this environment variable from its start. A pid file would be missing
+# for a moment after the process has started.
 members() {
     local environ
     grep -lszFx "LAGAN_NODE_MEMBER=$1" /proc/[0-9]*/environ | while read -r environ; do
@@ -37,7 +37,7 @@ members() {
     done
 }
 
-# The node's first process, as the machine numbers it: the member that is number 1 in a process namespace of its own.
+# Prints the machine's pid of the node's first process: the member whose pid is 1 in its process namespace.
 init_of() {
     local pid
     for pid in $(members "$1"); do

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The entry point of mariadb:dev: fills an empty data folder, then becomes the server.
+# The entry point of mariadb:dev: initialises an empty data folder, then becomes the server.
 set -eu
 
 data=/var/lib/mysql
@@ -7,7 +7,7 @@ data=/var/lib/mysql
 [ -d $data/mysql ] || mariadb-install-db --no-defaults --datadir=$data --auth-root-authentication-method=normal \
     --skip-test-db >/dev/null
 
-# The server reads this at each start; argv would show the password to the whole machine.
+# The server reads this file at each start. In argv the password would be visible to every user of the machine.
 umask 077
 quoted=$(printf %s "$MARIADB_ROOT_PASSWORD" | sed -e 's/\\/\\\\/g' -e "s/'/''/g")
 cat >/tmp/root.sql <<SQL

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a node needs and that are missing. Containerd's own service stays off: the node
-# runs its own containerd.
+# Installs missing Debian packages that a node needs. The service of the containerd package is not started: the node runs
+# its own containerd.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -23,7 +23,7 @@ command -v apt-get >/dev/null 2>&1 || die "missing: ${missing[*]}. There is no a
 say "installing with apt-get: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq >&2 || die "apt-get update failed; install yourself: ${missing[*]}"
-# What a package would start is not started: RUNLEVEL keeps invoke-rc.d from it, the mask systemd.
+# RUNLEVEL keeps invoke-rc.d from starting services of the packages, the mask does the same for systemd.
 link=/etc/systemd/system/containerd.service
 masked=
 if [[ " ${missing[*]} " == *" containerd "* ]] && [ ! -e "$link" ] && [ -d /etc/systemd/system ]; then

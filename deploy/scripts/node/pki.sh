@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# pki.sh STATE: an authority of the node's own, a certificate for each component, and a kubeconfig for each client.
-# Each component is the user that Kubernetes' own roles are bound to, so RBAC means here what it means elsewhere.
+# pki.sh STATE: makes a certificate authority for the node, a certificate for each component and a kubeconfig for each
+# client. The components are the users that Kubernetes' default roles are bound to, so RBAC works as in any cluster.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 state=$1
@@ -10,7 +10,7 @@ umask 077
 curve=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365)
 quiet() { "$@" 2>openssl.log || die "$1 failed: $(tail -n 3 openssl.log)"; }
 
-# certificate NAME SUBJECT EXTENSION...
+# certificate NAME SUBJECT EXTENSION...: makes a key and a certificate that the authority signs.
 certificate() {
     local name=$1 subject=$2 extensions=()
     shift 2
@@ -19,7 +19,7 @@ certificate() {
         -addext basicConstraints=critical,CA:FALSE -addext keyUsage=critical,digitalSignature "${extensions[@]}"
 }
 
-# client NAME SUBJECT: a certificate and the kubeconfig that uses it.
+# client NAME SUBJECT: makes a certificate and a kubeconfig that uses it.
 client() {
     certificate "$1" "$2" extendedKeyUsage=clientAuth
     cat >"$1.kubeconfig" <<YAML

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds what is missing of Kubernetes and prints the folders of the programs, one a line, for a PATH.
+# Builds missing programs of Kubernetes and prints their folders, one per line, for PATH.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Starts a Kubernetes cluster of one node on this machine, without Docker and without any image from outside.
+# Starts a Kubernetes cluster of one node on this machine, without Docker and without images from a registry.
 #
-#   up.sh [STATE]     STATE is the folder that the node lives in; without one, a new temporary folder
+#   up.sh [STATE]     STATE is the folder of the node [default: a new temporary folder]
 #
-# Prints what a shell should `eval`. down.sh STATE removes all of it, whatever happened in between.
+# Prints lines for a shell to `eval`. down.sh STATE removes the node, whatever state it is in.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -12,7 +12,7 @@ PATH=$PATH:/usr/sbin:/sbin
 if [ -n "${1:-}" ]; then mkdir -p "$1"; else set -- "$(mktemp -d "${TMPDIR:-/tmp}/lagan-node.XXXXXX")"; fi
 state=$(realpath "$1")
 [ ! -e "$state/id" ] || die "$state has a node already; remove it with: $here/down.sh $state"
-# Sockets lie in the folder, and Linux wants their paths shorter than 108.
+# The folder holds sockets, and Linux limits their paths to 107 bytes.
 [ "${#state}" -lt 60 ] || die "the path of the state folder is too long: $state"
 
 undo() {
@@ -36,7 +36,7 @@ programs=$("$here/programs.sh" | paste -sd:)
 cp "$state/etc/admin.kubeconfig" "$state/kubeconfig"
 PATH=$programs:$PATH "$here/images.sh" pause "$state/pause.tar"
 
-# The process namespace makes one process answer for all: when it dies, nothing of the node is left running.
+# In a process namespace all processes die with the first, so nothing of the node is left running.
 LAGAN_NODE_MEMBER=$state PATH=$programs:$PATH setsid unshare --net --mount --pid --fork --kill-child --mount-proc \
     "$here/init.sh" "$state" "lagan-node-$id" >"$state/log/init.log" 2>&1 </dev/null &
 booting=$!

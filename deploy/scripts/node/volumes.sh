@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by init.sh. Volumes for whoever claims one: folders that anyone may write to, since nothing hands a folder of
-# the machine over to the user of a Pod.
+# Sourced by init.sh. Makes volumes that any claim may bind. They are folders with write access for every user, because
+# nothing gives a folder of the machine to the user of a Pod.
 : "${state:?}"
 
 volumes() {

@@ -1,5 +1,5 @@
-//! `./just bench-kube`: how long a BackupSession takes from its creation to the first byte of its dump, and what 10,000
-//! BackupConfigurations cost. Every figure is of this machine and this run.
+//! `./just bench-kube`: measures the time from the creation of a BackupSession to the first byte of its dump, and the cost
+//! of 10,000 BackupConfigurations. The figures hold for this machine and this run.
 
 use std::fs;
 use std::thread::sleep;
@@ -34,12 +34,12 @@ fn now() -> Result<f64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }
 
-/// From just before `kubectl create` to the first byte that the dump program writes.
+/// The time from just before `kubectl create` to the first byte of the dump program.
 fn first_byte(sessions: usize) -> Result<()> {
     let mut world = KubeWorld::new("latency")?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
     let marks = world.lagan.path("marks");
-    // The first block is taken by `head`, which says when it had it.
+    // `head` takes the first block, and the time of that is recorded.
     let script = format!(
         "$REAL \"$@\" | {{ IFS= read -r line; date +%s.%N >> {}; printf '%s\\n' \"$line\"; cat; }}",
         marks.display()
@@ -59,7 +59,7 @@ fn first_byte(sessions: usize) -> Result<()> {
         world.ended("backupsessions.lagan.dev", &name)?;
         let text = fs::read_to_string(&marks)?;
         let first: f64 = text.lines().nth(session).context("a mark for each dump")?.parse()?;
-        // The first one opens connections and the repository.
+        // The first session opens connections and the repository, so it is not counted.
         if session > 0 {
             from_kubectl.push((first - before) * 1000.0);
             from_answer.push((first - answered) * 1000.0);
@@ -113,7 +113,7 @@ fn many_configurations(count: usize) -> Result<()> {
     let engine = world.engine(&[])?;
     let listed = began.elapsed();
     let ready = || {
-        // Asking for all of them costs the API server more than the engine does.
+        // A list of all objects costs the API server more than the engine does.
         sleep(Duration::from_secs(5));
         let shown = world.kubectl(&["get", "backupconfigurations.lagan.dev", "--no-headers"]).ok()?;
         let (all, ready) = (shown.lines().count(), shown.lines().filter(|line| line.contains(" Ready ")).count());
@@ -122,7 +122,7 @@ fn many_configurations(count: usize) -> Result<()> {
     eventually("all configurations to be Ready", Duration::from_secs(1800), ready)?;
     let told = began.elapsed();
     let before = requests(&world)?;
-    // The watch tells of each status that was applied; that is not idle yet.
+    // The watch reports each applied status, and then the engine is not idle yet.
     let quiet = || {
         let before = cpu_seconds(&engine).ok()?;
         sleep(SETTLED);
@@ -151,7 +151,7 @@ fn many_configurations(count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Requests that the API server has answered for Lagan's kinds.
+/// Number of requests for Lagan's kinds that the API server has answered.
 fn requests(world: &KubeWorld) -> Result<u64> {
     let text = world.kubectl(&["get", "--raw", "/metrics"])?;
     let ours = |line: &&str| line.starts_with("apiserver_request_total{") && line.contains("group=\"lagan.dev\"");

@@ -1,4 +1,4 @@
-//! `./just up-kube`: a control plane with Lagan's CRDs that runs until it is told to stop. Prints what a shell needs.
+//! `./just up-kube`: runs a control plane with Lagan's CRDs until a signal, and prints the environment for a shell.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ fn main() -> Result<()> {
         let plane = ControlPlane::start()?;
         let kubeconfig = plane.kubeconfig();
         println!("export KUBECONFIG='{}'", kubeconfig.display());
-        // A file that appears whole says that all is ready.
+        // The file appears complete when everything is ready.
         if let Some(file) = std::env::args_os().nth(1).map(PathBuf::from) {
             let draft = file.with_extension("draft");
             std::fs::write(&draft, format!("{}\n{}\n", std::process::id(), kubeconfig.display()))?;

@@ -1,5 +1,5 @@
-//! Prints the sample database as SQL for the `mariadb` client: `sample-db --megabytes N --seed S`,
-//! or with `--changes` what to change in it later. Used by the demo and the benchmark.
+//! Prints the sample database as SQL for the `mariadb` client: `sample-db --megabytes N --seed S`; with `--changes` it
+//! prints the later changes. The demo and the benchmark use it.
 
 use std::io::{self, BufWriter, Write};
 

@@ -1,5 +1,4 @@
-//! The initialised data directory that every private server copies. Initialising takes seconds,
-//! copying a fraction of one.
+//! The initialised data directory that every private server copies, because initialising takes seconds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +9,14 @@ use anyhow::{Context, Result};
 use crate::process::{guarded, run};
 use crate::{sha256, tools};
 
-/// What must be equal when the template is made and when its copy is started. The data need to
-/// outlive a killed server, not a power cut: no fsync per commit, no double write.
+/// Settings that must be equal for the template and its copies. The data must survive a killed server, but no power cut,
+/// so there is no fsync per commit and no double write.
 pub const SETTINGS: &str = "innodb_log_file_size=64M\ninnodb_buffer_pool_size=256M\n\
     innodb_flush_log_at_trx_commit=2\ninnodb_doublewrite=0\nperformance_schema=OFF\n";
 
 const INITIALISE: Duration = Duration::from_mins(3);
 
-/// Makes `target` a fresh data directory.
+/// Copies the template to `target`.
 pub fn copy_to(target: &Path) -> Result<()> {
     let template = template()?;
     let mut command = guarded(&tools::find("cp")?);
@@ -26,7 +25,7 @@ pub fn copy_to(target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// mariadbd refuses to run as root unless told to.
+/// Options without which mariadbd refuses to run as root.
 pub fn as_current_user() -> Option<&'static str> {
     nix::unistd::geteuid().is_root().then_some("--user=root")
 }
@@ -47,7 +46,7 @@ fn template() -> Result<PathBuf> {
     let data = building.path().join("data");
     initialise(building.path(), &data)?;
     match fs::rename(&data, &template) {
-        // Another test process was faster; its template is as good.
+        // Another test process has finished first; its template is the same.
         Err(_) if template.is_dir() => Ok(template),
         renamed => renamed.map(|()| template).context("naming the database template"),
     }

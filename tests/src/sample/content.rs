@@ -1,6 +1,6 @@
-//! Words, moments and blobs from a seed. Must not ask the clock or the system for randomness.
+//! Words, times and blobs from a seed. It must not use the clock or random numbers of the system.
 
-/// What string handling breaks on, already escaped for SQL.
+/// Texts that break string handling, escaped for SQL.
 pub const ODD_NAMES: [&str; 8] = [
     "O\\'Brien \\\\ \\\"Ace\\\"",
     "línea\\nnueva\\ttab\\r\\nend",
@@ -28,7 +28,7 @@ const SYLLABLES: [&str; 24] = [
 ];
 const COUNTRIES: [&str; 6] = ["DE", "FR", "JP", "BR", "KE", "CA"];
 
-/// splitmix64: small, and the same everywhere.
+/// A splitmix64 generator: small, and the same on every platform.
 pub struct Random(u64);
 
 impl Random {
@@ -62,7 +62,7 @@ impl Random {
         words.join(" ")
     }
 
-    /// A valid `DATETIME(3)` of 2024.
+    /// A valid `DATETIME(3)` in 2024.
     pub fn moment(&mut self) -> String {
         let (month, day) = (1 + self.below(12), 1 + self.below(28));
         let (hour, minute, second) = (self.below(24), self.below(60), self.below(60));
@@ -70,7 +70,7 @@ impl Random {
         format!("2024-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}")
     }
 
-    /// Incompressible.
+    /// Incompressible bytes in hex.
     pub fn blob_hex(&mut self, bytes: u64) -> Vec<u8> {
         let mut blob = Vec::new();
         for _ in 0..bytes.div_ceil(8) {
@@ -79,7 +79,7 @@ impl Random {
         hex(&blob)
     }
 
-    /// Compresses to about a third.
+    /// Text in hex that compresses to about a third.
     pub fn text_hex(&mut self, bytes: u64) -> Vec<u8> {
         let mut text = String::new();
         while (text.len() as u64) < bytes {
@@ -105,7 +105,7 @@ impl Random {
     }
 }
 
-/// Upper-case, as `mariadb-dump --hex-blob` writes it.
+/// Upper-case hex, as `mariadb-dump --hex-blob` writes it.
 pub fn hex(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = Vec::with_capacity(bytes.len() * 2);

@@ -46,7 +46,7 @@ fn no_secret_is_found_anywhere() -> Result<()> {
     world.good_backup("shop")?;
     world.good_backup("remote")?;
     world.lagan.ok(&["restore", "shop", "--overwrite", "--yes", "--wait"])?;
-    let report = watch.finish();
+    let report = watch.finish()?;
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     let events = world.lagan.ok(&["events", "-o", "jsonl"])?;
     assert!(canaries.found_in(events.as_bytes()).is_empty());

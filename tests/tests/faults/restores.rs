@@ -57,7 +57,7 @@ fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
         let facts = world.facts("again", &client).ok()?;
         facts.iter().any(|f| f["type"] == "dev.lagan.restore.restoring.v1").then_some(())
     })?;
-    let clients = first.descendants_named("mariadb");
+    let clients = first.descendants_named("mariadb")?;
     assert!(!clients.is_empty(), "the client runs");
     let _second = world.part("worker", "worker-2", &url, &FAST)?;
     first.kill9()?;

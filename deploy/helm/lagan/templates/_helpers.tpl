@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Short enough for the longest suffix, "-worker-" and a pool. */}}
+{{/* Limited in length, because "-worker-" and a pool's name are appended. */}}
 {{- define "lagan.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 32 | trimSuffix "-" }}
@@ -13,7 +13,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Takes {root, component, pool?}. Selectors can't be changed later, so nothing here may depend on a version. */}}
+{{/* Takes {root, component, pool?}. Selectors are immutable, so nothing here may depend on a version. */}}
 {{- define "lagan.selector" -}}
 app.kubernetes.io/name: {{ include "lagan.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -52,7 +52,7 @@ runAsNonRoot: true
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
-# Changing the owner of every file of a large repository would take hours at each start.
+# Changing the owner of all files of a large repository at each start would take hours.
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
@@ -107,7 +107,7 @@ args:
   - {{ . | quote }}
   {{- end }}
 env:
-  # Nothing but /tmp can be written to.
+  # Only /tmp is writable.
   - {name: HOME, value: /tmp}
   - {name: XDG_STATE_HOME, value: /tmp}
   {{- with .extraEnv }}
@@ -145,7 +145,7 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
-{{/* Takes {root, component, volumes}. A pod sees the credentials of its own role only. */}}
+{{/* Takes {root, component, volumes}. A pod gets only the login of its own role. */}}
 {{- define "lagan.volumes" -}}
 - name: tmp
   emptyDir: {}
@@ -171,7 +171,7 @@ volumeMounts:
 
 {{/* The parts of a pod that engine and workers share. Takes {root, component, pool?, constraints, scheduling}. */}}
 {{- define "lagan.scheduling" -}}
-# The variables of a Service named lagan-* would be taken for settings.
+# Kubernetes' variables for a Service named lagan-* would be read as settings.
 enableServiceLinks: false
 securityContext:
   {{- include "lagan.podSecurityContext" . | nindent 2 }}

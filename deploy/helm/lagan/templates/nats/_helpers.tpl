@@ -6,11 +6,11 @@
 {{- if .Values.nats.embedded.enabled -}}
 {{ ternary "tls" "nats" (not (empty .Values.nats.embedded.tls.secretName)) }}://{{ include "lagan.nats.name" . }}.{{ .Release.Namespace }}.svc:4222
 {{- else -}}
-{{ required "nats.url is needed when nats.embedded.enabled is false" .Values.nats.url }}
+{{ required "nats.url is required if nats.embedded.enabled is false" .Values.nats.url }}
 {{- end }}
 {{- end }}
 
-{{/* The page that tells whether each write is synced; empty if nobody gave one. Always plain HTTP. */}}
+{{/* Address of the monitoring page, which shows whether each write is synced; may be empty. Always plain HTTP. */}}
 {{- define "lagan.nats.monitoringUrl" -}}
 {{- if .Values.nats.embedded.enabled -}}
 http://{{ include "lagan.nats.name" . }}-headless.{{ .Release.Namespace }}.svc:8222
@@ -28,12 +28,12 @@ http://{{ include "lagan.nats.name" . }}-headless.{{ .Release.Namespace }}.svc:8
 {{- end }}
 {{- end }}
 
-{{/* How a component proves who it is, as {secret, key, file, flag}; empty without. Takes {root, component}. */}}
+{{/* The login of a component as {secret, key, file, flag}; empty if there is none. Takes {root, component}. */}}
 {{- define "lagan.nats.auth" -}}
 {{- $nats := .root.Values.nats }}
 {{- $own := printf "%sKey" .component }}
 {{- if and $nats.credsSecret.name $nats.userSecret.name }}
-{{- fail "give one of nats.credsSecret and nats.userSecret" }}
+{{- fail "set only one of nats.credsSecret and nats.userSecret" }}
 {{- end }}
 {{- if $nats.credsSecret.name }}
 {{- dict "secret" $nats.credsSecret.name "key" (get $nats.credsSecret $own) "file" "user.creds" "flag" "--nats-creds" | toYaml }}
@@ -44,7 +44,7 @@ http://{{ include "lagan.nats.name" . }}-headless.{{ .Release.Namespace }}.svc:8
 {{- end }}
 {{- end }}
 
-{{/* Empty if the server's certificate is not checked against a CA of its own. */}}
+{{/* Empty if the server's certificate is checked against the system's authorities. */}}
 {{- define "lagan.nats.caSecret" -}}
 {{- if .Values.nats.caSecret.name -}}
 {{ .Values.nats.caSecret.name }}
@@ -78,7 +78,7 @@ jetstream {
   store_dir: /data
   max_file_store: {{ $embedded.jetstream.maxFileStore }}
   max_memory_store: {{ $embedded.jetstream.maxMemoryStore }}
-  # The default syncs every two minutes; a power cut then loses what was acknowledged, or whole streams.
+  # By default the server syncs every two minutes, and a power cut loses acknowledged messages or whole streams.
   sync_interval: always
 }
 {{- if gt (int $embedded.replicas) 1 }}
@@ -94,7 +94,7 @@ cluster {
 {{- end }}
 {{- end }}
 
-{{/* In the environment, because a route's password is part of its URL. */}}
+{{/* Expanded in the pod's environment, because the URL of a route contains its password. */}}
 {{- define "lagan.nats.routes" -}}
 {{- $name := include "lagan.nats.name" . }}
 {{- $routes := list }}

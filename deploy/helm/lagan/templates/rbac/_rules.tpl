@@ -1,19 +1,19 @@
-{{/* Rules of each component for namespaced objects; what is cluster-scoped is below. */}}
+{{/* Rules of the engine for namespaced objects. */}}
 {{- define "lagan.rules.engine" -}}
 {{- range include "lagan.groups" . | fromYamlArray }}
 - apiGroups: [{{ . }}]
-  # Blueprints make repositories and configurations; wipeOut holds a finalizer.
+  # Create and patch: blueprints create Repositories, and wipeOut sets a finalizer.
   resources: [repositories]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [{{ . }}]
   resources: [backupconfigurations]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [{{ . }}]
-  # Sessions of schedules are made, and deleted past the history limit.
+  # Create and delete: sessions of schedules, up to the history limit.
   resources: [backupsessions]
   verbs: [get, list, watch, create, delete]
 - apiGroups: [{{ . }}]
-  # Labels that KubeDB looks for; recorded before a restore may begin.
+  # Patch: labels for KubeDB, and the record that precedes a restore.
   resources: [restoresessions]
   verbs: [get, list, watch, patch]
 - apiGroups: [{{ . }}]
@@ -23,7 +23,7 @@
 - apiGroups: [appcatalog.appscode.com]
   resources: [appbindings]
   verbs: [get, list, watch]
-# Only whether they exist: the engine asks for metadata.
+# The engine reads metadata only, to see whether a Secret exists.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
@@ -45,7 +45,7 @@
   verbs: [patch]
 {{- end }}
 {{- if .Values.stashCompat }}
-# Whether a Stash operator runs: then its objects are left to it.
+# Shows whether a Stash operator runs, to which its objects are left.
 - apiGroups: [apiregistration.k8s.io]
   resources: [apiservices]
   resourceNames: [v1beta1.admission.stash.appscode.com]
@@ -55,7 +55,7 @@
 
 {{- define "lagan.rules.worker" -}}
 {{- range include "lagan.groups" . | fromYamlArray }}
-# The source of intent is asked again before anything is overwritten or deleted, and for what hooks hold.
+# Workers read objects before they overwrite or delete data, and for the content of hooks.
 - apiGroups: [{{ . }}]
   resources: [repositories, backupconfigurations, backupsessions, restoresessions]
   verbs: [get]
@@ -66,7 +66,7 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
-# Where hooks go.
+# Pods and Services that hooks connect to.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]
@@ -79,12 +79,12 @@
 {{- if .Values.workers.hooks.exec }}
 - apiGroups: [""]
   resources: [pods/exec]
-  # A WebSocket begins with a GET, which is `get`; newer API servers ask for `create` as well.
+  # A WebSocket starts with a GET request, which needs `get`; newer API servers require `create` too.
   verbs: [get, create]
 {{- end }}
 {{- end }}
 
-{{/* API groups whose objects are served, as a YAML list. */}}
+{{/* API groups whose objects are handled, as a YAML list. */}}
 {{- define "lagan.groups" -}}
 - lagan.dev
 {{- if .Values.stashCompat }}
@@ -92,7 +92,7 @@
 {{- end }}
 {{- end }}
 
-{{/* A role and its binding. Takes {root, component, account, namespace?, name, rules}; without a namespace for all. */}}
+{{/* A role and its binding, cluster-wide without a namespace. Takes {root, component, account, namespace?, name, rules}. */}}
 {{- define "lagan.role" -}}
 {{- $kind := empty .namespace | ternary "ClusterRole" "Role" -}}
 apiVersion: rbac.authorization.k8s.io/v1
