@@ -21,24 +21,24 @@ use crate::facts::short;
 use crate::objects::View;
 
 /// The place that holds the Secrets of repositories. They are never on NATS.
-pub enum SecretSource {
+pub enum SecretStore {
     Folder(Folder),
     Cluster(Kubernetes),
 }
 
-pub fn secrets(client: &Client, given: Option<PathBuf>) -> Result<SecretSource, Problem> {
+pub fn secrets(client: &Client, given: Option<PathBuf>) -> Result<SecretStore, Problem> {
     if let (Some(cluster), None) = (client.cluster(), &given) {
-        return Ok(SecretSource::Cluster(cluster.api.clone()));
+        return Ok(SecretStore::Cluster(cluster.api.clone()));
     }
     let known = || client.streams().and_then(|streams| streams.manifests.clone());
     let manifests = given.or_else(known).ok_or_else(|| {
         Problem::new(Exit::Usage, "the repository's Secret is read from the folder of manifests, and none is known")
             .help("name it with --manifests, or the --data-dir of the running `lagan up`")
     })?;
-    Ok(SecretSource::Folder(Folder::new(vec![manifests])))
+    Ok(SecretStore::Folder(Folder::new(vec![manifests])))
 }
 
-impl SecretSource {
+impl SecretStore {
     async fn find(&self, namespace: &str, name: &str) -> Result<Option<Secret>, Problem> {
         match self {
             Self::Folder(folder) => Ok(folder.secret(namespace, name)),
@@ -70,7 +70,7 @@ impl SecretSource {
     }
 }
 
-pub async fn snapshots(secrets: SecretSource, repository: &View) -> Result<SnapshotList, Problem> {
+pub async fn snapshots(secrets: SecretStore, repository: &View) -> Result<SnapshotList, Problem> {
     let key = repository.key.clone();
     let spec: RepositorySpec = serde_json::from_value(repository.value["spec"].clone())
         .map_err(|error| Problem::new(Exit::Failed, format!("{key} can't be read: {error}")))?;

@@ -8,6 +8,7 @@ mod hooks;
 mod metrics;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -110,7 +111,46 @@ fn manifests_of_stash_run_unchanged() -> Result<()> {
     let world = World::new()?;
     world.db.load_sample("shop", sample(3))?;
     let folder = world.lagan.path("stash-repository");
-    let yaml = format!(
+    world.lagan.manifest("stash.yaml", &stash_manifests(&world, &folder))?;
+    let address = format!("sample-mariadb.demo.svc:3306={}:{}", world.db.host(), world.db.port());
+    let _up = world.up(&["--resolve", &address])?;
+    let backup = world.ended("backupsessions", "sample-mariadb-backup-1", &["-n", "demo"])?;
+    let status = &backup["status"];
+    assert_eq!(status["phase"], "Succeeded", "{status}");
+    assert_eq!(status["targets"][0]["stats"][0]["hostname"], "host-0");
+    assert_eq!(status["targets"][0]["stats"][0]["snapshots"][0]["path"], "/dumpfile.sql");
+    let conditions = status["conditions"].as_array().unwrap();
+    for (kind, is) in
+        [("RetentionPolicyApplied", "True"), ("RepositoryIntegrityVerified", "True"), ("SpaceFreed", "False")]
+    {
+        assert!(conditions.iter().any(|c| c["type"] == kind && c["status"] == is), "{kind}: {conditions:?}");
+    }
+
+    // Stash restores over whatever is there; so do we, and say so.
+    world.db.query("DROP TABLE shop.order_items")?;
+    let restore = "apiVersion: stash.appscode.com/v1beta1
+kind: RestoreSession
+metadata: {name: sample-mariadb-restore, namespace: demo}
+spec:
+  task: {name: mariadb-restore-10.6.23}
+  repository: {name: gcs-repo}
+  target:
+    ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: sample-mariadb}
+    rules: [{snapshots: [latest]}]
+";
+    world.lagan.manifest("restore.yaml", restore)?;
+    let restored = world.ended("restoresessions", "sample-mariadb-restore", &["-n", "demo"])?;
+    assert_eq!(restored["status"]["phase"], "Succeeded", "{restored}");
+    let conditions = restored["status"]["conditions"].as_array().unwrap();
+    assert!(conditions.iter().any(|c| c["type"] == "RestoreCompleted" && c["status"] == "True"), "{conditions:?}");
+    assert!(conditions.iter().any(|c| c["type"] == "TargetOverwritten"), "{conditions:?}");
+    assert!(world.db.query("SELECT COUNT(*) FROM shop.order_items")?.trim().parse::<u64>()? > 0);
+    Restic::folder(&folder, &world.password)?.check()
+}
+
+/// Secret, Repository, AppBinding, BackupConfiguration and BackupSession of Stash's MariaDB tutorial.
+fn stash_manifests(world: &World, folder: &Path) -> String {
+    format!(
         "{}---\n{}---
 apiVersion: stash.appscode.com/v1alpha1
 kind: Repository
@@ -159,42 +199,7 @@ spec:
         namespaced(&secret("stash-secret", &[("RESTIC_PASSWORD", &world.password)])),
         namespaced(&secret("sample-mariadb-auth", &[("username", world.db.user()), ("password", world.db.password())])),
         folder = folder.display(),
-    );
-    world.lagan.manifest("stash.yaml", &yaml)?;
-    let address = format!("sample-mariadb.demo.svc:3306={}:{}", world.db.host(), world.db.port());
-    let _up = world.up(&["--resolve", &address])?;
-    let backup = world.ended("backupsessions", "sample-mariadb-backup-1", &["-n", "demo"])?;
-    let status = &backup["status"];
-    assert_eq!(status["phase"], "Succeeded", "{status}");
-    assert_eq!(status["targets"][0]["stats"][0]["hostname"], "host-0");
-    assert_eq!(status["targets"][0]["stats"][0]["snapshots"][0]["path"], "/dumpfile.sql");
-    let conditions = status["conditions"].as_array().unwrap();
-    for (kind, is) in
-        [("RetentionPolicyApplied", "True"), ("RepositoryIntegrityVerified", "True"), ("SpaceFreed", "False")]
-    {
-        assert!(conditions.iter().any(|c| c["type"] == kind && c["status"] == is), "{kind}: {conditions:?}");
-    }
-
-    // Stash restores over whatever is there; so do we, and say so.
-    world.db.query("DROP TABLE shop.order_items")?;
-    let restore = "apiVersion: stash.appscode.com/v1beta1
-kind: RestoreSession
-metadata: {name: sample-mariadb-restore, namespace: demo}
-spec:
-  task: {name: mariadb-restore-10.6.23}
-  repository: {name: gcs-repo}
-  target:
-    ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: sample-mariadb}
-    rules: [{snapshots: [latest]}]
-";
-    world.lagan.manifest("restore.yaml", restore)?;
-    let restored = world.ended("restoresessions", "sample-mariadb-restore", &["-n", "demo"])?;
-    assert_eq!(restored["status"]["phase"], "Succeeded", "{restored}");
-    let conditions = restored["status"]["conditions"].as_array().unwrap();
-    assert!(conditions.iter().any(|c| c["type"] == "RestoreCompleted" && c["status"] == "True"), "{conditions:?}");
-    assert!(conditions.iter().any(|c| c["type"] == "TargetOverwritten"), "{conditions:?}");
-    assert!(world.db.query("SELECT COUNT(*) FROM shop.order_items")?.trim().parse::<u64>()? > 0);
-    Restic::folder(&folder, &world.password)?.check()
+    )
 }
 
 fn namespaced(secret: &str) -> String {
