@@ -112,7 +112,7 @@ fn the_verbs_work_through_the_api_server() -> Result<()> {
     ends(&plugin.run(&["pause", "shop"])?, 0, &["is paused"])?;
     ensure!(world.kubectl_json(&["get", "backupconfigurations.lagan.dev", "shop"])?["spec"]["paused"] == true);
     ensure!(plugin.ok(&["tree", "plan/shop"])?.contains("○ Paused"));
-    ends(&plugin.run(&["resume", "shop"])?, 0, &["runs by its schedule"])?;
+    ends(&plugin.run(&["resume", "shop"])?, 0, &["follows its schedule"])?;
     let made = plugin.ok(&["trigger", "shop"])?;
     let made = made
         .strip_prefix("backupsession.lagan.dev/")
@@ -129,7 +129,7 @@ fn what_was_not_done_has_its_exit_code() -> Result<()> {
     let plugin = Plugin::new(&world)?;
     // No engine runs.
     let done = plugin.run(&["backup", "shop", "--wait", "--timeout", "18s"])?;
-    ends(&done, 124, &["no engine has taken it for 15s", "the time is up; the backup goes on in the background"])?;
+    ends(&done, 124, &["no engine has taken it for 15s", "timed out; the backup goes on in the background"])?;
     ends(&plugin.run(&["backup", "nosuch"])?, 5, &["not found", "shop"])?;
     ends(&plugin.run(&["get", "plans", "--context", "nosuch"])?, 20, &["nosuch"])?;
     // The database is not there: the session that waits fails, and so does who waits for the next one.

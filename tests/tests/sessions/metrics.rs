@@ -121,6 +121,6 @@ fn metrics_need_an_address_that_is_free() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let listen = taken.local_addr()?.to_string();
     let mut up = world.lagan.up(&["--listen", &listen])?;
-    up.wait_for_log(&format!("--listen {listen}: Address already in use"), PATIENCE)?;
+    up.wait_for_log(&format!("--listen {listen} can't be bound: Address already in use"), PATIENCE)?;
     Ok(())
 }
