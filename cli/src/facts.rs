@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lagan_schemas::fact::{Cause, Counted, Ended, Fact, Retrying, Succeeded, TargetResult};
+use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::session::Phase;
 
 use crate::human::{bytes, duration, one_line, time};
@@ -21,8 +22,10 @@ pub fn detail(fact: &Fact) -> String {
         },
         Fact::Skipped(data) => format!("{}: {}", data.reason, data.message),
         Fact::Planned(plan) => {
-            let targets: Vec<_> = plan.targets.iter().map(|target| target.reference.path()).collect();
-            format!("{} for pool {}, lane {}", targets.join(", "), plan.pool, plan.lane.as_str())
+            let target = plan.target().map(|target| &target.reference);
+            let reference = target.or_else(|| plan.repositories().next().map(|repository| &repository.reference));
+            let path = reference.map(ObjectRef::path).unwrap_or_default();
+            format!("{path} for pool {}, lane {}", plan.pool, plan.lane.as_str())
         }
         Fact::Started(data) => format!("attempt {} on {}", data.holder.attempt, data.host),
         Fact::Restoring(data) => {

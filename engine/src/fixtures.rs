@@ -149,7 +149,12 @@ pub(crate) fn result() -> TargetResult {
     TargetResult {
         target: "db".to_owned(),
         host: "host-0".to_owned(),
-        repository: sample(SessionKind::Backup).targets.remove(0).repositories.remove(0).reference,
+        repository: sample(SessionKind::Backup)
+            .repositories()
+            .next()
+            .expect("a backup has a repository")
+            .reference
+            .clone(),
         path: "/dumpfile.sql".to_owned(),
         snapshot: "0123456789abcdef".to_owned(),
         size_bytes: 5 << 20,

@@ -4,13 +4,12 @@
 pub(crate) mod answers;
 mod backup;
 mod database;
+mod find;
 mod hooks;
 mod restore;
 mod task;
 mod variables;
 pub(crate) mod wipe;
-
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -18,23 +17,24 @@ use kube::core::{Selector, SelectorExt as _};
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::Requested;
 use lagan_schemas::plan::{Plan, PlanRepository, Retry};
-use lagan_schemas::resource::backup_configuration::{RetryConfig, TargetRef};
+use lagan_schemas::resource::backup_configuration::RetryConfig;
 use lagan_schemas::resource::repository::{AllowedFrom, RepositorySpec};
-use lagan_schemas::resource::{Group, Kind, NamespacedName, Object, Spec};
+use lagan_schemas::resource::{Kind, NamespacedName, Object};
 use lagan_schemas::subject::SessionKind;
 
 use self::answers::{Answers, Found};
+use self::find::find;
 use crate::context::Resolve;
 use crate::view::View;
 
-/// A dump or a restore that moves no byte for so long is killed.
+/// A dump or a restore that moves no byte for this long is killed.
 const STALL_SECONDS: u32 = 300;
 const DEFAULT_RETRY: Retry = Retry { max: 3, delay_seconds: 10 };
 
-/// Why there is no plan.
+/// The reason why there is no plan.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Unresolved {
-    /// Objects that are not there, by kind and name; they may still come.
+    /// Kinds and names of objects that do not exist (yet).
     Missing(Vec<String>),
     Refused(Failure),
 }
@@ -43,7 +43,7 @@ fn refused(code: Code, message: impl Into<String>) -> Unresolved {
     Unresolved::Refused(Failure::new(code, message))
 }
 
-/// What planning looks at.
+/// Everything that planning reads.
 pub(crate) struct Inputs<'a> {
     pub view: &'a View,
     pub answers: &'a Answers,
@@ -64,37 +64,7 @@ pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &Inputs<'_>) 
     }
 }
 
-/// Finds an object, or says what is missing.
-fn find<'a>(
-    inputs: &'a Inputs<'_>,
-    kind: Kind,
-    group: Group,
-    namespace: &str,
-    name: &str,
-) -> Result<&'a Arc<Object>, Unresolved> {
-    let found = inputs.view.find(kind, group, Some(namespace), name);
-    found.ok_or_else(|| Unresolved::Missing(vec![format!("{kind} {namespace}/{name}")]))
-}
-
-fn app_binding<'a>(
-    inputs: &'a Inputs<'_>,
-    own_namespace: &str,
-    target: &TargetRef,
-) -> Result<&'a Arc<Object>, Unresolved> {
-    if target.kind != Kind::AppBinding.as_str() {
-        let message = format!("target.ref: a {} can't be backed up; name the AppBinding of the database", target.kind);
-        return Err(refused(Code::InvalidSpec, message));
-    }
-    find(
-        inputs,
-        Kind::AppBinding,
-        Group::AppCatalog,
-        target.namespace.as_deref().unwrap_or(own_namespace),
-        &target.name,
-    )
-}
-
-/// Names the pool whose workers reach a repository: the ones that its volume is mounted into, for example.
+/// Annotation of a Repository that names the pool whose workers reach it, for example because they mount its volume.
 const POOL_ANNOTATION: &str = "lagan.dev/pool";
 
 /// The repository an invoker names, if it may use it, and the pool that reaches it.
@@ -105,27 +75,24 @@ fn repository(
 ) -> Result<(PlanRepository, String), Unresolved> {
     let own = invoker.metadata.namespace.as_deref().unwrap_or_default();
     let namespace = named.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(own);
-    let object = find(inputs, Kind::Repository, invoker.group(), namespace, &named.name)?;
-    let Spec::Repository(spec) = &object.spec else {
-        return Err(refused(Code::Internal, "a Repository without its spec"));
-    };
-    may_use(inputs, spec, namespace, own)
+    let found = find::<RepositorySpec>(inputs, invoker.group(), namespace, &named.name)?;
+    may_use(inputs, found.spec, namespace, own)
         .map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
-    // What is about to go takes nothing in; what is about to be wiped can't be relied on for a whole restore either.
+    // A Repository that is being deleted takes no backup. One that will be wiped may lose data during a restore, too.
+    let object = found.object;
     if object.metadata.deletion_timestamp.is_some()
         && (invoker.kind() == Kind::BackupConfiguration || object.wants_wipe())
     {
         let message = format!("Repository {namespace}/{} is being deleted (deletionTimestamp is set)", named.name);
         return Err(refused(Code::RepositoryBeingDeleted, message));
     }
-    planned(inputs, object, spec)
+    planned(inputs, found)
 }
 
 /// A repository as plans carry it, and the pool that reaches it.
 fn planned(
     inputs: &Inputs<'_>,
-    object: &Object,
-    spec: &RepositorySpec,
+    find::Found { object, spec }: find::Found<'_, RepositorySpec>,
 ) -> Result<(PlanRepository, String), Unresolved> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let secret = spec.backend.storage_secret_name.clone().unwrap_or_default();

@@ -10,7 +10,7 @@ use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
 use lagan_bus::{Delivery, DeliveryError, Lanes, Settle};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Ended, Fact, Skipped};
-use lagan_schemas::plan::Plan;
+use lagan_schemas::plan::{Plan, Work};
 use lagan_schemas::resource::Spec;
 use lagan_schemas::resource::backup_configuration::ConcurrencyPolicy;
 use lagan_schemas::session::{Author, Phase, Session};
@@ -185,13 +185,9 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
         Lock::Wait => return Ok(None),
         Lock::Skip(skipped) => return Ok(Some(Fact::Skipped(skipped))),
     }
-    if session.key.kind == SessionKind::Restore {
+    if let Work::Restore(work) = &plan.work {
         // Recorded at the source of intent before it may start, so that it is never begun a second time (P5).
-        let Some(object) = &plan.object else {
-            let failure = Failure::new(Code::IntentNotConfirmed, "no object asks for this restore");
-            return Ok(Some(failed(failure)));
-        };
-        match context.source().record_restore(object).await {
+        match context.source().record_restore(&work.object).await {
             // It will not be recorded later either, and must not wait with its target locked.
             Err(error) if error.is_refusal() || error.is_gone() => {
                 return Ok(Some(failed(Failure::new(Code::IntentNotConfirmed, chain(&error)))));
@@ -217,17 +213,17 @@ enum Lock {
 }
 
 /// Names the lock of a plan: one session at a time works on a database, or deletes a repository.
-fn lock_key(plan: &Plan) -> Option<String> {
-    if let Some(wipe) = &plan.wipe {
-        let namespace = wipe.reference.namespace.as_deref().unwrap_or("_");
-        return Some(kv::key(&["repository", namespace, &wipe.reference.name]));
-    }
-    let target = plan.targets.first()?;
-    Some(kv::key(&["target", target.reference.namespace.as_deref().unwrap_or("_"), &target.reference.name]))
+fn lock_key(plan: &Plan) -> String {
+    let (scope, reference) = match &plan.work {
+        Work::Backup(work) => ("target", &work.target.reference),
+        Work::Restore(work) => ("target", &work.target.reference),
+        Work::Wipe(work) => ("repository", &work.repository.reference),
+    };
+    kv::key(&[scope, reference.namespace.as_deref().unwrap_or("_"), &reference.name])
 }
 
 async fn lock(context: &Context, session: &Session, plan: &Plan) -> Result<Lock, PlanError> {
-    let Some(key) = lock_key(plan) else { return Ok(Lock::Wait) };
+    let key = lock_key(plan);
     let detail = serde_json::to_value(&session.key).expect("a key is JSON");
     let ours = LockHolder { owner: session.key.uid.to_string(), detail };
     let mut locked = context.locks.acquire(&key, &ours).await?;
@@ -300,7 +296,7 @@ async fn release_locks(context: &Context, mut changes: mpsc::UnboundedReceiver<C
         if !caught_up || !session.phase.is_end() {
             continue;
         }
-        let Some(key) = session.plan.as_deref().and_then(lock_key) else { continue };
+        let Some(key) = session.plan.as_deref().map(lock_key) else { continue };
         if let Err(error) = context.locks.release(&key, &session.key.uid.to_string()).await {
             tracing::debug!(error = chain(&error), "lock was not released; the session that needs it takes it over");
         }

@@ -299,8 +299,7 @@ impl Reporter<'_> {
     async fn repositories(&mut self, session: &Session) -> bool {
         let Some(plan) = &session.plan else { return true };
         let mut done = true;
-        let planned = plan.targets.iter().flat_map(|target| &target.repositories);
-        let references: Vec<ObjectRef> = planned.map(|repository| repository.reference.clone()).collect();
+        let references: Vec<ObjectRef> = plan.repositories().map(|repository| repository.reference.clone()).collect();
         for reference in references {
             let key = reference.key();
             let old: RepositoryStatus = self.statuses.status(&key);

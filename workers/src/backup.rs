@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
 use lagan_schemas::fact::{Notice, TargetResult};
-use lagan_schemas::plan::{Plan, PlanRepository, PlanTarget, StepStream};
+use lagan_schemas::plan::{BackupWork, Plan, PlanRepository};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::SessionKey;
 
@@ -44,29 +44,30 @@ const BLOCKS: usize = 8;
 /// What is known of a database counts for so long.
 const FRESH: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
+pub(crate) async fn run(
+    worker: &Worker,
+    held: &Arc<Held>,
+    life: &Arc<Life>,
+    (plan, work): (&Plan, &BackupWork),
+) -> Outcome {
     let session = held.session().await;
     let hooks = match Hooks::new(worker, held, life, plan).recall(&session).read().await {
         Ok(hooks) => hooks,
         Err(failed) => return Outcome::Failed(Box::new(failed)),
     };
-    let mut run = Run { worker, held, life, plan, session, rejected: Vec::new(), conditions: Vec::new(), hooks };
-    let mut results = Vec::new();
-    for target in &plan.targets {
-        let worked = match run.target(target).await {
-            Ok(results) => Ok(results),
-            Err(Broken::Fenced) => return Outcome::Fenced,
-            Err(Broken::Failed(failure)) => Err(life.stopped().map_or(failure, |cause| cause.failure())),
-        };
-        match run.hooks.post(target, worked).await {
-            Ok(worked) => results.extend(worked),
-            Err(failure) => {
-                let (rejected_snapshots, conditions) = (std::mem::take(&mut run.rejected), run.conditions());
-                return Outcome::Failed(Box::new(Failed { failure, rejected_snapshots, conditions }));
-            }
+    let mut run = Run { worker, held, life, plan, work, session, rejected: Vec::new(), conditions: Vec::new(), hooks };
+    let worked = match run.all().await {
+        Ok(results) => Ok(results),
+        Err(Broken::Fenced) => return Outcome::Fenced,
+        Err(Broken::Failed(failure)) => Err(life.stopped().map_or(failure, |cause| cause.failure())),
+    };
+    match run.hooks.post(&work.target, worked).await {
+        Ok(results) => Outcome::Succeeded { results, conditions: run.conditions() },
+        Err(failure) => {
+            let (rejected_snapshots, conditions) = (std::mem::take(&mut run.rejected), run.conditions());
+            Outcome::Failed(Box::new(Failed { failure, rejected_snapshots, conditions }))
         }
     }
-    Outcome::Succeeded { results, conditions: run.conditions() }
 }
 
 struct Run<'a> {
@@ -74,6 +75,7 @@ struct Run<'a> {
     held: &'a Arc<Held>,
     life: &'a Arc<Life>,
     plan: &'a Plan,
+    work: &'a BackupWork,
     session: Session,
     /// Snapshots of this session that failed their read-back.
     rejected: Vec<String>,
@@ -91,38 +93,38 @@ struct Sound {
     read_back: ReadBack,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     fn conditions(self) -> Vec<Notice> {
         self.conditions.into_iter().chain(self.hooks.into_notices()).collect()
     }
 
-    async fn target(&mut self, target: &PlanTarget) -> Result<Vec<TargetResult>, Broken> {
+    async fn all(&mut self) -> Result<Vec<TargetResult>, Broken> {
         let mut results = Vec::new();
-        for repository in &target.repositories {
-            results.push(Box::pin(self.one(target, repository)).await?);
+        for repository in self.work.repositories.iter() {
+            results.push(Box::pin(self.one(repository)).await?);
         }
         Ok(results)
     }
 
-    async fn one(&mut self, target: &PlanTarget, planned: &PlanRepository) -> Result<TargetResult, Broken> {
+    async fn one(&mut self, planned: &PlanRepository) -> Result<TargetResult, Broken> {
         let began = Instant::now();
-        let mut preflight = pin!(maybe_done(preflight(self.worker, self.life, target)));
+        let mut preflight = pin!(maybe_done(preflight(self.worker, self.life, self.work)));
         let opened = beside(self.open(planned), preflight.as_mut()).await?;
         // Without its lease a writer stops, and is waited for: nothing of it may go on in the background.
         let watch =
             self.life.stop_when(opened.lease.lost(), StopCause::LeaseLost(opened.repository.location().to_owned()));
         let work = async {
-            let sound = match beside(self.adopt(&opened.repository, target), preflight.as_mut()).await? {
+            let sound = match beside(self.adopt(&opened.repository), preflight.as_mut()).await? {
                 // It needs no database.
                 Some(sound) => sound,
                 None => {
                     preflight.as_mut().await;
                     let ready = preflight.as_mut().take_output().expect("it has ended, and nobody took it")?;
-                    let ready = self.fresh(target, ready).await?;
-                    self.write(&opened.repository, target, planned, ready).await?
+                    let ready = self.fresh(ready).await?;
+                    self.write(&opened.repository, planned, ready).await?
                 }
             };
-            self.result(&opened.repository, target, planned, sound, began).await
+            self.result(&opened.repository, planned, sound, began).await
         };
         let result = work.await;
         drop(watch);
@@ -131,8 +133,8 @@ impl Run<'_> {
     }
 
     /// What was asked long ago, because the repository had to be waited for, is asked again.
-    async fn fresh<'t>(&self, target: &'t PlanTarget, ready: Ready<'t>) -> Result<Ready<'t>, Failure> {
-        if ready.asked.elapsed() <= FRESH { Ok(ready) } else { preflight(self.worker, self.life, target).await }
+    async fn fresh(&self, ready: Ready<'a>) -> Result<Ready<'a>, Failure> {
+        if ready.asked.elapsed() <= FRESH { Ok(ready) } else { preflight(self.worker, self.life, self.work).await }
     }
 
     async fn open(&self, planned: &PlanRepository) -> Result<Opened, Failure> {
@@ -149,7 +151,7 @@ impl Run<'_> {
     }
 
     /// A snapshot of this very session and target that reads back is the result: nothing is dumped again (P10).
-    async fn adopt(&mut self, repository: &Arc<Repository>, target: &PlanTarget) -> Result<Option<Sound>, Failure> {
+    async fn adopt(&mut self, repository: &Arc<Repository>) -> Result<Option<Sound>, Failure> {
         let listed = {
             let repository = Arc::clone(repository);
             blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?
@@ -159,8 +161,8 @@ impl Run<'_> {
         }
         let uid = self.session.key.uid.to_string();
         for snapshot in listed.snapshots {
-            let ours =
-                snapshot.session() == Some(&uid) && Tag::Target.find(&snapshot.tags) == Some(target.name.as_str());
+            let ours = snapshot.session() == Some(&uid)
+                && Tag::Target.find(&snapshot.tags) == Some(self.work.target.name.as_str());
             if !ours || self.session.rejected_snapshots.contains(&snapshot.id) {
                 continue;
             }
@@ -212,25 +214,24 @@ impl Run<'_> {
     async fn write(
         &mut self,
         repository: &Arc<Repository>,
-        target: &PlanTarget,
         planned: &PlanRepository,
         Ready { resolved, prepared, .. }: Ready<'_>,
     ) -> Result<Sound, Broken> {
         self.conditions.extend(notices(&prepared.findings));
-        self.hooks.pre(target).await?;
-        let (reader, dump, gate) = self.start_dump(&resolved, prepared, target, planned).await?;
+        self.hooks.pre(&self.work.target).await?;
+        let (reader, dump, gate) = self.start_dump(&resolved, prepared, planned).await?;
         let teller = Teller::start(
             self.worker.bus.clone(),
             Told {
                 key: self.session.key.clone(),
                 session_name: self.plan.session_name.clone(),
-                target: target.name.clone(),
+                target: self.work.target.name.clone(),
                 activity: Activity::Dumping,
                 bytes: dump.bytes(),
                 total_bytes: None,
             },
         );
-        let backup = self.describe(target, resolved.step.stream.clone())?;
+        let backup = self.describe()?;
         let written = {
             let (repository, gate) = (Arc::clone(repository), Arc::clone(&gate));
             blocking(move || repository.backup(&backup, Box::new(reader), gate.as_ref())).await?
@@ -248,7 +249,6 @@ impl Run<'_> {
         &self,
         resolved: &Target<'_>,
         prepared: Prepared,
-        target: &PlanTarget,
         planned: &PlanRepository,
     ) -> Result<(DumpReader, Arc<DumpHandle>, Arc<CommitGate>), Failure> {
         let mut program = Program { args: prepared.argv, ..Program::new(&resolved.executable) };
@@ -267,27 +267,24 @@ impl Run<'_> {
             program: resolved.step.program.clone(),
             summary,
             expected: prepared.expected,
-            target: target.name.clone(),
+            target: self.work.target.name.clone(),
             repository: planned.reference.path(),
             refusal: std::sync::Mutex::default(),
         });
         Ok((reader, dump, gate))
     }
 
-    fn describe(&self, target: &PlanTarget, stream: StepStream) -> Result<Backup, Failure> {
-        let StepStream::Stdout(entry) = stream else {
-            return Err(Failure::new(Code::Internal, "a backup whose step has no standard output"));
-        };
+    fn describe(&self) -> Result<Backup, Failure> {
         let tag = |tag: Tag, value: &str| tag.format(value).map_err(|error| of_repository(&error));
         let attempt = self.held.holder.attempt.to_string();
         Ok(Backup {
-            host: target.host.clone(),
-            path: format!("/{}", entry.trim_start_matches('/')),
+            host: self.work.host.clone(),
+            path: self.work.path.clone(),
             tags: vec![
                 tag(Tag::Session, &self.session.key.uid.to_string())?,
                 tag(Tag::Configuration, &configuration(&self.session.key))?,
                 tag(Tag::Cluster, self.worker.cluster.as_str())?,
-                tag(Tag::Target, &target.name)?,
+                tag(Tag::Target, &self.work.target.name)?,
                 tag(Tag::Attempt, &attempt)?,
             ],
             time: Timestamp::now(),

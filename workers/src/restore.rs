@@ -10,7 +10,7 @@ use std::time::Instant;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
 use lagan_schemas::fact::{Fact, Notice, NoticeStatus, Restoring, TargetResult};
-use lagan_schemas::plan::{Overwrite, Plan, PlanTarget, RestoreFrom, SnapshotSelector};
+use lagan_schemas::plan::{Existing, Plan, RestoreWork, SnapshotSelector};
 use lagan_schemas::session::Session;
 
 use crate::failures::{of_arguments, of_latest, of_repository, of_restore, of_spawn, of_target};
@@ -30,29 +30,30 @@ use crate::worker::Worker;
 
 const BLOCK_BYTES: usize = 1024 * 1024;
 
-pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
+pub(crate) async fn run(
+    worker: &Worker,
+    held: &Arc<Held>,
+    life: &Arc<Life>,
+    (plan, work): (&Plan, &RestoreWork),
+) -> Outcome {
     let session = held.session().await;
     let hooks = match Hooks::new(worker, held, life, plan).recall(&session).read().await {
         Ok(hooks) => hooks,
         Err(failed) => return Outcome::Failed(Box::new(failed)),
     };
-    let mut run = Run { worker, held, life, plan, session, conditions: Vec::new(), hooks };
-    let mut results = Vec::new();
-    for target in &plan.targets {
-        let worked = match run.one(target).await {
-            Ok(result) => Ok(vec![result]),
-            Err(Broken::Fenced) => return Outcome::Fenced,
-            Err(Broken::Failed(failure)) => Err(failure),
-        };
-        match run.hooks.post(target, worked).await {
-            Ok(worked) => results.extend(worked),
-            Err(failure) => {
-                let failed = Failed { failure, rejected_snapshots: Vec::new(), conditions: run.conditions() };
-                return Outcome::Failed(Box::new(failed));
-            }
+    let mut run = Run { worker, held, life, plan, work, session, conditions: Vec::new(), hooks };
+    let worked = match run.one().await {
+        Ok(result) => Ok(vec![result]),
+        Err(Broken::Fenced) => return Outcome::Fenced,
+        Err(Broken::Failed(failure)) => Err(failure),
+    };
+    match run.hooks.post(&work.target, worked).await {
+        Ok(results) => Outcome::Succeeded { results, conditions: run.conditions() },
+        Err(failure) => {
+            let failed = Failed { failure, rejected_snapshots: Vec::new(), conditions: run.conditions() };
+            Outcome::Failed(Box::new(failed))
         }
     }
-    Outcome::Succeeded { results, conditions: run.conditions() }
 }
 
 struct Run<'a> {
@@ -60,6 +61,7 @@ struct Run<'a> {
     held: &'a Arc<Held>,
     life: &'a Arc<Life>,
     plan: &'a Plan,
+    work: &'a RestoreWork,
     session: Session,
     conditions: Vec<Notice>,
     hooks: Hooks<'a>,
@@ -70,23 +72,16 @@ impl Run<'_> {
         self.conditions.into_iter().chain(self.hooks.into_notices()).collect()
     }
 
-    async fn one(&mut self, target: &PlanTarget) -> Result<TargetResult, Broken> {
+    async fn one(&mut self) -> Result<TargetResult, Broken> {
         let began = Instant::now();
-        let object = self
-            .plan
-            .object
-            .as_ref()
-            .ok_or_else(|| Failure::new(Code::IntentNotConfirmed, "no object asks for this restore"))?;
-        self.worker.intent.confirm(object).await?;
-        let (Some(from), Some(planned)) = (&target.restore, target.repositories.first()) else {
-            return Err(Failure::new(Code::Internal, "a restore without its snapshot").into());
-        };
+        let (work, planned) = (self.work, &self.work.repository);
+        self.worker.intent.confirm(&work.object).await?;
         let secret = self.worker.intent.storage_secret(planned).await?;
         let place = place(planned, &secret, self.worker.intent.volumes())?;
         let owner = format!("{}-{}", self.session.key.uid, self.worker.instance);
         let opened = Opened::open(self.worker, &place, &owner, Missing::Fail).await?;
-        let snapshot = self.choose(&opened, from).await?;
-        let resolved = Target::resolve(self.worker, target, &self.life.token())
+        let snapshot = self.choose(&opened).await?;
+        let resolved = Target::resolve(self.worker, &work.target.database, &work.step, &self.life.token())
             .await
             .map_err(|failure| self.stopped_or(failure))?;
         let args =
@@ -95,22 +90,22 @@ impl Run<'_> {
         let inspected = inspect(&resolved.client, &touches, None, resolved.wait)
             .await
             .map_err(|error| self.stopped_or(of_target(&error)))?;
-        self.check_target(from, target, &inspected)?;
-        self.hooks.pre(target).await?;
+        self.check_target(&inspected)?;
+        self.hooks.pre(&work.target).await?;
         let (size, reader) = {
             let (repository, id) = (Arc::clone(&opened.repository), snapshot.id.clone());
-            let path = format!("/{}", from.path.trim_start_matches('/'));
+            let path = work.source.path.clone();
             blocking(move || repository.read(&id, &path)).await?.map_err(|error| of_repository(&error))?
         };
         let feeder = self.start(&resolved, args).await?;
-        self.say_restoring(target, planned.reference.path(), &snapshot, size).await?;
+        self.say_restoring(&snapshot, size).await?;
         let bytes = Arc::new(AtomicU64::new(0));
         let teller = Teller::start(
             self.worker.bus.clone(),
             Told {
                 key: self.session.key.clone(),
                 session_name: self.plan.session_name.clone(),
-                target: target.name.clone(),
+                target: work.target.name.clone(),
                 activity: Activity::Restoring,
                 bytes: Arc::clone(&bytes),
                 total_bytes: Some(size),
@@ -121,7 +116,7 @@ impl Run<'_> {
         opened.lease.release().await;
         self.judge(fed, &snapshot, size)?;
         Ok(TargetResult {
-            target: target.name.clone(),
+            target: work.target.name.clone(),
             host: snapshot.host.clone(),
             repository: planned.reference.clone(),
             path: snapshot.path(),
@@ -143,18 +138,18 @@ impl Run<'_> {
         self.life.stopped().map_or(failure, |cause| cause.failure())
     }
 
-    async fn choose(&self, opened: &Opened, from: &RestoreFrom) -> Result<Snapshot, Failure> {
+    async fn choose(&self, opened: &Opened) -> Result<Snapshot, Failure> {
+        let source = &self.work.source;
         let repository = Arc::clone(&opened.repository);
         let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
-        match &from.snapshot {
+        match &source.snapshot {
             SnapshotSelector::Id(id) => by_id(&listed.snapshots, id),
             SnapshotSelector::Latest => {
-                let path = format!("/{}", from.path.trim_start_matches('/'));
                 let wanted = Wanted {
-                    configuration: from.configuration.as_deref(),
-                    host: from.host.as_deref(),
-                    path: Some(&path),
-                    not_after: from.not_after,
+                    configuration: source.configuration.as_deref(),
+                    host: source.host.as_deref(),
+                    path: Some(&source.path),
+                    not_after: source.not_after,
                 };
                 // A snapshot that no session stands behind is nobody's latest.
                 let unnamed: HashSet<String> =
@@ -164,17 +159,16 @@ impl Run<'_> {
         }
     }
 
-    fn check_target(&mut self, from: &RestoreFrom, target: &PlanTarget, inspected: &Inspected) -> Result<(), Failure> {
+    fn check_target(&mut self, inspected: &Inspected) -> Result<(), Failure> {
         let TargetState::NotEmpty { databases, tables, programs } = &inspected.state else { return Ok(()) };
         let what = format!(
             "AppBinding {} already holds {tables} tables and {programs} routines and events in {}",
-            target.reference.path(),
+            self.work.target.reference.path(),
             databases.join(", ")
         );
-        match from.overwrite {
-            Overwrite::Refuse => Err(Failure::new(Code::TargetNotEmpty, what)),
-            Overwrite::Allow => Ok(()),
-            Overwrite::Warn => {
+        match self.work.existing {
+            Existing::Refuse => Err(Failure::new(Code::TargetNotEmpty, what)),
+            Existing::Merge => {
                 tracing::warn!(what, "restoring over what is there");
                 self.conditions.push(Notice {
                     kind: "TargetOverwritten".to_owned(),
@@ -198,20 +192,14 @@ impl Run<'_> {
     }
 
     /// Before the first byte, the log must know that there will be one.
-    async fn say_restoring(
-        &self,
-        target: &PlanTarget,
-        repository: String,
-        snapshot: &Snapshot,
-        size_bytes: u64,
-    ) -> Result<(), Broken> {
+    async fn say_restoring(&self, snapshot: &Snapshot, size_bytes: u64) -> Result<(), Broken> {
         if let Some(cause) = self.life.stopped() {
             return Err(cause.failure().into());
         }
         let restoring = Restoring {
             holder: self.held.holder,
-            target: target.name.clone(),
-            repository,
+            target: self.work.target.name.clone(),
+            repository: self.work.repository.reference.path(),
             snapshot: snapshot.id.clone(),
             size_bytes,
         };

@@ -15,7 +15,7 @@ use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
 use lagan_bus::{Delivery, Settle, trace};
 use lagan_schemas::error::{Class, Code, Failure, chain};
 use lagan_schemas::fact::{Counted, Ended, Fact, Holder, Notice, Retrying, Started, Succeeded, TargetResult};
-use lagan_schemas::plan::Plan;
+use lagan_schemas::plan::{Plan, Work};
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{SessionKind, SessionSubject};
 use tracing::Instrument as _;
@@ -26,6 +26,8 @@ use self::life::{Life, StopCause};
 use crate::worker::Worker;
 use crate::{backup, restore, wipe};
 
+/// Delay before a session that this version does not understand is offered to a worker again.
+const UNKNOWN: Duration = Duration::from_secs(10);
 const SUCCESSOR: Writer = Writer { author: Author::Successor, component: "worker" };
 
 /// What running the plan came to.
@@ -68,8 +70,9 @@ impl Worker {
     /// Handles one message to its end. Whatever goes wrong here ends in a message that comes again.
     pub(crate) async fn handle(&self, delivery: Delivery, observer: &mut Observer) {
         let Ok(subject) = delivery.stored().subject.parse::<SessionSubject>() else {
-            let reason = format!("`{}` is not a session's subject", delivery.stored().subject);
-            return settle(delivery, Settle::Term { reason }).await;
+            // A later version may spell subjects in another way: leave it to a worker that knows them.
+            tracing::debug!(subject = delivery.stored().subject, "subject is not known");
+            return settle(delivery, Settle::Nak { delay: UNKNOWN }).await;
         };
         let span = tracing::info_span!("session", uid = %subject.key.uid, invoker = %subject.key.invoker);
         trace::continue_in(&span, &delivery.stored().headers);
@@ -91,7 +94,7 @@ impl Worker {
             Claim::Done => settle(delivery, Settle::Ack).await,
             Claim::Start => self.start(delivery, session).await,
             Claim::Ours => settle(delivery, again_soon).await,
-            Claim::Foreign => settle(delivery, Settle::Nak { delay: Duration::from_secs(10) }).await,
+            Claim::Foreign => settle(delivery, Settle::Nak { delay: UNKNOWN }).await,
             Claim::AskHolder(then) => {
                 let key =
                     session.holder.map(|holder| heartbeat::key(session.key.uid, holder.worker)).unwrap_or_default();
@@ -141,6 +144,7 @@ impl Worker {
     }
 
     async fn start(&self, delivery: Delivery, mut session: Session) {
+        let Some(plan) = session.plan.clone() else { return settle(delivery, Settle::Ack).await };
         let holder = Holder { attempt: session.attempts + 1, worker: self.instance };
         let started = Fact::Started(Started { holder, host: self.host.clone() });
         // The heartbeat beats before the fact says so: nobody may find a holder without one.
@@ -159,7 +163,7 @@ impl Worker {
         tracing::info!(session = name, attempt = holder.attempt, "session started");
         let held = Arc::new(Held::new(self.bus.clone(), holder, session, self.stop_now.clone()));
         let life = Arc::new(life);
-        let outcome = self.while_alive(&delivery, Box::pin(self.run(&held, &life))).await;
+        let outcome = self.while_alive(&delivery, Box::pin(self.run(&held, &life, &plan))).await;
         let said = self.while_alive(&delivery, Box::pin(self.conclude(&held, &life, outcome))).await;
         if let Some(life) = Arc::into_inner(life) {
             life.end().await;
@@ -172,21 +176,15 @@ impl Worker {
         }
     }
 
-    async fn run(&self, held: &Arc<Held>, life: &Arc<Life>) -> Outcome {
+    async fn run(&self, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
         let session = held.session().await;
-        let Some(plan) = session.plan.clone() else {
-            return Failure::new(Code::Internal, "a planned session without its plan").into();
-        };
         if let Some(cancel) = &session.cancel {
             return Failure::new(cancel.code, format!("cancelled by {}", cancel.by)).into();
         }
-        match session.key.kind {
-            SessionKind::Backup => backup::run(self, held, life, &plan).await,
-            SessionKind::Restore => restore::run(self, held, life, &plan).await,
-            SessionKind::Maintenance => match &plan.wipe {
-                Some(repository) => wipe::run(self, held, life, repository).await,
-                None => Failure::new(Code::InvalidSpec, "this worker does not know such maintenance").into(),
-            },
+        match &plan.work {
+            Work::Backup(work) => backup::run(self, held, life, (plan, work)).await,
+            Work::Restore(work) => restore::run(self, held, life, (plan, work)).await,
+            Work::Wipe(work) => wipe::run(self, held, life, &work.repository).await,
         }
     }
 

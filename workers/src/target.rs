@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use lagan_schemas::error::{Code, Failure, chain};
-use lagan_schemas::plan::{Database, PlanTarget, Step, TlsMode as PlanTls};
+use lagan_schemas::plan::{Database, Step, TlsMode as PlanTls};
 use tokio_util::sync::CancellationToken;
 
 use crate::intent::secret_failure;
@@ -23,15 +23,19 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    pub async fn resolve(worker: &Worker, plan: &'a PlanTarget, cancel: &CancellationToken) -> Result<Self, Failure> {
-        let step = plan.steps.first().ok_or_else(|| Failure::new(Code::Internal, "a plan without steps"))?;
+    pub async fn resolve(
+        worker: &Worker,
+        database: &Database,
+        step: &'a Step,
+        cancel: &CancellationToken,
+    ) -> Result<Self, Failure> {
         let executable = program(worker, &step.program)?;
         let mariadb = program(worker, CLIENT)?;
         let version = worker.versions.of(&worker.spawner, mariadb.clone(), cancel).await;
         let version = version.map_err(|error| Failure::new(Code::ProgramNotAllowed, chain(&error)))?;
-        let connection = connection(worker, &plan.database).await?;
+        let connection = connection(worker, database).await?;
         let client = Client { spawner: worker.spawner.clone(), mariadb, version, connection, cancel: cancel.clone() };
-        Ok(Self { step, executable, client, wait: Duration::from_secs(plan.database.wait_seconds.into()) })
+        Ok(Self { step, executable, client, wait: Duration::from_secs(database.wait_seconds.into()) })
     }
 
     /// The Function's arguments and the user's, which the database's own rules judge together.

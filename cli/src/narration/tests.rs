@@ -66,11 +66,12 @@ fn requested() -> Fact {
 }
 
 fn planned(kind: SessionKind) -> Fact {
-    let plan = serde_json::json!({
-        "version": 1, "kind": kind.as_str(), "sessionName": "shop-1795341200", "invoker": reference(Kind::BackupConfiguration, "shop"),
-        "pool": "default", "lane": "urgent", "targets": [], "retry": {"max": 0, "delaySeconds": 0}, "stallSeconds": 60,
-    });
-    Fact::Planned(serde_json::from_value(plan).unwrap())
+    let text = match kind {
+        SessionKind::Backup => include_str!("../../../schemas/fixtures/plan-backup.json"),
+        SessionKind::Restore => include_str!("../../../schemas/fixtures/plan-restore.json"),
+        SessionKind::Maintenance => include_str!("../../../schemas/fixtures/plan-wipe.json"),
+    };
+    Fact::Planned(serde_json::from_str(text).unwrap())
 }
 
 fn started(attempt: u32) -> Fact {

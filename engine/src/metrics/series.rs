@@ -188,7 +188,7 @@ const fn result(phase: Phase) -> Option<&'static str> {
 }
 
 fn repository_of(session: &Session) -> Option<&ObjectRef> {
-    let planned = session.plan.iter().flat_map(|plan| &plan.targets).flat_map(|target| &target.repositories).next();
+    let planned = session.plan.as_ref().and_then(|plan| plan.repositories().next());
     planned.map(|planned| &planned.reference)
 }
 

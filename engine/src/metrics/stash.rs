@@ -57,14 +57,14 @@ impl Told<'_> {
             self.add(&BACKUP.targets, &common, count(plan));
             self.add(&BACKUP.last_success, &common, ended_seconds(self.session));
         }
-        for target in plan.iter().flat_map(|plan| &plan.targets) {
+        if let Some((plan, target)) = plan.and_then(|plan| Some((plan, plan.target()?))) {
             let labels = of_target(&common, target, view);
             self.add(&BACKUP.target_success, &labels, success);
             if self.succeeded() {
                 self.add(&BACKUP.target_hosts, &labels, 1.0);
                 self.add(&BACKUP.target_last_success, &labels, ended_seconds(self.session));
             }
-            self.backup_host(&of_host(labels, target), target);
+            self.backup_host(&of_host(labels, plan), target);
         }
         for result in self.session.results.iter().filter(|_| success > 0.0) {
             self.repository(result);
@@ -94,8 +94,8 @@ impl Told<'_> {
     }
 
     fn repository(&mut self, result: &TargetResult) {
-        let planned = self.session.plan.iter().flat_map(|plan| &plan.targets).flat_map(|target| &target.repositories);
-        let planned = planned.into_iter().find(|planned| planned.reference.key() == result.repository.key());
+        let mut planned = self.session.plan.iter().flat_map(|plan| plan.repositories());
+        let planned = planned.find(|planned| planned.reference.key() == result.repository.key());
         let backend = planned.map(|planned| &planned.backend);
         let labels = of_repository(&self.common, &result.repository, backend);
         self.add(&REPOSITORY.integrity, &labels, 1.0);
@@ -115,13 +115,13 @@ impl Told<'_> {
             self.add(&RESTORE.duration, &common, duration_seconds(self.session));
             self.add(&RESTORE.targets, &common, count(plan));
         }
-        for target in plan.iter().flat_map(|plan| &plan.targets) {
+        if let Some((plan, target)) = plan.and_then(|plan| Some((plan, plan.target()?))) {
             let labels = of_target(&common, target, view);
             self.add(&RESTORE.target_success, &labels, success);
             if self.succeeded() {
                 self.add(&RESTORE.target_hosts, &labels, 1.0);
             }
-            let labels = of_host(labels, target);
+            let labels = of_host(labels, plan);
             self.add(&RESTORE.host_success, &labels, success);
             let result = self.session.results.iter().find(|result| result.target == target.name);
             if let Some(result) = result.filter(|_| self.succeeded()) {
@@ -132,7 +132,7 @@ impl Told<'_> {
 }
 
 fn common(session: &Session, invoker: &ObjectRef, view: &View) -> Labels {
-    let planned = session.plan.iter().flat_map(|plan| &plan.targets).flat_map(|target| &target.repositories).next();
+    let planned = session.plan.as_ref().and_then(|plan| plan.repositories().next());
     // What could not be planned has only the names that people wrote.
     let written = || match view.objects.get(&invoker.key()).map(|object| &object.spec) {
         Some(Spec::BackupConfiguration(spec)) => spec.repository.name.clone(),
@@ -175,9 +175,8 @@ fn app_type(text: &str) -> (String, String) {
     }
 }
 
-fn of_host(mut labels: Labels, target: &PlanTarget) -> Labels {
-    let host = if target.host.is_empty() { "host-0" } else { target.host.as_str() };
-    labels.push(("hostname", host.to_owned()));
+fn of_host(mut labels: Labels, plan: &Plan) -> Labels {
+    labels.push(("hostname", plan.host().unwrap_or("host-0").to_owned()));
     labels
 }
 
@@ -202,7 +201,7 @@ fn drop_empty(labels: &mut Labels) {
 }
 
 fn count(plan: Option<&Plan>) -> f64 {
-    float(plan.map_or(0, |plan| plan.targets.len() as u64))
+    if plan.is_some() { 1.0 } else { 0.0 }
 }
 
 /// From the request to the end, as Stash counts.

@@ -1,12 +1,12 @@
-//! Where an AppBinding's database answers, and how to talk to it.
+//! Resolves the address, TLS mode and credentials of an AppBinding's database.
 
 use lagan_schemas::error::Code;
 use lagan_schemas::plan::{Credentials, Database, Tls, TlsMode};
 use lagan_schemas::resource::app_binding::{AppBindingSpec, DatabaseUrl};
 use lagan_schemas::resource::function::DatabaseKind;
-use lagan_schemas::resource::{Object, Spec};
 
 use super::answers::Found;
+use super::find::Binding;
 use super::{Inputs, Unresolved, refused};
 
 const fn default_port(kind: DatabaseKind) -> u16 {
@@ -17,15 +17,12 @@ const fn default_port(kind: DatabaseKind) -> u16 {
 
 pub(super) fn resolve(
     inputs: &Inputs<'_>,
-    binding: &Object,
+    Binding { object, spec }: Binding<'_>,
     kind: DatabaseKind,
     wait_seconds: u32,
 ) -> Result<Database, Unresolved> {
-    let Spec::AppBinding(spec) = &binding.spec else {
-        return Err(refused(Code::Internal, "an AppBinding without its spec"));
-    };
-    let namespace = binding.metadata.namespace.clone().unwrap_or_default();
-    let name = &binding.metadata.name;
+    let namespace = object.metadata.namespace.clone().unwrap_or_default();
+    let name = &object.metadata.name;
     let (host, port) = address(spec, &namespace, kind).ok_or_else(|| {
         refused(Code::InvalidSpec, format!("AppBinding {namespace}/{name}: clientConfig names no host and port"))
     })?;

@@ -2,103 +2,75 @@
 
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, Requested};
-use lagan_schemas::plan::{Overwrite, Plan, PlanTarget, RestoreFrom, SnapshotSelector, StepStream, VERSION};
+use lagan_schemas::plan::{Existing, Plan, PlanTarget, RestoreWork, SnapshotSelector, SnapshotSource, VERSION, Work};
 use lagan_schemas::resource::restore_session::{RestoreRule, RestoreSessionSpec};
-use lagan_schemas::resource::{Group, Object, Spec};
-use lagan_schemas::subject::{Lane, SessionKind};
+use lagan_schemas::resource::{Group, Object};
+use lagan_schemas::subject::Lane;
 
+use super::find::{Uid, app_binding, invoker};
+use super::task::Direction;
 use super::variables::{self, Facts};
-use super::{
-    DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, app_binding, database, deadline, find, hooks, refused,
-    repository, task,
-};
+use super::{DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, database, deadline, hooks, refused, repository, task};
 
 pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
-    let namespace = request.invoker.namespace.as_deref().unwrap_or_default();
-    let session = find(inputs, request.invoker.kind, request.invoker.key_group(), namespace, &request.invoker.name)?;
-    if session.metadata.uid != request.invoker.uid {
-        let message =
-            format!("RestoreSession {namespace}/{} was replaced by another of its name", request.invoker.name);
-        return Err(refused(Code::IntentNotConfirmed, message));
-    }
-    let Spec::RestoreSession(spec) = &session.spec else {
-        return Err(refused(Code::Internal, "a RestoreSession without its spec"));
+    let Cause::Object { object } = &request.cause else {
+        return Err(refused(Code::IntentNotConfirmed, "no object asks for this restore"));
     };
-    let target = spec.target.as_ref().and_then(|target| target.reference.as_ref().map(|reference| (target, reference)));
+    let session = invoker::<RestoreSessionSpec>(inputs, &request.invoker, Uid::Required)?;
+    let (session, spec) = (session.object, session.spec);
+    let target = spec.target.as_ref().and_then(|target| Some((target, target.reference.as_ref()?)));
     let Some((target, reference)) = target else {
         return Err(refused(Code::InvalidSpec, "target.ref: name the AppBinding to restore into"));
     };
+    let namespace = request.invoker.namespace.as_deref().unwrap_or_default();
     let binding = app_binding(inputs, namespace, reference)?;
     let (repository, pool) = repository(inputs, session, &spec.repository)?;
     let alias = target.alias.clone().filter(|alias| !alias.is_empty());
     let rule = rule(spec, alias.as_deref())?;
     let snapshot = snapshot(&rule);
     let host = rule.source_host.clone().filter(|host| !host.is_empty()).or_else(|| alias.clone());
-    let name_of_snapshot = match &snapshot {
-        SnapshotSelector::Latest => "latest",
-        SnapshotSelector::Id(id) => id,
-    };
     let facts = Facts {
         request,
         binding,
         repository: &repository,
         host: host.as_deref().unwrap_or_default(),
         retention: None,
-        snapshot: Some(name_of_snapshot),
+        snapshot: Some(match &snapshot {
+            SnapshotSelector::Latest => "latest",
+            SnapshotSelector::Id(id) => id,
+        }),
     };
-    let resolved = task::resolve(
-        inputs,
-        session,
-        spec.task.as_ref(),
-        binding,
-        task::Action::Restore,
-        &variables::built_in(&facts),
-    )?;
-    let StepStream::Stdin(entry) = resolved.step.stream.clone() else {
-        let message =
-            format!("Function `{}` has no `stream.stdin`, so nothing can be restored into it", resolved.step.function);
-        return Err(refused(Code::FunctionNotSupported, message));
+    let given = task::Given { invoker: session, task: spec.task.as_ref(), binding };
+    let resolved = task::resolve(inputs, given, Direction::Restore, &variables::built_in(&facts))?;
+    let target = PlanTarget {
+        name: alias.unwrap_or_else(|| reference.name.clone()),
+        reference: binding.object.reference(),
+        database: database::resolve(inputs, binding, resolved.database, resolved.wait_seconds)?,
+        hooks: hooks::of_restore(spec.hooks.as_ref(), binding)?,
     };
-    let restore = RestoreFrom {
+    let source = SnapshotSource {
         snapshot,
         configuration: spec
             .configuration
             .as_ref()
             .map(|c| format!("{}/{}", c.namespace.as_deref().unwrap_or(namespace), c.name)),
         host,
-        path: entry,
+        path: resolved.path,
         not_after: inputs.requested,
-        overwrite: overwrite(session, spec),
     };
-    let plan_target = PlanTarget {
-        name: alias.unwrap_or_else(|| reference.name.clone()),
-        host: restore.host.clone().unwrap_or_default(),
-        reference: binding.reference(),
-        database: database::resolve(inputs, binding, resolved.database, resolved.wait_seconds)?,
-        steps: vec![resolved.step],
-        repositories: vec![repository],
-        restore: Some(restore),
-        hooks: hooks::of_restore(spec.hooks.as_ref(), binding)?,
-    };
-    let object = match &request.cause {
-        Cause::Object { object } => Some(object.clone()),
-        Cause::Slot { .. } => None,
-    };
+    let (object, step, existing) = (object.clone(), resolved.step, existing(session, spec));
+    let work = RestoreWork { object, target, step, repository, source, existing };
     Ok(Plan {
         version: VERSION,
-        kind: SessionKind::Restore,
         session_name: request.name.clone(),
         invoker: session.reference(),
-        object,
         pool,
         lane: Lane::Urgent,
-        targets: vec![plan_target],
-        wipe: None,
         retry: DEFAULT_RETRY,
         deadline: deadline(inputs.requested, spec.time_out),
         stall_seconds: STALL_SECONDS,
-        retention: None,
         notices: Vec::new(),
+        work: Work::Restore(Box::new(work)),
     })
 }
 
@@ -125,11 +97,10 @@ fn snapshot(rule: &RestoreRule) -> SnapshotSelector {
     }
 }
 
-/// Stash restores over whatever is there; ours asks first.
-fn overwrite(session: &Object, spec: &RestoreSessionSpec) -> Overwrite {
+/// Stash restores over existing data without asking. Our group refuses unless `overwrite` is set.
+fn existing(session: &Object, spec: &RestoreSessionSpec) -> Existing {
     match (spec.overwrite, session.group()) {
-        (Some(true), _) => Overwrite::Allow,
-        (None, Group::Stash) => Overwrite::Warn,
-        (Some(false) | None, _) => Overwrite::Refuse,
+        (Some(true), _) | (None, Group::Stash) => Existing::Merge,
+        (Some(false) | None, _) => Existing::Refuse,
     }
 }

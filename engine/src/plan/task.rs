@@ -1,50 +1,61 @@
-//! Task and Functions to one step with nothing left to substitute. A user's own come first, then the built-in ones,
-//! which answer to Stash's names too.
+//! Resolves Task and Function into one step with nothing left to substitute. A user's own objects come first, then the
+//! built-in ones, which are also found by Stash's names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lagan_schemas::catalogue;
 use lagan_schemas::error::{Code, chain};
-use lagan_schemas::plan::{Step, StepStream};
+use lagan_schemas::plan::Step;
 use lagan_schemas::resource::backup_configuration::TaskRef;
 use lagan_schemas::resource::function::{DatabaseKind, FunctionSpec};
 use lagan_schemas::resource::task::TaskSpec;
 use lagan_schemas::resource::{Group, Kind, Object, Param, Spec};
 use lagan_schemas::substitution::{Variables, substitute};
 
+use super::find::Binding;
 use super::{Inputs, Unresolved, refused};
 
 const DEFAULT_WAIT_SECONDS: u32 = 300;
 
+/// Direction of the stream between database and snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum Direction {
     Backup,
     Restore,
 }
 
+/// An invoker, the Task that it names, and the AppBinding of its target, which may name a Task too.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub invoker: &'a Object,
+    pub task: Option<&'a TaskRef>,
+    pub binding: Binding<'a>,
+}
+
 pub(super) struct Resolved {
     pub step: Step,
+    /// Path of the stream in the snapshot, with a leading `/`.
+    pub path: String,
     pub database: DatabaseKind,
     pub wait_seconds: u32,
 }
 
 pub(super) fn resolve(
     inputs: &Inputs<'_>,
-    invoker: &Object,
-    given: Option<&TaskRef>,
-    binding: &Object,
-    action: Action,
+    given: Given<'_>,
+    direction: Direction,
     built_in: &Variables,
 ) -> Result<Resolved, Unresolved> {
-    let (name, params) = task_of(given, binding, action)?;
-    let task = task(inputs, invoker.group(), &name)?;
+    let (name, params) = task_of(given, direction)?;
+    let group = given.invoker.group();
+    let task = task(inputs, group, &name)?;
     let mut steps = task.steps.iter().filter(|step| !catalogue::is_done_by_the_worker(&step.name));
     let (Some(step), None) = (steps.next(), steps.next()) else {
         let message = format!("Task `{name}`: Lagan runs Tasks with exactly one Function that streams");
         return Err(refused(Code::FunctionNotSupported, message));
     };
-    let function = function(inputs, invoker.group(), &step.name)?;
+    let function = function(inputs, group, &step.name)?;
     let mut variables: Variables = step.params.iter().map(|p| (p.name.clone(), p.value.clone())).collect();
     variables.extend(built_in.clone());
     variables.extend(params);
@@ -53,46 +64,44 @@ pub(super) fn resolve(
             refused(Code::InvalidSpec, format!("task.params: waitTimeout `{text}` is not a number of seconds"))
         })
     })?;
-    let (database, step) = render(&step.name, &function, &variables)?;
-    Ok(Resolved { step, database, wait_seconds })
+    let database =
+        function.database.ok_or_else(|| unsupported(&step.name, "does not say which `database` it is for"))?;
+    let path = path(&step.name, &function, direction)?;
+    let step = render(&step.name, &function, &variables)?;
+    Ok(Resolved { step, path, database, wait_seconds })
 }
 
-/// Name and parameters: the invoker's own over the AppBinding's, key by key.
-fn task_of(
-    given: Option<&TaskRef>,
-    binding: &Object,
-    action: Action,
-) -> Result<(String, BTreeMap<String, String>), Unresolved> {
-    let Spec::AppBinding(spec) = &binding.spec else {
-        return Err(refused(Code::Internal, "an AppBinding without its spec"));
-    };
+/// Name and parameters of the Task: each is the invoker's own, else the AppBinding's.
+fn task_of(given: Given<'_>, direction: Direction) -> Result<(String, BTreeMap<String, String>), Unresolved> {
+    let Binding { object, spec } = given.binding;
     let addon = spec.parameters.as_ref().and_then(|p| p.stash.as_ref()).map(|stash| &stash.addon);
-    let default = addon.and_then(|addon| match action {
-        Action::Backup => addon.backup_task.as_ref(),
-        Action::Restore => addon.restore_task.as_ref(),
+    let default = addon.and_then(|addon| match direction {
+        Direction::Backup => addon.backup_task.as_ref(),
+        Direction::Restore => addon.restore_task.as_ref(),
     });
     let named = |task: Option<&TaskRef>| task.map(|task| task.name.clone()).filter(|name| !name.is_empty());
-    let name = named(given).or_else(|| named(default)).or_else(|| by_type(spec.kind.as_deref(), action));
+    let name = named(given.task).or_else(|| named(default)).or_else(|| by_type(spec.kind.as_deref(), direction));
     let name = name.ok_or_else(|| {
         let message =
-            format!("task.name: AppBinding {} names no Task and its type says none either", binding.metadata.name);
+            format!("task.name: AppBinding {} names no Task and its type says none either", object.metadata.name);
         refused(Code::InvalidSpec, message)
     })?;
     let pairs = |task: Option<&TaskRef>| task.map(|task| task.params.clone()).unwrap_or_default();
-    let params = pairs(default).into_iter().chain(pairs(given)).map(|Param { name, value }| (name, value)).collect();
+    let params =
+        pairs(default).into_iter().chain(pairs(given.task)).map(|Param { name, value }| (name, value)).collect();
     Ok((name, params))
 }
 
 /// `kubedb.com/mariadb` and `mariadb` are the same kind of database.
-fn by_type(kind: Option<&str>, action: Action) -> Option<String> {
+fn by_type(kind: Option<&str>, direction: Direction) -> Option<String> {
     let resource = kind?.rsplit('/').next()?.to_ascii_lowercase();
     let database = match resource.as_str() {
         "mariadb" | "mysql" => "mariadb",
         _ => return None,
     };
-    let verb = match action {
-        Action::Backup => "backup",
-        Action::Restore => "restore",
+    let verb = match direction {
+        Direction::Backup => "backup",
+        Direction::Restore => "restore",
     };
     Some(format!("{database}-{verb}"))
 }
@@ -131,24 +140,38 @@ fn function(inputs: &Inputs<'_>, group: Group, name: &str) -> Result<FunctionSpe
     }
 }
 
-fn render(name: &str, function: &FunctionSpec, variables: &Variables) -> Result<(DatabaseKind, Step), Unresolved> {
-    let unsupported = |why: &str| refused(Code::FunctionNotSupported, format!("Function `{name}` {why}"));
-    let database = function.database.ok_or_else(|| unsupported("does not say which `database` it is for"))?;
-    let stream = match function.stream.as_ref().map(|s| (s.stdout.clone(), s.stdin.clone())) {
-        Some((Some(entry), None)) => StepStream::Stdout(entry),
-        Some((None, Some(entry))) => StepStream::Stdin(entry),
-        _ => return Err(unsupported("binds no stream; set `stream.stdout` or `stream.stdin`")),
+fn unsupported(function: &str, why: &str) -> Unresolved {
+    refused(Code::FunctionNotSupported, format!("Function `{function}` {why}"))
+}
+
+/// Path in the snapshot that the Function's stream is bound to.
+fn path(name: &str, function: &FunctionSpec, direction: Direction) -> Result<String, Unresolved> {
+    let stream = function.stream.as_ref();
+    let (stdout, stdin) = (stream.and_then(|s| s.stdout.as_deref()), stream.and_then(|s| s.stdin.as_deref()));
+    let entry = match (direction, stdout, stdin) {
+        (Direction::Backup, Some(entry), None) | (Direction::Restore, None, Some(entry)) => entry,
+        (Direction::Backup, None, Some(_)) => {
+            return Err(unsupported(name, "has no `stream.stdout`, so there is nothing to back up"));
+        }
+        (Direction::Restore, Some(_), None) => {
+            return Err(unsupported(name, "has no `stream.stdin`, so nothing can be restored into it"));
+        }
+        _ => return Err(unsupported(name, "binds no stream; set `stream.stdout` or `stream.stdin`")),
     };
+    Ok(format!("/{}", entry.trim_start_matches('/')))
+}
+
+fn render(name: &str, function: &FunctionSpec, variables: &Variables) -> Result<Step, Unresolved> {
     let fill = |template: &String| {
         substitute(template, variables)
             .map_err(|error| refused(Code::SubstitutionFailed, format!("Function `{name}`: {}", chain(&error))))
     };
     let mut words = function.command.iter().chain(&function.args).map(fill).collect::<Result<Vec<_>, _>>()?;
     if words.is_empty() {
-        return Err(unsupported("has no `command`"));
+        return Err(unsupported(name, "has no `command`"));
     }
     let program = words.remove(0);
     let extra = function.extra_args.as_ref().map(fill).transpose()?.unwrap_or_default();
     let user_args = extra.split_whitespace().map(str::to_owned).collect();
-    Ok((database, Step { function: name.to_owned(), program, args: words, user_args, stream }))
+    Ok(Step { function: name.to_owned(), program, args: words, user_args })
 }

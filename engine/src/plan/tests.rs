@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, Priority, Requested};
 use lagan_schemas::manifest::{Manifest, parse};
-use lagan_schemas::plan::{Database, Plan, Retry, Step, StepStream, TlsMode};
+use lagan_schemas::plan::{BackupWork, Database, Plan, RestoreWork, Retry, Step, TlsMode, WipeWork, Work};
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::{Lane, SessionKind};
 use uuid::Uuid;
@@ -82,10 +82,18 @@ struct World {
     resolve: Resolve,
 }
 
-/// A plan for whoever needs any.
+/// A plan for tests that need any.
 pub(crate) fn sample(kind: SessionKind) -> Plan {
     let world = with(&[]);
-    if kind == SessionKind::Restore { world.restore() } else { world.backup() }
+    match kind {
+        SessionKind::Backup => world.backup(),
+        SessionKind::Restore => world.restore(),
+        SessionKind::Maintenance => {
+            let backup = world.backup();
+            let repository = backup.repositories().next().unwrap().clone();
+            Plan { work: Work::Wipe(Box::new(WipeWork { repository })), lane: Lane::Maintenance, ..backup }
+        }
+    }
 }
 
 /// The world, with texts replaced by others.
@@ -179,11 +187,11 @@ impl World {
     }
 
     fn step(&self) -> Step {
-        self.backup().targets.remove(0).steps.remove(0)
+        backup_work(self.backup()).step
     }
 
     fn database(&self) -> Database {
-        self.backup().targets.remove(0).database
+        backup_work(self.backup()).target.database
     }
 
     /// Code and text of a refused backup.
@@ -204,6 +212,20 @@ impl World {
     }
 }
 
+fn backup_work(plan: Plan) -> BackupWork {
+    match plan.work {
+        Work::Backup(work) => *work,
+        other => unreachable!("a backup: {other:?}"),
+    }
+}
+
+fn restore_work(plan: Plan) -> RestoreWork {
+    match plan.work {
+        Work::Restore(work) => *work,
+        other => unreachable!("a restore: {other:?}"),
+    }
+}
+
 fn refusal(planned: Result<Plan, Unresolved>) -> (Code, String) {
     match planned {
         Err(Unresolved::Refused(failure)) => (failure.code, failure.message),
@@ -216,16 +238,16 @@ const TASK: &str = "  task: {name: mariadb-backup-10.6.23}\n";
 #[test]
 fn a_task_of_stash_becomes_the_built_in_one() {
     let plan = with(&[]).backup();
-    assert_eq!((plan.kind, plan.lane, plan.stall_seconds), (SessionKind::Backup, Lane::Normal, 300));
-    let [target] = &plan.targets[..] else { unreachable!("one target") };
-    assert_eq!((target.name.as_str(), target.host.as_str()), ("db", "host-0"));
-    let [step] = &target.steps[..] else { unreachable!("one step") };
+    assert_eq!((plan.kind(), plan.lane, plan.stall_seconds), (SessionKind::Backup, Lane::Normal, 300));
+    let work = backup_work(plan);
+    assert_eq!((work.target.name.as_str(), work.host.as_str()), ("db", "host-0"));
+    let step = work.step;
     assert_eq!((step.function.as_str(), step.program.as_str()), ("mariadb-backup", "mariadb-dump"));
-    assert_eq!(step.stream, StepStream::Stdout("dumpfile.sql".to_owned()));
+    assert_eq!(work.path, "/dumpfile.sql");
     assert!(step.args.contains(&"--single-transaction".to_owned()), "{:?}", step.args);
     assert_eq!(step.user_args, ["--all-databases", "--ignore-database=mysql", "--ignore-database=sys"]);
-    assert_eq!(target.database.wait_seconds, 300);
-    assert_eq!(plan.retention.unwrap().keep_last, Some(5));
+    assert_eq!(work.target.database.wait_seconds, 300);
+    assert_eq!(work.retention.keep_last, Some(5));
 }
 
 #[test]
@@ -300,9 +322,9 @@ fn own(params: &str) -> World {
 
 #[test]
 fn a_function_of_the_user_s_own_is_filled_in() {
-    let step = own("").step();
+    let BackupWork { step, path, .. } = backup_work(own("").backup());
     assert_eq!(step.args, ["--label=from the Task", "demo/db", "--keep=5", "--daily=9", "$(x)"]);
-    assert_eq!(step.stream, StepStream::Stdout("own.sql".to_owned()));
+    assert_eq!(path, "/own.sql");
     // Parameters win over the built-in variables, which win over those of the Task.
     assert_eq!(own("{name: TARGET_NAME, value: other}").step().args[1], "demo/other");
 }
@@ -371,8 +393,8 @@ fn deadline_and_retries_are_those_of_the_configuration() {
 
 #[test]
 fn an_alias_names_target_and_host() {
-    let plan = with(&[("    ref: {", "    alias: main\n    ref: {")]).backup();
-    assert_eq!((plan.targets[0].name.as_str(), plan.targets[0].host.as_str()), ("main", "main"));
+    let work = backup_work(with(&[("    ref: {", "    alias: main\n    ref: {")]).backup());
+    assert_eq!((work.target.name.as_str(), work.host.as_str()), ("main", "main"));
 }
 
 #[test]
@@ -380,8 +402,9 @@ fn a_plan_holds_names_of_secrets_and_no_secret() {
     let url = "    url: mysql://root:CANARY@db.example.org:3308/\n";
     let plan = with(&[("    service: {name: mariadb, port: 3307}\n", url)]).backup();
     assert!(!serde_json::to_string(&plan).unwrap().contains("CANARY"));
-    assert_eq!(plan.targets[0].database.credentials.secret.as_deref(), Some("db-auth"));
-    assert_eq!(plan.targets[0].repositories[0].secret, "storage");
+    let work = backup_work(plan);
+    assert_eq!(work.target.database.credentials.secret.as_deref(), Some("db-auth"));
+    assert_eq!(work.repositories.first().secret, "storage");
 }
 
 #[test]

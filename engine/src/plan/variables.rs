@@ -3,14 +3,16 @@
 use lagan_schemas::fact::Requested;
 use lagan_schemas::place::StashTerms;
 use lagan_schemas::plan::PlanRepository;
+use lagan_schemas::resource::Kind;
 use lagan_schemas::resource::repository::RetentionPolicy;
-use lagan_schemas::resource::{Kind, Object, Spec};
 use lagan_schemas::substitution::Variables;
 
-/// What the variables are made from.
+use super::find::Binding;
+
+/// The values that the variables are made from.
 pub(super) struct Facts<'a> {
     pub request: &'a Requested,
-    pub binding: &'a Object,
+    pub binding: Binding<'a>,
     pub repository: &'a PlanRepository,
     pub host: &'a str,
     pub retention: Option<&'a RetentionPolicy>,
@@ -36,18 +38,16 @@ pub(super) fn built_in(facts: &Facts<'_>) -> Variables {
         set("SOURCE_HOSTNAME", facts.host);
         set("RESTORE_SNAPSHOTS", snapshot);
     }
-    set("TARGET_API_VERSION", &facts.binding.api_version);
-    set("TARGET_KIND", facts.binding.kind().as_str());
-    set("TARGET_NAME", &facts.binding.metadata.name);
-    set("TARGET_NAMESPACE", facts.binding.metadata.namespace.as_deref().unwrap_or_default());
-    if let Spec::AppBinding(spec) = &facts.binding.spec {
-        let kind = spec.kind.as_deref().unwrap_or_default();
-        let (group, resource) = kind.split_once('/').unwrap_or(("", kind));
-        set("TARGET_APP_VERSION", spec.version.as_deref().unwrap_or_default());
-        set("TARGET_APP_TYPE", kind);
-        set("TARGET_APP_GROUP", group);
-        set("TARGET_APP_RESOURCE", resource);
-    }
+    set("TARGET_API_VERSION", &facts.binding.object.api_version);
+    set("TARGET_KIND", facts.binding.object.kind().as_str());
+    set("TARGET_NAME", &facts.binding.object.metadata.name);
+    set("TARGET_NAMESPACE", facts.binding.object.metadata.namespace.as_deref().unwrap_or_default());
+    let kind = facts.binding.spec.kind.as_deref().unwrap_or_default();
+    let (group, resource) = kind.split_once('/').unwrap_or(("", kind));
+    set("TARGET_APP_VERSION", facts.binding.spec.version.as_deref().unwrap_or_default());
+    set("TARGET_APP_TYPE", kind);
+    set("TARGET_APP_GROUP", group);
+    set("TARGET_APP_RESOURCE", resource);
     let repository = &facts.repository.reference;
     set("REPOSITORY_NAME", &repository.name);
     set("REPOSITORY_NAMESPACE", repository.namespace.as_deref().unwrap_or_default());

@@ -1,5 +1,5 @@
-//! The plan that deletes a Repository's data after its object. What must not go with it is found out here: data that
-//! another Repository names too. It must not look at the storage.
+//! The plan that deletes the data of a deleted Repository. It refuses if another Repository names the same data.
+//! It must not look at the storage.
 
 use std::time::Duration;
 
@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::Requested;
 use lagan_schemas::place::{Place, Volumes};
-use lagan_schemas::plan::{Plan, Retry, VERSION};
-use lagan_schemas::resource::repository::Backend;
+use lagan_schemas::plan::{Plan, Retry, VERSION, WipeWork, Work};
+use lagan_schemas::resource::repository::{Backend, RepositorySpec};
 use lagan_schemas::resource::{Kind, Object, Spec};
 use lagan_schemas::session::Session;
-use lagan_schemas::subject::{Lane, SessionKind};
+use lagan_schemas::subject::Lane;
 use uuid::Uuid;
 
-use super::{Inputs, STALL_SECONDS, Unresolved, find, planned, refused};
+use super::find::{Uid, invoker};
+use super::{Inputs, STALL_SECONDS, Unresolved, planned, refused};
 
 /// Until the deadline: a storage that comes back in time is wiped.
 const RETRY: Retry = Retry { max: 1000, delay_seconds: 5 };
@@ -22,15 +23,9 @@ const RETRY: Retry = Retry { max: 1000, delay_seconds: 5 };
 const RESTIC: [&str; 6] = ["config", "data", "index", "keys", "locks", "snapshots"];
 
 pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
-    let namespace = request.invoker.namespace.as_deref().unwrap_or_default();
-    let object = find(inputs, Kind::Repository, request.invoker.key_group(), namespace, &request.invoker.name)?;
+    let found = invoker::<RepositorySpec>(inputs, &request.invoker, Uid::Required)?;
+    let (object, spec) = (found.object, found.spec);
     let path = object.key();
-    if object.metadata.uid != request.invoker.uid {
-        return Err(refused(Code::IntentNotConfirmed, format!("{path} was replaced by another of its name")));
-    }
-    let Spec::Repository(spec) = &object.spec else {
-        return Err(refused(Code::Internal, "a Repository without its spec"));
-    };
     if !object.wants_wipe() {
         return Err(refused(Code::IntentNotConfirmed, format!("{path} does not ask for its data to be deleted")));
     }
@@ -39,27 +34,23 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         let message = format!("{} names the same place or one inside the other; its data would go too", other.key());
         return Err(refused(Code::LocationShared, message));
     }
-    // Where a Repository lies that can't be read nobody knows.
+    // A Repository that can't be read may name any place.
     if let Some((other, _)) = inputs.view.refused.iter().find(|(key, _)| key.kind == Kind::Repository) {
         let message = format!("{other} is invalid, so it may name the same place; correct or delete it first");
         return Err(refused(Code::LocationShared, message));
     }
-    let (repository, pool) = planned(inputs, object, spec)?;
+    let (repository, pool) = planned(inputs, found)?;
     Ok(Plan {
         version: VERSION,
-        kind: SessionKind::Maintenance,
         session_name: request.name.clone(),
         invoker: object.reference(),
-        object: Some(object.reference()),
         pool,
         lane: Lane::Maintenance,
-        targets: Vec::new(),
-        wipe: Some(repository),
         retry: RETRY,
         deadline: inputs.requested.checked_add(inputs.wipe_within).ok(),
         stall_seconds: STALL_SECONDS,
-        retention: None,
         notices: Vec::new(),
+        work: Work::Wipe(Box::new(WipeWork { repository })),
     })
 }
 
@@ -81,8 +72,9 @@ fn holds_data_of(ours: &Place, theirs: &Place) -> bool {
 /// was deleted.
 pub(crate) fn user<'a>(active: impl Iterator<Item = &'a Session>, repository: Uuid) -> Option<String> {
     let uses = |session: &&Session| {
-        let targets = session.plan.iter().flat_map(|plan| &plan.targets);
-        targets.flat_map(|target| &target.repositories).any(|used| used.reference.uid == Some(repository))
+        let mut used = session.plan.iter().flat_map(|plan| plan.repositories());
+        // The session that wipes it has the uid of the repository.
+        session.key.uid != repository && used.any(|used| used.reference.uid == Some(repository))
     };
     let found = active.filter(uses).min_by_key(|session| session.first_sequence)?;
     Some(found.request.as_ref().map_or_else(|| found.key.uid.to_string(), |request| request.name.clone()))

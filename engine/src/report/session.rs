@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, NoticeStatus, TargetResult};
-use lagan_schemas::plan::PlanTarget;
+use lagan_schemas::plan::{Plan, PlanTarget};
 use lagan_schemas::resource::backup_configuration::TargetRef;
 use lagan_schemas::resource::backup_session::{
     BackupSessionStatus, FileStats, HostStats, RunStatus, SnapshotStats, TargetStatus,
@@ -23,9 +23,7 @@ pub(crate) fn backup(session: &Session) -> BackupSessionStatus {
         session_duration: duration(session).map(go_duration),
         session_deadline: plan.and_then(|plan| plan.deadline),
         run: run(session),
-        targets: plan
-            .map(|plan| plan.targets.iter().map(|target| target_status(session, target)).collect())
-            .unwrap_or_default(),
+        targets: targets(plan).map(|(plan, target)| target_status(session, plan, target)).collect(),
         conditions: backup_conditions(session),
     }
 }
@@ -34,17 +32,20 @@ pub(crate) fn restore(session: &Session) -> RestoreSessionStatus {
     let plan = session.plan.as_deref();
     RestoreSessionStatus {
         phase: session.phase.display().to_owned(),
-        total_hosts: plan.map(|plan| i32::try_from(plan.targets.len()).unwrap_or(i32::MAX)),
+        total_hosts: plan.map(|_| 1),
         session_duration: duration(session).map(go_duration),
         session_deadline: plan.and_then(|plan| plan.deadline),
         // The planner's: it wrote it before it planned, and it stays its field.
         recorded_time: None,
         run: run(session),
-        stats: plan
-            .map(|plan| plan.targets.iter().map(|target| host_stats(session, target)).collect())
-            .unwrap_or_default(),
+        stats: targets(plan).map(|(plan, target)| host_stats(session, plan, target)).collect(),
         conditions: restore_conditions(session),
     }
+}
+
+/// The target of a plan, which Stash shows as a list.
+fn targets(plan: Option<&Plan>) -> impl Iterator<Item = (&Plan, &PlanTarget)> {
+    plan.and_then(|plan| Some((plan, plan.target()?))).into_iter()
 }
 
 /// From the request to the end, as Stash counts from the session's creation.
@@ -100,7 +101,7 @@ fn target_phase(session: &Session) -> &'static str {
     }
 }
 
-fn target_status(session: &Session, target: &PlanTarget) -> TargetStatus {
+fn target_status(session: &Session, plan: &Plan, target: &PlanTarget) -> TargetStatus {
     let succeeded = session.phase == Phase::Succeeded;
     let actions = |names: &[&str]| if succeeded { names.iter().map(|n| (*n).to_owned()).collect() } else { Vec::new() };
     TargetStatus {
@@ -112,17 +113,17 @@ fn target_status(session: &Session, target: &PlanTarget) -> TargetStatus {
         },
         total_hosts: Some(1),
         phase: target_phase(session).to_owned(),
-        stats: if session.phase.is_end() { vec![host_stats(session, target)] } else { Vec::new() },
+        stats: if session.phase.is_end() { vec![host_stats(session, plan, target)] } else { Vec::new() },
         pre_backup_actions: actions(&["InitializeBackendRepository"]),
         post_backup_actions: actions(&["ApplyRetentionPolicy", "VerifyRepositoryIntegrity"]),
     }
 }
 
-fn host_stats(session: &Session, target: &PlanTarget) -> HostStats {
+fn host_stats(session: &Session, plan: &Plan, target: &PlanTarget) -> HostStats {
     let result = session.results.iter().find(|result| result.target == target.name);
     let took = result.map(|result| Duration::from_millis(result.duration_ms));
     HostStats {
-        hostname: if target.host.is_empty() { "host-0".to_owned() } else { target.host.clone() },
+        hostname: plan.host().unwrap_or("host-0").to_owned(),
         phase: target_phase(session).to_owned(),
         duration: took.map(go_duration),
         error: session.last_failure.as_ref().map(ToString::to_string),

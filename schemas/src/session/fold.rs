@@ -150,6 +150,9 @@ impl Session {
     /// Derives the author's role, which the log does not record, and looks up the transition.
     fn next_phase(&self, fact: &Fact) -> Option<Phase> {
         let kind = fact.kind();
+        if matches!(fact, Fact::Planned(plan) if plan.kind() != self.key.kind) {
+            return None;
+        }
         // A log without its head still shows how the session ended.
         if self.phase == Phase::Nothing && self.request.is_none() && kind != FactKind::Requested {
             return Some(phase_after(kind));

@@ -15,9 +15,9 @@ use crate::fact::{
     CancelRequested, Cause, Committing, Counted, Ended, Fact, FactKind, Holder, Priority, Requested, Restoring,
     Retrying, Skipped, Started, Succeeded,
 };
-use crate::plan::{Plan, Retry, VERSION};
+use crate::plan::Plan;
 use crate::resource::{Kind, ObjectRef};
-use crate::subject::{Lane, SessionKey, SessionKind};
+use crate::subject::{SessionKey, SessionKind};
 
 const PHASES: [Phase; 11] = [
     Phase::Nothing,
@@ -127,22 +127,12 @@ fn reference() -> ObjectRef {
 }
 
 fn plan(kind: SessionKind) -> Plan {
-    Plan {
-        version: VERSION,
-        kind,
-        session_name: "db-1".into(),
-        invoker: reference(),
-        object: None,
-        pool: "default".into(),
-        lane: Lane::Normal,
-        targets: Vec::new(),
-        wipe: None,
-        retry: Retry { max: 3, delay_seconds: 0 },
-        deadline: None,
-        stall_seconds: 300,
-        retention: None,
-        notices: Vec::new(),
-    }
+    let text = match kind {
+        SessionKind::Backup => include_str!("../../fixtures/plan-backup.json"),
+        SessionKind::Restore => include_str!("../../fixtures/plan-restore.json"),
+        SessionKind::Maintenance => include_str!("../../fixtures/plan-wipe.json"),
+    };
+    serde_json::from_str(text).unwrap()
 }
 
 fn holder(attempt: u32) -> Holder {

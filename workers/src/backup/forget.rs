@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Zoned;
 use lagan_schemas::error::Failure;
-use lagan_schemas::plan::PlanRepository;
+use lagan_schemas::plan::{PlanRepository, Work};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::Session;
 
@@ -20,10 +20,13 @@ use crate::worker::Worker;
 
 pub(crate) async fn forget(worker: &Worker, held: &Held) {
     let session = held.session().await;
-    let Some(plan) = &session.plan else { return };
-    let Some(policy) = plan.retention.as_ref().filter(|policy| !policy.dry_run) else { return };
+    let Some(Work::Backup(work)) = session.plan.as_ref().map(|plan| &plan.work) else { return };
+    let policy = &work.retention;
+    if policy.dry_run {
+        return;
+    }
     for result in &session.results {
-        let planned = plan.targets.iter().flat_map(|t| &t.repositories).find(|r| r.reference == result.repository);
+        let planned = work.repositories.iter().find(|planned| planned.reference == result.repository);
         let Some(planned) = planned else { continue };
         if let Err(failure) = forget_in(worker, &session, planned, policy, &result.snapshot).await {
             tracing::warn!(%failure, "old snapshots were not forgotten, the next backup tries again");

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lagan_schemas::error::Failure;
 use lagan_schemas::fact::{Notice, NoticeStatus};
-use lagan_schemas::plan::PlanTarget;
+use lagan_schemas::plan::BackupWork;
 
 use crate::failures::{of_arguments, of_preflight};
 use crate::mariadb::{DumpArgs, Finding, Prepared, prepare};
@@ -21,8 +21,8 @@ pub(super) struct Ready<'t> {
     pub asked: Instant,
 }
 
-pub(super) async fn preflight<'t>(worker: &Worker, life: &Life, target: &'t PlanTarget) -> Result<Ready<'t>, Failure> {
-    let resolved = Target::resolve(worker, target, &life.token()).await?;
+pub(super) async fn preflight<'t>(worker: &Worker, life: &Life, work: &'t BackupWork) -> Result<Ready<'t>, Failure> {
+    let resolved = Target::resolve(worker, &work.target.database, &work.step, &life.token()).await?;
     let args = DumpArgs::parse(&resolved.arguments());
     let args = args.map_err(|error| of_arguments(&resolved.step.function, &error))?;
     let prepared = prepare(&resolved.client, args, resolved.wait).await.map_err(|error| of_preflight(&error))?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::Zoned;
 use lagan_schemas::fact::{RepositoryStatistics, TargetResult};
-use lagan_schemas::plan::{PlanRepository, PlanTarget, StepStream};
+use lagan_schemas::plan::PlanRepository;
 
 use super::{Run, Sound, configuration};
 use crate::failures::of_repository;
@@ -18,7 +18,6 @@ impl Run<'_> {
     pub(super) async fn result(
         &mut self,
         repository: &Arc<Repository>,
-        target: &PlanTarget,
         planned: &PlanRepository,
         sound: Sound,
         began: Instant,
@@ -30,21 +29,16 @@ impl Run<'_> {
         .map_err(|error| of_repository(&error))?;
         let named = std::slice::from_ref(&sound.snapshot);
         let unnamed = retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, named).await;
-        let policy = self.plan.retention.as_ref();
-        let decisions = policy
-            .map(|policy| {
-                retention::decide(&listed.snapshots, &configuration(&self.session.key), policy, &Zoned::now(), &unnamed)
-            })
-            .transpose()?;
-        let retention = policy.zip(decisions.as_ref()).map(|(policy, decisions)| retention::summary(decisions, policy));
-        let removed = retention.as_ref().filter(|r| !r.dry_run).map_or(0, |r| r.removed.len() as u64);
+        let policy = &self.work.retention;
+        let own = configuration(&self.session.key);
+        let decisions = retention::decide(&listed.snapshots, &own, policy, &Zoned::now(), &unnamed)?;
+        let retention = retention::summary(&decisions, policy);
+        let removed = if retention.dry_run { 0 } else { retention.removed.len() as u64 };
         Ok(TargetResult {
-            target: target.name.clone(),
-            host: target.host.clone(),
+            target: self.work.target.name.clone(),
+            host: self.work.host.clone(),
             repository: planned.reference.clone(),
-            path: match &target.steps[0].stream {
-                StepStream::Stdout(entry) | StepStream::Stdin(entry) => format!("/{}", entry.trim_start_matches('/')),
-            },
+            path: self.work.path.clone(),
             snapshot: sound.snapshot,
             size_bytes: sound.bytes,
             added_bytes: sound.added_bytes,
@@ -53,7 +47,7 @@ impl Run<'_> {
             adopted: sound.adopted,
             packs_read: sound.read_back.packs_read as u64,
             packs: sound.read_back.packs_total as u64,
-            retention,
+            retention: Some(retention),
             statistics: Some(RepositoryStatistics {
                 snapshots: statistics.snapshots.saturating_sub(removed),
                 size_bytes: statistics.stored_bytes,

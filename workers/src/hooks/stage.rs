@@ -70,34 +70,29 @@ pub(crate) struct Hooks<'a> {
     plan: &'a Plan,
     began: Instant,
     ready: Arc<ReadyHooks>,
-    /// Targets whose pre hook this attempt has dealt with.
-    passed: Vec<String>,
+    /// This attempt has dealt with the pre hook.
+    passed: bool,
     notices: Vec<Notice>,
 }
 
 impl<'a> Hooks<'a> {
     pub fn new(worker: &'a Worker, held: &'a Arc<Held>, life: &'a Arc<Life>, plan: &'a Plan) -> Self {
         let ready = Arc::default();
-        Self { worker, held, life, plan, began: Instant::now(), ready, passed: Vec::new(), notices: Vec::new() }
+        Self { worker, held, life, plan, began: Instant::now(), ready, passed: false, notices: Vec::new() }
     }
 
     /// Takes over the conditions of earlier attempts.
     pub fn recall(mut self, session: &Session) -> Self {
-        let (pre, post) = names(self.plan.kind);
+        let (pre, post) = names(self.plan.kind());
         self.notices = carried(&session.conditions, pre, post);
-        // A condition does not name its target.
-        if let [target] = &self.plan.targets[..]
-            && has_run(&self.notices, pre, post)
-        {
-            self.passed.push(target.name.clone());
-        }
+        self.passed = has_run(&self.notices, pre, post);
         self
     }
 
     /// Reads the hooks from their source if the plan says that there are some. After a failure no hook runs in this
     /// attempt, and the conditions of earlier attempts stay.
     pub async fn read(mut self) -> Result<Self, Failed> {
-        if self.plan.targets.iter().all(|target| target.hooks.is_none()) {
+        if self.plan.target().is_none_or(|target| target.hooks.is_none()) {
             return Ok(self);
         }
         let object = self.worker.intent.confirmed(&self.plan.invoker).await;
@@ -121,12 +116,12 @@ impl<'a> Hooks<'a> {
     /// Runs the pre hook, before the first byte leaves or reaches the target. After a failure none does.
     pub async fn pre(&mut self, target: &PlanTarget) -> Result<(), Failure> {
         let Some(planned) = &target.hooks else { return Ok(()) };
-        let (pre, post) = names(self.plan.kind);
+        let (pre, post) = names(self.plan.kind());
         let ready = Arc::clone(&self.ready);
         let supported = check_supported(&self.worker.intent.source, &planned.application, &ready);
         supported.map_err(|error| error.failure("hooks"))?;
-        let Some(hook) = ready.pre.as_ref().filter(|_| !self.passed.contains(&target.name)) else { return Ok(()) };
-        self.passed.push(target.name.clone());
+        let Some(hook) = ready.pre.as_ref().filter(|_| !self.passed) else { return Ok(()) };
+        self.passed = true;
         self.notices.retain(|notice| notice.kind != post.condition);
         let data = self.data(&self.held.session().await, target, State::Running);
         let done = self.run(target, hook, (pre, &data), &self.life.token()).await;
@@ -153,14 +148,14 @@ impl<'a> Hooks<'a> {
         }
         // The cause that stopped the work must not stop the hook that cleans up after it; only the end of the worker does.
         let stop = if worked.is_err() && stopped.is_some() { self.worker.stop_now.clone() } else { self.life.token() };
-        let (_, names) = names(self.plan.kind);
+        let (_, names) = names(self.plan.kind());
         let state = worked.as_ref().map_or_else(State::Failed, |_| State::Succeeded);
         let data = self.data(&session, target, state);
         let done = self.run(target, &post.hook, (names, &data), &stop).await;
         match (worked, self.note(names, done)) {
             (worked, Ok(())) => worked,
             (Err(failure), Err(_)) => Err(failure),
-            (Ok(results), Err(failure)) => Err(after_success(self.plan.kind, failure, &results)),
+            (Ok(results), Err(failure)) => Err(after_success(self.plan.kind(), failure, &results)),
         }
     }
 

@@ -38,6 +38,10 @@ pub(crate) fn claim(session: &Session, delivered: u64, me: Instance) -> Claim {
     {
         return Claim::Done;
     }
+    // Only a log that lost its head has a `planned` message and no plan.
+    if session.plan.is_none() {
+        return Claim::Done;
+    }
     let ours = session.holder.is_some_and(|holder| holder.worker == me);
     match session.phase {
         Phase::Planned => Claim::Start,
@@ -69,6 +73,8 @@ mod tests {
         session.phase = phase;
         (session.last_sequence, session.planned_sequence) = (9, 7);
         session.holder = Some(Holder { attempt: 1, worker: Uuid::from_u128(holder) });
+        let plan = include_str!("../../../schemas/fixtures/plan-restore.json");
+        session.plan = serde_json::from_str(plan).unwrap();
         session.request = Some(serde_json::from_value(serde_json::json!({
             "name": "r", "invoker": {"apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession", "name": "i"},
             "cause": {"object": {"object": {"apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession", "name": "i"}}},
@@ -100,6 +106,9 @@ mod tests {
     fn a_session_of_a_later_version_is_left_alone() {
         let mut later = session(Phase::Planned, 0);
         later.foreign = true;
+        assert_eq!(claim(&later, 7, Uuid::nil()), Claim::Foreign);
+        let mut later = session(Phase::Planned, 0);
+        later.plan.as_mut().unwrap().version += 1;
         assert_eq!(claim(&later, 7, Uuid::nil()), Claim::Foreign);
     }
 }

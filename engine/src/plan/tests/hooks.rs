@@ -12,14 +12,14 @@ fn backup_with(hooks: &str) -> World {
 }
 
 fn hooks(world: &World) -> PlanHooks {
-    world.backup().targets.remove(0).hooks.unwrap()
+    backup_work(world.backup()).target.hooks.unwrap()
 }
 
 #[test]
 fn without_hooks_a_plan_says_nothing_of_them() {
     for nothing in ["", "  hooks: {}\n"] {
         let plan = backup_with(nothing).backup();
-        assert_eq!(plan.targets[0].hooks, None);
+        assert_eq!(plan.target().unwrap().hooks, None);
         assert!(!serde_json::to_string(&plan).unwrap().contains("hooks"), "{nothing}");
     }
 }
@@ -34,7 +34,7 @@ fn of_hooks_a_plan_says_only_where_the_application_is() {
             let restore = format!("{task}  hooks: {{{when}Restore: {hook}}}\n");
             let restore = with(&[(task, &restore)]).restore();
             for plan in [backup, restore] {
-                assert_eq!(plan.targets[0].hooks.as_ref(), Some(&service));
+                assert_eq!(plan.target().unwrap().hooks.as_ref(), Some(&service));
                 let text = serde_json::to_string(&plan).unwrap();
                 assert!(!text.contains("CANARY") && !text.contains("command") && !text.contains("httpPost"), "{text}");
             }

@@ -38,7 +38,7 @@ fn a_repository_of_another_namespace_must_allow_ours() {
         ])
     };
     let all = elsewhere("  usagePolicy: {allowedNamespaces: {from: All}}\n").backup();
-    assert_eq!(all.targets[0].repositories[0].reference.path(), "vault/repo");
+    assert_eq!(all.repositories().next().unwrap().reference.path(), "vault/repo");
     for (policy, why) in [
         ("", "Repository vault/repo: namespace `demo` is not allowed by its usagePolicy"),
         ("  usagePolicy: {}\n", "namespace `demo` is not allowed by its usagePolicy"),

@@ -1,6 +1,6 @@
 //! Plans of restores: which snapshot, for whom, and over what.
 
-use lagan_schemas::plan::{Overwrite, RestoreFrom, SnapshotSelector};
+use lagan_schemas::plan::{Existing, SnapshotSelector, SnapshotSource};
 
 use super::*;
 
@@ -13,24 +13,23 @@ fn with_target(alias: &str, rules: &str) -> World {
     made_of(&format!("{configuration}---\n{rest}"))
 }
 
-fn from(world: &World) -> RestoreFrom {
-    world.restore().targets.remove(0).restore.unwrap()
+fn source(world: &World) -> SnapshotSource {
+    restore_work(world.restore()).source
 }
 
 #[test]
 fn a_restore_feeds_the_client_with_the_entry_of_the_snapshot() {
     let plan = with(&[]).restore();
-    assert_eq!((plan.kind, plan.lane), (SessionKind::Restore, Lane::Urgent));
-    let step = &plan.targets[0].steps[0];
-    assert_eq!((step.program.as_str(), &step.stream), ("mariadb", &StepStream::Stdin("dumpfile.sql".to_owned())));
-    assert_eq!(step.user_args, [""; 0]);
+    assert_eq!((plan.kind(), plan.lane), (SessionKind::Restore, Lane::Urgent));
+    let work = restore_work(plan);
+    assert_eq!((work.step.program.as_str(), work.step.user_args), ("mariadb", vec![]));
     // The worker confirms the uid of the object that asked.
-    assert_eq!(plan.object, Some(with(&[]).object(Kind::RestoreSession).reference()));
-    let from = plan.targets[0].restore.as_ref().unwrap();
-    assert_eq!((&from.snapshot, from.path.as_str()), (&SnapshotSelector::Latest, "dumpfile.sql"));
+    assert_eq!(work.object, with(&[]).object(Kind::RestoreSession).reference());
+    let source = work.source;
+    assert_eq!((&source.snapshot, source.path.as_str()), (&SnapshotSelector::Latest, "/dumpfile.sql"));
     // Not "latest" of whenever the worker gets to it.
-    assert_eq!(from.not_after, Timestamp::from_second(REQUESTED).unwrap());
-    assert_eq!((&from.host, &from.configuration), (&None, &None));
+    assert_eq!(source.not_after, Timestamp::from_second(REQUESTED).unwrap());
+    assert_eq!((&source.host, &source.configuration), (&None, &None));
 }
 
 #[test]
@@ -42,9 +41,9 @@ fn the_rule_is_the_one_for_the_alias_else_the_one_for_all() {
         ("    alias: else\n", "all", Some("else")),
         ("    alias: ''\n", "all", None),
     ] {
-        let from = from(&with_target(alias, rules));
-        assert_eq!(from.snapshot, SnapshotSelector::Id(snapshot.to_owned()), "{alias}");
-        assert_eq!(from.host.as_deref(), host, "{alias}");
+        let source = source(&with_target(alias, rules));
+        assert_eq!(source.snapshot, SnapshotSelector::Id(snapshot.to_owned()), "{alias}");
+        assert_eq!(source.host.as_deref(), host, "{alias}");
     }
     let (code, message) = with_target("", "    rules: [{targetHosts: [other]}]\n").restore_refusal();
     assert_eq!(code, Code::InvalidSpec);
@@ -61,33 +60,33 @@ fn latest_is_what_no_rule_or_an_empty_one_means() {
         "    rules: [{snapshots: [latest]}]\n",
         "    rules: [{snapshots: ['']}]\n",
     ] {
-        assert_eq!(from(&with_target("", rules)).snapshot, SnapshotSelector::Latest, "{rules}");
+        assert_eq!(source(&with_target("", rules)).snapshot, SnapshotSelector::Latest, "{rules}");
     }
 }
 
 #[test]
 fn the_old_place_of_rules_counts_when_the_new_one_is_empty() {
     let old = "  rules: [{snapshots: [old]}]\n";
-    assert_eq!(from(&with_target("", old)).snapshot, SnapshotSelector::Id("old".to_owned()));
+    assert_eq!(source(&with_target("", old)).snapshot, SnapshotSelector::Id("old".to_owned()));
     let both = format!("    rules: [{{snapshots: [new]}}]\n{old}");
-    assert_eq!(from(&with_target("", &both)).snapshot, SnapshotSelector::Id("new".to_owned()));
+    assert_eq!(source(&with_target("", &both)).snapshot, SnapshotSelector::Id("new".to_owned()));
 }
 
 #[test]
-fn overwriting_is_asked_for_in_our_group_and_warned_of_in_stash_s() {
+fn our_group_refuses_a_target_with_data_unless_told_and_stash_s_merges() {
     let stash = "apiVersion: stash.appscode.com/v1beta1\nkind: RestoreSession";
     let ours = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession";
     for (group, overwrite, expected) in [
-        (stash, "", Overwrite::Warn),
-        (stash, "  overwrite: true\n", Overwrite::Allow),
-        (stash, "  overwrite: false\n", Overwrite::Refuse),
-        (ours, "", Overwrite::Refuse),
-        (ours, "  overwrite: true\n", Overwrite::Allow),
-        (ours, "  overwrite: false\n", Overwrite::Refuse),
+        (stash, "", Existing::Merge),
+        (stash, "  overwrite: true\n", Existing::Merge),
+        (stash, "  overwrite: false\n", Existing::Refuse),
+        (ours, "", Existing::Refuse),
+        (ours, "  overwrite: true\n", Existing::Merge),
+        (ours, "  overwrite: false\n", Existing::Refuse),
     ] {
         let task = "  task: {name: mariadb-restore-10.6.23}\n";
         let world = with(&[(stash, group), (task, &format!("{task}{overwrite}"))]);
-        assert_eq!(from(&world).overwrite, expected, "{group} {overwrite}");
+        assert_eq!(restore_work(world.restore()).existing, expected, "{group} {overwrite}");
     }
 }
 
@@ -96,7 +95,7 @@ fn the_configuration_to_choose_from_is_named_in_full() {
     let task = "  task: {name: mariadb-restore-10.6.23}\n";
     for (configuration, expected) in [("{name: shop}", "demo/shop"), ("{name: shop, namespace: far}", "far/shop")] {
         let world = with(&[(task, &format!("{task}  configuration: {configuration}\n"))]);
-        assert_eq!(from(&world).configuration.as_deref(), Some(expected));
+        assert_eq!(source(&world).configuration.as_deref(), Some(expected));
     }
 }
 

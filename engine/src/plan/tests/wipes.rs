@@ -1,7 +1,7 @@
 //! The plan that deletes a Repository's data, and when there is none.
 
 use super::*;
-use lagan_schemas::plan::PlanRepository;
+use lagan_schemas::plan::{PlanRepository, Work};
 use lagan_schemas::resource::repository::WIPE_OUT_FINALIZER;
 
 /// The world with its Repository in S3, deleted and held by our finalizer; `more` are further objects.
@@ -49,9 +49,10 @@ spec:
 #[test]
 fn a_deleted_repository_is_planned_into_the_maintenance_lane_with_a_deadline() {
     let plan = wipe(&deleted("true", &other("sibling", "demo/shop2"))).unwrap();
-    assert_eq!((plan.lane, plan.targets.len()), (Lane::Maintenance, 0));
+    assert_eq!((plan.lane, plan.kind()), (Lane::Maintenance, SessionKind::Maintenance));
     assert_eq!(plan.deadline.map(Timestamp::as_second), Some(REQUESTED + 600));
-    let PlanRepository { reference, backend, secret } = plan.wipe.unwrap();
+    let Work::Wipe(work) = plan.work else { unreachable!("{:?}", plan.work) };
+    let PlanRepository { reference, backend, secret } = work.repository;
     assert_eq!((reference.path().as_str(), secret.as_str()), ("demo/repo", "storage"));
     assert_eq!(backend.s3.unwrap().prefix.as_deref(), Some("demo/shop"));
 }

@@ -1,0 +1,104 @@
+//! Looks objects up in the view by the type of their spec.
+
+use lagan_schemas::error::Code;
+use lagan_schemas::resource::app_binding::AppBindingSpec;
+use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef};
+use lagan_schemas::resource::repository::RepositorySpec;
+use lagan_schemas::resource::restore_session::RestoreSessionSpec;
+use lagan_schemas::resource::{Group, Kind, Object, ObjectRef, Spec};
+
+use super::{Inputs, Unresolved, refused};
+
+/// A spec that belongs to one kind of object.
+pub(super) trait KindSpec: Sized {
+    const KIND: Kind;
+
+    fn of(spec: &Spec) -> Option<&Self>;
+}
+
+macro_rules! kind_specs {
+    ($($spec:ty = $kind:ident;)*) => {$(
+        impl KindSpec for $spec {
+            const KIND: Kind = Kind::$kind;
+
+            fn of(spec: &Spec) -> Option<&Self> {
+                match spec {
+                    Spec::$kind(spec) => Some(spec),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+kind_specs! {
+    AppBindingSpec = AppBinding;
+    BackupConfigurationSpec = BackupConfiguration;
+    RepositorySpec = Repository;
+    RestoreSessionSpec = RestoreSession;
+}
+
+/// An object of the view, and its spec.
+pub(super) struct Found<'a, S> {
+    pub object: &'a Object,
+    pub spec: &'a S,
+}
+
+impl<S> Clone for Found<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Found<'_, S> {}
+
+/// The AppBinding of a target.
+pub(super) type Binding<'a> = Found<'a, AppBindingSpec>;
+
+/// Finds an object, or says what is missing.
+pub(super) fn find<'a, S: KindSpec>(
+    inputs: &Inputs<'a>,
+    group: Group,
+    namespace: &str,
+    name: &str,
+) -> Result<Found<'a, S>, Unresolved> {
+    let found = inputs.view.find(S::KIND, group, Some(namespace), name);
+    let found = found.and_then(|object| Some(Found { object, spec: S::of(&object.spec)? }));
+    found.ok_or_else(|| Unresolved::Missing(vec![format!("{} {namespace}/{name}", S::KIND)]))
+}
+
+/// Finds the object that a session runs for. One that was deleted and made again under the same name is another object.
+pub(super) fn invoker<'a, S: KindSpec>(
+    inputs: &Inputs<'a>,
+    named: &ObjectRef,
+    uid: Uid,
+) -> Result<Found<'a, S>, Unresolved> {
+    let namespace = named.namespace.as_deref().unwrap_or_default();
+    let found = find::<S>(inputs, named.key_group(), namespace, &named.name)?;
+    let is_named = found.object.metadata.uid == named.uid || (uid == Uid::IfGiven && named.uid.is_none());
+    if !is_named {
+        let message = format!("{} was replaced by another of its name", found.object.key());
+        return Err(refused(Code::IntentNotConfirmed, message));
+    }
+    Ok(found)
+}
+
+/// Whether a request must name the uid of its invoker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Uid {
+    Required,
+    IfGiven,
+}
+
+/// Finds the AppBinding that `target.ref` names.
+pub(super) fn app_binding<'a>(
+    inputs: &Inputs<'a>,
+    own_namespace: &str,
+    target: &TargetRef,
+) -> Result<Binding<'a>, Unresolved> {
+    if target.kind != Kind::AppBinding.as_str() {
+        let message = format!("target.ref: a {} can't be backed up; name the AppBinding of the database", target.kind);
+        return Err(refused(Code::InvalidSpec, message));
+    }
+    find(inputs, Group::AppCatalog, target.namespace.as_deref().unwrap_or(own_namespace), &target.name)
+}

@@ -1,0 +1,67 @@
+//! The database of a plan: where it answers, and which secret opens it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::PlanHooks;
+use crate::resource::ObjectRef;
+use crate::resource::function::DatabaseKind;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanTarget {
+    /// Alias of the target, or the name of its AppBinding.
+    pub name: String,
+    pub reference: ObjectRef,
+    pub database: Database,
+    /// The worker reads the hooks that run before and after the work from the invoker, at its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<PlanHooks>,
+}
+
+/// Address of a database, and the secret that opens it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Database {
+    pub kind: DatabaseKind,
+    pub host: String,
+    pub port: u16,
+    pub tls: Tls,
+    pub credentials: Credentials,
+    /// How long to wait for it to answer before the first step.
+    pub wait_seconds: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    pub mode: TlsMode,
+    /// PEM, base64 as in the AppBinding; public by nature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Secret with `tls.crt` and `tls.key` for client certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsMode {
+    Disabled,
+    Preferred,
+    Required,
+    VerifyCa,
+    VerifyIdentity,
+}
+
+/// Where the worker finds user and password: the AppBinding at its source, and the Secret that it names.
+/// Neither the credentials in its URL nor the values of its `secretTransforms` are ever published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    pub namespace: String,
+    pub app_binding: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
