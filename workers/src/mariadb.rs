@@ -1,13 +1,15 @@
 //! What Lagan knows about MariaDB: how its clients are called, what must hold before a dump or a restore, whether
 //! a stream is a complete dump, and what its errors mean.
 //!
-//! It knows nothing of sessions, plans or repositories: plain values in, plain values out. It writes no SQL that
-//! changes anything.
+//! It knows nothing of sessions, plans or repositories: plain values in, plain values out. The only SQL of its own that
+//! changes anything empties the databases of a restore that replaces them.
 
 mod backup;
 mod client;
 mod connection;
+pub mod dump;
 mod dump_args;
+mod existing;
 mod failure;
 mod grants;
 mod inventory;
@@ -15,6 +17,7 @@ mod options;
 mod order;
 mod restore;
 mod restore_args;
+mod scope;
 mod stream;
 mod version;
 
@@ -22,11 +25,13 @@ pub use backup::{Finding, PreflightError, Prepared, Server, prepare};
 pub use client::{Client, QueryError};
 pub use connection::{ClientCertificate, Connection, ConnectionError, Tls, TlsMode};
 pub use dump_args::{DumpArgs, SAFE_DUMP_FLAGS, Scope};
+pub use existing::{Met, clearing, met};
 pub use failure::{Class, Failure, FailureKind};
 pub use grants::{Grants, MissingGrant};
 pub use inventory::{Expected, Kind, MissingObjects};
 pub use options::ArgumentError;
-pub use restore::{RestoreIncomplete, Target, TargetError, TargetState, Touches, check_fed, inspect};
+pub use restore::{RestoreIncomplete, Target, TargetError, TargetState, Touches, check_fed, inspect, name_case};
 pub use restore_args::RestoreArgs;
+pub use scope::{Asked, Destination, RestoreScope, ScopeError, scope};
 pub use stream::{Incomplete, StreamSummary, Summary, check_dump, ends_as_dump, scanner, starts_as_dump};
 pub use version::{ClientVersion, VersionError, Versions, probe};

@@ -17,6 +17,7 @@ mod local;
 mod locate;
 mod object;
 mod open;
+mod pack;
 mod prefetch;
 mod restore;
 mod retention;
@@ -34,7 +35,7 @@ mod wipe;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{Backup, Gate, GateRefused, Written};
+pub use backup::{Backup, Companion, Gate, GateRefused, Written};
 pub use error::Error;
 pub use latest::{Candidate, LatestError, Wanted, latest};
 pub use open::{Presence, Repository, Statistics};

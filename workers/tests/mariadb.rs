@@ -8,6 +8,8 @@ mod faults;
 mod preflight;
 #[path = "mariadb/round_trip.rs"]
 mod round_trip;
+#[path = "mariadb/scope.rs"]
+mod scope;
 #[path = "mariadb/server.rs"]
 mod server;
 #[path = "mariadb/steps.rs"]

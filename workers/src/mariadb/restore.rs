@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     client::{Client, QueryError, identifier, literal},
+    dump::NameCase,
     failure::{Class, Failure},
     grants::Grants,
     inventory::is_system,
@@ -101,6 +102,14 @@ pub async fn inspect(
     }
     let state = state(client, touches).await?;
     Ok(Target { state, version, max_allowed_packet_bytes: allowed_bytes })
+}
+
+/// How the server compares names of databases and tables.
+pub async fn name_case(client: &Client, wait: Duration) -> Result<NameCase, TargetError> {
+    client.wait_ready(wait).await?;
+    let rows = client.query("SELECT @@lower_case_table_names").await?;
+    let answer = rows.first().and_then(|row| row.first()).ok_or(QueryError::Answer)?;
+    Ok(if answer == "0" { NameCase::Sensitive } else { NameCase::Insensitive })
 }
 
 async fn state(client: &Client, touches: &Touches) -> Result<TargetState, TargetError> {

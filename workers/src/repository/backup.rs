@@ -43,7 +43,20 @@ pub struct Written {
 
 /// The last condition before a snapshot file is written. It may block; the caller appends `committing` in it.
 pub trait Gate: Send + Sync {
+    /// A file to store beside the stream, asked for once the stream has ended well. The snapshot's paths do not name it.
+    fn companion(&self) -> Option<Companion> {
+        None
+    }
+
     fn open(&self) -> Result<(), GateRefused>;
+}
+
+/// A small file in the root of the snapshot, beside the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    pub name: String,
+    pub content: Vec<u8>,
+    pub time: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

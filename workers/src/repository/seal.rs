@@ -1,20 +1,23 @@
 //! Ends a backup: writes the length of the stream, known only now, into the tree, then uploads tree pack, index and
-//! snapshot in restic's order. There is one of each per backup, as restic writes them. It must not write the snapshot
+//! snapshot in restic's order. There is one of each per backup, as restic writes them, and a data pack for the file beside the stream. It must not write the snapshot
 //! unless the archive holds exactly the bytes that were read and the gate has opened.
 
-use std::num::NonZeroU32;
+use std::ffi::OsStr;
 
 use bytes::Bytes;
-use jiff::Timestamp;
-use rustic_core::repofile::{BlobType, IndexFile, SnapshotFile, Tree};
+use rustic_core::repofile::{BlobType, IndexFile, IndexPack, Metadata, Node, NodeType, SnapshotFile, Tree};
 use rustic_core::{FileType, Id};
 
 use super::archive::Withheld;
-use super::backup::Gate;
-use super::cipher::{Cipher, OVERHEAD, hash};
+use super::backup::{Companion, Gate};
+use super::cipher::{Cipher, hash};
 use super::error::Error;
+use super::pack::{Pack, no_randomness};
 use super::store::path_of;
 use super::upload::Uploads;
+
+/// Length of the blobs of a file beside the stream.
+const CHUNK_BYTES: usize = 1 << 20;
 
 pub(super) struct Seal<'a> {
     pub(super) uploads: &'a Uploads,
@@ -36,11 +39,12 @@ impl Seal<'_> {
         let (_, index) = withheld.index.ok_or_else(|| incomplete("the archiver wrote no index"))?;
         let mut index: IndexFile = self.open_json(&index, "index")?;
         let old = self.tree(&withheld.tree_packs, &index, *snapshot.tree)?;
-        let (tree, tree_id) = with_length(old, length)?;
+        let companion = gate.companion().map(|companion| self.companion(&companion, &mut index)).transpose()?;
+        let (tree, tree_id) = complete(old, length, companion)?;
         let level = self.compression;
-        let pack = self.tree_pack(&tree, tree_id)?;
-        self.uploads.write_after_all(&path_of(FileType::Pack, &pack.id), vec![pack.content.clone()])?;
-        replace_tree_pack(&mut index, &pack, tree_id)?;
+        let pack = Pack::new(self.cipher, level, BlobType::Tree, &[&tree])?;
+        self.uploads.write_after_all(&path_of(FileType::Pack, &pack.id()), vec![pack.content])?;
+        replace_tree_pack(&mut index, pack.entry)?;
         let index = self.seal_json(&index, level)?;
         self.uploads.write_after_all(&path_of(FileType::Index, &hash(&index)), vec![index])?;
 
@@ -73,22 +77,26 @@ impl Seal<'_> {
             .ok_or_else(|| incomplete("the tree cannot be read"))
     }
 
-    /// Builds a pack with one tree blob: blob, encrypted header, length of the header.
-    fn tree_pack(&self, tree: &[u8], id: Id) -> Result<TreePack, Error> {
-        let plain_length = u32::try_from(tree.len()).ok().and_then(NonZeroU32::new);
-        let (data, uncompressed) = match self.compression {
-            None => (tree.to_vec(), None),
-            Some(level) => {
-                let data = zstd::bulk::compress(tree, level).map_err(|error| core("compress the tree", &error))?;
-                (data, plain_length)
-            }
+    /// Uploads a file that belongs to the snapshot beside the stream, and returns its node for the tree.
+    fn companion(&self, companion: &Companion, index: &mut IndexFile) -> Result<Node, Error> {
+        let chunks: Vec<&[u8]> = companion.content.chunks(CHUNK_BYTES).collect();
+        if !chunks.is_empty() {
+            let pack = Pack::new(self.cipher, self.compression, BlobType::Data, &chunks)?;
+            self.uploads.write_after_all(&path_of(FileType::Pack, &pack.id()), vec![pack.content])?;
+            index.packs.push(pack.entry);
+        }
+        let meta = Metadata {
+            mode: Some(0o644),
+            size: companion.content.len() as u64,
+            mtime: Some(companion.time),
+            atime: Some(companion.time),
+            ctime: Some(companion.time),
+            links: 1,
+            ..Metadata::default()
         };
-        let blob = self.cipher.encrypt(&data).ok_or_else(no_randomness)?;
-        let length = u32::try_from(blob.len()).map_err(|error| core("pack the tree", &error))?;
-        let header = self.cipher.encrypt(&header(id, length, uncompressed)).ok_or_else(no_randomness)?;
-        let header_length = u32::try_from(header.len()).map_err(|error| core("pack the tree", &error))?;
-        let content: Bytes = [&*blob, &*header, &header_length.to_le_bytes()].concat().into();
-        Ok(TreePack { id: hash(&content), content, length, uncompressed })
+        let mut node = Node::new_node(OsStr::new(&companion.name), NodeType::File, meta);
+        node.content = Some(chunks.iter().map(|chunk| hash(chunk).into()).collect());
+        Ok(node)
     }
 
     fn open_json<T: serde::de::DeserializeOwned>(&self, file: &[u8], what: &str) -> Result<T, Error> {
@@ -108,56 +116,32 @@ impl Seal<'_> {
     }
 }
 
-struct TreePack {
-    id: Id,
-    content: Bytes,
-    /// Length of the encrypted blob, which is at offset 0.
-    length: u32,
-    uncompressed: Option<NonZeroU32>,
-}
-
-/// Builds restic's header entry: kind, encrypted length, for compressed blobs the plain length, and the name; numbers are
-/// little-endian.
-fn header(id: Id, length: u32, uncompressed: Option<NonZeroU32>) -> Vec<u8> {
-    const TREE: u8 = 1;
-    const COMPRESSED_TREE: u8 = 3;
-    let mut entry = vec![if uncompressed.is_some() { COMPRESSED_TREE } else { TREE }];
-    entry.extend_from_slice(&length.to_le_bytes());
-    if let Some(uncompressed) = uncompressed {
-        entry.extend_from_slice(&uncompressed.get().to_le_bytes());
-    }
-    let hex = id.to_hex();
-    let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    entry.extend(hex.as_bytes().chunks(2).filter_map(byte));
-    entry
-}
-
-fn with_length(mut tree: Tree, length: u64) -> Result<(Vec<u8>, Id), Error> {
+/// Completes the tree: the length of the stream, and the file beside it.
+fn complete(mut tree: Tree, length: u64, companion: Option<Node>) -> Result<(Vec<u8>, Id), Error> {
     match tree.nodes.as_mut_slice() {
         [file] if file.is_file() => file.meta.size = length,
         nodes => return Err(incomplete(&format!("the tree has {} entries", nodes.len()))),
+    }
+    tree.nodes.extend(companion);
+    // restic looks names up in this order.
+    tree.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    if tree.nodes.windows(2).any(|pair| pair[0].name == pair[1].name) {
+        return Err(incomplete("two files of the snapshot have one name"));
     }
     let (json, id) = tree.serialize().map_err(|error| core("write the tree", &error))?;
     Ok((json, *id))
 }
 
-fn replace_tree_pack(index: &mut IndexFile, pack: &TreePack, tree: Id) -> Result<(), Error> {
+fn replace_tree_pack(index: &mut IndexFile, pack: IndexPack) -> Result<(), Error> {
     let entry = index
         .packs
         .iter_mut()
         .find(|entry| entry.blob_type() == BlobType::Tree)
         .ok_or_else(|| incomplete("no tree pack in the index"))?;
-    let [blob] = entry.blobs.as_mut_slice() else {
+    if entry.blobs.len() != 1 {
         return Err(incomplete("the tree pack holds more than one tree"));
-    };
-    entry.id = pack.id.into();
-    entry.size = u32::try_from(pack.content.len()).ok();
-    entry.time = Some(Timestamp::now());
-    blob.id = tree.into();
-    blob.location.offset = 0;
-    blob.location.length = pack.length;
-    blob.location.uncompressed_length = pack.uncompressed;
-    debug_assert!(pack.length as usize > OVERHEAD, "an encrypted blob is longer than its overhead");
+    }
+    *entry = pack;
     Ok(())
 }
 
@@ -167,8 +151,4 @@ fn incomplete(detail: &str) -> Error {
 
 fn core(action: &'static str, error: &dyn std::fmt::Display) -> Error {
     Error::Core { action, detail: error.to_string() }
-}
-
-fn no_randomness() -> Error {
-    core("encrypt a file", &"the system gives no random bytes")
 }

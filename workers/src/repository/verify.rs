@@ -56,10 +56,14 @@ impl Repository {
         let core = self.core()?;
         let snapshot = snapshot_file(&core, snapshot_id)?;
         let (tree, location, trees) = self.tree(&core, *snapshot.tree)?;
-        let file = only_file(&tree.nodes, &snapshot)?;
-        let content: Vec<Id> = file.content.iter().flatten().map(|id| **id).collect();
+        let (file, companions) = files(&tree.nodes, &snapshot)?;
+        let of = |file: &Node| file.content.iter().flatten().map(|id| **id).collect::<Vec<Id>>();
+        let content = [of(file), companions.iter().flat_map(|file| of(file)).collect()].concat();
         let mut found = find(&core, BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
-        check_blobs(&content, &found, file, expected)?;
+        check_blobs(&of(file), &found, file, expected)?;
+        for companion in companions {
+            check_blobs(&of(companion), &found, companion, Expected::default())?;
+        }
         if location.standing == Standing::Marked {
             return Err(damaged("its tree is in a pack marked for deletion"));
         }
@@ -107,13 +111,17 @@ fn damaged(detail: impl Into<String>) -> Error {
     Error::Damaged { detail: detail.into() }
 }
 
-fn only_file<'n>(nodes: &'n [Node], snapshot: &SnapshotFile) -> Result<&'n Node, Error> {
+/// The file that the snapshot's path names, and those beside it.
+fn files<'n>(nodes: &'n [Node], snapshot: &SnapshotFile) -> Result<(&'n Node, Vec<&'n Node>), Error> {
     let paths: Vec<&String> = snapshot.paths.iter().collect();
-    match (nodes, paths.as_slice()) {
-        ([file], [path]) if file.is_file() && path.rsplit('/').next().is_some_and(|name| *file.name() == *name) => {
-            Ok(file)
-        }
-        (nodes, paths) => Err(damaged(format!("it holds {} entries for the paths {paths:?}", nodes.len()))),
+    let is_named = |node: &&Node| match paths.as_slice() {
+        [path] => path.rsplit('/').next().is_some_and(|name| *node.name() == *name),
+        _ => false,
+    };
+    let (named, others): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(is_named);
+    match named.as_slice() {
+        [file] if others.len() <= 1 && nodes.iter().all(Node::is_file) => Ok((file, others)),
+        _ => Err(damaged(format!("it holds {} entries for the paths {paths:?}", nodes.len()))),
     }
 }
 

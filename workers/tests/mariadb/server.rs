@@ -38,6 +38,12 @@ pub fn target() -> &'static Server {
     TARGET.get_or_init(|| Server::start(WithTls::No))
 }
 
+/// A server without the databases of other tests, all of which can be dumped.
+pub fn alone() -> &'static Server {
+    static ALONE: OnceLock<Server> = OnceLock::new();
+    ALONE.get_or_init(|| Server::start(WithTls::No))
+}
+
 #[derive(PartialEq, Eq)]
 enum WithTls {
     Yes,

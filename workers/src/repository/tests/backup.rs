@@ -4,7 +4,7 @@ use std::io::{self, Cursor, Read};
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::repository::{Expected, ReadBack};
+use crate::repository::{Companion, Expected, ReadBack};
 
 #[test]
 fn restic_checks_dumps_and_restores_what_was_written() {
@@ -42,6 +42,53 @@ fn restic_checks_dumps_and_restores_what_was_written() {
     let statistics = repository.statistics().unwrap();
     assert_eq!(statistics.snapshots, 1);
     assert!(statistics.stored_bytes > written.bytes);
+}
+
+#[test]
+fn a_file_beside_the_stream_is_stored_and_read_back_and_restic_sees_both() {
+    let fixture = Fixture::new();
+    let repository = fixture.init();
+    let beside = noise(3 << 20, 9);
+    let gate = WithCompanion(beside.clone());
+    let content = noise(5 << 20, 8);
+    let written = repository.backup(&request("/dumpfile.sql"), Box::new(Cursor::new(content.clone())), &gate).unwrap();
+    let read_back = repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
+    assert_eq!((read_back.bytes, written.bytes), (5 << 20, 5 << 20));
+    let (length, mut reader) = repository.read(&written.snapshot_id, "/beside.json").unwrap();
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).unwrap();
+    assert!(length == 3 << 20 && read == beside);
+    assert!(read_all(&repository, &written.snapshot_id).unwrap() == content);
+
+    fixture.restic_says(&["check", "--read-data"]);
+    assert!(fixture.restic_says(&["dump", "latest", "/dumpfile.sql"]) == content);
+    assert!(fixture.restic_says(&["dump", "latest", "/beside.json"]) == beside);
+    let target = fixture.folder.path().join("restored");
+    fixture.restic_says(&["restore", "latest", "--target", target.to_str().unwrap()]);
+    assert!(std::fs::read(target.join("beside.json")).unwrap() == beside);
+    assert_eq!(repository.snapshots().unwrap().snapshots[0].path(), "/dumpfile.sql");
+
+    // The pack of the file is the only one of its length.
+    let pack = fixture.files("data").into_iter().find(|file| {
+        let length = std::fs::metadata(file).unwrap().len();
+        (3 << 20..4 << 20).contains(&length)
+    });
+    std::fs::remove_file(pack.unwrap()).unwrap();
+    let missing = repository.verify(&written.snapshot_id, Expected::default());
+    assert!(matches!(missing, Err(crate::repository::Error::ReadBack { .. })), "{missing:?}");
+}
+
+struct WithCompanion(Vec<u8>);
+
+impl Gate for WithCompanion {
+    fn companion(&self) -> Option<Companion> {
+        let time = jiff::Timestamp::UNIX_EPOCH;
+        Some(Companion { name: "beside.json".to_owned(), content: self.0.clone(), time })
+    }
+
+    fn open(&self) -> Result<(), GateRefused> {
+        Ok(())
+    }
 }
 
 #[test]

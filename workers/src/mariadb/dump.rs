@@ -1,0 +1,30 @@
+//! Reads SQL dumps as a stream of bytes: splits them into statements as the `mariadb` client does, records what they
+//! hold, and takes one database out of several.
+//!
+//! A dump may hold statements of gigabytes, bytes of any character set and names of any kind. So nothing here keeps a
+//! statement whole, assumes UTF-8, or depends on how the stream is cut into blocks. It asks no server and runs nothing.
+
+mod class;
+mod complete;
+mod details;
+mod filter;
+mod head;
+mod lexer;
+mod mentions;
+mod reader;
+mod record;
+mod recorder;
+mod scan;
+mod settings;
+mod token;
+
+pub use complete::{Cut, Ending, Fault, FirstDump};
+pub use filter::{Filter, FilterError, NameCase, Wanted};
+pub use record::{
+    DatabaseRecord, Few, Header, Listed, Names, Naming, Needs, Object, Oddity, OddityKind, RECORD_VERSION, Record,
+    TableRecord, Taken,
+};
+pub use recorder::Recorder;
+
+#[cfg(test)]
+mod tests;

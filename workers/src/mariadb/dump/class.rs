@@ -1,0 +1,305 @@
+//! What a statement does and to which object, told from its first tokens.
+
+use super::head::Head;
+use super::token::{Token, TokenKind};
+
+/// Whether more tokens of the statement may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tokens {
+    MayFollow,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ObjectKind {
+    Table,
+    View,
+    Sequence,
+    Trigger,
+    Procedure,
+    Function,
+    Package,
+    PackageBody,
+    Event,
+    Index,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StatementKind {
+    Empty,
+    Use,
+    CreateDatabase,
+    DropDatabase,
+    AlterDatabase,
+    Create(ObjectKind),
+    /// A table or view that keeps the place of a view until it can be made.
+    Placeholder,
+    Drop(ObjectKind),
+    /// Of tables, and of sequences through `SETVAL`.
+    Alter(ObjectKind),
+    Insert,
+    Lock,
+    Unlock,
+    /// `START TRANSACTION`, `BEGIN`, `COMMIT`.
+    Transaction,
+    Set,
+    /// Accounts, roles and their rights.
+    Account,
+    /// `CHANGE MASTER` and its relatives.
+    Replication,
+    LoadData,
+    /// `FLUSH`, `ANALYZE` and the like, which change no data.
+    Upkeep,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Class {
+    pub kind: StatementKind,
+    /// Indexes of tokens: the database that stands before the name, and the name.
+    pub qualifier: Option<usize>,
+    pub name: Option<usize>,
+}
+
+/// Goes through tokens. `None` means that more of them are needed.
+struct Cursor<'a> {
+    head: &'a Head,
+    at: usize,
+    tokens: Tokens,
+}
+
+/// The next token; nothing at the end of the statement.
+type Next<'a> = Option<Token<'a>>;
+
+/// `None` while that cannot be told yet.
+pub(super) fn classify(head: &Head, tokens: Tokens) -> Option<Class> {
+    let mut cursor = Cursor { head, at: 0, tokens: if head.is_full() { Tokens::All } else { tokens } };
+    // A statement in parentheses is none of a dump.
+    let Some(first) = cursor.next()? else { return Some(Class::of(StatementKind::Empty)) };
+    if first.kind != TokenKind::Word {
+        return Some(Class::of(StatementKind::Other));
+    }
+    if first.is("INSERT") || first.is("REPLACE") {
+        return insert(&mut cursor);
+    }
+    match first.text.to_ascii_uppercase().as_slice() {
+        b"SET" => set(&mut cursor),
+        b"USE" => cursor.named(StatementKind::Use),
+        b"CREATE" => create(&mut cursor, first.conditional),
+        b"DROP" => drop(&mut cursor),
+        b"ALTER" => alter(&mut cursor),
+        b"LOCK" => Some(Class::of(StatementKind::Lock)),
+        b"UNLOCK" => Some(Class::of(StatementKind::Unlock)),
+        b"START" => start(&mut cursor),
+        b"BEGIN" | b"COMMIT" => Some(Class::of(StatementKind::Transaction)),
+        b"GRANT" | b"REVOKE" => Some(Class::of(StatementKind::Account)),
+        b"CHANGE" => Some(Class::of(StatementKind::Replication)),
+        b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" => Some(Class::of(StatementKind::Upkeep)),
+        b"EXECUTE" => execute(&mut cursor),
+        b"LOAD" => Some(Class::of(StatementKind::LoadData)),
+        b"DO" | b"SELECT" => set_value(&mut cursor),
+        _ => Some(Class::of(StatementKind::Other)),
+    }
+}
+
+fn insert(cursor: &mut Cursor<'_>) -> Option<Class> {
+    while cursor.skip_any(&["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"])? {}
+    cursor.named(StatementKind::Insert)
+}
+
+fn set(cursor: &mut Cursor<'_>) -> Option<Class> {
+    let account = cursor.skip_any(&["PASSWORD", "ROLE", "DEFAULT"])?;
+    Some(Class::of(if account { StatementKind::Account } else { StatementKind::Set }))
+}
+
+fn start(cursor: &mut Cursor<'_>) -> Option<Class> {
+    let kind = if cursor.skip_any(&["TRANSACTION"])? {
+        StatementKind::Transaction
+    } else if cursor.skip_any(&["SLAVE", "REPLICA", "GROUP_REPLICATION", "ALL"])? {
+        StatementKind::Replication
+    } else {
+        StatementKind::Other
+    };
+    Some(Class::of(kind))
+}
+
+/// mariadb-dump switches the log of the server off with `EXECUTE IMMEDIATE IF(@@LOG_OUTPUT=…`; nothing else is known.
+fn execute(cursor: &mut Cursor<'_>) -> Option<Class> {
+    let known = cursor.skip_words(&["IMMEDIATE", "IF"])?
+        && cursor.skip_symbol(b'(')?
+        && cursor.skip_symbol(b'@')?
+        && cursor.skip_symbol(b'@')?
+        && cursor.skip_any(&["LOG_OUTPUT"])?;
+    Some(Class::of(if known { StatementKind::Upkeep } else { StatementKind::Other }))
+}
+
+fn set_value(cursor: &mut Cursor<'_>) -> Option<Class> {
+    if !cursor.skip_any(&["SETVAL"])? || !cursor.skip_symbol(b'(')? {
+        return Some(Class::of(StatementKind::Other));
+    }
+    cursor.named(StatementKind::Alter(ObjectKind::Sequence))
+}
+
+fn create(cursor: &mut Cursor<'_>, conditional: bool) -> Option<Class> {
+    let mut direct = true;
+    loop {
+        if let Some(kind) = cursor.object()? {
+            let _ = cursor.skip_words(&["IF", "NOT", "EXISTS"])?;
+            // mariadb-dump writes the placeholder of a view as one comment, and the view itself as three.
+            let placeholder = conditional && direct && matches!(kind, ObjectKind::Table | ObjectKind::View);
+            return cursor.named(if placeholder { StatementKind::Placeholder } else { StatementKind::Create(kind) });
+        }
+        let Some(token) = cursor.next()? else { return Some(Class::of(StatementKind::Other)) };
+        if token.kind != TokenKind::Word {
+            return Some(Class::of(StatementKind::Other));
+        }
+        direct = false;
+        match token.text.to_ascii_uppercase().as_slice() {
+            b"DATABASE" | b"SCHEMA" => {
+                let _ = cursor.skip_words(&["IF", "NOT", "EXISTS"])?;
+                return cursor.named(StatementKind::CreateDatabase);
+            }
+            b"USER" | b"ROLE" => return Some(Class::of(StatementKind::Account)),
+            b"DEFINER" => cursor.definer()?,
+            b"ALGORITHM" => {
+                let _ = cursor.skip_symbol(b'=')? && cursor.next()?.is_some();
+            }
+            b"OR" | b"REPLACE" | b"SQL" | b"SECURITY" | b"INVOKER" | b"AGGREGATE" | b"UNIQUE" | b"FULLTEXT"
+            | b"SPATIAL" | b"ONLINE" | b"OFFLINE" => {}
+            _ => return Some(Class::of(StatementKind::Other)),
+        }
+    }
+}
+
+fn drop(cursor: &mut Cursor<'_>) -> Option<Class> {
+    let _ = cursor.skip_any(&["TEMPORARY"])?;
+    let kind = match cursor.object()? {
+        Some(kind) => StatementKind::Drop(kind),
+        None if cursor.skip_any(&["DATABASE", "SCHEMA"])? => StatementKind::DropDatabase,
+        None if cursor.skip_any(&["USER", "ROLE"])? => return Some(Class::of(StatementKind::Account)),
+        None => return Some(Class::of(StatementKind::Other)),
+    };
+    let _ = cursor.skip_words(&["IF", "EXISTS"])?;
+    cursor.named(kind)
+}
+
+fn alter(cursor: &mut Cursor<'_>) -> Option<Class> {
+    while cursor.skip_any(&["ONLINE", "IGNORE"])? {}
+    let kind = match cursor.object()? {
+        Some(kind) => StatementKind::Alter(kind),
+        None if cursor.skip_any(&["DATABASE", "SCHEMA"])? => StatementKind::AlterDatabase,
+        None if cursor.skip_any(&["USER", "ROLE"])? => return Some(Class::of(StatementKind::Account)),
+        None => return Some(Class::of(StatementKind::Other)),
+    };
+    let _ = cursor.skip_words(&["IF", "EXISTS"])?;
+    cursor.named(kind)
+}
+
+impl Class {
+    pub fn of(kind: StatementKind) -> Self {
+        Self { kind, qualifier: None, name: None }
+    }
+}
+
+impl<'a> Cursor<'a> {
+    fn peek(&self) -> Option<Next<'a>> {
+        match (self.head.get(self.at), self.tokens) {
+            (Some(token), _) => Some(Some(token)),
+            (None, Tokens::All) => Some(None),
+            (None, Tokens::MayFollow) => None,
+        }
+    }
+
+    fn next(&mut self) -> Option<Next<'a>> {
+        let next = self.peek()?;
+        self.at += usize::from(next.is_some());
+        Some(next)
+    }
+
+    fn skip_if(&mut self, wanted: impl Fn(&Token<'_>) -> bool) -> Option<bool> {
+        let found = self.peek()?.is_some_and(|token| wanted(&token));
+        self.at += usize::from(found);
+        Some(found)
+    }
+
+    fn skip_any(&mut self, words: &[&str]) -> Option<bool> {
+        self.skip_if(|token| words.iter().any(|word| token.is(word)))
+    }
+
+    /// All of these words in this order, or none.
+    fn skip_words(&mut self, words: &[&str]) -> Option<bool> {
+        let start = self.at;
+        for word in words {
+            if !self.skip_any(&[word])? {
+                self.at = start;
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
+    fn skip_symbol(&mut self, symbol: u8) -> Option<bool> {
+        self.skip_if(|token| token.kind == TokenKind::Symbol && token.text == [symbol])
+    }
+
+    /// `= user@host`, `= CURRENT_USER()` or `= role`.
+    fn definer(&mut self) -> Option<()> {
+        if self.skip_symbol(b'=')? {
+            self.next()?;
+            if self.skip_symbol(b'@')? {
+                self.next()?;
+            } else if self.skip_symbol(b'(')? {
+                self.skip_symbol(b')')?;
+            }
+        }
+        Some(())
+    }
+
+    fn object(&mut self) -> Option<Option<ObjectKind>> {
+        let Some(token) = self.peek()?.filter(|token| token.kind == TokenKind::Word) else { return Some(None) };
+        let kind = match token.text.to_ascii_uppercase().as_slice() {
+            b"TABLE" => ObjectKind::Table,
+            b"VIEW" => ObjectKind::View,
+            b"SEQUENCE" => ObjectKind::Sequence,
+            b"TRIGGER" => ObjectKind::Trigger,
+            b"PROCEDURE" => ObjectKind::Procedure,
+            b"FUNCTION" => ObjectKind::Function,
+            b"EVENT" => ObjectKind::Event,
+            b"INDEX" => ObjectKind::Index,
+            b"PACKAGE" => {
+                self.at += 1;
+                let body = self.skip_any(&["BODY"])?;
+                return Some(Some(if body { ObjectKind::PackageBody } else { ObjectKind::Package }));
+            }
+            _ => return Some(None),
+        };
+        self.at += 1;
+        Some(Some(kind))
+    }
+
+    /// The statement is of this kind, and the name of its object comes next.
+    fn named(&mut self, kind: StatementKind) -> Option<Class> {
+        let is_name = |token: &Token<'_>| matches!(token.kind, TokenKind::Word | TokenKind::Name);
+        let first = self.at;
+        if !self.skip_if(is_name)? {
+            return Some(Class::of(kind));
+        }
+        if !self.skip_symbol(b'.')? {
+            return Some(Class { kind, qualifier: None, name: Some(first) });
+        }
+        let second = self.at;
+        let found = self.skip_if(is_name)?;
+        Some(Class { kind, qualifier: Some(first), name: found.then_some(second) })
+    }
+}
+
+impl Token<'_> {
+    /// Whether it is this word, without quotes.
+    pub fn is(&self, word: &str) -> bool {
+        self.kind == TokenKind::Word && self.text.eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    pub fn is_symbol(&self, symbol: u8) -> bool {
+        self.kind == TokenKind::Symbol && self.text == [symbol]
+    }
+}

@@ -1,0 +1,218 @@
+//! The part of a record that is told by database.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+use super::super::class::{ObjectKind, StatementKind};
+use super::super::reader::Statement;
+use super::super::record::{DatabaseRecord, Listed, Object, TableRecord};
+
+/// Databases that are told apart.
+const DATABASES: usize = 10_000;
+/// Names of tables and other objects, of all databases together, and their bytes.
+const NAMES: usize = 100_000;
+const NAME_BYTES: usize = 4 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Databases {
+    known: Vec<Database>,
+    /// By name; nothing for objects without a database.
+    index: HashMap<Option<Vec<u8>>, usize>,
+    left_out: u64,
+    selected: Option<usize>,
+    /// Where the statement's object is.
+    target: Option<usize>,
+    /// By the header, the database of objects without one; in lower case.
+    dump_of: String,
+    names_left: usize,
+    bytes_left: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Database {
+    pub record: DatabaseRecord,
+    /// The name in lower case, for comparisons.
+    pub folded: String,
+    /// Indexes of listed tables.
+    tables: HashMap<Vec<u8>, usize>,
+    digests: HashMap<Option<Object>, u128>,
+    /// The table that rows went into last, as its name was written.
+    last: Option<(Vec<u8>, u8, usize)>,
+}
+
+impl Default for Databases {
+    fn default() -> Self {
+        Self {
+            known: Vec::new(),
+            index: HashMap::new(),
+            left_out: 0,
+            selected: None,
+            target: None,
+            dump_of: String::new(),
+            names_left: NAMES,
+            bytes_left: NAME_BYTES,
+        }
+    }
+}
+
+impl Databases {
+    /// The database that is selected; for a dump of one database that names none, the one without a name.
+    pub fn selected(&mut self) -> Option<&mut Database> {
+        self.selected.and_then(|index| self.known.get_mut(index))
+    }
+
+    pub fn into_records(self) -> (Vec<DatabaseRecord>, u64) {
+        let records = self.known.into_iter().map(Database::into_record).collect();
+        (records, self.left_out)
+    }
+
+    pub fn is_dump_of(&mut self, database: &str) {
+        self.dump_of = database.to_lowercase();
+    }
+
+    /// Notes what a statement makes and where.
+    pub fn enter(&mut self, statement: &Statement<'_>) {
+        let class = statement.class;
+        let name = || class.name.map(|name| statement.head.name(name));
+        match class.kind {
+            StatementKind::Use => {
+                self.selected = self.at(name());
+                self.left_out += u64::from(self.selected.is_none());
+            }
+            StatementKind::CreateDatabase => {
+                if let Some(at) = self.at(name()) {
+                    self.known[at].record.created = true;
+                }
+            }
+            StatementKind::AlterDatabase | StatementKind::DropDatabase => {}
+            StatementKind::Create(kind) => {
+                self.find(statement);
+                if let (Some(name), Some(kind)) = (name(), listed_as(kind)) {
+                    self.add(kind, name);
+                }
+            }
+            StatementKind::Insert
+            | StatementKind::Placeholder
+            | StatementKind::Alter(_)
+            | StatementKind::Drop(_)
+            | StatementKind::LoadData => self.find(statement),
+            _ => {}
+        }
+    }
+
+    /// Counts rows of an `INSERT`.
+    pub fn rows(&mut self, statement: &Statement<'_>, rows: u64) {
+        let token = statement.class.name.and_then(|name| Some((name, statement.head.get(name)?)));
+        let (Some(target), Some((name, token))) = (self.target, token) else { return };
+        let database = &mut self.known[target];
+        database.record.rows += rows;
+        let at = match &database.last {
+            Some((text, quote, at)) if text == token.text && *quote == token.quote => *at,
+            _ => {
+                let Some(at) = database.tables.get(&statement.head.name(name)).copied() else { return };
+                database.last = Some((token.text.to_vec(), token.quote, at));
+                at
+            }
+        };
+        database.record.tables.listed[at].rows += rows;
+    }
+
+    fn find(&mut self, statement: &Statement<'_>) {
+        // Most statements are about the selected database, which is known.
+        if statement.class.qualifier.is_none() && statement.selected.is_some() && self.selected.is_some() {
+            self.target = self.selected;
+            return;
+        }
+        let named = statement.class.qualifier.map(|name| statement.head.name(name));
+        let name = named.or_else(|| statement.selected.map(<[u8]>::to_vec));
+        self.target = self.at(name.clone());
+        if self.target.is_none() {
+            self.left_out = self.left_out.max(1);
+        }
+        if name.is_none() {
+            self.selected = self.target;
+        }
+    }
+
+    fn at(&mut self, name: Option<Vec<u8>>) -> Option<usize> {
+        if let Some(at) = self.index.get(&name) {
+            return Some(*at);
+        }
+        if self.known.len() >= DATABASES {
+            return None;
+        }
+        let shown = name.as_ref().map(|name| String::from_utf8_lossy(name).into_owned());
+        let folded = shown.as_ref().map_or_else(|| self.dump_of.clone(), |name| name.to_lowercase());
+        let record = DatabaseRecord { name: shown, ..DatabaseRecord::default() };
+        self.known.push(Database { record, folded, ..Database::default() });
+        self.index.insert(name, self.known.len() - 1);
+        Some(self.known.len() - 1)
+    }
+
+    /// `None` is a table.
+    fn add(&mut self, kind: Option<Object>, name: Vec<u8>) {
+        let Some(database) = self.target.map(|target| &mut self.known[target]) else { return };
+        let digest = database.digests.entry(kind).or_default();
+        *digest = digest.wrapping_add(digest_of(&name));
+        let fits = self.names_left > 0 && self.bytes_left >= name.len();
+        if fits {
+            self.names_left -= 1;
+            self.bytes_left -= name.len();
+        }
+        let shown = String::from_utf8_lossy(&name).into_owned();
+        match kind {
+            None => {
+                let tables = &mut database.record.tables;
+                tables.count += 1;
+                if fits {
+                    database.tables.insert(name, tables.listed.len());
+                    tables.listed.push(TableRecord { name: shown, rows: 0 });
+                }
+            }
+            Some(kind) => {
+                let listed = database.record.objects.entry(kind).or_default();
+                listed.count += 1;
+                if fits {
+                    listed.listed.push(shown);
+                }
+            }
+        }
+    }
+}
+
+impl Database {
+    fn into_record(self) -> DatabaseRecord {
+        let mut record = self.record;
+        for (kind, digest) in self.digests {
+            let digest = format!("{digest:032x}");
+            match kind {
+                None => record.tables.digest = digest,
+                Some(kind) => record.objects.entry(kind).or_insert_with(Listed::default).digest = digest,
+            }
+        }
+        record
+    }
+}
+
+#[expect(clippy::option_option, reason = "the outer one says whether it is listed, the inner one as what")]
+fn listed_as(kind: ObjectKind) -> Option<Option<Object>> {
+    Some(match kind {
+        ObjectKind::Table => None,
+        ObjectKind::View => Some(Object::View),
+        ObjectKind::Sequence => Some(Object::Sequence),
+        ObjectKind::Trigger => Some(Object::Trigger),
+        ObjectKind::Procedure => Some(Object::Procedure),
+        ObjectKind::Function => Some(Object::Function),
+        ObjectKind::Package => Some(Object::Package),
+        ObjectKind::PackageBody => Some(Object::PackageBody),
+        ObjectKind::Event => Some(Object::Event),
+        ObjectKind::Index => return None,
+    })
+}
+
+fn digest_of(name: &[u8]) -> u128 {
+    let hash = Sha256::digest(name);
+    let first: [u8; 16] = hash[..16].try_into().expect("SHA-256 has 32 bytes");
+    u128::from_be_bytes(first)
+}

@@ -1,0 +1,253 @@
+//! The scope of a restore: which databases it writes to, told from the record of its dump and from what was asked for.
+//! It is known before the first statement runs, and nothing else is written to.
+
+use super::dump::{FilterError, NameCase, OddityKind, Record, Wanted};
+use super::inventory::is_system;
+use super::restore::Touches;
+use crate::process::escape;
+
+/// What a person asks of a restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Only this database of the dump.
+    pub database: Option<String>,
+    /// The name that the database gets.
+    pub renamed: Option<String>,
+    /// The database that the client's arguments name: everything goes there, if the dump does not say where it goes.
+    pub into: Option<String>,
+}
+
+/// The databases that a restore writes to, and how its stream must pass for that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreScope {
+    pub databases: Vec<Destination>,
+    /// Takes one database out of the stream, or gives it another name.
+    pub filter: Option<Wanted>,
+    /// The database that the client selects before it reads the stream, which must exist.
+    pub selects: Option<String>,
+}
+
+/// A database of the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    pub name: String,
+    /// Its name in the dump; nothing if the dump does not name it.
+    pub source: Option<String>,
+    /// The stream creates it if it does not exist.
+    pub created: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    #[error("the dump holds no database `{}`; it holds {}", escape(database), list(holds))]
+    NotInDump { database: String, holds: Vec<String> },
+    #[error(
+        "the arguments name database `{}`, but the dump says itself where everything goes: {}; ask for one of them alone (`--one-database NAME` in `args`, `databases: [NAME]`, or `lagan restore --database NAME`), or leave the name out",
+        escape(database),
+        list(holds)
+    )]
+    SaysItself { database: String, holds: Vec<String> },
+    #[error(
+        "the dump is of one database and does not say which; say where it goes (its name in `args`, `databases: [NAME]`, or `lagan restore --database NAME`)"
+    )]
+    SaysNothing,
+    #[error("one database can get another name, and the dump holds {}; say which", list(holds))]
+    RenamesSeveral { holds: Vec<String> },
+    #[error("`{0}` is a database of the server itself and cannot get another name")]
+    RenamesSystem(String),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error("the dump selects more databases than can be told apart ({0})")]
+    TooMany(u64),
+}
+
+impl RestoreScope {
+    /// The databases whose content is looked at before. Those of the server itself are never empty.
+    #[must_use]
+    pub fn touches(&self) -> Touches {
+        match &self.selects {
+            Some(name) => Touches::Database(name.clone()),
+            None => {
+                let names = self.databases.iter().map(|database| database.name.clone());
+                Touches::Databases(names.filter(|name| !is_system(name)).collect())
+            }
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none by name".to_owned();
+    }
+    let shown: Vec<String> = names.iter().take(10).map(|name| format!("`{}`", escape(name))).collect();
+    let more = if names.len() > 10 { format!(" and {} more", names.len() - 10) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// Decides the scope; `case` is how the target compares names.
+pub fn scope(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope, ScopeError> {
+    if record.databases_left_out > 0 {
+        return Err(ScopeError::TooMany(record.databases.len() as u64 + record.databases_left_out));
+    }
+    let named: Vec<String> = record.databases.iter().filter_map(|database| database.name.clone()).collect();
+    let unnamed = record.database(None).is_some();
+    match (named.as_slice(), &asked.database, &asked.into) {
+        ([], wanted, into) => nameless(record, wanted.as_ref().or(into.as_ref()), asked.renamed.as_ref()),
+        (_, Some(wanted), _) => one(record, wanted, asked, (case, &named)),
+        ([only], None, into) if !unnamed && into.as_ref().is_none_or(|into| case.same(into, only)) => {
+            one(record, only, asked, (case, &named))
+        }
+        (_, None, Some(into)) => Err(ScopeError::SaysItself { database: into.clone(), holds: named }),
+        (_, None, None) if asked.renamed.is_some() => Err(ScopeError::RenamesSeveral { holds: named }),
+        (_, None, None) if unnamed => Err(ScopeError::SaysNothing),
+        (_, None, None) => Ok(RestoreScope {
+            databases: named.into_iter().map(|name| destination(record, &name, &name)).collect(),
+            filter: None,
+            selects: None,
+        }),
+    }
+}
+
+/// A dump that names no database goes where it is told, or back to where its header says it came from.
+fn nameless(record: &Record, into: Option<&String>, renamed: Option<&String>) -> Result<RestoreScope, ScopeError> {
+    let origin = record.header.database.as_ref();
+    if let (Some(into), Some(_), Some(origin)) = (into, renamed, origin)
+        && into != origin
+    {
+        return Err(ScopeError::NotInDump { database: into.clone(), holds: vec![origin.clone()] });
+    }
+    let Some(name) = renamed.or(into).or(origin) else { return Err(ScopeError::SaysNothing) };
+    if let (Some(origin), Some(naming)) =
+        (origin, record.database(None).and_then(|database| database.names_itself.first.first()))
+        && origin != name
+    {
+        return Err(FilterError::NamesItself { database: origin.clone(), naming: Box::new(naming.clone()) }.into());
+    }
+    let databases = vec![Destination { name: name.clone(), source: None, created: false }];
+    Ok(RestoreScope { databases, filter: None, selects: Some(name.clone()) })
+}
+
+/// One database of those that the dump names.
+fn one(
+    record: &Record,
+    wanted: &str,
+    asked: &Asked,
+    (case, named): (NameCase, &[String]),
+) -> Result<RestoreScope, ScopeError> {
+    let found: Vec<&String> = named.iter().filter(|name| case.same(name, wanted)).collect();
+    let Some(source) = found.first() else {
+        return Err(ScopeError::NotInDump { database: wanted.to_owned(), holds: named.to_vec() });
+    };
+    let renamed = asked.renamed.as_ref().filter(|name| *name != *source);
+    if let Some(naming) = record
+        .database(Some(source))
+        .and_then(|database| database.names_itself.first.first())
+        .filter(|_| renamed.is_some())
+    {
+        let naming = Box::new(naming.clone());
+        return Err(FilterError::NamesItself { database: (*source).clone(), naming }.into());
+    }
+    if renamed.is_some() && is_system(source) {
+        return Err(ScopeError::RenamesSystem((*source).clone()));
+    }
+    let alone = found.len() == named.len() && record.database(None).is_none();
+    let filter =
+        (renamed.is_some() || !alone).then(|| Wanted { database: wanted.to_owned(), case, renamed: renamed.cloned() });
+    if filter.is_some() {
+        no_unclear(record, wanted, case)?;
+    }
+    let name = renamed.unwrap_or(source);
+    Ok(RestoreScope { databases: vec![destination(record, source, name)], filter, selects: None })
+}
+
+/// Refuses statements of which nobody can tell whether they belong to this database.
+fn no_unclear(record: &Record, wanted: &str, case: NameCase) -> Result<(), FilterError> {
+    let unclear = record.oddities.first.iter().find(|oddity| {
+        let kind = matches!(oddity.kind, OddityKind::LoadData | OddityKind::ClientCommand | OddityKind::Other);
+        kind && oddity.database.as_ref().is_none_or(|database| case.same(database, wanted))
+    });
+    unclear.map_or(Ok(()), |oddity| Err(FilterError::Unclear { statement: oddity.statement.clone() }))
+}
+
+fn destination(record: &Record, source: &str, name: &str) -> Destination {
+    let created = record.database(Some(source)).is_some_and(|database| database.created);
+    Destination { name: name.to_owned(), source: Some(source.to_owned()), created }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dump::Recorder;
+    use super::*;
+
+    const SEVERAL: &str = "CREATE DATABASE `a`;\nUSE `a`;\nCREATE TABLE t (x int);\nUSE `b`;\nCREATE VIEW v AS select `b`.`t`.`x` from `a`.`t`;\n";
+    const ONE: &str = "CREATE DATABASE `a`;\nUSE `a`;\nCREATE TABLE t (x int);\n";
+    const NAMELESS: &str = "-- Host: h    Database: a\nCREATE TABLE t (x int);\n";
+    const NAMELESS_NAMING: &str = "-- Host: h    Database: a\nCREATE VIEW v AS select 1 from `a`.`t`;\n";
+
+    fn ask(dump: &str, database: Option<&str>, renamed: Option<&str>, into: Option<&str>) -> Result<String, String> {
+        let mut recorder = Recorder::default();
+        recorder.feed(dump.as_bytes());
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let asked = Asked { database: own(database), renamed: own(renamed), into: own(into) };
+        let scope = scope(&recorder.finish(), &asked, NameCase::Sensitive).map_err(|error| error.to_string())?;
+        let names: Vec<String> = scope
+            .databases
+            .iter()
+            .map(|database| format!("{}{}", database.name, if database.created { "+" } else { "" }))
+            .collect();
+        let filter = if scope.filter.is_some() { " filtered" } else { "" };
+        Ok(format!(
+            "{}{filter}{}",
+            names.join(" "),
+            scope.selects.map(|name| format!(" in {name}")).unwrap_or_default()
+        ))
+    }
+
+    #[test]
+    fn everything_is_written_where_the_dump_says() {
+        assert_eq!(ask(SEVERAL, None, None, None).as_deref(), Ok("a+ b"));
+        assert_eq!(ask(ONE, None, None, None).as_deref(), Ok("a+"));
+        assert_eq!(ask(NAMELESS, None, None, None).as_deref(), Ok("a in a"));
+        assert_eq!(
+            ask("CREATE TABLE t (x int);\n", None, None, None).map_err(|e| e.contains("does not say which")),
+            Err(true)
+        );
+    }
+
+    #[test]
+    fn one_database_is_taken_out() {
+        assert_eq!(ask(SEVERAL, Some("b"), None, None).as_deref(), Ok("b filtered"));
+        assert_eq!(ask(ONE, Some("a"), None, None).as_deref(), Ok("a+"));
+        assert_eq!(ask(NAMELESS, Some("c"), None, None).as_deref(), Ok("c in c"));
+        let missing = ask(SEVERAL, Some("c"), None, None);
+        assert_eq!(missing, Err("the dump holds no database `c`; it holds `a`, `b`".to_owned()));
+    }
+
+    #[test]
+    fn a_name_in_the_arguments_must_be_the_one_of_the_dump() {
+        assert_eq!(ask(ONE, None, None, Some("a")).as_deref(), Ok("a+"));
+        assert_eq!(ask(NAMELESS, None, None, Some("copy")).as_deref(), Ok("copy in copy"));
+        for dump in [ONE, SEVERAL] {
+            let refused =
+                ask(dump, None, None, Some("copy")).map_err(|e| e.contains("says itself where everything goes"));
+            assert_eq!(refused, Err(true), "{dump}");
+        }
+        assert!(ask(SEVERAL, None, None, Some("a")).is_err());
+    }
+
+    #[test]
+    fn a_database_gets_another_name_if_nothing_names_it() {
+        assert_eq!(ask(ONE, None, Some("c"), None).as_deref(), Ok("c+ filtered"));
+        assert_eq!(ask(SEVERAL, Some("a"), Some("c"), None).as_deref(), Ok("c+ filtered"));
+        assert_eq!(ask(NAMELESS, Some("a"), Some("c"), None).as_deref(), Ok("c in c"));
+        for refused in [
+            ask(SEVERAL, Some("b"), Some("c"), None),
+            ask(NAMELESS_NAMING, None, Some("c"), None),
+            ask(NAMELESS_NAMING, None, None, Some("c")),
+        ] {
+            assert_eq!(refused.map_err(|e| e.contains("names it in a view `v`")), Err(true));
+        }
+        assert_eq!(ask(NAMELESS_NAMING, None, None, Some("a")).as_deref(), Ok("a in a"));
+        assert!(ask(SEVERAL, None, Some("c"), None).is_err() && ask(NAMELESS, Some("b"), Some("c"), None).is_err());
+    }
+}
