@@ -9,9 +9,9 @@ mod cancel;
 mod consumers;
 mod context;
 mod error;
-mod fill;
 #[cfg(test)]
 mod fixtures;
+mod log_usage;
 mod metrics;
 mod operator;
 mod plan;

@@ -1,5 +1,5 @@
-//! Numbers for Prometheus: gauges under Stash's names for a Pushgateway, and Lagan's own on /metrics. What they are is
-//! decided here and in `metrics/`, purely; only `push` talks to anybody. No session waits for a number or fails by one.
+//! Metrics for Prometheus: Lagan's own on /metrics, and gauges under Stash's names for a Pushgateway. Everything here is
+//! pure except `push`, which sends. No session waits for a metric or fails because of one.
 
 mod gauge;
 mod group;
@@ -14,23 +14,22 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use lagan_schemas::resource::Object;
+use lagan_schemas::resource::{Object, Status};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::ObjectKey;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
-use serde_json::Value;
 
 use self::series::Series;
 
-/// What an engine tells on /metrics. Clones are one and the same. Only the process that reports has sessions to tell of:
-/// over all engines of a cluster each session counts once.
+/// The metrics of an engine on /metrics. Clones share one set. Only the process that reports counts sessions, so that over
+/// all engines of a cluster each session counts once.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics(Arc<Mutex<Series>>);
 
 impl Metrics {
-    /// `registry` shows them from now on, under prefix `lagan`.
+    /// Creates metrics that `registry` shows under the prefix `lagan`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.sub_registry_with_prefix("lagan").register_collector(Box::new(metrics.clone()));
@@ -41,22 +40,22 @@ impl Metrics {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session's end that is news.
-    pub(crate) fn ended(&self, session: &Session) {
-        self.series().ended(session);
+    /// Counts the end of a session, once.
+    pub(crate) fn session_ended(&self, session: &Session) {
+        self.series().session_ended(session);
     }
 
-    /// The status of an object, whenever it is looked at.
-    pub(crate) fn object(&self, object: &Object, status: &Value) {
-        self.series().object(object, status, Timestamp::now());
+    /// Takes in the status of an object. The same status changes nothing.
+    pub(crate) fn object_changed(&self, object: &Object, status: &Status) {
+        self.series().object_changed(object, status, Timestamp::now());
     }
 
-    /// The series of an object go with it.
-    pub(crate) fn forget(&self, key: &ObjectKey) {
-        self.series().forget(key);
+    /// Removes the series of a deleted object.
+    pub(crate) fn object_deleted(&self, key: &ObjectKey) {
+        self.series().object_deleted(key);
     }
 
-    /// Another process reports from now on.
+    /// Removes all series, because another process reports from now on.
     pub(crate) fn clear(&self) {
         *self.series() = Series::default();
     }

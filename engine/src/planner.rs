@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use crate::consumers::{PLANNER, ensure_consumers};
 use crate::context::Context;
 use crate::error::EngineError;
-use crate::fill::Fill;
+use crate::log_usage::LogUsage;
 use crate::plan::answers::Answers;
 use crate::plan::{Inputs, Unresolved, plan, wipe};
 use crate::sessions::Change;
@@ -39,7 +39,7 @@ pub(crate) async fn run(context: Context, changes: mpsc::UnboundedReceiver<Chang
 }
 
 async fn pull(context: &Context) -> Result<(), EngineError> {
-    let mut fill = Fill::default();
+    let mut log_usage = LogUsage::default();
     let mut lanes = Lanes::new(&context.bus, SESSIONS, vec![PLANNER.to_owned()]);
     loop {
         let next = tokio::select! {
@@ -47,7 +47,7 @@ async fn pull(context: &Context) -> Result<(), EngineError> {
             next = lanes.next(PULL) => next,
         };
         match next {
-            Ok(Some(delivery)) => handle(context, &mut fill, delivery).await,
+            Ok(Some(delivery)) => handle(context, &mut log_usage, delivery).await,
             Ok(None) => {}
             Err(error) => {
                 tracing::debug!(error = chain(&error), "planner can't pull");
@@ -62,9 +62,9 @@ async fn pull(context: &Context) -> Result<(), EngineError> {
     }
 }
 
-async fn handle(context: &Context, fill: &mut Fill, delivery: Delivery) {
+async fn handle(context: &Context, log_usage: &mut LogUsage, delivery: Delivery) {
     let settle = match delivery.stored().subject.parse::<SessionSubject>() {
-        Ok(subject) => match turn(context, fill, &subject.key).await {
+        Ok(subject) => match turn(context, log_usage, &subject.key).await {
             Ok(settle) => settle,
             Err(error) => {
                 tracing::warn!(session = %subject.key.uid, error = chain(&error), "session can't be planned yet");
@@ -89,7 +89,7 @@ enum PlanError {
 }
 
 /// Looks at one session once; returns how its message is settled.
-async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Settle, PlanError> {
+async fn turn(context: &Context, log_usage: &mut LogUsage, key: &SessionKey) -> Result<Settle, PlanError> {
     let mut session = read_session(&context.bus, key).await?;
     if !matches!(session.phase, Phase::Requested | Phase::Retrying) || session.foreign {
         return Ok(Settle::Ack);
@@ -100,7 +100,7 @@ async fn turn(context: &Context, fill: &mut Fill, key: &SessionKey) -> Result<Se
     }
     // Deletions run even when the log is full: each appends only a few facts.
     let may_wait = session.key.kind != SessionKind::Maintenance;
-    if session.phase == Phase::Requested && may_wait && fill.is_full(&context.bus).await {
+    if session.phase == Phase::Requested && may_wait && log_usage.is_over_limit(&context.bus).await {
         return Ok(Settle::Nak { delay: LONGEST_NAK });
     }
     let Some(fact) = decide(context, &session, now).await? else {

@@ -1,9 +1,16 @@
-//! Statuses as values: folds of facts and views, in Stash's shapes. It must not write them.
+//! Statuses as values: pure functions from facts and objects to what a status says, in Stash's shapes.
+//! It must not write anything; `reporter` applies what is made here.
 
+mod conditions;
 pub(crate) mod configuration;
+pub(crate) mod difference;
+pub(crate) mod document;
+pub(crate) mod finalizer;
 pub(crate) mod note;
+pub(crate) mod preserved_fields;
 pub(crate) mod refused;
 pub(crate) mod repository;
+pub(crate) mod restore_labels;
 pub(crate) mod session;
 pub(crate) mod text;
 pub(crate) mod wipe;

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::consumers::ensure_consumers;
 use crate::context::{Context, Options};
 use crate::error::EngineError;
-use crate::reporter::News;
+use crate::reporter::Inbox;
 use crate::sessions::{Change, Sessions};
 use crate::view::Resources;
 use crate::{blueprint, cancel, operator, planner, reporter, scheduler, sweep, watcher};
@@ -134,7 +134,7 @@ fn context(bus: &Bus, options: &Arc<Options>, specs: &[StreamSpec], stop: &Cance
 fn start(context: &Context, specs: Vec<StreamSpec>, inboxes: Inboxes) -> (Parts, watch::Receiver<bool>) {
     let (intent_seen, intent) = watch::channel(false);
     let (to_reporter, unconfirmed) = mpsc::unbounded_channel();
-    let news = News { changes: inboxes.reporter_changes, objects: inboxes.reporter_objects, unconfirmed };
+    let inbox = Inbox { changes: inboxes.reporter_changes, objects: inboxes.reporter_objects, unconfirmed };
     let mut parts = Parts::new();
     parts.spawn(keep_streams(context.clone(), specs));
     parts.spawn(watcher::run(context.clone(), intent_seen));
@@ -144,7 +144,7 @@ fn start(context: &Context, specs: Vec<StreamSpec>, inboxes: Inboxes) -> (Parts,
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));
     parts.spawn(operator::run(context.clone()));
-    parts.spawn(reporter::run(context.clone(), news));
+    parts.spawn(reporter::run(context.clone(), inbox));
     (parts, intent)
 }
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::error::EngineError;
-use crate::fill::Fill;
+use crate::log_usage::LogUsage;
 
 /// Time that facts are kept. An older restore is not started without a person (P5).
 const LOG_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -104,7 +104,7 @@ struct Scheduler {
     seen: HashSet<Uuid>,
     /// Session objects that are looked at again at the next tick.
     unanswered: BTreeSet<ObjectKey>,
-    fill: Fill,
+    log_usage: LogUsage,
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
 }
 
@@ -116,7 +116,7 @@ impl Scheduler {
             heap: BTreeSet::new(),
             seen: HashSet::new(),
             unanswered: BTreeSet::new(),
-            fill: Fill::default(),
+            log_usage: LogUsage::default(),
             unconfirmed,
         }
     }
@@ -162,7 +162,7 @@ impl Scheduler {
         while let Some((at, key)) = self.heap.first().cloned()
             && at <= now
         {
-            if self.fill.is_full(&self.context.bus).await {
+            if self.log_usage.is_over_limit(&self.context.bus).await {
                 return Ok(());
             }
             self.heap.remove(&(at, key.clone()));
@@ -246,7 +246,7 @@ impl Scheduler {
             return Asked::Decided;
         }
         // Deletions run even when the log is full: each appends only a few facts.
-        if kind != SessionKind::Maintenance && self.fill.is_full(&self.context.bus).await {
+        if kind != SessionKind::Maintenance && self.log_usage.is_over_limit(&self.context.bus).await {
             return Asked::Later;
         }
         let standing = match self.context.source().standing(object).await {

@@ -1,4 +1,4 @@
-//! The view of RESOURCES: the last value of every object, and how far it has been read.
+//! The view of RESOURCES: the last value of every object, and the position up to which the stream was read.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -25,7 +25,7 @@ pub(crate) struct View {
     pub position: u64,
 }
 
-/// An object that breaks a rule which the API server does not know.
+/// An invalid object: it breaks a rule that the API server does not check.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refused {
     pub metadata: Metadata,
@@ -33,21 +33,44 @@ pub(crate) struct Refused {
     pub problem: String,
 }
 
+/// The result of looking for an object by name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lookup<'a> {
+    Valid(&'a Arc<Object>),
+    Invalid(&'a Refused),
+    Absent,
+}
+
+impl<'a> Lookup<'a> {
+    pub fn object(self) -> Option<&'a Arc<Object>> {
+        match self {
+            Self::Valid(object) => Some(object),
+            Self::Invalid(_) | Self::Absent => None,
+        }
+    }
+}
+
 impl View {
-    /// Finds an object by name in `group`, else in the other groups of its kind.
+    /// Finds a valid object by name in `group`, else in the other groups of its kind.
     pub fn find(&self, kind: Kind, group: Group, namespace: Option<&str>, name: &str) -> Option<&Arc<Object>> {
-        let groups = [group, Group::Lagan, Group::Stash, Group::AppCatalog];
-        groups.into_iter().find_map(|group| {
-            self.objects.get(&ObjectKey {
-                group: group.as_str().to_owned(),
-                kind,
-                namespace: namespace.map(str::to_owned),
-                name: name.to_owned(),
-            })
-        })
+        self.look_up(kind, group, namespace, name).object()
     }
 
-    /// All objects of a kind. Keys are ordered by group and kind, so no others are visited.
+    /// Looks for an object by name in `group`, then in the other groups of its kind. A valid one comes before an invalid
+    /// one.
+    pub fn look_up(&self, kind: Kind, group: Group, namespace: Option<&str>, name: &str) -> Lookup<'_> {
+        let keys = [group, Group::Lagan, Group::Stash, Group::AppCatalog].map(|group| ObjectKey {
+            group: group.as_str().to_owned(),
+            kind,
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        });
+        let valid = keys.iter().find_map(|key| self.objects.get(key)).map(Lookup::Valid);
+        let invalid = || keys.iter().find_map(|key| self.refused.get(key)).map(Lookup::Invalid);
+        valid.or_else(invalid).unwrap_or(Lookup::Absent)
+    }
+
+    /// All valid objects of a kind. Keys are ordered by group and kind, so no others are visited.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Object>> {
         [Group::Lagan, Group::Stash, Group::AppCatalog].into_iter().flat_map(move |group| {
             let first = ObjectKey { group: group.as_str().to_owned(), kind, namespace: None, name: String::new() };
@@ -81,12 +104,12 @@ impl View {
     }
 }
 
-/// A shared handle of the view: it can be read, or waited on for changes.
+/// A shared handle to the view, to read it or to wait for changes.
 #[derive(Clone)]
 pub(crate) struct Resources {
     view: Arc<RwLock<View>>,
     progress: watch::Sender<Progress>,
-    /// Receive the key of each object that changed.
+    /// Each receives the key of every object that changed.
     listeners: Vec<mpsc::UnboundedSender<ObjectKey>>,
 }
 
@@ -109,18 +132,19 @@ impl Resources {
         self.progress.subscribe()
     }
 
-    fn tell(&self, key: &ObjectKey) {
+    fn notify(&self, key: &ObjectKey) {
         for listener in &self.listeners {
-            // A listener that is gone belongs to an engine that is stopping.
+            // A receiver is dropped only when the engine stops.
             let _ = listener.send(key.clone());
         }
     }
 
+    /// Waits until the stream has been read to its end once.
     pub async fn complete(&self) {
         let _ = self.changes().wait_for(|progress| progress.complete).await;
     }
 
-    /// Follows the stream. It returns only when the stream under it was replaced.
+    /// Follows the stream. It ends only with an error, when the store of the stream was replaced.
     pub async fn follow(self, bus: Bus, cluster: Cluster) -> Result<(), EngineError> {
         let mut stream = follow(&bus, RESOURCES, vec![stream_subjects(RESOURCES, &cluster)], Start::All);
         let mut store = None;
@@ -135,7 +159,7 @@ impl Resources {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
                     let why = match taken {
                         Ok(key) => {
-                            self.tell(&key);
+                            self.notify(&key);
                             None
                         }
                         Err(why) => Some(why),
@@ -144,11 +168,11 @@ impl Resources {
                         tracing::error!(
                             subject = stored.subject,
                             why,
-                            "object can't be read, it is kept under lagan.dead"
+                            "message can't be read, it is kept under lagan.dead"
                         );
                         let subject = dead(&cluster, &stored.subject);
                         if let Err(error) = lagan_bus::publish::dead(&bus, subject, &stored, &why).await {
-                            tracing::warn!(%error, "dead message was not kept");
+                            tracing::warn!(%error, "unreadable message was not kept");
                         }
                     }
                     self.progress.send_modify(|progress| progress.position = stored.sequence);

@@ -13,11 +13,13 @@ pub mod object;
 pub mod repository;
 pub mod restore_session;
 pub mod secret;
+pub mod status;
 pub mod task;
 
 pub use condition::{Condition, ConditionStatus};
 pub use kind::{Group, Kind};
 pub use object::{Metadata, Object, ObjectError, Spec};
+pub use status::{Status, StatusDocument};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};

@@ -1,4 +1,4 @@
-//! A gauge as a value, and the text of many.
+//! A gauge as a value, and the text of a list of gauges.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(crate) struct Gauge {
     pub value: f64,
 }
 
-/// OpenMetrics text; a Pushgateway takes it too.
+/// Encodes gauges as OpenMetrics text, which a Pushgateway accepts too.
 pub(super) fn text(gauges: Vec<Gauge>) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Gauges(gauges)));
@@ -31,7 +31,7 @@ struct Gauges(Vec<Gauge>);
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        // A name stands once, with everything that has it.
+        // In the text a name stands once, with all gauges of that name.
         let mut by_name: BTreeMap<&str, Vec<&Gauge>> = BTreeMap::new();
         for gauge in &self.0 {
             by_name.entry(&gauge.name).or_default().push(gauge);

@@ -1,4 +1,4 @@
-//! A group of a Pushgateway: what one push replaces and what goes when its object goes.
+//! A group of a Pushgateway: the gauges that one push replaces, and that are deleted with their object.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use lagan_schemas::resource::Kind;
 use lagan_schemas::subject::ObjectKey;
 use url::Url;
 
-/// The job's name, as Stash makes it: `<invoker kind>-<namespace>-<name>`.
+/// The name of a job, as Stash builds it: `<invoker kind>-<namespace>-<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Group(String);
 
 impl Group {
-    /// `None` for objects that no session is pushed under.
+    /// `None` for kinds that are not invokers.
     pub fn of(key: &ObjectKey) -> Option<Self> {
         let kind = match key.kind {
             Kind::BackupConfiguration => "backupconfiguration",
@@ -23,7 +23,7 @@ impl Group {
         Some(Self(format!("{kind}-{}-{}", key.namespace.as_deref().unwrap_or_default(), key.name)))
     }
 
-    /// `<gateway>/metrics/job/<job>`. A job with a slash can only be told in base64.
+    /// `<gateway>/metrics/job/<job>`. A job with a slash is only accepted in base64.
     pub fn url(&self, gateway: &Url) -> Url {
         let mut url = gateway.clone();
         if let Ok(mut path) = url.path_segments_mut() {

@@ -1,5 +1,5 @@
-//! Brings gauges to a Pushgateway, in the background: the newest value of each group, a few times if it has to be. It
-//! tells how that went and must not do anything else about it.
+//! Pushes gauges to a Pushgateway in the background: the newest value of each group, with a few tries. It returns the
+//! results and must not act on them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,25 +16,25 @@ use super::gauge::{Gauge, text};
 use super::group::Group;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Seconds between tries; after the last one this value is given up.
+/// Seconds between tries. After the last one the value is given up.
 const PAUSES: [u64; 5] = [1, 4, 16, 60, 240];
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The session whose numbers a push carries.
+/// The session whose gauges a push carries, and the object that shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Origin {
     pub key: ObjectKey,
     pub uid: Uuid,
 }
 
-/// How a push went. One that failed may still be followed by one that did not.
+/// The result of a push. After a failure, a later try may still succeed and is returned too.
 #[derive(Debug)]
 pub(crate) struct Pushed {
     pub origin: Origin,
     pub result: Result<(), String>,
 }
 
-/// Takes what is to be pushed; what is on its way ends with it.
+/// Accepts gauges to push. Dropping it ends the push that is on its way.
 pub(crate) struct Pusher {
     orders: mpsc::UnboundedSender<(Group, Order)>,
     _task: AbortOnDropHandle<()>,
@@ -46,12 +46,12 @@ enum Order {
 }
 
 impl Pusher {
-    pub fn start(gateway: Url, told: mpsc::UnboundedSender<Pushed>) -> Self {
+    pub fn start(gateway: Url, results: mpsc::UnboundedSender<Pushed>) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
-        Self { orders, _task: AbortOnDropHandle::new(tokio::spawn(run(gateway, receiver, told))) }
+        Self { orders, _task: AbortOnDropHandle::new(tokio::spawn(run(gateway, receiver, results))) }
     }
 
-    /// Replaces the group of `object` by these.
+    /// Replaces the group of `object` with these gauges.
     pub fn put(&self, object: &ObjectKey, origin: Origin, gauges: Vec<Gauge>) {
         self.order(object, Order::Put(origin, gauges));
     }
@@ -62,7 +62,7 @@ impl Pusher {
 
     fn order(&self, object: &ObjectKey, order: Order) {
         if let Some(group) = Group::of(object) {
-            // A task that is gone belongs to a reporter that is stopping.
+            // The task ends only when the reporter stops.
             let _ = self.orders.send((group, order));
         }
     }
@@ -74,10 +74,14 @@ struct Pending {
     after: Instant,
 }
 
-async fn run(gateway: Url, mut orders: mpsc::UnboundedReceiver<(Group, Order)>, told: mpsc::UnboundedSender<Pushed>) {
+async fn run(
+    gateway: Url,
+    mut orders: mpsc::UnboundedReceiver<(Group, Order)>,
+    results: mpsc::UnboundedSender<Pushed>,
+) {
     let client = match reqwest::Client::builder().timeout(TIMEOUT).build() {
         Ok(client) => client,
-        Err(error) => return tracing::error!(error = chain(&error), "no numbers can be pushed"),
+        Err(error) => return tracing::error!(error = chain(&error), "metrics can't be pushed"),
     };
     let mut pending: BTreeMap<Group, Pending> = BTreeMap::new();
     loop {
@@ -91,7 +95,7 @@ async fn run(gateway: Url, mut orders: mpsc::UnboundedReceiver<(Group, Order)>, 
                 let Some(due) = next.and_then(|(group, _)| pending.remove_entry(&group)) else { continue };
                 let (group, due) = due;
                 let result = send(&client, group.url(&gateway), &due.order).await;
-                if let Some(again) = settle(&group, due, result, &told) {
+                if let Some(again) = settle(&group, due, result, &results) {
                     pending.insert(group, again);
                 }
             }
@@ -99,25 +103,25 @@ async fn run(gateway: Url, mut orders: mpsc::UnboundedReceiver<(Group, Order)>, 
     }
 }
 
-/// Tells how it went, and gives what is to be tried again. Orders that came meanwhile replace it.
+/// Sends the result, and returns what is to be tried again. An order that arrives meanwhile replaces it.
 fn settle(
     group: &Group,
     done: Pending,
     result: Result<(), String>,
-    told: &mpsc::UnboundedSender<Pushed>,
+    results: &mpsc::UnboundedSender<Pushed>,
 ) -> Option<Pending> {
     let again = match &result {
         Ok(()) => None,
         Err(error) => {
             let pause = PAUSES.get(done.failures).copied().map(Duration::from_secs);
             let again = if pause.is_some() { "yes" } else { "no" };
-            tracing::warn!(%group, error, again, "numbers were not pushed");
+            tracing::warn!(%group, error, again, "metrics were not pushed");
             pause
         }
     };
     if let (Order::Put(origin, _), true) = (&done.order, result.is_ok() || done.failures == 0) {
-        // A reporter that is gone reads it from nowhere.
-        let _ = told.send(Pushed { origin: origin.clone(), result });
+        // The receiver is dropped only when the reporter stops.
+        let _ = results.send(Pushed { origin: origin.clone(), result });
     }
     again.map(|pause| Pending { failures: done.failures + 1, after: Instant::now() + pause, ..done })
 }
@@ -129,7 +133,7 @@ async fn send(client: &reqwest::Client, url: Url, order: &Order) -> Result<(), S
         }
         Order::Delete => client.delete(url),
     };
-    // The address can hold a password.
+    // The address may hold a password.
     let answer = request.send().await.map_err(|error| chain(&error.without_url()))?;
     let status = answer.status();
     if status.is_success() {

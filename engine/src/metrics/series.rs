@@ -1,5 +1,5 @@
-//! Lagan's own numbers: what sessions and statuses leave behind. Their labels are namespaces, configurations,
-//! repositories, results and codes, so their count follows from what people configured.
+//! Lagan's own time series, counted from sessions and statuses. Their labels are namespaces, configurations,
+//! repositories, results and codes, so their number is bounded by what people configure.
 
 use std::collections::BTreeMap;
 
@@ -8,30 +8,29 @@ use lagan_schemas::error::Code;
 use lagan_schemas::manifest;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupConfigurationStatus};
 use lagan_schemas::resource::repository::RepositoryStatus;
-use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
+use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec, Status};
 use lagan_schemas::schedule::Schedule;
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::{ObjectKey, SessionKind};
 use prometheus_client::metrics::histogram::Histogram;
-use serde_json::Value;
 
-/// From a second to half a day.
+/// Bounds of the buckets in seconds: from a second to half a day.
 const DURATIONS: [f64; 12] = [1., 5., 15., 30., 60., 120., 300., 900., 1800., 3600., 14_400., 43_200.];
 const WAITS: [f64; 9] = [0.1, 0.5, 1., 5., 15., 60., 300., 900., 3600.];
-/// The longest of so many gaps is the schedule's interval: Friday to Monday, not Monday to Tuesday.
+/// Number of slots in which the longest gap is looked for, such as Friday to Monday.
 const GAPS: usize = 8;
 
-/// Namespace, and a configuration or a repository.
-pub(super) type Of = (String, String);
+/// Namespace and name of a configuration or a repository.
+pub(super) type Owner = (String, String);
 
 #[derive(Debug, Default)]
 pub(super) struct Series {
     /// By configuration.
-    pub backups: BTreeMap<Of, Runs>,
-    /// By repository: a restore's own name is a session's name.
-    pub restores: BTreeMap<Of, Runs>,
-    pub schedules: BTreeMap<Of, Slots>,
-    pub repositories: BTreeMap<Of, RepositoryStatus>,
+    pub backups: BTreeMap<Owner, Runs>,
+    /// By repository, because every restore has a name of its own.
+    pub restores: BTreeMap<Owner, Runs>,
+    pub schedules: BTreeMap<Owner, Slots>,
+    pub repositories: BTreeMap<Owner, RepositoryStatus>,
 }
 
 #[derive(Debug)]
@@ -75,15 +74,15 @@ pub(super) struct Last {
 
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// When the configuration was seen first, if nothing says when it was made.
+    /// When the configuration was first seen, for one without a creation timestamp.
     seen: Timestamp,
     pub interval_seconds: Option<i64>,
-    /// The first slot after the last success: overdue from then on.
+    /// The first slot after the last success. The backup is overdue from then on.
     pub due: Option<Timestamp>,
 }
 
 impl Series {
-    pub fn ended(&mut self, session: &Session) {
+    pub fn session_ended(&mut self, session: &Session) {
         let Some(result) = result(session.phase) else { return };
         let reference = repository_of(session);
         let repository = reference.map(|r| label(&session.key.namespace, r.namespace.as_deref(), &r.name));
@@ -100,15 +99,14 @@ impl Series {
         runs.take(session);
     }
 
-    pub fn object(&mut self, object: &Object, status: &Value, now: Timestamp) {
-        let of = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone());
-        match &object.spec {
-            Spec::BackupConfiguration(spec) => {
-                let status = serde_json::from_value(status.clone()).unwrap_or_default();
-                self.configuration(of, object, (spec, &status), now);
+    pub fn object_changed(&mut self, object: &Object, status: &Status, now: Timestamp) {
+        let owner = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone());
+        match (&object.spec, status) {
+            (Spec::BackupConfiguration(spec), Status::BackupConfiguration(status)) => {
+                self.configuration(owner, object, (spec, status), now);
             }
-            Spec::Repository(_) => {
-                self.repositories.insert(of, serde_json::from_value(status.clone()).unwrap_or_default());
+            (Spec::Repository(_), Status::Repository(status)) => {
+                self.repositories.insert(owner, RepositoryStatus::clone(status));
             }
             _ => {}
         }
@@ -116,21 +114,21 @@ impl Series {
 
     fn configuration(
         &mut self,
-        of: Of,
+        owner: Owner,
         object: &Object,
         (spec, status): (&BackupConfigurationSpec, &BackupConfigurationStatus),
         now: Timestamp,
     ) {
-        let last = &mut self.backups.entry(of.clone()).or_default().last;
+        let last = &mut self.backups.entry(owner.clone()).or_default().last;
         last.success = status.last_success_time;
-        // A skipped session says nothing of whether backups work.
+        // A skipped session does not say whether backups work.
         last.succeeded = match status.last_session.as_ref().map(|session| session.phase.as_str()) {
             Some("Succeeded") => Some(true),
             Some("Failed") => Some(false),
             _ => last.succeeded,
         };
         let success = last.success;
-        let slots = self.schedules.entry(of).or_insert(Slots { seen: now, interval_seconds: None, due: None });
+        let slots = self.schedules.entry(owner).or_insert(Slots { seen: now, interval_seconds: None, due: None });
         let schedule = manifest::schedule(spec, object.metadata.uid.unwrap_or_default()).ok();
         let schedule = schedule.filter(|_| !spec.paused);
         let since = success.or(object.metadata.creation_timestamp).unwrap_or(slots.seen);
@@ -138,17 +136,17 @@ impl Series {
         slots.interval_seconds = schedule.as_ref().and_then(|schedule| interval_seconds(schedule, now));
     }
 
-    pub fn forget(&mut self, key: &ObjectKey) {
+    pub fn object_deleted(&mut self, key: &ObjectKey) {
         let namespace = key.namespace.clone().unwrap_or_default();
-        let of = (namespace, key.name.clone());
+        let owner = (namespace, key.name.clone());
         match key.kind {
             Kind::BackupConfiguration => {
-                self.backups.remove(&of);
-                self.schedules.remove(&of);
+                self.backups.remove(&owner);
+                self.schedules.remove(&owner);
             }
             Kind::Repository => {
-                self.restores.retain(|(from, repository), _| *repository != label(from, Some(&of.0), &of.1));
-                self.repositories.remove(&of);
+                self.restores.retain(|(from, repository), _| *repository != label(from, Some(&owner.0), &owner.1));
+                self.repositories.remove(&owner);
             }
             _ => {}
         }
@@ -192,7 +190,7 @@ fn repository_of(session: &Session) -> Option<&ObjectRef> {
     planned.map(|planned| &planned.reference)
 }
 
-/// A repository as a session of `namespace` names it.
+/// The name of a repository as a session of `namespace` writes it.
 fn label(namespace: &str, of: Option<&str>, name: &str) -> String {
     match of.filter(|of| *of != namespace) {
         Some(of) => format!("{of}/{name}"),

@@ -1,4 +1,4 @@
-//! How the series are shown on /metrics: names, help and labels. It must not keep anything.
+//! Encodes the series for /metrics: names, help texts and labels. It must not keep anything.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::gauge::Labels;
-use super::series::{Of, Runs, Series};
+use super::series::{Owner, Runs, Series};
 
 pub(super) fn encode(series: &Series, encoder: DescriptorEncoder<'_>, now: Timestamp) -> fmt::Result {
     let mut page = Page(encoder);
@@ -27,7 +27,7 @@ enum Number<'a> {
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    /// One name and everything that has it; nothing at all if nothing has.
+    /// Encodes one name with all its series; a name without series is left out.
     fn family<'n>(
         &mut self,
         name: &str,
@@ -55,7 +55,7 @@ impl Page<'_> {
         &mut self,
         kind: &str,
         of: &'static str,
-        runs: impl Iterator<Item = (&'s Of, &'s Runs)> + Clone,
+        runs: impl Iterator<Item = (&'s Owner, &'s Runs)> + Clone,
     ) -> fmt::Result {
         let each = || runs.clone().map(|(key, runs)| (labels(of, key), runs));
         let ended = each().flat_map(|(labels, runs)| {
@@ -120,7 +120,7 @@ impl Page<'_> {
     }
 }
 
-fn labels(of: &'static str, (namespace, name): &Of) -> Labels {
+fn labels(of: &'static str, (namespace, name): &Owner) -> Labels {
     vec![("namespace", namespace.clone()), (of, name.clone())]
 }
 

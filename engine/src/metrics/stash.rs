@@ -1,5 +1,5 @@
-//! Gauges of a session that ended, under Stash's names of today (`stash_appscode_com_…`) and of old (`stash_…`), with
-//! Stash's labels. It must not push them.
+//! Gauges of a session that ended, under Stash's current names (`stash_appscode_com_…`) and its legacy names
+//! (`stash_…`), with Stash's labels. It must not push them.
 
 mod names;
 
@@ -15,28 +15,28 @@ use self::names::{BACKUP, Name, REPOSITORY, RESTORE};
 use super::gauge::{Gauge, Labels};
 use crate::view::View;
 
-/// Of a failure only that it is one: `…_success` 0.
+/// The gauges of a session. A failure has only the gauges `…_success`, as 0.
 pub(crate) fn gauges(session: &Session, view: &View) -> Vec<Gauge> {
     let Some(request) = &session.request else { return Vec::new() };
-    let mut told = Told { list: Vec::new(), session, common: common(session, &request.invoker, view) };
+    let mut gauges = GaugeList { list: Vec::new(), session, common: common(session, &request.invoker, view) };
     match session.key.kind {
-        SessionKind::Backup => told.backup(view),
-        SessionKind::Restore => told.restore(view),
+        SessionKind::Backup => gauges.backup(view),
+        SessionKind::Restore => gauges.restore(view),
         SessionKind::Maintenance => {}
     }
-    told.list
+    gauges.list
 }
 
-struct Told<'a> {
+struct GaugeList<'a> {
     list: Vec<Gauge>,
     session: &'a Session,
     common: Labels,
 }
 
-impl Told<'_> {
+impl GaugeList<'_> {
     fn add(&mut self, name: &Name, labels: &Labels, value: f64) {
-        for name_of_one_time in [format!("stash_appscode_com_{}", name.now), format!("stash_{}", name.before)] {
-            self.list.push(Gauge { name: name_of_one_time, help: name.help, labels: labels.clone(), value });
+        for gauge_name in [format!("stash_appscode_com_{}", name.current), format!("stash_{}", name.legacy)] {
+            self.list.push(Gauge { name: gauge_name, help: name.help, labels: labels.clone(), value });
         }
     }
 
@@ -80,9 +80,9 @@ impl Told<'_> {
         self.add(&BACKUP.host_duration, labels, seconds);
         self.add(&BACKUP.data_size, labels, float(result.size_bytes));
         self.add(&BACKUP.data_uploaded, labels, float(result.added_bytes));
-        // Whole seconds, as Stash counts it.
+        // Stash counts whole seconds.
         self.add(&BACKUP.data_processing_time, labels, seconds.floor());
-        // The dump is one file, and each backup writes it anew.
+        // The dump is one file, and every backup writes it anew.
         for (name, files) in [
             (&BACKUP.files, 1.0),
             (&BACKUP.files_new, 1.0),
@@ -133,7 +133,7 @@ impl Told<'_> {
 
 fn common(session: &Session, invoker: &ObjectRef, view: &View) -> Labels {
     let planned = session.plan.as_ref().and_then(|plan| plan.repositories().next());
-    // What could not be planned has only the names that people wrote.
+    // A session without a plan has only the names that are written in its invoker.
     let written = || match view.objects.get(&invoker.key()).map(|object| &object.spec) {
         Some(Spec::BackupConfiguration(spec)) => spec.repository.name.clone(),
         Some(Spec::RestoreSession(spec)) => spec.repository.name.clone(),
@@ -155,7 +155,7 @@ fn of_target(common: &Labels, target: &PlanTarget, view: &View) -> Labels {
     let (group, kind) = match reference.kind {
         Kind::AppBinding => match view.objects.get(&reference.key()).map(|object| &object.spec) {
             Some(Spec::AppBinding(spec)) => app_type(spec.kind.as_deref().unwrap_or_default()),
-            // Its type went with it.
+            // The AppBinding is gone, and its type with it.
             _ => (String::new(), String::new()),
         },
         kind => (reference.key_group().as_str().to_owned(), kind.to_string()),
@@ -182,7 +182,7 @@ fn of_host(mut labels: Labels, plan: &Plan) -> Labels {
 
 fn of_repository(common: &Labels, repository: &ObjectRef, backend: Option<&Backend>) -> Labels {
     let terms = backend.map(StashTerms::of).unwrap_or_default();
-    // The namespace is the repository's here.
+    // Here the label `namespace` is that of the repository.
     let mut labels: Labels = common.iter().filter(|(label, _)| *label != "namespace").cloned().collect();
     labels.extend([
         ("name", repository.name.clone()),
@@ -195,7 +195,7 @@ fn of_repository(common: &Labels, repository: &ObjectRef, backend: Option<&Backe
     labels
 }
 
-/// To Prometheus an empty label and none are the same.
+/// Removes empty labels: to Prometheus an empty label and a missing one are the same.
 fn drop_empty(labels: &mut Labels) {
     labels.retain(|(_, value)| !value.is_empty());
 }
@@ -204,7 +204,7 @@ fn count(plan: Option<&Plan>) -> f64 {
     if plan.is_some() { 1.0 } else { 0.0 }
 }
 
-/// From the request to the end, as Stash counts.
+/// The time from the request to the end, as Stash counts it.
 fn duration_seconds(session: &Session) -> f64 {
     let (first, last) = (session.first_time.unwrap_or_default(), session.last_time.unwrap_or_default());
     last.duration_since(first).as_secs_f64().max(0.0)

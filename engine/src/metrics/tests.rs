@@ -1,10 +1,10 @@
-//! Numbers as Prometheus reads them: whole texts.
+//! Metrics as Prometheus reads them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{RepositoryStatistics, RetentionResult};
 use lagan_schemas::manifest::{Manifest, parse};
-use lagan_schemas::resource::{Kind, Object};
+use lagan_schemas::resource::{Kind, Object, Status};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::ObjectKey;
 use lagan_schemas::subject::SessionKind::{Backup, Restore};
@@ -60,8 +60,8 @@ fn good_backup() -> Session {
     story(Backup).planned(1).started(2).committing(60).succeeded(69, result).end()
 }
 
-/// `name{labels} value` of the new names, without `# ` lines; the old names must say the same.
-fn told(session: &Session) -> Vec<String> {
+/// The gauges under their current names, as `name{labels} value`. Those under the legacy names must be the same.
+fn lines(session: &Session) -> Vec<String> {
     let all = gauges(session, &view());
     let (new, old): (Vec<Gauge>, Vec<Gauge>) = all.into_iter().partition(|g| g.name.starts_with("stash_appscode_com_"));
     assert_eq!(new.len(), old.len());
@@ -81,7 +81,7 @@ const COMMON: &str = "invoker_kind=BackupConfiguration,invoker_name=shop,namespa
 const TARGET: &str = "kind=mariadb,group=kubedb.com,name=db";
 
 #[test]
-fn a_backup_that_succeeded_says_everything() {
+fn a_backup_that_succeeded_has_all_gauges() {
     let session = format!("{COMMON} ");
     let target = format!("{COMMON},{TARGET} ");
     let host = format!("{COMMON},{TARGET},hostname=host-0 ");
@@ -109,7 +109,7 @@ fn a_backup_that_succeeded_says_everything() {
         format!("repository_snapshot_count {repository}3"),
         format!("repository_snapshot_cleaned {repository}1"),
     ];
-    assert_eq!(told(&good_backup()), expected);
+    assert_eq!(lines(&good_backup()), expected);
     let names: Vec<String> = gauges(&good_backup(), &view()).into_iter().map(|gauge| gauge.name).collect();
     for old in
         ["stash_backup_session_success", "stash_backup_last_success_time_seconds", "stash_backup_host_files_total"]
@@ -119,18 +119,18 @@ fn a_backup_that_succeeded_says_everything() {
 }
 
 #[test]
-fn a_failure_says_only_that_it_is_one() {
+fn a_failure_has_only_the_gauges_of_success() {
     let failed = story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end();
     let expected = [
         format!("backupsession_success {COMMON} 0"),
         format!("backupsession_target_success {COMMON},{TARGET} 0"),
         format!("backupsession_host_backup_success {COMMON},{TARGET},hostname=host-0 0"),
     ];
-    assert_eq!(told(&failed), expected);
+    assert_eq!(lines(&failed), expected);
 }
 
 #[test]
-fn a_restore_is_told_under_its_own_name() {
+fn a_restore_has_gauges_under_its_own_name() {
     let common = "invoker_kind=RestoreSession,invoker_name=back,namespace=demo,driver=Restic,repository=repo";
     let good = story(Restore).planned(1).started(2).restoring(3).succeeded(63, result()).end();
     let expected = [
@@ -142,9 +142,13 @@ fn a_restore_is_told_under_its_own_name() {
         format!("restoresession_host_restore_success {common},{TARGET},hostname=host-0 1"),
         format!("restoresession_host_restore_duration_seconds {common},{TARGET},hostname=host-0 61.4"),
     ];
-    assert_eq!(told(&good), expected);
+    assert_eq!(lines(&good), expected);
     let failed = story(Restore).planned(1).started(2).restoring(3).failed(9, Code::WorkerLost).end();
-    assert!(told(&failed).iter().all(|line| line.contains("_success ") && line.ends_with(" 0")), "{:?}", told(&failed));
+    assert!(
+        lines(&failed).iter().all(|line| line.contains("_success ") && line.ends_with(" 0")),
+        "{:?}",
+        lines(&failed)
+    );
 }
 
 #[test]
@@ -183,18 +187,18 @@ fn page(registry: &Registry) -> Vec<String> {
 }
 
 #[test]
-fn own_numbers_name_configurations_and_go_with_them() {
+fn own_series_name_configurations_and_go_with_them() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let configuration = object(CONFIGURATION);
-    metrics.ended(&good_backup());
-    metrics.ended(&story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end());
-    metrics.ended(&story(Restore).planned(1).started(2).restoring(3).succeeded(63, result()).end());
+    metrics.session_ended(&good_backup());
+    metrics.session_ended(&story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end());
+    metrics.session_ended(&story(Restore).planned(1).started(2).restoring(3).succeeded(63, result()).end());
     let status = json!({
         "lastSuccessTime": at(69),
         "lastSession": {"name": "x", "uid": good_backup().key.uid, "phase": "Failed"},
     });
-    metrics.object(&configuration, &status);
+    metrics.object_changed(&configuration, &Status::from_json(Kind::BackupConfiguration, status).unwrap());
     let page_with_it = page(&registry);
     let backup = "namespace=\"demo\",configuration=\"shop\"";
     let restore = "namespace=\"demo\",repository=\"repo\"";
@@ -217,9 +221,9 @@ fn own_numbers_name_configurations_and_go_with_them() {
     }
     assert!(page_with_it.iter().any(|line| line.starts_with("lagan_backup_overdue_seconds")));
     assert!(!page_with_it.join("\n").contains(&good_backup().request.unwrap().name), "session names are no labels");
-    metrics.forget(&configuration.key());
+    metrics.object_deleted(&configuration.key());
     assert!(page(&registry).iter().all(|line| line.starts_with("lagan_restore_")), "{:?}", page(&registry));
     let repository = ObjectKey { kind: Kind::Repository, name: "repo".to_owned(), ..configuration.key() };
-    metrics.forget(&repository);
+    metrics.object_deleted(&repository);
     assert!(page(&registry).is_empty(), "{:?}", page(&registry));
 }

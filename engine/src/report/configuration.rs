@@ -1,17 +1,19 @@
-//! A BackupConfiguration's status: phase by Stash's rule, conditions with Stash's reasons.
+//! The status of a BackupConfiguration: the phase by Stash's rule, the conditions with Stash's reasons.
 
 use jiff::Timestamp;
 use lagan_schemas::manifest;
 use lagan_schemas::resource::backup_configuration::{
     BackupConfigurationSpec, BackupConfigurationStatus, ConfigurationPhase,
 };
-use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
+use lagan_schemas::resource::condition::ConditionStatus;
 use lagan_schemas::resource::{Group, Kind, Object, Spec};
+use lagan_schemas::schedule::{Schedule, ScheduleError};
 
+use super::conditions::Conditions;
 use crate::plan::answers::{Answers, Found};
-use crate::view::View;
+use crate::view::{Lookup, View};
 
-/// What the status is made from.
+/// Everything that the status depends on, except the old status.
 pub(crate) struct Inputs<'a> {
     pub object: &'a Object,
     pub spec: &'a BackupConfigurationSpec,
@@ -21,105 +23,166 @@ pub(crate) struct Inputs<'a> {
 }
 
 pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> BackupConfigurationStatus {
-    let Inputs { object, spec, view, answers, now } = inputs;
-    let mut conditions = old.conditions;
-    let mut put = |kind: &str, is: Found, reasons: [&str; 2], message: String| {
-        let ok = is == Found::Yes;
-        set(
-            &mut conditions,
-            Condition {
-                kind: kind.to_owned(),
-                status: match is {
-                    Found::Yes => ConditionStatus::True,
-                    Found::No => ConditionStatus::False,
-                    Found::Unknown => ConditionStatus::Unknown,
-                },
-                reason: reasons[usize::from(!ok)].to_owned(),
-                message,
-                observed_generation: object.metadata.generation,
-                last_transition_time: *now,
-            },
-        );
-        ok
-    };
-    let own = object.metadata.namespace.as_deref().unwrap_or_default();
-    let schedule = manifest::schedule(spec, object.metadata.uid.unwrap_or_default());
-    let problem = schedule.as_ref().err().map(ToString::to_string);
-    let valid = put(
-        "ValidationPassed",
-        Found::when(problem.is_none()),
-        ["ResourceValidationPassed", "ResourceValidationFailed"],
-        problem.unwrap_or_else(|| "the object is valid".to_owned()),
-    );
-    let namespace = spec.repository.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(own);
-    let repository = view.find(Kind::Repository, object.group(), Some(namespace), &spec.repository.name);
-    let path = format!("{namespace}/{}", spec.repository.name);
-    let found = put(
-        "RepositoryFound",
-        Found::when(repository.is_some()),
-        ["RepositoryAvailable", "RepositoryNotAvailable"],
-        format!("Repository {path} {}", if repository.is_some() { "exists" } else { "does not exist" }),
-    );
-    let secret = repository.and_then(|repository| match &repository.spec {
-        Spec::Repository(spec) => spec.backend.storage_secret_name.clone(),
-        _ => None,
-    });
-    let has = secret.as_deref().map_or(Found::No, |secret| answers.secret(namespace, secret));
-    let name = secret.unwrap_or_else(|| "of the Repository".to_owned());
-    let (says, reason) = match has {
-        Found::Yes => ("exists", "BackendSecretAvailable"),
-        Found::No => ("does not exist", "BackendSecretNotAvailable"),
-        Found::Unknown => ("can't be looked for now", "UnableToCheckBackendSecretAvailability"),
-    };
-    let secret_found = put("BackendSecretFound", has, [reason, reason], format!("Secret {name} {says}"));
-    let target = spec.target.as_ref().and_then(|target| target.reference.as_ref());
-    let binding = target.and_then(|target| {
-        view.find(Kind::AppBinding, Group::AppCatalog, Some(target.namespace.as_deref().unwrap_or(own)), &target.name)
-    });
-    put(
-        "BackupTargetFound",
-        Found::when(binding.is_some()),
-        ["TargetAvailable", "TargetNotAvailable"],
-        format!(
-            "AppBinding {} {}",
-            target.map_or("?", |t| t.name.as_str()),
-            if binding.is_some() { "exists" } else { "does not exist" }
-        ),
-    );
-    // There is no CronJob; Stash's condition says that the schedule is armed.
-    let armed = put(
-        "CronJobCreated",
-        Found::when(valid),
-        ["CronJobCreationSucceeded", "CronJobCreationFailed"],
-        if valid {
-            "the schedule is armed in the scheduler; no CronJob is needed".to_owned()
-        } else {
-            "the schedule is not valid".to_owned()
-        },
-    );
-    let phase = match (valid, found && secret_found && armed) {
-        (_, false) if !(found && secret_found) => ConfigurationPhase::NotReady,
-        (false, _) => ConfigurationPhase::Invalid,
-        (true, true) => ConfigurationPhase::Ready,
-        (true, false) => ConfigurationPhase::NotReady,
-    };
-    put(
-        "Ready",
-        Found::when(phase == ConfigurationPhase::Ready),
-        ["Ready", if phase == ConfigurationPhase::Invalid { "Invalid" } else { "NotReady" }],
-        format!("{phase:?}"),
-    );
-    let next = schedule.ok().filter(|_| !spec.paused).and_then(|schedule| {
-        let slot = schedule.next_after(*now)?;
-        Some(schedule.fires_at(slot))
-    });
+    let generation = inputs.object.metadata.generation;
+    let mut conditions = Conditions::new(old.conditions, generation, inputs.now);
+    let schedule = manifest::schedule(inputs.spec, inputs.object.metadata.uid.unwrap_or_default());
+    let checks = [
+        validation(schedule.as_ref().err()),
+        repository(inputs),
+        backend_secret(inputs),
+        target(inputs),
+        cron_job(schedule.as_ref().err()),
+    ];
+    let phase = phase(&checks);
+    for check in checks.into_iter().chain([ready(phase)]) {
+        conditions.set(check.kind, check.status, check.reason, check.message);
+    }
+    let next = schedule.ok().filter(|_| !inputs.spec.paused).and_then(|schedule| next_start(&schedule, inputs.now));
     BackupConfigurationStatus {
-        observed_generation: object.metadata.generation,
+        observed_generation: generation,
         phase: Some(phase),
         next_slot_time: next,
         last_success_time: old.last_success_time,
         last_slot_time: old.last_slot_time,
         last_session: old.last_session,
-        conditions,
+        conditions: conditions.into_list(),
+        unknown: old.unknown,
     }
+}
+
+/// A condition before it is put into the list.
+struct Check {
+    kind: &'static str,
+    status: ConditionStatus,
+    reason: &'static str,
+    message: String,
+}
+
+const VALIDATION: &str = "ValidationPassed";
+const REPOSITORY: &str = "RepositoryFound";
+const SECRET: &str = "BackendSecretFound";
+const TARGET: &str = "BackupTargetFound";
+const CRON_JOB: &str = "CronJobCreated";
+
+/// Stash's rule: a missing repository or Secret comes before an invalid spec, and the target does not count.
+fn phase(checks: &[Check]) -> ConfigurationPhase {
+    let holds = |kind: &str| checks.iter().any(|check| check.kind == kind && check.status == ConditionStatus::True);
+    if !holds(REPOSITORY) || !holds(SECRET) {
+        ConfigurationPhase::NotReady
+    } else if !holds(VALIDATION) {
+        ConfigurationPhase::Invalid
+    } else if holds(CRON_JOB) {
+        ConfigurationPhase::Ready
+    } else {
+        ConfigurationPhase::NotReady
+    }
+}
+
+fn validation(problem: Option<&ScheduleError>) -> Check {
+    match problem {
+        None => Check {
+            kind: VALIDATION,
+            status: ConditionStatus::True,
+            reason: "ResourceValidationPassed",
+            message: "the object is valid".to_owned(),
+        },
+        Some(problem) => Check {
+            kind: VALIDATION,
+            status: ConditionStatus::False,
+            reason: "ResourceValidationFailed",
+            message: problem.to_string(),
+        },
+    }
+}
+
+fn repository_namespace<'a>(inputs: &Inputs<'a>) -> &'a str {
+    let own = inputs.object.metadata.namespace.as_deref().unwrap_or_default();
+    inputs.spec.repository.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own)
+}
+
+fn look_up_repository<'a>(inputs: &Inputs<'a>) -> Lookup<'a> {
+    let namespace = repository_namespace(inputs);
+    inputs.view.look_up(Kind::Repository, inputs.object.group(), Some(namespace), &inputs.spec.repository.name)
+}
+
+fn repository(inputs: &Inputs<'_>) -> Check {
+    let path = format!("{}/{}", repository_namespace(inputs), inputs.spec.repository.name);
+    let found = look_up_repository(inputs);
+    let reason = if found.object().is_some() { "RepositoryAvailable" } else { "RepositoryNotAvailable" };
+    presence(REPOSITORY, reason, &found, &format!("Repository {path}"))
+}
+
+fn target(inputs: &Inputs<'_>) -> Check {
+    let own = inputs.object.metadata.namespace.as_deref().unwrap_or_default();
+    let reference = inputs.spec.target.as_ref().and_then(|target| target.reference.as_ref());
+    let (name, found) = match reference {
+        Some(target) => {
+            let namespace = target.namespace.as_deref().unwrap_or(own);
+            let found = inputs.view.look_up(Kind::AppBinding, Group::AppCatalog, Some(namespace), &target.name);
+            (target.name.as_str(), found)
+        }
+        None => ("?", Lookup::Absent),
+    };
+    let reason = if found.object().is_some() { "TargetAvailable" } else { "TargetNotAvailable" };
+    presence(TARGET, reason, &found, &format!("AppBinding {name}"))
+}
+
+/// Says of an object that another one names whether it is there and can be used.
+fn presence(kind: &'static str, reason: &'static str, found: &Lookup<'_>, name: &str) -> Check {
+    let (status, message) = match found {
+        Lookup::Valid(_) => (ConditionStatus::True, format!("{name} exists")),
+        Lookup::Invalid(refused) => (ConditionStatus::False, format!("{name} is invalid: {}", refused.problem)),
+        Lookup::Absent => (ConditionStatus::False, format!("{name} does not exist")),
+    };
+    Check { kind, status, reason, message }
+}
+
+fn backend_secret(inputs: &Inputs<'_>) -> Check {
+    let secret = match look_up_repository(inputs).object().map(|object| &object.spec) {
+        Some(Spec::Repository(spec)) => spec.backend.storage_secret_name.clone(),
+        _ => None,
+    };
+    let namespace = repository_namespace(inputs);
+    let found = secret.as_deref().map_or(Found::No, |secret| inputs.answers.secret(namespace, secret));
+    let name = secret.unwrap_or_else(|| "of the Repository".to_owned());
+    let (status, reason, says) = match found {
+        Found::Yes => (ConditionStatus::True, "BackendSecretAvailable", "exists"),
+        Found::No => (ConditionStatus::False, "BackendSecretNotAvailable", "does not exist"),
+        Found::Unknown => {
+            (ConditionStatus::Unknown, "UnableToCheckBackendSecretAvailability", "can't be looked up at the moment")
+        }
+    };
+    Check { kind: SECRET, status, reason, message: format!("Secret {name} {says}") }
+}
+
+/// Stash's name for an armed schedule. Lagan creates no CronJob.
+fn cron_job(problem: Option<&ScheduleError>) -> Check {
+    match problem {
+        None => Check {
+            kind: CRON_JOB,
+            status: ConditionStatus::True,
+            reason: "CronJobCreationSucceeded",
+            message: "the schedule is armed in the scheduler; no CronJob is needed".to_owned(),
+        },
+        Some(_) => Check {
+            kind: CRON_JOB,
+            status: ConditionStatus::False,
+            reason: "CronJobCreationFailed",
+            message: "the schedule is not valid".to_owned(),
+        },
+    }
+}
+
+fn ready(phase: ConfigurationPhase) -> Check {
+    let (status, reason) = match phase {
+        ConfigurationPhase::Ready => (ConditionStatus::True, "Ready"),
+        ConfigurationPhase::NotReady => (ConditionStatus::False, "NotReady"),
+        ConfigurationPhase::Invalid => (ConditionStatus::False, "Invalid"),
+    };
+    Check { kind: "Ready", status, reason, message: reason.to_owned() }
+}
+
+fn next_start(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
+    let slot = schedule.next_after(now)?;
+    Some(schedule.fires_at(slot))
 }

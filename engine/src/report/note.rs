@@ -1,9 +1,9 @@
-//! What is told about a session when its phase changes: a Kubernetes Event, as a value. It must not publish it.
+//! Notes: Kubernetes Events as values, made when the phase of a session changes. It must not publish them.
 
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::SessionKind;
 
-/// The API's limits, in bytes (K19).
+/// Limits of the Kubernetes API, in bytes.
 pub(super) const NOTE_LIMIT: usize = 1000;
 pub(super) const REASON_LIMIT: usize = 128;
 
@@ -22,14 +22,14 @@ pub(crate) struct Note {
     pub text: String,
 }
 
-/// `None` if nothing happened that anybody wants to be told.
+/// The note about a session whose status showed `old_phase` until now. `None` if there is nothing to report.
 pub(crate) fn note(session: &Session, old_phase: &str) -> Option<Note> {
     let phase = session.phase.display();
     let is_retry = session.phase == Phase::Retrying;
     if phase == old_phase && !is_retry {
         return None;
     }
-    let (action, what) = match session.key.kind {
+    let (action, noun) = match session.key.kind {
         SessionKind::Backup => ("Backup", "backup"),
         SessionKind::Restore => ("Restore", "restore"),
         SessionKind::Maintenance => ("Maintain", "maintenance"),
@@ -39,33 +39,34 @@ pub(crate) fn note(session: &Session, old_phase: &str) -> Option<Note> {
     let (severity, reason, text) = match session.phase {
         Phase::Started | Phase::Committing | Phase::Restoring => {
             let worker = session.worker_host.as_deref().unwrap_or("a worker");
-            (Severity::Normal, format!("{action}Running"), format!("{what} {name} runs on {worker}"))
+            (Severity::Normal, format!("{action}Running"), format!("{noun} {name} runs on {worker}"))
         }
-        Phase::Succeeded => (Severity::Normal, format!("{action}Succeeded"), succeeded(session, what, name)),
+        Phase::Succeeded => (Severity::Normal, format!("{action}Succeeded"), succeeded(session, noun, name)),
         Phase::Skipped => (
             Severity::Warning,
             format!("{action}Skipped"),
-            format!("{what} {name} was skipped: another session was running"),
+            format!("{noun} {name} was skipped: another session was running"),
         ),
         Phase::Retrying => {
             let failure = failure?;
-            (Severity::Warning, format!("{action}Retrying"), format!("{what} {name} is tried again: {failure}"))
+            (Severity::Warning, format!("{action}Retrying"), format!("{noun} {name} is tried again: {failure}"))
         }
         Phase::Failed | Phase::Cancelled => {
             let reason = failure.map_or_else(|| format!("{action}Failed"), |failure| failure.reason.clone());
             let why = failure.map(|failure| format!(": {failure}")).unwrap_or_default();
-            (Severity::Warning, reason, format!("{what} {name} failed{why}"))
+            (Severity::Warning, reason, format!("{noun} {name} failed{why}"))
         }
         Phase::Nothing | Phase::Requested | Phase::Planned => return None,
     };
     Some(Note { severity, reason: cut(reason, REASON_LIMIT), action, text: cut(text, NOTE_LIMIT) })
 }
 
-fn succeeded(session: &Session, what: &str, name: &str) -> String {
+fn succeeded(session: &Session, noun: &str, name: &str) -> String {
     let ids: Vec<&str> = session.results.iter().map(|r| r.snapshot.get(..8).unwrap_or(&r.snapshot)).collect();
-    format!("{what} {name} succeeded: snapshot {}", ids.join(", "))
+    format!("{noun} {name} succeeded: snapshot {}", ids.join(", "))
 }
 
+/// Cuts a text at a character, to at most `limit` bytes.
 pub(super) fn cut(mut text: String, limit: usize) -> String {
     text.truncate(text.floor_char_boundary(limit));
     text
@@ -78,13 +79,13 @@ mod tests {
     use lagan_schemas::error::Code;
 
     #[test]
-    fn a_change_of_phase_is_told_once_and_a_failure_says_why() {
+    fn a_change_of_phase_is_reported_once_and_a_failure_says_why() {
         let running = story(SessionKind::Backup).planned(1).started(2).end();
         assert!(note(&running, "Running").is_none());
         assert_eq!(note(&running, "Pending").map(|note| note.reason), Some("BackupRunning".to_owned()));
         let failed = story(SessionKind::Backup).planned(1).started(2).failed(5, Code::DumpFailed).end();
-        let told = note(&failed, "Running");
-        assert!(told.is_some_and(|note| {
+        let failure = note(&failed, "Running");
+        assert!(failure.is_some_and(|note| {
             note.severity == Severity::Warning && note.reason == "DumpFailed" && note.text.contains("E0201")
         }));
         assert!(note(&story(SessionKind::Backup).end(), "").is_none());

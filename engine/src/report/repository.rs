@@ -1,25 +1,26 @@
-//! A Repository's status, from the results of the sessions that wrote to it.
+//! The status of a Repository: from its spec, and from the results of the sessions that wrote to it.
 
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::TargetResult;
 use lagan_schemas::place::{Place, StashTerms, Volumes};
 use lagan_schemas::resource::Object;
-use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
+use lagan_schemas::resource::condition::ConditionStatus;
 use lagan_schemas::resource::repository::{RepositorySpec, RepositoryStatus};
 use lagan_schemas::session::{Phase, Session};
 
+use super::conditions::Conditions;
 use super::session::seconds;
 use super::text::size;
 
-/// What a session that ended says of a repository it was planned for.
+/// The status of a repository after a session that was planned for it has ended.
 pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: RepositoryStatus) -> RepositoryStatus {
     let ended = seconds(session.last_time.unwrap_or(Timestamp::UNIX_EPOCH));
     let mut status = old;
     match (session.phase, result) {
         (Phase::Succeeded, Some(result)) => {
             status.first_backup_time.get_or_insert(ended);
-            // As in Stash: the time the session was asked for.
+            // As in Stash, this is the time of the request.
             status.last_backup_time = status.last_backup_time.max(session.first_time.map(seconds));
             status.integrity = Some(true);
             status.last_check_time = Some(ended);
@@ -46,7 +47,7 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
     status
 }
 
-/// What follows from the object alone.
+/// The status of a repository after its object has changed.
 pub(crate) fn described(
     object: &Object,
     spec: &RepositorySpec,
@@ -67,15 +68,7 @@ pub(crate) fn described(
 }
 
 fn ready(status: &mut RepositoryStatus, is: ConditionStatus, reason: &str, message: &str, now: Timestamp) {
-    set(
-        &mut status.conditions,
-        Condition {
-            kind: "Ready".to_owned(),
-            status: is,
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            observed_generation: status.observed_generation,
-            last_transition_time: now,
-        },
-    );
+    let mut conditions = Conditions::new(std::mem::take(&mut status.conditions), status.observed_generation, now);
+    conditions.set("Ready", is, reason, message);
+    status.conditions = conditions.into_list();
 }

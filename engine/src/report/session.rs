@@ -1,19 +1,21 @@
-//! A session's status: what BackupSession and RestoreSession show.
+//! The status of a session: what BackupSession and RestoreSession show, as a fold of its facts.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lagan_schemas::error::Code;
+use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{Cause, NoticeStatus, TargetResult};
 use lagan_schemas::plan::{Plan, PlanTarget};
 use lagan_schemas::resource::backup_configuration::TargetRef;
 use lagan_schemas::resource::backup_session::{
     BackupSessionStatus, FileStats, HostStats, RunStatus, SnapshotStats, TargetStatus,
 };
-use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
+use lagan_schemas::resource::condition::{Condition, ConditionStatus};
 use lagan_schemas::resource::restore_session::RestoreSessionStatus;
 use lagan_schemas::session::{Phase, Session};
+use serde_json::Map;
 
+use super::conditions::Conditions;
 use super::text::{go_duration, processing_time, size};
 
 pub(crate) fn backup(session: &Session) -> BackupSessionStatus {
@@ -25,6 +27,7 @@ pub(crate) fn backup(session: &Session) -> BackupSessionStatus {
         run: run(session),
         targets: targets(plan).map(|(plan, target)| target_status(session, plan, target)).collect(),
         conditions: backup_conditions(session),
+        unknown: Map::new(),
     }
 }
 
@@ -35,11 +38,12 @@ pub(crate) fn restore(session: &Session) -> RestoreSessionStatus {
         total_hosts: plan.map(|_| 1),
         session_duration: duration(session).map(go_duration),
         session_deadline: plan.and_then(|plan| plan.deadline),
-        // The planner's: it wrote it before it planned, and it stays its field.
+        // This field belongs to the planner, which wrote it before it planned.
         recorded_time: None,
         run: run(session),
         stats: targets(plan).map(|(plan, target)| host_stats(session, plan, target)).collect(),
         conditions: restore_conditions(session),
+        unknown: Map::new(),
     }
 }
 
@@ -48,7 +52,7 @@ fn targets(plan: Option<&Plan>) -> impl Iterator<Item = (&Plan, &PlanTarget)> {
     plan.and_then(|plan| Some((plan, plan.target()?))).into_iter()
 }
 
-/// From the request to the end, as Stash counts from the session's creation.
+/// The time from the request to the end. Stash counts from the creation of the session too.
 fn duration(session: &Session) -> Option<Duration> {
     let (first, last) = (session.first_time?, session.last_time?);
     session.phase.is_end().then(|| last.duration_since(first).unsigned_abs())
@@ -85,11 +89,12 @@ fn trigger(cause: &Cause) -> &'static str {
     }
 }
 
-/// Kubernetes times are whole seconds.
+/// Rounds a time down to whole seconds, as Kubernetes has them.
 pub(crate) fn seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
+/// The short form of a snapshot id, as restic shows it.
 fn short(id: &str) -> String {
     id.chars().take(8).collect()
 }
@@ -138,111 +143,93 @@ fn snapshot_stats(result: &TargetResult) -> SnapshotStats {
         total_size: size(result.size_bytes),
         uploaded: size(result.added_bytes),
         processing_time: processing_time(Duration::from_millis(result.duration_ms)),
-        // The dump is one file, and each backup writes it anew.
+        // The dump is one file, and every backup writes it anew.
         file_stats: FileStats { total_files: 1, new_files: 1, ..FileStats::default() },
     }
 }
 
-/// Conditions in the order they are set; the time is that of the last fact.
-struct Conditions {
-    list: Vec<Condition>,
-    now: Timestamp,
-    generation: i64,
+/// An empty list of conditions, with the time of the last fact.
+fn no_conditions(session: &Session) -> Conditions {
+    let generation = session.plan.as_ref().map_or(0, |plan| plan.invoker.generation);
+    Conditions::new(Vec::new(), generation, seconds(session.last_time.unwrap_or(Timestamp::UNIX_EPOCH)))
 }
 
-impl Conditions {
-    fn new(session: &Session) -> Self {
-        let generation = session.plan.as_ref().map_or(0, |plan| plan.invoker.generation);
-        Self { list: Vec::new(), now: seconds(session.last_time.unwrap_or(Timestamp::UNIX_EPOCH)), generation }
-    }
-
-    fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl Into<String>) {
-        set(
-            &mut self.list,
-            Condition {
-                kind: kind.to_owned(),
-                status,
-                reason: reason.to_owned(),
-                message: message.into(),
-                observed_generation: self.generation,
-                last_transition_time: self.now,
-            },
-        );
-    }
-
-    fn notices(&mut self, session: &Session) {
-        let planned = session.plan.iter().flat_map(|plan| &plan.notices);
-        for notice in planned.chain(&session.conditions) {
-            let status = match notice.status {
-                NoticeStatus::True => ConditionStatus::True,
-                NoticeStatus::False => ConditionStatus::False,
-            };
-            self.set(&notice.kind, status, &notice.reason, notice.message.clone());
-        }
-    }
-
-    /// The one condition that says how it ended, for `kubectl wait --for=condition=Succeeded`.
-    fn summary(&mut self, session: &Session) {
-        let failure = session.last_failure.as_ref();
-        let (status, reason, message) = match session.phase {
-            Phase::Succeeded => (ConditionStatus::True, "Completed".to_owned(), "the session succeeded".to_owned()),
-            Phase::Failed | Phase::Cancelled => {
-                let reason = failure.map_or_else(|| "Failed".to_owned(), |f| f.reason.clone());
-                (ConditionStatus::False, reason, failure.map(ToString::to_string).unwrap_or_default())
-            }
-            Phase::Skipped => (ConditionStatus::False, "Skipped".to_owned(), "another session was running".to_owned()),
-            Phase::Retrying => {
-                let message = failure.map(|f| format!("will be tried again: {f}")).unwrap_or_default();
-                (ConditionStatus::Unknown, "Retrying".to_owned(), message)
-            }
-            _ => (ConditionStatus::Unknown, "InProgress".to_owned(), "the session has not ended".to_owned()),
+/// Sets the conditions that the planner and the worker reported.
+fn set_notices(conditions: &mut Conditions, session: &Session) {
+    let planned = session.plan.iter().flat_map(|plan| &plan.notices);
+    for notice in planned.chain(&session.conditions) {
+        let status = match notice.status {
+            NoticeStatus::True => ConditionStatus::True,
+            NoticeStatus::False => ConditionStatus::False,
         };
-        self.set("Succeeded", status, &reason, message);
+        conditions.set(&notice.kind, status, &notice.reason, notice.message.clone());
     }
+}
+
+/// Sets the one condition that says how the session ended, for `kubectl wait --for=condition=Succeeded`.
+fn set_summary(conditions: &mut Conditions, session: &Session) {
+    let failure = session.last_failure.as_ref();
+    let (status, reason, message) = match session.phase {
+        Phase::Succeeded => (ConditionStatus::True, "Completed".to_owned(), "the session succeeded".to_owned()),
+        Phase::Failed | Phase::Cancelled => {
+            let reason = failure.map_or_else(|| "Failed".to_owned(), |f| f.reason.clone());
+            (ConditionStatus::False, reason, failure.map(ToString::to_string).unwrap_or_default())
+        }
+        Phase::Skipped => (ConditionStatus::False, "Skipped".to_owned(), "another session was running".to_owned()),
+        Phase::Retrying => {
+            let message = failure.map(|f| format!("will be tried again: {f}")).unwrap_or_default();
+            (ConditionStatus::Unknown, "Retrying".to_owned(), message)
+        }
+        _ => (ConditionStatus::Unknown, "InProgress".to_owned(), "the session has not ended".to_owned()),
+    };
+    conditions.set("Succeeded", status, &reason, message);
 }
 
 fn backup_conditions(session: &Session) -> Vec<Condition> {
-    use ConditionStatus::{False, True};
-    let mut conditions = Conditions::new(session);
-    conditions.notices(session);
+    let mut conditions = no_conditions(session);
+    set_notices(&mut conditions, session);
     if session.phase == Phase::Succeeded {
-        conditions.set(
-            "BackendRepositoryInitialized",
-            True,
-            "SuccessfullyInitializedBackendRepository",
-            "repository is ready",
-        );
-        let retention = session.results.iter().find_map(|result| result.retention.as_ref());
-        if let Some(retention) = retention {
-            let verb = if retention.dry_run { "would forget" } else { "forgot" };
-            let message = format!("kept {}, {verb} {}", retention.kept, retention.removed.len());
-            conditions.set("RetentionPolicyApplied", True, "SuccessfullyAppliedRetentionPolicy", message);
-        }
-        let read: u64 = session.results.iter().map(|result| result.packs_read).sum();
-        let all: u64 = session.results.iter().map(|result| result.packs).sum();
-        let message = format!("snapshot read back: {read} of {all} packs whole");
-        conditions.set("RepositoryIntegrityVerified", True, "SuccessfullyVerifiedRepositoryIntegrity", message);
+        set_backup_success(&mut conditions, session);
     }
     if let Some(failure) = session.last_failure.as_ref().filter(|_| session.phase.is_end()) {
-        let (kind, reason) = match failure.code {
-            Code::DeadlineExceeded => ("DeadlineExceeded", "FailedToCompleteWithinDeadline"),
-            Code::WorkerLost => ("BackupDisrupted", "FailedToCompleteDueToDisruption"),
-            Code::ReadBackFailed => ("RepositoryIntegrityVerified", "FailedToVerifyRepositoryIntegrity"),
-            _ => ("", ""),
-        };
-        let status = if kind == "RepositoryIntegrityVerified" { False } else { True };
-        if !kind.is_empty() {
-            conditions.set(kind, status, reason, failure.message.clone());
-        }
+        set_backup_failure(&mut conditions, failure);
     }
-    conditions.summary(session);
-    conditions.list
+    set_summary(&mut conditions, session);
+    conditions.into_list()
+}
+
+fn set_backup_success(conditions: &mut Conditions, session: &Session) {
+    use ConditionStatus::True;
+    let reason = "SuccessfullyInitializedBackendRepository";
+    conditions.set("BackendRepositoryInitialized", True, reason, "repository is ready");
+    let retention = session.results.iter().find_map(|result| result.retention.as_ref());
+    if let Some(retention) = retention {
+        let verb = if retention.dry_run { "would forget" } else { "forgot" };
+        let message = format!("kept {}, {verb} {}", retention.kept, retention.removed.len());
+        conditions.set("RetentionPolicyApplied", True, "SuccessfullyAppliedRetentionPolicy", message);
+    }
+    let read: u64 = session.results.iter().map(|result| result.packs_read).sum();
+    let all: u64 = session.results.iter().map(|result| result.packs).sum();
+    let message = format!("snapshot read back: {read} of {all} packs whole");
+    conditions.set("RepositoryIntegrityVerified", True, "SuccessfullyVerifiedRepositoryIntegrity", message);
+}
+
+/// Sets the condition that Stash has for some failures.
+fn set_backup_failure(conditions: &mut Conditions, failure: &Failure) {
+    use ConditionStatus::{False, True};
+    let (kind, status, reason) = match failure.code {
+        Code::DeadlineExceeded => ("DeadlineExceeded", True, "FailedToCompleteWithinDeadline"),
+        Code::WorkerLost => ("BackupDisrupted", True, "FailedToCompleteDueToDisruption"),
+        Code::ReadBackFailed => ("RepositoryIntegrityVerified", False, "FailedToVerifyRepositoryIntegrity"),
+        _ => return,
+    };
+    conditions.set(kind, status, reason, failure.message.clone());
 }
 
 fn restore_conditions(session: &Session) -> Vec<Condition> {
     use ConditionStatus::{False, True};
-    let mut conditions = Conditions::new(session);
-    conditions.notices(session);
+    let mut conditions = no_conditions(session);
+    set_notices(&mut conditions, session);
     match session.phase {
         Phase::Succeeded => conditions.set("RestoreCompleted", True, "RestoreSucceeded", "the restore succeeded"),
         Phase::Failed | Phase::Cancelled => {
@@ -251,6 +238,6 @@ fn restore_conditions(session: &Session) -> Vec<Condition> {
         }
         _ => {}
     }
-    conditions.summary(session);
-    conditions.list
+    set_summary(&mut conditions, session);
+    conditions.into_list()
 }

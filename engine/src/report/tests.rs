@@ -1,17 +1,23 @@
-//! Statuses as people and programs read them: whole, in Stash's shapes.
+//! Whole statuses, in Stash's shapes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{RepositoryStatistics, RetentionResult};
+use lagan_schemas::manifest::{Manifest, parse};
+use lagan_schemas::resource::backup_configuration::BackupConfigurationStatus;
 use lagan_schemas::resource::condition::ConditionStatus;
 use lagan_schemas::resource::repository::RepositoryStatus;
+use lagan_schemas::resource::{Kind, Metadata, Object, Spec};
 use lagan_schemas::session::Session;
+use lagan_schemas::subject::ObjectKey;
 use lagan_schemas::subject::SessionKind::{Backup, Restore};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{repository, session};
+use super::{configuration, refused, repository, session};
 use crate::fixtures::{at, result, story};
+use crate::plan::answers::Answers;
+use crate::view::{Refused, View};
 
 /// The status as JSON, without its conditions.
 fn shape(status: impl Serialize) -> Value {
@@ -161,7 +167,7 @@ fn a_success_after_a_failure_does_not_show_the_failure() {
     let status = session::backup(&again.committing(18).succeeded(20, result()).end());
     assert_eq!((status.run.code, status.run.message, status.run.attempts), (None, None, 2));
     assert_eq!(status.targets[0].stats[0].error, None);
-    // The first start counts.
+    // The start time is that of the first attempt.
     assert_eq!(status.run.start_time, Some(at(2)));
 }
 
@@ -289,7 +295,67 @@ fn a_repository_shows_what_its_last_session_left() {
         (ConditionStatus::False, "ReadBackFailed")
     );
 
-    // A failure of the database says nothing of the repository.
+    // A failure of the database does not change what is known about the repository.
     let dump = story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end();
     assert_eq!(repository::after(&dump, None, status.clone()), status);
+}
+
+const CONFIGURATION: &str = "\
+apiVersion: lagan.dev/v1alpha1
+kind: BackupConfiguration
+metadata: {name: shop, namespace: demo, generation: 3}
+spec:
+  schedule: '0 2 * * *'
+  repository: {name: repo}
+  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}
+  retentionPolicy: {name: few, keepLast: 5}
+";
+
+fn configuration_status(view: &View) -> BackupConfigurationStatus {
+    let Manifest::Object(object) = parse("test.yaml", CONFIGURATION).remove(0).unwrap() else { unreachable!() };
+    let object: Object = *object;
+    let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
+    let answers = Answers::default();
+    let inputs = configuration::Inputs { object: &object, spec, view, answers: &answers, now: at(0) };
+    configuration::status(&inputs, BackupConfigurationStatus::default())
+}
+
+#[test]
+fn an_invalid_object_is_shown_as_invalid_where_it_is_named() {
+    let mut view = View::default();
+    for (group, kind, name) in
+        [("lagan.dev", Kind::Repository, "repo"), ("appcatalog.appscode.com", Kind::AppBinding, "db")]
+    {
+        let metadata = Metadata { name: name.to_owned(), ..Metadata::default() };
+        let problem = "backend: name one place, not several".to_owned();
+        let namespace = Some("demo".to_owned());
+        let key = ObjectKey { group: group.to_owned(), kind, namespace, name: name.to_owned() };
+        view.refused.insert(key, Refused { metadata, api_version: format!("{group}/v1alpha1"), problem });
+    }
+    let status = configuration_status(&view);
+    let conditions = conditions(&status);
+    for line in [
+        "RepositoryFound=False RepositoryNotAvailable: Repository demo/repo is invalid: backend: name one place, not several",
+        "BackupTargetFound=False TargetNotAvailable: AppBinding db is invalid: backend: name one place, not several",
+        "Ready=False NotReady: NotReady",
+    ] {
+        assert!(conditions.iter().any(|condition| condition == line), "{line}\n{conditions:#?}");
+    }
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == 3));
+}
+
+#[test]
+fn a_refused_object_says_why_and_the_same_words_are_reported_once() {
+    for kind in [Kind::Repository, Kind::BackupConfiguration, Kind::BackupBlueprint, Kind::RestoreSession] {
+        let metadata = Metadata { name: "x".to_owned(), generation: 2, ..Metadata::default() };
+        let refused =
+            Refused { metadata, api_version: "lagan.dev/v1alpha1".to_owned(), problem: "schedule: no".to_owned() };
+        let status = refused::status(kind, &refused, at(0)).unwrap();
+        let shown = conditions(&status);
+        assert_eq!(shown[0], "ValidationPassed=False ResourceValidationFailed: schedule: no");
+        assert!(shown[1].ends_with("=False Invalid: schedule: no"), "{shown:?}");
+        assert!(refused::is_reported(&status, &refused));
+        let other = Refused { problem: "schedule: other".to_owned(), ..refused };
+        assert!(!refused::is_reported(&status, &other));
+    }
 }

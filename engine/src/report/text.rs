@@ -1,10 +1,10 @@
-//! Sizes and durations as Stash writes them.
+//! Texts of sizes, durations and progress, as Stash writes them.
 
 use std::time::Duration;
 
 use lagan_schemas::event::{Activity, Progress};
 
-/// `%d B` up to 1024, then `%.3f` of the largest unit that the size is strictly greater than.
+/// Formats a size: `%d B` up to 1024, then `%.3f` of the largest unit that the size is strictly greater than.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     #[expect(clippy::cast_precision_loss, reason = "three decimals are printed")]
@@ -14,8 +14,8 @@ pub(crate) fn size(bytes: u64) -> String {
         .map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{:.3} {name}", bytes as f64 / unit as f64))
 }
 
-/// How far a session is: `41%` where the whole is known, else the bytes so far, `1.42 GiB`. `None` if there is nothing to
-/// say yet. The end is not told here.
+/// Formats the progress of a running session: `41%` where the total is known, else the bytes so far, `1.42 GiB`.
+/// `None` before the first byte. It never says `100%`: the end is the phase's to say.
 pub(crate) fn progress(progress: &Progress) -> Option<String> {
     match (progress.activity, progress.total_bytes) {
         (Activity::Restoring, Some(total)) if total > 0 => {
@@ -27,6 +27,7 @@ pub(crate) fn progress(progress: &Progress) -> Option<String> {
     }
 }
 
+/// Formats a size with two decimals, rounded down.
 fn coarse(bytes: u64) -> String {
     let (mut hundredths, mut unit) = (u128::from(bytes) * 100, 0);
     while hundredths >= 102_400 && unit < 4 {
@@ -37,7 +38,7 @@ fn coarse(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100) }
 }
 
-/// Go's text of a duration in whole seconds: `1h2m3s`, `1m9s`, `0s`.
+/// Formats a duration as Go does, in whole seconds: `1h2m3s`, `1m9s`, `0s`.
 pub(crate) fn go_duration(duration: Duration) -> String {
     let seconds = (duration + Duration::from_millis(500)).as_secs();
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -48,7 +49,7 @@ pub(crate) fn go_duration(duration: Duration) -> String {
     }
 }
 
-/// `m:ss`, from one hour on `h:mm:ss`.
+/// Formats a duration as `m:ss`, from one hour on as `h:mm:ss`.
 pub(crate) fn processing_time(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_a_share_of_what_is_known_and_bytes_of_what_is_not() {
+    fn progress_is_a_percentage_of_a_known_total_and_bytes_of_an_unknown_one() {
         let at = |activity, bytes, total_bytes| {
             let (session, name) = (uuid::Uuid::nil(), String::new());
             let (session_name, target) = (name.clone(), name);
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_those_of_stash() {
+    fn sizes_and_durations_read_as_in_stash() {
         for (bytes, text) in
             [(0, "0 B"), (1024, "1024 B"), (1025, "1.001 KiB"), (1 << 20, "1024.000 KiB"), (3 << 30, "3.000 GiB")]
         {

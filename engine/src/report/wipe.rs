@@ -1,20 +1,20 @@
-//! What is told on a Repository when its data was deleted, or when that failed. It must not publish it.
+//! The note on a Repository whose data was deleted, or could not be deleted. It must not publish it.
 
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::session::{Phase, Session};
 
 use super::note::{NOTE_LIMIT, Note, REASON_LIMIT, Severity, cut};
 
-/// Type of the notice by which a worker says what it deleted, and reason of the Event.
+/// Type of the notice in which a worker says what it deleted, and reason of the Event.
 const WIPED: &str = "RepositoryWiped";
 const ACTION: &str = "WipeOut";
 
-/// `None` while the session has not ended.
+/// The note for the end of a session that deletes a Repository's data; `None` until it has ended.
 pub(crate) fn outcome(session: &Session) -> Option<Note> {
     match session.phase {
         Phase::Succeeded => {
-            let told = session.conditions.iter().find(|notice| notice.kind == WIPED);
-            let text = told.map_or_else(|| "its data was deleted".to_owned(), |notice| notice.message.clone());
+            let notice = session.conditions.iter().find(|notice| notice.kind == WIPED);
+            let text = notice.map_or_else(|| "its data was deleted".to_owned(), |notice| notice.message.clone());
             Some(Note {
                 severity: Severity::Normal,
                 reason: WIPED.to_owned(),
@@ -23,14 +23,14 @@ pub(crate) fn outcome(session: &Session) -> Option<Note> {
             })
         }
         phase if phase.is_end() => {
-            let unknown = || Failure::new(Code::Internal, "the session ended without a word");
+            let unknown = || Failure::new(Code::Internal, "the session ended without a failure");
             Some(failed(&session.last_failure.clone().unwrap_or_else(unknown)))
         }
         _ => None,
     }
 }
 
-/// For a Repository that no session can be planned for.
+/// The note for a Repository that is invalid, so that no session can be planned for it.
 pub(crate) fn impossible(problem: &str) -> Note {
     failed(&Failure::new(Code::InvalidSpec, problem))
 }
@@ -53,11 +53,11 @@ mod tests {
     use crate::fixtures::story;
 
     #[test]
-    fn only_an_end_is_told_and_a_failure_says_that_the_data_stays() {
+    fn only_an_end_is_reported_and_a_failure_says_that_the_data_stays() {
         let running = story(SessionKind::Maintenance).planned(1).started(2);
         assert_eq!(outcome(&story(SessionKind::Maintenance).planned(1).started(2).end()), None);
-        let told = outcome(&running.failed(5, Code::StorageDenied).end());
-        assert!(told.is_some_and(|note| {
+        let note = outcome(&running.failed(5, Code::StorageDenied).end());
+        assert!(note.is_some_and(|note| {
             note.severity == Severity::Warning
                 && note.reason == "StorageDenied"
                 && note.text.starts_with("data was NOT deleted: ")

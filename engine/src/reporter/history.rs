@@ -1,5 +1,5 @@
-//! `backupHistoryLimit`: how many ended sessions of a configuration stay in view. Facts stay as long as their
-//! stream keeps them; running sessions are never touched.
+//! `backupHistoryLimit`: how many ended sessions of a configuration keep their statuses and objects. Facts stay as long
+//! as their stream keeps them, and running sessions are never touched.
 
 use std::time::Duration;
 
@@ -7,19 +7,20 @@ use jiff::Timestamp;
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::Cause;
 use lagan_schemas::resource::backup_session::BackupSessionStatus;
-use lagan_schemas::resource::{Kind, Spec};
+use lagan_schemas::resource::{Kind, Spec, StatusDocument};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::ObjectKey;
+use lagan_sources::stand_in;
 
-use super::apply::{Hand, Job};
+use super::sink::{Identity, PendingChange, StatusSink};
 use super::statuses::Statuses;
 use crate::context::Context;
 use crate::plan::answers::Found;
 use crate::report::session::seconds;
 
-/// Much longer than the time in which another reporter takes over from one that died.
+/// Time after its end in which a scheduled session gets an object. It is much longer than a takeover by another reporter.
 const SHOWN_WITHIN: Duration = Duration::from_secs(600);
-/// As Stash: one ended session stays.
+/// As in Stash, one ended session stays.
 const DEFAULT_LIMIT: usize = 1;
 
 fn limit(context: &Context, session: &Session) -> usize {
@@ -33,7 +34,7 @@ fn limit(context: &Context, session: &Session) -> usize {
     }
 }
 
-/// When a session ended: statuses tell seconds, and of the same second the later fact is the newer.
+/// When a session ended: whole seconds, and the sequence of its last fact to order sessions of the same second.
 type End = (Timestamp, u64);
 
 /// Ended sessions of the same configuration, newest first.
@@ -55,7 +56,7 @@ fn ended(statuses: &Statuses, session: &Session) -> Vec<(End, ObjectKey)> {
     ended
 }
 
-/// A session that ended so long ago that it left the history: its status is not written again after a restart.
+/// Whether a session ended so long ago that it left the history: its status is not written again after a restart.
 pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Session, key: &ObjectKey) -> bool {
     let Some(time) = session.last_time.filter(|_| session.phase.is_end() && key.kind == Kind::BackupSession) else {
         return false;
@@ -69,16 +70,17 @@ pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Ses
     limit > 0 && newer >= limit
 }
 
-/// Whether somebody deleted the object that showed an ended session: then it does not come back after a restart, when the
-/// log is read again. A status that stands says that it was not; else the API server knows.
+/// Whether somebody deleted the object that showed an ended session: then its status does not come back after a restart,
+/// when the log is read again. If STATUS has no status, the API server is asked.
 pub(super) async fn was_deleted(context: &Context, statuses: &Statuses, session: &Session, key: &ObjectKey) -> Found {
-    if !context.source().shows_sessions() || statuses.has(key) || !was_shown(session, Timestamp::now()) {
+    let Some(api) = context.source().statuses() else { return Found::No };
+    if statuses.has(key) || !was_shown(session, Timestamp::now()) {
         return Found::No;
     }
-    match context.source().confirms_deletion(key).await {
-        Ok(deleted) => Found::when(deleted),
+    match api.get(key).await {
+        Ok(object) => Found::when(object.is_none()),
         Err(error) => {
-            tracing::warn!(object = %key, error = chain(&error), "whether it is still there is not known yet");
+            tracing::warn!(object = %key, error = chain(&error), "existence of the object is not known yet");
             Found::Unknown
         }
     }
@@ -89,34 +91,44 @@ fn was_shown(session: &Session, now: Timestamp) -> bool {
     let Some(end) = session.last_time.filter(|_| session.phase.is_end()) else { return false };
     match session.request.as_ref().map(|request| &request.cause) {
         Some(Cause::Object { .. }) => true,
-        // A reporter makes it, and may have died before it did.
+        // A reporter may have died before it created the object.
         _ => now.duration_since(end).unsigned_abs() > SHOWN_WITHIN,
     }
 }
 
-/// Removes what is beyond the limit: the status, and the object if Lagan made it.
-pub(super) async fn apply(context: &Context, statuses: &mut Statuses, hand: &Hand, session: &Session) {
+/// Removes the statuses beyond the limit, and their objects.
+pub(super) async fn remove_beyond_limit(
+    context: &Context,
+    statuses: &mut Statuses,
+    sink: &StatusSink,
+    session: &Session,
+) {
     for (_, key) in ended(statuses, session).into_iter().skip(limit(context, session)) {
-        if let Some(document) = statuses.document(&key) {
-            hand.give(&key, || Job::delete(document.clone()));
+        if let Some(identity) = statuses.document(&key).and_then(|document| identity(&document)) {
+            sink.send(&key, || PendingChange::delete(identity));
         }
         if let Err(error) = context.source().forget_session(&key) {
-            tracing::warn!(object = %key, error = chain(&error), "object of an old session can't be removed");
+            tracing::warn!(object = %key, error = chain(&error), "file of an old session can't be removed");
         }
         statuses.remove(context, &key).await;
     }
+}
+
+fn identity(document: &StatusDocument) -> Option<Identity> {
+    let metadata = &document.metadata.common;
+    stand_in::session_of(metadata).map(Identity::StandIn).or(metadata.uid.map(Identity::Object))
 }
 
 #[cfg(test)]
 mod tests {
     use lagan_schemas::session::Phase;
     use lagan_schemas::subject::SessionKind;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::fixtures::{at, story};
 
-    fn entry(group: &str, name: &str, end: i64, sequence: u64) -> (ObjectKey, Value) {
+    fn entry(group: &str, name: &str, end: i64, sequence: u64) -> (ObjectKey, StatusDocument) {
         let key = ObjectKey {
             group: group.to_owned(),
             kind: Kind::BackupSession,
@@ -125,10 +137,11 @@ mod tests {
         };
         let session = session();
         let document = json!({
-            "spec": { "invoker": { "name": session.key.invoker } },
+            "apiVersion": format!("{group}/v1"), "kind": "BackupSession", "metadata": { "name": name },
+            "spec": { "invoker": { "kind": "BackupConfiguration", "name": session.key.invoker } },
             "status": { "phase": "Succeeded", "completionTime": at(end), "foldedSequence": sequence },
         });
-        (key, document)
+        (key, serde_json::from_value(document).expect("a document"))
     }
 
     fn session() -> Session {

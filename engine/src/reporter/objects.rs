@@ -1,19 +1,21 @@
-//! Statuses that follow from objects alone, for what changed and what refers to it.
+//! Statuses that follow from objects alone: of the objects that changed, and of those that name them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lagan_schemas::resource::{Kind, Object, Spec};
+use lagan_schemas::resource::backup_blueprint::BackupBlueprintStatus;
+use lagan_schemas::resource::repository::RepositorySpec;
+use lagan_schemas::resource::restore_session::RestoreSessionSpec;
+use lagan_schemas::resource::{Kind, Metadata, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
-use serde_json::{Value, json};
 
 use super::Reporter;
-use super::apply::Job;
-use super::documents::{needs_confirmation, waiting_labels};
+use super::sink::PendingChange;
 use crate::blueprint::derive;
 use crate::plan::answers::Answers;
-use crate::report::{refused, repository, session as session_report, wipe};
+use crate::report::note::Note;
+use crate::report::{document, finalizer, refused, repository, restore_labels, session as session_report, wipe};
 use crate::view::Refused;
 
 impl Reporter<'_> {
@@ -27,24 +29,24 @@ impl Reporter<'_> {
         if changed.is_empty() {
             return;
         }
-        changed.extend(self.referring(&changed));
-        // What many of them name is asked for once.
+        changed.extend(self.referring_to(&changed));
+        // Shared, so that the source is asked once about a Secret that many of them name.
         let mut answers = Answers::default();
         for key in changed {
-            let (object, problem) = {
+            let (object, refused) = {
                 let view = self.context.resources.read();
                 (view.objects.get(&key).cloned(), view.refused.get(&key).cloned())
             };
-            match (object, problem) {
+            match (object, refused) {
                 (Some(object), _) => self.object(&key, &object, &mut answers).await,
-                (None, Some(problem)) => self.refused(&key, &problem).await,
-                (None, None) => self.gone(&key).await,
+                (None, Some(refused)) => self.refused(&key, &refused).await,
+                (None, None) => self.deleted(&key).await,
             }
         }
     }
 
-    /// Configurations whose repository or target is among these.
-    fn referring(&self, changed: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
+    /// Configurations that name one of these objects as their repository or target, and blueprints if a target changed.
+    fn referring_to(&self, changed: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
         let named = |kind: Kind| -> BTreeSet<(&str, &str)> {
             let of_kind = changed.iter().filter(|key| key.kind == kind);
             of_kind.map(|key| (key.namespace.as_deref().unwrap_or_default(), key.name.as_str())).collect()
@@ -74,66 +76,83 @@ impl Reporter<'_> {
                 let old = self.statuses.status(key);
                 self.configuration(key, old, answers).await;
             }
-            Spec::Repository(spec) => {
-                let status =
-                    repository::described(object, spec, self.context.source().volumes(), self.statuses.status(key));
-                self.write_object(key, json!(status)).await;
-                self.finalizer(key, &object.to_json(), None);
-            }
-            Spec::BackupBlueprint(_) => {
-                let usages = derive::usages(&self.context.resources.read(), object);
-                let generation = object.metadata.generation;
-                self.write_object(key, json!({ "observedGeneration": generation, "usages": usages })).await;
-            }
-            Spec::RestoreSession(spec) => {
-                let uid = object.metadata.uid.unwrap_or_default();
-                if self.memory.unconfirmed.contains(&uid) && !self.context.sessions.knows(uid) {
-                    self.write_object(key, json!(needs_confirmation(object))).await;
-                }
-                let labels = waiting_labels(object, spec, &self.context.resources.read());
-                if !labels.is_empty() {
-                    self.hand.give(key, || Job::labels(labels));
-                }
-            }
+            Spec::Repository(spec) => self.repository(key, object, spec).await,
+            Spec::BackupBlueprint(_) => self.blueprint(key, object).await,
+            Spec::RestoreSession(spec) => self.restore(key, object, spec).await,
             _ => {}
         }
     }
 
-    async fn refused(&mut self, key: &ObjectKey, problem: &Refused) {
-        // No session can be planned for it, and it must be able to go.
-        if key.kind == Kind::Repository && problem.metadata.deletion_timestamp.is_some() {
-            self.finalizer(key, &json!({ "metadata": problem.metadata }), Some(wipe::impossible(&problem.problem)));
-        }
-        let Some(status) = refused::status(key.kind, problem, session_report::seconds(Timestamp::now())) else {
-            return tracing::warn!(object = %key, problem = problem.problem, "object can't be used");
+    async fn repository(&mut self, key: &ObjectKey, object: &Object, spec: &RepositorySpec) {
+        let volumes = self.context.source().volumes();
+        let status = repository::described(object, spec, volumes, self.statuses.status(key));
+        self.write_object(key, status.into()).await;
+        self.finalizer(key, &object.metadata, Some(spec), None);
+    }
+
+    async fn blueprint(&mut self, key: &ObjectKey, object: &Object) {
+        let usages = derive::usages(&self.context.resources.read(), object);
+        let status = BackupBlueprintStatus {
+            observed_generation: object.metadata.generation,
+            usages: i64::try_from(usages).unwrap_or(i64::MAX),
+            ..BackupBlueprintStatus::default()
         };
-        let same = |condition: &Value| condition["message"].as_str() == Some(problem.problem.as_str());
-        let told = self.statuses.value(key).is_some_and(|document| {
-            let told = document["status"]["conditions"].as_array().is_some_and(|list| list.iter().any(same));
-            told && document["metadata"]["uid"] == json!(problem.metadata.uid)
-        });
-        if told {
-            return;
+        self.write_object(key, status.into()).await;
+    }
+
+    async fn restore(&mut self, key: &ObjectKey, object: &Object, spec: &RestoreSessionSpec) {
+        let uid = object.metadata.uid.unwrap_or_default();
+        if self.backlog.unconfirmed.contains(&uid) && !self.context.sessions.knows(uid) {
+            self.write_object(key, document::needs_confirmation(object).into()).await;
         }
-        let document = json!({
-            "apiVersion": problem.api_version, "kind": key.kind, "metadata": problem.metadata, "status": status,
-        });
-        if self.statuses.write(self.context, key, document.clone()).await {
-            self.hand.give(key, || Job::status(document));
+        let labels = restore_labels::missing(object, spec, &self.context.resources.read());
+        if !labels.is_empty() {
+            self.sink.send(key, || PendingChange::labels(labels));
         }
     }
 
-    /// The status of an object goes with it. A session's own stays as long as the history keeps it, unless somebody
-    /// deleted the object that showed it.
-    async fn gone(&mut self, key: &ObjectKey) {
-        self.numbers.gone(key);
-        let shown = self.statuses.has(key);
-        let deleted = self.context.source().shows_sessions() && self.statuses.has_ended(key);
-        if !shown || (key.kind == Kind::BackupSession && !deleted) {
+    /// Asks for a look at the finalizer of a Repository. A deleted one is looked at again until it is gone.
+    fn finalizer(&mut self, key: &ObjectKey, metadata: &Metadata, spec: Option<&RepositorySpec>, end: Option<Note>) {
+        let uid = metadata.uid.unwrap_or_default();
+        let outcome = end.or_else(|| self.backlog.wipe_outcomes.get(&uid).cloned());
+        if finalizer::step(metadata, spec, outcome.as_ref()).is_some() {
+            self.sink.send(key, || PendingChange::finalizer(uid, outcome));
+        }
+        if finalizer::is_held(metadata) && metadata.deletion_timestamp.is_some() {
+            self.backlog.waiting.insert(key.clone());
+        }
+    }
+
+    async fn refused(&mut self, key: &ObjectKey, refused: &Refused) {
+        // No session can delete its data, and it must not stay for ever.
+        if key.kind == Kind::Repository && refused.metadata.deletion_timestamp.is_some() {
+            self.finalizer(key, &refused.metadata, None, Some(wipe::impossible(&refused.problem)));
+        }
+        let now = session_report::seconds(Timestamp::now());
+        let Some(status) = refused::status(key.kind, refused, now) else {
+            return tracing::warn!(object = %key, problem = refused.problem, "object is invalid");
+        };
+        let uid = refused.metadata.uid.unwrap_or_default();
+        if self.statuses.document_of(key, uid).is_some_and(|old| refused::is_reported(&old.status, refused)) {
             return;
         }
+        let document = document::of_refused(key.kind, refused, status);
+        if self.statuses.write(self.context, key, &document).await {
+            self.sink.send(key, || PendingChange::status(&document));
+        }
+    }
+
+    /// Removes the status of a deleted object. The status of a session stays as long as the history keeps it, unless
+    /// somebody deleted the object that showed it.
+    async fn deleted(&mut self, key: &ObjectKey) {
+        self.metrics.object_deleted(key);
+        let was_deleted_by_hand = self.context.source().shows_sessions() && self.statuses.has_ended(key);
+        if !self.statuses.has(key) || (key.kind == Kind::BackupSession && !was_deleted_by_hand) {
+            return;
+        }
+        // After a loss of JetStream the view is empty although the objects exist.
         if !matches!(self.context.source().confirms_deletion(key).await, Ok(true)) {
-            self.waiting.insert(key.clone());
+            self.backlog.waiting.insert(key.clone());
             return;
         }
         self.statuses.remove(self.context, key).await;

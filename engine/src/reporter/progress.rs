@@ -1,5 +1,5 @@
-//! How far running sessions are, now and then, for `status.progress`. What sessions tell twice a second stays on
-//! PROGRESS; here it is rounded, and written at most every ten seconds.
+//! Writes the progress of running sessions to `status.progress`. Sessions publish progress twice a second on PROGRESS;
+//! here it is rounded, and written at most every ten seconds.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,32 +10,32 @@ use lagan_bus::follow::follow;
 use lagan_bus::{Followed, Start, Stored};
 use lagan_schemas::event::{CloudEvent, Progress};
 use lagan_schemas::subject::{ObjectKey, PROGRESS, stream_subjects};
-use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::apply::Job;
-use super::documents::key_of;
-use super::{Reporter, carry};
+use super::Reporter;
+use super::sink::PendingChange;
 use crate::context::Context;
-use crate::report::text;
+use crate::report::preserved_fields::is_running;
+use crate::report::{document, text};
 
-const EVERY: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(10);
 
-pub(super) struct Progresses {
+/// The newest progress of each session, until it is written.
+pub(super) struct ProgressReports {
     stream: BoxStream<'static, Followed>,
     latest: HashMap<Uuid, String>,
     due: Instant,
 }
 
-impl Progresses {
+impl ProgressReports {
     pub fn follow(context: &Context) -> Self {
         let filter = vec![stream_subjects(PROGRESS, context.cluster())];
         let stream = follow(&context.bus, PROGRESS, filter, Start::New).boxed();
         Self { stream, latest: HashMap::new(), due: Instant::now() }
     }
 
-    /// The newest texts, when it is time to show them. Nothing is lost when it is dropped half way.
+    /// Waits until texts are due, and returns the newest of each session. It can be dropped at any time without loss.
     pub async fn due(&mut self) -> HashMap<Uuid, String> {
         loop {
             tokio::select! {
@@ -43,7 +43,7 @@ impl Progresses {
                     self.latest.extend(read(&stored));
                 },
                 () = tokio::time::sleep_until(self.due), if !self.latest.is_empty() => {
-                    self.due = Instant::now() + EVERY;
+                    self.due = Instant::now() + INTERVAL;
                     return std::mem::take(&mut self.latest);
                 }
                 else => std::future::pending().await,
@@ -61,26 +61,24 @@ fn read(stored: &Stored) -> Option<(Uuid, String)> {
 impl Reporter<'_> {
     pub(super) async fn progress(&mut self, texts: HashMap<Uuid, String>) {
         for (uid, text) in texts {
-            let Some(key) = self.running(uid) else { continue };
-            let shown = self.statuses.value(&key).filter(|document| {
-                carry::is_running(document) && document["metadata"]["uid"].as_str() == Some(&uid.to_string())
-            });
-            let Some(mut document) = shown else { continue };
-            if document["status"]["progress"].as_str() == Some(&text) {
+            let Some(key) = self.key_of_running(uid) else { continue };
+            let document = self.statuses.document_of(&key, uid).filter(|document| is_running(&document.status));
+            let Some(mut document) = document else { continue };
+            let Some(run) = document.status.run_mut() else { continue };
+            if run.progress.replace(text.clone()) == Some(text) {
                 continue;
             }
-            document["status"]["progress"] = json!(text);
-            // One that was not written is written next time, with a newer text.
-            if self.statuses.write(self.context, &key, document.clone()).await {
-                self.hand.give(&key, || Job::status(document));
+            // A text that could not be written is replaced by a newer one next time.
+            if self.statuses.write(self.context, &key, &document).await {
+                self.sink.send(&key, || PendingChange::status(&document));
             }
         }
     }
 
-    /// The object that shows a session which a worker has.
-    fn running(&self, uid: Uuid) -> Option<ObjectKey> {
+    /// The object that shows a session which a worker holds.
+    fn key_of_running(&self, uid: Uuid) -> Option<ObjectKey> {
         let view = self.context.sessions.read();
         let session = view.active.get(&uid).filter(|session| session.phase.is_held())?;
-        key_of(session)
+        document::session_key(session)
     }
 }

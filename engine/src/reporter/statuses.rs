@@ -1,4 +1,4 @@
-//! Our copy of STATUS, and writing to it with compare-and-set.
+//! The reporter's copy of STATUS, and writes to STATUS with compare-and-set.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,14 @@ use lagan_bus::purge::purge_subject;
 use lagan_bus::{Expect, Followed, HeaderMap, Start, Stored};
 use lagan_schemas::error::chain;
 use lagan_schemas::event::{CloudEvent, STATUS_CHANGED};
+use lagan_schemas::resource::backup_session::BackupSessionSpec;
+use lagan_schemas::resource::{Kind, Status, StatusDocument};
 use lagan_schemas::subject::{ObjectKey, STATUS, stream_subjects};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::Deserialize as _;
+use serde_json::json;
 use uuid::Uuid;
 
-use super::document::Document;
-use super::documents::has_ended;
+use super::stored::StoredDocument;
 use crate::context::Context;
 
 pub(super) struct Statuses {
@@ -25,16 +26,19 @@ pub(super) struct Statuses {
 }
 
 struct Entry {
+    /// Sequence in the stream, for compare-and-set.
     sequence: u64,
-    document: Document,
-    /// The configuration that a BackupSession names.
+    /// `None` if the stream holds something that is not a document. The next write replaces it.
+    document: Option<StoredDocument>,
+    /// Name of the configuration that a BackupSession names.
     invoker: Option<Box<str>>,
 }
 
 impl Entry {
-    fn new(sequence: u64, document: &Value) -> Self {
-        let invoker = document["spec"]["invoker"]["name"].as_str().map(Box::from);
-        Self { sequence, document: document.into(), invoker }
+    fn new(sequence: u64, document: &StatusDocument) -> Self {
+        let spec = (document.kind == Kind::BackupSession).then(|| BackupSessionSpec::deserialize(&document.spec));
+        let invoker = spec.and_then(Result::ok).map(|spec| spec.invoker.name.into());
+        Self { sequence, document: Some(document.into()), invoker }
     }
 }
 
@@ -54,17 +58,23 @@ impl Statuses {
     }
 
     #[cfg(test)]
-    pub fn of(documents: impl IntoIterator<Item = (ObjectKey, Value)>) -> Self {
+    pub fn of(documents: impl IntoIterator<Item = (ObjectKey, StatusDocument)>) -> Self {
         let entry = |(key, document)| (key, Entry::new(1, &document));
         Self { entries: documents.into_iter().map(entry).collect() }
     }
 
     fn take(&mut self, stored: &Stored) {
-        let (Ok((_, key)), Ok(event)) = (ObjectKey::parse(&stored.subject), CloudEvent::from_bytes(&stored.payload))
-        else {
-            return;
+        let Ok((_, key)) = ObjectKey::parse(&stored.subject) else { return };
+        let event = CloudEvent::from_bytes(&stored.payload).map_err(|error| chain(&error));
+        let document = event.and_then(|event| serde_json::from_value(event.data).map_err(|error| error.to_string()));
+        let entry = match document {
+            Ok(document) => Entry::new(stored.sequence, &document),
+            Err(error) => {
+                tracing::warn!(object = %key, error, "status can't be read, it is made anew");
+                Entry { sequence: stored.sequence, document: None, invoker: None }
+            }
         };
-        self.entries.insert(key, Entry::new(stored.sequence, &event.data));
+        self.entries.insert(key, entry);
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
@@ -75,62 +85,67 @@ impl Statuses {
         self.entries.contains_key(key)
     }
 
-    pub fn document(&self, key: &ObjectKey) -> Option<&Document> {
-        self.entries.get(key).map(|entry| &entry.document)
+    fn stored(&self, key: &ObjectKey) -> Option<&StoredDocument> {
+        self.entries.get(key)?.document.as_ref()
     }
 
-    pub fn value(&self, key: &ObjectKey) -> Option<Value> {
-        self.document(key).map(Document::value)
+    pub fn document(&self, key: &ObjectKey) -> Option<StatusDocument> {
+        self.stored(key).map(StoredDocument::read)
     }
 
-    /// Sessions of the configuration of this name.
+    /// The document under `key`, if it is about the object or session of this uid.
+    pub fn document_of(&self, key: &ObjectKey, uid: Uuid) -> Option<StatusDocument> {
+        self.document(key).filter(|document| document.is_of(uid))
+    }
+
+    pub fn has_same(&self, key: &ObjectKey, document: &StatusDocument) -> bool {
+        self.stored(key) == Some(&document.into())
+    }
+
+    /// Sessions of configurations of this name.
     pub fn of_invoker(&self, name: &str) -> impl Iterator<Item = &ObjectKey> {
         self.entries.iter().filter(move |(_, entry)| entry.invoker.as_deref() == Some(name)).map(|(key, _)| key)
     }
 
     /// The status of an object, or an empty one.
-    pub fn status<T: DeserializeOwned + Default>(&self, key: &ObjectKey) -> T {
-        let status = self.value(key).map(|mut document| document["status"].take());
-        status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default()
+    pub fn status<T: TryFrom<Status> + Default>(&self, key: &ObjectKey) -> T {
+        self.document(key).and_then(|document| T::try_from(document.status).ok()).unwrap_or_default()
     }
 
-    /// How far the status of this very session (a name can be used again) was folded.
+    /// The last fact that the status of this session was folded from; 0 without a status.
     pub fn folded_sequence(&self, key: &ObjectKey, uid: Uuid) -> u64 {
-        let Some(document) = self.value(key) else { return 0 };
-        let same = document["metadata"]["uid"].as_str() == Some(uid.to_string().as_str());
-        if same { document["status"]["foldedSequence"].as_u64().unwrap_or(0) } else { 0 }
+        let document = self.document_of(key, uid);
+        document.and_then(|document| document.status.run().map(|run| run.folded_sequence)).unwrap_or(0)
     }
 
-    /// The phase that is shown of this very session; empty if none is.
+    /// The phase that the status of this session shows; empty without a status.
     pub fn phase_of(&self, key: &ObjectKey, uid: Uuid) -> String {
-        let document = self.value(key).filter(|d| d["metadata"]["uid"].as_str() == Some(uid.to_string().as_str()));
-        document.and_then(|document| document["status"]["phase"].as_str().map(str::to_owned)).unwrap_or_default()
+        self.document_of(key, uid).map(|document| document.status.session_phase().to_owned()).unwrap_or_default()
     }
 
     pub fn has_ended(&self, key: &ObjectKey) -> bool {
-        self.value(key).is_some_and(|document| has_ended(&document))
+        self.document(key).is_some_and(|document| document.status.has_ended())
     }
 
-    /// Writes a document unless it stands there already; false if it could not be written.
-    pub async fn write(&mut self, context: &Context, key: &ObjectKey, document: Value) -> bool {
-        if self.document(key) == Some(&Document::from(&document)) {
+    /// Writes a document unless the stream holds it already; false if it could not be written.
+    pub async fn write(&mut self, context: &Context, key: &ObjectKey, document: &StatusDocument) -> bool {
+        if self.has_same(key, document) {
             return true;
         }
-        let entry = |sequence| Entry::new(sequence, &document);
         let cluster = context.cluster();
         let subject = key.status_subject(cluster);
         let message_id = format!("{cluster}.status.{}", Uuid::now_v7().simple());
         let source = format!("/lagan/{cluster}/reporter");
-        let event =
-            CloudEvent::new(message_id.clone(), source, STATUS_CHANGED.to_owned(), Timestamp::now(), document.clone())
-                .about(key.to_string())
-                .in_cluster(cluster.as_str());
+        let (kind, now) = (STATUS_CHANGED.to_owned(), Timestamp::now());
+        let event = CloudEvent::new(message_id.clone(), source, kind, now, json!(document))
+            .about(key.to_string())
+            .in_cluster(cluster.as_str());
         let sequence = self.entries.get(key).map_or(0, |entry| entry.sequence);
         let payload = Bytes::from(event.to_bytes());
         let value = Publish { subject: subject.clone(), message_id, headers: HeaderMap::new(), payload };
         match publish(&context.bus, STATUS, value, &Expect::Last { filter: subject.clone(), sequence }).await {
             Ok(sequence) => {
-                self.entries.insert(key.clone(), entry(sequence));
+                self.entries.insert(key.clone(), Entry::new(sequence, document));
                 true
             }
             Err(error) => {
@@ -152,7 +167,9 @@ impl Statuses {
     pub async fn remove(&mut self, context: &Context, key: &ObjectKey) {
         match purge_subject(&context.bus, STATUS, &key.status_subject(context.cluster())).await {
             Ok(()) => drop(self.entries.remove(key)),
-            Err(error) => tracing::warn!(object = %key, error = chain(&error), "status of a gone object stays for now"),
+            Err(error) => {
+                tracing::warn!(object = %key, error = chain(&error), "status of a deleted object can't be removed yet");
+            }
         }
     }
 }

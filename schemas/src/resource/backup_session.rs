@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::backup_configuration::TargetRef;
 use super::condition::{Condition, list_schema};
@@ -75,6 +76,10 @@ pub struct BackupSessionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "list_schema")]
     pub conditions: Vec<Condition>,
+    /// Fields that others wrote.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Map<String, Value>,
 }
 
 /// Status fields of all sessions that Stash does not have.
@@ -132,6 +137,7 @@ pub struct TargetStatus {
     pub reference: TargetRef,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_hosts: Option<i32>,
+    #[serde(default)]
     pub phase: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stats: Vec<HostStats>,
@@ -144,7 +150,9 @@ pub struct TargetStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostStats {
+    #[serde(default)]
     pub hostname: String,
+    #[serde(default)]
     pub phase: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
@@ -157,19 +165,29 @@ pub struct HostStats {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotStats {
+    #[serde(default)]
     pub name: String,
+    #[serde(default)]
     pub path: String,
+    #[serde(default)]
     pub total_size: String,
+    #[serde(default)]
     pub uploaded: String,
+    #[serde(default)]
     pub processing_time: String,
+    #[serde(default)]
     pub file_stats: FileStats,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FileStats {
+    #[serde(default)]
     pub total_files: i64,
+    #[serde(default)]
     pub new_files: i64,
+    #[serde(default)]
     pub modified_files: i64,
+    #[serde(default)]
     pub unmodified_files: i64,
 }

@@ -5,6 +5,7 @@ use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::backup_configuration::{Driver, TargetRef, TaskRef};
 use super::backup_session::{HostStats, RunStatus};
@@ -143,4 +144,8 @@ pub struct RestoreSessionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "list_schema")]
     pub conditions: Vec<Condition>,
+    /// Fields that others wrote.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Map<String, Value>,
 }

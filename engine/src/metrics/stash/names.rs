@@ -1,14 +1,14 @@
-//! Stash's names, whole.
+//! The names of Stash's gauges.
 
-/// One number under two names: behind `stash_appscode_com_`, and behind `stash_`.
+/// The two names of one gauge: `current` follows `stash_appscode_com_`, `legacy` follows `stash_`.
 pub(super) struct Name {
-    pub now: &'static str,
-    pub before: &'static str,
+    pub current: &'static str,
+    pub legacy: &'static str,
     pub help: &'static str,
 }
 
-const fn name(now: &'static str, before: &'static str, help: &'static str) -> Name {
-    Name { now, before, help }
+const fn name(current: &'static str, legacy: &'static str, help: &'static str) -> Name {
+    Name { current, legacy, help }
 }
 
 pub(super) struct BackupNames {

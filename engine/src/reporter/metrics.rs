@@ -1,58 +1,58 @@
-//! The reporter's numbers: what is told to /metrics and to the Pushgateway, and the condition that says how a push went.
+//! Feeds /metrics and the Pushgateway, and writes the condition that says how a push went.
 
 use jiff::Timestamp;
 use lagan_schemas::resource::condition::{Condition, ConditionStatus};
-use lagan_schemas::resource::{Kind, Object};
+use lagan_schemas::resource::{Kind, Object, Status};
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::ObjectKey;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::apply::Job;
-use super::{Reporter, carry};
+use super::Reporter;
+use super::sink::PendingChange;
 use crate::context::Context;
 use crate::metrics::Metrics;
 use crate::metrics::push::{Origin, Pushed, Pusher};
 use crate::metrics::stash;
+use crate::report::preserved_fields::{METRICS_PUSHED, set_condition};
 use crate::report::session::seconds;
 
-pub(super) struct Numbers {
+pub(super) struct MetricsSink {
     metrics: Metrics,
     /// `None` if no gateway is configured.
     pusher: Option<Pusher>,
 }
 
-impl Numbers {
-    /// What is received is how pushes went.
+impl MetricsSink {
+    /// The receiver gets the results of pushes.
     pub fn start(context: &Context) -> (Self, mpsc::UnboundedReceiver<Pushed>) {
-        let (told, pushes) = mpsc::unbounded_channel();
-        let pusher = context.options.pushgateway.clone().map(|gateway| Pusher::start(gateway, told));
+        let (results, pushes) = mpsc::unbounded_channel();
+        let pusher = context.options.pushgateway.clone().map(|gateway| Pusher::start(gateway, results));
         (Self { metrics: context.options.metrics.clone(), pusher }, pushes)
     }
 
-    /// A session's end that is news. `key` is the object that shows it.
-    pub fn ended(&self, context: &Context, session: &Session, key: ObjectKey) {
+    /// Counts the end of a session, once. `key` is the object that shows the session.
+    pub fn session_ended(&self, context: &Context, session: &Session, key: ObjectKey) {
         let Some(request) = &session.request else { return };
         let invoker = request.invoker.key();
         let view = context.resources.read();
-        // The series of what is gone would never go.
+        // Series of an object that is gone would never be removed.
         if !view.objects.contains_key(&invoker) {
             return;
         }
-        self.metrics.ended(session);
-        // A skipped session did nothing: what the last one did stays told.
+        self.metrics.session_ended(session);
+        // A skipped session did nothing, so the gauges of the last one stay.
         if let (Some(pusher), false) = (&self.pusher, session.phase == Phase::Skipped) {
             let origin = Origin { key, uid: session.key.uid };
             pusher.put(&invoker, origin, stash::gauges(session, &view));
         }
     }
 
-    pub fn object(&self, object: &Object, status: &Value) {
-        self.metrics.object(object, status);
+    pub fn object_changed(&self, object: &Object, status: &Status) {
+        self.metrics.object_changed(object, status);
     }
 
-    pub fn gone(&self, key: &ObjectKey) {
-        self.metrics.forget(key);
+    pub fn object_deleted(&self, key: &ObjectKey) {
+        self.metrics.object_deleted(key);
         if let (Some(pusher), Kind::BackupConfiguration | Kind::RestoreSession) = (&self.pusher, key.kind) {
             pusher.delete(key);
         }
@@ -60,17 +60,16 @@ impl Numbers {
 }
 
 impl Reporter<'_> {
-    /// Says on a session's status how the push of its numbers went.
-    pub(super) async fn pushed(&mut self, pushed: &Pushed) {
+    /// Writes the result of a push to the status of its session.
+    pub(super) async fn metrics_pushed(&mut self, pushed: &Pushed) {
         let Origin { key, uid } = &pushed.origin;
         let condition = condition(&pushed.result, seconds(Timestamp::now()));
-        // A document that somebody wrote meanwhile has been read back: once more on top of it.
+        // A write that fails reads back what somebody else wrote meanwhile; the second try is made on top of that.
         for _ in 0..2 {
-            let old = self.statuses.value(key).filter(|d| d["metadata"]["uid"].as_str() == Some(&uid.to_string()));
-            let Some(mut document) = old else { return };
-            carry::set_condition(&mut document, &condition);
-            if self.statuses.write(self.context, key, document.clone()).await {
-                return self.hand.give(key, || Job::status(document));
+            let Some(mut document) = self.statuses.document_of(key, *uid) else { return };
+            set_condition(&mut document.status, &condition);
+            if self.statuses.write(self.context, key, &document).await {
+                return self.sink.send(key, || PendingChange::status(&document));
             }
         }
     }
@@ -79,12 +78,12 @@ impl Reporter<'_> {
 fn condition(result: &Result<(), String>, now: Timestamp) -> Condition {
     let (status, reason, message) = match result {
         Ok(()) => {
-            (ConditionStatus::True, "SuccessfullyPushedMetrics", "the Pushgateway has the session's numbers".to_owned())
+            (ConditionStatus::True, "SuccessfullyPushedMetrics", "the Pushgateway has the session's metrics".to_owned())
         }
         Err(why) => (ConditionStatus::False, "FailedToPushMetrics", format!("the session is not affected: {why}")),
     };
     Condition {
-        kind: carry::METRICS_PUSHED.to_owned(),
+        kind: METRICS_PUSHED.to_owned(),
         status,
         reason: reason.to_owned(),
         message,

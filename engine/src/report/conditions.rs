@@ -1,0 +1,35 @@
+//! A list of conditions under construction. All of them share one observed generation and one point in time.
+
+use jiff::Timestamp;
+use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
+
+pub(super) struct Conditions {
+    list: Vec<Condition>,
+    observed_generation: i64,
+    now: Timestamp,
+}
+
+impl Conditions {
+    pub fn new(list: Vec<Condition>, observed_generation: i64, now: Timestamp) -> Self {
+        Self { list, observed_generation, now }
+    }
+
+    /// Adds a condition, or replaces the one of the same type and keeps its transition time while its status stays.
+    pub fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl Into<String>) {
+        set(
+            &mut self.list,
+            Condition {
+                kind: kind.to_owned(),
+                status,
+                reason: reason.to_owned(),
+                message: message.into(),
+                observed_generation: self.observed_generation,
+                last_transition_time: self.now,
+            },
+        );
+    }
+
+    pub fn into_list(self) -> Vec<Condition> {
+        self.list
+    }
+}

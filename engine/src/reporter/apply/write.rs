@@ -1,0 +1,108 @@
+//! Applies one pending change to its object.
+
+use kube::runtime::events::Recorder;
+use lagan_schemas::resource::StatusDocument;
+use lagan_schemas::subject::ObjectKey;
+use lagan_sources::kubernetes::{Kubernetes, KubernetesError, REPORTER};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::report::note::Severity;
+use crate::reporter::live::LiveObject;
+use crate::reporter::sink::{Action, Identity, PendingChange, PendingEvent};
+use crate::reporter::{events, finalizer};
+
+/// Applies a change, and returns the uid of the object if it stands for a scheduled session. `known_uid` is that uid, if
+/// an earlier change returned it.
+pub(super) async fn write(
+    api: &Kubernetes,
+    recorder: &Recorder,
+    key: &ObjectKey,
+    change: &PendingChange,
+    known_uid: Option<Uuid>,
+) -> Result<Option<Uuid>, KubernetesError> {
+    if let Some(check) = &change.finalizer {
+        finalizer::settle(api, recorder, key, check).await?;
+    }
+    if !change.labels.is_empty() {
+        let patch = json!({ "metadata": { "name": key.name, "namespace": key.namespace, "labels": change.labels } });
+        api.apply_object(key, patch, REPORTER).await?;
+    }
+    match &change.action {
+        None => Ok(None),
+        Some(Action::Delete(Identity::Object(uid))) => api.delete(key, Some(*uid)).await.map(|()| None),
+        Some(Action::Delete(Identity::StandIn(session))) => {
+            let uid = match known_uid {
+                Some(uid) => Some(uid),
+                None => find_stand_in(api, key, *session).await?,
+            };
+            match uid {
+                Some(uid) => api.delete(key, Some(uid)).await.map(|()| None),
+                None => Ok(None),
+            }
+        }
+        Some(Action::ApplyStatus { document, session }) => {
+            let document = document.read();
+            let uid = match (session, known_uid) {
+                (None, _) => document.metadata.common.uid,
+                (Some(_), Some(uid)) => Some(uid),
+                (Some(session), None) => ensure_stand_in(api, key, &document, *session).await?,
+            };
+            let Some(uid) = uid else { return Ok(None) };
+            api.apply_status(key, uid, &json!(document.status), REPORTER).await?;
+            publish_events(recorder, key, &document, uid, &change.events).await;
+            Ok(session.map(|_| uid))
+        }
+    }
+}
+
+async fn publish_events(
+    recorder: &Recorder,
+    key: &ObjectKey,
+    document: &StatusDocument,
+    uid: Uuid,
+    pending: &[PendingEvent],
+) {
+    let object = events::reference(key, &document.api_version, uid);
+    for PendingEvent { note, configuration } in pending {
+        events::publish(recorder, &object, note).await;
+        if let (Some(configuration), Severity::Warning) = (configuration, note.severity) {
+            events::publish(recorder, &events::reference_of(configuration), note).await;
+        }
+    }
+}
+
+/// The uid of the object that stands for a scheduled session; the object is created if it is missing. `None` if somebody
+/// else's object has the name.
+async fn ensure_stand_in(
+    api: &Kubernetes,
+    key: &ObjectKey,
+    document: &StatusDocument,
+    session: Uuid,
+) -> Result<Option<Uuid>, KubernetesError> {
+    if let Some(found) = api.get(key).await? {
+        return Ok(stand_in_uid(&found, session));
+    }
+    let mut object = StatusDocument::clone(document);
+    // The API server assigns these.
+    (object.metadata.common.uid, object.metadata.common.creation_timestamp) = (None, None);
+    let mut object = json!(object);
+    object.as_object_mut().expect("a document is a JSON object").remove("status");
+    match api.create(key, object).await {
+        Ok(created) => Ok(LiveObject::read(&created).and_then(|created| created.uid())),
+        // Created by a request whose answer was lost, or by an engine that died after it.
+        Err(error) if error.status().is_some_and(kube::core::Status::is_already_exists) => {
+            find_stand_in(api, key, session).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn find_stand_in(api: &Kubernetes, key: &ObjectKey, session: Uuid) -> Result<Option<Uuid>, KubernetesError> {
+    Ok(api.get(key).await?.and_then(|found| stand_in_uid(&found, session)))
+}
+
+fn stand_in_uid(object: &Value, session: Uuid) -> Option<Uuid> {
+    let object = LiveObject::read(object)?;
+    object.uid().filter(|_| object.session() == Some(session))
+}

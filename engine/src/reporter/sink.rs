@@ -1,0 +1,121 @@
+//! Changes to Kubernetes objects as values, on their way from the reporter to `apply`.
+
+use std::collections::BTreeMap;
+
+use lagan_schemas::resource::{ObjectRef, StatusDocument};
+use lagan_schemas::subject::ObjectKey;
+use lagan_sources::stand_in;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::stored::StoredDocument;
+use crate::report::note::Note;
+
+/// A pending change to one Kubernetes object.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PendingChange {
+    pub action: Option<Action>,
+    /// Labels to add.
+    pub labels: BTreeMap<String, String>,
+    pub events: Vec<PendingEvent>,
+    pub finalizer: Option<FinalizerCheck>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Action {
+    /// Applies the status of the document. The object of a scheduled session is created first if it is missing.
+    ApplyStatus {
+        document: StoredDocument,
+        session: Option<Uuid>,
+    },
+    Delete(Identity),
+}
+
+/// The object to delete: a name can be used again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Identity {
+    Object(Uuid),
+    /// The object that stands for this scheduled session.
+    StandIn(Uuid),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct PendingEvent {
+    pub note: Note,
+    /// The configuration of the session, whose failures are shown on it too.
+    pub configuration: Option<ObjectRef>,
+}
+
+/// Looks whether the finalizer of a Repository must be added or removed.
+#[derive(Debug, Clone)]
+pub(super) struct FinalizerCheck {
+    pub repository: Uuid,
+    /// How the session ended that deletes the data, once it has.
+    pub outcome: Option<Note>,
+}
+
+impl PendingChange {
+    pub fn status(document: &StatusDocument) -> Self {
+        let session = stand_in::session_of(&document.metadata.common);
+        Self { action: Some(Action::ApplyStatus { document: document.into(), session }), ..Self::default() }
+    }
+
+    pub fn with_event(mut self, note: Option<Note>, configuration: Option<ObjectRef>) -> Self {
+        self.events.extend(note.map(|note| PendingEvent { note, configuration }));
+        self
+    }
+
+    pub fn labels(labels: BTreeMap<String, String>) -> Self {
+        Self { labels, ..Self::default() }
+    }
+
+    pub fn finalizer(repository: Uuid, outcome: Option<Note>) -> Self {
+        Self { finalizer: Some(FinalizerCheck { repository, outcome }), ..Self::default() }
+    }
+
+    pub fn delete(identity: Identity) -> Self {
+        Self { action: Some(Action::Delete(identity)), ..Self::default() }
+    }
+
+    /// The scheduled session whose object is changed.
+    pub fn session(&self) -> Option<Uuid> {
+        match &self.action {
+            Some(Action::ApplyStatus { session, .. }) => *session,
+            Some(Action::Delete(Identity::StandIn(session))) => Some(*session),
+            Some(Action::Delete(Identity::Object(_))) | None => None,
+        }
+    }
+
+    pub fn deletes(&self) -> bool {
+        matches!(self.action, Some(Action::Delete(_)))
+    }
+
+    /// Adds a later change of the same object. Of two actions only the later one is done: a status after a deletion is
+    /// that of another object with the same name, so the object to delete is gone already.
+    pub fn merge(&mut self, later: Self) {
+        self.action = later.action.or_else(|| self.action.take());
+        self.labels.extend(later.labels);
+        self.events.extend(later.events);
+        self.finalizer = later.finalizer.or_else(|| self.finalizer.take());
+    }
+}
+
+pub(super) type PendingChanges = mpsc::UnboundedReceiver<(ObjectKey, PendingChange)>;
+
+/// Takes changes for `apply`. In folder mode there are no objects to change, and it drops them.
+#[derive(Clone, Default)]
+pub(super) struct StatusSink(Option<mpsc::UnboundedSender<(ObjectKey, PendingChange)>>);
+
+impl StatusSink {
+    pub fn channel() -> (Self, PendingChanges) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(Some(sender)), receiver)
+    }
+
+    pub fn send(&self, key: &ObjectKey, change: impl FnOnce() -> PendingChange) {
+        if let Some(sender) = &self.0 {
+            // The receiver is dropped only when this reporter stops.
+            let _ = sender.send((key.clone(), change()));
+        }
+    }
+}
