@@ -9,7 +9,7 @@ mod result;
 pub(crate) use forget::forget;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::maybe_done;
@@ -25,7 +25,7 @@ use self::gate::CommitGate;
 use self::preflight::{Ready, beside, notices, preflight};
 use crate::failures::{of_dump, of_repository, of_spawn};
 use crate::hooks::Hooks;
-use crate::mariadb::{Prepared, scanner};
+use crate::mariadb::{Prepared, large_rows, scanner};
 use crate::opened::{Missing, Opened, blocking};
 use crate::place::place;
 use crate::process::{DumpHandle, DumpReader, DumpSettings, Program};
@@ -219,6 +219,7 @@ impl<'a> Run<'a> {
     ) -> Result<Sound, Broken> {
         self.conditions.extend(notices(&prepared.findings));
         self.hooks.pre(&self.work.target).await?;
+        let packet_bytes = prepared.server.max_allowed_packet_bytes;
         let (reader, dump, gate) = self.start_dump(&resolved, prepared, planned).await?;
         let teller = Teller::start(
             self.worker.bus.clone(),
@@ -241,6 +242,9 @@ impl<'a> Run<'a> {
             Ok(written) => written,
             Err(error) => return Err(self.why(&resolved.step.program, &gate, &dump, &error).await),
         };
+        let longest_bytes = gate.summary.lock().unwrap_or_else(PoisonError::into_inner).longest_statement_bytes;
+        let large = large_rows(longest_bytes, packet_bytes);
+        self.conditions.extend(notices(large.as_slice()));
         let sha256 = dump.outcome().map(|outcome| hex(&outcome.sha256)).unwrap_or_default();
         self.verify(repository, written, sha256).await
     }
@@ -254,7 +258,7 @@ impl<'a> Run<'a> {
         let mut program = Program { args: prepared.argv, ..Program::new(&resolved.executable) };
         let attached = resolved.client.connection.attach(&mut program, &resolved.client.version);
         attached.map_err(|error| Failure::new(Code::InvalidSpec, chain(&error)))?;
-        let (scan, summary) = scanner();
+        let (scan, summary) = scanner(prepared.text);
         let settings = DumpSettings { stall: Duration::from_secs(self.plan.stall_seconds.into()), blocks: BLOCKS };
         let started = self.worker.spawner.dump(program, settings, Some(scan), &self.life.token()).await;
         let (reader, dump) = started.map_err(|error| of_spawn(&error))?;

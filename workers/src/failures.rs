@@ -65,9 +65,13 @@ pub(crate) fn of_preflight(error: &PreflightError) -> Failure {
         PreflightError::UnknownDatabases(_) | PreflightError::NothingSelected => Code::DumpEmpty,
         PreflightError::MissingGrants(_) => Code::MissingPrivileges,
         PreflightError::BrokenViews(_) => Code::BrokenObject,
-        PreflightError::EventBodies(_) | PreflightError::SequenceCycle(_) | PreflightError::Names(_) => {
-            Code::NotRestorable
-        }
+        PreflightError::EventBodies(_)
+        | PreflightError::SequenceCycle(_)
+        | PreflightError::CharacterSet(_)
+        | PreflightError::LimitedSelects(_)
+        | PreflightError::UnencodedDatabases(_)
+        | PreflightError::NotLoadable(_)
+        | PreflightError::Names(_) => Code::NotRestorable,
     };
     Failure::new(code, chain(error))
 }
@@ -121,7 +125,7 @@ pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome) -> Option<Failure> {
 pub(crate) fn of_incomplete(error: &Incomplete) -> Failure {
     let code = match error {
         Incomplete::Empty => Code::DumpEmpty,
-        Incomplete::NotADump { .. } | Incomplete::NoTrailer { .. } => Code::DumpTruncated,
+        Incomplete::NotADump { .. } | Incomplete::NoCharacterSet | Incomplete::NoTrailer { .. } => Code::DumpTruncated,
         Incomplete::Holes(_) => Code::MissingPrivileges,
     };
     Failure::new(code, chain(error))

@@ -1,5 +1,5 @@
-//! What Lagan knows about MariaDB: how its clients are called, what must hold before a dump or a restore, whether
-//! a stream is a complete dump, and what its errors mean.
+//! MariaDB: calls its clients, checks what must hold before a dump or a restore, judges whether a stream is a complete
+//! dump, and explains errors.
 //!
 //! It knows nothing of sessions, plans or repositories: plain values in, plain values out. The only SQL of its own that
 //! changes anything empties the databases of a restore that replaces them.
@@ -11,27 +11,34 @@ pub mod dump;
 mod dump_args;
 mod existing;
 mod failure;
+mod finding;
 mod grants;
 mod inventory;
+mod loadable;
 mod options;
 mod order;
 mod restore;
 mod restore_args;
+mod rewrite;
 mod scope;
 mod stream;
+mod text;
 mod version;
 
-pub use backup::{Finding, PreflightError, Prepared, Server, prepare};
+pub use backup::{PreflightError, Prepared, Server, prepare};
 pub use client::{Client, QueryError};
 pub use connection::{ClientCertificate, Connection, ConnectionError, Tls, TlsMode};
 pub use dump_args::{DumpArgs, SAFE_DUMP_FLAGS, Scope};
 pub use existing::{Met, clearing, met};
 pub use failure::{Class, Failure, FailureKind};
+pub use finding::{Condition, Finding};
 pub use grants::{Grants, MissingGrant};
 pub use inventory::{Expected, Kind, MissingObjects};
+pub use loadable::large_rows;
 pub use options::ArgumentError;
 pub use restore::{RestoreIncomplete, Target, TargetError, TargetState, Touches, check_fed, inspect, name_case};
 pub use restore_args::RestoreArgs;
 pub use scope::{Asked, Destination, RestoreScope, ScopeError, scope};
 pub use stream::{Incomplete, StreamSummary, Summary, check_dump, ends_as_dump, scanner, starts_as_dump};
+pub use text::TextForm;
 pub use version::{ClientVersion, VersionError, Versions, probe};

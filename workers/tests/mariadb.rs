@@ -2,8 +2,14 @@
 //! whole is refused, and failures are told apart.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "mariadb/exact.rs"]
+mod exact;
 #[path = "mariadb/faults.rs"]
 mod faults;
+#[path = "mariadb/grants.rs"]
+mod grants;
+#[path = "mariadb/loadable.rs"]
+mod loadable;
 #[path = "mariadb/preflight.rs"]
 mod preflight;
 #[path = "mariadb/round_trip.rs"]

@@ -9,7 +9,7 @@ use lagan_schemas::fact::{Notice, NoticeStatus};
 use lagan_schemas::plan::BackupWork;
 
 use crate::failures::{of_arguments, of_preflight};
-use crate::mariadb::{DumpArgs, Finding, Prepared, prepare};
+use crate::mariadb::{Condition, DumpArgs, Finding, Prepared, prepare};
 use crate::session::life::Life;
 use crate::target::Target;
 use crate::worker::Worker;
@@ -45,27 +45,6 @@ pub(super) fn notices(findings: &[Finding]) -> Vec<Notice> {
 }
 
 fn notice(finding: &Finding) -> Notice {
-    let (kind, reason, message) = match finding {
-        Finding::NonTransactionalTables(tables) => (
-            "NonTransactionalTables",
-            "TablesNotInSnapshot",
-            format!("rows of these tables that changed during the dump may be in it in part: {}", some(tables)),
-        ),
-        Finding::HistoryLeftOut(tables) => (
-            "HistoryLeftOut",
-            "VersionedByTransaction",
-            format!("only the current rows of these system-versioned tables are in the dump: {}", some(tables)),
-        ),
-        Finding::ForeignSequences(tables) => (
-            "ForeignSequences",
-            "SequenceNotInDump",
-            format!("defaults of these tables need sequences that the dump does not hold: {}", some(tables)),
-        ),
-    };
+    let Condition { kind, reason, message } = finding.condition();
     Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message }
-}
-
-fn some(names: &[String]) -> String {
-    let more = if names.len() > 10 { ", …" } else { "" };
-    format!("{}{more}", names.iter().take(10).cloned().collect::<Vec<_>>().join(", "))
 }

@@ -1,5 +1,5 @@
-//! The preflight of a backup: is the server there, does the account see everything, can what it would dump be
-//! restored. Its answer is the final argv and what the stream must contain.
+//! The preflight of a backup. It checks that the server answers, that the account sees everything, and that the dump
+//! could be restored. Its answer is the final argv and the objects that the stream must contain.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,29 +7,34 @@ use std::{
 };
 
 use super::{
-    client::{Client, QueryError, Rows, identifier},
+    client::{Client, HANDSHAKE, LIMITS, QueryError, Rows, identifier},
     dump_args::{DumpArgs, Scope},
     failure::{Class, Failure},
+    finding::Finding,
     grants::{Grants, MissingGrant},
-    inventory::{Expected, Inventory, Kind, Table},
+    inventory::{Column, Expected, Inventory, Kind, Table},
+    loadable::{self, leave_out_unencoded, qualified, unencoded_databases},
     options::Switch,
     order::{Order, order, sequence_databases},
+    text::{self, TextForm},
 };
 
-/// Engines whose tables a single transaction shows as they were at its start.
+/// Engines whose tables a single transaction shows as they were at its start; others change during a dump.
 const TRANSACTIONAL: [&str; 3] = ["InnoDB", "ROCKSDB", "TokuDB"];
 
-/// A dump that may start.
+/// A dump that passed the preflight.
 #[derive(Debug)]
 pub struct Prepared {
     /// Everything after the defaults-file.
     pub argv: Vec<String>,
+    /// The form of text in the stream, for its scanner.
+    pub text: TextForm,
     pub expected: Expected,
     pub findings: Vec<Finding>,
     pub server: Server,
 }
 
-/// Whom we talked to.
+/// Facts about the server that is dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     pub version: String,
@@ -38,17 +43,10 @@ pub struct Server {
     /// How long the server waits for a reader that does not read; the default of 60 s is short for a backup.
     pub net_write_timeout_s: u64,
     pub max_allowed_packet_bytes: u64,
-}
-
-/// What a person should know although the backup goes on. Names are `database.table`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// Rows changed during the dump may be in it in part.
-    NonTransactionalTables(Vec<String>),
-    /// Only current rows are dumped: a table versioned by transaction ids keeps `--dump-history` from all.
-    HistoryLeftOut(Vec<String>),
-    /// Their defaults use sequences of databases that this dump does not contain.
-    ForeignSequences(Vec<String>),
+    /// The character set that the server gave to a client that asked for `binary`.
+    handshake: String,
+    /// Variables that make a SELECT return less than everything, with their values.
+    limits: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +65,20 @@ pub enum PreflightError {
     EventBodies(Vec<String>),
     #[error("databases whose tables take defaults from each other's sequences cannot be restored from one dump: {}; back them up one by one, or move the sequences", quoted(.0))]
     SequenceCycle(Vec<String>),
+    #[error(
+        "the server ignores the character set that its clients ask for and uses `{0}`, so names and text could not be dumped unchanged: remove skip-character-set-client-handshake, or set character-set-server to utf8mb4"
+    )]
+    CharacterSet(String),
+    #[error(
+        "the session limits what a SELECT returns ({0}), so rows would be left out of the dump: set the variable back to its default"
+    )]
+    LimitedSelects(String),
+    #[error(
+        "databases whose names are not encoded cannot be created again: {}; rename them with ALTER DATABASE `#mysql50#NAME` UPGRADE DATA DIRECTORY NAME", quoted(.0)
+    )]
+    UnencodedDatabases(Vec<String>),
+    #[error("not everything could be loaded again, and --require-loadable is set: {}", conditions(.0))]
+    NotLoadable(Vec<Finding>),
     #[error("names with control characters cannot be dumped: {}", quoted(.0))]
     Names(Vec<String>),
 }
@@ -87,6 +99,10 @@ fn quoted(names: &[String]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
+fn conditions(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| finding.condition().message).collect::<Vec<_>>().join("; ")
+}
+
 fn list(grants: &[MissingGrant]) -> String {
     grants.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -95,43 +111,60 @@ fn views(broken: &[(String, Failure)]) -> String {
     broken.iter().take(10).map(|(view, failure)| format!("`{view}`: {}", failure.line)).collect::<Vec<_>>().join("; ")
 }
 
-/// Waits for the server at most `wait`, then checks everything that a dump would not tell.
+/// Waits for the server at most `wait`, then checks everything about which a dump itself would be silent.
 pub async fn prepare(client: &Client, mut args: DumpArgs, wait: Duration) -> Result<Prepared, PreflightError> {
     // Nothing is asked over a connection that is less private than was asked for.
     if client.connection.tls.mode.needs_encryption() {
         client.wait_ready(wait).await?;
     }
-    let [databases, tables, columns, triggers, routines, events] = Inventory::questions(&args);
-    let server = "SELECT VERSION(), @@hostname, @@server_id, @@net_write_timeout, @@max_allowed_packet".to_owned();
-    let questions = [server, "SHOW GRANTS".to_owned(), databases, tables, columns, triggers, routines, events];
+    let questions = Inventory::questions(&args);
+    let server = format!(
+        "SELECT VERSION(), @@hostname, @@server_id, @@net_write_timeout, @@max_allowed_packet, {HANDSHAKE}, {LIMITS}"
+    );
+    let [databases, tables, columns, views, triggers, routines, events] = questions;
+    let questions = [server, "SHOW GRANTS".to_owned(), databases, tables, columns, views, triggers, routines, events];
     let [server, grants, inventory @ ..] = client.ask_when_ready(questions, wait).await?;
     let server = Server::read(server)?;
+    if !["binary", "utf8mb4"].contains(&server.handshake.as_str()) {
+        return Err(PreflightError::CharacterSet(server.handshake));
+    }
+    if !server.limits.is_empty() {
+        return Err(PreflightError::LimitedSelects(server.limits));
+    }
     let grants = Grants::parse(grants.iter().filter_map(|row| row.first()).map(String::as_str));
-    let inventory = Inventory::read(&args, inventory)?;
+    let mut inventory = Inventory::read(&args, inventory)?;
+    let mut findings = Vec::from_iter(leave_out_unencoded(&mut args, &mut inventory));
     check_names(&args, &inventory)?;
-    check_grants(&args, &inventory, &grants)?;
+    check_grants(client, &args, &inventory, &grants).await?;
     check_views(client, &inventory).await?;
     if !inventory.doubled_semicolons.is_empty() {
         return Err(PreflightError::EventBodies(dotted(&inventory.doubled_semicolons)));
     }
-    let mut findings = Vec::new();
     arrange(&mut args, &inventory, &mut findings)?;
     keep_history(client, &mut args, &inventory, &mut findings);
     note_engines(&args, &inventory, &mut findings);
-    Ok(Prepared { argv: args.argv(), expected: inventory.expected, findings, server })
+    findings.extend(loadable::findings(&args, &inventory));
+    note_values(client, &mut args, &inventory, &server, &mut findings).await?;
+    if args.requires_loadable() && findings.iter().any(Finding::hinders_loading) {
+        findings.retain(Finding::hinders_loading);
+        return Err(PreflightError::NotLoadable(findings));
+    }
+    Ok(Prepared { argv: args.argv(), text: args.text, expected: inventory.expected, findings, server })
 }
 
 impl Server {
     fn read(rows: Rows) -> Result<Self, QueryError> {
         let row = rows.into_iter().next().ok_or(QueryError::Answer)?;
-        let [version, hostname, server_id, timeout, packet] =
-            <[String; 5]>::try_from(row).map_err(|_| QueryError::Answer)?;
+        let [version, hostname, server_id, timeout, packet, handshake, limits] =
+            <[String; 7]>::try_from(row).map_err(|_| QueryError::Answer)?;
         Ok(Self {
             version,
             hostname,
             server_id,
             net_write_timeout_s: timeout.parse().map_err(|_| QueryError::Answer)?,
             max_allowed_packet_bytes: packet.parse().map_err(|_| QueryError::Answer)?,
+            handshake,
+            limits,
         })
     }
 }
@@ -149,64 +182,95 @@ fn check_names(args: &DumpArgs, inventory: &Inventory) -> Result<(), PreflightEr
         return Ok(());
     }
     // Exactly: where the server ignores case, the objects would be looked for under another name.
+    let unencoded = unencoded_databases(inventory);
+    if !unencoded.is_empty() {
+        return Err(PreflightError::UnencodedDatabases(unencoded));
+    }
     let unknown = |name: &&String| !inventory.known.contains(*name);
     let unknown: Vec<String> = inventory.databases.iter().filter(unknown).cloned().collect();
     if unknown.is_empty() { Ok(()) } else { Err(PreflightError::UnknownDatabases(unknown)) }
 }
 
-fn check_grants(args: &DumpArgs, inventory: &Inventory, grants: &Grants) -> Result<(), PreflightError> {
+/// Refuses a dump that would leave out what the account cannot see or read.
+async fn check_grants(
+    client: &Client,
+    args: &DumpArgs,
+    inventory: &Inventory,
+    grants: &Grants,
+) -> Result<(), PreflightError> {
     let mut missing = Vec::new();
-    let mut need = |held: bool, privilege, on: String, consequence| {
-        if !held {
-            missing.push(MissingGrant { privilege, on, consequence });
-        }
-    };
-    if matches!(args.scope, Scope::AllDatabases { .. }) {
-        let sees = grants.globally("SELECT") || grants.globally("SHOW DATABASES");
-        need(sees, "SHOW DATABASES", "*.*".into(), "databases would be left out");
+    if matches!(args.scope, Scope::AllDatabases { .. }) && !grants.sees_databases() {
+        missing.push(lacks("SHOW DATABASES", "*.*".into(), "databases would be left out"));
     }
+    let unreadable = unreadable(client, inventory, grants).await?;
     for database in &inventory.databases {
         let on = || format!("{}.*", identifier(database));
-        let of_tables = |privilege| match &args.scope {
-            Scope::One { tables, .. } if !tables.is_empty() => {
-                tables.iter().all(|table| grants.on_table(privilege, database, table))
-            }
-            _ => grants.on_database(privilege, database),
+        let tables: Vec<&Table> = inventory.tables.iter().filter(|table| table.database == *database).collect();
+        let named = matches!(&args.scope, Scope::One { tables, .. } if !tables.is_empty());
+        let seen = named || grants.sees_tables(database);
+        if !seen || tables.iter().any(|table| unreadable.contains(table)) {
+            missing.push(lacks("SELECT", on(), "tables would be left out"));
+        }
+        let on_each = |privilege, kind| {
+            let held = |table: &&Table| grants.on_table(privilege, database, &table.name);
+            grants.on_database(privilege, database)
+                || (seen && tables.iter().filter(|table| table.kind == kind).all(held))
         };
-        need(of_tables("SELECT"), "SELECT", on(), "tables would be left out");
-        if args.is_on("triggers", Switch::On) {
-            need(of_tables("TRIGGER"), "TRIGGER", on(), "triggers would be left out");
+        if args.is_on("triggers", Switch::On) && !on_each("TRIGGER", Kind::Table) {
+            missing.push(lacks("TRIGGER", on(), "triggers would be left out"));
         }
-        let has_views = inventory.tables.iter().any(|table| table.kind == Kind::View && table.database == *database);
-        if has_views {
-            need(of_tables("SHOW VIEW"), "SHOW VIEW", on(), "views cannot be dumped");
+        if seen && !on_each("SHOW VIEW", Kind::View) {
+            missing.push(lacks("SHOW VIEW", on(), "views cannot be dumped"));
         }
-        if args.is_on("events", Switch::Off) {
-            need(grants.on_database("EVENT", database), "EVENT", on(), "events cannot be dumped");
+        if args.is_on("events", Switch::Off) && !grants.on_database("EVENT", database) {
+            missing.push(lacks("EVENT", on(), "events cannot be dumped"));
         }
-        if args.is_on("routines", Switch::Off) {
-            need(grants.sees_routines(database), "SELECT", "mysql.proc".into(), "routines would be left out");
+        let read = grants.sees_routines(database) && !inventory.hidden_routines.contains(database);
+        if args.is_on("routines", Switch::Off) && !read {
+            missing.push(lacks("SELECT", "mysql.proc".into(), "routines would be left out"));
         }
     }
     missing.dedup();
     if missing.is_empty() { Ok(()) } else { Err(PreflightError::MissingGrants(missing)) }
 }
 
+fn lacks(privilege: &'static str, on: String, consequence: &'static str) -> MissingGrant {
+    MissingGrant { privilege, on, consequence }
+}
+
+/// The tables that the account sees but cannot read. Without a grant on the whole table it may hold one on each of
+/// its columns, so the server is asked.
+async fn unreadable<'i>(
+    client: &Client,
+    inventory: &'i Inventory,
+    grants: &Grants,
+) -> Result<Vec<&'i Table>, QueryError> {
+    let doubtful: Vec<&Table> =
+        inventory.tables.iter().filter(|table| !grants.on_table("SELECT", &table.database, &table.name)).collect();
+    let (odd, asked): (Vec<&Table>, Vec<&Table>) = doubtful.into_iter().partition(|table| table.name.contains('\n'));
+    let name = |table: &&Table| format!("{}.{}", identifier(&table.database), identifier(&table.name));
+    let questions: Vec<String> = asked.iter().map(|table| format!("SELECT * FROM {} LIMIT 0", name(table))).collect();
+    let answers = client.each(&questions).await?;
+    let refused = asked.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(table, _)| table);
+    Ok(odd.into_iter().chain(refused).collect())
+}
+
 async fn check_views(client: &Client, inventory: &Inventory) -> Result<(), PreflightError> {
     // A line break in a name would shift the line numbers by which errors are told apart.
     let views: Vec<&Table> =
         inventory.tables.iter().filter(|table| table.kind == Kind::View && !table.name.contains('\n')).collect();
-    // The question that mariadb-dump asks, too.
+    // mariadb-dump asks the same question.
     let questions: Vec<String> = views
         .iter()
         .map(|view| format!("SHOW FIELDS FROM {}.{}", identifier(&view.database), identifier(&view.name)))
         .collect();
-    let mut refused = client.refused(&questions).await?;
-    // A view that was dropped meanwhile is no broken one.
-    refused.retain(|(_, failure)| failure.number != Some(1146));
-    let broken: Vec<(String, Failure)> = refused
-        .into_iter()
-        .filter_map(|(at, failure)| Some((format!("{}.{}", views.get(at)?.database, views.get(at)?.name), failure)))
+    let answers = client.each(&questions).await?;
+    let broken: Vec<(String, Failure)> = views
+        .iter()
+        .zip(answers)
+        .filter_map(|(view, answer)| Some((format!("{}.{}", view.database, view.name), answer.err()?)))
+        // A view that was dropped meanwhile is no broken one.
+        .filter(|(_, failure)| failure.number != Some(1146))
         .collect();
     if broken.is_empty() { Ok(()) } else { Err(PreflightError::BrokenViews(broken)) }
 }
@@ -215,6 +279,9 @@ fn arrange(args: &mut DumpArgs, inventory: &Inventory, findings: &mut Vec<Findin
     let mut needs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut foreign = Vec::new();
     for (database, table, default) in &inventory.sequence_defaults {
+        if qualified(default).iter().any(|sequence| inventory.unselected.contains(sequence)) {
+            foreign.push(format!("{database}.{table}"));
+        }
         for owner in sequence_databases(default) {
             if !inventory.databases.contains(&owner) {
                 foreign.push(format!("{database}.{table}"));
@@ -223,6 +290,7 @@ fn arrange(args: &mut DumpArgs, inventory: &Inventory, findings: &mut Vec<Findin
             }
         }
     }
+    foreign.dedup();
     if !foreign.is_empty() {
         findings.push(Finding::ForeignSequences(foreign));
     }
@@ -264,6 +332,27 @@ fn note_engines(args: &DumpArgs, inventory: &Inventory, findings: &mut Vec<Findi
     if !found.is_empty() && !args.is_on("no-data", Switch::Off) {
         findings.push(Finding::NonTransactionalTables(found));
     }
+}
+
+async fn note_values(
+    client: &Client,
+    args: &mut DumpArgs,
+    inventory: &Inventory,
+    server: &Server,
+    findings: &mut Vec<Finding>,
+) -> Result<(), QueryError> {
+    if !inventory.question_marks.is_empty() && !args.is_on("no-create-info", Switch::Off) {
+        findings.push(Finding::LossyDefinitions(inventory.question_marks.iter().map(Column::dotted).collect()));
+    }
+    if args.is_on("no-data", Switch::Off) {
+        return Ok(());
+    }
+    findings.extend(text::choose(args, inventory, &server.handshake));
+    let floats = text::inexact_floats(client, inventory).await?;
+    if !floats.is_empty() {
+        findings.push(Finding::InexactFloats(floats));
+    }
+    Ok(())
 }
 
 fn dotted(names: &[(String, String)]) -> Vec<String> {

@@ -2,6 +2,7 @@
 //! Only questions: every statement here is a `SELECT` or a `SHOW`.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -16,10 +17,25 @@ use super::{
 };
 use crate::process::{Capture, CaptureError, Captured, Exit, Input, Program, Spawner, capture};
 
-/// What one statement answers: rows of fields.
+/// The answer to one statement: rows of fields.
 pub type Rows = Vec<Vec<String>>;
 
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
+/// Begins every script. The client asks for the character set `binary`, as a dump of hexadecimal text does; a server
+/// that ignores such wishes gives another, and `HANDSHAKE` tells which.
+///
+/// Two variables make a SELECT return less than everything, and mariadb-dump does not set them back.
+const PROLOGUE: &str = "SET @lagan_handshake=@@character_set_client, \
+    @lagan_limits=CONCAT(IF(@@sql_select_limit=18446744073709551615,'',CONCAT('sql_select_limit=',@@sql_select_limit)), \
+    IF(@@system_versioning_asof='DEFAULT','',CONCAT(' system_versioning_asof=',@@system_versioning_asof))); \
+    SET NAMES utf8mb4; SET sql_select_limit=18446744073709551615; ";
+
+/// Variables that limit what a SELECT returns, as an expression; empty if none does.
+pub(super) const LIMITS: &str = "@lagan_limits";
+
+/// The character set of the connection before the prologue, as an expression.
+pub(super) const HANDSHAKE: &str = "@lagan_handshake";
 
 /// A server as seen through the client program.
 #[derive(Debug, Clone)]
@@ -85,7 +101,8 @@ impl Client {
         let script = questions.iter().map(|sql| format!("{sql};\nSELECT '{end}';\n")).collect();
         let captured = self.run(script, None, N).await?;
         if captured.exit.success() {
-            return answers(&String::from_utf8_lossy(&captured.stdout), &end).ok_or(QueryError::Answer);
+            let answers = answers(&String::from_utf8_lossy(&captured.stdout), &end, N).ok_or(QueryError::Answer)?;
+            return answers.try_into().map_err(|_| QueryError::Answer);
         }
         match Failure::read(&captured.stderr.lines) {
             Some(failure) => Err(QueryError::Refused { failure }),
@@ -93,30 +110,33 @@ impl Client {
         }
     }
 
-    /// Asks each question, whatever the others answer, and returns those that the server refused.
-    pub(super) async fn refused(&self, questions: &[String]) -> Result<Vec<(usize, Failure)>, QueryError> {
+    /// Asks each question, whatever the others answer. No question may hold a line break.
+    pub(super) async fn each(&self, questions: &[String]) -> Result<Vec<Result<Rows, Failure>>, QueryError> {
         if questions.is_empty() {
             return Ok(Vec::new());
         }
-        let script = questions.iter().fold(String::new(), |script, question| script + question + ";\n");
+        let end = Uuid::new_v4().to_string();
+        let script = questions.iter().map(|sql| format!("{sql}; SELECT '{end}';\n")).collect();
         // `--force` is right here and nowhere else: every statement is a question of its own.
         let captured = self.run(script, Some("--force"), 1).await?;
-        let mut refused = Vec::new();
+        let mut refused = BTreeMap::new();
         for line in &captured.stderr.lines {
             let at = line.split_once(" at line ").and_then(|(_, rest)| rest.split(':').next()?.parse::<usize>().ok());
             if let (Some(at), Some(failure)) = (at, Failure::read(std::slice::from_ref(line))) {
-                refused.push((at.saturating_sub(1), failure));
+                refused.entry(at.saturating_sub(1)).or_insert(failure);
             }
         }
-        match Failure::read(&captured.stderr.lines) {
-            // It did not even get as far as the first question.
-            Some(failure) if refused.is_empty() => Err(QueryError::Refused { failure }),
-            _ => Ok(refused),
-        }
+        let Some(answers) = answers(&String::from_utf8_lossy(&captured.stdout), &end, questions.len()) else {
+            // The connection failed, or broke on the way.
+            let failure = Failure::read(&captured.stderr.lines).ok_or(QueryError::Answer)?;
+            return Err(QueryError::Refused { failure });
+        };
+        let answer = |(at, rows)| refused.remove(&at).map_or(Ok(rows), Err);
+        Ok(answers.into_iter().enumerate().map(answer).collect())
     }
 
-    /// Each question has its time, and a server that answers none is not waited for as if there were many; the answers
-    /// share their room.
+    /// Runs a script. Each question adds to the time limit, but a server that is silent is given up after the limit of one;
+    /// the bound on the size of the answers does not grow with their number.
     async fn run(&self, script: String, extra: Option<&str>, questions: usize) -> Result<Captured, QueryError> {
         let args = [
             "--batch",
@@ -126,13 +146,13 @@ impl Client {
             "--skip-reconnect",
             "--sandbox",
             "--local-infile=0",
-            "--default-character-set=utf8mb4",
+            "--default-character-set=binary",
             "--max-allowed-packet=1G",
             "--loose-skip-print-query-on-error",
         ];
         let mut program = Program {
             args: args.into_iter().chain(extra).map(ToOwned::to_owned).collect(),
-            input: Input::Bytes(script.into_bytes()),
+            input: Input::Bytes([PROLOGUE, &script].concat().into_bytes()),
             ..Program::new(&self.mariadb)
         };
         self.connection.attach(&mut program, &self.version)?;
@@ -174,7 +194,7 @@ impl Client {
 }
 
 /// Splits the output of questions that were each followed by `end`.
-fn answers<const N: usize>(output: &str, end: &str) -> Option<[Rows; N]> {
+fn answers(output: &str, end: &str, count: usize) -> Option<Vec<Rows>> {
     let mut lines = output.lines();
     let mut answer = || {
         let mut rows = Rows::new();
@@ -185,8 +205,7 @@ fn answers<const N: usize>(output: &str, end: &str) -> Option<[Rows; N]> {
             }
         }
     };
-    let answers = (0..N).map(|_| answer()).collect::<Option<Vec<_>>>()?;
-    answers.try_into().ok()
+    (0..count).map(|_| answer()).collect()
 }
 
 /// A string literal that no SQL mode and no character set can change.
@@ -241,11 +260,11 @@ mod tests {
     fn answers_are_told_apart_by_their_ends() {
         let output = "a\tb\nc\nEND\nEND\nd\nEND\n";
         assert_eq!(
-            answers::<3>(output, "END"),
-            Some([vec![vec!["a".into(), "b".into()], vec!["c".into()]], vec![], vec![vec!["d".into()]]])
+            answers(output, "END", 3),
+            Some(vec![vec![vec!["a".into(), "b".into()], vec!["c".into()]], vec![], vec![vec!["d".into()]]])
         );
-        assert_eq!(answers::<4>(output, "END"), None);
-        assert_eq!(answers::<2>("a\nEND\nb\n", "END"), None);
+        assert_eq!(answers(output, "END", 4), None);
+        assert_eq!(answers("a\nEND\nb\n", "END", 2), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! How a client reaches its server, as the text of a defaults-file that exists only in memory.
-//! Nothing of it stands in argv or environment.
+//! The way of a client to its server, as the text of a defaults-file that exists only in memory. Nothing of it stands in
+//! argv or environment.
 
 use secrecy::{ExposeSecret, SecretString};
 

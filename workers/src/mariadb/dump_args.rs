@@ -1,8 +1,11 @@
-//! The arguments of `mariadb-dump`: which of the user's are refused, what they select, and the final argv.
+//! The arguments of `mariadb-dump`: refuses some of the user's, reads what they select, and makes the final argv.
 
-use super::options::{ArgumentError, Given, Parsed, Spec, Switch, flag, maybe, parse, value};
+use super::{
+    options::{ArgumentError, Given, Parsed, Spec, Switch, flag, maybe, parse, value},
+    text::TextForm,
+};
 
-/// What a backup Function lists before the user's arguments: all of these may be overridden.
+/// The options that a backup Function lists before the user's arguments, all of which may be overridden.
 ///
 /// No locks and no disabled keys in the dump: `LOCK TABLES` hangs a Galera node and InnoDB ignores the other.
 /// `hex-blob` keeps every byte; routines and events are off by default, and would be missing silently.
@@ -18,16 +21,9 @@ pub const SAFE_DUMP_FLAGS: [&str; 9] = [
     "--skip-lock-tables",
 ];
 
-/// Without these a dump is not restorable or not comparable; put into every argv, and their opposites refused.
-const FORCED: [&str; 7] = [
-    "--default-character-set=utf8mb4",
-    "--set-charset",
-    "--tz-utc",
-    "--quote-names",
-    "--comments",
-    "--skip-dump-date",
-    "--max-allowed-packet=1G",
-];
+/// Options of every dump. Without them it is not restorable or not comparable, so their opposites are refused.
+const FORCED: [&str; 6] =
+    ["--set-charset", "--tz-utc", "--quote-names", "--comments", "--skip-dump-date", "--max-allowed-packet=1G"];
 
 const CONNECTION: &str = "the connection comes from the target";
 const FILES: &str = "the dump must go to stdout, and the program may not touch other files";
@@ -101,6 +97,8 @@ const KNOWN: &[Spec] = &[
     value("ignore-table"),
     value("ignore-table-data"),
     flag("wildcards").short('L').forbidden("Lagan could not tell what is selected: name the databases"),
+    // Lagan's own: what may not load again is a failure instead of a condition.
+    flag("require-loadable"),
     value("system").forbidden("accounts are not part of a backup of databases yet"),
     flag("routines").short('R'),
     flag("events").short('E'),
@@ -156,7 +154,7 @@ const KNOWN: &[Spec] = &[
     flag("verbose").short('v'),
 ];
 
-/// What a dump selects.
+/// The databases and tables that a dump selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     AllDatabases {
@@ -177,7 +175,9 @@ pub struct DumpArgs {
     pub scope: Scope,
     /// `database.table`, as given.
     pub ignored_tables: Vec<String>,
+    pub text: TextForm,
     options: Vec<Given>,
+    require_loadable: Switch,
 }
 
 impl DumpArgs {
@@ -198,14 +198,20 @@ impl DumpArgs {
             return Err(ArgumentError::NothingSelected);
         };
         let ignored_tables = values("ignore-table");
-        let own = ["all-databases", "databases", "tables", "ignore-database"];
+        let require_loadable = state(&options, "require-loadable").unwrap_or(Switch::Off);
+        let own = ["all-databases", "databases", "tables", "ignore-database", "ignore-table", "require-loadable"];
         let options = options.into_iter().filter(|given| !own.contains(&given.name)).collect();
-        Ok(Self { scope, ignored_tables, options })
+        Ok(Self { scope, ignored_tables, text: TextForm::default(), options, require_loadable })
     }
 
     /// Whether a switch is on, given what the program does by itself.
     pub(super) fn is_on(&self, name: &str, default: Switch) -> bool {
         state(&self.options, name).unwrap_or(default) == Switch::On
+    }
+
+    /// Whether a dump that may not load again is to fail.
+    pub(super) fn requires_loadable(&self) -> bool {
+        self.require_loadable == Switch::On
     }
 
     pub(super) fn switch_on(&mut self, name: &'static str) {
@@ -222,6 +228,8 @@ impl DumpArgs {
     pub fn argv(&self) -> Vec<String> {
         let mut argv: Vec<String> = self.options.iter().map(render).collect();
         argv.extend(FORCED.iter().map(ToString::to_string));
+        argv.extend(self.text.flags().iter().map(ToString::to_string));
+        argv.extend(self.ignored_tables.iter().map(|name| format!("--ignore-table={name}")));
         match &self.scope {
             Scope::AllDatabases { except } => {
                 argv.push("--all-databases".into());

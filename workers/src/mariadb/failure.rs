@@ -1,5 +1,5 @@
-//! What the clients' error numbers mean: whether trying again can help, and what a person can do.
-//! It reads numbers, never prose: the server may speak another language.
+//! Reads the error numbers of the clients and tells whether another attempt can help and what a person can do.
+//! It never reads prose, because the server may speak another language.
 
 /// Whether the same attempt may succeed later without anybody changing anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

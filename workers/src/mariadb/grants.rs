@@ -1,13 +1,26 @@
-//! Reads `SHOW GRANTS` and says what an account lacks. An account that lacks a privilege does not get an error
-//! from a dump but a smaller dump (faults F16), so this is asked before, not after.
+//! Reads `SHOW GRANTS` by the server's own rules and tells which privileges the account holds. An account that lacks a
+//! privilege gets no error from a dump but a smaller dump, so this is asked before the dump starts.
+//!
+//! The server unites what three parties hold: the account, its active role with all roles that this one inherits, and
+//! PUBLIC. Of the database patterns of one party it uses only the most specific one that matches; privileges of the
+//! others are not added.
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BTreeSet};
 
-/// What the current account may do, its active roles and PUBLIC included.
+/// The privileges of the current account.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     global: Privileges,
-    /// Patterns with `_`, `%` and backslashes as the server gives them.
+    account: Rows,
+    /// The active role, united with the roles that it inherits, as the server does when a role is granted.
+    role: Rows,
+    public: Rows,
+}
+
+/// The rows of one party below the global level.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Rows {
+    /// Patterns with `_`, `%` and backslashes.
     databases: Vec<(String, Privileges)>,
     tables: Vec<(String, String, Privileges)>,
 }
@@ -19,11 +32,42 @@ struct Privileges(BTreeSet<String>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingGrant {
     pub privilege: &'static str,
-    /// As `GRANT … ON` takes it.
+    /// The object in the form that `GRANT … ON` takes.
     pub on: String,
-    /// What would be missing or fail without it.
     pub consequence: &'static str,
 }
+
+/// Each of these shows the names of all tables of a database.
+const OF_TABLES: [&str; 13] = [
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "DROP",
+    "REFERENCES",
+    "INDEX",
+    "ALTER",
+    "CREATE VIEW",
+    "SHOW VIEW",
+    "TRIGGER",
+    "DELETE HISTORY",
+];
+
+/// Each of these, held globally, shows all databases.
+const OF_DATABASES: [&str; 8] = [
+    "SHOW DATABASES",
+    "CREATE TEMPORARY TABLES",
+    "LOCK TABLES",
+    "EXECUTE",
+    "CREATE ROUTINE",
+    "ALTER ROUTINE",
+    "EVENT",
+    "SHOW CREATE ROUTINE",
+];
+
+/// Each of these shows the names of all routines of a database.
+const OF_ROUTINES: [&str; 4] = ["EXECUTE", "ALTER ROUTINE", "CREATE ROUTINE", "SHOW CREATE ROUTINE"];
 
 impl std::fmt::Display for MissingGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,11 +90,11 @@ impl Grants {
         self.global.has(privilege)
     }
 
-    /// On every object of the database, those to come included.
+    /// Whether the account holds the privilege on every object of the database, including future ones.
     #[must_use]
     pub fn on_database(&self, privilege: &str, database: &str) -> bool {
-        self.globally(privilege)
-            || self.databases.iter().any(|(pattern, granted)| granted.has(privilege) && like(pattern, database))
+        let party = |rows: &Rows| rows.of_database(database).is_some_and(|granted| granted.has(privilege));
+        self.globally(privilege) || self.parties().into_iter().any(party)
     }
 
     #[must_use]
@@ -58,13 +102,30 @@ impl Grants {
         let granted = |(on, name, granted): &(String, String, Privileges)| {
             on == database && name == table && granted.has(privilege)
         };
-        self.on_database(privilege, database) || self.tables.iter().any(granted)
+        self.on_database(privilege, database) || self.parties().into_iter().any(|rows| rows.tables.iter().any(granted))
     }
 
-    /// Whether every routine of the database is visible, not only the account's own.
+    /// Whether every database is visible.
+    #[must_use]
+    pub fn sees_databases(&self) -> bool {
+        OF_TABLES.iter().chain(&OF_DATABASES).any(|privilege| self.globally(privilege))
+    }
+
+    /// Whether every table of the database is visible, not only those that the account holds a grant on.
+    #[must_use]
+    pub fn sees_tables(&self, database: &str) -> bool {
+        OF_TABLES.iter().any(|privilege| self.on_database(privilege, database))
+    }
+
+    /// Whether every routine of the database is visible, though perhaps without its body.
     #[must_use]
     pub fn sees_routines(&self, database: &str) -> bool {
-        self.on_table("SELECT", "mysql", "proc") || self.on_database("SHOW CREATE ROUTINE", database)
+        self.on_table("SELECT", "mysql", "proc")
+            || OF_ROUTINES.iter().any(|privilege| self.on_database(privilege, database))
+    }
+
+    fn parties(&self) -> [&Rows; 3] {
+        [&self.account, &self.role, &self.public]
     }
 
     fn add(&mut self, line: &str) {
@@ -72,14 +133,37 @@ impl Grants {
         let Some((list, rest)) = split_on(rest) else { return };
         let privileges = Privileges::parse(list);
         let Some((database, rest)) = name(rest) else { return };
-        match (database, rest.strip_prefix('.').and_then(name)) {
-            (Name::Any, Some((Name::Any, _))) => self.global.0.extend(privileges.0),
-            (Name::Quoted(database), Some((Name::Any, _))) => self.databases.push((database, privileges)),
-            (Name::Quoted(database), Some((Name::Quoted(table), _))) => {
-                self.tables.push((database, table, privileges));
-            }
-            _ => {}
+        let Some((table, rest)) = rest.strip_prefix('.').and_then(name) else { return };
+        let Some(grantee) = rest.strip_prefix(" TO ") else { return };
+        let rows = if grantee == "PUBLIC" || grantee.starts_with("PUBLIC ") {
+            &mut self.public
+        } else if name(grantee).is_some_and(|(_, rest)| rest.starts_with('@')) {
+            &mut self.account
+        } else {
+            &mut self.role
+        };
+        match (database, table) {
+            (Name::Any, Name::Any) => self.global.0.extend(privileges.0),
+            (Name::Quoted(pattern), Name::Any) => rows.add(pattern, privileges),
+            (Name::Quoted(database), Name::Quoted(table)) => rows.tables.push((database, table, privileges)),
+            (Name::Any, Name::Quoted(_)) => {}
         }
+    }
+}
+
+impl Rows {
+    /// Roles that a role inherits may have rows of the same pattern; the server unites these.
+    fn add(&mut self, pattern: String, privileges: Privileges) {
+        match self.databases.iter_mut().find(|(known, _)| *known == pattern) {
+            Some((_, granted)) => granted.0.extend(privileges.0),
+            None => self.databases.push((pattern, privileges)),
+        }
+    }
+
+    /// The row that the server uses for the database.
+    fn of_database(&self, database: &str) -> Option<&Privileges> {
+        let matching = self.databases.iter().filter(|(pattern, _)| like(pattern.as_bytes(), database.as_bytes()));
+        matching.max_by_key(|(pattern, _)| Reverse(generality(pattern))).map(|(_, granted)| granted)
     }
 }
 
@@ -148,25 +232,47 @@ fn name(text: &str) -> Option<(Name, &str)> {
     None
 }
 
-/// `_` is any character, `%` any number of them, a backslash takes the next one as it is.
-fn like(pattern: &str, text: &str) -> bool {
-    let mut rest = pattern.chars();
-    match rest.next() {
-        None => text.is_empty(),
-        Some('%') => {
-            let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-            ends.into_iter().any(|at| like(rest.as_str(), &text[at..]))
+/// `_` is any byte, `%` any number of them, a backslash takes the next byte as it is.
+fn like(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        [b'%', rest @ ..] => (0..=text.len()).any(|at| like(rest, &text[at..])),
+        [b'_', rest @ ..] => !text.is_empty() && like(rest, &text[1..]),
+        [b'\\', wanted, rest @ ..] | [wanted, rest @ ..] => text.first() == Some(wanted) && like(rest, &text[1..]),
+    }
+}
+
+/// The server's measure of how many names a pattern matches (`get_magic_sort` of its sources): it uses the matching
+/// pattern with the smallest.
+fn generality(pattern: &str) -> u64 {
+    const LONGEST: u64 = 64;
+    let (mut literal, mut single, mut many, mut prefix) = (0, 0_u64, 0_u64, 0);
+    let mut bytes = pattern.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        if matches!(byte, b'%' | b'_') && many + single == 0 {
+            prefix = literal;
         }
-        Some(wanted) => {
-            let escaped = wanted == '\\';
-            let wanted = if escaped { rest.next() } else { Some(wanted) };
-            let mut text = text.chars();
-            match (wanted, text.next()) {
-                (Some('_'), Some(_)) if !escaped => like(rest.as_str(), text.as_str()),
-                (Some(wanted), Some(found)) => wanted == found && like(rest.as_str(), text.as_str()),
-                _ => false,
+        match byte {
+            b'%' => {
+                many += 1;
+                while bytes.next_if_eq(&b'%').is_some() {}
+            }
+            b'_' => single += 1,
+            other => {
+                if other == b'\\' {
+                    bytes.next();
+                }
+                literal += 1;
             }
         }
+    }
+    let (many, single) = (many.min(31), single.min(31));
+    let length = LONGEST + 1;
+    let open = if many > 0 { LONGEST.saturating_sub(literal + single) } else { 0 };
+    if open > single {
+        (((open * 2 + 1) * length + many) * 32 + single) * length + prefix
+    } else {
+        ((single * 2 * length + open) * 32 + many) * length + prefix
     }
 }
 
@@ -207,7 +313,22 @@ mod tests {
             ("a%b%c", "aXbYc", true),
             ("a%b", "abX", false),
         ] {
-            assert_eq!(like(pattern, text), expected, "{pattern} {text}");
+            assert_eq!(like(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn only_the_most_specific_pattern_of_each_party_counts() {
+        let grants = grants(&[
+            "GRANT TRIGGER ON `sh%`.* TO `u`@`%`",
+            "GRANT SELECT ON `shop`.* TO `u`@`%`",
+            "GRANT EVENT ON `sho_`.* TO `r1`",
+            "GRANT SHOW VIEW ON `sho%`.* TO `r2`",
+            "GRANT LOCK TABLES ON `shop`.* TO PUBLIC",
+        ]);
+        let held = |privilege| grants.on_database(privilege, "shop");
+        assert!(held("SELECT") && held("EVENT") && held("LOCK TABLES"));
+        assert!(!held("TRIGGER") && !held("SHOW VIEW"));
+        assert!(grants.on_database("TRIGGER", "sheep") && grants.on_database("SHOW VIEW", "shopping"));
     }
 }

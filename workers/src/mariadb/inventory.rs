@@ -1,5 +1,5 @@
-//! What a dump has to contain, asked from the server before it starts.
-//! It sees what the account sees; that the account sees everything is `grants`' part.
+//! Asks the server, before a dump starts, for everything that the dump has to contain. It sees as much as the account
+//! does; `grants` tells whether that is everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use super::{
     dump_args::{DumpArgs, Scope},
     options::Switch,
     stream::StreamSummary,
+    text::EXACT_IN_UTF8,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +27,7 @@ pub struct Expected {
     objects: BTreeMap<(String, Kind), BTreeSet<String>>,
 }
 
-/// What the stream lacks in one database.
+/// Objects of one kind that the stream lacks in one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingObjects {
     pub database: String,
@@ -44,22 +45,67 @@ pub(super) struct Table {
     pub kind: Kind,
     pub versioned: bool,
     pub engine: String,
+    /// As `information_schema` shows them.
+    pub options: String,
+}
+
+impl Table {
+    pub(super) fn dotted(&self) -> String {
+        format!("{}.{}", self.database, self.name)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct View {
+    pub database: String,
+    pub name: String,
+    pub definition: String,
+}
+
+/// A column of a table that the dump selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub database: String,
+    pub table: String,
+    pub name: String,
+}
+
+impl Column {
+    pub(super) fn dotted(&self) -> String {
+        format!("{}.{}.{}", self.database, self.table, self.name)
+    }
 }
 
 /// Everything that the dump selects.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
-    /// Those that the dump selects.
+    /// The databases that the dump selects.
     pub databases: Vec<String>,
-    /// Those that the account sees.
+    /// All databases that the account sees.
     pub known: BTreeSet<String>,
     pub tables: Vec<Table>,
+    /// (database, name) of tables, views and sequences beside them that the dump leaves out.
+    pub unselected: BTreeSet<(String, String)>,
+    pub views: Vec<View>,
+    /// Events whose time is over, so that the server would not create them again.
+    pub expired_events: Vec<String>,
+    /// Events with a comment, and with more ends of comments than beginnings.
+    pub closing_events: Vec<String>,
     /// (database, name) of events whose body holds `;;`.
     pub doubled_semicolons: Vec<(String, String)>,
+    /// Databases with routines whose body the account cannot read.
+    pub hidden_routines: BTreeSet<String>,
     /// (database, its table, text of the default) of columns that take their default from a sequence.
     pub sequence_defaults: Vec<(String, String, String)>,
     /// Versioned by transaction ids, whose history no dump can hold.
     pub transaction_precise: Vec<(String, String)>,
+    pub floats: Vec<Column>,
+    /// Columns of the types INET4, INET6 and UUID.
+    pub network: Vec<Column>,
+    /// Text in character sets that do not survive a conversion to utf8mb4.
+    pub legacy_text: Vec<Column>,
+    /// Columns whose ENUM, SET or default is shown with a `?`.
+    pub question_marks: Vec<Column>,
     pub expected: Expected,
 }
 
@@ -76,20 +122,20 @@ pub(super) fn is_system(database: &str) -> bool {
 }
 
 impl Inventory {
-    /// What `read` wants the answers to.
-    pub(super) fn questions(args: &DumpArgs) -> [String; 6] {
+    /// The questions whose answers `read` takes.
+    pub(super) fn questions(args: &DumpArgs) -> [String; 7] {
         let of = |column: &str| filter(column, &args.scope);
         [
             "SHOW DATABASES".to_owned(),
             format!(
-                "SELECT table_schema, table_name, table_type, IFNULL(engine,'') FROM information_schema.tables \
+                "SELECT table_schema, table_name, table_type, IFNULL(engine,''), IFNULL(create_options,'') \
+                 FROM information_schema.tables \
                  WHERE {} ORDER BY 1, 2",
                 of("table_schema")
             ),
+            columns_question(&of("table_schema")),
             format!(
-                "SELECT table_schema, table_name, IFNULL(column_default,''), IFNULL(generation_expression,''), \
-                 column_type FROM information_schema.columns WHERE {} AND \
-                 (column_default LIKE '%val(%' OR generation_expression = 'ROW START')",
+                "SELECT table_schema, table_name, view_definition FROM information_schema.views WHERE {}",
                 of("table_schema")
             ),
             when(args.is_on("triggers", Switch::On), || {
@@ -100,16 +146,20 @@ impl Inventory {
             }),
             when(args.is_on("routines", Switch::Off), || {
                 format!(
-                    "SELECT routine_schema, CONCAT(routine_type,' ',routine_name) FROM information_schema.routines \
-                     WHERE {}",
+                    "SELECT routine_schema, CONCAT(routine_type,' ',routine_name), routine_definition IS NULL \
+                     FROM information_schema.routines WHERE {}",
                     of("routine_schema")
                 )
             }),
             when(args.is_on("events", Switch::Off), || {
                 format!(
-                    "SELECT event_schema, event_name, LOCATE(';;', event_definition) FROM information_schema.events \
-                     WHERE {}",
-                    of("event_schema")
+                    "SELECT event_schema, event_name, LOCATE(';;', event_definition), \
+                     LOCATE('/*', event_definition) AND {closed} > {opened}, on_completion = 'NOT PRESERVE' AND \
+                     IFNULL(CONVERT_TZ(IFNULL(execute_at, ends), time_zone, '+00:00') <= UTC_TIMESTAMP(), FALSE) \
+                     FROM information_schema.events WHERE {}",
+                    of("event_schema"),
+                    closed = occurrences("*/"),
+                    opened = occurrences("/*"),
                 )
             }),
         ]
@@ -117,13 +167,14 @@ impl Inventory {
 
     pub(super) fn read(
         args: &DumpArgs,
-        [databases, tables, columns, triggers, routines, events]: [Rows; 6],
+        [databases, tables, columns, views, triggers, routines, events]: [Rows; 7],
     ) -> Result<Self, QueryError> {
         let known: Vec<String> = databases.into_iter().filter_map(|row| row.into_iter().next()).collect();
         let selected = selected(&args.scope, known.iter().cloned());
         let mut inventory = Self { known: known.into_iter().collect(), databases: selected, ..Self::default() };
         inventory.take_tables(args, tables)?;
         inventory.take_columns(columns)?;
+        inventory.take_views(args, views)?;
         inventory.take_triggers(args, triggers)?;
         inventory.take_routines(args, routines)?;
         inventory.take_events(args, events)?;
@@ -135,8 +186,12 @@ impl Inventory {
 
     fn take_tables(&mut self, args: &DumpArgs, rows: Rows) -> Result<(), QueryError> {
         for row in rows {
-            let [database, name, kind, engine] = columns(row)?;
-            if !self.has(&database) || !selects_table(args, &database, &name) {
+            let [database, name, kind, engine, options] = columns(row)?;
+            if !self.has(&database) {
+                continue;
+            }
+            if !selects_table(args, &database, &name) {
+                self.unselected.insert((database, name));
                 continue;
             }
             let versioned = kind == "SYSTEM VERSIONED";
@@ -146,23 +201,49 @@ impl Inventory {
                 _ => Kind::Table,
             };
             self.expected.add(args, &database, kind, &name);
-            self.tables.push(Table { database, name, kind, versioned, engine });
+            self.tables.push(Table { database, name, kind, versioned, engine, options });
         }
         Ok(())
     }
 
     fn take_columns(&mut self, rows: Rows) -> Result<(), QueryError> {
+        let stored = |table: &&Table| table.kind == Kind::Table;
         let tables: BTreeSet<(&str, &str)> =
-            self.tables.iter().map(|table| (table.database.as_str(), table.name.as_str())).collect();
+            self.tables.iter().filter(stored).map(|table| (table.database.as_str(), table.name.as_str())).collect();
         for row in rows {
-            let [database, table, default, generated, kind] = columns(row)?;
+            let [database, table, name, default, generated, kind, character_set] = columns(row)?;
             if !tables.contains(&(database.as_str(), table.as_str())) {
                 continue;
             }
             if generated == "ROW START" && kind.starts_with("bigint") {
-                self.transaction_precise.push((database, table));
-            } else if generated.is_empty() {
-                self.sequence_defaults.push((database, table, default));
+                self.transaction_precise.push((database.clone(), table.clone()));
+            } else if generated.is_empty() && default.contains("val(") {
+                self.sequence_defaults.push((database.clone(), table.clone(), default.clone()));
+            }
+            let column = Column { database, table, name };
+            if kind.starts_with("float") && generated.is_empty() {
+                self.floats.push(column.clone());
+            }
+            if ["inet4", "inet6", "uuid"].contains(&kind.as_str()) {
+                self.network.push(column.clone());
+            }
+            let beyond_utf8mb3 =
+                character_set == "utf8mb4" || character_set.starts_with("utf16") || character_set == "utf32";
+            if beyond_utf8mb3 && (kind.contains('?') || (default.starts_with('\'') && default.contains('?'))) {
+                self.question_marks.push(column.clone());
+            }
+            if !character_set.is_empty() && !EXACT_IN_UTF8.contains(&character_set.as_str()) && generated.is_empty() {
+                self.legacy_text.push(column);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_views(&mut self, args: &DumpArgs, rows: Rows) -> Result<(), QueryError> {
+        for row in rows {
+            let [database, name, definition] = columns(row)?;
+            if self.has(&database) && selects_table(args, &database, &name) {
+                self.views.push(View { database, name, definition });
             }
         }
         Ok(())
@@ -180,9 +261,12 @@ impl Inventory {
 
     fn take_routines(&mut self, args: &DumpArgs, rows: Rows) -> Result<(), QueryError> {
         for row in rows {
-            let [database, name] = columns(row)?;
+            let [database, name, hidden] = columns(row)?;
             if self.has(&database) {
                 self.expected.add(args, &database, Kind::Routine, &name);
+                if hidden == "1" {
+                    self.hidden_routines.insert(database);
+                }
             }
         }
         Ok(())
@@ -190,8 +274,14 @@ impl Inventory {
 
     fn take_events(&mut self, args: &DumpArgs, rows: Rows) -> Result<(), QueryError> {
         for row in rows {
-            let [database, name, doubled] = columns(row)?;
+            let [database, name, doubled, comments, expired] = columns(row)?;
             if self.has(&database) {
+                if comments == "1" {
+                    self.closing_events.push(format!("{database}.{name}"));
+                }
+                if expired == "1" {
+                    self.expired_events.push(format!("{database}.{name}"));
+                }
                 self.expected.add(args, &database, Kind::Event, &name);
                 if doubled != "0" {
                     self.doubled_semicolons.push((database, name));
@@ -199,6 +289,22 @@ impl Inventory {
             }
         }
         Ok(())
+    }
+
+    /// Drops databases (with all that they hold) and tables from what the dump has to contain.
+    pub(super) fn forget(&mut self, left_out: impl Fn(&str, Option<&str>) -> bool) {
+        let gone = |database: &str, name: &str| left_out(database, None) || left_out(database, Some(name));
+        self.tables.retain(|table| !gone(&table.database, &table.name));
+        self.views.retain(|view| !gone(&view.database, &view.name));
+        for columns in [&mut self.floats, &mut self.network, &mut self.legacy_text, &mut self.question_marks] {
+            columns.retain(|column| !gone(&column.database, &column.table));
+        }
+        self.expected.objects.retain(|(database, _), _| !left_out(database, None));
+        for ((database, kind), names) in &mut self.expected.objects {
+            if matches!(kind, Kind::Table | Kind::View | Kind::Sequence) {
+                names.retain(|name| !gone(database, name));
+            }
+        }
     }
 
     /// The server compares names without case, this exactly.
@@ -221,7 +327,7 @@ impl Expected {
         self.objects.iter().filter(|((_, found), _)| *found == kind).map(|(_, names)| names.len()).sum()
     }
 
-    /// What of it the stream does not hold. More than expected is fine: somebody created it meanwhile.
+    /// The expected objects that the stream does not hold. Additional ones are fine: they were created meanwhile.
     #[must_use]
     pub fn missing_in(&self, summary: &StreamSummary) -> Vec<MissingObjects> {
         self.objects.iter().filter_map(|((database, kind), names)| missing(database, *kind, names, summary)).collect()
@@ -273,12 +379,30 @@ fn selected(scope: &Scope, all: impl Iterator<Item = String>) -> Vec<String> {
     }
 }
 
+/// Asks for the columns that need attention; most have none.
+fn columns_question(filter: &str) -> String {
+    let exact = EXACT_IN_UTF8.map(|name| format!("'{name}'")).join(",");
+    format!(
+        "SELECT table_schema, table_name, column_name, IFNULL(column_default,''), IFNULL(generation_expression,''), \
+         column_type, IFNULL(character_set_name,'') FROM information_schema.columns WHERE {filter} AND \
+         (column_default LIKE '%val(%' OR generation_expression = 'ROW START' \
+         OR data_type IN ('float','inet4','inet6','uuid') OR character_set_name NOT IN ({exact}) \
+         OR column_default LIKE '%?%' OR column_type LIKE '%?%') ORDER BY 1, 2, ordinal_position"
+    )
+}
+
+/// How often two characters stand in an event's body, as an expression.
+fn occurrences(characters: &str) -> String {
+    format!("(LENGTH(event_definition) - LENGTH(REPLACE(event_definition, '{characters}', '')))")
+}
+
 /// A server whose tables of events or routines are broken can still be asked for what it has.
 fn when(wanted: bool, question: impl FnOnce() -> String) -> String {
     if wanted { question() } else { NO_ROWS.to_owned() }
 }
 
-/// The same as a condition; `selected` has the last word, because the server compares names without case.
+/// The selection of databases as a condition in SQL. It may let too many pass, because the server compares names without
+/// case; `selected` decides.
 fn filter(column: &str, scope: &Scope) -> String {
     let list = |names: &mut dyn Iterator<Item = &str>| names.map(literal).collect::<Vec<_>>().join(",");
     match scope {
@@ -321,10 +445,10 @@ mod tests {
         let args = args(&["--all-databases", "--ignore-database=Shop"]);
         let asked = Inventory::questions(&args).concat();
         assert!(!asked.contains(&literal("Shop")) && asked.contains(&literal("sys")), "{asked}");
-        let row = |database: &str| [database, "t", "BASE TABLE", "InnoDB"].map(str::to_owned).to_vec();
+        let row = |database: &str| [database, "t", "BASE TABLE", "InnoDB", ""].map(str::to_owned).to_vec();
         let known = ["Shop", "shop"].map(|name| vec![name.to_owned()]).to_vec();
         let tables = vec![row("Shop"), row("shop")];
-        let inventory = Inventory::read(&args, [known, tables, vec![], vec![], vec![], vec![]]);
+        let inventory = Inventory::read(&args, [known, tables, vec![], vec![], vec![], vec![], vec![]]);
         let inventory = inventory.unwrap_or_else(|error| unreachable!("{error}"));
         let found: Vec<&str> = inventory.tables.iter().map(|table| table.database.as_str()).collect();
         assert_eq!(

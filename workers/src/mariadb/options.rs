@@ -1,7 +1,7 @@
 //! Reads arguments the way MariaDB's clients do (abbreviations, `_` for `-`, `--skip-…`, clustered short
 //! options), so that a forbidden option is found in every spelling. What an option means is not its business.
 
-/// What may be said with an option.
+/// How far a user may set an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     Allowed,

@@ -1,9 +1,10 @@
-//! The one order that mariadb-dump gets wrong: it dumps database after database, and a column whose default is a
-//! sequence of a *later* database cannot be created. (Views, foreign keys and routines are put off or unchecked.)
+//! Puts databases into an order in which they can be restored. mariadb-dump dumps one after the other, and a column whose
+//! default is a sequence of a *later* database cannot be created. (Views, foreign keys and routines are put off or
+//! unchecked.)
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the sequences of other databases ask of the order.
+/// The order that sequences of other databases demand.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Order {
     AsGiven,

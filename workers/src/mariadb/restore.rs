@@ -1,4 +1,4 @@
-//! The preflight of a restore, and whether what was fed made it succeed.
+//! The preflight of a restore, and the judgement of its end.
 
 use std::time::Duration;
 
@@ -157,7 +157,8 @@ async fn exists(client: &Client, database: &str) -> Result<bool, QueryError> {
     }
 }
 
-/// A restore succeeded if everything went in, it was a whole dump, and the client was content (faults F17).
+/// A restore succeeded if everything went in, it was a whole dump, and the client was content. The client is also content
+/// with a stream that was cut between two statements.
 pub fn check_fed(report: &FeedReport, expected_bytes: u64) -> Result<(), RestoreIncomplete> {
     if !report.clean() {
         let failure = Failure::read(&report.stderr.lines);

@@ -6,11 +6,13 @@ use super::{
 };
 
 /// In every restore, whatever the user says:
-/// - `sandbox`, `local-infile=0`: a dump must not run commands or read files of the worker (faults F18, X9).
+/// - `sandbox`, `local-infile=0`: a dump must not run commands or read files of the worker. A line such as `\! rm` is
+///   run by the client otherwise.
 /// - `binary-mode`: without it CR LF in a routine's body becomes LF, and client commands are recognised.
 /// - `comments`: without it the client removes comments from routines and views.
 /// - `skip-reconnect`: a new connection would have lost the dump's settings, and go on without them.
-/// - `check_constraint_checks=0`: a row may be older than the constraint that it breaks.
+/// - the settings of the session: a row may be older than the constraint or the strict mode that refuses it, a server
+///   without `autocommit` would roll back the last rows, and limits of time are meant for other statements.
 /// - `skip-print-query-on-error` (where known): an error must not copy rows to stderr.
 const FORCED: [&str; 10] = [
     "--batch",
@@ -21,7 +23,8 @@ const FORCED: [&str; 10] = [
     "--skip-reconnect",
     "--default-character-set=utf8mb4",
     "--max-allowed-packet=1G",
-    "--init-command=SET SESSION check_constraint_checks=0",
+    "--init-command=SET SESSION autocommit=1, check_constraint_checks=0, innodb_strict_mode=0, max_statement_time=0, \
+     idle_transaction_timeout=0, idle_write_transaction_timeout=0, wait_timeout=86400",
     "--loose-skip-print-query-on-error",
 ];
 

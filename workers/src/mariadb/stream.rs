@@ -1,4 +1,4 @@
-//! Looks at a dump as it passes: what it is, what it creates, whether it is complete.
+//! Looks at a dump as it passes, counts what it creates, and judges whether it is complete.
 //!
 //! It reads the beginnings of lines only. mariadb-dump starts every statement on a line of its own and escapes
 //! line breaks in data; the bodies of routines, triggers and events, which may hold anything, stand between
@@ -11,14 +11,18 @@ use std::{
 
 use memchr::memchr_iter;
 
-use super::inventory::{Expected, Kind, MissingObjects};
+use super::{
+    inventory::{Expected, Kind, MissingObjects},
+    rewrite::Rewriter,
+    text::TextForm,
+};
 use crate::process::{DumpOutcome, Scanner, escape};
 
 /// Enough for a statement's first words and two names of 64 characters with every one of them quoted.
 const LINE_BYTES: usize = 2048;
 const HEAD_BYTES: usize = 256;
 
-/// What a dump contained.
+/// The content of a dump, as far as it is counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamSummary {
     pub head: Vec<u8>,
@@ -28,6 +32,8 @@ pub struct StreamSummary {
     counts: BTreeMap<(String, Kind), u64>,
     /// A restore needs a larger max_allowed_packet than this.
     pub longest_statement_bytes: u64,
+    /// Set until the line has passed that names the character set, if that is to be rewritten.
+    names_missing: bool,
 }
 
 /// Filled while the stream passes, read after its end.
@@ -39,6 +45,10 @@ pub enum Incomplete {
     Empty,
     #[error("the stream is not a dump; it starts with `{start}`")]
     NotADump { start: String },
+    #[error(
+        "the dump does not name its character set as mariadb-dump does; this version of the program is not supported"
+    )]
+    NoCharacterSet,
     #[error("the dump is cut off: its last line is missing; it ends with `{end}`")]
     NoTrailer { end: String },
     #[error("the dump has holes, so rights of the account or the schema changed while it ran; missing: {}", list(.0))]
@@ -61,6 +71,9 @@ pub fn check_dump(outcome: &DumpOutcome, summary: &StreamSummary, expected: &Exp
     if !ends_as_dump(&outcome.tail) {
         let end = outcome.tail.len().saturating_sub(80);
         return Err(Incomplete::NoTrailer { end: shown(&outcome.tail[end..]) });
+    }
+    if summary.names_missing {
+        return Err(Incomplete::NoCharacterSet);
     }
     let holes = expected.missing_in(summary);
     if holes.is_empty() { Ok(()) } else { Err(Incomplete::Holes(holes)) }
@@ -88,14 +101,18 @@ pub fn ends_as_dump(tail: &[u8]) -> bool {
     line.len() < text.len() && (line == b"-- Dump completed" || line.starts_with(b"-- Dump completed on "))
 }
 
-/// A scanner for the process step, and where it leaves what it saw.
+/// A scanner for the process step, and the summary that it fills. It rewrites the stream as `rewrite` tells.
 #[must_use]
-pub fn scanner() -> (Scanner, Summary) {
+pub fn scanner(text: TextForm) -> (Scanner, Summary) {
     let summary = Summary::default();
     let shared = Arc::clone(&summary);
     let mut lines = Lines::default();
-    let scan = Box::new(move |block: &[u8]| {
-        lines.block(block, &mut shared.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut rewriter = Rewriter::new(text);
+    let scan = Box::new(move |block: &mut Vec<u8>| {
+        let mut summary = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        rewriter.block(block);
+        summary.names_missing = rewriter.expects_names();
+        lines.block(block, &mut summary);
     });
     (scan, summary)
 }
@@ -255,8 +272,8 @@ mod tests {
         USE `a``b`;\n/*!50001 CREATE ALGORITHM=UNDEFINED */\n/*!50001 VIEW `v` AS select 1 */;\n\n-- Dump completed\n";
 
     fn scan(size: usize) -> StreamSummary {
-        let (mut scan, summary) = scanner();
-        DUMP.as_bytes().chunks(size).for_each(&mut scan);
+        let (mut scan, summary) = scanner(TextForm::Utf8);
+        DUMP.as_bytes().chunks(size).for_each(|part| scan(&mut part.to_vec()));
         let seen = summary.lock().unwrap_or_else(PoisonError::into_inner);
         seen.clone()
     }

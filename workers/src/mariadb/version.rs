@@ -1,4 +1,4 @@
-//! Which client is installed, and whether it can do what Lagan relies on. Asked once for each file.
+//! Asks client programs for their version, once for each file, and refuses those that lack what Lagan relies on.
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,7 @@ pub enum VersionError {
     NoSandbox { path: PathBuf, version: ClientVersion },
 }
 
-/// What the programs of a worker said. One that was replaced, by an upgrade, is asked again.
+/// Versions that the programs of a worker told. A program that was replaced, as by an upgrade, is asked again.
 #[derive(Debug, Default)]
 pub struct Versions(Mutex<HashMap<File, ClientVersion>>);
 

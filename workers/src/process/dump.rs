@@ -29,8 +29,9 @@ use super::{
 const BLOCK_BYTES: usize = 1024 * 1024;
 const TAIL_BYTES: usize = 512;
 
-/// A function that sees every block of the stream once and in order, on the pump's thread.
-pub type Scanner = Box<dyn FnMut(&[u8]) + Send>;
+/// A function that sees every block of the stream once and in order, on the pump's thread. It may rewrite blocks and
+/// move bytes from one to the next; the stream is what it leaves.
+pub type Scanner = Box<dyn FnMut(&mut Vec<u8>) + Send>;
 
 /// The limits of a dump.
 #[derive(Debug, Clone)]
@@ -265,7 +266,6 @@ impl Pump {
                     Ok(count) => {
                         filled += count;
                         heard = Instant::now();
-                        self.shared.bytes.fetch_add(count as u64, Ordering::Relaxed);
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => quiet = true,
                     Err(error) => {
@@ -294,18 +294,18 @@ impl Pump {
         }
     }
 
-    fn hand_over(&mut self, block: Vec<u8>) -> Result<(), Stop> {
-        self.sha256.update(&block);
+    fn hand_over(&mut self, mut block: Vec<u8>) -> Result<(), Stop> {
         if let Some(scanner) = &mut self.scanner {
-            scanner(&block);
+            scanner(&mut block);
         }
+        self.sha256.update(&block);
+        self.shared.bytes.fetch_add(block.len() as u64, Ordering::Relaxed);
         let kept = &block[block.len().saturating_sub(TAIL_BYTES)..];
         let old = (self.tail.len() + kept.len()).saturating_sub(TAIL_BYTES);
         self.tail.drain(..old);
         self.tail.extend_from_slice(kept);
 
         let since = Instant::now();
-        let mut block = block;
         loop {
             match self.shared.queue.push(block) {
                 Push::Taken => return Ok(()),

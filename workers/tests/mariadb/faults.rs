@@ -28,7 +28,7 @@ async fn a_killed_connection_leaves_a_failed_dump_that_may_be_tried_again() {
     let client = source().client_as("victim");
     let prepared = preflight(&client, &["big"]).await.unwrap();
     let program = dump_program(&client, prepared.argv);
-    let (scan, summary) = scanner();
+    let (scan, summary) = scanner(lagan_workers::mariadb::TextForm::Utf8);
     let (mut reader, handle) =
         spawner().dump(program, DumpSettings::default(), Some(scan), &CancellationToken::new()).await.unwrap();
     tokio::task::spawn_blocking(move || {

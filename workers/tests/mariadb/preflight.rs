@@ -1,4 +1,4 @@
-//! What a preflight refuses because its dump would have holes or could not be restored.
+//! A preflight refuses dumps that would have holes or could not be restored.
 
 use std::{io::Write, time::Duration};
 
@@ -83,8 +83,8 @@ async fn rights_lost_after_the_preflight_are_found_in_the_stream() {
     .await
     .unwrap();
     assert!(captured.exit.success(), "mariadb-dump says nothing about the holes");
-    let (mut scan, summary) = lagan_workers::mariadb::scanner();
-    scan(&captured.stdout);
+    let (mut scan, summary) = lagan_workers::mariadb::scanner(lagan_workers::mariadb::TextForm::Utf8);
+    scan(&mut captured.stdout.clone());
     full.summary = summary.lock().unwrap().clone();
     let missing = full.prepared.expected.missing_in(&full.summary);
     assert_eq!(

@@ -29,19 +29,44 @@ pub struct Server {
 /// The server that is dumped; it has TLS and a certificate for `localhost`.
 pub fn source() -> &'static Server {
     static SOURCE: OnceLock<Server> = OnceLock::new();
-    SOURCE.get_or_init(|| Server::start(WithTls::Yes))
+    SOURCE.get_or_init(|| Server::start(WithTls::Yes, ""))
 }
 
 /// The server that is restored into; it has no TLS.
 pub fn target() -> &'static Server {
     static TARGET: OnceLock<Server> = OnceLock::new();
-    TARGET.get_or_init(|| Server::start(WithTls::No))
+    TARGET.get_or_init(|| Server::start(WithTls::No, ""))
+}
+
+/// A server of a test's own.
+pub fn other(options: &str) -> Server {
+    Server::start(WithTls::No, options)
+}
+
+/// The data of a server that nobody has used yet; to copy it is faster than to make it.
+fn template() -> &'static Path {
+    static TEMPLATE: OnceLock<(PathBuf, Child)> = OnceLock::new();
+    let (data, _watcher) = TEMPLATE.get_or_init(|| {
+        let directory = tempfile::Builder::new().prefix("lagan-mariadb-").tempdir().unwrap().keep();
+        let script = format!("cat >/dev/null; rm -rf {}", directory.display());
+        let watcher = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        let data = directory.join("data");
+        let installed = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db"])
+            .args(["--innodb-log-file-size=8M".to_owned(), format!("--tmpdir={}", directory.display())])
+            .arg(format!("--datadir={}", data.display()))
+            .output()
+            .expect("mariadb-install-db is installed");
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        (data, watcher)
+    });
+    data
 }
 
 /// A server without the databases of other tests, all of which can be dumped.
 pub fn alone() -> &'static Server {
     static ALONE: OnceLock<Server> = OnceLock::new();
-    ALONE.get_or_init(|| Server::start(WithTls::No))
+    ALONE.get_or_init(|| Server::start(WithTls::No, ""))
 }
 
 #[derive(PartialEq, Eq)]
@@ -55,21 +80,18 @@ pub fn spawner() -> Spawner {
 }
 
 impl Server {
-    fn start(tls: WithTls) -> Self {
+    fn start(tls: WithTls, more: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("lagan-mariadb-").tempdir().unwrap().keep();
         let data = directory.join("data");
-        let installed = Command::new("mariadb-install-db")
-            .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db"])
-            .arg(format!("--datadir={}", data.display()))
-            .output()
-            .expect("mariadb-install-db is installed");
-        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        let copied = Command::new("cp").arg("-r").arg(template()).arg(&data).status().unwrap();
+        assert!(copied.success());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut options = format!(
-            "--no-defaults --user=root --datadir={} --port={port} --bind-address=127.0.0.1 --socket={}/socket \
-             --max-allowed-packet=64M --innodb-flush-log-at-trx-commit=0",
-            data.display(),
-            directory.display()
+            "--no-defaults --user=root --datadir={1} --port={port} --bind-address=127.0.0.1 --socket={0}/socket \
+             --tmpdir={0} --innodb-log-file-size=8M \
+             --max-allowed-packet=64M --innodb-flush-log-at-trx-commit=0 {more}",
+            directory.display(),
+            data.display()
         );
         if tls == WithTls::Yes {
             certificates(&directory);

@@ -45,7 +45,7 @@ pub fn dump_program(client: &Client, argv: Vec<String>) -> Program {
 pub async fn dump(client: &Client, user: &[&str]) -> Dumped {
     let prepared = preflight(client, user).await.unwrap();
     let program = dump_program(client, prepared.argv.clone());
-    let (scan, summary) = scanner();
+    let (scan, summary) = scanner(prepared.text);
     let cancel = CancellationToken::new();
     let (mut reader, handle) =
         client.spawner.dump(program, DumpSettings::default(), Some(scan), &cancel).await.unwrap();
