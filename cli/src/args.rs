@@ -13,8 +13,9 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::clients::{
-    BackupArgs, CancelArgs, Connection, CrdArgs, CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, PauseArgs,
-    RestoreArgs, SchemaArgs, SnapshotsArgs, TreeArgs, TriggerArgs, VersionArgs, Wait,
+    BackupArgs, CancelArgs, ClusterAdoptArgs, ClusterArgs, ClusterCommand, ClusterShowArgs, Connection, CrdArgs,
+    CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, PauseArgs, RestoreArgs, SchemaArgs, SnapshotsArgs,
+    TreeArgs, TriggerArgs, VersionArgs, Wait,
 };
 pub use self::nats::NatsLogin;
 pub use self::run::{EngineArgs, EngineFlags, PartArgs, SourceArgs, UpArgs, WorkerArgs, WorkerFlags};
@@ -167,6 +168,8 @@ pub enum Command {
     Events(EventsArgs),
     /// Cancel a session that has not ended
     Cancel(CancelArgs),
+    /// Show the identity of this cluster, or take over that of a lost one
+    Cluster(ClusterArgs),
     /// Explain an error code
     Explain(ExplainArgs),
     /// Print the CustomResourceDefinitions
@@ -201,6 +204,7 @@ impl Command {
             Self::Snapshots(a) => a.output,
             Self::Events(a) => a.output,
             Self::Cancel(a) => a.output,
+            Self::Cluster(ClusterArgs { command: ClusterCommand::Show(a) }) => a.output,
             Self::Explain(a) => a.output,
             Self::Version(a) => a.output,
             _ => Format::Table,

@@ -2,12 +2,17 @@
 //! anything there.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lagan_bus::{Auth, Bus, Connect};
 use lagan_schemas::error::chain;
+use lagan_sources::Source;
 use lagan_sources::endpoint::{Endpoint, EndpointError, data_dir};
+use lagan_sources::folder::Folder;
 use lagan_sources::kubernetes::{Access, Kubernetes, StashCompat};
+use lagan_sources::ledger::{Ledger, LedgerError};
+use lagan_sources::source::Local;
 
 use crate::args::{Connection, Global};
 use crate::cluster::{self, Cluster};
@@ -36,6 +41,20 @@ pub enum Backend {
 }
 
 impl Client {
+    /// The source of intent, if this machine reaches it: the API server, or a folder whose data directory is here.
+    pub fn source(&self) -> Result<Option<Source>, Problem> {
+        let failed = |error: LedgerError| Problem::from_error(Exit::Failed, &error);
+        let streams = match &self.backend {
+            Backend::Cluster(cluster) => return Ok(Some(cluster.api.clone().into())),
+            Backend::Bus(streams) => streams,
+        };
+        let data_dir = streams.objects.parent().unwrap_or(Path::new(".")).to_owned();
+        let Some(ledger) = Ledger::find(&data_dir).map_err(failed)? else { return Ok(None) };
+        let folders = streams.manifests.iter().cloned().collect();
+        let (folder, ledger) = (Arc::new(Folder::new(folders)), Arc::new(ledger));
+        Ok(Some(Local { folder, ledger, objects: streams.objects.clone(), data_dir }.into()))
+    }
+
     /// The namespace to show, `None` for all of them.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {

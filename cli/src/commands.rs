@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod cancel;
+pub mod cluster;
 pub mod crd;
 pub mod describe;
 pub mod events;

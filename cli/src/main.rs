@@ -104,6 +104,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<Exit, Problem> {
         Command::Snapshots(args) => commands::snapshots::run(args, global).await,
         Command::Events(args) => commands::events::run(args, global).await,
         Command::Cancel(args) => commands::cancel::run(args, global).await,
+        Command::Cluster(args) => commands::cluster::run(args, global).await,
         Command::Explain(args) => commands::explain::run(&args, global),
         Command::Crd(args) => commands::crd::run(&args),
         Command::Schema(args) => commands::schema::run(&args),

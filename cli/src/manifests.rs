@@ -59,6 +59,8 @@ pub struct Restore {
     pub task: Option<String>,
     pub snapshot: String,
     pub configuration: Option<String>,
+    /// Name or identity of another cluster that wrote the snapshot.
+    pub from_cluster: Option<String>,
     pub overwrite: Overwrite,
 }
 
@@ -82,6 +84,9 @@ pub fn restore_session(restore: &Restore, name: &str) -> Value {
     }
     spec.insert("repository".to_owned(), restore.repository.clone());
     spec.insert("target".to_owned(), target.into());
+    if let Some(cluster) = &restore.from_cluster {
+        spec.insert("fromCluster".to_owned(), json!(cluster));
+    }
     if let Some(configuration) = &restore.configuration {
         spec.insert("configuration".to_owned(), json!({ "namespace": restore.namespace, "name": configuration }));
     }
@@ -155,6 +160,7 @@ mod tests {
             task: Some("mariadb-restore".to_owned()),
             snapshot: "latest".to_owned(),
             configuration: Some("shop".to_owned()),
+            from_cluster: None,
             overwrite: Overwrite::Refuse,
         }
     }

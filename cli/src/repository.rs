@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::origin::{ClusterIdentity, Clusters, ConfigurationKey};
+use lagan_schemas::resource::Group;
 use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::secret::Secret;
 use lagan_sources::folder::Folder;
 use lagan_sources::kubernetes::Kubernetes;
 use lagan_workers::Volumes;
-use lagan_workers::repository::{LatestError, Repository, Snapshot, SnapshotList, Wanted, latest};
+use lagan_workers::repository::{Repository, Snapshot, SnapshotList, Wanted, by_id, latest};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -91,42 +93,39 @@ pub async fn snapshots(secrets: SecretStore, repository: &View) -> Result<Snapsh
     listed.map_err(|error| Failure::new(error.code(), format!("{key}: {}", chain(&error))).into())
 }
 
+/// The identity of the cluster that a command talks to. It is in the data directory of a folder, so a command on another
+/// machine does not learn it.
+pub async fn identity(client: &Client) -> Result<Option<ClusterIdentity>, Problem> {
+    match client.source()? {
+        Some(source) => source.identity().await.map(Some).map_err(|error| Problem::from_error(Exit::Failed, &error)),
+        None => Ok(None),
+    }
+}
+
 /// Selects the snapshot that a restore uses.
 pub struct SnapshotChoice<'a> {
     /// `latest`, or the start of an id.
     pub id: &'a str,
-    /// `namespace/name`
-    pub configuration: Option<String>,
+    pub clusters: Clusters<'a>,
+    pub configuration: Option<ConfigurationKey>,
     pub host: Option<&'a str>,
 }
 
 impl SnapshotChoice<'_> {
     pub fn find<'s>(&self, snapshots: &'s [Snapshot]) -> Result<&'s Snapshot, Problem> {
-        if self.id == "latest" {
+        let chosen = if self.id == "latest" {
             let wanted = Wanted {
-                configuration: self.configuration.as_deref(),
+                clusters: self.clusters,
+                configuration: self.configuration.as_ref(),
                 host: self.host,
                 path: None,
                 not_after: Timestamp::now(),
             };
-            return latest(snapshots, wanted, &HashSet::new()).map_err(|error| {
-                let code = match error {
-                    LatestError::None => Code::SnapshotNotFound,
-                    LatestError::Ambiguous { .. } => Code::SnapshotAmbiguous,
-                };
-                Failure::new(code, error.to_string()).into()
-            });
-        }
-        let found: Vec<_> = snapshots.iter().filter(|snapshot| snapshot.id.starts_with(self.id)).collect();
-        match found[..] {
-            [one] => Ok(one),
-            [] => Err(Failure::new(Code::SnapshotNotFound, format!("there is no snapshot `{}`", self.id)).into()),
-            _ => Err(Failure::new(
-                Code::SnapshotAmbiguous,
-                format!("{} snapshots start with `{}`", found.len(), self.id),
-            )
-            .into()),
-        }
+            latest(snapshots, wanted, &HashSet::new())
+        } else {
+            by_id(snapshots, self.id, self.clusters)
+        };
+        chosen.map_err(|error| Failure::new(error.code(), error.to_string()).into())
     }
 }
 
@@ -152,7 +151,7 @@ impl From<&Snapshot> for SnapshotRow {
             time: snapshot.time.timestamp(),
             host: snapshot.host.clone(),
             path: snapshot.path(),
-            configuration: snapshot.configuration().map(str::to_owned),
+            configuration: snapshot.origin().map(|origin| people(&origin.configuration)),
             size: snapshot.bytes,
             tags: tags.cloned().collect(),
         }
@@ -162,16 +161,24 @@ impl From<&Snapshot> for SnapshotRow {
 /// A snapshot as a document: all columns, and the complete id.
 #[must_use]
 pub fn document(snapshot: &Snapshot, repository: &str) -> Value {
+    let origin = snapshot.origin();
     json!({
         "id": snapshot.id,
         "shortId": short(&snapshot.id),
         "time": snapshot.time.timestamp(),
         "host": snapshot.host,
         "paths": snapshot.paths,
-        "configuration": snapshot.configuration(),
+        "configuration": origin.as_ref().map(|origin| &origin.configuration),
+        "cluster": origin.as_ref().map(|origin| json!({ "name": origin.cluster_name, "identity": origin.cluster })),
         "session": snapshot.session(),
         "sizeBytes": snapshot.bytes,
         "tags": snapshot.tags,
         "repository": repository,
     })
+}
+
+/// `namespace/name`, with the group in front unless it is ours.
+fn people(configuration: &ConfigurationKey) -> String {
+    let ConfigurationKey { group, namespace, name } = configuration;
+    if group == Group::Lagan.as_str() { format!("{namespace}/{name}") } else { format!("{group}/{namespace}/{name}") }
 }

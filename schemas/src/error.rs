@@ -92,6 +92,7 @@ codes! {
     SnapshotAmbiguous = "E0311", "SnapshotAmbiguous", Permanent, "name a snapshot id, or the configuration to choose from";
     RepositoryBeingDeleted = "E0312", "RepositoryBeingDeleted", Permanent, "name another Repository, or create this one again after its deletion";
     LocationShared = "E0313", "LocationShared", Permanent, "if the data is not needed elsewhere, delete it by hand; `wipeOut` deletes only data that a single Repository names";
+    SnapshotOfOtherCluster = "E0314", "SnapshotOfOtherCluster", Permanent, "if you mean the snapshot of that cluster, name the cluster in `fromCluster` of the RestoreSession";
     TargetNotEmpty = "E0401", "TargetNotEmpty", Permanent, "set `overwrite: true` in the RestoreSession to replace the existing data";
     TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target holds part of the data; create a new RestoreSession with `overwrite: true` to restore all of it";
     RestoreFailed = "E0403", "RestoreFailed", Permanent, "read the end of stderr in the message; the client says which statement failed";

@@ -8,6 +8,7 @@ pub mod fact;
 pub mod generate;
 pub mod identity;
 pub mod manifest;
+pub mod origin;
 pub mod place;
 pub mod plan;
 pub mod request;

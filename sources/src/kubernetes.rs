@@ -3,6 +3,7 @@
 
 mod access;
 pub mod application;
+mod identity;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +57,8 @@ pub enum KubernetesError {
         #[source]
         source: Box<kube::Error>,
     },
+    #[error("namespace `kube-system` has uid `{uid}`, which can't identify the cluster")]
+    Identity { uid: String },
     #[error("{action} `{object}`: no answer within {} s", ANSWER_WITHIN.as_secs())]
     NoAnswer { action: &'static str, object: String },
     #[error("the answer for `{object}` does not have the expected form")]

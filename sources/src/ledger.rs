@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 const VERSION: u32 = 1;
+const FILE: &str = "ledger.jsonl";
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,10 @@ pub enum LedgerEntry {
         session: Uuid,
         phase: String,
     },
+    /// The identity of a lost cluster, whose snapshots count as this one's from now on.
+    Adopted {
+        identity: Uuid,
+    },
 }
 
 /// Properties of an object that its manifest does not carry.
@@ -69,6 +74,7 @@ pub struct State {
     pub marks: BTreeMap<Uuid, Timestamp>,
     pub recorded: BTreeSet<Uuid>,
     pub ended: BTreeMap<Uuid, String>,
+    pub adopted: BTreeSet<Uuid>,
 }
 
 impl State {
@@ -91,6 +97,7 @@ impl State {
             }
             LedgerEntry::Recorded { session } => drop(self.recorded.insert(session)),
             LedgerEntry::Ended { session, phase } => drop(self.ended.entry(session).or_insert(phase)),
+            LedgerEntry::Adopted { identity } => drop(self.adopted.insert(identity)),
         }
     }
 }
@@ -132,13 +139,15 @@ struct Memory {
 }
 
 impl Ledger {
+    /// Opens the ledger of a data directory that has one.
+    pub fn find(data_dir: &Path) -> Result<Option<Self>, LedgerError> {
+        if data_dir.join(FILE).exists() { Self::open(data_dir).map(Some) } else { Ok(None) }
+    }
+
     /// Opens the ledger in a data directory, and creates it if it is missing.
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
-        let ledger = Self {
-            path: data_dir.join("ledger.jsonl"),
-            lock_path: data_dir.join("ledger.lock"),
-            memory: Mutex::default(),
-        };
+        let ledger =
+            Self { path: data_dir.join(FILE), lock_path: data_dir.join("ledger.lock"), memory: Mutex::default() };
         ledger.update(|state| {
             let begin = LedgerEntry::Ledger { version: VERSION, id: Uuid::new_v4() };
             (if state.id.is_none() { vec![begin] } else { Vec::new() }, ())

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lagan_schemas::origin::ClusterIdentity;
 use lagan_schemas::place::Volumes;
 use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::resource::{Kind, Object, ObjectError, ObjectRef};
@@ -181,6 +182,24 @@ impl Source {
         let Origin::Folder(local) = &self.0 else { return Ok(None) };
         let id = local.ledger.read(|state| state.id)?.unwrap_or_default();
         Ok(Some(LedgerIdentity { id, data_dir: local.data_dir.clone() }))
+    }
+
+    /// The identity of the cluster, with those that it adopted. It stays when names, nodes and Lagan itself are replaced.
+    pub async fn identity(&self) -> Result<ClusterIdentity, SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => Ok(local
+                .ledger
+                .read(|state| ClusterIdentity { uid: state.id.unwrap_or_default(), adopted: state.adopted.clone() })?),
+            Origin::Cluster(api) => Ok(api.identity().await?),
+        }
+    }
+
+    /// Takes over the identity of a lost cluster: its snapshots count as this cluster's own.
+    pub async fn adopt_identity(&self, identity: Uuid) -> Result<(), SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => Ok(local.ledger.update(|_| (vec![LedgerEntry::Adopted { identity }], ()))?),
+            Origin::Cluster(api) => Ok(api.adopt_identity(identity).await?),
+        }
     }
 
     /// Whether a Stash operator runs objects that this source runs too.

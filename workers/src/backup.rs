@@ -17,9 +17,9 @@ use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
 use lagan_schemas::fact::{Notice, TargetResult};
+use lagan_schemas::origin::{ClusterIdentity, ConfigurationKey};
 use lagan_schemas::plan::{BackupWork, Plan, PlanRepository};
 use lagan_schemas::session::Session;
-use lagan_schemas::subject::SessionKey;
 
 use self::gate::CommitGate;
 use self::preflight::{Ready, beside, notices, preflight};
@@ -55,7 +55,12 @@ pub(crate) async fn run(
         Ok(hooks) => hooks,
         Err(failed) => return Outcome::Failed(Box::new(failed)),
     };
-    let mut run = Run { worker, held, life, plan, work, session, rejected: Vec::new(), conditions: Vec::new(), hooks };
+    let cluster = match worker.intent.identity().await {
+        Ok(cluster) => cluster,
+        Err(failure) => return failure.into(),
+    };
+    let (rejected, conditions) = (Vec::new(), Vec::new());
+    let mut run = Run { worker, held, life, plan, work, session, cluster, rejected, conditions, hooks };
     let worked = match run.all().await {
         Ok(results) => Ok(results),
         Err(Broken::Fenced) => return Outcome::Fenced,
@@ -77,6 +82,7 @@ struct Run<'a> {
     plan: &'a Plan,
     work: &'a BackupWork,
     session: Session,
+    cluster: ClusterIdentity,
     /// Snapshots of this session that failed their read-back.
     rejected: Vec<String>,
     conditions: Vec<Notice>,
@@ -286,8 +292,10 @@ impl<'a> Run<'a> {
             path: self.work.path.clone(),
             tags: vec![
                 tag(Tag::Session, &self.session.key.uid.to_string())?,
-                tag(Tag::Configuration, &configuration(&self.session.key))?,
+                tag(Tag::Configuration, &ConfigurationKey::of(&self.plan.invoker).to_string())?,
+                tag(Tag::ConfigurationUid, &self.plan.invoker.uid.unwrap_or_default().to_string())?,
                 tag(Tag::Cluster, self.worker.cluster.as_str())?,
+                tag(Tag::Identity, &self.cluster.uid.to_string())?,
                 tag(Tag::Target, &self.work.target.name)?,
                 tag(Tag::Attempt, &attempt)?,
             ],
@@ -340,11 +348,6 @@ fn is_about_the_snapshot(error: &Error) -> bool {
             | Error::PathNotFound { .. }
             | Error::Incomplete { .. }
     )
-}
-
-/// `namespace/name`: the value of the configuration tag.
-pub(crate) fn configuration(key: &SessionKey) -> String {
-    format!("{}/{}", key.namespace, key.invoker)
 }
 
 fn hex(bytes: &[u8]) -> String {

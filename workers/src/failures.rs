@@ -8,7 +8,7 @@ use crate::mariadb::{
     ArgumentError, FailureKind, Incomplete, PreflightError, QueryError, RestoreIncomplete, TargetError,
 };
 use crate::process::{DumpOutcome, Exit, Side, SpawnError, Stop};
-use crate::repository::{self, LatestError};
+use crate::repository::{self, ChoiceError};
 
 /// How much of stderr a message carries.
 const STDERR_LINES: usize = 12;
@@ -87,12 +87,8 @@ pub(crate) fn of_target(error: &TargetError) -> Failure {
     }
 }
 
-pub(crate) fn of_latest(error: &LatestError) -> Failure {
-    let code = match error {
-        LatestError::None => Code::SnapshotNotFound,
-        LatestError::Ambiguous { .. } => Code::SnapshotAmbiguous,
-    };
-    Failure::new(code, chain(error))
+pub(crate) fn of_choice(error: &ChoiceError) -> Failure {
+    Failure::new(error.code(), chain(error))
 }
 
 /// Why a dump that has ended is no dump; `None` if its end is not the cause of anything.

@@ -2,6 +2,7 @@
 //! A question that the source can't answer now is a transient failure, never an answer.
 
 use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::origin::ClusterIdentity;
 use lagan_schemas::plan::{Database, PlanRepository};
 use lagan_schemas::resource::secret::{Secret, SecretError};
 use lagan_schemas::resource::{Object, ObjectRef, Spec};
@@ -19,6 +20,11 @@ impl Intent {
     #[must_use]
     pub fn volumes(&self) -> Volumes {
         self.source.volumes()
+    }
+
+    /// The identity under which this cluster's snapshots are written and found.
+    pub async fn identity(&self) -> Result<ClusterIdentity, Failure> {
+        self.source.identity().await.map_err(|error| unanswered(&error))
     }
 
     /// A restore is never started by a message alone: the object must still be there, with this very uid (P5).

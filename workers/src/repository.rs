@@ -7,12 +7,12 @@
 mod archive;
 mod backend;
 mod backup;
+mod choice;
 mod cipher;
 mod derive;
 mod error;
 mod init;
 mod key;
-mod latest;
 mod local;
 mod locate;
 mod object;
@@ -36,8 +36,8 @@ mod wipe;
 mod tests;
 
 pub use backup::{Backup, Companion, Gate, GateRefused, Written};
+pub use choice::{Candidate, ChoiceError, Wanted, by_id, latest};
 pub use error::Error;
-pub use latest::{Candidate, LatestError, Wanted, latest};
 pub use open::{Presence, Repository, Statistics};
 pub use restore::SnapshotReader;
 pub use retention::{Decision, Policy, Verdict, retention};

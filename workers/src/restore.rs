@@ -1,7 +1,6 @@
 //! A restore: confirm that it is wanted, choose the snapshot once, look at the target, then feed the client. Past
 //! `restoring` it is never run again by itself (P12).
 
-use std::collections::HashSet;
 use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,18 +9,19 @@ use std::time::Instant;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
 use lagan_schemas::fact::{Fact, Notice, NoticeStatus, Restoring, TargetResult};
+use lagan_schemas::origin::Clusters;
 use lagan_schemas::plan::{Existing, Plan, RestoreWork, SnapshotSelector};
 use lagan_schemas::session::Session;
 
-use crate::failures::{of_arguments, of_latest, of_repository, of_restore, of_spawn, of_target};
+use crate::failures::{of_arguments, of_choice, of_repository, of_restore, of_spawn, of_target};
 use crate::hooks::Hooks;
 use crate::mariadb::{RestoreArgs, RestoreIncomplete, Target as Inspected, TargetState, Touches, check_fed, inspect};
 use crate::opened::{Missing, Opened, blocking};
 use crate::place::place;
 use crate::process::{FeedReport, Feeder, Program, Pulse};
 use crate::progress::{Teller, Told};
-use crate::repository::{Snapshot, SnapshotReader, Wanted, latest};
-use crate::retention;
+use crate::repository::{Snapshot, SnapshotReader, Wanted, by_id, latest};
+use crate::retention::{self, Asking};
 use crate::session::held::{Held, HeldError};
 use crate::session::life::Life;
 use crate::session::{Broken, Failed, Outcome};
@@ -142,21 +142,25 @@ impl Run<'_> {
         let source = &self.work.source;
         let repository = Arc::clone(&opened.repository);
         let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
-        match &source.snapshot {
-            SnapshotSelector::Id(id) => by_id(&listed.snapshots, id),
+        let cluster = self.worker.intent.identity().await?;
+        let clusters = source.from_cluster.as_deref().map_or(Clusters::Own(&cluster), Clusters::Named);
+        let chosen = match &source.snapshot {
+            SnapshotSelector::Id(id) => by_id(&listed.snapshots, id, clusters),
             SnapshotSelector::Latest => {
                 let wanted = Wanted {
-                    configuration: source.configuration.as_deref(),
+                    clusters,
+                    configuration: source.configuration.as_ref(),
                     host: source.host.as_deref(),
                     path: Some(&source.path),
                     not_after: source.not_after,
                 };
-                // A snapshot that no session stands behind is nobody's latest.
-                let unnamed: HashSet<String> =
-                    retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, &[]).await;
-                latest(&listed.snapshots, wanted, &unnamed).cloned().map_err(|error| of_latest(&error))
+                // A snapshot that its session did not name is never the latest.
+                let asking = Asking { session: self.session.key.uid, cluster: &cluster };
+                let unnamed = retention::unnamed(self.worker, &listed.snapshots, asking, &[]).await;
+                latest(&listed.snapshots, wanted, &unnamed)
             }
-        }
+        };
+        chosen.cloned().map_err(|error| of_choice(&error))
     }
 
     fn check_target(&mut self, inspected: &Inspected) -> Result<(), Failure> {
@@ -270,16 +274,4 @@ fn feed(mut feeder: Feeder, mut reader: SnapshotReader, bytes: &AtomicU64) -> Re
         bytes.fetch_add(count as u64, Ordering::Relaxed);
     }
     feeder.finish().map_err(stopped)
-}
-
-fn by_id(snapshots: &[Snapshot], id: &str) -> Result<Snapshot, Failure> {
-    let found: Vec<&Snapshot> = snapshots.iter().filter(|snapshot| snapshot.id.starts_with(id)).collect();
-    match found[..] {
-        [one] => Ok(one.clone()),
-        [] => Err(Failure::new(Code::SnapshotNotFound, format!("no snapshot `{id}` in the repository"))),
-        _ => {
-            let ids: Vec<&str> = found.iter().map(|snapshot| snapshot.id.get(..16).unwrap_or(&snapshot.id)).collect();
-            Err(Failure::new(Code::SnapshotAmbiguous, format!("`{id}` can be any of {}", ids.join(", "))))
-        }
-    }
 }

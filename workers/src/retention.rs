@@ -7,29 +7,41 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::{Timestamp, Zoned};
 use lagan_bus::session_log::find_session;
 use lagan_schemas::error::{Failure, chain};
-use lagan_schemas::fact::{KeepReason, RetentionResult};
+use lagan_schemas::fact::{KeepReason, Notice, NoticeStatus, RetentionResult};
+use lagan_schemas::origin::{ClusterIdentity, Owner};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::{Phase, Session};
 use uuid::Uuid;
 
 use crate::failures::of_repository;
-use crate::repository::tags::Tag;
 use crate::repository::{Decision, Policy, Snapshot, Verdict, retention};
 use crate::worker::Worker;
 
 /// Facts are kept for a week; sessions of older snapshots can't be asked about.
 const ASKABLE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
 
-/// Snapshots of our cluster whose session is known to have ended without naming them. `own` is the session that asks;
-/// of its snapshots only `named` stays.
-pub(crate) async fn unnamed(worker: &Worker, snapshots: &[Snapshot], own: Uuid, named: &[String]) -> HashSet<String> {
+/// The session that asks, and the cluster that it belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    pub session: Uuid,
+    pub cluster: &'a ClusterIdentity,
+}
+
+/// Finds the snapshots of this cluster whose session is known to have ended without naming them. Of the session that asks
+/// only `named` counts.
+pub(crate) async fn unnamed(
+    worker: &Worker,
+    snapshots: &[Snapshot],
+    asking: Asking<'_>,
+    named: &[String],
+) -> HashSet<String> {
     let now = Timestamp::now();
     let mut unnamed = HashSet::new();
     let mut sessions: HashMap<Uuid, Option<Session>> = HashMap::new();
     for snapshot in snapshots {
-        let ours = Tag::Cluster.find(&snapshot.tags) == Some(worker.cluster.as_str());
+        let ours = snapshot.origin().is_some_and(|origin| asking.cluster.owns(origin.cluster));
         let Some(uid) = snapshot.session().and_then(|uid| Uuid::parse_str(uid).ok()).filter(|_| ours) else { continue };
-        if uid == own {
+        if uid == asking.session {
             if !named.contains(&snapshot.id) {
                 unnamed.insert(snapshot.id.clone());
             }
@@ -61,16 +73,35 @@ fn ended_without(session: &Session, snapshot: &str) -> bool {
     !session.is_expired() && session.phase.is_end() && !(session.phase == Phase::Succeeded && named)
 }
 
-/// Decisions about the snapshots of one configuration. Those of others, and those without our tag, are not ours.
+/// Decides about the snapshots of one configuration of this cluster.
 pub(crate) fn decide(
     snapshots: &[Snapshot],
-    configuration: &str,
+    owner: Owner<'_>,
     policy: &RetentionPolicy,
     now: &Zoned,
     unnamed: &HashSet<String>,
 ) -> Result<Vec<Decision>, Failure> {
-    let own: Vec<Snapshot> = snapshots.iter().filter(|s| s.configuration() == Some(configuration)).cloned().collect();
-    retention(&own, &rules(policy), now, unnamed).map_err(|error| of_repository(&error))
+    retention(snapshots, owner, &rules(policy), now, unnamed).map_err(|error| of_repository(&error))
+}
+
+/// Warns if a repository also holds snapshots of another identity under the name of this cluster: the two can't be told
+/// apart by people.
+pub(crate) fn shared_name(snapshots: &[Snapshot], cluster: &ClusterIdentity, name: &str) -> Option<Notice> {
+    let others: BTreeSet<Uuid> = snapshots
+        .iter()
+        .filter_map(Snapshot::origin)
+        .filter(|origin| origin.cluster_name == name && !cluster.owns(origin.cluster))
+        .map(|origin| origin.cluster)
+        .collect();
+    let listed = others.iter().take(3).map(Uuid::to_string).collect::<Vec<_>>().join(", ");
+    (!others.is_empty()).then(|| Notice {
+        kind: "ClusterNameShared".to_owned(),
+        status: NoticeStatus::True,
+        reason: "OtherIdentity".to_owned(),
+        message: format!(
+            "the repository also holds snapshots of another cluster called `{name}` (identity {listed}); they are kept apart. Start one of the two with another --cluster name, or, if it was lost, take it over with `lagan cluster adopt`"
+        ),
+    })
 }
 
 fn rules(policy: &RetentionPolicy) -> Policy {

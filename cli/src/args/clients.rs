@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use lagan_schemas::subject::Cluster;
+use uuid::Uuid;
 
 use super::Format;
 use super::nats::NatsLogin;
@@ -101,6 +102,9 @@ pub struct RestoreArgs {
     /// With --from: the BackupConfiguration whose snapshots to choose from
     #[arg(long, value_name = "NAME", conflicts_with = "name")]
     pub configuration: Option<String>,
+    /// Cluster that wrote the snapshot, by its name or its identity [default: this one]
+    #[arg(long, value_name = "CLUSTER")]
+    pub from_cluster: Option<String>,
     /// Replace what the target holds
     #[arg(long)]
     pub overwrite: bool,
@@ -195,6 +199,37 @@ pub struct CancelArgs {
     /// Output format
     #[arg(short, long, default_value = "table", value_parser = formats(&["table", "json", "jsonl", "yaml"]))]
     pub output: Format,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ClusterArgs {
+    #[command(subcommand)]
+    pub command: ClusterCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ClusterCommand {
+    /// Print the identity of this cluster, and the identities that it adopted
+    Show(ClusterShowArgs),
+    /// Take over the snapshots of a lost cluster: they count as this cluster's own from now on
+    Adopt(ClusterAdoptArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ClusterShowArgs {
+    /// Output format
+    #[arg(short, long, default_value = "table", value_parser = formats(&["table", "json", "jsonl", "yaml"]))]
+    pub output: Format,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ClusterAdoptArgs {
+    /// Identity of the lost cluster, as `lagan snapshots -o yaml` shows it
+    pub identity: Uuid,
     #[command(flatten)]
     pub connection: Connection,
 }

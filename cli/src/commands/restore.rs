@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use lagan_schemas::catalogue;
+use lagan_schemas::origin::{Clusters, ConfigurationKey};
 use lagan_schemas::resource::Kind;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef};
 use lagan_schemas::subject::ObjectKey;
@@ -95,6 +96,7 @@ fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: 
         task,
         snapshot: args.snapshot.clone(),
         configuration: Some(configuration.key.name.clone()),
+        from_cluster: args.from_cluster.clone(),
         overwrite: overwrite(args),
     };
     Ok(Request { name: configuration.key.name.clone(), repository, restore })
@@ -113,6 +115,7 @@ fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &st
         task: None,
         snapshot: args.snapshot.clone(),
         configuration: args.configuration.clone(),
+        from_cluster: args.from_cluster.clone(),
         overwrite: overwrite(args),
     };
     Ok(Request { name: name.to_owned(), repository, restore })
@@ -160,9 +163,20 @@ async fn dry_run(
 ) -> Result<Exit, Problem> {
     let secrets = repository::secrets(client, None)?;
     let list = repository::snapshots(secrets, wanted.repository).await?;
+    let identity = repository::identity(client).await?;
+    let clusters = match (&wanted.restore.from_cluster, &identity) {
+        (Some(named), _) => Clusters::Named(named),
+        (None, Some(identity)) => Clusters::Own(identity),
+        (None, None) => Clusters::Unknown,
+    };
     let choice = SnapshotChoice {
         id: &wanted.restore.snapshot,
-        configuration: wanted.restore.configuration.as_ref().map(|name| format!("{}/{name}", wanted.restore.namespace)),
+        clusters,
+        configuration: wanted.restore.configuration.as_ref().map(|name| ConfigurationKey {
+            group: wanted.restore.group.clone(),
+            namespace: wanted.restore.namespace.clone(),
+            name: name.clone(),
+        }),
         host: wanted.restore.alias.as_deref(),
     };
     let snapshot = choice.find(&list.snapshots)?;

@@ -2,6 +2,7 @@
 
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, Requested};
+use lagan_schemas::origin::ConfigurationKey;
 use lagan_schemas::plan::{Existing, Plan, PlanTarget, RestoreWork, SnapshotSelector, SnapshotSource, VERSION, Work};
 use lagan_schemas::resource::restore_session::{RestoreRule, RestoreSessionSpec};
 use lagan_schemas::resource::{Group, Object};
@@ -50,10 +51,12 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
     };
     let source = SnapshotSource {
         snapshot,
-        configuration: spec
-            .configuration
-            .as_ref()
-            .map(|c| format!("{}/{}", c.namespace.as_deref().unwrap_or(namespace), c.name)),
+        configuration: spec.configuration.as_ref().map(|named| ConfigurationKey {
+            group: session.group().as_str().to_owned(),
+            namespace: named.namespace.as_deref().unwrap_or(namespace).to_owned(),
+            name: named.name.clone(),
+        }),
+        from_cluster: spec.from_cluster.clone().filter(|cluster| !cluster.is_empty()),
         host,
         path: resolved.path,
         not_after: inputs.requested,

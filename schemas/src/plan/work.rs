@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{OneOrMore, PlanTarget};
+use crate::origin::ConfigurationKey;
 use crate::resource::ObjectRef;
 use crate::resource::repository::{Backend, RetentionPolicy};
 
@@ -79,9 +80,12 @@ pub struct PlanRepository {
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotSource {
     pub snapshot: SnapshotSelector,
-    /// `namespace/name` of the BackupConfiguration whose snapshots count, if one was named.
+    /// The BackupConfiguration whose snapshots count, if one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configuration: Option<String>,
+    pub configuration: Option<ConfigurationKey>,
+    /// Name or identity of another cluster, if the snapshot is to come from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_cluster: Option<String>,
     /// restic host, if one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,

@@ -72,6 +72,11 @@ pub struct RestoreSessionSpec {
     /// BackupConfiguration whose snapshots are considered, if several share the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<NamespacedName>,
+    /// Name or identity of another cluster that wrote the snapshot. Without it only snapshots of this cluster, and those that
+    /// Lagan did not write, are considered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub from_cluster: Option<String>,
     /// Replace what the target holds. Without it a restore into a database that is not empty is refused
     /// (group lagan.dev), or done with a warning (group stash.appscode.com, as Stash does).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use jiff::Zoned;
 use lagan_schemas::fact::{RepositoryStatistics, TargetResult};
+use lagan_schemas::origin::{ConfigurationKey, Owner};
 use lagan_schemas::plan::PlanRepository;
 
-use super::{Run, Sound, configuration};
+use super::{Run, Sound};
 use crate::failures::of_repository;
 use crate::opened::blocking;
 use crate::repository::{Error, Repository};
-use crate::retention;
+use crate::retention::{self, Asking, shared_name};
 use crate::session::Broken;
 
 impl Run<'_> {
@@ -28,10 +29,13 @@ impl Run<'_> {
         }
         .map_err(|error| of_repository(&error))?;
         let named = std::slice::from_ref(&sound.snapshot);
-        let unnamed = retention::unnamed(self.worker, &listed.snapshots, self.session.key.uid, named).await;
+        let asking = Asking { session: self.session.key.uid, cluster: &self.cluster };
+        let unnamed = retention::unnamed(self.worker, &listed.snapshots, asking, named).await;
+        self.conditions.extend(shared_name(&listed.snapshots, &self.cluster, self.worker.cluster.as_str()));
         let policy = &self.work.retention;
-        let own = configuration(&self.session.key);
-        let decisions = retention::decide(&listed.snapshots, &own, policy, &Zoned::now(), &unnamed)?;
+        let own = ConfigurationKey::of(&self.plan.invoker);
+        let owner = Owner { cluster: &self.cluster, configuration: &own };
+        let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
         let retention = retention::summary(&decisions, policy);
         let removed = if retention.dry_run { 0 } else { retention.removed.len() as u64 };
         Ok(TargetResult {

@@ -1,9 +1,10 @@
-//! Decides which snapshots a policy keeps, and why: a pure function over snapshots, per configuration, host and path,
+//! Decides which snapshots of one configuration a policy keeps, and why: a pure function over snapshots, per host and path,
 //! with restic's rules as `rustic_core` implements them. It must not delete anything.
 
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Zoned;
+use lagan_schemas::origin::Owner;
 use rustic_core::{KeepOptions, StringList};
 
 use super::error::Error;
@@ -36,22 +37,22 @@ pub struct Decision {
     pub reasons: Vec<String>,
 }
 
-/// Decides about each snapshot. `excluded` are snapshots whose session ended without naming them: no rule counts them,
+/// Decides about each snapshot of `owner`; those of others are not touched. `excluded` are snapshots whose session ended without naming them: no rule counts them,
 /// and they are removed.
 pub fn retention(
     snapshots: &[Snapshot],
+    owner: Owner<'_>,
     policy: &Policy,
     now: &Zoned,
     excluded: &HashSet<String>,
 ) -> Result<Vec<Decision>, Error> {
     let mut groups: BTreeMap<_, Vec<&Snapshot>> = BTreeMap::new();
     let mut decisions = Vec::new();
-    for snapshot in snapshots {
+    for snapshot in snapshots.iter().filter(|snapshot| owner.wrote(snapshot.origin().as_ref())) {
         if excluded.contains(&snapshot.id) {
             decisions.push(decision(snapshot.id.clone(), Verdict::Remove, "its session ended without it"));
         } else {
-            let group = (snapshot.configuration(), &snapshot.host, snapshot.path());
-            groups.entry(group).or_default().push(snapshot);
+            groups.entry((&snapshot.host, snapshot.path())).or_default().push(snapshot);
         }
     }
     let options = options(policy);

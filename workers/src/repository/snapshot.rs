@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use jiff::Zoned;
+use lagan_schemas::origin::Origin;
 use rustic_core::repofile::{SnapshotFile, SnapshotId};
 use rustic_core::{FileType, Id};
 
@@ -66,9 +67,14 @@ impl Snapshot {
         Tag::Session.find(&self.tags)
     }
 
+    /// The cluster and configuration that wrote it; `None` for a snapshot that Lagan did not write.
     #[must_use]
-    pub fn configuration(&self) -> Option<&str> {
-        Tag::Configuration.find(&self.tags)
+    pub fn origin(&self) -> Option<Origin> {
+        Some(Origin {
+            cluster: Tag::Identity.find(&self.tags)?.parse().ok()?,
+            cluster_name: Tag::Cluster.find(&self.tags)?.to_owned(),
+            configuration: Tag::Configuration.find(&self.tags)?.parse().ok()?,
+        })
     }
 
     /// The paths as retention and `latest` compare them; like restic, they are sorted.

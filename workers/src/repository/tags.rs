@@ -6,9 +6,14 @@ use super::error::Error;
 pub enum Tag {
     /// UID of the session that wrote the snapshot.
     Session,
-    /// `namespace/name` of the configuration. Snapshots without this tag were not written by Lagan.
+    /// `group/namespace/name` of the configuration.
     Configuration,
+    /// UID of the configuration. It is recorded and never compared: a re-created object keeps its history.
+    ConfigurationUid,
+    /// Name of the cluster, for people.
     Cluster,
+    /// Identity of the cluster, a uid.
+    Identity,
     Attempt,
     Target,
 }
@@ -19,7 +24,9 @@ impl Tag {
         match self {
             Self::Session => "lagan-session",
             Self::Configuration => "lagan-configuration",
+            Self::ConfigurationUid => "lagan-configuration-uid",
             Self::Cluster => "lagan-cluster",
+            Self::Identity => "lagan-identity",
             Self::Attempt => "lagan-attempt",
             Self::Target => "lagan-target",
         }
@@ -57,9 +64,10 @@ mod tests {
 
     #[test]
     fn a_tag_reads_back_as_written() {
-        let tags = vec!["other".to_owned(), Tag::Configuration.format("shop/db").expect("a legal value")];
-        assert_eq!(tags[1], "lagan-configuration=shop/db");
-        assert_eq!(Tag::Configuration.find(&tags), Some("shop/db"));
+        let uid = Tag::ConfigurationUid.format("7").expect("a legal value");
+        let tags = vec![uid, Tag::Configuration.format("lagan.dev/shop/db").expect("a legal value")];
+        assert_eq!(tags[1], "lagan-configuration=lagan.dev/shop/db");
+        assert_eq!(Tag::Configuration.find(&tags), Some("lagan.dev/shop/db"));
         assert_eq!(Tag::Session.find(&tags), None);
     }
 

@@ -94,7 +94,12 @@ fn request(path: &str) -> Backup {
     Backup {
         host: "host-0".to_owned(),
         path: path.to_owned(),
-        tags: vec!["lagan-session=s1".to_owned(), "lagan-configuration=shop/db".to_owned()],
+        tags: vec![
+            "lagan-session=s1".to_owned(),
+            "lagan-configuration=lagan.dev/shop/db".to_owned(),
+            "lagan-cluster=local".to_owned(),
+            format!("lagan-identity={}", uuid::Uuid::from_u128(1)),
+        ],
         time: jiff::Timestamp::now(),
     }
 }

@@ -93,9 +93,12 @@ fn our_group_refuses_a_target_with_data_unless_told_and_stash_s_merges() {
 #[test]
 fn the_configuration_to_choose_from_is_named_in_full() {
     let task = "  task: {name: mariadb-restore-10.6.23}\n";
-    for (configuration, expected) in [("{name: shop}", "demo/shop"), ("{name: shop, namespace: far}", "far/shop")] {
+    for (configuration, expected) in [
+        ("{name: shop}", "stash.appscode.com/demo/shop"),
+        ("{name: shop, namespace: far}", "stash.appscode.com/far/shop"),
+    ] {
         let world = with(&[(task, &format!("{task}  configuration: {configuration}\n"))]);
-        assert_eq!(source(&world).configuration.as_deref(), Some(expected));
+        assert_eq!(source(&world).configuration.map(|key| key.to_string()).as_deref(), Some(expected));
     }
 }
 

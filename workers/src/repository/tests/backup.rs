@@ -38,7 +38,9 @@ fn restic_checks_dumps_and_restores_what_was_written() {
     let [snapshot] = listed.snapshots.as_slice() else { panic!("{listed:?}") };
     assert_eq!((snapshot.id.as_str(), snapshot.host.as_str()), (written.snapshot_id.as_str(), "host-0"));
     assert_eq!((snapshot.path().as_str(), snapshot.bytes), ("/dumpfile.sql", Some(written.bytes)));
-    assert_eq!((snapshot.session(), snapshot.configuration()), (Some("s1"), Some("shop/db")));
+    let origin = snapshot.origin().unwrap();
+    assert_eq!((snapshot.session(), origin.cluster_name.as_str()), (Some("s1"), "local"));
+    assert_eq!(origin.configuration.to_string(), "lagan.dev/shop/db");
     let statistics = repository.statistics().unwrap();
     assert_eq!(statistics.snapshots, 1);
     assert!(statistics.stored_bytes > written.bytes);
@@ -233,7 +235,7 @@ fn a_repository_of_stock_restic_goes_on_with_both() {
         feed("backup --stdin --stdin-filename dumpfile.sql --host host-0");
         let repository = fixture.open(PASSWORD).unwrap();
         let stash = repository.snapshots().unwrap().snapshots.remove(0);
-        assert_eq!((stash.configuration(), stash.path().as_str()), (None, "/dumpfile.sql"));
+        assert_eq!((stash.origin(), stash.path().as_str()), (None, "/dumpfile.sql"));
         assert!(read_all(&repository, &stash.id).unwrap() == theirs);
         repository.verify(&stash.id, Expected::default()).unwrap();
 

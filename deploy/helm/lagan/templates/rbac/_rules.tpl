@@ -35,7 +35,20 @@
   verbs: [create, patch]
 {{- end }}
 
+{{/* The uid of this namespace identifies the cluster, and its annotations list the identities that it adopted. */}}
+{{- define "lagan.rules.identity" }}
+- apiGroups: [""]
+  resources: [namespaces]
+  resourceNames: [kube-system]
+  verbs: [get]
+{{- end }}
+
+{{- define "lagan.rules.worker.cluster" -}}
+{{- include "lagan.rules.identity" . }}
+{{- end }}
+
 {{- define "lagan.rules.engine.cluster" -}}
+{{- include "lagan.rules.identity" . }}
 {{- range include "lagan.groups" . | fromYamlArray }}
 - apiGroups: [{{ . }}]
   resources: [backupblueprints, tasks, functions]
