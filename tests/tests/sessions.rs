@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "sessions/clusters.rs"]
+mod clusters;
 #[path = "sessions/hooks.rs"]
 mod hooks;
 #[path = "sessions/metrics.rs"]
