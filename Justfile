@@ -38,6 +38,16 @@ test *ARGS: && lint
     cargo build --workspace --bin lagan --locked; \
     cargo test --workspace --locked {{ ARGS }}
 
+# read the documents that released versions wrote
+test-upgrade:
+    cargo test --locked -p lagan-schemas -p lagan-sources -p lagan-bus --test upgrade
+    cargo test --locked -p lagan-bus --lib kept
+
+# add fixtures of new documents; existing ones never change
+fixtures:
+    LAGAN_FIXTURES=write cargo test --locked -p lagan-schemas -p lagan-sources -p lagan-bus --test upgrade
+    LAGAN_FIXTURES=write cargo test --locked -p lagan-bus --lib kept
+
 # check formatting and run clippy; warnings are errors
 lint:
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt

@@ -67,14 +67,6 @@ pub enum AppendError {
     },
 }
 
-impl AppendError {
-    /// Returns whether the same append may succeed later. A conflict is not transient: it needs a new decision.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::NotConnected { .. } | Self::Unknown { .. } | Self::Full { .. } | Self::NoStream { .. })
-    }
-}
-
 /// Appends one fact and returns its sequence.
 pub async fn append(bus: &Bus, append: Append) -> Result<u64, AppendError> {
     let Append { subject, session_filter: filter, expected_last_sequence: sequence, message_id, event } = append;

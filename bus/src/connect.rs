@@ -44,6 +44,8 @@ pub struct Connect {
     pub auth: Auth,
     /// A PEM file; when given, TLS is required.
     pub ca: Option<PathBuf>,
+    /// The JetStream domain, where the account's JetStream is not that of the connected server.
+    pub domain: Option<String>,
     /// Limit for the first connection, and for learning the outcome of a write.
     pub patience: Duration,
     /// Limit for the answer to one request.
@@ -60,6 +62,7 @@ impl Connect {
             role,
             auth: Auth::None,
             ca: None,
+            domain: None,
             patience: Duration::from_secs(20),
             answer_within: Duration::from_secs(5),
         }
@@ -70,6 +73,8 @@ impl Connect {
 pub enum ConnectError {
     #[error("`{0}` is not the address of a NATS server, such as nats://127.0.0.1:4222")]
     Address(String),
+    #[error("`{0}` is not the name of a JetStream domain: it must not be empty or contain blanks, `.`, `*` or `>`")]
+    Domain(String),
     #[error("can't read the NATS credentials `{path}`")]
     Credentials {
         path: PathBuf,
@@ -122,6 +127,7 @@ pub struct Link {
 pub struct Bus {
     client: async_nats::Client,
     context: jetstream::Context,
+    api_prefix: String,
     link: watch::Receiver<Link>,
     patience: Duration,
 }
@@ -130,6 +136,7 @@ impl Bus {
     /// Connects, waiting up to `patience` for a server. Wrong credentials and unusable servers fail immediately.
     pub async fn connect(connect: Connect) -> Result<Self, ConnectError> {
         let address = address(&connect.url)?;
+        let api_prefix = api_prefix(connect.domain.as_deref())?;
         let deadline = Instant::now() + connect.patience;
         let (client, mut link) = loop {
             let (sender, link) = watch::channel(Link::default());
@@ -152,8 +159,9 @@ impl Bus {
         }
         // The client reports its first connection through the same callback as all later ones.
         let _ = tokio::time::timeout(CONNECT_TIMEOUT, link.wait_for(|l| l.connected)).await;
-        let context = ContextBuilder::new().timeout(connect.answer_within).build(client.clone());
-        let bus = Self { client, context, link, patience: connect.patience };
+        let context =
+            ContextBuilder::new().timeout(connect.answer_within).api_prefix(&api_prefix).build(client.clone());
+        let bus = Self { client, context, api_prefix, link, patience: connect.patience };
         bus.check_jetstream(address, deadline).await?;
         Ok(bus)
     }
@@ -178,24 +186,17 @@ impl Bus {
         }
     }
 
-    #[must_use]
-    pub fn server_version(&self) -> String {
-        self.client.server_info().version
-    }
-
-    /// Flushes buffered messages and closes the connection.
-    pub async fn close(self) {
-        if let Err(error) = self.client.drain().await {
-            tracing::debug!(%error, "nats connection was already closed");
-        }
-    }
-
     pub(crate) fn client(&self) -> &async_nats::Client {
         &self.client
     }
 
     pub(crate) fn context(&self) -> &jetstream::Context {
         &self.context
+    }
+
+    /// Returns a subject of the JetStream API, such as `$JS.API.INFO` or, in a domain, `$JS.<domain>.API.INFO`.
+    pub(crate) fn api_subject(&self, request: &str) -> String {
+        format!("{}.{request}", self.api_prefix)
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -229,6 +230,14 @@ fn address(url: &str) -> Result<String, ConnectError> {
     let parsed = url::Url::parse(&full).map_err(|_| bad())?;
     let host = parsed.host_str().ok_or_else(bad)?;
     Ok(format!("{}://{host}:{}", parsed.scheme(), parsed.port().unwrap_or(4222)))
+}
+
+fn api_prefix(domain: Option<&str>) -> Result<String, ConnectError> {
+    let Some(domain) = domain else { return Ok("$JS.API".to_owned()) };
+    if domain.is_empty() || domain.contains(|c: char| c.is_whitespace() || ".*>".contains(c)) {
+        return Err(ConnectError::Domain(domain.to_owned()));
+    }
+    Ok(format!("$JS.{domain}.API"))
 }
 
 pub(crate) fn is_new_enough(version: &str) -> bool {
@@ -294,6 +303,15 @@ mod tests {
         assert_eq!(address("nats://me:secret@host:4333").unwrap(), "nats://host:4333");
         assert_eq!(address("host:4222").unwrap(), "nats://host:4222");
         assert!(!address("nats://me:secret@[broken").unwrap_err().to_string().contains("secret"));
+    }
+
+    #[test]
+    fn a_domain_is_part_of_every_request() {
+        assert_eq!(api_prefix(None).unwrap(), "$JS.API");
+        assert_eq!(api_prefix(Some("hub")).unwrap(), "$JS.hub.API");
+        for bad in ["", "a.b", "*", ">", "a b"] {
+            assert!(api_prefix(Some(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -269,7 +269,7 @@ impl Pull {
         if beats {
             request["idle_heartbeat"] = nanos(IDLE_HEARTBEAT).into();
         }
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
+        let subject = self.bus.api_subject(&format!("CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer));
         client.publish_with_reply(subject, inbox, request.to_string().into()).await.map_err(|e| failed(e.into()))?;
         let silence = if beats { IDLE_HEARTBEAT * 3 } else { wait + IDLE_HEARTBEAT };
         loop {

@@ -78,7 +78,7 @@ impl From<async_nats::jetstream::Error> for ApiError {
 #[derive(Serialize)]
 pub(crate) struct Empty {}
 
-/// Sends one request to `$JS.API.<subject>`. While disconnected it fails at once instead of queueing.
+/// Sends one request to the JetStream API. While disconnected it fails at once instead of queueing.
 pub(crate) async fn api<T: DeserializeOwned>(
     bus: &Bus,
     subject: String,

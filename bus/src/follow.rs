@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info, PullConsumer, pull};
 use futures::{Stream, StreamExt};
+use lagan_schemas::position::StoreId;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::connect::{Bus, Link};
 use crate::error::{ApiError, Empty, api};
-use crate::read::{StoreId, Stored, stored};
+use crate::read::{Stored, store_of, stored};
 use crate::streams;
 
 const BATCH: usize = 500;
@@ -176,7 +177,7 @@ impl Follower {
     async fn open(&mut self) -> Result<Option<StoreId>, ApiError> {
         self.link.mark_unchanged();
         let info = streams::raw_info(&self.bus, &self.stream).await?;
-        let store = StoreId::of(&info);
+        let store = store_of(&info);
         let lost = self.position > info.state.last_sequence;
         if self.store != Some(store) || lost {
             self.position = match self.start {

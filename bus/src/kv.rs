@@ -40,18 +40,6 @@ pub enum KvError {
     },
 }
 
-impl KvError {
-    /// Returns whether the same operation may succeed later.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Read { source, .. } => source.is_transient(),
-            Self::Write { source, .. } => source.is_transient(),
-            Self::Value { .. } => false,
-        }
-    }
-}
-
 /// The result of a compare-and-set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {

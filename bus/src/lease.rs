@@ -242,3 +242,19 @@ async fn wait_or_give_up(deadline: Instant, owners: Vec<String>) -> Result<(), L
 fn encode(owner: &str, stage: Stage) -> Bytes {
     serde_json::to_vec(&Claim { owner: owner.to_owned(), stage }).expect("a claim is plain JSON").into()
 }
+
+#[cfg(test)]
+#[path = "../../schemas/fixtures/check.rs"]
+mod check;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_leases_are_kept() {
+        for (stage, name) in [(Stage::Waiting, "waiting"), (Stage::Held, "held")] {
+            super::check::is_kept(&format!("kv/lease-{name}.json"), &Claim { owner: "worker-0".to_owned(), stage });
+        }
+    }
+}

@@ -29,4 +29,4 @@ pub use delivery::{Delivery, DeliveryError, Lanes, Settle, SettleError};
 pub use error::ApiError;
 pub use follow::{Followed, Start};
 pub use publish::Expect;
-pub use read::{StoreId, Stored};
+pub use read::Stored;

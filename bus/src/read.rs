@@ -7,29 +7,17 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Info, RawMessage};
 use bytes::Bytes;
 use jiff::Timestamp;
+use lagan_schemas::position::StoreId;
 use lagan_schemas::subject::SESSIONS;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::connect::Bus;
 use crate::error::{ApiError, api, code};
 
-/// When a stream was created, in nanoseconds. Sequences of different stores are never compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StoreId(pub i64);
-
-impl StoreId {
-    pub(crate) fn of(info: &Info) -> Self {
-        // Nanoseconds fit into 64 bits until the year 2262.
-        Self(i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX))
-    }
-}
-
-impl std::fmt::Display for StoreId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", timestamp(i128::from(self.0)))
-    }
+/// Returns the id of a stream's store.
+pub(crate) fn store_of(info: &Info) -> StoreId {
+    StoreId::created(timestamp(info.created.unix_timestamp_nanos()))
 }
 
 /// A stored message.

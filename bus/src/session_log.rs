@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lagan_schemas::event::{CloudEvent, EventError};
 use lagan_schemas::fact::Fact;
 use lagan_schemas::session::{Author, IllegalFact, Recorded, Session};
-use lagan_schemas::subject::{Cluster, Lane, SESSIONS, SessionKey, SessionSubject, uid_filter};
+use lagan_schemas::subject::{Cluster, SESSIONS, SessionKey, SessionSubject, uid_filter};
 use uuid::Uuid;
 
 use crate::append::{Append, AppendError, append};
@@ -58,7 +58,8 @@ pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Opt
 pub fn recorded(stored: &Stored) -> Recorded {
     let fact =
         decode(stored).inspect_err(|error| tracing::debug!(subject = stored.subject, %error, "fact is unknown")).ok();
-    Recorded { sequence: stored.sequence, time: stored.time, fact }
+    let pool = stored.subject.parse::<SessionSubject>().ok().and_then(|subject| subject.pool);
+    Recorded { sequence: stored.sequence, time: stored.time, pool, fact }
 }
 
 pub fn decode(stored: &Stored) -> Result<Fact, EventError> {
@@ -77,9 +78,12 @@ pub struct Writer {
 pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact: Fact) -> Result<(), LogError> {
     let key = &session.key;
     session.check(writer.author, fact.kind()).map_err(|source| LogError::Illegal { session: key.uid, source })?;
-    let subject = match &fact {
-        Fact::Planned(plan) => key.planned(&plan.pool, plan.lane),
-        other => key.fact(other.kind()),
+    let fact = fact.bounded();
+    let pool = session.pool_of(&fact).map(str::to_owned);
+    let subject = match (&fact, &pool) {
+        (Fact::Planned(plan), _) => key.planned(&plan.pool, plan.lane),
+        (fact, Some(pool)) => key.worker_fact(pool, fact.kind()),
+        (fact, None) => key.engine_fact(fact.kind()),
     };
     let now = Timestamp::now();
     // The id is unique for each call: a writer must never mistake another writer's fact for its own.
@@ -97,15 +101,6 @@ pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact:
     );
     let sequence = stored.await?;
     tracing::debug!(session = %session.key.uid, fact = fact.kind().as_str(), sequence, "fact appended");
-    session.apply(Recorded { sequence, time: now, fact: Some(fact) });
+    session.apply(Recorded { sequence, time: now, pool, fact: Some(fact) });
     Ok(())
-}
-
-/// Returns the lane of a priority.
-#[must_use]
-pub fn lane(priority: lagan_schemas::fact::Priority) -> Lane {
-    match priority {
-        lagan_schemas::fact::Priority::Urgent => Lane::Urgent,
-        lagan_schemas::fact::Priority::Normal => Lane::Normal,
-    }
 }

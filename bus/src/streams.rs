@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use lagan_schemas::position::StoreId;
 use lagan_schemas::subject::{self, Cluster};
 use serde::Deserialize;
 
 use crate::connect::Bus;
 use crate::error::{ApiError, Empty, api, code};
-use crate::read::StoreId;
+use crate::read::store_of;
 
 /// KV buckets. Each is a stream `KV_<bucket>` that binds `$KV.<bucket>.>`, as NATS tools expect.
 pub const LOCKS: &str = "LOCKS";
@@ -191,7 +192,7 @@ pub(crate) async fn ensure_one(bus: &Bus, spec: &StreamSpec) -> Result<(), Strea
 
 /// Reads the id of a stream's store. It accompanies every stored sequence, which means nothing in another store.
 pub async fn store_id(bus: &Bus, stream: &str) -> Result<StoreId, StreamError> {
-    Ok(StoreId::of(&info(bus, stream).await?))
+    Ok(store_of(&info(bus, stream).await?))
 }
 
 /// Reads how full a stream is, from 0 to 1; 0 if it has no limit.

@@ -181,6 +181,8 @@ async fn streams(connection: &Connection, found: Option<&Endpoint>, state: &Path
     connect.ca.clone_from(&connection.login.nats_ca);
     // A token is sent to no other server than the one that it was made for.
     let same_server = found.filter(|endpoint| endpoint.nats_url == connect.url);
+    let known_domain = same_server.and_then(|endpoint| endpoint.nats_domain.clone());
+    connect.domain = connection.login.nats_domain.clone().or(known_domain);
     connect.auth = match login::auth(&connection.login)? {
         Auth::None => same_server.and_then(|endpoint| endpoint.token.clone()).map_or(Auth::None, Auth::Token),
         auth => auth,

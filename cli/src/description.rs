@@ -209,13 +209,14 @@ mod tests {
             cluster: "local".parse().unwrap(),
             namespace: "prod".into(),
             kind: SessionKind::Backup,
+            group: "lagan.dev".into(),
             invoker: "shop".into(),
             uid: Uuid::from_u128(7),
         };
         let failure = Failure::new(Code::DumpFailed, "mariadb-dump exited 2");
         let fact = Fact::Failed(Ended { holder: None, failure, rejected_snapshots: vec![], conditions: vec![] });
         let event = fact.event(&key, "1".into(), "worker", now);
-        let facts = [StoredFact { key, sequence: 1, time: now, event, fact: Some(fact) }];
+        let facts = [StoredFact { key, pool: None, sequence: 1, time: now, event, fact: Some(fact) }];
         let described = Described { view: &view, facts: Some(&facts), events: None, sessions: None };
         assert_eq!(
             describe(&described, Glyphs::Unicode, now),
@@ -238,7 +239,7 @@ Failure
   what:    mariadb-dump exited 2
   object:  backupsession/shop-1
   why:     DumpFailed (E0201)
-  next:    read the end of stderr in the message; the dump program says why
+  next:    read the end of stderr in the message; there the dump program says why
 
 Conditions
   TYPE       STATUS  REASON      SINCE   MESSAGE

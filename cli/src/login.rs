@@ -50,8 +50,13 @@ mod tests {
     fn login(text: &str) -> Result<Auth, Problem> {
         let file = std::env::temp_dir().join(format!("lagan-cli-{}", uuid::Uuid::new_v4()));
         fs::write(&file, text).unwrap();
-        let login =
-            NatsLogin { nats_token_file: None, nats_creds: None, nats_user_file: Some(file.clone()), nats_ca: None };
+        let login = NatsLogin {
+            nats_token_file: None,
+            nats_creds: None,
+            nats_user_file: Some(file.clone()),
+            nats_ca: None,
+            nats_domain: None,
+        };
         let auth = auth(&login);
         fs::remove_file(file).unwrap();
         auth

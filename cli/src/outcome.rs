@@ -74,6 +74,7 @@ mod tests {
             cluster: "local".parse().unwrap(),
             namespace: "prod".into(),
             kind: SessionKind::Backup,
+            group: "lagan.dev".into(),
             invoker: "shop".into(),
             uid: Uuid::from_u128(7),
         };

@@ -47,6 +47,7 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
             Auth::Token(token) => Some(token.clone()),
             _ => None,
         },
+        nats_domain: args.part.login.nats_domain.clone(),
         cluster: args.part.cluster.to_string(),
         manifests: local.folder.dirs().first().cloned().unwrap_or_default(),
         objects: local.objects.clone(),

@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct StoredFact {
     pub key: SessionKey,
+    /// The pool in its subject; `None` for facts of the engine.
+    pub pool: Option<String>,
     pub sequence: u64,
     pub time: Timestamp,
     pub event: CloudEvent,
@@ -39,15 +41,15 @@ impl StoredFact {
     /// `None` if the message is no event of a session.
     #[must_use]
     pub fn read(stored: &Stored) -> Option<Self> {
-        let key = stored.subject.parse::<SessionSubject>().ok()?.key;
+        let SessionSubject { key, pool, .. } = stored.subject.parse().ok()?;
         let event = CloudEvent::from_bytes(&stored.payload).ok()?;
         let fact = Fact::decode(event.clone()).ok();
-        Some(Self { key, sequence: stored.sequence, time: stored.time, event, fact })
+        Some(Self { key, pool, sequence: stored.sequence, time: stored.time, event, fact })
     }
 
     #[must_use]
     pub fn recorded(&self) -> Recorded {
-        Recorded { sequence: self.sequence, time: self.time, fact: self.fact.clone() }
+        Recorded { sequence: self.sequence, time: self.time, pool: self.pool.clone(), fact: self.fact.clone() }
     }
 }
 

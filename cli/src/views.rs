@@ -62,7 +62,7 @@ pub fn table(kind: Kind, views: &[&View], style: TableStyle) -> Table {
         Kind::BackupBlueprint => catalogue::BLUEPRINT,
         Kind::Task => catalogue::TASK,
         Kind::Function => catalogue::FUNCTION,
-        Kind::AppBinding | Kind::Secret => catalogue::APP_BINDING,
+        Kind::AppBinding | Kind::Secret | Kind::Other(_) => catalogue::APP_BINDING,
     };
     let shows_namespace = style.namespaces == Namespaces::All && kind.is_namespaced();
     let mut headers = if shows_namespace { vec!["NAMESPACE", "NAME"] } else { vec!["NAME"] };

@@ -79,7 +79,7 @@ pub async fn until_ended(
         Start::All,
     );
     let progress =
-        follow::follow(&streams.bus, subject::PROGRESS, vec![subject::progress(&key)], Start::LastPerSubject);
+        follow::follow(&streams.bus, subject::PROGRESS, vec![subject::progress_filter(&key)], Start::LastPerSubject);
     let mut screen = Screen::new(global);
     screen.say(&context.opening());
     let narrator = Narrator::new(context, Session::new(key));

@@ -1,15 +1,18 @@
 #!/bin/sh
 # Writes the configuration of a NATS cluster that serves one or more clusters of Lagan.
 #
-#   POOLS="default disk" render.sh DIR CLUSTER...
+#   POOLS="default disk" DOMAIN=hub render.sh DIR CLUSTER...
 #
-# Accounts hold passwords, so they are written once and kept; everything else is written again each time.
+# DOMAIN is the JetStream domain, if there is one. Accounts hold passwords, so they are written once and kept; users of new
+# pools are added to them. Everything else is written again.
 set -eu
 
 out=${1:?usage: render.sh DIR CLUSTER...}
 shift
 [ $# -gt 0 ] || { echo "render: name at least one cluster" >&2; exit 2; }
 pools=${POOLS:-default}
+# A server maps its own domain's API to the default one before it checks permissions; a leaf node does not.
+apis="API${DOMAIN:+ $DOMAIN.API}"
 here=$(dirname "$0")
 umask 077
 mkdir -p "$out"
@@ -20,37 +23,56 @@ label() {
     esac
 }
 for pool in $pools; do label pool "$pool"; done
+[ -z "${DOMAIN:-}" ] || label domain "$DOMAIN"
 for cluster in "$@"; do label cluster "$cluster"; done
 
 secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
-# Fills in a template. A line with @POOL@ is repeated for each pool and lane, one with @SECRET@ gets a new secret.
+# Fills in a template for pool $2. Lines with @ANYPOOL@ are repeated for each pool, those with @OTHERPOOL@ for each pool
+# but $2, and those with @LANE@ for each lane. Each @SECRET@ becomes a new password.
 fill() {
     while IFS= read -r line; do
+        repeat=_ lanes=_ prefixes=API
         case $line in
-        *@POOL@*)
-            for pool in $pools; do
-                for lane in urgent normal maintenance; do
-                    echo "$line" | sed "s/@POOL@/$pool/; s/@LANE@/$lane/; s/@CLUSTER@/$cluster/g"
+        *@ANYPOOL@*) repeat=$pools ;;
+        *@OTHERPOOL@*) repeat=$(for pool in $pools; do [ "$pool" = "$2" ] || echo "$pool"; done) ;;
+        esac
+        case $line in *@LANE@*) lanes="urgent normal maintenance" ;; esac
+        case $line in *'$JS.API.'*) prefixes=$apis ;; esac
+        for pool in $repeat; do
+            for lane in $lanes; do
+                for api in $prefixes; do
+                    echo "$line" | sed "s/@ANYPOOL@/$pool/g; s/@OTHERPOOL@/$pool/g; s/@LANE@/$lane/; s/@POOL@/$2/g
+                        s/@CLUSTER@/$cluster/g; s/@SECRET@/$(secret)/; s/JS\\.API\\./JS.$api./"
                 done
             done
-            ;;
-        *@SECRET@*) echo "$line" | sed "s/@SECRET@/$(secret)/; s/@CLUSTER@/$cluster/g" ;;
-        *) echo "$line" | sed "s/@CLUSTER@/$cluster/g" ;;
-        esac
+        done
     done <"$1"
 }
 
 cp "$here"/nats-[123].conf "$here/common.conf" "$out/"
 for cluster in "$@"; do
     mkdir -p "$out/permissions-$cluster"
-    for template in "$here"/permissions/*.conf.in; do
-        fill "$template" >"$out/permissions-$cluster/$(basename "$template" .in)"
+    for role in engine cli subscriber; do
+        fill "$here/permissions/$role.conf.in" _ >"$out/permissions-$cluster/$role.conf"
     done
-    [ -e "$out/account-$cluster.conf" ] || fill "$here/account.conf.in" >"$out/account-$cluster.conf"
-    # In the format of --nats-user-file.
+    for own in $pools; do
+        fill "$here/permissions/worker.conf.in" "$own" >"$out/permissions-$cluster/worker-$own.conf"
+    done
+    account="$out/account-$cluster.conf"
+    [ -e "$account" ] || fill "$here/account.conf.in" _ >"$account"
+    all=$pools
+    for pools in $all; do
+        grep -q "\"$cluster-worker-$pools\"" "$account" && continue
+        grep '@ANYPOOL@' "$here/account.conf.in" >"$out/user.in"
+        fill "$out/user.in" _ >"$out/user"
+        sed "/users: \[/r $out/user" "$account" >"$account.new" && mv "$account.new" "$account"
+        rm "$out/user" "$out/user.in"
+    done
+    pools=$all
+    # Lagan reads these with --nats-user-file.
     mkdir -p "$out/users-$cluster"
-    sed -n "s/.*user: \"$cluster-\([a-z]*\)\", password: \"\([^\"]*\)\".*/\1 \2/p" "$out/account-$cluster.conf" |
+    sed -n "s/.*user: \"$cluster-\([a-z0-9-]*\)\", password: \"\([^\"]*\)\".*/\1 \2/p" "$account" |
         while read -r role password; do echo "$cluster-$role:$password" >"$out/users-$cluster/$role"; done
 done
 # The system account is for administrators; Lagan does not use it.

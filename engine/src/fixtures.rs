@@ -7,6 +7,7 @@ use lagan_schemas::fact::{
     CancelRequested, Cause, Committing, Counted, Ended, Fact, Holder, Priority, Requested, Restoring, Retrying,
     Skipped, Started, Succeeded, TargetResult,
 };
+use lagan_schemas::position::{Position, StoreId};
 use lagan_schemas::session::{Recorded, Session};
 use lagan_schemas::subject::{SessionKey, SessionKind};
 use uuid::Uuid;
@@ -20,6 +21,11 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(START + seconds).unwrap()
 }
 
+/// A position in the stream of objects.
+pub(crate) fn position() -> Position {
+    Position { store: StoreId::created(at(0)), sequence: 1 }
+}
+
 /// A session and the clock of its log.
 pub(crate) struct Story(Session);
 
@@ -30,6 +36,7 @@ pub(crate) fn story(kind: SessionKind) -> Story {
         cluster: "local".parse().unwrap(),
         namespace: "demo".to_owned(),
         kind,
+        group: plan.invoker.key().group,
         invoker: plan.invoker.name.clone(),
         uid: Uuid::from_u128(7),
     };
@@ -37,7 +44,7 @@ pub(crate) fn story(kind: SessionKind) -> Story {
         name: plan.session_name,
         invoker: plan.invoker,
         cause: Cause::Slot { slot: at(0), missed: 0 },
-        resources_position: 1,
+        resources_position: position(),
         priority: Priority::Normal,
     };
     Story(Session::new(key)).then(0, Fact::Requested(requested))
@@ -47,7 +54,8 @@ impl Story {
     /// Appends a fact, `seconds` after the request; it must be legal.
     pub fn then(mut self, seconds: i64, fact: Fact) -> Self {
         let sequence = self.0.last_sequence + 1;
-        self.0.apply(Recorded { sequence, time: at(seconds), fact: Some(fact) });
+        let pool = self.0.pool_of(&fact).map(str::to_owned);
+        self.0.apply(Recorded { sequence, time: at(seconds), pool, fact: Some(fact) });
         assert_eq!(self.0.illegal_facts, 0, "{:?}", self.0);
         self
     }

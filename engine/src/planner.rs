@@ -144,7 +144,7 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
     }
     // The view must contain the objects that the requester saw.
     let mut seen = context.resources.changes();
-    let reached = seen.wait_for(|progress| progress.position >= request.resources_position);
+    let reached = seen.wait_for(|progress| progress.has_reached(request.resources_position));
     if tokio::time::timeout(Duration::from_secs(5), reached).await.is_err() {
         return Ok(None);
     }

@@ -10,6 +10,7 @@ use lagan_schemas::error::chain;
 use lagan_schemas::fact::{Cause, Fact, Priority, Requested};
 use lagan_schemas::identity::{slot_name, slot_session};
 use lagan_schemas::manifest;
+use lagan_schemas::position::Position;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
@@ -200,7 +201,10 @@ impl Scheduler {
         };
         // A paused configuration lets its slots go by: it does not run a backlog when it is resumed.
         if !spec.paused {
-            let request = slot_request(object, due.slot, due.missed, self.context.resources.read().position);
+            let Some(position) = self.context.resources.read().position else {
+                return Ok(Some(now + Duration::from_secs(1)));
+            };
+            let request = slot_request(object, due.slot, due.missed, position);
             let session = slot_session(self.context.cluster(), uid, due.slot);
             if !self.request(SessionKind::Backup, &object.metadata.name, object, session, request).await {
                 return Ok(Some(now + Duration::from_secs(1)));
@@ -218,7 +222,7 @@ impl Scheduler {
                 let view = self.context.resources.read();
                 (view.objects.get(&key).cloned(), view.position)
             };
-            let Some(object) = object else { continue };
+            let (Some(object), Some(position)) = (object, position) else { continue };
             match self.request_object(&object, position).await {
                 Asked::Decided => {}
                 Asked::Later => drop(self.unanswered.insert(key)),
@@ -231,7 +235,7 @@ impl Scheduler {
         }
     }
 
-    async fn request_object(&mut self, object: &Object, position: u64) -> Asked {
+    async fn request_object(&mut self, object: &Object, position: Position) -> Asked {
         let Some((kind, invoker, request)) = object_request(object, position) else { return Asked::Decided };
         if kind == SessionKind::Maintenance && !self.context.source().deletes_data() {
             return Asked::Decided;
@@ -287,6 +291,7 @@ impl Scheduler {
             cluster: self.context.cluster().clone(),
             namespace: object.metadata.namespace.clone().unwrap_or_default(),
             kind,
+            group: object.group().as_str().to_owned(),
             invoker: invoker.to_owned(),
             uid,
         };
@@ -320,7 +325,7 @@ fn is_old(object: &Object) -> bool {
     Timestamp::now().duration_since(created).unsigned_abs() > LOG_RETENTION
 }
 
-fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: u64) -> Requested {
+fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: Position) -> Requested {
     Requested {
         name: slot_name(&object.metadata.name, slot),
         invoker: object.reference(),
@@ -331,7 +336,7 @@ fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: u64) ->
 }
 
 /// Kind, invoker's name and request of a session object.
-fn object_request(object: &Object, position: u64) -> Option<(SessionKind, String, Requested)> {
+fn object_request(object: &Object, position: Position) -> Option<(SessionKind, String, Requested)> {
     let (kind, invoker) = match &object.spec {
         Spec::BackupSession(spec) => {
             let invoker = ObjectRef {

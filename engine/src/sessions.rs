@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use lagan_bus::follow::follow;
 use lagan_bus::session_log::recorded;
 use lagan_bus::{Bus, Followed, Start};
+use lagan_schemas::position::StoreId;
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, stream_subjects};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +19,8 @@ use crate::error::EngineError;
 pub(crate) struct SessionsView {
     pub active: HashMap<Uuid, Session>,
     pub ended: HashSet<Uuid>,
+    /// The store that was read.
+    pub store: Option<StoreId>,
 }
 
 /// A change of the view, sent to listeners in the order of the log.
@@ -62,7 +65,10 @@ impl Sessions {
                 Followed::Store(found) if store.replace(found).is_some() => {
                     return Err(EngineError::StoreReplaced(SESSIONS));
                 }
-                Followed::Store(_) => continue,
+                Followed::Store(found) => {
+                    self.view.write().unwrap_or_else(PoisonError::into_inner).store = Some(found);
+                    continue;
+                }
                 Followed::CaughtUp => {
                     self.complete.send_replace(true);
                     self.tell(&Change::CaughtUp);

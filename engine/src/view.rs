@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use lagan_bus::follow::follow;
 use lagan_bus::{Bus, Followed, Start, Stored};
 use lagan_schemas::event::ResourceEvent;
+use lagan_schemas::position::Position;
 use lagan_schemas::resource::{Group, Kind, Metadata, Object};
 use lagan_schemas::subject::{Cluster, ObjectKey, RESOURCES, dead, stream_subjects};
 use tokio::sync::{mpsc, watch};
@@ -21,8 +22,8 @@ pub(crate) struct View {
     pub refused: BTreeMap<ObjectKey, Refused>,
     /// Last sequence of each subject, including tombstones: the watcher's compare-and-set expects it.
     pub sequences: BTreeMap<ObjectKey, u64>,
-    /// Sequence of the last message that the view contains.
-    pub position: u64,
+    /// The store that was read, and the last sequence of it.
+    pub position: Option<Position>,
 }
 
 /// An invalid object: it breaks a rule that the API server does not check.
@@ -81,11 +82,17 @@ impl View {
         })
     }
 
-    fn take(&mut self, stored: &Stored) -> Result<ObjectKey, String> {
-        self.position = stored.sequence;
+    /// Takes in a message of RESOURCES and returns the object that changed. Kinds and groups of later versions pass by.
+    fn take(&mut self, stored: &Stored) -> Result<Option<ObjectKey>, String> {
+        if let Some(position) = &mut self.position {
+            position.sequence = stored.sequence;
+        }
         let (_, key) = ObjectKey::parse(&stored.subject).map_err(|error| error.to_string())?;
         let event = ResourceEvent::from_bytes(&stored.payload).map_err(|error| lagan_schemas::error::chain(&error))?;
         self.sequences.insert(key.clone(), stored.sequence);
+        if matches!(key.kind, Kind::Other(_)) || Group::of(&format!("{}/", key.group)) == Group::Other {
+            return Ok(None);
+        }
         self.refused.remove(&key);
         match (event.object, event.problem) {
             (Some(value), Some(problem)) => {
@@ -100,7 +107,7 @@ impl View {
             }
             (None, _) => drop(self.objects.remove(&key)),
         }
-        Ok(key)
+        Ok(Some(key))
     }
 }
 
@@ -115,8 +122,24 @@ pub(crate) struct Resources {
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress {
-    pub position: u64,
+    pub position: Option<Position>,
     pub complete: bool,
+}
+
+impl Progress {
+    /// The last sequence that was read in the current store.
+    pub fn sequence(self) -> u64 {
+        self.position.map_or(0, |position| position.sequence)
+    }
+
+    /// Returns whether everything up to a position has been read. The position may be of an older store, which has no
+    /// order with this one; then the view must be complete.
+    pub fn has_reached(self, wanted: Position) -> bool {
+        match self.position {
+            Some(position) if position.store == wanted.store => position >= wanted,
+            _ => self.complete,
+        }
+    }
 }
 
 impl Resources {
@@ -153,13 +176,17 @@ impl Resources {
                 Followed::Store(found) if store.replace(found).is_some() => {
                     return Err(EngineError::StoreReplaced(RESOURCES));
                 }
-                Followed::Store(_) => {}
+                Followed::Store(store) => {
+                    let position = Some(Position { store, sequence: 0 });
+                    self.view.write().unwrap_or_else(PoisonError::into_inner).position = position;
+                    self.progress.send_modify(|progress| progress.position = position);
+                }
                 Followed::CaughtUp => self.progress.send_modify(|progress| progress.complete = true),
                 Followed::Message(stored) => {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
                     let why = match taken {
-                        Ok(key) => {
-                            self.notify(&key);
+                        Ok(changed) => {
+                            changed.iter().for_each(|key| self.notify(key));
                             None
                         }
                         Err(why) => Some(why),
@@ -175,7 +202,11 @@ impl Resources {
                             tracing::warn!(%error, "unreadable message was not kept");
                         }
                     }
-                    self.progress.send_modify(|progress| progress.position = stored.sequence);
+                    self.progress.send_modify(|progress| {
+                        if let Some(position) = &mut progress.position {
+                            position.sequence = stored.sequence;
+                        }
+                    });
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! The facts of a session: their data and their form as events.
 //! It must not decide which fact is legal when; `session` does.
 
+mod bounds;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::event::{CloudEvent, EventError};
 use crate::plan::Plan;
+use crate::position::Position;
 use crate::resource::ObjectRef;
 use crate::subject::{SessionKey, SessionKind};
 
@@ -31,8 +34,9 @@ pub struct Requested {
     pub name: String,
     pub invoker: ObjectRef,
     pub cause: Cause,
-    /// Planning waits until its view of RESOURCES has reached this sequence.
-    pub resources_position: u64,
+    /// Planning waits until its view of RESOURCES has reached this position. If RESOURCES has another store by then, it
+    /// waits until the view is complete.
+    pub resources_position: Position,
     /// `urgent` for requests of people, `normal` for slots.
     pub priority: Priority,
 }
@@ -171,21 +175,41 @@ pub struct TargetResult {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionResult {
+    /// Number of snapshots that stay.
     pub kept: u64,
-    /// Ids of the snapshots that were forgotten, or would have been (`dryRun`).
-    pub removed: Vec<String>,
+    /// Number of snapshots that were forgotten, or would have been (`dryRun`).
+    pub removed: u64,
+    /// Short ids of the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed_sample: Vec<String>,
     #[serde(default)]
     pub dry_run: bool,
-    /// Why each snapshot that stayed was kept.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reasons: Vec<KeepReason>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KeepReason {
-    pub snapshot: String,
-    pub reasons: Vec<String>,
+impl RetentionResult {
+    /// Number of forgotten snapshots that are named.
+    const SAMPLE: usize = 8;
+    /// Length of a short id, as restic prints it.
+    const SHORT_ID: usize = 8;
+
+    /// Summarises a retention run by the ids of the snapshots that it removed.
+    #[must_use]
+    pub fn new<Id: AsRef<str>>(kept: u64, removed: &[Id], mode: RetentionMode) -> Self {
+        let short = |id: &Id| id.as_ref().chars().take(Self::SHORT_ID).collect();
+        Self {
+            kept,
+            removed: removed.len() as u64,
+            removed_sample: removed.iter().take(Self::SAMPLE).map(short).collect(),
+            dry_run: mode == RetentionMode::DryRun,
+        }
+    }
+}
+
+/// Whether a retention run removes snapshots or only reports them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetentionMode {
+    Remove,
+    DryRun,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

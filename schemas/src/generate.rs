@@ -83,7 +83,7 @@ fn make_bounds_integers(value: &mut Value) {
 }
 
 fn under_stash(mut crd: Value) -> Value {
-    let kind: Kind = crd["spec"]["names"]["kind"].as_str().and_then(|k| k.parse().ok()).expect("a kind of ours");
+    let kind: Kind = crd["spec"]["names"]["kind"].as_str().and_then(Kind::known).expect("a kind of ours");
     let version = kind.api_versions()[1].rsplit('/').next().expect("group/version");
     crd["metadata"]["name"] = format!("{}.{STASH}", kind.plural()).into();
     crd["spec"]["group"] = STASH.into();
@@ -120,7 +120,7 @@ fn stash_columns(kind: Kind) -> Value {
             ("Duration", "string", ".status.sessionDuration"),
         ],
         Kind::BackupBlueprint => &[("Task", "string", ".spec.task.name"), ("Schedule", "string", ".spec.schedule")],
-        Kind::Task | Kind::Function | Kind::AppBinding | Kind::Secret => &[],
+        Kind::Task | Kind::Function | Kind::AppBinding | Kind::Secret | Kind::Other(_) => &[],
     };
     let age = ("Age", "date", ".metadata.creationTimestamp");
     let column = |(name, kind, path): &(&str, &str, &str)| json!({ "name": name, "type": kind, "jsonPath": path });

@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod origin;
 pub mod place;
 pub mod plan;
+pub mod position;
 pub mod request;
 pub mod resource;
 pub mod schedule;

@@ -145,8 +145,7 @@ fn parse_object(file: &str, text: &str, head: Head) -> Result<Manifest, Manifest
     if size > SIZE_LIMIT {
         return Err(at(format!("object of {size} bytes is larger than {SIZE_LIMIT}")));
     }
-    let Some(kind) =
-        head.kind.parse::<Kind>().ok().filter(|kind| kind.api_versions().contains(&head.api_version.as_str()))
+    let Some(kind) = Kind::known(&head.kind).filter(|kind| kind.api_versions().contains(&head.api_version.as_str()))
     else {
         return foreign(head).map_err(at);
     };
@@ -167,7 +166,9 @@ fn parse_object(file: &str, text: &str, head: Head) -> Result<Manifest, Manifest
         Kind::BackupBlueprint => typed(file, text, |s: BackupBlueprintSpec| Spec::BackupBlueprint(Box::new(s)))?,
         Kind::Task => typed(file, text, Spec::Task)?,
         Kind::Function => typed(file, text, |s: FunctionSpec| Spec::Function(Box::new(s)))?,
-        Kind::AppBinding | Kind::Secret => typed(file, text, |s: AppBindingSpec| Spec::AppBinding(Box::new(s)))?,
+        Kind::AppBinding | Kind::Secret | Kind::Other(_) => {
+            typed(file, text, |s: AppBindingSpec| Spec::AppBinding(Box::new(s)))?
+        }
     };
     let object = Object { api_version: head.api_version, metadata, spec };
     let problems = problems(&object);
@@ -185,7 +186,7 @@ fn foreign(head: Head) -> Result<Manifest, String> {
         return Err("not a Kubernetes object: `apiVersion` and `kind` are missing".to_owned());
     }
     let group = head.api_version.split_once('/').map_or("", |(group, _)| group);
-    if let (LAGAN | STASH | APP_CATALOG, Ok(kind)) = (group, head.kind.parse::<Kind>()) {
+    if let (LAGAN | STASH | APP_CATALOG, Some(kind)) = (group, Kind::known(&head.kind)) {
         return Err(format!(
             "{kind} has apiVersion `{}`; Lagan reads {}",
             head.api_version,
@@ -193,8 +194,12 @@ fn foreign(head: Head) -> Result<Manifest, String> {
         ));
     }
     if group == LAGAN {
-        let kinds = Kind::ALL.map(Kind::as_str);
-        return Err(format!("unknown kind `{}`{}", head.kind, nearest(&head.kind, &kinds)));
+        let kinds = Kind::ALL;
+        return Err(format!(
+            "unknown kind `{}`{}",
+            head.kind,
+            nearest(&head.kind, &kinds.each_ref().map(Kind::as_str))
+        ));
     }
     Ok(Manifest::Foreign { api_version: head.api_version, kind: head.kind })
 }

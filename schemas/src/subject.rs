@@ -1,7 +1,10 @@
-//! The typed subject grammar: the one file that spells subjects, stream names and consumer filters.
+//! The typed subject grammar: the only file that spells subjects, stream names and consumer filters.
 //! It must not know what the messages carry.
 //!
-//! In a token `.` becomes `_`, which no Kubernetes name can hold, so the escape is reversible.
+//! In a token `.` becomes `_`, which no Kubernetes name can hold, so the escape is reversible. Subjects of sessions go
+//! from the general to the particular, so that a reader's filter and a writer's permission are a prefix and a few
+//! wildcards: `lagan.session.<cluster>.<namespace>.<kind>.<group>.<invoker>.<uid>.<pool>.<fact>[.<lane>]`. The pool comes
+//! after the uid, because it is known only when the session is planned, and all facts of a session share their prefix.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,19 +15,21 @@ use uuid::Uuid;
 use crate::fact::FactKind;
 use crate::resource::Kind;
 
-/// Streams, one name each; what they bind is [`stream_subjects`].
+/// Names of the streams. [`stream_subjects`] gives the subjects that they bind.
 pub const RESOURCES: &str = "RESOURCES";
 pub const SESSIONS: &str = "SESSIONS";
 pub const STATUS: &str = "STATUS";
 pub const PROGRESS: &str = "PROGRESS";
 pub const DEAD: &str = "DEAD";
 
-/// Stands for the namespace of a cluster-scoped object; no namespace can be called this.
+/// Stands for the namespace of a cluster-scoped object. No namespace has this name.
 pub const NO_NAMESPACE: &str = "_";
+/// Stands for the pool of a fact that the engine wrote. No pool has this name.
+const NO_POOL: &str = "_";
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SubjectError {
-    #[error("`{0}` can't be part of a subject: names hold letters, digits, `-` and `.`, at most 253 of them")]
+    #[error("`{0}` can't be part of a subject: a name has 1 to 253 letters, digits, `-` and `.`")]
     Name(String),
     #[error("cluster name `{0}` is not a DNS label (lower-case letters, digits and `-`, at most 63)")]
     Cluster(String),
@@ -34,7 +39,7 @@ pub enum SubjectError {
     Uid(String),
 }
 
-/// The name of a cluster: a DNS label, so that it is one token as it is.
+/// The name of a cluster: a DNS label, which is one token without an escape.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cluster(String);
@@ -79,7 +84,7 @@ impl fmt::Display for Cluster {
     }
 }
 
-/// A name as one token. Injective on Kubernetes names, refused for anything else.
+/// Escapes a name as one token. Different Kubernetes names give different tokens; other texts are refused.
 pub fn token(name: &str) -> Result<String, SubjectError> {
     let fits = !name.is_empty()
         && name.len() <= 253
@@ -87,11 +92,15 @@ pub fn token(name: &str) -> Result<String, SubjectError> {
     fits.then(|| name.replace('.', "_")).ok_or_else(|| SubjectError::Name(name.to_owned()))
 }
 
+fn escaped(name: &str) -> String {
+    name.replace('.', "_")
+}
+
 fn name_of(token: &str) -> String {
     token.replace('_', ".")
 }
 
-/// What a session does; the third word of its subject.
+/// The kind of work of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionKind {
@@ -117,11 +126,11 @@ impl SessionKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
-    /// People wait for it: `lagan backup`, `lagan restore`, objects made by hand.
+    /// Sessions that people wait for: `lagan backup`, `lagan restore`, objects created by hand.
     Urgent,
     /// Slots of a schedule.
     Normal,
-    /// Prune and check.
+    /// Prune, check and the deletion of data.
     Maintenance,
 }
 
@@ -138,59 +147,72 @@ impl Lane {
     }
 }
 
-/// Names one session on the bus. The uid is its identity; the rest is for readers and filters.
+/// The name of a session on the bus. The uid is its identity; the rest is for readers and filters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionKey {
     pub cluster: Cluster,
     pub namespace: String,
     pub kind: SessionKind,
+    /// API group of the invoker: objects of two groups may have the same kind and name.
+    pub group: String,
     pub invoker: String,
     pub uid: Uuid,
 }
 
 impl SessionKey {
-    /// `lagan.session.<cluster>.<namespace>.<kind>.<invoker>.<uid>`
+    /// Returns `lagan.session.<cluster>.<namespace>.<kind>.<group>.<invoker>.<uid>`.
     #[must_use]
     pub fn prefix(&self) -> String {
-        let escape = |name: &str| name.replace('.', "_");
         format!(
-            "lagan.session.{}.{}.{}.{}.{}",
+            "lagan.session.{}.{}.{}.{}.{}.{}",
             self.cluster,
-            escape(&self.namespace),
+            escaped(&self.namespace),
             self.kind.as_str(),
-            escape(&self.invoker),
+            escaped(&self.group),
+            escaped(&self.invoker),
             self.uid
         )
     }
 
-    /// All facts of this session; also the filter of every compare-and-set on it.
+    /// Returns the filter for all facts of this session, which every compare-and-set on it uses.
     #[must_use]
     pub fn filter(&self) -> String {
         format!("{}.>", self.prefix())
     }
 
+    /// Returns the subject of a fact that the engine writes.
     #[must_use]
-    pub fn fact(&self, fact: FactKind) -> String {
-        format!("{}.{}", self.prefix(), fact.as_str())
+    pub fn engine_fact(&self, fact: FactKind) -> String {
+        format!("{}.{NO_POOL}.{}", self.prefix(), fact.as_str())
+    }
+
+    /// Returns the subject of a fact that a worker of `pool` writes. A worker's permissions end at its pool.
+    #[must_use]
+    pub fn worker_fact(&self, pool: &str, fact: FactKind) -> String {
+        format!("{}.{pool}.{}", self.prefix(), fact.as_str())
     }
 
     #[must_use]
     pub fn planned(&self, pool: &str, lane: Lane) -> String {
-        format!("{}.planned.{pool}.{}", self.prefix(), lane.as_str())
+        format!("{}.{pool}.planned.{}", self.prefix(), lane.as_str())
     }
 
     /// Checks the names before the first fact is published under them.
     pub fn check(&self) -> Result<(), SubjectError> {
         token(&self.namespace)?;
+        token(&self.group)?;
         token(&self.invoker).map(drop)
     }
 }
 
-/// A parsed subject of the SESSIONS stream. `fact` is `None` for a fact this version does not know.
+/// A parsed subject of the SESSIONS stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSubject {
     pub key: SessionKey,
+    /// The pool of the worker that wrote the fact, or for which the session was planned; `None` for the engine's facts.
+    pub pool: Option<String>,
+    /// `None` for a fact that this version does not know.
     pub fact: Option<FactKind>,
 }
 
@@ -208,15 +230,16 @@ impl FromStr for SessionSubject {
         let namespace = name_of(next()?);
         let kind = next()?;
         let kind = SessionKind::ALL.into_iter().find(|k| k.as_str() == kind).ok_or_else(shape)?;
-        let invoker = name_of(next()?);
+        let (group, invoker) = (name_of(next()?), name_of(next()?));
         let uid = next()?;
         let uid = Uuid::parse_str(uid).map_err(|_| SubjectError::Uid(uid.to_owned()))?;
+        let pool = Some(next()?).filter(|pool| *pool != NO_POOL).map(str::to_owned);
         let fact = FactKind::from_name(next()?);
-        Ok(Self { key: SessionKey { cluster, namespace, kind, invoker, uid }, fact })
+        Ok(Self { key: SessionKey { cluster, namespace, kind, group, invoker, uid }, pool, fact })
     }
 }
 
-/// Names one object on the bus, for RESOURCES and STATUS alike.
+/// The name of an object on the bus, in RESOURCES and STATUS.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectKey {
@@ -241,7 +264,7 @@ impl ObjectKey {
 
     fn tail(&self) -> String {
         let namespace = self.namespace.as_deref().unwrap_or(NO_NAMESPACE);
-        format!("{}.{}.{namespace}.{}", self.group.replace('.', "_"), self.kind, self.name.replace('.', "_"))
+        format!("{}.{}.{namespace}.{}", escaped(&self.group), self.kind, escaped(&self.name))
     }
 
     pub fn check(&self) -> Result<(), SubjectError> {
@@ -251,7 +274,7 @@ impl ObjectKey {
         token(&self.name).map(drop)
     }
 
-    /// Reads a RESOURCES or STATUS subject. A kind this version does not know is `Shape`.
+    /// Parses a subject of RESOURCES or STATUS.
     pub fn parse(subject: &str) -> Result<(Cluster, Self), SubjectError> {
         let shape = || SubjectError::Shape(subject.to_owned());
         let tokens: Vec<&str> = subject.split('.').collect();
@@ -274,36 +297,36 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// What a stream of `cluster` binds.
+/// Returns the subjects that a stream of `cluster` binds.
 #[must_use]
 pub fn stream_subjects(stream: &str, cluster: &Cluster) -> String {
-    let what = match stream {
+    let root = match stream {
         RESOURCES => "resource",
         SESSIONS => "session",
         STATUS => "status",
         PROGRESS => "progress",
         _ => "dead",
     };
-    format!("lagan.{what}.{cluster}.>")
+    format!("lagan.{root}.{cluster}.>")
 }
 
-/// Every session that waits in this pool and lane: the filter of the workers' durable consumer.
+/// Returns the filter for sessions that wait in a pool and lane: that of the workers' durable consumer.
 #[must_use]
 pub fn planned_filter(cluster: &Cluster, pool: &str, lane: Lane) -> String {
-    format!("lagan.session.{cluster}.*.*.*.*.planned.{pool}.{}", lane.as_str())
+    format!("lagan.session.{cluster}.*.*.*.*.*.{pool}.planned.{}", lane.as_str())
 }
 
-/// Every fact of one kind.
+/// Returns the filter for all facts of one kind.
 #[must_use]
 pub fn fact_filter(cluster: &Cluster, fact: FactKind) -> String {
     let tail = if fact == FactKind::Planned { ".>" } else { "" };
-    format!("lagan.session.{cluster}.*.*.*.*.{}{tail}", fact.as_str())
+    format!("lagan.session.{cluster}.*.*.*.*.*.*.{}{tail}", fact.as_str())
 }
 
-/// The facts of one session, found by its uid alone.
+/// Returns the filter for the facts of a session of which only the uid is known.
 #[must_use]
 pub fn uid_filter(cluster: &Cluster, uid: Uuid) -> String {
-    format!("lagan.session.{cluster}.*.*.*.{uid}.>")
+    format!("lagan.session.{cluster}.*.*.*.*.{uid}.>")
 }
 
 #[must_use]
@@ -311,89 +334,29 @@ pub fn work_consumer(pool: &str, lane: Lane) -> String {
     format!("work-{pool}-{}", lane.as_str())
 }
 
+/// Returns the subject of a session's progress in a pool.
 #[must_use]
-pub fn progress(key: &SessionKey) -> String {
-    format!("lagan.progress.{}.{}.{}", key.cluster, key.namespace.replace('.', "_"), key.uid)
+pub fn progress(key: &SessionKey, pool: &str) -> String {
+    format!("lagan.progress.{}.{}.{pool}.{}", key.cluster, escaped(&key.namespace), key.uid)
 }
 
-/// Where a message goes that nobody can read: its own subject behind `lagan.dead.<cluster>`.
+/// Returns the filter for a session's progress in any pool.
+#[must_use]
+pub fn progress_filter(key: &SessionKey) -> String {
+    progress(key, "*")
+}
+
+/// Returns the subject that keeps an unreadable message: its own subject behind `lagan.dead.<cluster>`.
 #[must_use]
 pub fn dead(cluster: &Cluster, subject: &str) -> String {
     format!("lagan.dead.{cluster}.{}", subject.trim_start_matches("lagan."))
 }
 
-/// Requests of people and programs to the engine.
+/// Returns the subject of a request to the engine.
 #[must_use]
 pub fn request(cluster: &Cluster, verb: &str) -> String {
     format!("lagan.request.{cluster}.{verb}")
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn key(namespace: &str, invoker: &str) -> SessionKey {
-        SessionKey {
-            cluster: "prod-1".parse().unwrap(),
-            namespace: namespace.to_owned(),
-            kind: SessionKind::Backup,
-            invoker: invoker.to_owned(),
-            uid: Uuid::from_u128(7),
-        }
-    }
-
-    #[test]
-    fn a_planned_fact_names_its_pool_and_lane() {
-        let subject = key("shop", "a.b").planned("default", Lane::Urgent);
-        assert_eq!(
-            subject,
-            "lagan.session.prod-1.shop.backup.a_b.00000000-0000-0000-0000-000000000007.planned.default.urgent"
-        );
-        assert_eq!(subject.parse::<SessionSubject>().unwrap().fact, Some(FactKind::Planned));
-    }
-
-    #[test]
-    fn a_fact_of_a_later_version_parses_as_unknown() {
-        let subject = format!("{}.verified", key("shop", "a").prefix());
-        assert_eq!(subject.parse::<SessionSubject>().unwrap().fact, None);
-    }
-
-    #[test]
-    fn wildcards_and_blanks_are_refused() {
-        for bad in ["", "*", ">", "a b", "a\nb", "a_b", &"x".repeat(254)] {
-            assert!(token(bad).is_err(), "{bad:?}");
-        }
-        for bad in ["", "Prod", "a.b", "-a", "a-"] {
-            assert!(bad.parse::<Cluster>().is_err(), "{bad:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn session_subjects_round_trip(ns in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", name in "[a-z0-9]([a-z0-9.-]{0,40}[a-z0-9])?") {
-            let key = key(&ns, &name);
-            for fact in FactKind::ALL {
-                let subject: SessionSubject = key.fact(fact).parse().unwrap();
-                prop_assert_eq!(&subject.key, &key);
-                prop_assert_eq!(subject.fact, Some(fact));
-            }
-        }
-
-        #[test]
-        fn object_subjects_round_trip(ns in proptest::option::of("[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?"), name in "[a-z0-9]([a-z0-9.-]{0,40}[a-z0-9])?") {
-            let cluster: Cluster = "c".parse().unwrap();
-            let key = ObjectKey { group: "lagan.dev".into(), kind: Kind::Repository, namespace: ns, name };
-            prop_assert_eq!(ObjectKey::parse(&key.resource_subject(&cluster)).unwrap(), (cluster.clone(), key.clone()));
-            prop_assert_eq!(ObjectKey::parse(&key.status_subject(&cluster)).unwrap(), (cluster, key));
-        }
-
-        #[test]
-        fn no_subject_makes_the_parser_panic(text in ".{0,200}") {
-            let _ = text.parse::<SessionSubject>();
-            let _ = ObjectKey::parse(&text);
-        }
-    }
-}
+mod tests;

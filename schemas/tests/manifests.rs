@@ -123,6 +123,20 @@ fn a_bad_schedule_is_refused_with_its_field() {
             "schedule: CRON_TZ=Asia/Tokyo 0 3 * * *",
             "timeZone: `Europe/Berlin` contradicts `TZ=Asia/Tokyo` in schedule; name one time zone",
         ),
+    ]);
+    accepted(&[
+        (c, "schedule:", "schedule: '@daily'"),
+        (c, "schedule:", "schedule: '*/5 * * * MON-FRI'"),
+        (c, "schedule:", "schedule: '@midnight'"),
+        (c, "schedule:", "schedule: '@every 1h30m'"),
+        (c, "schedule:", "schedule: TZ=Europe/Berlin 0 3 * * *"),
+    ]);
+}
+
+#[test]
+fn a_bad_setting_beside_the_schedule_is_refused() {
+    let c = CONFIGURATION;
+    refused(&[
         (c, "startingDeadlineSeconds:", "startingDeadlineSeconds: -1", "startingDeadlineSeconds: must be 0 to 604800"),
         (
             c,
@@ -146,14 +160,7 @@ fn a_bad_schedule_is_refused_with_its_field() {
     ]);
     let targetless = c.replace("  target:\n    ref:\n", "  runtimeSettings:\n    pod:\n");
     assert!(one(&targetless).unwrap_err().to_string().ends_with("target.ref: name the AppBinding to back up"));
-    accepted(&[
-        (c, "schedule:", "schedule: '@daily'"),
-        (c, "schedule:", "schedule: '*/5 * * * MON-FRI'"),
-        (c, "schedule:", "schedule: '@midnight'"),
-        (c, "schedule:", "schedule: '@every 1h30m'"),
-        (c, "schedule:", "schedule: TZ=Europe/Berlin 0 3 * * *"),
-        (c, "concurrencyPolicy:", "jitter: 5m\ntimeOut: 1h30m\nretryConfig: {delay: 10s}"),
-    ]);
+    accepted(&[(c, "concurrencyPolicy:", "jitter: 5m\ntimeOut: 1h30m\nretryConfig: {delay: 10s}")]);
 }
 
 #[test]

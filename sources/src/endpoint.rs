@@ -15,6 +15,7 @@ const FILE: &str = "endpoint.json";
 pub struct Endpoint {
     pub nats_url: String,
     pub token: Option<SecretString>,
+    pub nats_domain: Option<String>,
     pub cluster: String,
     /// The folder of people's manifests.
     pub manifests: PathBuf,
@@ -30,6 +31,8 @@ struct Document {
     nats_url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nats_domain: Option<String>,
     cluster: String,
     manifests: PathBuf,
     objects: PathBuf,
@@ -65,6 +68,7 @@ impl Endpoint {
             version: 1,
             nats_url: self.nats_url.clone(),
             token: self.token.as_ref().map(|t| t.expose_secret().to_owned()),
+            nats_domain: self.nats_domain.clone(),
             cluster: self.cluster.clone(),
             manifests: self.manifests.clone(),
             objects: self.objects.clone(),
@@ -93,6 +97,7 @@ impl Endpoint {
         Ok(Self {
             nats_url: document.nats_url,
             token: document.token.map(SecretString::from),
+            nats_domain: document.nats_domain,
             cluster: document.cluster,
             manifests: document.manifests,
             objects: document.objects,

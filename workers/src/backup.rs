@@ -231,6 +231,7 @@ impl<'a> Run<'a> {
             self.worker.bus.clone(),
             Told {
                 key: self.session.key.clone(),
+                pool: self.plan.pool.clone(),
                 session_name: self.plan.session_name.clone(),
                 target: self.work.target.name.clone(),
                 activity: Activity::Dumping,

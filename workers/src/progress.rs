@@ -23,6 +23,7 @@ pub(crate) struct Teller {
 /// What is told.
 pub(crate) struct Told {
     pub key: SessionKey,
+    pub pool: String,
     pub session_name: String,
     pub target: String,
     pub activity: Activity,
@@ -37,7 +38,7 @@ impl Teller {
 }
 
 async fn tell(bus: Bus, told: Told) {
-    let subject = progress(&told.key);
+    let subject = progress(&told.key, &told.pool);
     let (mut last_bytes, mut last_time) = (0u64, Instant::now());
     loop {
         let bytes = told.bytes.load(Ordering::Relaxed);

@@ -104,6 +104,7 @@ impl Run<'_> {
             self.worker.bus.clone(),
             Told {
                 key: self.session.key.clone(),
+                pool: self.plan.pool.clone(),
                 session_name: self.plan.session_name.clone(),
                 target: work.target.name.clone(),
                 activity: Activity::Restoring,

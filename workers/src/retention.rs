@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::{Timestamp, Zoned};
 use lagan_bus::session_log::find_session;
 use lagan_schemas::error::{Failure, chain};
-use lagan_schemas::fact::{KeepReason, Notice, NoticeStatus, RetentionResult};
+use lagan_schemas::fact::{Notice, NoticeStatus, RetentionMode, RetentionResult};
 use lagan_schemas::origin::{ClusterIdentity, Owner};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::{Phase, Session};
@@ -119,15 +119,7 @@ fn rules(policy: &RetentionPolicy) -> Policy {
 
 pub(crate) fn summary(decisions: &[Decision], policy: &RetentionPolicy) -> RetentionResult {
     let removed: BTreeSet<&String> = decisions.iter().filter(|d| d.verdict == Verdict::Remove).map(|d| &d.id).collect();
-    let short = |id: &String| id.chars().take(8).collect::<String>();
-    RetentionResult {
-        kept: (decisions.len() - removed.len()) as u64,
-        removed: removed.into_iter().map(short).collect(),
-        dry_run: policy.dry_run,
-        reasons: decisions
-            .iter()
-            .filter(|d| d.verdict == Verdict::Keep)
-            .map(|d| KeepReason { snapshot: short(&d.id), reasons: d.reasons.clone() })
-            .collect(),
-    }
+    let removed: Vec<&String> = removed.into_iter().collect();
+    let mode = if policy.dry_run { RetentionMode::DryRun } else { RetentionMode::Remove };
+    RetentionResult::new((decisions.len() - removed.len()) as u64, &removed, mode)
 }

@@ -35,7 +35,7 @@ async fn the_fence_covers_every_fact_of_a_session_and_no_other_session() {
     let (_rig, bus) = Rig::start().await;
     let requested = append(&bus, fact("s1", "requested", 0, "r")).await.unwrap();
     append(&bus, fact("s2", "requested", 0, "r")).await.unwrap();
-    let planned = append(&bus, fact("s1", "planned.default.normal", requested, "p")).await.unwrap();
+    let planned = append(&bus, fact("s1", "default.planned.normal", requested, "p")).await.unwrap();
     assert!(matches!(append(&bus, fact("s1", "cancelled", requested, "c")).await, Err(AppendError::Conflict { .. })));
     assert!(matches!(append(&bus, fact("s1", "started", 0, "s")).await, Err(AppendError::Conflict { .. })));
     assert_eq!(read::last_sequence(&bus, &filter("s1")).await.unwrap(), planned);
@@ -76,7 +76,7 @@ async fn an_append_whose_answer_is_lost_is_found_again() {
 async fn the_same_append_again_is_the_same_fact() {
     let (_rig, bus) = Rig::start().await;
     let first = append(&bus, fact("s1", "requested", 0, "r")).await.unwrap();
-    append(&bus, fact("s1", "planned.default.normal", first, "p")).await.unwrap();
+    append(&bus, fact("s1", "default.planned.normal", first, "p")).await.unwrap();
     assert_eq!(append(&bus, fact("s1", "requested", 0, "r")).await.unwrap(), first);
 }
 

@@ -13,7 +13,7 @@ const ACK_WAIT: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_secs(8);
 
 async fn consumer(bus: &Bus, lane: &str) {
-    let filters = vec![format!("lagan.session.test.*.*.*.*.planned.default.{lane}")];
+    let filters = vec![format!("lagan.session.test.*.*.*.*.*.default.planned.{lane}")];
     let name = format!("work-default-{lane}");
     let spec = ConsumerSpec { stream: SESSIONS.into(), name, filters, ack_wait: ACK_WAIT, begin: Begin::Oldest };
     consumers::ensure(bus, &spec).await.unwrap();
@@ -24,7 +24,7 @@ fn lanes(bus: &Bus) -> Lanes {
 }
 
 async fn plan(bus: &Bus, session: &str, lane: &str) -> u64 {
-    append(bus, fact(session, &format!("planned.default.{lane}"), 0, "p")).await.unwrap()
+    append(bus, fact(session, &format!("default.planned.{lane}"), 0, "p")).await.unwrap()
 }
 
 async fn next(lanes: &mut Lanes) -> Delivery {

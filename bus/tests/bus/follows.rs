@@ -77,8 +77,10 @@ async fn several_filters_and_a_start_are_honoured() {
     for (index, name) in ["requested", "started", "succeeded", "started"].into_iter().enumerate() {
         append(&bus, fact(&format!("s{index}"), name, 0, "x")).await.unwrap();
     }
-    let filters =
-        vec!["lagan.session.test.*.*.*.*.started".to_owned(), "lagan.session.test.*.*.*.*.succeeded".to_owned()];
+    let filters = vec![
+        "lagan.session.test.*.*.*.*.*.*.started".to_owned(),
+        "lagan.session.test.*.*.*.*.*.*.succeeded".to_owned(),
+    ];
     let mut all = follow(&bus, SESSIONS, filters.clone(), Start::All);
     assert_eq!(until_caught_up(&mut all).await.0, [2, 3, 4]);
     let store = streams::store_id(&bus, SESSIONS).await.unwrap();

@@ -4,6 +4,7 @@
 mod appends;
 mod connections;
 mod deliveries;
+mod domains;
 mod follows;
 mod holds;
 mod streams;

@@ -74,8 +74,10 @@ async fn a_consumer_that_was_deleted_begins_where_it_is_told() {
     for session in ["s1", "s2", "s3"] {
         append(&bus, fact(session, "requested", 0, "r")).await.unwrap();
     }
-    let filters =
-        vec!["lagan.session.test.*.*.*.*.requested".to_owned(), "lagan.session.test.*.*.*.*.retrying".to_owned()];
+    let filters = vec![
+        "lagan.session.test.*.*.*.*.*.*.requested".to_owned(),
+        "lagan.session.test.*.*.*.*.*.*.retrying".to_owned(),
+    ];
     let ack_wait = Duration::from_secs(10);
     let spec =
         ConsumerSpec { stream: SESSIONS.into(), name: "planner".into(), filters, ack_wait, begin: Begin::Oldest };

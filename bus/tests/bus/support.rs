@@ -87,11 +87,13 @@ impl Rig {
 }
 
 pub fn filter(session: &str) -> String {
-    format!("lagan.session.test.shop.backup.nightly.{session}.>")
+    format!("lagan.session.test.shop.backup.lagan_dev.nightly.{session}.>")
 }
 
+/// The subject of a fact of the engine, or of another one by its pool and name.
 pub fn subject(session: &str, fact: &str) -> String {
-    format!("lagan.session.test.shop.backup.nightly.{session}.{fact}")
+    let pool = if fact.contains('.') { "" } else { "_." };
+    format!("lagan.session.test.shop.backup.lagan_dev.nightly.{session}.{pool}{fact}")
 }
 
 pub fn fact(session: &str, fact: &str, expected: u64, id: impl std::fmt::Display) -> Append {

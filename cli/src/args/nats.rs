@@ -20,4 +20,7 @@ pub struct NatsLogin {
     /// PEM file of the authority that signed the NATS server's certificate; requires TLS
     #[arg(long, value_name = "FILE")]
     pub nats_ca: Option<PathBuf>,
+    /// JetStream domain, if the server reaches JetStream through a leaf node
+    #[arg(long, value_name = "NAME", env = "LAGAN_NATS_DOMAIN", requires = "nats_url")]
+    pub nats_domain: Option<String>,
 }

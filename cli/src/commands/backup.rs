@@ -126,6 +126,7 @@ async fn follow_facts(
         cluster: streams.cluster.clone(),
         namespace,
         kind,
+        group: key.group.clone(),
         invoker: asked.invoker.clone(),
         uid: Uuid::nil(),
     };

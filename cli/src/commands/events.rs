@@ -186,13 +186,14 @@ mod tests {
             cluster: "local".parse().unwrap(),
             namespace: namespace.into(),
             kind: SessionKind::Backup,
+            group: "lagan.dev".into(),
             invoker: "shop".into(),
             uid: Uuid::from_u128(7),
         };
         let time: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let fact = Fact::Skipped(Skipped { reason: "Busy".into(), message: "shop-1 still runs".into(), behind: None });
         let event = fact.event(&key, "1".into(), "planner", time);
-        StoredFact { key, sequence: 1, time, event, fact: Some(fact) }
+        StoredFact { key, pool: None, sequence: 1, time, event, fact: Some(fact) }
     }
 
     fn printer(format: Format) -> Printer {

@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(
             explain(parse("e0201").unwrap()),
             "E0201  DumpFailed\n\n  class: permanent: it fails again until something is changed\n  \
-             next:  read the end of stderr in the message; the dump program says why\n"
+             next:  read the end of stderr in the message; there the dump program says why\n"
         );
         assert_eq!(parse("E9999").unwrap_err().exit, Exit::NotFound);
     }

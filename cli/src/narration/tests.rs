@@ -5,6 +5,7 @@ use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{
     Cause, Counted, Ended, Holder, Priority, Requested, Restoring, Retrying, Skipped, Started, Succeeded,
 };
+use lagan_schemas::position::{Position, StoreId};
 use lagan_schemas::resource::{Kind, ObjectRef};
 use lagan_schemas::subject::SessionKey;
 use uuid::Uuid;
@@ -35,6 +36,7 @@ fn narrator(kind: SessionKind) -> Narrator {
         cluster: "local".parse().unwrap(),
         namespace: "prod".into(),
         kind,
+        group: "lagan.dev".into(),
         invoker: "shop".into(),
         uid: Uuid::from_u128(7),
     };
@@ -48,11 +50,21 @@ fn narrator(kind: SessionKind) -> Narrator {
     Narrator::new(context, Session::new(key))
 }
 
+/// The pool of `planned` in the subject of a fact that a worker writes.
+fn pool_of(fact: &Fact) -> Option<String> {
+    (fact.holder().is_some() || matches!(fact, Fact::Planned(_))).then(|| "default".to_owned())
+}
+
+fn position() -> Position {
+    Position { store: StoreId::created(at(0)), sequence: 1 }
+}
+
 fn tell(narrator: &mut Narrator, facts: Vec<Fact>) -> Vec<String> {
     let first = narrator.session().last_sequence + 1;
     let recorded = (first..).zip(facts).map(|(sequence, fact)| Recorded {
         sequence,
         time: at(sequence.cast_signed()),
+        pool: pool_of(&fact),
         fact: Some(fact),
     });
     recorded.flat_map(|recorded| narrator.fact(recorded)).collect()
@@ -62,7 +74,7 @@ fn requested() -> Fact {
     let cause = Cause::Object { object: reference(Kind::BackupSession, "shop-1795341200") };
     let invoker = reference(Kind::BackupConfiguration, "shop");
     let name = "shop-1795341200".into();
-    Fact::Requested(Requested { name, invoker, cause, resources_position: 1, priority: Priority::Urgent })
+    Fact::Requested(Requested { name, invoker, cause, resources_position: position(), priority: Priority::Urgent })
 }
 
 fn planned(kind: SessionKind) -> Fact {
@@ -149,7 +161,7 @@ fn a_failure_names_reason_and_next_command() {
             "‼ no answer from 127.0.0.1:3306 (E0205); trying again at 09:54:20Z",
             "● attempt 2 on node-1",
             "✖ shop-1795341200 failed after 6s: mariadb-dump exited 2: [31mLost connection (E0201)",
-            "  help: read the end of stderr in the message; the dump program says why",
+            "  help: read the end of stderr in the message; there the dump program says why",
             "  next: lagan describe session/shop-1795341200 -n prod",
         ]
     );
@@ -199,7 +211,7 @@ fn a_skipped_session_is_no_success() {
 fn a_fact_that_is_read_twice_is_narrated_once() {
     let mut narrator = narrator(SessionKind::Backup);
     let skipped = Fact::Skipped(Skipped { reason: "Busy".into(), message: "busy".into(), behind: None });
-    let recorded = Recorded { sequence: 2, time: at(2), fact: Some(skipped) };
+    let recorded = Recorded { sequence: 2, time: at(2), pool: None, fact: Some(skipped) };
     assert!(tell(&mut narrator, vec![requested()]).is_empty());
     assert_eq!(narrator.fact(recorded.clone()).len(), 2);
     assert!(narrator.fact(recorded).is_empty());

@@ -122,7 +122,8 @@ impl Parts<'_> {
 
     async fn connect(&self, role: &str) -> Result<Bus, Problem> {
         let (auth, ca) = (self.auth.clone(), self.args.login.nats_ca.clone());
-        let connect = Connect { auth, ca, ..Connect::new(self.url, role) };
+        let domain = self.args.login.nats_domain.clone();
+        let connect = Connect { auth, ca, domain, ..Connect::new(self.url, role) };
         Bus::connect(connect).await.map_err(|error| {
             Problem::from_error(Exit::Unreachable, &error)
                 .help("check --nats-url and that the server runs; it needs JetStream and version 2.12 or newer")

@@ -103,8 +103,8 @@ impl GaugeList<'_> {
             self.add(&REPOSITORY.size, &labels, float(statistics.size_bytes));
             self.add(&REPOSITORY.snapshots, &labels, float(statistics.snapshots));
         }
-        let removed = result.retention.as_ref().filter(|retention| !retention.dry_run).map_or(0, |r| r.removed.len());
-        self.add(&REPOSITORY.cleaned, &labels, float(removed as u64));
+        let removed = result.retention.as_ref().filter(|retention| !retention.dry_run).map_or(0, |r| r.removed);
+        self.add(&REPOSITORY.cleaned, &labels, float(removed));
     }
 
     fn restore(&mut self, view: &View) {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use lagan_schemas::error::Code;
-use lagan_schemas::fact::{RepositoryStatistics, RetentionResult};
+use lagan_schemas::fact::{RepositoryStatistics, RetentionMode, RetentionResult};
 use lagan_schemas::manifest::{Manifest, parse};
 use lagan_schemas::resource::{Kind, Object, Status};
 use lagan_schemas::session::Session;
@@ -55,8 +55,7 @@ fn view() -> View {
 fn good_backup() -> Session {
     let mut result = result();
     result.statistics = Some(RepositoryStatistics { snapshots: 3, size_bytes: 1 << 20 });
-    result.retention =
-        Some(RetentionResult { kept: 3, removed: vec!["a".to_owned()], dry_run: false, reasons: Vec::new() });
+    result.retention = Some(RetentionResult::new(3, &["a"], RetentionMode::Remove));
     story(Backup).planned(1).started(2).committing(60).succeeded(69, result).end()
 }
 

@@ -162,7 +162,7 @@ impl World {
             name: "shop-1800000000".to_owned(),
             invoker: self.object(Kind::BackupConfiguration).reference(),
             cause: Cause::Slot { slot, missed: 0 },
-            resources_position: 1,
+            resources_position: crate::fixtures::position(),
             priority: Priority::Normal,
         }
     }
@@ -173,7 +173,7 @@ impl World {
             name: "back".to_owned(),
             invoker: session.clone(),
             cause: Cause::Object { object: session },
-            resources_position: 1,
+            resources_position: crate::fixtures::position(),
             priority: Priority::Urgent,
         }
     }

@@ -37,7 +37,7 @@ pub(crate) fn status(kind: Kind, refused: &Refused, now: Timestamp) -> Option<St
             conditions: conditions("Succeeded"),
             ..RestoreSessionStatus::default()
         })),
-        Kind::BackupSession | Kind::Task | Kind::Function | Kind::AppBinding | Kind::Secret => None,
+        Kind::BackupSession | Kind::Task | Kind::Function | Kind::AppBinding | Kind::Secret | Kind::Other(_) => None,
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
                 status.total_size = Some(size(statistics.size_bytes));
                 status.total_size_bytes = Some(statistics.size_bytes);
             }
-            let removed = result.retention.as_ref().filter(|r| !r.dry_run).map(|r| r.removed.len());
+            let removed = result.retention.as_ref().filter(|r| !r.dry_run).map(|r| r.removed);
             status.snapshots_removed_on_last_cleanup = removed.and_then(|n| i64::try_from(n).ok());
             ready(&mut status, ConditionStatus::True, "Reachable", "the last backup was written and read back", ended);
         }

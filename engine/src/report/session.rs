@@ -79,6 +79,7 @@ fn run(session: &Session) -> RunStatus {
         reason: failure.map(|f| f.reason.clone()),
         message: failure.map(|f| f.message.clone()),
         folded_sequence: session.last_sequence,
+        folded_store: None,
     }
 }
 
@@ -205,7 +206,7 @@ fn set_backup_success(conditions: &mut Conditions, session: &Session) {
     let retention = session.results.iter().find_map(|result| result.retention.as_ref());
     if let Some(retention) = retention {
         let verb = if retention.dry_run { "would forget" } else { "forgot" };
-        let message = format!("kept {}, {verb} {}", retention.kept, retention.removed.len());
+        let message = format!("kept {}, {verb} {}", retention.kept, retention.removed);
         conditions.set("RetentionPolicyApplied", True, "SuccessfullyAppliedRetentionPolicy", message);
     }
     let read: u64 = session.results.iter().map(|result| result.packs_read).sum();

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use lagan_schemas::error::Code;
-use lagan_schemas::fact::{RepositoryStatistics, RetentionResult};
+use lagan_schemas::fact::{RepositoryStatistics, RetentionMode, RetentionResult};
 use lagan_schemas::manifest::{Manifest, parse};
 use lagan_schemas::resource::backup_configuration::BackupConfigurationStatus;
 use lagan_schemas::resource::condition::ConditionStatus;
@@ -42,8 +42,7 @@ fn reference() -> Value {
 #[test]
 fn a_backup_that_succeeded() {
     let mut result = result();
-    result.retention =
-        Some(RetentionResult { kept: 5, removed: vec!["a".to_owned()], dry_run: false, reasons: Vec::new() });
+    result.retention = Some(RetentionResult::new(5, &["a"], RetentionMode::Remove));
     let status = session::backup(&story(Backup).planned(1).started(2).committing(60).succeeded(69, result).end());
     assert_eq!(
         shape(&status),
@@ -271,12 +270,7 @@ fn phases_are_the_words_of_stash() {
 fn a_repository_shows_what_its_last_session_left() {
     let mut result = result();
     result.statistics = Some(RepositoryStatistics { snapshots: 6, size_bytes: 3 << 30 });
-    result.retention = Some(RetentionResult {
-        kept: 6,
-        removed: vec!["a".to_owned(), "b".to_owned()],
-        dry_run: false,
-        reasons: Vec::new(),
-    });
+    result.retention = Some(RetentionResult::new(6, &["a", "b"], RetentionMode::Remove));
     let good = story(Backup).planned(1).started(2).committing(60).succeeded(69, result.clone()).end();
     let status = repository::after(&good, Some(&result), RepositoryStatus::default());
     assert_eq!((status.first_backup_time, status.last_backup_time), (Some(at(69)), Some(at(0))));

@@ -28,8 +28,9 @@ impl Reporter<'_> {
         if let (true, Cause::Object { .. }) = (session.phase.is_end(), &request.cause) {
             self.context.source().record_end(session.key.uid, session.phase.display())?;
         }
+        let store = self.context.sessions.read().store;
         if history::is_forgotten(self.context, &self.statuses, session, &key)
-            || self.statuses.folded_sequence(&key, session.key.uid) >= session.last_sequence
+            || self.statuses.folded_sequence(&key, session.key.uid, store) >= session.last_sequence
         {
             return Ok(true);
         }
@@ -48,10 +49,13 @@ impl Reporter<'_> {
     /// Writes the status of a session; false if it has to be tried again.
     async fn write_session(&mut self, session: &Session, key: ObjectKey) -> bool {
         let old_phase = self.statuses.phase_of(&key, session.key.uid);
-        let status = match key.kind {
+        let mut status = match key.kind {
             Kind::BackupSession => Status::from(session_report::backup(session)),
             _ => Status::from(session_report::restore(session)),
         };
+        if let Some(run) = status.run_mut() {
+            run.folded_store = self.context.sessions.read().store;
+        }
         let mut document = document::of_session(&key, session, status);
         if let Some(old) = self.statuses.document(&key) {
             preserved_fields::preserve(&old, &mut document);

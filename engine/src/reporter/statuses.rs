@@ -11,6 +11,7 @@ use lagan_bus::purge::purge_subject;
 use lagan_bus::{Expect, Followed, HeaderMap, Start, Stored};
 use lagan_schemas::error::chain;
 use lagan_schemas::event::{CloudEvent, STATUS_CHANGED};
+use lagan_schemas::position::StoreId;
 use lagan_schemas::resource::backup_session::BackupSessionSpec;
 use lagan_schemas::resource::{Kind, Status, StatusDocument};
 use lagan_schemas::subject::{ObjectKey, STATUS, stream_subjects};
@@ -65,6 +66,10 @@ impl Statuses {
 
     fn take(&mut self, stored: &Stored) {
         let Ok((_, key)) = ObjectKey::parse(&stored.subject) else { return };
+        // A later version reports kinds that this one does not know.
+        if matches!(key.kind, Kind::Other(_)) {
+            return;
+        }
         let event = CloudEvent::from_bytes(&stored.payload).map_err(|error| chain(&error));
         let document = event.and_then(|event| serde_json::from_value(event.data).map_err(|error| error.to_string()));
         let entry = match document {
@@ -112,10 +117,11 @@ impl Statuses {
         self.document(key).and_then(|document| T::try_from(document.status).ok()).unwrap_or_default()
     }
 
-    /// The last fact that the status of this session was folded from; 0 without a status.
-    pub fn folded_sequence(&self, key: &ObjectKey, uid: Uuid) -> u64 {
+    /// Returns the last sequence of `store` that the status of this session was folded from; 0 without such a status.
+    pub fn folded_sequence(&self, key: &ObjectKey, uid: Uuid, store: Option<StoreId>) -> u64 {
         let document = self.document_of(key, uid);
-        document.and_then(|document| document.status.run().map(|run| run.folded_sequence)).unwrap_or(0)
+        let run = document.as_ref().and_then(|document| document.status.run());
+        run.filter(|run| run.folded_store == store).map_or(0, |run| run.folded_sequence)
     }
 
     /// The phase that the status of this session shows; empty without a status.

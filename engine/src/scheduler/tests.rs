@@ -4,7 +4,7 @@
 use lagan_schemas::manifest::{Manifest, parse};
 
 use super::*;
-use crate::fixtures::at;
+use crate::fixtures::{at, position};
 
 fn object(kind: &str, group: &str, spec: &str, uid: u128) -> Object {
     let text = format!("apiVersion: {group}\nkind: {kind}\nmetadata: {{name: thing, namespace: demo}}\nspec: {spec}\n");
@@ -37,18 +37,18 @@ fn a_slot_is_one_session_whoever_requests_it_and_whatever_its_configuration_says
 #[test]
 fn a_slot_s_request_names_slot_configuration_and_what_the_planner_must_have_seen() {
     let configuration = configuration(1, "");
-    let request = slot_request(&configuration, at(0), 3, 42);
+    let request = slot_request(&configuration, at(0), 3, position());
     assert_eq!(request.name, "thing-1800000000");
     assert_eq!(request.invoker, configuration.reference());
     assert_eq!(request.cause, Cause::Slot { slot: at(0), missed: 3 });
-    assert_eq!((request.resources_position, request.priority), (42, Priority::Normal));
+    assert_eq!((request.resources_position, request.priority), (position(), Priority::Normal));
 }
 
 #[test]
 fn an_object_asks_for_what_it_names_in_its_own_group() {
     for group in ["lagan.dev/v1alpha1", "stash.appscode.com/v1beta1"] {
         let session = object("BackupSession", group, "{invoker: {kind: BackupConfiguration, name: shop}}", 5);
-        let (kind, invoker, request) = object_request(&session, 42).unwrap();
+        let (kind, invoker, request) = object_request(&session, position()).unwrap();
         assert_eq!((kind, invoker.as_str(), request.name.as_str()), (SessionKind::Backup, "shop", "thing"));
         assert_eq!((request.invoker.api_version.as_str(), request.invoker.path()), (group, "demo/shop".to_owned()));
         assert_eq!(
@@ -58,10 +58,10 @@ fn an_object_asks_for_what_it_names_in_its_own_group() {
     }
     let spec = "{repository: {name: r}, target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}}";
     let restore = object("RestoreSession", "lagan.dev/v1alpha1", spec, 6);
-    let (kind, invoker, request) = object_request(&restore, 42).unwrap();
+    let (kind, invoker, request) = object_request(&restore, position()).unwrap();
     assert_eq!((kind, invoker.as_str()), (SessionKind::Restore, "thing"));
     assert_eq!(request.invoker, restore.reference());
-    assert!(object_request(&configuration(1, ""), 42).is_none());
+    assert!(object_request(&configuration(1, ""), position()).is_none());
 }
 
 #[test]

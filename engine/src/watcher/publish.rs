@@ -70,10 +70,14 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> bool 
     };
     let mut seen = context.resources.changes();
     match publish(&context.bus, RESOURCES, value, &Expect::Last { filter: subject, sequence }).await {
-        Ok(position) => {
+        Ok(published) => {
             tracing::info!(object = %key, deleted = event.object.is_none(), "object published");
             // The next look compares with the view, so the view must contain this publication.
-            let _ = tokio::time::timeout(Duration::from_secs(5), seen.wait_for(|p| p.position >= position)).await;
+            let _ = tokio::time::timeout(
+                Duration::from_secs(5),
+                seen.wait_for(|progress| progress.sequence() >= published),
+            )
+            .await;
             true
         }
         Err(AppendError::Conflict { .. }) => {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::backup_configuration::TargetRef;
 use super::condition::{Condition, list_schema};
+use crate::position::StoreId;
 
 /// One run of a backup.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,6 +129,10 @@ pub struct RunStatus {
     /// Sequence of the last fact that this status was folded from.
     #[serde(default)]
     pub folded_sequence: u64,
+    /// Store of that sequence: the time at which the stream of facts was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub folded_store: Option<StoreId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

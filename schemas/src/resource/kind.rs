@@ -1,4 +1,5 @@
-//! Kinds and groups: their API versions, plurals and short names, in both groups.
+//! Kinds and groups: their API versions, plurals and short names, in both groups. Names that this version does not know
+//! are values too, so that objects of later versions pass through.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +18,8 @@ pub enum Group {
     Stash,
     AppCatalog,
     Core,
+    /// Any other group. Its name stays in the `apiVersion` that it was read from.
+    Other,
 }
 
 impl Group {
@@ -24,9 +27,10 @@ impl Group {
     #[must_use]
     pub fn of(api_version: &str) -> Self {
         match api_version.split_once('/').map(|(group, _)| group) {
+            Some(LAGAN) => Self::Lagan,
             Some(STASH) => Self::Stash,
             Some(APP_CATALOG) => Self::AppCatalog,
-            Some(_) => Self::Lagan,
+            Some(_) => Self::Other,
             None => Self::Core,
         }
     }
@@ -37,12 +41,14 @@ impl Group {
             Self::Lagan => LAGAN,
             Self::Stash => STASH,
             Self::AppCatalog => APP_CATALOG,
-            Self::Core => "",
+            Self::Core | Self::Other => "",
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+/// The kind of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Kind {
     Repository,
     BackupConfiguration,
@@ -53,9 +59,46 @@ pub enum Kind {
     Function,
     AppBinding,
     Secret,
+    /// A kind that this version does not know. It never equals a known one: parsing prefers those.
+    Other(KindName),
+}
+
+/// The name of an unknown kind, stored inline so that `Kind` is `Copy`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KindName {
+    /// Filled with zeros after the name.
+    bytes: [u8; KIND_LIMIT],
+}
+
+/// Longest name of a kind that the API server accepts.
+const KIND_LIMIT: usize = 63;
+
+impl KindName {
+    fn new(text: &str) -> Option<Self> {
+        let fits = text.len() <= KIND_LIMIT
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        fits.then(|| {
+            let mut bytes = [0; KIND_LIMIT];
+            bytes[..text.len()].copy_from_slice(text.as_bytes());
+            Self { bytes }
+        })
+    }
+
+    fn as_str(&self) -> &str {
+        let end = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(KIND_LIMIT);
+        std::str::from_utf8(&self.bytes[..end]).expect("a kind's name is ASCII")
+    }
+}
+
+impl fmt::Debug for KindName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Kind {
+    /// The kinds that this version knows.
     pub const ALL: [Self; 9] = [
         Self::Repository,
         Self::BackupConfiguration,
@@ -68,8 +111,14 @@ impl Kind {
         Self::Secret,
     ];
 
+    /// Returns the kind with this name if this version knows it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub fn known(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Repository => "Repository",
             Self::BackupConfiguration => "BackupConfiguration",
@@ -80,6 +129,7 @@ impl Kind {
             Self::Function => "Function",
             Self::AppBinding => "AppBinding",
             Self::Secret => "Secret",
+            Self::Other(name) => name.as_str(),
         }
     }
 
@@ -96,6 +146,7 @@ impl Kind {
             | Self::Function => &["lagan.dev/v1alpha1", "stash.appscode.com/v1beta1"],
             Self::AppBinding => &["appcatalog.appscode.com/v1alpha1"],
             Self::Secret => &["v1"],
+            Self::Other(_) => &[],
         }
     }
 
@@ -116,6 +167,7 @@ impl Kind {
             Self::Function => "functions",
             Self::AppBinding => "appbindings",
             Self::Secret => "secrets",
+            Self::Other(_) => "",
         }
     }
 
@@ -131,7 +183,7 @@ impl Kind {
             Self::Task => &["ltask"],
             Self::Function => &["lfn", "fn"],
             Self::AppBinding => &["app"],
-            Self::Secret => &[],
+            Self::Secret | Self::Other(_) => &[],
         }
     }
 
@@ -153,10 +205,40 @@ impl fmt::Display for Kind {
 }
 
 impl FromStr for Kind {
-    type Err = String;
+    type Err = BadKind;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| text.to_owned())
+    fn from_str(text: &str) -> Result<Self, BadKind> {
+        let kind = Self::known(text).or_else(|| KindName::new(text).map(Self::Other));
+        kind.ok_or_else(|| BadKind(text.to_owned()))
+    }
+}
+
+/// A text that no kind can have as its name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of a kind: it has 1 to 63 letters and digits and begins with a letter")]
+pub struct BadKind(String);
+
+impl TryFrom<String> for Kind {
+    type Error = BadKind;
+
+    fn try_from(text: String) -> Result<Self, BadKind> {
+        text.parse()
+    }
+}
+
+impl From<Kind> for String {
+    fn from(kind: Kind) -> Self {
+        kind.as_str().to_owned()
+    }
+}
+
+impl JsonSchema for Kind {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Kind".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9]{0,62}$" })
     }
 }
 
@@ -177,6 +259,23 @@ mod tests {
             assert_eq!(Kind::from_words(word), Some(Kind::BackupConfiguration), "{word}");
         }
         assert_eq!(Kind::from_words("pod"), None);
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_keeps_its_name_everywhere() {
+        for name in ["BackupBatch", "x", &"K".repeat(63)] {
+            let kind: Kind = name.parse().expect("a kind");
+            assert!(matches!(kind, Kind::Other(_)) && kind.to_string() == name && Kind::known(name).is_none());
+            let json = serde_json::to_string(&kind).expect("JSON");
+            assert_eq!(serde_json::from_str::<Kind>(&json).expect("a kind"), kind);
+        }
+        for name in ["", "a.b", "a b", "1a", "É", &"K".repeat(64)] {
+            assert!(name.parse::<Kind>().is_err(), "{name}");
+        }
+        for kind in Kind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+        }
+        assert_eq!(Group::of("apps/v1"), Group::Other);
     }
 
     #[test]

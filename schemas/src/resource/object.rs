@@ -197,7 +197,7 @@ impl Object {
             spec: Value,
         }
         let raw: Raw = serde_json::from_value(value)?;
-        let known = raw.kind.parse::<Kind>().ok().filter(|k| k.api_versions().contains(&raw.api_version.as_str()));
+        let known = Kind::known(&raw.kind).filter(|k| k.api_versions().contains(&raw.api_version.as_str()));
         let spec = match known {
             Some(Kind::Repository) => Spec::Repository(serde_json::from_value(raw.spec)?),
             Some(Kind::BackupConfiguration) => Spec::BackupConfiguration(serde_json::from_value(raw.spec)?),
@@ -207,7 +207,7 @@ impl Object {
             Some(Kind::Task) => Spec::Task(serde_json::from_value(raw.spec)?),
             Some(Kind::Function) => Spec::Function(serde_json::from_value(raw.spec)?),
             Some(Kind::AppBinding) => Spec::AppBinding(serde_json::from_value(raw.spec)?),
-            Some(Kind::Secret) | None => {
+            Some(Kind::Secret | Kind::Other(_)) | None => {
                 return Err(ObjectError::UnknownKind { api_version: raw.api_version, kind: raw.kind });
             }
         };

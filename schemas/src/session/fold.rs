@@ -15,6 +15,8 @@ pub struct Recorded {
     pub sequence: u64,
     /// The server's time of storage, which deadlines use.
     pub time: Timestamp,
+    /// The pool in the fact's subject, which the server's permissions vouch for; `None` for facts of the engine.
+    pub pool: Option<String>,
     /// `None` for a fact of a later version.
     pub fact: Option<Fact>,
 }
@@ -132,6 +134,10 @@ impl Session {
         if self.first_time.is_none() {
             (self.first_time, self.first_sequence) = (Some(recorded.time), recorded.sequence);
         }
+        if !self.is_pool_of(recorded.pool.as_deref(), recorded.fact.as_ref()) {
+            self.illegal_facts += 1;
+            return;
+        }
         let Some(fact) = recorded.fact else {
             self.foreign = true;
             return;
@@ -145,6 +151,27 @@ impl Session {
         }
         self.phase = phase;
         self.take(fact, recorded.sequence, recorded.time);
+    }
+
+    /// Returns the pool in the subject of a fact: that of the plan for facts of workers.
+    #[must_use]
+    pub fn pool_of<'a>(&'a self, fact: &'a Fact) -> Option<&'a str> {
+        match fact {
+            Fact::Planned(plan) => Some(&plan.pool),
+            fact if fact.holder().is_some() => self.plan.as_ref().map(|plan| plan.pool.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a fact was written under the right pool. Workers of one pool have no say in another's sessions.
+    fn is_pool_of(&self, pool: Option<&str>, fact: Option<&Fact>) -> bool {
+        match (fact, &self.plan) {
+            // Without its head, the log does not tell the pool.
+            (_, None) if self.request.is_none() => true,
+            (Some(fact), _) => pool == self.pool_of(fact),
+            (None, Some(plan)) => pool.is_none_or(|pool| pool == plan.pool),
+            (None, None) => pool.is_none(),
+        }
     }
 
     /// Derives the author's role, which the log does not record, and looks up the transition.

@@ -16,6 +16,7 @@ use crate::fact::{
     Retrying, Skipped, Started, Succeeded,
 };
 use crate::plan::Plan;
+use crate::position::{Position, StoreId};
 use crate::resource::{Kind, ObjectRef};
 use crate::subject::{SessionKey, SessionKind};
 
@@ -112,7 +113,8 @@ fn exactly_the_written_transitions_are_legal() {
 
 fn key(kind: SessionKind) -> SessionKey {
     let cluster = "local".parse().unwrap();
-    SessionKey { cluster, namespace: "shop".into(), kind, invoker: "db".into(), uid: Uuid::from_u128(7) }
+    let (group, invoker) = ("lagan.dev".into(), "db".into());
+    SessionKey { cluster, namespace: "shop".into(), kind, group, invoker, uid: Uuid::from_u128(7) }
 }
 
 fn reference() -> ObjectRef {
@@ -150,7 +152,7 @@ fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
             name: "db-1".into(),
             invoker: reference(),
             cause: Cause::Object { object: reference() },
-            resources_position: 1,
+            resources_position: Position { store: StoreId::created(Timestamp::UNIX_EPOCH), sequence: 1 },
             priority: Priority::Urgent,
         }),
         FactKind::Skipped => {
@@ -181,9 +183,12 @@ fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
     }
 }
 
+/// A stored fact, under the pool that its author belongs to.
 fn recorded(sequence: u64, fact: Option<Fact>) -> Recorded {
     let time = Timestamp::from_second(i64::try_from(sequence).unwrap()).unwrap();
-    Recorded { sequence, time, fact }
+    let of_pool = |fact: &Fact| fact.holder().is_some() || matches!(fact, Fact::Planned(_));
+    let pool = fact.as_ref().is_some_and(of_pool).then(|| "default".to_owned());
+    Recorded { sequence, time, pool, fact }
 }
 
 /// A log of chosen facts: three of four choices are legal ones, so that the walks get somewhere.
@@ -329,4 +334,28 @@ fn a_log_without_its_head_is_expired_and_still_shows_how_it_ended() {
         assert_eq!(session.phase, phase);
     }
     assert!(!Session::new(key(SessionKind::Backup)).is_expired());
+}
+
+#[test]
+fn a_worker_has_no_say_in_sessions_of_another_pool() {
+    let started = || fact(SessionKind::Backup, FactKind::Started, Some(holder(1)));
+    let facts = [FactKind::Requested, FactKind::Planned].map(|kind| Some(fact(SessionKind::Backup, kind, None)));
+    let planned = Session::fold(key(SessionKind::Backup), (1..).zip(facts).map(|(n, fact)| recorded(n, fact)));
+    assert_eq!((planned.phase, planned.illegal_facts), (Phase::Planned, 0));
+    for (pool, fact, foreign) in [
+        (Some("disk"), Some(started()), false),
+        (None, Some(started()), false),
+        // Garbage under another pool does not even lock the session.
+        (Some("disk"), None, false),
+        (Some("default"), None, true),
+        (None, None, true),
+    ] {
+        let mut session = planned.clone();
+        session.apply(Recorded { pool: pool.map(str::to_owned), ..recorded(3, fact) });
+        assert_eq!((session.phase, session.foreign), (Phase::Planned, foreign), "{pool:?}");
+        assert_eq!((session.illegal_facts, session.last_sequence), (u32::from(!foreign), 3), "{pool:?}");
+    }
+    let mut session = planned;
+    session.apply(recorded(3, Some(started())));
+    assert_eq!(session.phase, Phase::Started);
 }

@@ -17,19 +17,19 @@ use lagan_tests::wait::eventually_async;
 
 use super::{FOREVER, LAGAN, configuration, ready};
 
-const REQUESTED: &str = "lagan.session.local.shop.backup.nightly.x.requested";
-const PLANNED: &str = "lagan.session.local.shop.backup.nightly.x.planned.default.normal";
-const STARTED: &str = "lagan.session.local.shop.backup.nightly.x.started";
-const RESTORING: &str = "lagan.session.local.shop.backup.nightly.x.restoring";
-const COMMITTING: &str = "lagan.session.local.shop.backup.nightly.x.committing";
-const SUCCEEDED: &str = "lagan.session.local.shop.backup.nightly.x.succeeded";
+const REQUESTED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x._.requested";
+const PLANNED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.planned.normal";
+const STARTED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.started";
+const RESTORING: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.restoring";
+const COMMITTING: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.committing";
+const SUCCEEDED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.succeeded";
 
 /// The rendered configuration of cluster `local`, beside one of cluster `other`.
 fn server() -> Result<(NatsServer, Scratch)> {
     let scratch = Scratch::new("roles")?;
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?;
     let mut render: Command = guarded(&root.join("deploy/nats/render.sh"));
-    render.arg(scratch.path()).args(["local", "other"]);
+    render.arg(scratch.path()).args(["local", "other"]).env("POOLS", "default disk");
     run(render, Duration::from_secs(30))?.success().context("rendering deploy/nats")?;
     // The server takes even an absolute path as one beside its own file.
     let folder = scratch.path().file_name().context("a folder")?.to_string_lossy().into_owned();
@@ -49,7 +49,7 @@ fn each_role_does_its_own_work_and_nobody_elses() -> Result<()> {
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
     let file = |role: &str| user(&users, role).to_string_lossy().into_owned();
     let _engine = world.engine(&["--nats-user-file", &file("engine")])?;
-    let _worker = world.worker(&["--nats-user-file", &file("worker")])?;
+    let _worker = world.worker(&["--nats-user-file", &file("worker-default")])?;
     world.apply(&configuration("shop", FOREVER, ""))?;
     ready(&world, "shop")?;
     world.apply(&backup_session(LAGAN, "one", "shop"))?;
@@ -60,11 +60,12 @@ fn each_role_does_its_own_work_and_nobody_elses() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         for (role, subjects) in FORBIDDEN {
+            let inbox = role.split('-').next().unwrap_or_default();
             let (name, password) = login(&std::fs::read_to_string(user(&users, role))?)?;
             let told: Arc<Mutex<Vec<String>>> = Arc::default();
             let tell = Arc::clone(&told);
             let options = ConnectOptions::with_user_and_password(name, password)
-                .custom_inbox_prefix(format!("_INBOX_{role}"))
+                .custom_inbox_prefix(format!("_INBOX_{inbox}"))
                 .event_callback(move |event| {
                     if let (Event::ServerError(error), Ok(mut told)) = (event, tell.lock()) {
                         told.push(error.to_string().to_ascii_lowercase());
@@ -97,19 +98,24 @@ fn login(text: &str) -> Result<(String, String)> {
 /// What each role must not publish: facts of others, other clusters, the engine's queue, the streams themselves.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     (
-        "worker",
+        "worker-default",
         &[
             "lagan.resource.local.lagan_dev.Repository.n.r",
             "lagan.status.local.lagan_dev.Repository.n.r",
             REQUESTED,
             PLANNED,
-            "lagan.session.other.shop.backup.nightly.x.started",
-            "lagan.progress.other.n.x",
+            "lagan.session.other.shop.backup.lagan_dev.nightly.x.default.started",
+            "lagan.session.local.shop.backup.lagan_dev.nightly.x.disk.started",
+            "lagan.session.local.shop.backup.lagan_dev.nightly.x._.failed",
+            "lagan.progress.other.n.default.x",
+            "lagan.progress.local.n.disk.x",
             "$JS.API.STREAM.CREATE.SESSIONS",
             "$JS.API.STREAM.UPDATE.SESSIONS",
             "$JS.API.STREAM.DELETE.SESSIONS",
             "$JS.API.STREAM.PURGE.SESSIONS",
             "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.planner",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-disk-normal",
+            "$JS.ACK.SESSIONS.work-disk-normal.1.1.1.1.0",
             "$JS.API.CONSUMER.DELETE.SESSIONS.planner",
             "$JS.ACK.SESSIONS.planner.1.1.1.1.0",
             "$KV.LOCKS.target.n.db",
@@ -124,9 +130,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             RESTORING,
             COMMITTING,
             SUCCEEDED,
-            "lagan.session.other.shop.backup.nightly.x.requested",
+            "lagan.session.other.shop.backup.lagan_dev.nightly.x._.requested",
+            "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.failed",
             "lagan.resource.other.lagan_dev.Repository.n.r",
-            "lagan.progress.local.n.x",
+            "lagan.progress.local.n.default.x",
             "$JS.API.STREAM.DELETE.SESSIONS",
             "$JS.API.STREAM.PURGE.SESSIONS",
             "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-normal",

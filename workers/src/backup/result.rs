@@ -37,7 +37,7 @@ impl Run<'_> {
         let owner = Owner { cluster: &self.cluster, configuration: &own };
         let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
         let retention = retention::summary(&decisions, policy);
-        let removed = if retention.dry_run { 0 } else { retention.removed.len() as u64 };
+        let removed = if retention.dry_run { 0 } else { retention.removed };
         Ok(TargetResult {
             target: self.work.target.name.clone(),
             host: self.work.host.clone(),

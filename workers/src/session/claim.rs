@@ -66,6 +66,7 @@ mod tests {
             cluster: "c".parse().unwrap(),
             namespace: "n".into(),
             kind: SessionKind::Restore,
+            group: "lagan.dev".into(),
             invoker: "i".into(),
             uid: Uuid::from_u128(1),
         };
@@ -78,7 +79,7 @@ mod tests {
         session.request = Some(serde_json::from_value(serde_json::json!({
             "name": "r", "invoker": {"apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession", "name": "i"},
             "cause": {"object": {"object": {"apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession", "name": "i"}}},
-            "resourcesPosition": 1, "priority": "urgent",
+            "resourcesPosition": {"store": "2026-11-22T12:00:00Z", "sequence": 1}, "priority": "urgent",
         })).unwrap());
         session
     }

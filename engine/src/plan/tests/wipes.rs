@@ -28,7 +28,7 @@ fn wipe(world: &World) -> Result<Plan, Unresolved> {
         name: "repo-wipe-out".to_owned(),
         invoker: repository.reference(),
         cause: Cause::Object { object: repository.reference() },
-        resources_position: 1,
+        resources_position: crate::fixtures::position(),
         priority: Priority::Normal,
     };
     world.planned(SessionKind::Maintenance, &request)
