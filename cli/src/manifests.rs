@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef, TaskRef};
 use lagan_schemas::resource::kind::STASH;
+use lagan_schemas::resource::restore_session::Existing;
 use lagan_schemas::subject::ObjectKey;
 use serde_json::{Map, Value, json};
 
@@ -61,6 +62,9 @@ pub struct Restore {
     pub configuration: Option<String>,
     /// Name or identity of another cluster that wrote the snapshot.
     pub from_cluster: Option<String>,
+    /// The only database that comes back, and the name that it gets.
+    pub database: Option<String>,
+    pub renamed: Option<String>,
     pub overwrite: Overwrite,
 }
 
@@ -90,8 +94,18 @@ pub fn restore_session(restore: &Restore, name: &str) -> Value {
     if let Some(configuration) = &restore.configuration {
         spec.insert("configuration".to_owned(), json!({ "namespace": restore.namespace, "name": configuration }));
     }
-    // Written in either case: whether data is replaced must not depend on a default.
-    spec.insert("overwrite".to_owned(), (restore.overwrite == Overwrite::Replace).into());
+    if let Some(database) = &restore.database {
+        spec.insert("databases".to_owned(), json!([database]));
+    }
+    if let Some(name) = &restore.renamed {
+        spec.insert("as".to_owned(), name.as_str().into());
+    }
+    // Written in either case: what happens to existing data must not depend on a default.
+    let existing = match restore.overwrite {
+        Overwrite::Refuse => Existing::Refuse,
+        Overwrite::Replace => Existing::Replace,
+    };
+    spec.insert("existing".to_owned(), json!(existing));
     json!({
         "apiVersion": api_version(Kind::RestoreSession, &restore.group),
         "kind": Kind::RestoreSession,
@@ -161,6 +175,8 @@ mod tests {
             snapshot: "latest".to_owned(),
             configuration: Some("shop".to_owned()),
             from_cluster: None,
+            database: Some("shop".to_owned()),
+            renamed: Some("copy".to_owned()),
             overwrite: Overwrite::Refuse,
         }
     }
@@ -182,7 +198,9 @@ mod tests {
     #[test]
     fn a_restore_states_whether_it_replaces_data() {
         let object = restore_session(&restore("lagan.dev"), "shop-1");
-        assert_eq!(object.pointer("/spec/overwrite"), Some(&json!(false)));
+        assert_eq!(object.pointer("/spec/existing"), Some(&json!("Refuse")));
+        assert_eq!(object.pointer("/spec/databases/0"), Some(&json!("shop")));
+        assert_eq!(object.pointer("/spec/as"), Some(&json!("copy")));
         assert_eq!(object.pointer("/spec/target/ref/namespace"), Some(&json!("other")));
     }
 

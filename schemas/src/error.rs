@@ -93,9 +93,11 @@ codes! {
     RepositoryBeingDeleted = "E0312", "RepositoryBeingDeleted", Permanent, "name another Repository, or create this one again after its deletion";
     LocationShared = "E0313", "LocationShared", Permanent, "if the data is not needed elsewhere, delete it by hand; `wipeOut` deletes only data that a single Repository names";
     SnapshotOfOtherCluster = "E0314", "SnapshotOfOtherCluster", Permanent, "if you mean the snapshot of that cluster, name the cluster in `fromCluster` of the RestoreSession";
+    SnapshotIncomplete = "E0315", "SnapshotIncomplete", Permanent, "choose another snapshot; `lagan snapshots` lists them";
     TargetNotEmpty = "E0401", "TargetNotEmpty", Permanent, "set `overwrite: true` in the RestoreSession to replace the existing data";
     TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target holds part of the data; create a new RestoreSession with `overwrite: true` to restore all of it";
     RestoreFailed = "E0403", "RestoreFailed", Permanent, "read the end of stderr in the message; the client says which statement failed";
+    ScopeRefused = "E0404", "ScopeRefused", Permanent, "name the databases as the message says";
     WorkerLost = "E0501", "WorkerLost", Permanent, "workers died while they ran this session; check their logs, and look for out-of-memory kills";
     DeadlineExceeded = "E0502", "DeadlineExceeded", Permanent, "raise `timeOut`, or find out why the session takes so long";
     Cancelled = "E0503", "Cancelled", Permanent, "the message says who cancelled the session; start a new one if it is still needed";

@@ -8,6 +8,8 @@ mod clusters;
 mod hooks;
 #[path = "sessions/metrics.rs"]
 mod metrics;
+#[path = "sessions/scope.rs"]
+mod scope;
 
 use std::collections::BTreeSet;
 use std::path::Path;

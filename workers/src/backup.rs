@@ -9,7 +9,7 @@ mod result;
 pub(crate) use forget::forget;
 
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::maybe_done;
@@ -25,6 +25,7 @@ use self::gate::CommitGate;
 use self::preflight::{Ready, beside, notices, preflight};
 use crate::failures::{of_dump, of_repository, of_spawn};
 use crate::hooks::Hooks;
+use crate::mariadb::dump::Taken;
 use crate::mariadb::{Prepared, large_rows, scanner};
 use crate::opened::{Missing, Opened, blocking};
 use crate::place::place;
@@ -249,7 +250,7 @@ impl<'a> Run<'a> {
             Ok(written) => written,
             Err(error) => return Err(self.why(&resolved.step.program, &gate, &dump, &error).await),
         };
-        let longest_bytes = gate.summary.lock().unwrap_or_else(PoisonError::into_inner).longest_statement_bytes;
+        let longest_bytes = gate.recording.record().longest_statement_bytes;
         let large = large_rows(longest_bytes, packet_bytes);
         self.conditions.extend(notices(large.as_slice()));
         let sha256 = dump.outcome().map(|outcome| hex(&outcome.sha256)).unwrap_or_default();
@@ -265,7 +266,13 @@ impl<'a> Run<'a> {
         let mut program = Program { args: prepared.argv, ..Program::new(&resolved.executable) };
         let attached = resolved.client.connection.attach(&mut program, &resolved.client.version);
         attached.map_err(|error| Failure::new(Code::InvalidSpec, chain(&error)))?;
-        let (scan, summary) = scanner(prepared.text);
+        let (scan, recording) = scanner(prepared.text);
+        let time = Timestamp::now();
+        let taken = Taken {
+            time: Some(time.to_string()),
+            server_version: prepared.server.version,
+            lower_case_table_names: prepared.server.lower_case_table_names,
+        };
         let settings = DumpSettings { stall: Duration::from_secs(self.plan.stall_seconds.into()), blocks: BLOCKS };
         let started = self.worker.spawner.dump(program, settings, Some(scan), &self.life.token()).await;
         let (reader, dump) = started.map_err(|error| of_spawn(&error))?;
@@ -276,7 +283,9 @@ impl<'a> Run<'a> {
             life: Arc::clone(self.life),
             dump: Arc::clone(&dump),
             program: resolved.step.program.clone(),
-            summary,
+            recording,
+            taken,
+            time,
             expected: prepared.expected,
             target: self.work.target.name.clone(),
             repository: planned.reference.path(),

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use lagan_schemas::error::{Code, Failure, chain};
 
+use crate::mariadb::dump::Fault;
 use crate::mariadb::{
     ArgumentError, FailureKind, Incomplete, PreflightError, QueryError, RestoreIncomplete, TargetError,
 };
@@ -120,8 +121,8 @@ pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome) -> Option<Failure> {
 
 pub(crate) fn of_incomplete(error: &Incomplete) -> Failure {
     let code = match error {
-        Incomplete::Empty => Code::DumpEmpty,
-        Incomplete::NotADump { .. } | Incomplete::NoCharacterSet | Incomplete::NoTrailer { .. } => Code::DumpTruncated,
+        Incomplete::Fault(Fault::Empty) => Code::DumpEmpty,
+        Incomplete::NotADump { .. } | Incomplete::NoCharacterSet | Incomplete::Fault(_) => Code::DumpTruncated,
         Incomplete::Holes(_) => Code::MissingPrivileges,
     };
     Failure::new(code, chain(error))

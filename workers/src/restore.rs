@@ -1,9 +1,11 @@
 //! A restore: confirm that it is wanted, choose the snapshot once, look at the target, then feed the client. Past
 //! `restoring` it is never run again by itself (P12).
 
-use std::io::Read as _;
+mod feed;
+pub(crate) mod known;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use lagan_schemas::error::{Code, Failure, chain};
@@ -13,14 +15,20 @@ use lagan_schemas::origin::Clusters;
 use lagan_schemas::plan::{Existing, Plan, RestoreWork, SnapshotSelector};
 use lagan_schemas::session::Session;
 
-use crate::failures::{of_arguments, of_choice, of_repository, of_restore, of_spawn, of_target};
+use self::feed::{Fed, Passage, Stopped, feed};
+use self::known::Proof;
+use crate::failures::{of_arguments, of_choice, of_query, of_repository, of_restore, of_spawn, of_target};
 use crate::hooks::Hooks;
-use crate::mariadb::{RestoreArgs, RestoreIncomplete, Target as Inspected, TargetState, Touches, check_fed, inspect};
+use crate::mariadb::dump::{Filter, NameCase, Record};
+use crate::mariadb::{
+    Asked, Met, QueryError, RestoreArgs, RestoreIncomplete, RestoreScope, Selection, Target as Inspected, TargetState,
+    check_fed, clearing, inspect, met, name_case, scope,
+};
 use crate::opened::{Missing, Opened, blocking};
 use crate::place::place;
-use crate::process::{FeedReport, Feeder, Program, Pulse};
+use crate::process::{Feeder, Program, Pulse, escape};
 use crate::progress::{Teller, Told};
-use crate::repository::{Snapshot, SnapshotReader, Wanted, by_id, latest};
+use crate::repository::{Snapshot, Wanted, by_id, latest};
 use crate::retention::{self, Asking};
 use crate::session::held::{Held, HeldError};
 use crate::session::life::Life;
@@ -28,7 +36,8 @@ use crate::session::{Broken, Failed, Outcome};
 use crate::target::Target;
 use crate::worker::Worker;
 
-const BLOCK_BYTES: usize = 1024 * 1024;
+/// Names that a message lists.
+const SHOWN: usize = 10;
 
 pub(crate) async fn run(
     worker: &Worker,
@@ -86,36 +95,30 @@ impl Run<'_> {
             .map_err(|failure| self.stopped_or(failure))?;
         let args =
             RestoreArgs::parse(&resolved.arguments()).map_err(|error| of_arguments(&resolved.step.function, &error))?;
-        let touches = args.database.clone().map_or(Touches::Unknown, Touches::Database);
-        let inspected = inspect(&resolved.client, &touches, None, resolved.wait)
+        let record = self.record(&opened, &snapshot).await?;
+        let case =
+            name_case(&resolved.client, resolved.wait).await.map_err(|error| self.stopped_or(of_target(&error)))?;
+        let scope = self.scope(&snapshot, &record, &args, case)?;
+        let longest = Some(record.longest_statement_bytes);
+        let inspected = inspect(&resolved.client, &scope.touches(), longest, resolved.wait)
             .await
             .map_err(|error| self.stopped_or(of_target(&error)))?;
-        self.check_target(&inspected)?;
+        let first = self.check_target(&resolved, &inspected, (&scope, &record, case)).await?;
         self.hooks.pre(&work.target).await?;
         let (size, reader) = {
             let (repository, id) = (Arc::clone(&opened.repository), snapshot.id.clone());
             let path = work.source.path.clone();
             blocking(move || repository.read(&id, &path)).await?.map_err(|error| of_repository(&error))?
         };
-        let feeder = self.start(&resolved, args).await?;
+        let feeder = self.start(&resolved, args.argv(scope.selects.as_deref())).await?;
+        let passage = Passage { first, filter: scope.filter.map(Filter::new) };
         self.say_restoring(&snapshot, size).await?;
         let bytes = Arc::new(AtomicU64::new(0));
-        let teller = Teller::start(
-            self.worker.bus.clone(),
-            Told {
-                key: self.session.key.clone(),
-                pool: self.plan.pool.clone(),
-                session_name: self.plan.session_name.clone(),
-                target: work.target.name.clone(),
-                activity: Activity::Restoring,
-                bytes: Arc::clone(&bytes),
-                total_bytes: Some(size),
-            },
-        );
-        let fed = blocking(move || feed(feeder, reader, &bytes)).await?;
+        let teller = self.tell(Activity::Restoring, &bytes, Some(size));
+        let fed = blocking(move || feed(feeder, reader, passage, &bytes)).await?;
         drop(teller);
         opened.lease.release().await;
-        self.judge(fed, &snapshot, size)?;
+        self.judge(fed, &snapshot)?;
         Ok(TargetResult {
             target: work.target.name.clone(),
             host: snapshot.host.clone(),
@@ -132,6 +135,19 @@ impl Run<'_> {
             retention: None,
             statistics: None,
         })
+    }
+
+    fn tell(&self, activity: Activity, bytes: &Arc<AtomicU64>, total_bytes: Option<u64>) -> Teller {
+        let told = Told {
+            key: self.session.key.clone(),
+            pool: self.plan.pool.clone(),
+            session_name: self.plan.session_name.clone(),
+            target: self.work.target.name.clone(),
+            activity,
+            bytes: Arc::clone(bytes),
+            total_bytes,
+        };
+        Teller::start(self.worker.bus.clone(), told)
     }
 
     /// A failure that came from our own stop carries the stop's reason.
@@ -164,30 +180,100 @@ impl Run<'_> {
         chosen.cloned().map_err(|error| of_choice(&error))
     }
 
-    fn check_target(&mut self, inspected: &Inspected) -> Result<(), Failure> {
-        let TargetState::NotEmpty { databases, tables, programs } = &inspected.state else { return Ok(()) };
+    /// What the snapshot holds. Where data may be replaced, every byte of it is read before.
+    async fn record(&self, opened: &Opened, snapshot: &Snapshot) -> Result<Record, Failure> {
+        let proof = match self.work.existing {
+            Existing::Refuse => Proof::Record,
+            Existing::Merge | Existing::Replace => Proof::EveryByte,
+        };
+        let bytes = Arc::new(AtomicU64::new(0));
+        let teller = self.tell(Activity::Verifying, &bytes, snapshot.bytes);
+        let source = (snapshot.id.as_str(), self.work.source.path.as_str());
+        let record = known::record(&opened.repository, source, proof, self.life, bytes)
+            .await
+            .map_err(|failure| self.stopped_or(failure))?;
+        drop(teller);
+        match record.ending.check() {
+            Ok(()) => Ok(record),
+            Err(fault) => Err(Failure::new(Code::SnapshotIncomplete, format!("{}: {fault}", unchanged(snapshot)))),
+        }
+    }
+
+    /// Which databases this restore writes to.
+    fn scope(
+        &self,
+        snapshot: &Snapshot,
+        record: &Record,
+        args: &RestoreArgs,
+        case: NameCase,
+    ) -> Result<RestoreScope, Failure> {
+        let mut asked = Asked { renamed: self.work.renamed.clone(), ..Asked::default() };
+        match (args.selection, self.work.databases.first()) {
+            (_, Some(wanted)) if args.database.as_ref().is_none_or(|named| named == wanted) => {
+                asked.database = Some(wanted.clone());
+            }
+            (_, Some(wanted)) => {
+                let named = args.database.as_deref().unwrap_or_default();
+                let message =
+                    format!("`databases` asks for `{wanted}`, and the arguments for `{named}`; name one of them");
+                return Err(Failure::new(Code::ScopeRefused, message));
+            }
+            (Selection::OneDatabase, None) => asked.database.clone_from(&args.database),
+            (Selection::Everything, None) => asked.into.clone_from(&args.database),
+        }
+        scope(record, &asked, case)
+            .map_err(|error| Failure::new(Code::ScopeRefused, format!("{}: {error}", unchanged(snapshot))))
+    }
+
+    /// Decides about data that is there already; returns the statements that have to run before the stream.
+    async fn check_target(
+        &mut self,
+        resolved: &Target<'_>,
+        inspected: &Inspected,
+        (scope, record, case): (&RestoreScope, &Record, NameCase),
+    ) -> Result<String, Failure> {
+        let TargetState::NotEmpty { databases, tables, programs } = &inspected.state else { return Ok(String::new()) };
         let what = format!(
             "AppBinding {} already holds {tables} tables and {programs} routines and events in {}",
             self.work.target.reference.path(),
             databases.join(", ")
         );
-        match self.work.existing {
-            Existing::Refuse => Err(Failure::new(Code::TargetNotEmpty, what)),
-            Existing::Merge => {
-                tracing::warn!(what, "restoring over what is there");
-                self.conditions.push(Notice {
-                    kind: "TargetOverwritten".to_owned(),
-                    status: NoticeStatus::True,
-                    reason: "TargetNotEmpty".to_owned(),
-                    message: format!("{what}; the restore replaced what it brought"),
-                });
-                Ok(())
+        let asking = |error: QueryError| self.stopped_or(of_query(&error));
+        let (first, message) = match self.work.existing {
+            Existing::Refuse => return Err(Failure::new(Code::TargetNotEmpty, what)),
+            Existing::Replace => {
+                let first = clearing(&resolved.client, scope).await.map_err(asking)?;
+                (first, format!("{what}; they were dropped, and the snapshot took their place"))
             }
-        }
+            Existing::Merge => {
+                let Met { stays, clashes } = met(&resolved.client, scope, record, case).await.map_err(asking)?;
+                if !clashes.is_empty() {
+                    let message = format!(
+                        "the snapshot has objects of another kind in the place of {}; drop them, or use `existing: Replace`",
+                        few(&clashes)
+                    );
+                    return Err(Failure::new(Code::TargetNotEmpty, message));
+                }
+                let stays = if stays.is_empty() {
+                    String::new()
+                } else {
+                    format!("; what it did not bring stays: {}", few(&stays))
+                };
+                (String::new(), format!("{what}; the restore replaced what it brought{stays}"))
+            }
+        };
+        tracing::warn!(what, "restoring over what is there");
+        self.conditions.push(Notice {
+            kind: "TargetOverwritten".to_owned(),
+            status: NoticeStatus::True,
+            reason: "TargetNotEmpty".to_owned(),
+            message,
+        });
+        Ok(first)
     }
 
-    async fn start(&self, resolved: &Target<'_>, args: RestoreArgs) -> Result<Feeder, Failure> {
-        let mut program = Program { args: args.argv(), ..Program::new(&resolved.executable) };
+    async fn start(&self, resolved: &Target<'_>, args: Vec<String>) -> Result<Feeder, Failure> {
+        let mut program = Program { args, ..Program::new(&resolved.executable) };
         let attached = resolved.client.connection.attach(&mut program, &resolved.client.version);
         attached.map_err(|error| Failure::new(Code::InvalidSpec, chain(&error)))?;
         let life = Arc::clone(self.life);
@@ -218,9 +304,9 @@ impl Run<'_> {
         }
     }
 
-    fn judge(&self, fed: Result<FeedReport, Stopped>, snapshot: &Snapshot, size: u64) -> Result<(), Failure> {
+    fn judge(&self, fed: Result<Fed, Stopped>, snapshot: &Snapshot) -> Result<(), Failure> {
         let (fed_bytes, why) = match fed {
-            Ok(report) => match check_fed(&report, size) {
+            Ok(Fed { report, expected_bytes }) => match check_fed(&report, expected_bytes) {
                 Ok(()) => return Ok(()),
                 Err(why) => (report.bytes, why),
             },
@@ -234,7 +320,7 @@ impl Run<'_> {
                     );
                     return Err(Failure::new(Code::TargetPartiallyRestored, message));
                 }
-                let incomplete = check_fed(&report, size).err();
+                let incomplete = check_fed(&report, report.bytes).err();
                 let client = incomplete.filter(|i| matches!(i, RestoreIncomplete::Failed { failure: Some(_), .. }));
                 match client {
                     Some(incomplete) => (report.bytes, incomplete),
@@ -251,28 +337,13 @@ impl Run<'_> {
     }
 }
 
-/// The feed ended before its input did; the client is dead.
-struct Stopped {
-    report: Box<FeedReport>,
-    why: String,
+/// The beginning of a message about a restore that was refused before it wrote anything.
+fn unchanged(snapshot: &Snapshot) -> String {
+    format!("snapshot {} is not restored, and nothing was changed", snapshot.id.get(..8).unwrap_or(&snapshot.id))
 }
 
-fn feed(mut feeder: Feeder, mut reader: SnapshotReader, bytes: &AtomicU64) -> Result<FeedReport, Stopped> {
-    let stopped =
-        |error: crate::process::FeedError| Stopped { why: chain(&error), report: Box::new(error.report().clone()) };
-    let mut block = vec![0; BLOCK_BYTES];
-    loop {
-        let count = match reader.read(&mut block) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) => {
-                // The client is killed before its input ends, or it would take the half for the whole (F17).
-                let report = Box::new(feeder.abort());
-                return Err(Stopped { report, why: format!("the repository can't be read: {}", chain(&error)) });
-            }
-        };
-        feeder.feed(&block[..count]).map_err(stopped)?;
-        bytes.fetch_add(count as u64, Ordering::Relaxed);
-    }
-    feeder.finish().map_err(stopped)
+fn few(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", escape(name))).collect();
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }

@@ -97,6 +97,8 @@ fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: 
         snapshot: args.snapshot.clone(),
         configuration: Some(configuration.key.name.clone()),
         from_cluster: args.from_cluster.clone(),
+        database: args.database.clone(),
+        renamed: args.renamed.clone(),
         overwrite: overwrite(args),
     };
     Ok(Request { name: configuration.key.name.clone(), repository, restore })
@@ -116,6 +118,8 @@ fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &st
         snapshot: args.snapshot.clone(),
         configuration: args.configuration.clone(),
         from_cluster: args.from_cluster.clone(),
+        database: args.database.clone(),
+        renamed: args.renamed.clone(),
         overwrite: overwrite(args),
     };
     Ok(Request { name: name.to_owned(), repository, restore })

@@ -62,7 +62,8 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         not_after: inputs.requested,
     };
     let (object, step, existing) = (object.clone(), resolved.step, existing(session, spec));
-    let work = RestoreWork { object, target, step, repository, source, existing };
+    let (databases, renamed) = (spec.databases.clone(), spec.renamed.clone());
+    let work = RestoreWork { object, target, step, repository, source, databases, renamed, existing };
     Ok(Plan {
         version: VERSION,
         session_name: request.name.clone(),
@@ -100,8 +101,11 @@ fn snapshot(rule: &RestoreRule) -> SnapshotSelector {
     }
 }
 
-/// Stash restores over existing data without asking. Our group refuses unless `overwrite` is set.
+/// Stash restores over existing data without asking. Our group refuses unless the session says otherwise.
 fn existing(session: &Object, spec: &RestoreSessionSpec) -> Existing {
+    if let Some(existing) = spec.existing {
+        return existing;
+    }
     match (spec.overwrite, session.group()) {
         (Some(true), _) | (None, Group::Stash) => Existing::Merge,
         (Some(false) | None, _) => Existing::Refuse,

@@ -8,6 +8,7 @@ use super::{OneOrMore, PlanTarget};
 use crate::origin::ConfigurationKey;
 use crate::resource::ObjectRef;
 use crate::resource::repository::{Backend, RetentionPolicy};
+pub use crate::resource::restore_session::Existing;
 
 /// Later versions add kinds of work. A reader that does not know one can't read the plan, and leaves it alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +45,12 @@ pub struct RestoreWork {
     pub step: Step,
     pub repository: PlanRepository,
     pub source: SnapshotSource,
+    /// Only this database of the snapshot, and nothing else. Nothing: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<String>,
+    /// The name that the one database gets.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<String>,
     pub existing: Existing,
 }
 
@@ -101,12 +108,4 @@ pub struct SnapshotSource {
 pub enum SnapshotSelector {
     Latest,
     Id(String),
-}
-
-/// What a restore does if the target holds data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Existing {
-    Refuse,
-    /// Restore over it, and say so in a condition.
-    Merge,
 }

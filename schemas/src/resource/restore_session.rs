@@ -42,6 +42,7 @@ use super::{NamespacedName, Opaque};
     validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.all(r, !has(r.snapshots) || size(r.snapshots) <= 1)").message("target.rules: a database is restored from one snapshot"),
     validation = Rule::new("!has(self.rules) || self.rules.filter(r, !has(r.targetHosts) || size(r.targetHosts) == 0).size() <= 1").message("rules: at most one rule without targetHosts"),
     validation = Rule::new("!has(self.rules) || self.rules.all(r, !has(r.snapshots) || size(r.snapshots) <= 1)").message("rules: a database is restored from one snapshot"),
+    validation = Rule::new("!has(self.existing) || !has(self.overwrite)").message("existing: it says more than overwrite; leave overwrite out"),
     validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -81,6 +82,28 @@ pub struct RestoreSessionSpec {
     /// (group lagan.dev), or done with a warning (group stash.appscode.com, as Stash does).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overwrite: Option<bool>,
+    /// What happens to data that the target holds already [default: Refuse; Merge if `overwrite` is true].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing: Option<Existing>,
+    /// The only database of the snapshot that is restored [default: all that it holds].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1), inner(length(min = 1, max = 64)))]
+    pub databases: Vec<String>,
+    /// The name that the database gets. Refused if something in the snapshot names the old one.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub renamed: Option<String>,
+}
+
+/// What a restore does with the databases that it writes to, if they hold data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Existing {
+    /// Nothing is restored.
+    Refuse,
+    /// What the snapshot brings replaces what has its name; everything else stays, and a condition names it.
+    Merge,
+    /// The databases are dropped first. The snapshot has been read to its last byte before.
+    Replace,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

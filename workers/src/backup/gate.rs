@@ -3,14 +3,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Committing, Fact};
 use tokio::runtime::Handle;
 
 use crate::failures::{of_dump, of_incomplete};
-use crate::mariadb::{Expected, Summary, check_dump};
+use crate::mariadb::dump::{Record, Taken};
+use crate::mariadb::{Expected, Recording, check_dump};
 use crate::process::DumpHandle;
-use crate::repository::{Gate, GateRefused};
+use crate::repository::{Companion, Gate, GateRefused};
+use crate::restore::known::RECORD_PATH;
 use crate::session::Broken;
 use crate::session::held::{Held, HeldError};
 use crate::session::life::Life;
@@ -21,7 +24,10 @@ pub(super) struct CommitGate {
     pub life: Arc<Life>,
     pub dump: Arc<DumpHandle>,
     pub program: String,
-    pub summary: Summary,
+    pub recording: Recording,
+    /// The moment that the data shows, and the server's version.
+    pub taken: Taken,
+    pub time: Timestamp,
     pub expected: Expected,
     pub target: String,
     pub repository: String,
@@ -45,10 +51,7 @@ impl CommitGate {
             let message = format!("`{}` was stopped ({:?}) after {} bytes", self.program, outcome.stop, outcome.bytes);
             return Err(Failure::new(Code::DumpTruncated, message).into());
         }
-        {
-            let summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
-            check_dump(&outcome, &summary, &self.expected).map_err(|error| of_incomplete(&error))?;
-        }
+        check_dump(&outcome, &self.recording, &self.expected).map_err(|error| of_incomplete(&error))?;
         if self.dump.delivered() != outcome.bytes {
             let message = format!("the archiver took {} of {} bytes", self.dump.delivered(), outcome.bytes);
             return Err(Failure::new(Code::DumpTruncated, message).into());
@@ -63,6 +66,12 @@ impl CommitGate {
 }
 
 impl Gate for CommitGate {
+    fn companion(&self) -> Option<Companion> {
+        let record = Record { taken: Some(self.taken.clone()), ..Record::clone(&self.recording.record()) };
+        let name = RECORD_PATH.trim_start_matches('/').to_owned();
+        Some(Companion { name, content: record.to_json(), time: self.time })
+    }
+
     fn open(&self) -> Result<(), GateRefused> {
         self.judge().map_err(|broken| {
             let reason = match &broken {

@@ -248,7 +248,7 @@ impl DumpArgs {
     }
 }
 
-fn state(options: &[Given], name: &str) -> Option<Switch> {
+pub(super) fn state(options: &[Given], name: &str) -> Option<Switch> {
     options.iter().rev().find(|given| given.name == name).map(|given| given.on)
 }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     client::{QueryError, Rows, literal},
+    dump::{DatabaseRecord, Object, Record},
     dump_args::{DumpArgs, Scope},
     options::Switch,
-    stream::StreamSummary,
     text::EXACT_IN_UTF8,
 };
 
@@ -329,22 +329,20 @@ impl Expected {
 
     /// The expected objects that the stream does not hold. Additional ones are fine: they were created meanwhile.
     #[must_use]
-    pub fn missing_in(&self, summary: &StreamSummary) -> Vec<MissingObjects> {
-        self.objects.iter().filter_map(|((database, kind), names)| missing(database, *kind, names, summary)).collect()
+    pub fn missing_in(&self, record: &Record) -> Vec<MissingObjects> {
+        self.objects.iter().filter_map(|((database, kind), names)| missing(database, *kind, names, record)).collect()
     }
 }
 
-fn missing(database: &str, kind: Kind, expected: &BTreeSet<String>, summary: &StreamSummary) -> Option<MissingObjects> {
-    let named = matches!(kind, Kind::Table | Kind::View | Kind::Sequence);
-    let (found, names): (u64, Vec<String>) = if named {
-        let seen = summary.names(database, kind);
-        // A name with a line break is cut in the stream; it can only be counted.
-        let absent =
-            expected.iter().filter(|name| !name.contains('\n') && seen.is_none_or(|seen| !seen.contains(*name)));
-        let absent: Vec<String> = absent.cloned().collect();
-        ((expected.len() - absent.len()) as u64, absent)
-    } else {
-        (summary.count(database, kind), expected.iter().cloned().collect())
+fn missing(database: &str, kind: Kind, expected: &BTreeSet<String>, record: &Record) -> Option<MissingObjects> {
+    let nothing = DatabaseRecord::default();
+    let found = record.database((!database.is_empty()).then_some(database)).unwrap_or(&nothing);
+    let (found, names): (u64, Vec<String>) = match listed(found, kind) {
+        Some(listed) => {
+            let absent: Vec<String> = expected.iter().filter(|name| !listed.contains(name.as_str())).cloned().collect();
+            ((expected.len() - absent.len()) as u64, absent)
+        }
+        None => (count(found, kind), expected.iter().cloned().collect()),
     };
     (found < expected.len() as u64).then(|| MissingObjects {
         database: database.to_owned(),
@@ -353,6 +351,38 @@ fn missing(database: &str, kind: Kind, expected: &BTreeSet<String>, summary: &St
         found,
         names,
     })
+}
+
+/// The names in the stream, where all of them can be told. Text of programs, with their names, is in a character set
+/// of its own, so they are counted; and so is everything of a database that has very many objects.
+fn listed(database: &DatabaseRecord, kind: Kind) -> Option<BTreeSet<&str>> {
+    let of = |object: Object| match database.objects.get(&object) {
+        None => Some(BTreeSet::new()),
+        Some(listed) => listed.is_whole().then(|| listed.listed.iter().map(String::as_str).collect()),
+    };
+    match kind {
+        Kind::Table => {
+            let tables = &database.tables;
+            tables.is_whole().then(|| tables.listed.iter().map(|table| table.name.as_str()).collect())
+        }
+        Kind::View => of(Object::View),
+        Kind::Sequence => of(Object::Sequence),
+        Kind::Trigger | Kind::Routine | Kind::Event => None,
+    }
+}
+
+fn count(database: &DatabaseRecord, kind: Kind) -> u64 {
+    match kind {
+        Kind::Table => database.tables.count,
+        Kind::View => database.count(Object::View),
+        Kind::Sequence => database.count(Object::Sequence),
+        Kind::Trigger => database.count(Object::Trigger),
+        Kind::Event => database.count(Object::Event),
+        Kind::Routine => [Object::Procedure, Object::Function, Object::Package, Object::PackageBody]
+            .iter()
+            .map(|object| database.count(*object))
+            .sum(),
+    }
 }
 
 impl std::fmt::Display for MissingObjects {

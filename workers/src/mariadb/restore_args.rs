@@ -1,8 +1,8 @@
 //! The arguments of the `mariadb` client that a restore feeds.
 
 use super::{
-    dump_args::render,
-    options::{ArgumentError, Given, Parsed, Spec, flag, maybe, parse, value},
+    dump_args::{render, state},
+    options::{ArgumentError, Given, Parsed, Spec, Switch, flag, maybe, parse, value},
 };
 
 /// In every restore, whatever the user says:
@@ -28,6 +28,7 @@ const FORCED: [&str; 10] = [
     "--loose-skip-print-query-on-error",
 ];
 
+const ONE_DATABASE: &str = "one-database";
 const CONNECTION: &str = "the connection comes from the target";
 const PROTECTED: &str = "a restore runs in the sandbox, without access to files and with settings of its own";
 const HOLES: &str = "failed statements would be left out silently";
@@ -35,7 +36,7 @@ const CODE: &str = "it makes the program load or run something else";
 
 const TABLE: &[Spec] = &[
     value("database").short('D'),
-    flag("one-database").short('o'),
+    flag(ONE_DATABASE).short('o'),
     flag("compress").short('C'),
     value("connect-timeout"),
     value("net-buffer-length"),
@@ -87,11 +88,23 @@ const TABLE: &[Spec] = &[
     value("character-sets-dir").forbidden(CODE),
 ];
 
+/// What it means that the arguments name a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// Everything goes there, if the dump does not say where it goes.
+    Everything,
+    /// `--one-database`. The client would ignore it, because `--binary-mode` switches its own `USE` off; so the stream
+    /// is filtered before it.
+    OneDatabase,
+}
+
 /// The arguments of a restore, understood and within the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreArgs {
-    /// The database that a dump without `USE` goes to.
+    /// The database that is named.
     pub database: Option<String>,
+    /// Whether only this database of the dump is wanted.
+    pub selection: Selection,
     options: Vec<Given>,
 }
 
@@ -107,16 +120,22 @@ impl RestoreArgs {
             }
             database = Some(name);
         }
-        Ok(Self { database, options })
+        let one = state(&options, ONE_DATABASE) == Some(Switch::On);
+        options.retain(|given| given.name != ONE_DATABASE);
+        if one && database.is_none() {
+            return Err(ArgumentError::NoValue { given: format!("--{ONE_DATABASE}") });
+        }
+        let selection = if one { Selection::OneDatabase } else { Selection::Everything };
+        Ok(Self { database, selection, options })
     }
 
-    /// Everything after the defaults-file, which must come first.
+    /// Everything after the defaults-file, which must come first. `selects` is the database that the client starts in.
     #[must_use]
-    pub fn argv(&self) -> Vec<String> {
+    pub fn argv(&self, selects: Option<&str>) -> Vec<String> {
         let mut argv: Vec<String> = self.options.iter().map(render).collect();
         argv.extend(FORCED.iter().map(ToString::to_string));
-        if let Some(database) = &self.database {
-            argv.extend(["--".into(), database.clone()]);
+        if let Some(database) = selects {
+            argv.extend(["--".into(), database.to_owned()]);
         }
         argv
     }
@@ -159,9 +178,13 @@ mod tests {
     fn the_example_of_stash_is_understood() {
         let parsed = args("--one-database testdb").unwrap();
         assert_eq!(parsed.database.as_deref(), Some("testdb"));
-        let argv = parsed.argv();
-        assert_eq!(argv[0], "--one-database");
+        assert_eq!(parsed.selection, Selection::OneDatabase);
+        let argv = parsed.argv(None);
+        assert!(!argv.iter().any(|arg| arg == "--one-database" || arg == "testdb"), "{argv:?}");
+        let argv = parsed.argv(Some("testdb"));
         assert_eq!(argv[argv.len() - 2..], ["--", "testdb"]);
+        assert_eq!(args("testdb").unwrap().selection, Selection::Everything);
+        assert!(args("-o").is_err() && args("-o --skip-one-database x").unwrap().selection == Selection::Everything);
         assert_eq!(args("-D x y"), Err(ArgumentError::ExtraName("y".into())));
     }
 }

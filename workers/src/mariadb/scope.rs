@@ -1,7 +1,9 @@
 //! The scope of a restore: which databases it writes to, told from the record of its dump and from what was asked for.
 //! It is known before the first statement runs, and nothing else is written to.
 
-use super::dump::{FilterError, NameCase, OddityKind, Record, Wanted};
+use std::collections::HashMap;
+
+use super::dump::{FilterError, NameCase, Object, OddityKind, Record, Wanted};
 use super::inventory::is_system;
 use super::restore::Touches;
 use crate::process::escape;
@@ -57,6 +59,13 @@ pub enum ScopeError {
     RenamesSystem(String),
     #[error(transparent)]
     Filter(#[from] FilterError),
+    #[error(
+        "the server that is restored into does not tell `{}` from `{}`{} (lower_case_table_names), and the dump holds both",
+        escape(one),
+        escape(other),
+        of_database.as_ref().map(|name| format!(" of `{}`", escape(name))).unwrap_or_default()
+    )]
+    SameNames { of_database: Option<String>, one: String, other: String },
     #[error("the dump selects more databases than can be told apart ({0})")]
     TooMany(u64),
 }
@@ -86,6 +95,32 @@ fn list(names: &[String]) -> String {
 
 /// Decides the scope; `case` is how the target compares names.
 pub fn scope(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope, ScopeError> {
+    let scope = choose(record, asked, case)?;
+    if case == NameCase::Insensitive {
+        distinct(None, scope.databases.iter().map(|database| &database.name))?;
+        for database in &scope.databases {
+            let Some(found) = record.database(database.source.as_deref()) else { continue };
+            let of = |kind| found.objects.get(&kind).into_iter().flat_map(|listed| &listed.listed);
+            let tables = found.tables.listed.iter().map(|table| &table.name);
+            distinct(Some(&database.name), tables.chain(of(Object::View)).chain(of(Object::Sequence)))?;
+        }
+    }
+    Ok(scope)
+}
+
+/// Refuses names that are one name for a server that ignores case: the later object would replace the earlier one.
+fn distinct<'a>(of_database: Option<&String>, names: impl Iterator<Item = &'a String>) -> Result<(), ScopeError> {
+    let mut seen: HashMap<String, &String> = HashMap::new();
+    for name in names {
+        if let Some(one) = seen.insert(name.to_lowercase(), name).filter(|one| *one != name) {
+            let (one, other) = (one.clone(), name.clone());
+            return Err(ScopeError::SameNames { of_database: of_database.cloned(), one, other });
+        }
+    }
+    Ok(())
+}
+
+fn choose(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope, ScopeError> {
     if record.databases_left_out > 0 {
         return Err(ScopeError::TooMany(record.databases.len() as u64 + record.databases_left_out));
     }
@@ -233,6 +268,23 @@ mod tests {
             assert_eq!(refused, Err(true), "{dump}");
         }
         assert!(ask(SEVERAL, None, None, Some("a")).is_err());
+    }
+
+    #[test]
+    fn names_that_a_server_takes_for_one_are_refused() {
+        let dumps = [
+            "USE `a`;\nCREATE TABLE `Orders` (x int);\nCREATE TABLE `orders` (x int);\n",
+            "USE `a`;\nCREATE TABLE `v` (x int);\nCREATE VIEW `V` AS select 1;\n",
+            "USE `A`;\nCREATE TABLE `t` (x int);\nUSE `a`;\nCREATE TABLE `t` (x int);\n",
+        ];
+        for dump in dumps {
+            let mut recorder = Recorder::default();
+            recorder.feed(dump.as_bytes());
+            let record = recorder.finish();
+            assert!(scope(&record, &Asked::default(), NameCase::Sensitive).is_ok());
+            let refused = scope(&record, &Asked::default(), NameCase::Insensitive);
+            assert!(matches!(refused, Err(ScopeError::SameNames { .. })), "{refused:?}");
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ async fn a_row_that_a_default_server_refuses_is_reported_after_the_dump() {
         "create database large; create table large.t(a longblob); insert into large.t values (repeat('x', 10000000))",
     );
     let dumped = dump(&source().client(), &["large"]).await;
-    let found = large_rows(dumped.summary.longest_statement_bytes, dumped.prepared.server.max_allowed_packet_bytes);
+    let found = large_rows(dumped.record.longest_statement_bytes, dumped.prepared.server.max_allowed_packet_bytes);
     assert!(
         matches!(found, Some(Finding::LargeRows { statement_bytes, .. }) if statement_bytes > 20_000_000),
         "{found:?}"

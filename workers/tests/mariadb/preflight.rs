@@ -70,7 +70,7 @@ async fn every_missing_grant_that_would_leave_a_hole_is_named() {
 async fn rights_lost_after_the_preflight_are_found_in_the_stream() {
     source().sql("create database late; use late; create table a(x int); create trigger t1 before insert on a for each row set @a=1; create procedure p() select 1");
     account("late", &["select, show view, trigger, event on late.*", "select on mysql.proc"]);
-    let mut full = dump(&source().client_as("late"), &["--databases", "late"]).await;
+    let full = dump(&source().client_as("late"), &["--databases", "late"]).await;
     assert_eq!(full.checked, Ok(()));
     source().sql("revoke trigger on late.* from late@'%'; revoke select on mysql.proc from late@'%'");
     let program = crate::steps::dump_program(&source().client_as("late"), full.prepared.argv.clone());
@@ -83,10 +83,9 @@ async fn rights_lost_after_the_preflight_are_found_in_the_stream() {
     .await
     .unwrap();
     assert!(captured.exit.success(), "mariadb-dump says nothing about the holes");
-    let (mut scan, summary) = lagan_workers::mariadb::scanner(lagan_workers::mariadb::TextForm::Utf8);
+    let (mut scan, recording) = lagan_workers::mariadb::scanner(lagan_workers::mariadb::TextForm::Utf8);
     scan(&mut captured.stdout.clone());
-    full.summary = summary.lock().unwrap().clone();
-    let missing = full.prepared.expected.missing_in(&full.summary);
+    let missing = full.prepared.expected.missing_in(&recording.record());
     assert_eq!(
         missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["1 of 1 triggers of `late` (`t1`)", "1 of 1 routines of `late` (`PROCEDURE p`)"]

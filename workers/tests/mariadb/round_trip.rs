@@ -109,7 +109,7 @@ async fn every_byte_comes_back() {
         let _ = write!(sql, "insert into l values(0x{byte:02x},_latin1 0x{byte:02x});");
     }
     let dumped = round_trip(&sql, &["b"]).await;
-    assert!(dumped.summary.longest_statement_bytes > 6_000_000);
+    assert!(dumped.record.longest_statement_bytes > 6_000_000);
 }
 
 #[tokio::test]

@@ -149,9 +149,17 @@ fn many() -> &'static Server {
     alone()
 }
 
-/// Beside what is said with every dump.
-const WAYS: [&[&str]; 2] =
-    [&[], &["--skip-extended-insert", "--skip-hex-blob", "--default-character-set=binary", "--add-drop-database"]];
+/// Ways to dump all of them.
+const WAYS: [&[&str]; 2] = [
+    &["--all-databases"],
+    &[
+        "--all-databases",
+        "--skip-extended-insert",
+        "--skip-hex-blob",
+        "--default-character-set=binary",
+        "--add-drop-database",
+    ],
+];
 
 /// mariadb-dump fails at programs and events of databases with such names.
 fn is_quoting(name: &str) -> bool {
@@ -165,7 +173,7 @@ async fn one_database_of_all_comes_back_exact_and_no_other_changes() {
         let dump = dump_of(source, way);
         for name in NAMES {
             let mine = format!(
-                "create or replace database {0}; create table {0}.t(id int primary key, a text); ",
+                "create or replace database {0} character set utf8mb4; create table {0}.t(id int primary key, a text); ",
                 quoted(name)
             );
             target.sql(&(mine + &format!("insert into {}.t values(1,'mine')", quoted(name))));

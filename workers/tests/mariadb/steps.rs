@@ -2,14 +2,15 @@
 
 use std::{
     io::{Read, Write},
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use lagan_workers::{
+    mariadb::dump::Record,
     mariadb::{
         Client, DumpArgs, Incomplete, PreflightError, Prepared, RestoreArgs, RestoreIncomplete, SAFE_DUMP_FLAGS,
-        StreamSummary, check_dump, check_fed, prepare, scanner,
+        check_dump, check_fed, prepare, scanner,
     },
     process::{DumpOutcome, DumpSettings, FeedError, FeedReport, Program, Pulse},
 };
@@ -22,7 +23,7 @@ pub const WAIT: Duration = Duration::from_secs(10);
 pub struct Dumped {
     pub bytes: Vec<u8>,
     pub outcome: Arc<DumpOutcome>,
-    pub summary: StreamSummary,
+    pub record: Arc<Record>,
     pub prepared: Prepared,
     pub checked: Result<(), Incomplete>,
 }
@@ -45,7 +46,7 @@ pub fn dump_program(client: &Client, argv: Vec<String>) -> Program {
 pub async fn dump(client: &Client, user: &[&str]) -> Dumped {
     let prepared = preflight(client, user).await.unwrap();
     let program = dump_program(client, prepared.argv.clone());
-    let (scan, summary) = scanner(prepared.text);
+    let (scan, recording) = scanner(prepared.text);
     let cancel = CancellationToken::new();
     let (mut reader, handle) =
         client.spawner.dump(program, DumpSettings::default(), Some(scan), &cancel).await.unwrap();
@@ -57,14 +58,14 @@ pub async fn dump(client: &Client, user: &[&str]) -> Dumped {
     .await
     .unwrap();
     let outcome = handle.wait().await;
-    let summary = summary.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let checked = check_dump(&outcome, &summary, &prepared.expected);
-    Dumped { bytes, outcome, summary, prepared, checked }
+    let checked = check_dump(&outcome, &recording, &prepared.expected);
+    let record = recording.record();
+    Dumped { bytes, outcome, record, prepared, checked }
 }
 
 pub async fn feed(client: &Client, user: &[&str], bytes: &[u8]) -> Result<FeedReport, FeedError> {
     let args = RestoreArgs::parse(&user.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-    let mut program = Program { args: args.argv(), ..Program::new(MARIADB) };
+    let mut program = Program { args: args.argv(args.database.as_deref()), ..Program::new(MARIADB) };
     client.connection.attach(&mut program, &client.version).unwrap();
     let cancel = CancellationToken::new();
     let mut feeder = client.spawner.feed(program, || Pulse::Alive, &cancel).await.unwrap();

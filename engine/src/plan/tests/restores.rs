@@ -82,6 +82,9 @@ fn our_group_refuses_a_target_with_data_unless_told_and_stash_s_merges() {
         (stash, "  overwrite: false\n", Existing::Refuse),
         (ours, "", Existing::Refuse),
         (ours, "  overwrite: true\n", Existing::Merge),
+        (ours, "  existing: Merge\n", Existing::Merge),
+        (ours, "  existing: Replace\n", Existing::Replace),
+        (stash, "  existing: Refuse\n", Existing::Refuse),
         (ours, "  overwrite: false\n", Existing::Refuse),
     ] {
         let task = "  task: {name: mariadb-restore-10.6.23}\n";

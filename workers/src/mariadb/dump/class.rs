@@ -91,7 +91,8 @@ pub(super) fn classify(head: &Head, tokens: Tokens) -> Option<Class> {
         b"LOCK" => Some(Class::of(StatementKind::Lock)),
         b"UNLOCK" => Some(Class::of(StatementKind::Unlock)),
         b"START" => start(&mut cursor),
-        b"BEGIN" | b"COMMIT" => Some(Class::of(StatementKind::Transaction)),
+        b"BEGIN" => begin(&mut cursor),
+        b"COMMIT" => Some(Class::of(StatementKind::Transaction)),
         b"GRANT" | b"REVOKE" => Some(Class::of(StatementKind::Account)),
         b"CHANGE" => Some(Class::of(StatementKind::Replication)),
         b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" => Some(Class::of(StatementKind::Upkeep)),
@@ -108,8 +109,22 @@ fn insert(cursor: &mut Cursor<'_>) -> Option<Class> {
 }
 
 fn set(cursor: &mut Cursor<'_>) -> Option<Class> {
-    let account = cursor.skip_any(&["PASSWORD", "ROLE", "DEFAULT"])?;
-    Some(Class::of(if account { StatementKind::Account } else { StatementKind::Set }))
+    let kind = if cursor.skip_any(&["PASSWORD", "ROLE", "DEFAULT"])? {
+        StatementKind::Account
+    } else if cursor.skip_any(&["STATEMENT"])? {
+        // `SET STATEMENT … FOR` runs any other statement.
+        StatementKind::Other
+    } else {
+        StatementKind::Set
+    };
+    Some(Class::of(kind))
+}
+
+/// `BEGIN` alone starts a transaction; with more behind it, it is a block of statements.
+fn begin(cursor: &mut Cursor<'_>) -> Option<Class> {
+    let _ = cursor.skip_any(&["WORK"])?;
+    let alone = cursor.next()?.is_none();
+    Some(Class::of(if alone { StatementKind::Transaction } else { StatementKind::Other }))
 }
 
 fn start(cursor: &mut Cursor<'_>) -> Option<Class> {

@@ -47,8 +47,7 @@ pub struct Taken {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
     pub server_version: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lower_case_table_names: Option<u8>,
+    pub lower_case_table_names: u8,
 }
 
 /// What the lines at the start of a dump say.

@@ -68,7 +68,16 @@ fn a_database_gets_another_name_unless_something_names_it() {
 
 #[test]
 fn statements_of_which_nobody_knows_where_they_belong_are_refused() {
-    for statement in ["DELETE FROM b.t", "LOAD DATA INFILE 'x' INTO TABLE t", "DROP TABLE t, b.t"] {
+    let unclear = [
+        "DELETE FROM b.t",
+        "LOAD DATA INFILE 'x' INTO TABLE t",
+        "DROP TABLE t, b.t",
+        "LOCK TABLES t WRITE, b.t WRITE",
+        "SET STATEMENT max_statement_time=0 FOR DELETE FROM b.t",
+        "BEGIN NOT ATOMIC DELETE FROM b.t",
+        "CALL b.p()",
+    ];
+    for statement in unclear {
         let dump = format!("USE `a`;\n{statement};\n");
         assert!(matches!(filter(dump.as_bytes(), wanted("a")), Err(FilterError::Unclear { .. })), "{statement}");
         assert!(filter(format!("USE `a`;\nUSE `b`;\n{statement};\n").as_bytes(), wanted("a")).is_ok());

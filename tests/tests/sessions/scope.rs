@@ -1,0 +1,139 @@
+//! Restores touch what they name and nothing else, and know that before the first statement.
+
+use anyhow::Result;
+use lagan_tests::mariadb::MariaDb;
+use lagan_tests::process::Process;
+use lagan_tests::world::{PATIENCE, World, restore_session};
+use serde_json::Value;
+
+/// A repository with a snapshot of the databases `shop` and `till`, and a second server with databases of its own.
+struct Scene {
+    world: World,
+    copy: MariaDb,
+    _up: Process,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let world = World::new()?;
+        for sql in [
+            "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, note TEXT); \
+             INSERT INTO shop.t VALUES (1,'from the source'),(2,'USE `till`;\\n'); \
+             INSERT INTO shop.t SELECT seq, SHA1(seq) FROM shop.seq_3_to_20002",
+            "CREATE DATABASE till; CREATE TABLE till.t (id INT PRIMARY KEY); INSERT INTO till.t VALUES (1)",
+        ] {
+            world.db.query(sql)?;
+        }
+        let copy = world.second_database("copy")?;
+        for sql in [
+            "CREATE DATABASE till; CREATE TABLE till.t (id INT PRIMARY KEY); INSERT INTO till.t VALUES (77)",
+            "CREATE DATABASE mine; CREATE TABLE mine.t (id INT PRIMARY KEY); INSERT INTO mine.t VALUES (99)",
+        ] {
+            copy.query(sql)?;
+        }
+        world.configure("both", "local", "--databases shop till", "")?;
+        let up = world.up(&[])?;
+        world.good_backup("both")?;
+        Ok(Self { world, copy, _up: up })
+    }
+
+    fn restore(&self, name: &str, args: &str, more: &str) -> Result<Value> {
+        let task = format!("task: {{params: [{{name: args, value: \"{args}\"}}]}}\n{more}");
+        self.world.lagan.manifest(&format!("{name}.yaml"), &restore_session(name, "local", "copy", &task))?;
+        self.world.ended("restoresessions", name, &[])
+    }
+
+    fn untouched(&self) -> Result<()> {
+        assert_eq!(self.copy.query("SELECT id FROM till.t")?.trim(), "77");
+        assert_eq!(self.copy.query("SELECT id FROM mine.t")?.trim(), "99");
+        Ok(())
+    }
+}
+
+#[test]
+fn one_database_of_several_is_restored_beside_others_and_they_stay() -> Result<()> {
+    let scene = Scene::new()?;
+    // It needs no permission to overwrite: the database itself is new there.
+    let ended = scene.restore("one", "--one-database shop", "")?;
+    assert_eq!(ended["status"]["phase"], "Succeeded", "{ended}");
+    assert_eq!(scene.copy.checksums("shop")?, scene.world.db.checksums("shop")?);
+    scene.untouched()?;
+
+    let again = scene.restore("again", "--one-database shop", "")?;
+    assert_eq!(again["status"]["code"], "E0401", "{again}");
+    let message = again["status"].to_string();
+    assert!(message.contains("shop") && !message.contains("till"), "{message}");
+
+    scene.copy.query("DELETE FROM shop.t")?;
+    let over = scene.restore("over", "--one-database shop", "overwrite: true")?;
+    assert_eq!(over["status"]["phase"], "Succeeded", "{over}");
+    assert_eq!(scene.copy.checksums("shop")?, scene.world.db.checksums("shop")?);
+    scene.untouched()?;
+    scene.world.judge()
+}
+
+#[test]
+fn a_dump_that_says_itself_where_it_goes_is_not_sent_elsewhere() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.copy.query("CREATE DATABASE empty")?;
+    let ended = scene.restore("elsewhere", "empty", "")?;
+    assert_eq!(ended["status"]["code"], "E0404", "{ended}");
+    assert!(ended["status"].to_string().contains("`shop`, `till`"), "{ended}");
+    let ended = scene.restore("missing", "--one-database nope", "")?;
+    assert_eq!(ended["status"]["code"], "E0404", "{ended}");
+    // All of it goes where something is already.
+    let ended = scene.restore("all", "", "")?;
+    assert_eq!(ended["status"]["code"], "E0401", "{ended}");
+    let message = ended["status"].to_string();
+    assert!(message.contains("till") && !message.contains("mine"), "{message}");
+    assert_eq!(scene.copy.query("SHOW DATABASES LIKE 'shop'")?.trim(), "");
+    scene.untouched()
+}
+
+#[test]
+fn a_snapshot_that_another_tool_left_half_changes_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    let dump = scene.world.db.dump(&["--databases", "till"])?;
+    let half = &dump[..dump.len() - 100];
+    let file = scene.world.lagan.path("dumpfile.sql");
+    std::fs::write(&file, half)?;
+    let backup = format!("restic backup --stdin --stdin-filename dumpfile.sql --host half < {}", file.display());
+    let mut shell = lagan_tests::process::guarded(std::path::Path::new("sh"));
+    shell.args(["-c", &backup]);
+    shell.env("RESTIC_REPOSITORY", scene.world.repository_dir()).env("RESTIC_PASSWORD", &scene.world.password);
+    lagan_tests::process::run(shell, PATIENCE)?.success()?;
+    let rule = "  rules: [{sourceHost: half, snapshots: [latest]}]\noverwrite: true";
+    scene.world.lagan.manifest("half.yaml", &restore_session("half", "local", "copy", rule))?;
+    let ended = scene.world.ended("restoresessions", "half", &[])?;
+    assert_eq!(ended["status"]["code"], "E0315", "{ended}");
+    scene.untouched()
+}
+
+#[test]
+fn a_snapshot_with_a_missing_pack_changes_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    let data = std::fs::read_dir(scene.world.repository_dir().join("data"))?;
+    let packs = data.flatten().flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten());
+    let largest = packs.max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+    std::fs::remove_file(largest.path())?;
+    let ended = scene.restore("damaged", "", "overwrite: true")?;
+    assert_eq!(ended["status"]["phase"], "Failed", "{ended}");
+    assert_ne!(ended["status"]["code"], "E0402", "{ended}");
+    scene.untouched()
+}
+
+#[test]
+fn a_snapshot_holds_its_record_beside_the_dump_and_stock_restic_reads_both() -> Result<()> {
+    let scene = Scene::new()?;
+    let restic = scene.world.restic()?;
+    let record: Value = serde_json::from_slice(&restic.dump("latest", "/lagan-record.json")?)?;
+    let rows: Vec<(&str, u64)> = record["databases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|database| (database["name"].as_str().unwrap(), database["rows"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(rows, [("shop", 20_002), ("till", 1)]);
+    assert_eq!(record["bytes"].as_u64().unwrap(), restic.dump("latest", "/dumpfile.sql")?.len() as u64);
+    scene.world.judge()
+}
