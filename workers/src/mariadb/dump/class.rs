@@ -71,6 +71,9 @@ struct Cursor<'a> {
 /// The next token; nothing at the end of the statement.
 type Next<'a> = Option<Token<'a>>;
 
+/// The kind of object that is named next, if the next token is one.
+type NextObject = Option<ObjectKind>;
+
 /// `None` while that cannot be told yet.
 pub(super) fn classify(head: &Head, tokens: Tokens) -> Option<Class> {
     let mut cursor = Cursor { head, at: 0, tokens: if head.is_full() { Tokens::All } else { tokens } };
@@ -270,7 +273,7 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
-    fn object(&mut self) -> Option<Option<ObjectKind>> {
+    fn object(&mut self) -> Option<NextObject> {
         let Some(token) = self.peek()?.filter(|token| token.kind == TokenKind::Word) else { return Some(None) };
         let kind = match token.text.to_ascii_uppercase().as_slice() {
             b"TABLE" => ObjectKind::Table,

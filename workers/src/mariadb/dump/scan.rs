@@ -36,7 +36,7 @@ pub(super) enum StringEnd {
     Open(usize),
 }
 
-impl<'a> Data<'a> {
+impl Data<'_> {
     /// The byte at this index; `Yes(None)` if the stream ends before it.
     pub fn byte(&self, at: usize) -> Known<Option<u8>> {
         match (self.bytes.get(at), self.rest) {

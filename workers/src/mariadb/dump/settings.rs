@@ -136,10 +136,10 @@ impl Modes {
         // The server assigns from left to right, so a mode is saved before it changes.
         for assignment in assignments {
             match (assignment.reach, assignment.name.as_str(), &assignment.value) {
-                (Reach::User, name, Value::System(variable)) if variable == "sql_mode" => {
-                    if self.saved.len() < SAVED || self.saved.contains_key(name) {
-                        self.saved.insert(name.to_owned(), self.current);
-                    }
+                (Reach::User, name, Value::System(variable))
+                    if variable == "sql_mode" && (self.saved.len() < SAVED || self.saved.contains_key(name)) =>
+                {
+                    self.saved.insert(name.to_owned(), self.current);
                 }
                 (Reach::Session, "sql_mode", Value::Text(modes)) => self.current = quoting(modes),
                 (Reach::Session, "sql_mode", Value::User(name)) => {

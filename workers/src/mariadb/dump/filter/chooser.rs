@@ -26,6 +26,15 @@ enum Scope {
     Other,
 }
 
+/// A statement that is not decided yet.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    start: u64,
+    is_set: bool,
+    /// It sets a variable of the whole server.
+    is_global: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Chooser {
     wanted: Wanted,
@@ -33,11 +42,7 @@ pub(super) struct Chooser {
     scope: Scope,
     /// The statement that stays is under way.
     stays: bool,
-    pending: Option<u64>,
-    /// The statement under way is a `SET`.
-    is_set: bool,
-    /// The statement under way sets a variable of the whole server.
-    global: bool,
+    pending: Option<Pending>,
     found: bool,
     mentions: Mentions,
     /// From which offset on something else happens with the bytes.
@@ -54,8 +59,6 @@ impl Chooser {
             scope: Scope::Before,
             stays: false,
             pending: None,
-            is_set: false,
-            global: false,
             found: false,
             mentions: Mentions::default(),
             cuts: Vec::new(),
@@ -65,14 +68,14 @@ impl Chooser {
 
     /// Offset of a statement that is not decided yet.
     pub fn undecided(&self) -> Option<u64> {
-        self.pending
+        self.pending.map(|pending| pending.start)
     }
 
     /// Decides a statement although its end, or its beginning even, is not known yet.
     pub fn decide_now(&mut self) {
-        let Some(start) = self.pending.take() else { return };
-        if self.is_set {
-            let stays = !self.global || self.scope == Scope::Wanted;
+        let Some(Pending { start, is_set, is_global }) = self.pending.take() else { return };
+        if is_set {
+            let stays = !is_global || self.scope == Scope::Wanted;
             self.cuts.push((start, if stays { Cut::Keep } else { Cut::Drop }));
         } else {
             self.fails(FilterError::Unclear { statement: format!("at byte {start}") });
@@ -164,18 +167,16 @@ impl Chooser {
 
 impl Visitor for Chooser {
     fn begin(&mut self, start: u64) {
-        self.pending = Some(start);
-        self.is_set = false;
-        self.global = false;
+        self.pending = Some(Pending { start, is_set: false, is_global: false });
         self.mentions.clear();
     }
 
     fn classified(&mut self, statement: &Statement<'_>) {
-        self.is_set = statement.class.kind == StatementKind::Set;
-        if self.is_set {
+        if let Some(pending) = self.pending.as_mut().filter(|_| statement.class.kind == StatementKind::Set) {
+            pending.is_set = true;
             return;
         }
-        let Some(start) = self.pending.take() else { return };
+        let Some(Pending { start, .. }) = self.pending.take() else { return };
         self.stays = self.decide(statement);
         self.found |= self.stays && (self.scope == Scope::Wanted || self.is_inside(statement));
         self.cuts.push((start, if self.stays { Cut::Keep } else { Cut::Drop }));
@@ -189,7 +190,9 @@ impl Visitor for Chooser {
 
     fn token(&mut self, token: &Token<'_>, statement: &Statement<'_>) {
         let kind = statement.class.kind;
-        self.global |= ["GLOBAL", "PERSIST", "PERSIST_ONLY"].iter().any(|word| token.is(word));
+        if let Some(pending) = &mut self.pending {
+            pending.is_global |= ["GLOBAL", "PERSIST", "PERSIST_ONLY"].iter().any(|word| token.is(word));
+        }
         if !self.stays || matches!(kind, StatementKind::Set | StatementKind::Use | StatementKind::Insert) {
             return;
         }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::class::{ObjectKind, StatementKind};
 use super::super::reader::Statement;
-use super::super::record::{DatabaseRecord, Listed, Object, TableRecord};
+use super::super::record::{DatabaseRecord, Object, TableRecord};
 
 /// Databases that are told apart.
 const DATABASES: usize = 10_000;
@@ -188,7 +188,7 @@ impl Database {
             let digest = format!("{digest:032x}");
             match kind {
                 None => record.tables.digest = digest,
-                Some(kind) => record.objects.entry(kind).or_insert_with(Listed::default).digest = digest,
+                Some(kind) => record.objects.entry(kind).or_default().digest = digest,
             }
         }
         record
