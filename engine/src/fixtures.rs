@@ -173,6 +173,7 @@ pub(crate) fn result() -> TargetResult {
         packs_read: 1,
         packs: 3,
         retention: None,
+        record: None,
         statistics: None,
     }
 }

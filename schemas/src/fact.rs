@@ -170,6 +170,22 @@ pub struct TargetResult {
     pub retention: Option<RetentionResult>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<RepositoryStatistics>,
+    /// Totals of what the dump holds. Missing for an adopted snapshot and for a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordTotals>,
+}
+
+/// Totals of a dump's record, which is a file of the snapshot beside the dump.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordTotals {
+    pub databases: u64,
+    pub tables: u64,
+    /// Views, sequences, triggers, routines and events.
+    pub other_objects: u64,
+    pub rows: u64,
+    /// SHA-256 of the record in lower-case hex.
+    pub sha256: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

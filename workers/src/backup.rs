@@ -16,7 +16,7 @@ use futures::future::maybe_done;
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
-use lagan_schemas::fact::{Notice, TargetResult};
+use lagan_schemas::fact::{Notice, RecordTotals, TargetResult};
 use lagan_schemas::origin::{ClusterIdentity, ConfigurationKey};
 use lagan_schemas::plan::{BackupWork, Plan, PlanRepository};
 use lagan_schemas::session::Session;
@@ -96,6 +96,7 @@ struct Sound {
     bytes: u64,
     added_bytes: u64,
     sha256: String,
+    record: Option<RecordTotals>,
     adopted: bool,
     read_back: ReadBack,
 }
@@ -182,6 +183,7 @@ impl<'a> Run<'a> {
                         bytes,
                         added_bytes: 0,
                         sha256: String::new(),
+                        record: None,
                         adopted: true,
                         read_back,
                     };
@@ -254,7 +256,7 @@ impl<'a> Run<'a> {
         let large = large_rows(longest_bytes, packet_bytes);
         self.conditions.extend(notices(large.as_slice()));
         let sha256 = dump.outcome().map(|outcome| hex(&outcome.sha256)).unwrap_or_default();
-        self.verify(repository, written, sha256).await
+        self.verify(repository, written, (sha256, gate.totals())).await
     }
 
     async fn start_dump(
@@ -328,7 +330,7 @@ impl<'a> Run<'a> {
         &mut self,
         repository: &Arc<Repository>,
         written: Written,
-        sha256: String,
+        (sha256, record): (String, RecordTotals),
     ) -> Result<Sound, Broken> {
         let id = written.snapshot_id;
         match self.read_back(repository, &id, Some(written.bytes)).await? {
@@ -337,6 +339,7 @@ impl<'a> Run<'a> {
                 bytes: written.bytes,
                 added_bytes: written.added_bytes,
                 sha256,
+                record: Some(record),
                 adopted: false,
                 read_back,
             }),

@@ -134,6 +134,7 @@ impl Run<'_> {
             packs: 0,
             retention: None,
             statistics: None,
+            record: None,
         })
     }
 

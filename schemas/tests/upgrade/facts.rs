@@ -70,6 +70,7 @@ fn result() -> TargetResult {
         packs_read: 3,
         packs: 9,
         retention: Some(RetentionResult::new(5, &["c".repeat(64)], RetentionMode::DryRun)),
+        record: None,
         statistics: Some(RepositoryStatistics { snapshots: 6, size_bytes: 1 << 30 }),
     }
 }

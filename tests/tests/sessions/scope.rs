@@ -134,6 +134,9 @@ fn a_snapshot_holds_its_record_beside_the_dump_and_stock_restic_reads_both() -> 
         .map(|database| (database["name"].as_str().unwrap(), database["rows"].as_u64().unwrap()))
         .collect();
     assert_eq!(rows, [("shop", 20_002), ("till", 1)]);
+    let totals = &scene.world.result("@latest", &[])?["record"];
+    assert_eq!((&totals["databases"], &totals["tables"], &totals["rows"]), (&2.into(), &2.into(), &20_003.into()));
+    assert_eq!(totals["sha256"], lagan_tests::sha256(&restic.dump("latest", "/lagan-record.json")?));
     assert_eq!(record["bytes"].as_u64().unwrap(), restic.dump("latest", "/dumpfile.sql")?.len() as u64);
     scene.world.judge()
 }

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
-use lagan_schemas::fact::{Committing, Fact};
+use lagan_schemas::fact::{Committing, Fact, RecordTotals};
+use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
+use super::hex;
 use crate::failures::{of_dump, of_incomplete};
-use crate::mariadb::dump::{Record, Taken};
+use crate::mariadb::dump::{DatabaseRecord, Record, Taken};
 use crate::mariadb::{Expected, Recording, check_dump};
 use crate::process::DumpHandle;
 use crate::repository::{Companion, Gate, GateRefused};
@@ -65,11 +67,29 @@ impl CommitGate {
     }
 }
 
+impl CommitGate {
+    /// The record as it is stored.
+    fn record(&self) -> Record {
+        Record { taken: Some(self.taken.clone()), ..Record::clone(&self.recording.record()) }
+    }
+
+    pub fn totals(&self) -> RecordTotals {
+        let record = self.record();
+        let sum = |count: fn(&DatabaseRecord) -> u64| record.databases.iter().map(count).sum();
+        RecordTotals {
+            databases: record.databases.len() as u64 + record.databases_left_out,
+            tables: sum(|database| database.tables.count),
+            other_objects: sum(|database| database.objects.values().map(|listed| listed.count).sum()),
+            rows: record.rows(),
+            sha256: hex(&Sha256::digest(record.to_json())),
+        }
+    }
+}
+
 impl Gate for CommitGate {
     fn companion(&self) -> Option<Companion> {
-        let record = Record { taken: Some(self.taken.clone()), ..Record::clone(&self.recording.record()) };
         let name = RECORD_PATH.trim_start_matches('/').to_owned();
-        Some(Companion { name, content: record.to_json(), time: self.time })
+        Some(Companion { name, content: self.record().to_json(), time: self.time })
     }
 
     fn open(&self) -> Result<(), GateRefused> {

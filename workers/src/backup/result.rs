@@ -51,6 +51,7 @@ impl Run<'_> {
             adopted: sound.adopted,
             packs_read: sound.read_back.packs_read as u64,
             packs: sound.read_back.packs_total as u64,
+            record: sound.record,
             retention: Some(retention),
             statistics: Some(RepositoryStatistics {
                 snapshots: statistics.snapshots.saturating_sub(removed),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::error::{Code, Failure};
 use crate::fact::{Cause, Committing, Counted, FactKind, Holder, Priority, Requested, Restoring};
-use crate::fact::{RepositoryStatistics, RetentionMode, RetentionResult, TargetResult};
+use crate::fact::{RecordTotals, RepositoryStatistics, RetentionMode, RetentionResult, TargetResult};
 use crate::position::{Position, StoreId};
 use crate::resource::{Kind, ObjectRef};
 use crate::subject::{SessionKey, SessionKind};
@@ -59,6 +59,13 @@ fn result() -> TargetResult {
         packs_read: u64::MAX,
         packs: u64::MAX,
         retention: Some(RetentionResult::new(u64::MAX, &vec!["f".repeat(64); 30_000], RetentionMode::Remove)),
+        record: Some(RecordTotals {
+            databases: u64::MAX,
+            tables: u64::MAX,
+            other_objects: u64::MAX,
+            rows: u64::MAX,
+            sha256: "f".repeat(64),
+        }),
         statistics: Some(RepositoryStatistics { snapshots: u64::MAX, size_bytes: u64::MAX }),
     }
 }
