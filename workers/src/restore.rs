@@ -181,7 +181,7 @@ impl Run<'_> {
         chosen.cloned().map_err(|error| of_choice(&error))
     }
 
-    /// What the snapshot holds. Where data may be replaced, every byte of it is read before.
+    /// Finds out what the snapshot holds. If data may be replaced, every byte of it is read.
     async fn record(&self, opened: &Opened, snapshot: &Snapshot) -> Result<Record, Failure> {
         let proof = match self.work.existing {
             Existing::Refuse => Proof::Record,

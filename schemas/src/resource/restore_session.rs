@@ -82,7 +82,7 @@ pub struct RestoreSessionSpec {
     /// (group lagan.dev), or done with a warning (group stash.appscode.com, as Stash does).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overwrite: Option<bool>,
-    /// What happens to data that the target holds already [default: Refuse; Merge if `overwrite` is true].
+    /// Treatment of data that the target holds already [default: Refuse; Merge if `overwrite` is true].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Existing>,
     /// The only database of the snapshot that is restored [default: all that it holds].
@@ -95,12 +95,12 @@ pub struct RestoreSessionSpec {
     pub renamed: Option<String>,
 }
 
-/// What a restore does with the databases that it writes to, if they hold data.
+/// Treatment of the databases that a restore writes to, if they hold data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Existing {
     /// Nothing is restored.
     Refuse,
-    /// What the snapshot brings replaces what has its name; everything else stays, and a condition names it.
+    /// Objects of the snapshot replace those of the same name; all others stay, and a condition names them.
     Merge,
     /// The databases are dropped first. The snapshot has been read to its last byte before.
     Replace,

@@ -1,5 +1,5 @@
-//! What a restore does to objects that the target has already: which of them stay, which are in its way, and the
-//! statements that drop them all.
+//! Objects that the target of a restore has already: those that stay, those that are in its way, and the statements that
+//! drop them all.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

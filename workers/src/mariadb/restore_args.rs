@@ -88,7 +88,7 @@ const TABLE: &[Spec] = &[
     value("character-sets-dir").forbidden(CODE),
 ];
 
-/// What it means that the arguments name a database.
+/// The meaning of a database that the arguments name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Selection {
     /// Everything goes there, if the dump does not say where it goes.

@@ -8,7 +8,7 @@ use super::inventory::is_system;
 use super::restore::Touches;
 use crate::process::escape;
 
-/// What a person asks of a restore.
+/// The wishes of a person about a restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
     /// Only this database of the dump.

@@ -24,7 +24,7 @@ pub(super) struct Stopped {
     pub why: String,
 }
 
-/// What the client is given of the stream.
+/// The part of the stream that the client is given.
 pub(super) struct Passage {
     /// Statements that run before those of the stream.
     pub first: String,

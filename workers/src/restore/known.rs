@@ -1,5 +1,5 @@
-//! What the stream of a snapshot holds, known before its first byte is fed: from the record beside it, or by reading it
-//! to its last byte, which also proves that it can be read.
+//! Finds out what a snapshot's stream holds before its first byte is fed: from the record beside it, or by reading it to
+//! its last byte, which also proves that it can be read.
 
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) const RECORD_PATH: &str = "/lagan-record.json";
 const RECORD_BYTES: u64 = 32 << 20;
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// What must be certain before the first statement runs.
+/// The certainty that is needed before the first statement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     /// The record is enough: there is nothing that could be lost.

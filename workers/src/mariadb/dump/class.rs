@@ -1,4 +1,4 @@
-//! What a statement does and to which object, told from its first tokens.
+//! Tells from the first tokens of a statement what it does and to which object.
 
 use super::head::Head;
 use super::token::{Token, TokenKind};

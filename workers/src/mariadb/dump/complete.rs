@@ -92,7 +92,7 @@ impl FirstDump {
     }
 }
 
-/// What a comment line says about the dump.
+/// A comment line, by its meaning for the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// The program that writes it.

@@ -1,7 +1,7 @@
 //! Takes one database out of a dump of several, and gives it another name if nothing in it names the old one.
 //!
-//! What the session needs stays: settings, transactions, `DELIMITER` commands and the last line, so that the result is
-//! a complete dump itself. Everything of other databases, of accounts and of replication goes.
+//! It keeps everything that the session needs: settings, transactions, `DELIMITER` commands and the last line. The result is
+//! a complete dump itself. Statements about other databases, accounts and replication are left out.
 
 mod chooser;
 
@@ -56,9 +56,7 @@ pub enum FilterError {
         naming.statement
     )]
     NamesItself { database: String, naming: Box<Naming> },
-    #[error(
-        "nobody can tell to which database this statement of the dump belongs: `{statement}`; restore all of the dump"
-    )]
+    #[error("the dump has a statement that may be about any database: `{statement}`; restore all of the dump")]
     Unclear { statement: String },
 }
 

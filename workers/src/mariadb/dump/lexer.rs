@@ -71,7 +71,7 @@ pub(super) trait Sink {
     fn delimiter(&mut self, start: u64, argument: Option<&[u8]>);
 }
 
-/// What the next byte belongs to.
+/// The part of the stream that the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Code,
@@ -105,7 +105,7 @@ pub(super) struct Lexer {
     tail: Vec<u8>,
 }
 
-/// What a step made of the bytes at its index.
+/// The result of one step at the bytes of its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Consumed up to this index.

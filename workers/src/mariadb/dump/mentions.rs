@@ -7,7 +7,7 @@ use super::token::{Token, TokenKind, is_word, undouble};
 /// Names longer than this are none of a database: 64 characters of four bytes.
 const NAME_BYTES: usize = 256;
 
-/// What one token completes.
+/// A name before a dot, found when the token behind it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mention {
     pub name: Vec<u8>,
@@ -29,7 +29,7 @@ pub(super) struct Mentions {
     first: Vec<u8>,
     names: u32,
     dotted: bool,
-    /// What stood before it allows only tables and routines.
+    /// The place of the first name, told from the token before it.
     place: Place,
     before: Place,
     /// Between FROM and the next clause, where commas and parentheses separate tables.

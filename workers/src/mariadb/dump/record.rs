@@ -50,7 +50,7 @@ pub struct Taken {
     pub lower_case_table_names: u8,
 }
 
-/// What the lines at the start of a dump say.
+/// Facts from the lines at the start of a dump.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
@@ -139,7 +139,7 @@ pub struct Names {
     pub more: bool,
 }
 
-/// What a server must have to take the dump.
+/// Properties that a server must have to load the dump.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Needs {

@@ -38,7 +38,7 @@ pub(super) enum Value {
     Expression,
 }
 
-/// What a `SET` statement assigns.
+/// Lists the assignments of a `SET` statement.
 pub(super) fn assignments(head: &Head) -> Vec<Assignment> {
     let tokens: Vec<Token<'_>> = head.tokens().skip(1).collect();
     let mut found = Vec::new();

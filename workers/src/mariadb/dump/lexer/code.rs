@@ -8,7 +8,7 @@ use super::{Comment, CommentEnding, Lexer, Mode, Place, Sink, Step};
 const LINE_BYTES: usize = 1024;
 const COMMAND: &[u8] = b"delimiter";
 
-/// What `/*` starts.
+/// The two kinds of comments that start with `/*`.
 enum BlockComment {
     /// After so many bytes follows what a server runs if it is new enough.
     Executable(usize),

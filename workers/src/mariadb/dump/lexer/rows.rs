@@ -35,7 +35,7 @@ impl Lexer {
                     }
                 }
                 b'-' | b'/' | b'*' if self.is_operator(bytes, at) => at += 1,
-                // What begins here is looked at by itself, so that its offset is known.
+                // The step ends here, so that a comment or delimiter starts a step of its own and its offset is known.
                 _ if at > from => return Step::To(at),
                 _ => match self.special(data, at, sink) {
                     Step::Other => at += 1,

@@ -1,4 +1,4 @@
-//! What a record says about streams whose content is known.
+//! Records of streams whose content is known.
 
 use super::super::{Ending, FirstDump, Object, OddityKind, Record};
 use super::record;
