@@ -57,7 +57,7 @@ macro_rules! codes {
 codes! {
     InvalidSpec = "E0101", "InvalidSpec", Permanent, "correct the manifest; the message names the field";
     ReferenceNotFound = "E0102", "ReferenceNotFound", Permanent, "create the objects that the message names, or correct the reference";
-    UsageNotAllowed = "E0103", "UsageNotAllowed", Permanent, "allow the namespace in the Repository's usagePolicy";
+    UsageNotAllowed = "E0103", "UsageNotAllowed", Permanent, "ask the owners of the object that the message names for their consent; it says what to add where";
     SubstitutionFailed = "E0104", "SubstitutionFailed", Permanent, "set the parameter in `task.params`, or give it a default in the Function";
     FunctionNotSupported = "E0105", "FunctionNotSupported", Permanent, "use a built-in Task (`lagan get tasks`), or a Function of group lagan.dev";
     NeedsConfirmation = "E0106", "NeedsConfirmation", Permanent, "if the restore is still wanted, create a new RestoreSession";

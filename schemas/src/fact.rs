@@ -16,6 +16,8 @@ use crate::position::Position;
 use crate::resource::ObjectRef;
 use crate::subject::{SessionKey, SessionKind};
 
+pub use crate::notice::{Notice, NoticeStatus};
+
 /// The id of a worker process, new at each start.
 pub type Instance = Uuid;
 
@@ -233,24 +235,6 @@ pub enum RetentionMode {
 pub struct RepositoryStatistics {
     pub snapshots: u64,
     pub size_bytes: u64,
-}
-
-/// A condition of a session that does not end it: a warning, or the reason why a step was left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Notice {
-    /// The condition type, in CamelCase.
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub status: NoticeStatus,
-    pub reason: String,
-    pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum NoticeStatus {
-    True,
-    False,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -2,12 +2,14 @@
 //! It must not do I/O or read a clock: everything here is a value or a pure function.
 
 pub mod catalogue;
+pub mod consent;
 pub mod error;
 pub mod event;
 pub mod fact;
 pub mod generate;
 pub mod identity;
 pub mod manifest;
+pub mod notice;
 pub mod origin;
 pub mod place;
 pub mod plan;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::Notice;
+use crate::notice::Notice;
 use crate::resource::ObjectRef;
 use crate::subject::{Lane, SessionKind};
 

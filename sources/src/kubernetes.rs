@@ -229,6 +229,11 @@ impl Kubernetes {
         Ok(found.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
     }
 
+    pub async fn has_namespace(&self, name: &str) -> Result<bool, KubernetesError> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        answer("get namespace", name, api.get_metadata_opt(name)).await.map(|found| found.is_some())
+    }
+
     /// Applies a status. It fails if the object was replaced by another with the same name.
     pub async fn apply_status(
         &self,

@@ -277,6 +277,29 @@ impl Source {
         }
     }
 
+    /// Whether a namespace exists. A folder has those that its manifests name; while a manifest can't be read, any.
+    pub async fn has_namespace(&self, name: &str) -> Result<bool, SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => {
+                let scan = local.folder.scan();
+                Ok(!scan.is_complete() || scan.objects.keys().any(|key| key.namespace.as_deref() == Some(name)))
+            }
+            Origin::Cluster(api) => Ok(api.has_namespace(name).await?),
+        }
+    }
+
+    /// Annotations of a Service; `None` if there is no such Service, as always in a folder.
+    pub async fn service_annotations(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, String>>, SourceError> {
+        match &self.0 {
+            Origin::Folder(_) => Ok(None),
+            Origin::Cluster(api) => Ok(api.service_annotations(namespace, name).await?),
+        }
+    }
+
     /// Reads the standing of a session's object, once before the session is requested.
     pub async fn standing(&self, object: &Object) -> Result<Standing, SourceError> {
         let uid = object.metadata.uid.unwrap_or_default();

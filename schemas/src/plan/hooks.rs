@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::consent::service_of_host;
+
 /// The object that the session is of names a hook. Which one, and what it does, stays at its source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -19,4 +21,16 @@ pub enum Application {
     Service { namespace: String, name: String },
     /// The host of its URL: it has no pods and no named ports.
     Host(String),
+}
+
+impl Application {
+    /// Namespace and name of the Service that a hook reaches: by the host that it names, else the application's own.
+    #[must_use]
+    pub fn service_reached(&self, host: Option<&str>) -> Option<(String, String)> {
+        match (host, self) {
+            (Some(host), _) => service_of_host(host),
+            (None, Self::Host(host)) => service_of_host(host),
+            (None, Self::Service { namespace, name }) => Some((namespace.clone(), name.clone())),
+        }
+    }
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{OneOrMore, PlanTarget};
+use crate::consent::Policy;
 use crate::origin::ConfigurationKey;
 use crate::resource::ObjectRef;
 use crate::resource::repository::{Backend, RetentionPolicy};
@@ -32,6 +33,10 @@ pub struct BackupWork {
     pub path: String,
     pub repositories: OneOrMore<PlanRepository>,
     pub retention: RetentionPolicy,
+    /// Other namespaces that may restore the snapshots. The worker writes it into their tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub consent: Option<Policy>,
 }
 
 /// Feed a snapshot to a database client.

@@ -2,6 +2,8 @@
 //! It must not run anything; workers do. The content of hooks stays at their source, because people put tokens there. The
 //! published form shows only the kind of each action and its destination.
 
+use std::collections::BTreeSet;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,13 @@ pub struct BackupHooks {
 }
 
 impl BackupHooks {
+    /// The hosts that its hooks reach; `None` is the application itself.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<Option<String>> {
+        let post = self.post_backup.as_ref().map(PostHook::hook);
+        self.pre_backup.iter().chain(&post).flat_map(Hook::hosts).collect()
+    }
+
     #[must_use]
     pub const fn name_any(&self) -> bool {
         self.pre_backup.is_some() || self.post_backup.is_some()
@@ -44,6 +53,13 @@ pub struct RestoreHooks {
 }
 
 impl RestoreHooks {
+    /// The hosts that its hooks reach; `None` is the application itself.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<Option<String>> {
+        let post = self.post_restore.as_ref().map(PostHook::hook);
+        self.pre_restore.iter().chain(&post).flat_map(Hook::hosts).collect()
+    }
+
     #[must_use]
     pub const fn name_any(&self) -> bool {
         self.pre_restore.is_some() || self.post_restore.is_some()
@@ -79,6 +95,22 @@ pub struct Hook {
 }
 
 impl Hook {
+    /// Returns the hosts that it reaches; `None` is the application itself.
+    fn hosts(&self) -> Vec<Option<String>> {
+        let get = self.http_get.as_ref().map(|get| (&get.host, &get.port));
+        let post = self.http_post.as_ref().map(|post| (&post.host, &post.port));
+        let socket = self.tcp_socket.as_ref().map(|socket| (&socket.host, &socket.port));
+        let mut hosts: Vec<Option<String>> = self.exec.iter().map(|_| None).collect();
+        for (host, port) in [get, post, socket].into_iter().flatten() {
+            hosts.push(host.clone().filter(|host| !host.is_empty()));
+            // The name of a port is looked up in the application's Service.
+            if matches!(port, Port::Name(_)) {
+                hosts.push(None);
+            }
+        }
+        hosts
+    }
+
     /// Returns the published form. Each action is spelled out, so that a later field is not published by oversight.
     #[must_use]
     pub fn published(self) -> Self {
@@ -325,6 +357,19 @@ mod tests {
                 json!({"schedule": "@daily", "backend": {"storageSecretName": "s"}, "retentionPolicy": retention, "hooks": backup}),
             ),
         ]
+    }
+
+    #[test]
+    fn the_hosts_of_hooks_are_known_from_their_published_shape() {
+        let hosts = [vec![None], vec![None, Some("h".to_owned())], vec![None], vec![Some("h".to_owned())]];
+        for ((written, published), hosts) in actions().into_iter().zip(hosts) {
+            for value in [written, published] {
+                let hooks: super::RestoreHooks = serde_json::from_value(json!({ "preRestore": value })).unwrap();
+                assert_eq!(hooks.hosts().into_iter().collect::<Vec<_>>(), hosts, "{value}");
+                let hooks: super::BackupHooks = serde_json::from_value(json!({ "postBackup": value })).unwrap();
+                assert_eq!(hooks.hosts().into_iter().collect::<Vec<_>>(), hosts, "{value}");
+            }
+        }
     }
 
     #[test]

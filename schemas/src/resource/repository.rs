@@ -164,8 +164,13 @@ pub struct S3Backend {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UsagePolicy {
+    /// Namespaces that may write to the repository and restore their own snapshots from it.
     #[serde(default, deserialize_with = "super::null_is_absent")]
     pub allowed_namespaces: AllowedNamespaces,
+    /// Namespaces that may restore snapshots of other namespaces from it, if those consent too (annotation
+    /// `lagan.dev/snapshot-usage-policy` of the BackupConfiguration, written into each snapshot) or are gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_namespace_restore: Option<AllowedNamespaces>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,6 +1,7 @@
 //! An application as hooks need it: the named ports of its Service, and programs in one of its pods.
 //! It must not judge the exit of a program; the caller does.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -44,6 +45,17 @@ impl Kubernetes {
         let ports = found.and_then(|service| service.spec).and_then(|spec| spec.ports).unwrap_or_default();
         let named = ports.into_iter().find(|found| found.name.as_deref() == Some(port));
         Ok(named.and_then(|found| u16::try_from(found.port).ok()))
+    }
+
+    /// The annotations of a Service; `None` if there is no such Service.
+    pub async fn service_annotations(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, String>>, KubernetesError> {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let found = answer("get Service", &format!("{namespace}/{name}"), api.get_metadata_opt(name)).await?;
+        Ok(found.map(|service| service.metadata.annotations.unwrap_or_default()))
     }
 
     /// Finds a ready pod of a Service.
