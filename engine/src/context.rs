@@ -9,6 +9,7 @@ use lagan_bus::Bus;
 use lagan_bus::kv::Bucket;
 use lagan_bus::lease::Leases;
 use lagan_bus::lock::Locks;
+use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::subject::Cluster;
 use lagan_sources::Source;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ pub struct Options {
     pub metrics: Metrics,
     /// Time after which a deleted Repository with `wipeOut` is let go, even if its data could not be deleted.
     pub wipe_within: Duration,
+    /// Whether objects of other namespaces may be named without their consent.
+    pub cross_namespace: CrossNamespace,
     pub timing: Timing,
 }
 

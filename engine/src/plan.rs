@@ -3,6 +3,7 @@
 
 pub(crate) mod answers;
 mod backup;
+pub(crate) mod consent;
 mod database;
 mod find;
 mod hooks;
@@ -12,17 +13,17 @@ mod variables;
 pub(crate) mod wipe;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt as _};
+use lagan_schemas::consent::{CrossNamespace, MissingConsents, Refusal};
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::Requested;
 use lagan_schemas::plan::{Plan, PlanRepository, Retry};
 use lagan_schemas::resource::backup_configuration::RetryConfig;
-use lagan_schemas::resource::repository::{AllowedFrom, RepositorySpec};
+use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::{Kind, NamespacedName, Object};
 use lagan_schemas::subject::SessionKind;
 
 use self::answers::{Answers, Found};
+use self::consent::Consents;
 use self::find::find;
 use crate::context::Resolve;
 use crate::view::View;
@@ -54,6 +55,18 @@ pub(crate) struct Inputs<'a> {
     pub requested: Timestamp,
     /// How long a deleted Repository waits for its data to be deleted.
     pub wipe_within: std::time::Duration,
+    pub cross_namespace: CrossNamespace,
+}
+
+impl<'a> Inputs<'a> {
+    /// Asks objects of other namespaces whether an invoker of `namespace` may name them.
+    fn consents(&self, namespace: &'a str) -> Consents<'a> {
+        Consents { view: self.view, answers: self.answers, namespace }
+    }
+
+    fn settle(&self, judged: Result<(), Refusal>, missing: &mut MissingConsents) -> Result<(), Unresolved> {
+        self.cross_namespace.settle(judged, missing).map_err(Unresolved::Refused)
+    }
 }
 
 pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
@@ -68,16 +81,16 @@ pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &Inputs<'_>) 
 const POOL_ANNOTATION: &str = "lagan.dev/pool";
 
 /// The repository an invoker names, if it may use it, and the pool that reaches it.
-fn repository(
-    inputs: &Inputs<'_>,
-    invoker: &Object,
+fn repository<'a>(
+    inputs: &Inputs<'a>,
+    invoker: &'a Object,
     named: &NamespacedName,
+    missing: &mut MissingConsents,
 ) -> Result<(PlanRepository, String), Unresolved> {
     let own = invoker.metadata.namespace.as_deref().unwrap_or_default();
     let namespace = named.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(own);
     let found = find::<RepositorySpec>(inputs, invoker.group(), namespace, &named.name)?;
-    may_use(inputs, found.spec, namespace, own)
-        .map_err(|why| refused(Code::UsageNotAllowed, format!("Repository {namespace}/{}: {why}", named.name)))?;
+    inputs.settle(inputs.consents(own).repository(found.object, found.spec), missing)?;
     // A Repository that is being deleted takes no backup. One that will be wiped may lose data during a restore, too.
     let object = found.object;
     if object.metadata.deletion_timestamp.is_some()
@@ -115,29 +128,6 @@ fn pool(inputs: &Inputs<'_>, repository: &Object) -> Result<String, Unresolved> 
         Code::InvalidSpec,
         format!("{path}: annotation {POOL_ANNOTATION}: no pool `{named}`; there are {known}"),
     ))
-}
-
-fn may_use(inputs: &Inputs<'_>, spec: &RepositorySpec, namespace: &str, own: &str) -> Result<(), String> {
-    let policy = spec.usage_policy.as_ref().map(|policy| &policy.allowed_namespaces);
-    let from = policy.map(|policy| policy.from);
-    match from {
-        _ if namespace == own => Ok(()),
-        Some(AllowedFrom::All) => Ok(()),
-        Some(AllowedFrom::Selector) => {
-            let labels = inputs.answers.labels(own).ok_or_else(|| {
-                "usagePolicy selects namespaces by label; a folder has no namespace labels".to_owned()
-            })?;
-            let selector = policy.and_then(|policy| policy.selector.clone()).unwrap_or_default();
-            let selector = serde_json::from_value::<LabelSelector>(serde_json::Value::Object(selector.0));
-            let selector = selector
-                .map_err(|error| error.to_string())
-                .and_then(|selector| Selector::try_from(selector).map_err(|error| error.to_string()));
-            let selector = selector.map_err(|why| format!("selector of its usagePolicy can't be read: {why}"))?;
-            let allowed = !selector.selects_all() && selector.matches(&labels);
-            allowed.then_some(()).ok_or_else(|| format!("namespace `{own}` is not selected by its usagePolicy"))
-        }
-        Some(AllowedFrom::Same) | None => Err(format!("namespace `{own}` is not allowed by its usagePolicy")),
-    }
 }
 
 fn retry(config: Option<&RetryConfig>) -> Retry {

@@ -164,7 +164,9 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
             let view = context.resources.read();
             let (resolve, pools) = (&context.options.resolve, &context.options.pools);
             let wipe_within = context.options.wipe_within;
-            let inputs = Inputs { view: &view, answers: &answers, resolve, pools, requested, wipe_within };
+            let cross_namespace = context.options.cross_namespace;
+            let inputs =
+                Inputs { view: &view, answers: &answers, resolve, pools, requested, wipe_within, cross_namespace };
             plan(session.key.kind, request, &inputs)
         };
         if !answers.find_out(context.source()).await? {

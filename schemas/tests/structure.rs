@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 const CRATES: [&str; 6] = ["schemas", "bus", "sources", "engine", "workers", "cli"];
 /// Parents whose modules still import each other in a circle. Remove an entry once its circle is gone; never add one.
-const WITH_CYCLES: [&str; 6] =
-    ["schemas", "bus", "engine::reporter", "workers", "workers::mariadb", "workers::repository"];
+const WITH_CYCLES: [&str; 5] = ["schemas", "bus", "workers", "workers::mariadb", "workers::repository"];
 const ONE_FILE: &str = "sources/src/source.rs";
 
 type ModulePath = Vec<String>;

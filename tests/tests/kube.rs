@@ -28,6 +28,8 @@ mod roles;
 mod rules;
 #[path = "kube/secrets.rs"]
 mod secrets;
+#[path = "kube/tenants.rs"]
+mod tenants;
 #[path = "kube/walk.rs"]
 mod walk;
 #[path = "kube/wipe.rs"]

@@ -299,18 +299,20 @@ impl<'a> Run<'a> {
     fn describe(&self) -> Result<Backup, Failure> {
         let tag = |tag: Tag, value: &str| tag.format(value).map_err(|error| of_repository(&error));
         let attempt = self.held.holder.attempt.to_string();
+        let consent = self.work.consent.as_ref().map(|policy| tag(Tag::Consent, &policy.to_string())).transpose()?;
+        let tags = [
+            tag(Tag::Session, &self.session.key.uid.to_string())?,
+            tag(Tag::Configuration, &ConfigurationKey::of(&self.plan.invoker).to_string())?,
+            tag(Tag::ConfigurationUid, &self.plan.invoker.uid.unwrap_or_default().to_string())?,
+            tag(Tag::Cluster, self.worker.cluster.as_str())?,
+            tag(Tag::Identity, &self.cluster.uid.to_string())?,
+            tag(Tag::Target, &self.work.target.name)?,
+            tag(Tag::Attempt, &attempt)?,
+        ];
         Ok(Backup {
             host: self.work.host.clone(),
             path: self.work.path.clone(),
-            tags: vec![
-                tag(Tag::Session, &self.session.key.uid.to_string())?,
-                tag(Tag::Configuration, &ConfigurationKey::of(&self.plan.invoker).to_string())?,
-                tag(Tag::ConfigurationUid, &self.plan.invoker.uid.unwrap_or_default().to_string())?,
-                tag(Tag::Cluster, self.worker.cluster.as_str())?,
-                tag(Tag::Identity, &self.cluster.uid.to_string())?,
-                tag(Tag::Target, &self.work.target.name)?,
-                tag(Tag::Attempt, &attempt)?,
-            ],
+            tags: tags.into_iter().chain(consent).collect(),
             time: Timestamp::now(),
         })
     }

@@ -2,6 +2,7 @@
 //! It must not decide what to do; the plan says it.
 
 mod backup;
+mod consent;
 mod failures;
 mod hooks;
 mod intent;

@@ -17,6 +17,7 @@ use lagan_schemas::session::Session;
 
 use self::feed::{Fed, Passage, Stopped, feed};
 use self::known::Proof;
+use crate::consent;
 use crate::failures::{of_arguments, of_choice, of_query, of_repository, of_restore, of_spawn, of_target};
 use crate::hooks::Hooks;
 use crate::mariadb::dump::{Filter, NameCase, Record};
@@ -90,6 +91,13 @@ impl Run<'_> {
         let owner = format!("{}-{}", self.session.key.uid, self.worker.instance);
         let opened = Opened::open(self.worker, &place, &owner, Missing::Fail).await?;
         let snapshot = self.choose(&opened).await?;
+        match consent::of_snapshot(self.worker, self.plan, work, &snapshot).await {
+            Ok(notice) => self.conditions.extend(notice),
+            Err(failure) => {
+                opened.lease.release().await;
+                return Err(failure.into());
+            }
+        }
         let resolved = Target::resolve(self.worker, &work.target.database, &work.step, &self.life.token())
             .await
             .map_err(|failure| self.stopped_or(failure))?;

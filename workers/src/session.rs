@@ -24,7 +24,7 @@ use self::claim::{AfterDeath, Claim, claim};
 use self::held::{Held, HeldError};
 use self::life::{Life, StopCause};
 use crate::worker::Worker;
-use crate::{backup, restore, wipe};
+use crate::{backup, consent, restore, wipe};
 
 /// Delay before a session that this version does not understand is offered to a worker again.
 const UNKNOWN: Duration = Duration::from_secs(10);
@@ -180,6 +180,9 @@ impl Worker {
         let session = held.session().await;
         if let Some(cancel) = &session.cancel {
             return Failure::new(cancel.code, format!("cancelled by {}", cancel.by)).into();
+        }
+        if let Err(failure) = consent::confirm(self, plan).await {
+            return failure.into();
         }
         match &plan.work {
             Work::Backup(work) => backup::run(self, held, life, (plan, work)).await,

@@ -12,6 +12,7 @@ use lagan_bus::lease::Leases;
 use lagan_bus::observer::Observer;
 use lagan_bus::streams::{self, Sizes, StreamError};
 use lagan_bus::{Bus, DeliveryError, Lanes};
+use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::chain;
 use lagan_schemas::subject::{Cluster, Lane, SESSIONS, work_consumer};
 use lagan_sources::Source;
@@ -42,6 +43,8 @@ pub struct Options {
     pub programs: BTreeMap<String, PathBuf>,
     /// `host` or `host:port` that hooks may name although it is loopback, link-local and the like.
     pub hook_hosts: Vec<String>,
+    /// Whether objects of other namespaces may be named without their consent.
+    pub cross_namespace: CrossNamespace,
     /// How a worker's children are started, so that they die with it.
     pub spawner: Spawner,
     pub host: String,
@@ -75,6 +78,7 @@ pub(crate) struct Worker {
     pub intent: Intent,
     pub programs: BTreeMap<String, PathBuf>,
     pub hook_hosts: Vec<String>,
+    pub cross_namespace: CrossNamespace,
     pub spawner: Spawner,
     pub versions: Versions,
     pub metrics: Metrics,
@@ -111,6 +115,7 @@ pub async fn run(
         intent: Intent { source: options.source.clone() },
         programs: options.programs.clone(),
         hook_hosts: options.hook_hosts.clone(),
+        cross_namespace: options.cross_namespace,
         spawner: options.spawner.clone(),
         versions: Versions::default(),
         metrics: options.metrics.clone(),

@@ -28,6 +28,10 @@ pub struct PartArgs {
     /// Time of silence after which a worker is presumed dead
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub failover: Duration,
+    /// Let objects name objects of other namespaces without their consent, for the time of a migration. Their sessions show
+    /// the condition ConsentMissing. Give it to the engine and to the workers
+    #[arg(long)]
+    pub allow_cross_namespace: bool,
     /// Serve /metrics, /healthz and /readyz over HTTP on this address
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,

@@ -4,6 +4,7 @@
 use lagan_bus::sync::{Sync, sync_always};
 use lagan_bus::{Auth, Bus, Connect};
 use lagan_engine::{Options as EngineOptions, Resolve, Timing};
+use lagan_schemas::consent::CrossNamespace;
 use lagan_sources::Source;
 use lagan_workers::{Options as WorkerOptions, Spawner};
 use prometheus_client::registry::Registry;
@@ -150,6 +151,10 @@ impl Parts<'_> {
         }
     }
 
+    fn cross_namespace(&self) -> CrossNamespace {
+        if self.args.allow_cross_namespace { CrossNamespace::Allowed } else { CrossNamespace::NeedsConsent }
+    }
+
     fn engine_options(&self, part: &EnginePart<'_>, registry: &mut Registry) -> EngineOptions {
         let flags = part.flags;
         let resolve =
@@ -163,6 +168,7 @@ impl Parts<'_> {
             resolve: Resolve(resolve.collect()),
             metrics: lagan_engine::Metrics::register(registry),
             wipe_within: flags.wipe_within,
+            cross_namespace: self.cross_namespace(),
             timing: Timing { failover: self.args.failover },
         }
     }
@@ -178,6 +184,7 @@ impl Parts<'_> {
             failover: self.args.failover,
             programs: programs::allowed(&flags.allow_program)?,
             hook_hosts: flags.allow_hook_host.clone(),
+            cross_namespace: self.cross_namespace(),
             spawner: Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             metrics: lagan_workers::Metrics::register(registry),

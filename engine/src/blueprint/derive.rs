@@ -1,7 +1,8 @@
-//! What a BackupBlueprint makes of an AppBinding that names it: a Repository and a BackupConfiguration, as values.
+//! Derives a Repository and a BackupConfiguration from a BackupBlueprint and an AppBinding that names it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lagan_schemas::consent;
 use lagan_schemas::error::chain;
 use lagan_schemas::resource::backup_blueprint::BackupBlueprintSpec;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupTarget, TargetRef, TaskRef};
@@ -11,21 +12,16 @@ use lagan_schemas::substitution::{Variables, substitute};
 
 use crate::view::View;
 
-/// Says which AppBinding an object was made for, as `namespace/name`.
+/// Annotation of a generated object: the AppBinding that it was made for, as `namespace/name`.
 pub(crate) const GENERATED_FOR: &str = "lagan.dev/generated-for";
 pub(crate) const BLUEPRINT_LABEL: &str = "lagan.dev/blueprint";
-/// Which content of which BackupBlueprint an object's hooks are of, as `uid/generation`. The view knows the shape of hooks
-/// only, so this is what changes when their content does; the uid tells a blueprint that was made anew from the old one.
+/// Annotation of a generated object: the BackupBlueprint that its hooks come from, as `uid/generation`. The view knows only
+/// the shape of hooks, so this changes when their content does; the uid tells a recreated blueprint from the old one.
 pub(crate) const HOOKS_OF: &str = "lagan.dev/hooks-of";
-/// As Stash abbreviates the kind in the names of what it makes.
+/// Stash's abbreviation of the kind in the names of generated objects.
 const NAME_PREFIX: &str = "app";
-/// Prefixes of the annotations: ours, then Stash's.
-const PREFIXES: [(&str, &str, Group); 2] = [
-    ("lagan.dev/", "params.lagan.dev/", Group::Lagan),
-    ("stash.appscode.com/", "params.stash.appscode.com/", Group::Stash),
-];
 
-/// What an AppBinding asks for.
+/// The blueprints that an AppBinding names in its annotations, and the values that it overrides.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Asked {
     pub group: Group,
@@ -36,23 +32,21 @@ pub(crate) struct Asked {
 
 pub(crate) fn asked(binding: &Object) -> Option<Asked> {
     let annotations = &binding.metadata.annotations;
-    PREFIXES.iter().find_map(|(own, params, group)| {
-        let names = annotations.get(&format!("{own}backup-blueprint"))?;
-        let blueprints: Vec<String> =
-            names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        let param = |(key, value): (&String, &String)| {
-            Some(Param { name: key.strip_prefix(params)?.to_owned(), value: value.clone() })
-        };
-        Some(Asked {
-            group: *group,
-            blueprints,
-            schedule: annotations.get(&format!("{own}schedule")).cloned(),
-            params: annotations.iter().filter_map(param).collect(),
-        })
+    let (group, blueprints) = consent::blueprints(annotations)?;
+    let prefix = group.as_str();
+    let params = format!("params.{prefix}/");
+    let param = |(key, value): (&String, &String)| {
+        Some(Param { name: key.strip_prefix(&params)?.to_owned(), value: value.clone() })
+    };
+    Some(Asked {
+        group,
+        blueprints,
+        schedule: annotations.get(&format!("{prefix}/schedule")).cloned(),
+        params: annotations.iter().filter_map(param).collect(),
     })
 }
 
-/// Everything that should be there, and why something can't be.
+/// Objects that should exist, and the reasons why others can't.
 #[derive(Debug, Default)]
 pub(crate) struct Derived {
     pub objects: Vec<Object>,
@@ -77,7 +71,7 @@ pub(crate) fn derive(view: &View) -> Derived {
     derived
 }
 
-/// How many AppBindings name a blueprint.
+/// Number of AppBindings that name a blueprint.
 pub(crate) fn usages(view: &View, blueprint: &Object) -> usize {
     let names = |binding: &&std::sync::Arc<Object>| {
         asked(binding).is_some_and(|asked| {
@@ -164,7 +158,7 @@ fn configuration(
     variables: &Variables,
 ) -> Result<BackupConfigurationSpec, String> {
     let schedule = asked.schedule.clone().or_else(|| spec.schedule.clone());
-    let schedule = schedule.ok_or("neither it nor the annotation `schedule` says when")?;
+    let schedule = schedule.ok_or("neither its `schedule` nor the annotation `schedule` is set")?;
     let target = TargetRef {
         api_version: binding.api_version.clone(),
         kind: Kind::AppBinding.as_str().to_owned(),
@@ -177,7 +171,7 @@ fn configuration(
         runtime_settings: spec.runtime_settings.clone(),
         temp_dir: spec.temp_dir.clone(),
         interim_volume_template: spec.interim_volume_template.clone(),
-        // Their shape; what they hold comes from the source when the object is put.
+        // Only the shape of the hooks; their content comes from the source when the object is put.
         hooks: spec.hooks.clone(),
         schedule,
         time_zone: spec.time_zone.clone(),

@@ -1,19 +1,23 @@
-//! What planning and reporting want to know of the source beside the published objects: Secrets and namespace labels.
-//! A decision runs with what is known so far; what it asked for is found out, and it runs again.
+//! Answers of the source that planning and reporting need beside the published objects: Secrets, labels of namespaces,
+//! annotations of Services. A decision runs with the answers known so far; what it asks for is looked up, and it runs
+//! again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use lagan_sources::{Source, SourceError};
 
-type Labels = BTreeMap<String, String>;
+type Pairs = BTreeMap<String, String>;
+type Name = (String, String);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Question {
-    Secret(String, String),
+    Secret(Name),
     Labels(String),
+    Service(Name),
 }
 
+/// Whether something is at the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Yes,
@@ -30,56 +34,70 @@ impl Found {
 
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    secrets: BTreeMap<(String, String), Found>,
-    labels: BTreeMap<String, Option<Labels>>,
+    secrets: BTreeMap<Name, Found>,
+    labels: BTreeMap<String, Option<Pairs>>,
+    services: BTreeMap<Name, Option<Pairs>>,
     open: RefCell<Vec<Question>>,
     missing: Cell<bool>,
 }
 
 impl Answers {
-    /// Before each decision that shares these answers with others.
+    /// Starts a decision that shares these answers with others.
     pub fn begin(&self) {
         self.missing.set(false);
     }
 
-    /// Whether a Secret is at its source. What was never asked counts as there, and is asked.
+    /// Says whether a Secret is at its source. One that was never asked for counts as there, and is looked up.
     pub fn secret(&self, namespace: &str, name: &str) -> Found {
         let key = (namespace.to_owned(), name.to_owned());
         let Some(found) = self.secrets.get(&key).copied() else {
-            self.open.borrow_mut().push(Question::Secret(key.0, key.1));
+            self.open.borrow_mut().push(Question::Secret(key));
             return Found::Yes;
         };
         self.missing.set(self.missing.get() || found != Found::Yes);
         found
     }
 
-    /// Labels of a namespace; `None` where namespaces have none.
-    pub fn labels(&self, namespace: &str) -> Option<Labels> {
+    /// Gives the labels of a namespace; `None` where namespaces have none.
+    pub fn labels(&self, namespace: &str) -> Option<Pairs> {
         self.labels.get(namespace).cloned().unwrap_or_else(|| {
             self.open.borrow_mut().push(Question::Labels(namespace.to_owned()));
             None
         })
     }
 
-    /// Finds out what was asked since the last time; false if there was nothing.
+    /// Gives the annotations of a Service; `None` if there is no such Service.
+    pub fn service(&self, namespace: &str, name: &str) -> Option<Pairs> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.services.get(&key).cloned().unwrap_or_else(|| {
+            self.open.borrow_mut().push(Question::Service(key));
+            None
+        })
+    }
+
+    /// Looks up what was asked for since the last time; false if that was nothing.
     pub async fn find_out(&mut self, source: &Source) -> Result<bool, SourceError> {
         let open = self.open.take();
         for question in &open {
             match question {
-                Question::Secret(namespace, name) => {
-                    let found = Found::when(source.has_secret(namespace, name).await?);
-                    self.secrets.insert((namespace.clone(), name.clone()), found);
+                Question::Secret(key) => {
+                    let found = Found::when(source.has_secret(&key.0, &key.1).await?);
+                    self.secrets.insert(key.clone(), found);
                 }
                 Question::Labels(namespace) => {
                     let labels = source.namespace_labels(namespace).await?;
                     self.labels.insert(namespace.clone(), labels);
+                }
+                Question::Service(key) => {
+                    let annotations = source.service_annotations(&key.0, &key.1).await?;
+                    self.services.insert(key.clone(), annotations);
                 }
             }
         }
         Ok(!open.is_empty())
     }
 
-    /// The same for whoever can live with `Unknown`.
+    /// Does the same for decisions that can live with `Unknown`.
     pub async fn try_to_find_out(&mut self, source: &Source) -> bool {
         let open: Vec<Question> = self.open.borrow().clone();
         match self.find_out(source).await {
@@ -88,10 +106,9 @@ impl Answers {
                 tracing::debug!(error = lagan_schemas::error::chain(&error), "source does not answer");
                 for question in open {
                     match question {
-                        Question::Secret(namespace, name) => {
-                            self.secrets.entry((namespace, name)).or_insert(Found::Unknown);
-                        }
+                        Question::Secret(key) => drop(self.secrets.entry(key).or_insert(Found::Unknown)),
                         Question::Labels(namespace) => drop(self.labels.entry(namespace).or_insert(None)),
+                        Question::Service(key) => drop(self.services.entry(key).or_insert(None)),
                     }
                 }
                 true
@@ -99,30 +116,34 @@ impl Answers {
         }
     }
 
-    /// Whether the decision that was begun last looked for something that is not there, as far as is known.
+    /// Marks the decision as one that other answers may change, although nothing announces them.
+    pub fn look_again(&self) {
+        self.missing.set(true);
+    }
+
+    /// Whether the last decision has to be made again: it asked for a Secret that is not there or that the source says
+    /// nothing about, or something else may change unseen.
     pub fn is_anything_missing(&self) -> bool {
         self.missing.get()
     }
 
-    /// What `find_out` does, from values.
+    /// Does what `find_out` does, from values.
     #[cfg(test)]
     pub fn find_out_from(
         &mut self,
-        secret: impl Fn(&(String, String)) -> Found,
+        secret: impl Fn(&Name) -> Found,
         labels: Option<&[(&str, &str)]>,
+        service: impl Fn(&Name) -> Option<Pairs>,
     ) -> bool {
         let open = self.open.take();
         for question in &open {
             match question {
-                Question::Secret(namespace, name) => {
-                    let key = (namespace.clone(), name.clone());
-                    let found = secret(&key);
-                    self.secrets.insert(key, found);
-                }
+                Question::Secret(key) => drop(self.secrets.insert(key.clone(), secret(key))),
                 Question::Labels(namespace) => {
                     let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
                     self.labels.insert(namespace.clone(), labels.map(|labels| labels.iter().map(pair).collect()));
                 }
+                Question::Service(key) => drop(self.services.insert(key.clone(), service(key))),
             }
         }
         !open.is_empty()

@@ -1,9 +1,12 @@
 //! The plan of a backup.
 
+use lagan_schemas::consent::{MissingConsents, Policy, Use};
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Notice, NoticeStatus, Priority, Requested};
 use lagan_schemas::plan::{BackupWork, OneOrMore, Plan, PlanTarget, VERSION, Work};
+use lagan_schemas::resource::Object;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
+use lagan_schemas::resource::hooks::BackupHooks;
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::subject::Lane;
 
@@ -25,7 +28,10 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
     };
     let namespace = request.invoker.namespace.as_deref().unwrap_or_default();
     let binding = app_binding(inputs, namespace, reference)?;
-    let (repository, pool) = repository(inputs, configuration, &spec.repository)?;
+    let mut missing = MissingConsents::default();
+    let consents = inputs.consents(configuration.metadata.namespace.as_deref().unwrap_or_default());
+    inputs.settle(consents.app_binding(Use::Backup, binding.object), &mut missing)?;
+    let (repository, pool) = repository(inputs, configuration, &spec.repository, &mut missing)?;
     let alias = target.alias.clone().filter(|alias| !alias.is_empty());
     let host = alias.clone().unwrap_or_else(|| DEFAULT_HOST.to_owned());
     let facts = Facts {
@@ -44,6 +50,8 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         database: database::resolve(inputs, binding, resolved.database, resolved.wait_seconds)?,
         hooks: hooks::of_backup(spec.hooks.as_ref(), binding)?,
     };
+    inputs.settle(consents.hooks(target.hooks.as_ref(), spec.hooks.as_ref().map(BackupHooks::hosts)), &mut missing)?;
+    let (consent, unreadable) = consent_of(configuration);
     let work = BackupWork {
         target,
         step: resolved.step,
@@ -51,6 +59,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         path: resolved.path,
         repositories: OneOrMore::one(repository),
         retention: spec.retention_policy.clone(),
+        consent,
     };
     Ok(Plan {
         version: VERSION,
@@ -64,9 +73,28 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         retry: retry(spec.retry_config.as_ref()),
         deadline: deadline(inputs.requested, spec.time_out),
         stall_seconds: STALL_SECONDS,
-        notices: notices(&spec.retention_policy),
+        notices: notices(&spec.retention_policy).into_iter().chain(missing.into_notice()).chain(unreadable).collect(),
         work: Work::Backup(Box::new(work)),
     })
+}
+
+/// The consent that the snapshots carry, or the reason why the configuration's annotation can't be read. Without a
+/// readable annotation the snapshots carry none.
+fn consent_of(configuration: &Object) -> (Option<Policy>, Option<Notice>) {
+    let annotation = Use::Snapshots.annotation();
+    match configuration.metadata.annotations.get(annotation).map(|text| Policy::parse(text)) {
+        None | Some(Ok(Policy::Same)) => (None, None),
+        Some(Ok(policy)) => (Some(policy), None),
+        Some(Err(why)) => {
+            let notice = Notice {
+                kind: "SnapshotPolicyWritten".to_owned(),
+                status: NoticeStatus::False,
+                reason: "PolicyUnreadable".to_owned(),
+                message: format!("annotation {annotation}: {why}; the snapshot carries no consent"),
+            };
+            (None, Some(notice))
+        }
+    }
 }
 
 fn notices(retention: &RetentionPolicy) -> Vec<Notice> {

@@ -1,9 +1,11 @@
 //! The plan of a restore.
 
+use lagan_schemas::consent::{MissingConsents, Use};
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, Requested};
 use lagan_schemas::origin::ConfigurationKey;
 use lagan_schemas::plan::{Existing, Plan, PlanTarget, RestoreWork, SnapshotSelector, SnapshotSource, VERSION, Work};
+use lagan_schemas::resource::hooks::RestoreHooks;
 use lagan_schemas::resource::restore_session::{RestoreRule, RestoreSessionSpec};
 use lagan_schemas::resource::{Group, Object};
 use lagan_schemas::subject::Lane;
@@ -25,7 +27,13 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
     };
     let namespace = request.invoker.namespace.as_deref().unwrap_or_default();
     let binding = app_binding(inputs, namespace, reference)?;
-    let (repository, pool) = repository(inputs, session, &spec.repository)?;
+    let mut missing = MissingConsents::default();
+    let consents = inputs.consents(session.metadata.namespace.as_deref().unwrap_or_default());
+    inputs.settle(consents.app_binding(Use::Restore, binding.object), &mut missing)?;
+    let (repository, pool) = repository(inputs, session, &spec.repository, &mut missing)?;
+    if let Some(owner) = spec.configuration.as_ref().and_then(|configuration| configuration.namespace.as_deref()) {
+        inputs.settle(consents.snapshots_of(owner, &repository.reference), &mut missing)?;
+    }
     let alias = target.alias.clone().filter(|alias| !alias.is_empty());
     let rule = rule(spec, alias.as_deref())?;
     let snapshot = snapshot(&rule);
@@ -49,6 +57,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         database: database::resolve(inputs, binding, resolved.database, resolved.wait_seconds)?,
         hooks: hooks::of_restore(spec.hooks.as_ref(), binding)?,
     };
+    inputs.settle(consents.hooks(target.hooks.as_ref(), spec.hooks.as_ref().map(RestoreHooks::hosts)), &mut missing)?;
     let source = SnapshotSource {
         snapshot,
         configuration: spec.configuration.as_ref().map(|named| ConfigurationKey {
@@ -73,7 +82,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         retry: DEFAULT_RETRY,
         deadline: deadline(inputs.requested, spec.time_out),
         stall_seconds: STALL_SECONDS,
-        notices: Vec::new(),
+        notices: missing.into_notice().into_iter().collect(),
         work: Work::Restore(Box::new(work)),
     })
 }

@@ -1,15 +1,17 @@
 //! Planning, told as manifests in and a plan or a reason out.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod consent;
 mod hooks;
 mod refusals;
 mod restores;
 mod wipes;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, Priority, Requested};
 use lagan_schemas::manifest::{Manifest, parse};
@@ -80,6 +82,9 @@ struct World {
     /// Of namespace `demo`, where namespaces have any.
     labels: Option<&'static [(&'static str, &'static str)]>,
     resolve: Resolve,
+    /// Annotations of the Services that exist, by namespace and name.
+    services: HashMap<(String, String), BTreeMap<String, String>>,
+    cross_namespace: CrossNamespace,
 }
 
 /// A plan for tests that need any.
@@ -112,7 +117,14 @@ fn and(more: &str) -> World {
 }
 
 fn made_of(text: &str) -> World {
-    let mut world = World { view: View::default(), secrets: HashSet::new(), labels: None, resolve: Resolve::default() };
+    let mut world = World {
+        view: View::default(),
+        secrets: HashSet::new(),
+        labels: None,
+        resolve: Resolve::default(),
+        services: HashMap::new(),
+        cross_namespace: CrossNamespace::NeedsConsent,
+    };
     for (uid, manifest) in (1..).zip(parse("world.yaml", text)) {
         match manifest.unwrap() {
             Manifest::Object(mut object) => {
@@ -138,7 +150,8 @@ impl World {
         loop {
             let planned = self.planned_with(kind, request, &answers);
             let there = |key: &(String, String)| if self.secrets.contains(key) { Found::Yes } else { Found::No };
-            if !answers.find_out_from(there, self.labels) {
+            let service = |key: &(String, String)| self.services.get(key).cloned();
+            if !answers.find_out_from(there, self.labels, service) {
                 return planned;
             }
         }
@@ -152,6 +165,7 @@ impl World {
             pools: &["default".to_owned(), "nfs".to_owned()],
             requested: Timestamp::from_second(REQUESTED).unwrap(),
             wipe_within: std::time::Duration::from_secs(600),
+            cross_namespace: self.cross_namespace,
         };
         plan(kind, request, &inputs)
     }

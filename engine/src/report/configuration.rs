@@ -1,6 +1,7 @@
 //! The status of a BackupConfiguration: the phase by Stash's rule, the conditions with Stash's reasons.
 
 use jiff::Timestamp;
+use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::manifest;
 use lagan_schemas::resource::backup_configuration::{
     BackupConfigurationSpec, BackupConfigurationStatus, ConfigurationPhase,
@@ -11,6 +12,7 @@ use lagan_schemas::schedule::{Schedule, ScheduleError};
 
 use super::conditions::Conditions;
 use crate::plan::answers::{Answers, Found};
+use crate::plan::consent;
 use crate::view::{Lookup, View};
 
 /// Everything that the status depends on, except the old status.
@@ -19,6 +21,7 @@ pub(crate) struct Inputs<'a> {
     pub spec: &'a BackupConfigurationSpec,
     pub view: &'a View,
     pub answers: &'a Answers,
+    pub cross_namespace: CrossNamespace,
     pub now: Timestamp,
 }
 
@@ -31,6 +34,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
         repository(inputs),
         backend_secret(inputs),
         target(inputs),
+        usage(inputs),
         cron_job(schedule.as_ref().err()),
     ];
     let phase = phase(&checks);
@@ -62,12 +66,14 @@ const VALIDATION: &str = "ValidationPassed";
 const REPOSITORY: &str = "RepositoryFound";
 const SECRET: &str = "BackendSecretFound";
 const TARGET: &str = "BackupTargetFound";
+const USAGE: &str = "UsageAllowed";
 const CRON_JOB: &str = "CronJobCreated";
 
-/// Stash's rule: a missing repository or Secret comes before an invalid spec, and the target does not count.
+/// Stash's rule: a missing repository or Secret comes before an invalid spec, and the target does not count. A missing
+/// consent counts like a missing repository.
 fn phase(checks: &[Check]) -> ConfigurationPhase {
     let holds = |kind: &str| checks.iter().any(|check| check.kind == kind && check.status == ConditionStatus::True);
-    if !holds(REPOSITORY) || !holds(SECRET) {
+    if !holds(REPOSITORY) || !holds(SECRET) || !holds(USAGE) {
         ConfigurationPhase::NotReady
     } else if !holds(VALIDATION) {
         ConfigurationPhase::Invalid
@@ -135,6 +141,28 @@ fn presence(kind: &'static str, reason: &'static str, found: &Lookup<'_>, name: 
         Lookup::Absent => (ConditionStatus::False, format!("{name} does not exist")),
     };
     Check { kind, status, reason, message }
+}
+
+/// Whether the objects of other namespaces that the configuration names consent.
+fn usage(inputs: &Inputs<'_>) -> Check {
+    let judged = consent::of_configuration((inputs.object, inputs.spec), inputs.view, inputs.answers);
+    if judged.is_err() {
+        // Labels of namespaces and annotations of Services are not watched.
+        inputs.answers.look_again();
+    }
+    let (status, reason, message) = match (judged, inputs.cross_namespace) {
+        (Ok(()), _) => {
+            (ConditionStatus::True, "UsageAllowed", "every object that the configuration names may be used".to_owned())
+        }
+        (Err(refusal), CrossNamespace::Allowed) => {
+            let message = format!("--allow-cross-namespace allows what is refused without it: {refusal}");
+            (ConditionStatus::True, "AllowedByAdministrator", message)
+        }
+        (Err(refusal), CrossNamespace::NeedsConsent) => {
+            (ConditionStatus::False, "UsageNotAllowed", refusal.to_string())
+        }
+    };
+    Check { kind: USAGE, status, reason, message }
 }
 
 fn backend_secret(inputs: &Inputs<'_>) -> Check {

@@ -1,6 +1,9 @@
 //! Whole statuses, in Stash's shapes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+
+use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{RepositoryStatistics, RetentionMode, RetentionResult};
 use lagan_schemas::manifest::{Manifest, parse};
@@ -305,13 +308,45 @@ spec:
   retentionPolicy: {name: few, keepLast: 5}
 ";
 
+fn object_of(yaml: &str) -> Object {
+    let Manifest::Object(object) = parse("test.yaml", yaml).remove(0).unwrap() else { unreachable!() };
+    *object
+}
+
 fn configuration_status(view: &View) -> BackupConfigurationStatus {
-    let Manifest::Object(object) = parse("test.yaml", CONFIGURATION).remove(0).unwrap() else { unreachable!() };
-    let object: Object = *object;
+    status_of(&object_of(CONFIGURATION), view, CrossNamespace::NeedsConsent)
+}
+
+fn status_of(object: &Object, view: &View, cross_namespace: CrossNamespace) -> BackupConfigurationStatus {
     let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
     let answers = Answers::default();
-    let inputs = configuration::Inputs { object: &object, spec, view, answers: &answers, now: at(0) };
+    let inputs = configuration::Inputs { object, spec, view, answers: &answers, cross_namespace, now: at(0) };
     configuration::status(&inputs, BackupConfigurationStatus::default())
+}
+
+#[test]
+fn a_configuration_shows_a_missing_consent_before_its_first_session() {
+    let named = CONFIGURATION.replace("name: db}", "name: db, namespace: prod}");
+    let binding = |annotations: &str| {
+        object_of(&format!(
+            "apiVersion: appcatalog.appscode.com/v1alpha1\nkind: AppBinding\nmetadata: {{name: db, namespace: prod, annotations: {{{annotations}}}}}\nspec: {{clientConfig: {{url: 'mysql://h:1/'}}}}\n"
+        ))
+    };
+    let shown = |annotations: &str, cross_namespace| {
+        let mut view = View::default();
+        let binding = binding(annotations);
+        view.objects.insert(binding.key(), Arc::new(binding));
+        let status = status_of(&object_of(&named), &view, cross_namespace);
+        let usage = status.conditions.iter().find(|condition| condition.kind == "UsageAllowed").unwrap().clone();
+        (usage.status, usage.reason, usage.message)
+    };
+    let (status, reason, message) = shown("", CrossNamespace::NeedsConsent);
+    assert_eq!((status, reason.as_str()), (ConditionStatus::False, "UsageNotAllowed"));
+    assert!(message.contains("AppBinding prod/db") && message.contains("lagan.dev/backup-usage-policy"), "{message}");
+    let (status, reason, _) = shown("", CrossNamespace::Allowed);
+    assert_eq!((status, reason.as_str()), (ConditionStatus::True, "AllowedByAdministrator"));
+    let (status, ..) = shown("lagan.dev/backup-usage-policy: Namespaces=demo", CrossNamespace::NeedsConsent);
+    assert_eq!(status, ConditionStatus::True);
 }
 
 #[test]

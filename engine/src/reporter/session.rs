@@ -151,9 +151,11 @@ impl Reporter<'_> {
         let status = loop {
             answers.begin();
             let now = session_report::seconds(Timestamp::now());
+            let cross_namespace = self.context.options.cross_namespace;
             let status = {
                 let view = self.context.resources.read();
-                let inputs = configuration::Inputs { object: &object, spec, view: &view, answers, now };
+                let inputs =
+                    configuration::Inputs { object: &object, spec, view: &view, answers, cross_namespace, now };
                 configuration::status(&inputs, old.clone())
             };
             if !answers.try_to_find_out(self.context.source()).await {

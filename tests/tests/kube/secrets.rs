@@ -50,6 +50,7 @@ fn a_repository_is_used_from_the_namespaces_that_its_policy_selects() -> Result<
     world.apply(&format!("{}{policy}", world.storage("local")))?;
     let (owner, team) = (world.namespace.clone(), world.plane.namespace("policy-team")?);
     world.plane.kubectl(&["label", "namespace", &team, "team=shop"])?;
+    world.kubectl(&["annotate", "appbinding", "shop", "lagan.dev/backup-usage-policy=Labels=team=shop"])?;
     let _engine = world.engine(&["--namespaces", &team])?;
     let _worker = world.worker(&["--namespaces", &team])?;
     world.namespace = team.clone();

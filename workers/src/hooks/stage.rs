@@ -19,6 +19,7 @@ use super::policy::{Ending, is_due};
 use super::ready::{ReadyHook, ReadyHooks};
 use super::template::{Data, Invoker, StatusData, TargetData};
 use super::{HookError, Site, check_supported};
+use crate::consent::Consents;
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
 use crate::session::{Failed, again};
@@ -92,11 +93,13 @@ impl<'a> Hooks<'a> {
     /// Reads the hooks from their source if the plan says that there are some. After a failure no hook runs in this
     /// attempt, and the conditions of earlier attempts stay.
     pub async fn read(mut self) -> Result<Self, Failed> {
-        if self.plan.target().is_none_or(|target| target.hooks.is_none()) {
-            return Ok(self);
-        }
-        let object = self.worker.intent.confirmed(&self.plan.invoker).await;
-        match object.and_then(|object| ReadyHooks::of(&object)) {
+        let Some(planned) = self.plan.target().and_then(|target| target.hooks.as_ref()) else { return Ok(self) };
+        let ready = async {
+            let object = self.worker.intent.confirmed(&self.plan.invoker).await?;
+            Consents::new(self.worker, self.plan).hooks(&object, &planned.application).await?;
+            ReadyHooks::of(&object)
+        };
+        match ready.await {
             Ok(ready) => {
                 self.ready = Arc::new(ready);
                 Ok(self)

@@ -16,6 +16,8 @@ pub enum Tag {
     Identity,
     Attempt,
     Target,
+    /// Policy of its configuration: the other namespaces that may restore the snapshot.
+    Consent,
 }
 
 impl Tag {
@@ -29,6 +31,7 @@ impl Tag {
             Self::Identity => "lagan-identity",
             Self::Attempt => "lagan-attempt",
             Self::Target => "lagan-target",
+            Self::Consent => "lagan-consent",
         }
     }
 

@@ -40,13 +40,16 @@ fn a_repository_of_another_namespace_must_allow_ours() {
     let all = elsewhere("  usagePolicy: {allowedNamespaces: {from: All}}\n").backup();
     assert_eq!(all.repositories().next().unwrap().reference.path(), "vault/repo");
     for (policy, why) in [
-        ("", "Repository vault/repo: namespace `demo` is not allowed by its usagePolicy"),
-        ("  usagePolicy: {}\n", "namespace `demo` is not allowed by its usagePolicy"),
-        ("  usagePolicy: {allowedNamespaces: {}}\n", "namespace `demo` is not allowed by its usagePolicy"),
-        ("  usagePolicy: {allowedNamespaces: {from: Same}}\n", "namespace `demo` is not allowed by its usagePolicy"),
+        ("", "Repository vault/repo of another namespace, which does not let namespace `demo` use it"),
+        ("  usagePolicy: {}\n", "allow the namespace in spec.usagePolicy.allowedNamespaces"),
+        ("  usagePolicy: {allowedNamespaces: {}}\n", "allow the namespace in spec.usagePolicy.allowedNamespaces"),
+        (
+            "  usagePolicy: {allowedNamespaces: {from: Same}}\n",
+            "allow the namespace in spec.usagePolicy.allowedNamespaces",
+        ),
         (
             "  usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}}\n",
-            "a folder has no namespace labels",
+            "a folder of manifests knows no labels of namespaces",
         ),
     ] {
         let (code, message) = elsewhere(policy).refusal();

@@ -30,6 +30,10 @@
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
+# The annotations of a Service of another namespace, to see whether it consents to hooks.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
@@ -45,6 +49,12 @@
 
 {{- define "lagan.rules.worker.cluster" -}}
 {{- include "lagan.rules.identity" . }}
+{{- range include "lagan.groups" . | fromYamlArray }}
+# An AppBinding that names a blueprint consents to backups from the blueprint's namespace.
+- apiGroups: [{{ . }}]
+  resources: [backupblueprints]
+  verbs: [get]
+{{- end }}
 {{- end }}
 
 {{- define "lagan.rules.engine.cluster" -}}
@@ -78,6 +88,10 @@
   verbs: [get]
 - apiGroups: [""]
   resources: [secrets]
+  verbs: [get]
+# Labels of a namespace that another one consents to, and whether the namespace of a snapshot still exists.
+- apiGroups: [""]
+  resources: [namespaces]
   verbs: [get]
 # Pods and Services that hooks connect to.
 - apiGroups: [""]
