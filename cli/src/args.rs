@@ -4,6 +4,7 @@ pub mod applies;
 mod clients;
 mod nats;
 mod run;
+mod values;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -65,8 +65,13 @@ impl Cluster {
         Ok(views)
     }
 
-    pub async fn create(&self, key: &ObjectKey, object: Value) -> Result<Value, Problem> {
-        self.api.create_as(key, object, CLI).await.map(printable).map_err(|error| problem(&error))
+    /// Creates an object; `None` if one of its name exists.
+    pub async fn create(&self, key: &ObjectKey, object: Value) -> Result<Option<Value>, Problem> {
+        match self.api.create_as(key, object, CLI).await {
+            Ok(created) => Ok(Some(printable(created))),
+            Err(error) if error.status().is_some_and(|status| status.reason == "AlreadyExists") => Ok(None),
+            Err(error) => Err(problem(&error)),
+        }
     }
 
     /// Sets `spec.paused`.

@@ -219,7 +219,7 @@ mod tests {
         let facts = [StoredFact { key, pool: None, sequence: 1, time: now, event, fact: Some(fact) }];
         let described = Described { view: &view, facts: Some(&facts), events: None, sessions: None };
         assert_eq!(
-            describe(&described, Glyphs::Unicode, now),
+            describe(&described, Glyphs::Unicode, now).replace(Code::DumpFailed.help(), "HELP"),
             "\
 Name:      shop-1
 Namespace: prod
@@ -239,7 +239,7 @@ Failure
   what:    mariadb-dump exited 2
   object:  backupsession/shop-1
   why:     DumpFailed (E0201)
-  next:    read the end of stderr in the message; there the dump program says why
+  next:    HELP
 
 Conditions
   TYPE       STATUS  REASON      SINCE   MESSAGE

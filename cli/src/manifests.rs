@@ -1,7 +1,7 @@
 //! Makes the objects of commands, BackupSession and RestoreSession, and writes them into the folder. It must not read
 //! objects.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
@@ -13,18 +13,10 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Exit, Problem};
 
-/// Names a session `<invoker>-<epoch>`, as Stash does, and never like one that is there already.
-#[must_use]
-pub fn session_name(invoker: &str, now: Timestamp, is_taken: impl Fn(&str) -> bool) -> String {
-    let mut second = now.as_second();
-    loop {
-        let name = format!("{invoker}-{second}");
-        // Whole minutes are left to the sessions of the schedule, whose names have the same form.
-        if second % 60 != 0 && !is_taken(&name) {
-            return name;
-        }
-        second += 1;
-    }
+/// Names for a session, `<invoker>-<epoch>` as Stash has them, for this second and later ones.
+pub fn timestamped_names(invoker: &str, now: Timestamp) -> impl Iterator<Item = String> {
+    // Whole minutes are left to the sessions of the schedule, whose names have the same form.
+    (now.as_second()..).filter(|second| second % 60 != 0).map(move |second| format!("{invoker}-{second}"))
 }
 
 /// The version of a kind in the given group: `lagan.dev/v1alpha1`, or Stash's.
@@ -140,15 +132,27 @@ pub fn app_binding(name: &str) -> TargetRef {
     }
 }
 
-/// Writes an object into the folder, completely or not at all. The engine's watcher finds it there.
-pub fn write(folder: &Path, object: &Value) -> Result<PathBuf, Problem> {
+/// Whether this command created an object, or another one with its name exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    Created,
+    NameTaken,
+}
+
+/// Writes a new object into the folder, completely or not at all. The engine's watcher finds it there.
+pub fn create(folder: &Path, object: &Value) -> Result<Creation, Problem> {
     let part = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let kind =
         part("/kind").parse::<Kind>().map_err(|kind| Problem::new(Exit::Failed, format!("unknown kind `{kind}`")))?;
     let file = lagan_sources::folder::object_file(kind, part("/metadata/namespace"), part("/metadata/name"));
-    lagan_sources::folder::write_file(folder, &file, &crate::output::yaml(object)).map_err(|error| {
-        Problem::new(Exit::Failed, format!("object can't be written to `{}`: {error}", folder.join(&file).display()))
-    })
+    match lagan_sources::folder::create_file(folder, &file, &crate::output::yaml(object)) {
+        Ok(_) => Ok(Creation::Created),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Creation::NameTaken),
+        Err(error) => {
+            let path = folder.join(&file);
+            Err(Problem::new(Exit::Failed, format!("object can't be written to `{}`: {error}", path.display())))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -205,10 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn a_session_never_takes_the_name_of_another() {
-        let now = Timestamp::from_second(1_795_341_600).unwrap();
-        let name = session_name("shop", now, |name| name == "shop-1795341601");
-        assert_eq!(name, "shop-1795341602");
+    fn a_session_never_takes_the_name_of_a_scheduled_one() {
+        let now = Timestamp::from_second(1_795_341_599).unwrap();
+        let names: Vec<String> = timestamped_names("shop", now).take(2).collect();
+        assert_eq!(names, ["shop-1795341599", "shop-1795341601"]);
     }
 
     #[test]
@@ -220,13 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_written_whole_and_leaves_nothing_else() {
+    fn an_object_is_written_once_and_leaves_nothing_else() {
         let folder = std::env::temp_dir().join(format!("lagan-cli-{}", uuid::Uuid::new_v4()));
         let object = restore_session(&restore("lagan.dev"), "shop-1");
-        let path = write(&folder, &object).unwrap();
+        assert_eq!(create(&folder, &object).unwrap(), Creation::Created);
+        assert_eq!(create(&folder, &object).unwrap(), Creation::NameTaken);
         is_valid(&object);
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
-        assert!(path.extension().is_some_and(|extension| extension == "yaml"));
+        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(matches!(&files[..], [one] if one.extension().is_some_and(|e| e == "yaml")), "{files:?}");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -17,12 +17,12 @@ pub fn preview(preview: &Preview) -> String {
     let size = size.map_or_else(|| "of unknown size".to_owned(), bytes);
     let configuration = configuration.as_deref().unwrap_or("not by Lagan");
     let existing = match preview.overwrite {
-        Overwrite::Refuse => "refused if it is not empty; --overwrite replaces what it holds",
-        Overwrite::Replace => "whatever it holds is replaced",
+        Overwrite::Refuse => "a database that is not empty is refused; --overwrite replaces its data",
+        Overwrite::Replace => "its data is replaced",
     };
     format!(
         "Would restore\n  snapshot:  {id}, {size}\n  taken:     {}\n  written:   {configuration}, host {host}, {path}\n  \
-         from:      {}\n  into:      {}\n  existing:  {existing}\nNothing was changed. This would be created:\n",
+         from:      {}\n  into:      {}\n  existing:  {existing}\nNothing was changed. This object restores exactly this snapshot:\n",
         time(*taken),
         preview.repository,
         preview.target,
@@ -60,8 +60,8 @@ Would restore
   written:   prod/shop, host host-0, /dumpfile.sql
   from:      Repository/prod/main
   into:      AppBinding/prod/shop-db
-  existing:  refused if it is not empty; --overwrite replaces what it holds
-Nothing was changed. This would be created:
+  existing:  a database that is not empty is refused; --overwrite replaces its data
+Nothing was changed. This object restores exactly this snapshot:
 "
         );
     }

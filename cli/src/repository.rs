@@ -11,16 +11,18 @@ use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::secret::Secret;
 use lagan_sources::folder::Folder;
 use lagan_sources::kubernetes::Kubernetes;
-use lagan_workers::Volumes;
 use lagan_workers::repository::{Repository, Snapshot, SnapshotList, Wanted, by_id, latest};
+use lagan_workers::{Asking, Volumes, unnamed_snapshots};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use crate::client::Client;
 use crate::cluster;
 use crate::error::{Exit, Problem};
 use crate::facts::short;
 use crate::objects::View;
+use crate::streams::Streams;
 
 /// The place that holds the Secrets of repositories. They are never on NATS.
 pub enum SecretStore {
@@ -102,13 +104,29 @@ pub async fn identity(client: &Client) -> Result<Option<ClusterIdentity>, Proble
     }
 }
 
-/// Selects the snapshot that a restore uses.
+/// Selects the snapshot that a restore uses, by the rules of the worker.
 pub struct SnapshotChoice<'a> {
     /// `latest`, or the start of an id.
     pub id: &'a str,
     pub clusters: Clusters<'a>,
     pub configuration: Option<ConfigurationKey>,
     pub host: Option<&'a str>,
+    /// Path of the dump in the snapshot.
+    pub path: Option<&'a str>,
+    /// Ids that are never `latest`, because their session has ended without naming them.
+    pub unnamed: HashSet<String>,
+}
+
+/// Ids of the snapshots whose session has ended without naming them. Without NATS, or if the cluster's identity is not
+/// known, nothing is known of sessions.
+pub async fn unnamed(client: &Client, own: Option<&ClusterIdentity>, snapshots: &[Snapshot]) -> HashSet<String> {
+    match (client.streams(), own) {
+        (Some(Streams { bus, cluster, .. }), Some(own)) => {
+            let asking = Asking { session: Uuid::nil(), cluster: own };
+            unnamed_snapshots((bus, cluster), snapshots, asking, &[]).await
+        }
+        _ => HashSet::new(),
+    }
 }
 
 impl SnapshotChoice<'_> {
@@ -118,10 +136,10 @@ impl SnapshotChoice<'_> {
                 clusters: self.clusters,
                 configuration: self.configuration.as_ref(),
                 host: self.host,
-                path: None,
+                path: self.path,
                 not_after: Timestamp::now(),
             };
-            latest(snapshots, wanted, &HashSet::new())
+            latest(snapshots, wanted, &self.unnamed)
         } else {
             by_id(snapshots, self.id, self.clusters)
         };

@@ -13,6 +13,7 @@ use lagan_schemas::fact::Fact;
 use lagan_schemas::resource::Kind;
 use lagan_schemas::session::Recorded;
 use lagan_schemas::subject::{self, ObjectKey, SessionKey, SessionSubject};
+use lagan_sources::folder::Folder;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -170,4 +171,17 @@ pub fn not_found(kind: Kind, namespace: Option<&str>, name: &str, there: &[&View
         _ => format!("there are {}", names.join(", ")),
     };
     Problem::new(Exit::NotFound, format!("{kind} `{name}` is not found{place}")).help(help)
+}
+
+/// Adds the manifests that can't be read to the help of an object that is not found: it may be in one of them.
+#[must_use]
+pub fn name_broken_manifests(client: &Client, problem: Problem) -> Problem {
+    let manifests = client.streams().and_then(|streams| streams.manifests.clone());
+    let Some(manifests) = manifests.filter(|_| problem.exit == Exit::NotFound) else { return problem };
+    let broken: Vec<String> = Folder::new(vec![manifests]).scan().problems.iter().map(ToString::to_string).collect();
+    if broken.is_empty() {
+        return problem;
+    }
+    let help = problem.help.clone().map(|help| help + "; ").unwrap_or_default();
+    problem.help(format!("{help}it may be in a manifest that can't be read: {}", broken.join("; ")))
 }

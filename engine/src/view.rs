@@ -14,6 +14,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::error::EngineError;
 
+/// Annotation of an object that the watcher keeps although its manifest can't be read now: the file and the position.
+pub(crate) const UNREADABLE_MANIFEST: &str = "lagan.dev/unreadable-manifest";
+
 /// The last value of every object. Values are shared, so cloning one is cheap.
 #[derive(Debug, Default)]
 pub(crate) struct View {

@@ -176,7 +176,19 @@ fn a_retention_that_would_keep_nothing_is_refused() {
         (c, "keepLast:", "keepWithin: 5 parsecs", "f.yaml:20:5: unknown field `keepWithin`"),
         (c, "keepLast:", "keeplast: 5", "f.yaml:20:5: unknown field `keeplast`; did you mean `keepLast`?"),
     ]);
-    accepted(&[(c, "keepLast:", "keepTags: [gold]"), (c, "keepLast:", "keepLast: 0\nkeepYearly: 1")]);
+    refused(&[
+        (
+            c,
+            "keepLast:",
+            "keepTags: [gold]",
+            "retentionPolicy: `keepTags` alone would forget every backup but the newest",
+        ),
+        (c, "keepLast:", "keepTags: [gold]\nkeepLast: 0", "add another keep rule, such as `keepLast`"),
+    ]);
+    accepted(&[(c, "keepLast:", "keepLast: 1\nkeepTags: [gold]"), (c, "keepLast:", "keepLast: 0\nkeepYearly: 1")]);
+    // What Stash accepts is accepted in its group; the session warns.
+    let of_stash = c.replace("lagan.dev/v1alpha1", "stash.appscode.com/v1beta1");
+    accepted(&[(&of_stash, "keepLast:", "keepTags: [gold]")]);
 }
 
 #[test]

@@ -56,13 +56,28 @@ impl Problem {
             Self::Manifest(error) => format!("{}:{}:{}", error.file, error.line, error.column),
         }
     }
+
+    /// Whether objects of this file may be missing from the scan because of the problem.
+    #[must_use]
+    pub fn hides(&self, file: &Path) -> bool {
+        match self {
+            Self::Unreadable { path, .. } => file.starts_with(path),
+            Self::Manifest(error) => Path::new(&error.file) == file,
+            // The object itself is in the scan, from the first of the two files.
+            Self::Twice { .. } => false,
+        }
+    }
 }
 
 impl Scan {
-    /// Returns whether the scan met no problem. Only then may an absent object be considered deleted.
+    /// The file that can't be read and may hide a missing object (P17). `file` is where the object was seen last; without
+    /// one, any such file may hold it.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.problems.is_empty()
+    pub fn hidden_by(&self, file: Option<&Path>) -> Option<&Problem> {
+        self.problems.iter().find(|problem| match (file, problem) {
+            (Some(file), problem) => problem.hides(file),
+            (None, problem) => !matches!(problem, Problem::Twice { .. }),
+        })
     }
 }
 
@@ -219,8 +234,27 @@ fn add(scan: &mut Scan, object: Object, file: &Path) {
     }
 }
 
-/// Writes a manifest into a folder atomically.
+/// Writes a manifest into a folder atomically, in place of a file of this name.
 pub fn write_file(folder: &Path, file: &str, text: &str) -> std::io::Result<PathBuf> {
+    through_draft(folder, file, text, |draft, path| std::fs::rename(draft, path))
+}
+
+/// Writes a new manifest into a folder atomically. If the file exists, even by a process that runs at the same time, the
+/// error is `AlreadyExists` and the file stays as it is.
+pub fn create_file(folder: &Path, file: &str, text: &str) -> std::io::Result<PathBuf> {
+    through_draft(folder, file, text, |draft, path| {
+        // A rename would replace the file; a second link to the draft fails if there is one.
+        std::fs::hard_link(draft, path)?;
+        std::fs::remove_file(draft)
+    })
+}
+
+fn through_draft(
+    folder: &Path,
+    file: &str,
+    text: &str,
+    publish: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
+) -> std::io::Result<PathBuf> {
     use std::io::Write as _;
     let path = folder.join(file);
     // Scans skip hidden files.
@@ -230,7 +264,7 @@ pub fn write_file(folder: &Path, file: &str, text: &str) -> std::io::Result<Path
         let mut draft = std::fs::File::create(&partial)?;
         draft.write_all(text.as_bytes())?;
         draft.sync_all()?;
-        std::fs::rename(&partial, &path)
+        publish(&partial, &path)
     };
     write().inspect_err(|_| drop(std::fs::remove_file(&partial)))?;
     Ok(path)
@@ -251,7 +285,7 @@ mod tests {
     const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {RESTIC_PASSWORD: p}\n";
 
     #[test]
-    fn a_broken_file_makes_the_scan_incomplete_and_hides_nothing_else() {
+    fn a_broken_file_hides_its_own_objects_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.yaml"), format!("{REPOSITORY}---\n{SECRET}")).unwrap();
         std::fs::write(
@@ -262,7 +296,8 @@ mod tests {
         let folder = Folder::new(vec![dir.path().to_owned()]);
         let scan = folder.scan();
         assert_eq!(scan.objects.len(), 1);
-        assert!(!scan.is_complete());
+        let is_hidden = |file: &str| scan.hidden_by(Some(&dir.path().join(file))).is_some();
+        assert!(is_hidden("b.yaml") && !is_hidden("a.yaml") && !is_hidden("c.yaml") && scan.hidden_by(None).is_some());
         let text = scan.problems[0].to_string();
         assert!(text.ends_with("b.yaml:5:3: unknown field `backnd`; did you mean `backend`?"), "{text}");
         assert_eq!(folder.secret("default", "s").unwrap().text("RESTIC_PASSWORD").unwrap(), "p");
@@ -292,8 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_created_by_one_of_two_writers() {
+        let dir = tempfile::tempdir().unwrap();
+        create_file(dir.path(), "a.yaml", "first").unwrap();
+        let error = create_file(dir.path(), "a.yaml", "second").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(dir.path().join("a.yaml")).unwrap(), "first");
+        write_file(dir.path(), "a.yaml", "third").unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
     fn a_folder_that_is_not_there_is_a_problem_and_not_an_empty_one() {
         let folder = Folder::new(vec![PathBuf::from("/nonexistent/lagan")]);
-        assert!(!folder.scan().is_complete());
+        let scan = folder.scan();
+        let is_hidden = |file: &str| scan.hidden_by(Some(Path::new(file))).is_some();
+        assert!(is_hidden("/nonexistent/lagan/a/b.yaml") && !is_hidden("/nonexistent/laganb.yaml"));
+        assert!(scan.hidden_by(None).is_some());
     }
 }

@@ -282,7 +282,8 @@ impl Source {
         match &self.0 {
             Origin::Folder(local) => {
                 let scan = local.folder.scan();
-                Ok(!scan.is_complete() || scan.objects.keys().any(|key| key.namespace.as_deref() == Some(name)))
+                Ok(scan.hidden_by(None).is_some()
+                    || scan.objects.keys().any(|key| key.namespace.as_deref() == Some(name)))
             }
             Origin::Cluster(api) => Ok(api.has_namespace(name).await?),
         }

@@ -19,6 +19,7 @@ pub mod restic;
 pub mod s3;
 pub mod sample;
 mod scratch;
+pub mod tls;
 pub mod tools;
 pub mod wait;
 pub mod webhook;

@@ -63,6 +63,12 @@ impl S3Server {
         format!("http://127.0.0.1:{}", self.ports[S3].number())
     }
 
+    /// The port of the S3 API, which speaks plain HTTP.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports[S3].number()
+    }
+
     #[must_use]
     pub fn access_key(&self) -> &str {
         &self.access_key

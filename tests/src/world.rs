@@ -173,7 +173,8 @@ spec:
 
 #[must_use]
 pub fn secret(name: &str, keys: &[(&str, &str)]) -> String {
-    let lines: String = keys.iter().map(|(key, value)| format!("  {key}: \"{value}\"\n")).collect();
+    // JSON strings are YAML, also those with line breaks.
+    let lines: String = keys.iter().map(|(key, value)| format!("  {key}: {}\n", serde_json::json!(value))).collect();
     format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n{lines}")
 }
 

@@ -1,4 +1,5 @@
-//! Faults of real processes: what is killed, cut or broken must not lose a session, double it, or pass for a success.
+//! Faults of real processes: no killed, disconnected or broken part may lose a session, run it twice, or look like a
+//! success.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -30,7 +31,7 @@ fn world_with(megabytes: u32) -> Result<World> {
     Ok(world)
 }
 
-/// A dump that stops half way for as long as the file is there; each run leaves a line in `runs`.
+/// A dump that waits half way while the file exists; each run adds a line to `runs`.
 struct Hold {
     file: PathBuf,
     runs: PathBuf,

@@ -1,5 +1,5 @@
-//! The harness proves itself: what it starts works, survives a crash, and leaves nothing behind.
-//! Nothing of Lagan is tested here.
+//! Tests of the harness itself: the programs that it starts work, survive a crash, and leave nothing behind. Lagan is not
+//! tested here.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -170,7 +170,7 @@ fn a_killed_test_process_takes_its_servers_along() -> Result<()> {
     eventually("death of the server", SOON, || (!is_alive(server)).then_some(()))
 }
 
-/// Run by the test above, in a process of its own that is killed.
+/// The test above runs this in a process of its own and kills it.
 #[test]
 #[ignore = "is a part of a_killed_test_process_takes_its_servers_along"]
 fn victim_that_starts_a_server() -> Result<()> {
@@ -210,7 +210,7 @@ fn a_secret_in_argv_environment_or_a_file_is_seen() -> Result<()> {
     let canaries = Canaries::new(&[("test secret", secret.as_str())]);
     let scratch = Scratch::new("canary")?;
     let mut shell = guarded(Path::new("sh"));
-    // The shell takes it as an argument and gives it to its child in the environment.
+    // The shell gets the secret as an argument and passes it to its child in the environment.
     shell.args(["-c", "SECRET=$1 sleep 1000; true", "shell", &secret]);
     let process = Process::spawn("shell", shell, &scratch.join("log"))?;
     let watch = canaries.watch(process.pid());

@@ -1,4 +1,4 @@
-//! A real kube-apiserver: Lagan's objects and Stash's run backups and restores, and what they show is what happened.
+//! Tests on a real kube-apiserver: objects of Lagan and of Stash run backups and restores, and their statuses are true.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -41,7 +41,7 @@ const LAGAN: &str = "lagan.dev/v1alpha1";
 const STASH: &str = "stash.appscode.com/v1beta1";
 const FOREVER: &str = "0 3 1 1 *";
 
-/// A BackupConfiguration of database `shop` into Repository `local`. `more` are lines of its spec.
+/// The manifest of a BackupConfiguration of database `shop` into Repository `local`. `more` are lines of its spec.
 fn configuration(name: &str, schedule: &str, more: &str) -> String {
     let lines: String = more.lines().map(|line| format!("  {line}\n")).collect();
     let database = "shop";
@@ -74,7 +74,7 @@ spec:
     )
 }
 
-/// Waits until the configuration is Ready: then everything it names has been seen.
+/// Waits until the configuration is Ready, which means that everything it names was found.
 fn ready(world: &KubeWorld, name: &str) -> anyhow::Result<()> {
     world.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "backupconfigurations.lagan.dev", name]).map(drop)
 }

@@ -1,4 +1,4 @@
-//! The main path with every real part: resources become sessions, sessions become snapshots, snapshots come back.
+//! The main path with real programs: resources become sessions, sessions become snapshots, snapshots are restored.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -54,7 +54,7 @@ fn what_was_backed_up_comes_back_byte_for_byte() -> Result<()> {
     assert_eq!(first["sha256"], sha256(&dumped), "restic gives what was sent");
     assert_eq!(first["sizeBytes"], dumped.len());
 
-    // The same name again: the second content is stored, and it adds little.
+    // A second backup of the same configuration stores the new content and adds little.
     world.db.change_sample("shop", sample(50))?;
     let second = world.good_backup("nightly")?;
     assert_ne!(first["sha256"], second["sha256"]);
@@ -66,7 +66,7 @@ fn what_was_backed_up_comes_back_byte_for_byte() -> Result<()> {
     assert!(copy.dump(&DUMP)? == world.db.dump(&DUMP)?, "the copy's dump is the original's");
     assert_eq!(copy.checksums("shop")?, world.db.checksums("shop")?);
 
-    // Once more: now the target holds data, so it is refused, and done when it is asked for.
+    // Now the target holds data, so a restore is refused unless it may overwrite.
     let refused = world.lagan.run(&["restore", "nightly", "--to", "copy", "--yes", "--wait"])?;
     assert_eq!(refused.status.code(), Some(3));
     assert!(refused.stderr.contains("E0401"), "{}", refused.stderr);
@@ -100,7 +100,7 @@ fn an_object_store_holds_two_configurations_and_each_restores_its_own() -> Resul
     world.lagan.ok(&["restore", "other", "--to", "copy", "--overwrite", "--yes", "--wait"])?;
     assert_eq!(copy.query("SELECT v FROM other.t")?.trim(), "42");
 
-    // Without a configuration `latest` can mean either: it lists them instead of guessing.
+    // Without a configuration `latest` is ambiguous: the error lists the candidates.
     let ambiguous = world.lagan.run(&["restore", "--from", "s3", "--to", "copy", "--overwrite", "--yes", "--wait"])?;
     assert_eq!(ambiguous.status.code(), Some(3));
     assert!(ambiguous.stderr.contains("E0311"), "{}", ambiguous.stderr);
@@ -130,7 +130,7 @@ fn manifests_of_stash_run_unchanged() -> Result<()> {
         assert!(conditions.iter().any(|c| c["type"] == kind && c["status"] == is), "{kind}: {conditions:?}");
     }
 
-    // Stash restores over whatever is there; so do we, and say so.
+    // Like Stash, we restore over existing data in its group; a condition says so.
     world.db.query("DROP TABLE shop.order_items")?;
     let restore = "apiVersion: stash.appscode.com/v1beta1
 kind: RestoreSession
@@ -234,7 +234,7 @@ fn separate_processes_run_each_slot_and_each_object_once() -> Result<()> {
         let ended = world.ended("backupsessions", name, &client)?;
         assert_eq!(ended["status"]["phase"], "Succeeded", "{ended}");
     }
-    // The next full minute brings one session, although two schedulers look at it.
+    // The next full minute starts one session, although there are two schedulers.
     eventually("a slot's session", Duration::from_secs(100), || {
         let sessions = world.list("backupsessions", &client).ok()?;
         sessions.iter().any(|s| is_slot(s) && s["status"]["phase"] == "Succeeded").then_some(())
@@ -275,7 +275,7 @@ fn a_restore_that_ended_is_never_run_again() -> Result<()> {
     assert_eq!(world.ended("restoresessions", "once", &[])?["status"]["phase"], "Succeeded");
     world.db.query("INSERT INTO shop.t VALUES (2)")?;
     let untouched = || -> Result<()> {
-        // Another session that was asked for later has ended: whatever was to come has come.
+        // A session that was requested later has ended, so an earlier request would have been seen.
         world.good_backup("shop")?;
         assert_eq!(world.db.query("SELECT COUNT(*) FROM shop.t")?.trim(), "2", "the restore ran again");
         Ok(())
@@ -366,6 +366,9 @@ fn the_command_line_keeps_its_promises() -> Result<()> {
         let done = world.lagan.run(args)?;
         assert_eq!(done.status.code(), Some(code), "{args:?}: {}", done.stderr);
     }
+    let typo = world.lagan.run(&["backup", "typo"])?;
+    assert_eq!(typo.status.code(), Some(5));
+    assert!(typo.stderr.contains("typo.yaml:") && typo.stderr.contains("did you mean `schedule`?"), "{}", typo.stderr);
     up.terminate(PATIENCE)?;
     assert_eq!(up.group_members()?, [""; 0]);
     Ok(())

@@ -23,4 +23,5 @@ mod worker;
 pub use metrics::Metrics;
 pub use place::{Place, Volumes, place, storage_of};
 pub use process::Spawner;
+pub use retention::{Asking, unnamed_snapshots};
 pub use worker::{Options, WorkerError, run};

@@ -36,7 +36,7 @@ pub fn storage_of(backend: &Backend, secret: &Secret, volumes: Volumes) -> Resul
     let Some(s3) = &backend.s3 else {
         return Err(Failure::new(Code::InvalidSpec, "backend: name where the data lives: `local` or `s3`"));
     };
-    let text = |key: &str| secret.find_text(key).map_err(|error| secret_failure(&error));
+    let text = |key: &str| secret.find_line(key).map_err(|error| secret_failure(&error));
     Ok(Storage::S3(S3 {
         endpoint: s3.endpoint.clone().filter(|e| !e.is_empty()).unwrap_or_else(|| DEFAULT_S3_ENDPOINT.to_owned()),
         bucket: s3.bucket.clone(),

@@ -5,12 +5,14 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::{Timestamp, Zoned};
+use lagan_bus::Bus;
 use lagan_bus::session_log::find_session;
 use lagan_schemas::error::{Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus, RetentionMode, RetentionResult};
 use lagan_schemas::origin::{ClusterIdentity, Owner};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::subject::Cluster;
 use uuid::Uuid;
 
 use crate::failures::of_repository;
@@ -22,7 +24,8 @@ const ASKABLE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
 
 /// The session that asks, and the cluster that it belongs to.
 #[derive(Clone, Copy)]
-pub(crate) struct Asking<'a> {
+pub struct Asking<'a> {
+    /// The nil uid for a command, which has no session.
     pub session: Uuid,
     pub cluster: &'a ClusterIdentity,
 }
@@ -31,6 +34,16 @@ pub(crate) struct Asking<'a> {
 /// only `named` counts.
 pub(crate) async fn unnamed(
     worker: &Worker,
+    snapshots: &[Snapshot],
+    asking: Asking<'_>,
+    named: &[String],
+) -> HashSet<String> {
+    unnamed_snapshots((&worker.bus, &worker.cluster), snapshots, asking, named).await
+}
+
+/// Like `unnamed`, for a program without a worker.
+pub async fn unnamed_snapshots(
+    (bus, cluster): (&Bus, &Cluster),
     snapshots: &[Snapshot],
     asking: Asking<'_>,
     named: &[String],
@@ -52,7 +65,7 @@ pub(crate) async fn unnamed(
         }
         let session = match sessions.entry(uid) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(ask(worker, uid).await),
+            Entry::Vacant(unknown) => unknown.insert(ask(bus, cluster, uid).await),
         };
         if session.as_ref().is_some_and(|session| ended_without(session, &snapshot.id)) {
             unnamed.insert(snapshot.id.clone());
@@ -61,8 +74,8 @@ pub(crate) async fn unnamed(
     unnamed
 }
 
-async fn ask(worker: &Worker, uid: Uuid) -> Option<Session> {
-    find_session(&worker.bus, &worker.cluster, uid).await.unwrap_or_else(|error| {
+async fn ask(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Option<Session> {
+    find_session(bus, cluster, uid).await.unwrap_or_else(|error| {
         tracing::debug!(session = %uid, error = chain(&error), "session of a snapshot can't be read, it counts");
         None
     })

@@ -130,7 +130,8 @@ mod tests {
         first.unwrap_or_else(|| match arg.get_id().as_str() {
             "resolve" => "a:1=b:1".to_owned(),
             "listen" => "127.0.0.1:1".to_owned(),
-            "pushgateway" => "http://a/".to_owned(),
+            "pushgateway" | "nats_monitoring_url" => "http://a/".to_owned(),
+            "snapshot" => "latest".to_owned(),
             "output" => "json".to_owned(),
             _ => "3".to_owned(),
         })

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Format;
 use super::nats::NatsLogin;
+use super::values;
 use crate::human::parse_duration;
 
 /// Options that lead to a NATS server. Without them a command finds the running `lagan up` by its data directory; the
@@ -94,7 +95,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "REPOSITORY", requires = "to")]
     pub from: Option<String>,
     /// Snapshot to restore: `latest`, or an id or the start of one
-    #[arg(long, value_name = "ID", default_value = "latest")]
+    #[arg(long, value_name = "ID", value_parser = values::snapshot, default_value = "latest")]
     pub snapshot: String,
     /// AppBinding to restore into [default: that of the BackupConfiguration]
     #[arg(long, value_name = "APPBINDING")]

@@ -9,6 +9,7 @@ use clap::Args;
 use lagan_schemas::subject::Cluster;
 
 use super::nats::NatsLogin;
+use super::values;
 use crate::human::parse_duration;
 
 /// Options that `up`, `engine` and `worker` share. Each of them acts on both parts.
@@ -17,8 +18,8 @@ pub struct PartArgs {
     #[command(flatten)]
     pub login: NatsLogin,
     /// Monitoring address of the NATS server, to check that it syncs what it stores
-    #[arg(long, value_name = "URL", help_heading = "NATS")]
-    pub nats_monitoring_url: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = values::http_url, help_heading = "NATS")]
+    pub nats_monitoring_url: Option<url::Url>,
     /// Number of servers that keep a copy of each stream; the same for the engine and all workers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), help_heading = "NATS")]
     pub nats_replicas: u8,
@@ -33,7 +34,7 @@ pub struct PartArgs {
     #[arg(long)]
     pub allow_cross_namespace: bool,
     /// Serve /metrics, /healthz and /readyz over HTTP on this address
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = values::listen)]
     pub listen: Option<SocketAddr>,
 }
 
@@ -45,7 +46,7 @@ pub struct EngineFlags {
     #[arg(long, value_name = "HOST:PORT=HOST:PORT")]
     pub resolve: Vec<Resolve>,
     /// Prometheus Pushgateway that gets the metrics of ended sessions, under the names that Stash uses
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = values::http_url)]
     pub pushgateway: Option<url::Url>,
     /// How long a deleted Repository with `wipeOut` waits for its data to be deleted
     #[arg(long, hide = true, value_name = "DURATION", default_value = "600s", value_parser = parse_duration)]
@@ -78,7 +79,7 @@ pub struct SourceArgs {
     #[arg(long)]
     pub kube: bool,
     /// Namespaces to watch [default: all]
-    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', requires = "kube")]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = values::name, requires = "kube")]
     pub namespaces: Vec<String>,
 }
 
@@ -119,7 +120,7 @@ pub struct EngineArgs {
     #[arg(long, requires = "kube")]
     pub stash_compat: bool,
     /// Pools of workers; the annotation `lagan.dev/pool` of a Repository names one, the first is for all others
-    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', default_value = "default")]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = values::name, default_value = "default")]
     pub pools: Vec<String>,
 }
 
@@ -135,7 +136,7 @@ pub struct WorkerArgs {
     #[command(flatten)]
     pub worker: WorkerFlags,
     /// Pool of workers to belong to
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", value_parser = values::name, default_value = "default")]
     pub pool: String,
 }
 

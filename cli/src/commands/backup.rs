@@ -1,6 +1,8 @@
 //! `lagan backup`: creates a BackupSession for a BackupConfiguration, and waits for it if asked to. `lagan trigger` only
 //! creates it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
 use lagan_schemas::subject::{ObjectKey, SessionKey, SessionKind};
@@ -11,7 +13,7 @@ use crate::args::{BackupArgs, Format, Global, TriggerArgs, Wait};
 use crate::client::{self, Backend, Client};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
-use crate::manifests::{backup_session, session_name, write};
+use crate::manifests::{self, Creation, backup_session, timestamped_names};
 use crate::narration::NarrationContext;
 use crate::objects::{View, select};
 use crate::outcome::status;
@@ -22,45 +24,74 @@ use crate::wait;
 
 const KINDS: Query = Query { kinds: &[Kind::BackupConfiguration, Kind::BackupSession], namespaces: &[] };
 
+/// Attempts to find a free name; each other command of the same second takes one.
+const NAMES: usize = 60;
+
 pub async fn run(args: BackupArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, KINDS).await?;
-    let configuration = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)?;
-    let name = new_name(&views, Kind::BackupSession, &configuration.key);
-    let object = backup_session(&configuration.key, &name);
-    let asked = SessionRequest {
-        object,
-        invoker: configuration.key.name.clone(),
-        views: &views,
-        wait: args.wait,
-        output: args.output,
-    };
-    start(&client, global, asked).await
+    let configuration = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)
+        .map_err(|problem| store::name_broken_manifests(&client, problem))?;
+    let names = free_names(&views, Kind::BackupSession, &configuration.key);
+    let (key, created) = create(&client, names, |name| backup_session(&configuration.key, name)).await?;
+    let invoker = configuration.key.name.clone();
+    let session = NewSession { key, created, invoker, views: &views, wait: args.wait, output: args.output };
+    report(&client, global, session).await
 }
 
 /// Creates the object and prints its name as kubectl does.
 pub async fn trigger(args: TriggerArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, KINDS).await?;
-    let configuration = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)?;
-    let name = new_name(&views, Kind::BackupSession, &configuration.key);
-    let object = backup_session(&configuration.key, &name);
-    let key = key_of(&object)?;
-    let made = make(&client, &key, object).await?;
+    let configuration = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)
+        .map_err(|problem| store::name_broken_manifests(&client, problem))?;
+    let names = free_names(&views, Kind::BackupSession, &configuration.key);
+    let (key, created) = create(&client, names, |name| backup_session(&configuration.key, name)).await?;
     let line = || format!("{}.{}/{} created\n", key.kind.as_str().to_ascii_lowercase(), key.group, key.name);
-    data(&document(args.output, key.kind, &made).unwrap_or_else(line))?;
+    data(&document(args.output, key.kind, &created).unwrap_or_else(line))?;
     Ok(Exit::Ok)
 }
 
-/// A name that no session of this kind has yet.
-pub fn new_name(views: &[View], kind: Kind, invoker: &ObjectKey) -> String {
+/// Names that no session of this kind is known to have.
+pub fn free_names<'a>(views: &'a [View], kind: Kind, invoker: &'a ObjectKey) -> impl Iterator<Item = String> + use<'a> {
     let sessions = select(views, kind, invoker.namespace.as_deref());
-    session_name(&invoker.name, Timestamp::now(), |name| sessions.iter().any(|session| session.key.name == name))
+    let is_free = move |name: &String| !sessions.iter().any(|session| session.key.name == *name);
+    timestamped_names(&invoker.name, Timestamp::now()).filter(is_free)
 }
 
-/// A session to create, and how to report on it.
-pub struct SessionRequest<'a> {
-    pub object: Value,
+/// Creates an object under the first free name. Several commands may choose one name in the same second; the creation
+/// decides which of them gets it.
+pub async fn create(
+    client: &Client,
+    names: impl Iterator<Item = String>,
+    object: impl Fn(&str) -> Value,
+) -> Result<(ObjectKey, Value), Problem> {
+    for name in names.take(NAMES) {
+        let object = object(&name);
+        let key = key_of(&object)?;
+        if let Some(created) = try_create(client, &key, object).await? {
+            return Ok((key, created));
+        }
+    }
+    Err(Problem::new(Exit::Failed, format!("no free name for a new session was found in {NAMES} attempts"))
+        .help("many sessions are being created at the same time; try again"))
+}
+
+/// Creates the object where the engine finds it, and returns it as created; `None` if its name is taken.
+async fn try_create(client: &Client, key: &ObjectKey, object: Value) -> Result<Option<Value>, Problem> {
+    match &client.backend {
+        Backend::Bus(streams) => match manifests::create(&streams.objects, &object)? {
+            Creation::Created => wait::until_noticed(streams, key).await.map(Some),
+            Creation::NameTaken => Ok(None),
+        },
+        Backend::Cluster(cluster) => cluster.create(key, object).await,
+    }
+}
+
+/// A created session, and how to report on it.
+pub struct NewSession<'a> {
+    pub key: ObjectKey,
+    pub created: Value,
     /// The invoker in the session's subject: the BackupConfiguration, or the RestoreSession itself.
     pub invoker: String,
     pub views: &'a [View],
@@ -68,13 +99,12 @@ pub struct SessionRequest<'a> {
     pub output: Format,
 }
 
-/// Creates the object and, if asked to, waits for the session to end.
-pub async fn start(client: &Client, global: &Global, asked: SessionRequest<'_>) -> Result<Exit, Problem> {
-    let key = key_of(&asked.object)?;
-    narrate(global, &format!("{} creating {key}", global.glyphs().of(Glyph::Action)));
-    let made = make(client, &key, asked.object.clone()).await?;
-    if !asked.wait.wait {
-        print(asked.output, key.kind, &made)?;
+/// Prints the session or, if asked to, waits for its end.
+pub async fn report(client: &Client, global: &Global, session: NewSession<'_>) -> Result<Exit, Problem> {
+    let NewSession { key, created, invoker, views, wait, output } = session;
+    narrate(global, &format!("{} created {key}", global.glyphs().of(Glyph::Action)));
+    if !wait.wait {
+        print(output, key.kind, &created)?;
         let describe = client.template.command(&format!("describe {}", crate::output::name(key.kind, &key.name)));
         narrate(global, &format!("  next: {describe}"));
         return Ok(Exit::Ok);
@@ -83,42 +113,29 @@ pub async fn start(client: &Client, global: &Global, asked: SessionRequest<'_>) 
         name: key.name.clone(),
         template: client.template.clone(),
         glyphs: global.glyphs(),
-        ahead: ahead(asked.views),
-        last_run: last_run(asked.views, key.kind, &asked.invoker),
+        ahead: ahead(views),
+        last_run: last_run(views, key.kind, &invoker),
     };
-    let (exit, whole) = match &client.backend {
-        Backend::Bus(streams) => follow_facts(streams, global, &asked, (&key, made), context).await?,
-        Backend::Cluster(cluster) => match &cluster.streams {
-            Some(streams) => follow_facts(streams, global, &asked, (&key, made), context).await?,
-            None => {
-                let created = View { key: key.clone(), value: made };
-                let ended = wait::object::until_ended(cluster, global, created, context, asked.wait.timeout).await?;
-                (ended.exit, ended.object)
-            }
-        },
-    };
-    print(asked.output, key.kind, &whole)?;
-    Ok(exit)
-}
-
-/// Creates the object where the engine finds it, and returns it as created.
-async fn make(client: &Client, key: &ObjectKey, object: Value) -> Result<Value, Problem> {
-    match &client.backend {
-        Backend::Bus(streams) => {
-            write(&streams.objects, &object)?;
-            wait::until_noticed(streams, key).await
+    let (exit, whole) = match client.streams() {
+        Some(streams) => follow_facts(streams, global, (&key, created, invoker), context, wait.timeout).await?,
+        None => {
+            let cluster = client.cluster().expect("a client without NATS has a cluster");
+            let view = View { key: key.clone(), value: created };
+            let ended = wait::object::until_ended(cluster, global, view, context, wait.timeout).await?;
+            (ended.exit, ended.object)
         }
-        Backend::Cluster(cluster) => cluster.create(key, object).await,
-    }
+    };
+    print(output, key.kind, &whole)?;
+    Ok(exit)
 }
 
 /// Follows the session by its facts.
 async fn follow_facts(
     streams: &Streams,
     global: &Global,
-    asked: &SessionRequest<'_>,
-    (key, made): (&ObjectKey, Value),
+    (key, created, invoker): (&ObjectKey, Value, String),
     context: NarrationContext,
+    timeout: Option<Duration>,
 ) -> Result<(Exit, Value), Problem> {
     let kind = if key.kind == Kind::RestoreSession { SessionKind::Restore } else { SessionKind::Backup };
     let namespace = key.namespace.clone().unwrap_or_default();
@@ -127,12 +144,12 @@ async fn follow_facts(
         namespace,
         kind,
         group: key.group.clone(),
-        invoker: asked.invoker.clone(),
+        invoker,
         uid: Uuid::nil(),
     };
-    let session = wait::session_key(streams, &made, session)?;
-    let ended = wait::until_ended(streams, global, session, context, asked.wait.timeout).await?;
-    let mut whole = made;
+    let session = wait::session_key(streams, &created, session)?;
+    let ended = wait::until_ended(streams, global, session, context, timeout).await?;
+    let mut whole = created;
     whole["status"] = json!(status(&ended.session));
     Ok((ended.exit, whole))
 }

@@ -64,10 +64,12 @@ mod tests {
 
     #[test]
     fn a_code_is_explained_in_any_case() {
+        let help = Code::DumpFailed.help();
         assert_eq!(
             explain(parse("e0201").unwrap()),
-            "E0201  DumpFailed\n\n  class: permanent: it fails again until something is changed\n  \
-             next:  read the end of stderr in the message; there the dump program says why\n"
+            format!(
+                "E0201  DumpFailed\n\n  class: permanent: it fails again until something is changed\n  next:  {help}\n"
+            )
         );
         assert_eq!(parse("E9999").unwrap_err().exit, Exit::NotFound);
     }

@@ -21,7 +21,9 @@ pub async fn run(args: GetArgs, global: &Global) -> Result<Exit, Problem> {
     let all = select(&views, kind, scope);
     let shown = match &name {
         Some(name) => match find(&all, name) {
-            found if found.is_empty() => return Err(store::not_found(kind, scope, name, &all)),
+            found if found.is_empty() => {
+                return Err(store::name_broken_manifests(&client, store::not_found(kind, scope, name, &all)));
+            }
             found => found,
         },
         None => all,

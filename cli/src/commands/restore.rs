@@ -9,20 +9,20 @@ use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, Tar
 use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 
-use super::backup::{SessionRequest, new_name, start};
-use crate::args::{Format, Global, RestoreArgs};
+use super::backup::{NewSession, create, free_names, report};
+use crate::args::{Global, RestoreArgs};
 use crate::client::{self, Client};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::manifests::{Overwrite, Restore, app_binding, restore_session, restore_task, target_of};
-use crate::objects::{View, select};
+use crate::objects::{View, find, select};
 use crate::output::{data, document, narrate, page, yaml};
 use crate::preview::{Preview, preview};
 use crate::repository::{self, SnapshotChoice};
 use crate::store;
 
 const KINDS: &[Kind] =
-    &[Kind::BackupConfiguration, Kind::Repository, Kind::AppBinding, Kind::RestoreSession, Kind::Task];
+    &[Kind::BackupConfiguration, Kind::Repository, Kind::AppBinding, Kind::RestoreSession, Kind::Task, Kind::Function];
 
 pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
@@ -30,24 +30,24 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
         [&args.from, &args.to].into_iter().flatten().filter_map(|name| Some(name.split_once('/')?.0)).collect();
     let views = store::views(&client, store::Query { kinds: KINDS, namespaces: &elsewhere }).await?;
     let namespace = client.namespace.as_str();
+    let named = |problem| store::name_broken_manifests(&client, problem);
     let wanted = match (&args.name, &args.from) {
-        (Some(name), _) => of_configuration(&views, namespace, &args, name)?,
-        (None, Some(repository)) => of_repository(&views, namespace, &args, repository)?,
+        (Some(name), _) => of_configuration(&views, namespace, &args, name).map_err(named)?,
+        (None, Some(repository)) => of_repository(&views, namespace, &args, repository).map_err(named)?,
         (None, None) => {
             return Err(Problem::new(Exit::Usage, "name a BackupConfiguration, or a Repository with --from"));
         }
     };
-    let binding = target(&views, namespace, &wanted.restore.target)?;
+    let binding = target(&views, namespace, &wanted.restore.target).map_err(named)?;
     let invoker = ObjectKey {
         group: wanted.restore.group.clone(),
         kind: Kind::RestoreSession,
         namespace: Some(wanted.restore.namespace.clone()),
         name: wanted.name.clone(),
     };
-    let name = new_name(&views, Kind::RestoreSession, &invoker);
-    let object = restore_session(&wanted.restore, &name);
     if args.dry_run {
-        return dry_run(&client, global, &args, &wanted, &object).await;
+        let name = free_names(&views, Kind::RestoreSession, &invoker).next().unwrap_or_default();
+        return dry_run(&client, global, &args, (&wanted, &views, &name)).await;
     }
     if args.overwrite {
         confirm(global, &args, binding)?;
@@ -60,8 +60,11 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
             ),
         );
     }
-    let asked = SessionRequest { object, invoker: name, views: &views, wait: args.wait, output: args.output };
-    start(&client, global, asked).await
+    let names = free_names(&views, Kind::RestoreSession, &invoker);
+    let (key, created) = create(&client, names, |name| restore_session(&wanted.restore, name)).await?;
+    let invoker = key.name.clone();
+    let session = NewSession { key, created, invoker, views: &views, wait: args.wait, output: args.output };
+    report(&client, global, session).await
 }
 
 /// The restore that the person asks for, with every name resolved.
@@ -158,47 +161,63 @@ fn confirm(global: &Global, args: &RestoreArgs, binding: &View) -> Result<(), Pr
     }
 }
 
+/// Shows the snapshot that a worker would choose now, and an object that names exactly this snapshot.
 async fn dry_run(
     client: &Client,
     global: &Global,
     args: &RestoreArgs,
-    wanted: &Request<'_>,
-    object: &Value,
+    (request, views, name): (&Request<'_>, &[View], &str),
 ) -> Result<Exit, Problem> {
     let secrets = repository::secrets(client, None)?;
-    let list = repository::snapshots(secrets, wanted.repository).await?;
+    let list = repository::snapshots(secrets, request.repository).await?;
     let identity = repository::identity(client).await?;
-    let clusters = match (&wanted.restore.from_cluster, &identity) {
+    let mut restore = request.restore.clone();
+    let path = dump_path(views, &restore);
+    let clusters = match (&restore.from_cluster, &identity) {
         (Some(named), _) => Clusters::Named(named),
         (None, Some(identity)) => Clusters::Own(identity),
         (None, None) => Clusters::Unknown,
     };
     let choice = SnapshotChoice {
-        id: &wanted.restore.snapshot,
+        id: &restore.snapshot,
         clusters,
-        configuration: wanted.restore.configuration.as_ref().map(|name| ConfigurationKey {
-            group: wanted.restore.group.clone(),
-            namespace: wanted.restore.namespace.clone(),
+        configuration: restore.configuration.as_ref().map(|name| ConfigurationKey {
+            group: restore.group.clone(),
+            namespace: restore.namespace.clone(),
             name: name.clone(),
         }),
-        host: wanted.restore.alias.as_deref(),
+        host: restore.alias.as_deref(),
+        path: path.as_deref(),
+        unnamed: repository::unnamed(client, identity.as_ref(), &list.snapshots).await,
     };
     let snapshot = choice.find(&list.snapshots)?;
-    if let Some(text) = document(args.output, Kind::RestoreSession, object) {
+    let row = repository::SnapshotRow::from(snapshot);
+    restore.snapshot.clone_from(&snapshot.id);
+    let object = restore_session(&restore, name);
+    if let Some(text) = document(args.output, Kind::RestoreSession, &object) {
         data(&text)?;
         return Ok(Exit::Ok);
     }
-    let target = &wanted.restore.target;
-    let namespace = target.namespace.as_deref().unwrap_or(&wanted.restore.namespace);
+    let namespace = restore.target.namespace.as_deref().unwrap_or(&restore.namespace);
     let text = preview(&Preview {
-        repository: wanted.repository.key.to_string(),
-        target: format!("{}/{namespace}/{}", target.kind, target.name),
-        overwrite: wanted.restore.overwrite,
-        snapshot: repository::SnapshotRow::from(snapshot),
+        repository: request.repository.key.to_string(),
+        target: format!("{}/{namespace}/{}", restore.target.kind, restore.target.name),
+        overwrite: restore.overwrite,
+        snapshot: row,
     });
     page(global.glyphs(), &text)?;
-    if matches!(args.output, Format::Table | Format::Wide) {
-        data(&format!("\n{}", yaml(object)))?;
-    }
+    data(&format!("\n{}", yaml(&object)))?;
     Ok(Exit::Ok)
+}
+
+/// Path of the dump in the snapshots, as the Function of the restore's Task reads it; `None` if the Task is not known.
+fn dump_path(views: &[View], restore: &Restore) -> Option<String> {
+    let task = find(&select(views, Kind::Task, None), restore.task.as_deref()?).first().copied()?;
+    let steps = task.value.pointer("/spec/steps").and_then(Value::as_array)?;
+    let functions = select(views, Kind::Function, None);
+    let entry = steps.iter().find_map(|step| {
+        let function = find(&functions, step["name"].as_str()?).first().copied()?;
+        Some(function.text("/spec/stream/stdin").to_owned()).filter(|entry| !entry.is_empty())
+    })?;
+    Some(format!("/{}", entry.trim_start_matches('/')))
 }

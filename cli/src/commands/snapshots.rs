@@ -45,8 +45,8 @@ fn only<'a>(views: &'a [View], scope: Option<&str>) -> Result<&'a View, Problem>
             .help("`-A` looks in all namespaces, `-n` in another one")),
         _ => {
             let names: Vec<_> = all.iter().map(|view| view.key.name.as_str()).collect();
-            Err(Problem::new(Exit::Usage, format!("which repository? There are {}", names.join(", ")))
-                .help("name it with --repository"))
+            Err(Problem::new(Exit::Usage, format!("there are several Repositories: {}", names.join(", ")))
+                .help("name one of them with --repository"))
         }
     }
 }

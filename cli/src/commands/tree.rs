@@ -21,11 +21,16 @@ pub async fn run(args: TreeArgs, global: &Global) -> Result<Exit, Problem> {
         ));
     }
     let name = name.ok_or_else(|| {
-        Problem::new(Exit::Usage, format!("which {kind}?")).help(format!("lagan tree {}/NAME", args.kind))
+        Problem::new(Exit::Usage, format!("no name of a {kind} is given")).help(format!(
+            "write `lagan tree {}/NAME`; `lagan get {}` lists the names",
+            args.kind,
+            kind.plural()
+        ))
     })?;
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, Query { kinds: KINDS, namespaces: &[] }).await?;
-    let view = store::find_one(&views, kind, client.scope(), &name)?;
+    let view = store::find_one(&views, kind, client.scope(), &name)
+        .map_err(|problem| store::name_broken_manifests(&client, problem))?;
     let forest = Forest { views: &views, now: Timestamp::now() };
     let root = match kind {
         Kind::Repository => forest.of_repository(view),

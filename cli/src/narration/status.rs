@@ -328,7 +328,7 @@ mod tests {
             lines,
             [
                 "✖ shop-1795341200 failed after 58s: mariadb-dump exited 2 (E0201)",
-                "  help: read the end of stderr in the message; there the dump program says why",
+                format!("  help: {}", Code::DumpFailed.help()).as_str(),
                 "  next: kubectl lagan describe session/shop-1795341200 --context eu",
             ]
         );

@@ -161,7 +161,7 @@ fn a_failure_names_reason_and_next_command() {
             "‼ no answer from 127.0.0.1:3306 (E0205); trying again at 09:54:20Z",
             "● attempt 2 on node-1",
             "✖ shop-1795341200 failed after 6s: mariadb-dump exited 2: [31mLost connection (E0201)",
-            "  help: read the end of stderr in the message; there the dump program says why",
+            format!("  help: {}", Code::DumpFailed.help()).as_str(),
             "  next: lagan describe session/shop-1795341200 -n prod",
         ]
     );

@@ -79,7 +79,7 @@ impl Parts<'_> {
         result
     }
 
-    /// Starts the engine, if this process has one. Without an engine `ready` is called by nobody.
+    /// Starts the engine, if this process has one. Only the engine calls `ready`.
     async fn start_engine(
         &self,
         registry: &mut Registry,
@@ -136,7 +136,7 @@ impl Parts<'_> {
         if self.operator == Operator::Lagan {
             return;
         }
-        match sync_always(self.args.nats_monitoring_url.as_deref()).await {
+        match sync_always(self.args.nats_monitoring_url.as_ref().map(url::Url::as_str)).await {
             Sync::Always => {}
             Sync::Interval(interval) => tracing::warn!(
                 interval_s = interval.as_secs(),

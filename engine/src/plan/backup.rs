@@ -98,12 +98,20 @@ fn consent_of(configuration: &Object) -> (Option<Policy>, Option<Notice>) {
 }
 
 fn notices(retention: &RetentionPolicy) -> Vec<Notice> {
-    let pruning = retention.prune && !retention.dry_run;
-    let notice = Notice {
-        kind: "SpaceFreed".to_owned(),
+    let warning = |kind: &str, reason: &str, message: &str| Notice {
+        kind: kind.to_owned(),
         status: NoticeStatus::False,
-        reason: "PruneIsSeparate".to_owned(),
-        message: "retention forgets snapshots; the space they alone used is not freed inside a backup".to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
     };
-    if pruning { vec![notice] } else { Vec::new() }
+    let pruning = (retention.prune && !retention.dry_run).then(|| {
+        let message = "retention forgets snapshots; the space they alone used is not freed inside a backup";
+        warning("SpaceFreed", "PruneIsSeparate", message)
+    });
+    let tags_only = retention.keeps_by_tags_only().then(|| {
+        let message = "retentionPolicy: `keepTags` alone forgets every backup but the newest, unless `restic tag` gave it \
+            one of these tags; add another keep rule, such as `keepLast`";
+        warning("HistoryKept", "KeepTagsOnly", message)
+    });
+    pruning.into_iter().chain(tags_only).collect()
 }

@@ -29,6 +29,11 @@ impl Conditions {
         );
     }
 
+    /// Removes a condition that no longer applies.
+    pub fn remove(&mut self, kind: &str) {
+        self.list.retain(|condition| condition.kind != kind);
+    }
+
     pub fn into_list(self) -> Vec<Condition> {
         self.list
     }

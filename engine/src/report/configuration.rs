@@ -13,7 +13,7 @@ use lagan_schemas::schedule::{Schedule, ScheduleError};
 use super::conditions::Conditions;
 use crate::plan::answers::{Answers, Found};
 use crate::plan::consent;
-use crate::view::{Lookup, View};
+use crate::view::{Lookup, UNREADABLE_MANIFEST, View};
 
 /// Everything that the status depends on, except the old status.
 pub(crate) struct Inputs<'a> {
@@ -41,6 +41,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
     for check in checks.into_iter().chain([ready(phase)]) {
         conditions.set(check.kind, check.status, check.reason, check.message);
     }
+    manifest_read(inputs, &mut conditions);
     let next = schedule.ok().filter(|_| !inputs.spec.paused).and_then(|schedule| next_start(&schedule, inputs.now));
     BackupConfigurationStatus {
         observed_generation: generation,
@@ -68,6 +69,20 @@ const SECRET: &str = "BackendSecretFound";
 const TARGET: &str = "BackupTargetFound";
 const USAGE: &str = "UsageAllowed";
 const CRON_JOB: &str = "CronJobCreated";
+
+const MANIFEST: &str = "ManifestRead";
+
+/// Names the file that can't be read; the condition exists only while there is one.
+fn manifest_read(inputs: &Inputs<'_>, conditions: &mut Conditions) {
+    match inputs.object.metadata.annotations.get(UNREADABLE_MANIFEST) {
+        None => conditions.remove(MANIFEST),
+        Some(file) => {
+            let message =
+                format!("`{file}` can't be read; the last version that could be read is used until it is corrected");
+            conditions.set(MANIFEST, ConditionStatus::False, "FileUnreadable", message);
+        }
+    }
+}
 
 /// Stash's rule: a missing repository or Secret comes before an invalid spec, and the target does not count. A missing
 /// consent counts like a missing repository.

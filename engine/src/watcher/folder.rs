@@ -2,6 +2,7 @@
 //! deletion is confirmed. It must not validate references or start anything.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use lagan_schemas::manifest::update_problems;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
-use lagan_sources::folder::{Folder, Scan};
+use lagan_sources::folder::{Folder, Problem, Scan};
 use lagan_sources::ledger::{Identity, LedgerEntry, State};
 use lagan_sources::source::Local;
 use notify::{RecursiveMode, Watcher as _};
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use super::publish::{bury, publish_if_new};
 use crate::context::Context;
 use crate::error::EngineError;
-use crate::view::View;
+use crate::view::{UNREADABLE_MANIFEST, View};
 
 /// Delay after a change: editors write a file in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -55,9 +56,43 @@ pub(super) async fn watch(context: &Context, local: &Local, intent: &watch::Send
 
 #[derive(Default)]
 struct Memory {
+    /// The file in which each object was last seen.
+    files: HashMap<ObjectKey, PathBuf>,
     /// The time at which each missing object was first missed.
     missing: HashMap<ObjectKey, Instant>,
     told: Vec<String>,
+}
+
+impl Memory {
+    fn remember(&mut self, scan: &Scan) {
+        self.files.extend(scan.objects.iter().map(|(key, found)| (key.clone(), found.file.clone())));
+    }
+
+    /// The file that may hold a missing object and can't be read now.
+    fn hidden_by<'s>(&self, key: &ObjectKey, scan: &'s Scan) -> Option<&'s Problem> {
+        scan.hidden_by(self.files.get(key).map(PathBuf::as_path))
+    }
+
+    /// Lists the missing objects whose deletion is confirmed (P17): an earlier scan, `confirmed_after` ago, missed them too.
+    /// An object is not missing if a file that can't be read now may hold it.
+    fn confirmed(
+        &mut self,
+        scan: &Scan,
+        mut gone: BTreeMap<ObjectKey, Uuid>,
+        (now, confirmed_after): (Instant, Duration),
+    ) -> Vec<(ObjectKey, Uuid)> {
+        gone.retain(|key, _| self.hidden_by(key, scan).is_none());
+        self.missing.retain(|key, _| gone.contains_key(key));
+        for key in gone.keys() {
+            self.missing.entry(key.clone()).or_insert(now);
+        }
+        gone.retain(|key, _| now.saturating_duration_since(self.missing[key]) >= confirmed_after);
+        for key in gone.keys() {
+            self.missing.remove(key);
+            self.files.remove(key);
+        }
+        gone.into_iter().collect()
+    }
 }
 
 /// Scans the folder, assigns identities and publishes. Returns the time at which a missing object may be buried.
@@ -69,6 +104,7 @@ async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<O
         (assigned.entries.clone(), assigned)
     })?;
     tell_problems(&scan, &assigned.refused, &mut memory.told);
+    memory.remember(&scan);
     for object in assigned.objects.values() {
         let problems = {
             let view = context.resources.read();
@@ -82,22 +118,17 @@ async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<O
             [problem, ..] => tracing::error!(object = %object.key(), problem, "change refused"),
         }
     }
-    let gone = {
+    let (kept, gone) = {
         let view = context.resources.read();
-        gone(&view, &assigned.objects)
+        (kept(&view, &scan, memory), gone(&view, &scan))
     };
-    if !scan.is_complete() {
-        return Ok(None);
+    for object in kept {
+        publish_if_new(context, &object, None).await;
     }
-    memory.missing.retain(|key, _| gone.contains_key(key));
     let confirmed_after = context.timing().deletion_confirmed_after();
-    for (key, uid) in gone {
-        let since = *memory.missing.entry(key.clone()).or_insert_with(Instant::now);
-        if since.elapsed() >= confirmed_after {
-            local.ledger.update(|_| (vec![LedgerEntry::Deleted { key: key.clone() }], ()))?;
-            bury(context, &key, uid).await;
-            memory.missing.remove(&key);
-        }
+    for (key, uid) in memory.confirmed(&scan, gone, (Instant::now(), confirmed_after)) {
+        local.ledger.update(|_| (vec![LedgerEntry::Deleted { key: key.clone() }], ()))?;
+        bury(context, &key, uid).await;
     }
     Ok(memory.missing.values().min().map(|since| *since + confirmed_after))
 }
@@ -163,9 +194,22 @@ fn content(object: &Object) -> Uuid {
     Uuid::new_v5(&CONTENT, text.to_string().as_bytes())
 }
 
-/// Objects on the bus that the folder does not have. Only a complete scan may conclude that they were deleted.
-fn gone(view: &View, objects: &BTreeMap<ObjectKey, Object>) -> BTreeMap<ObjectKey, Uuid> {
-    let missing = view.objects.iter().filter(|(key, _)| !objects.contains_key(*key));
+/// Configurations whose file can't be read now, as they were, with the name of that file for their status.
+fn kept(view: &View, scan: &Scan, memory: &Memory) -> Vec<Object> {
+    let missing = view.objects.iter().filter(|(key, _)| !scan.objects.contains_key(*key));
+    let configurations = missing.filter(|(key, _)| key.kind == Kind::BackupConfiguration);
+    let marked = configurations.filter_map(|(key, object)| {
+        let problem = memory.hidden_by(key, scan)?;
+        let mut object = Object::clone(object);
+        object.metadata.annotations.insert(UNREADABLE_MANIFEST.to_owned(), problem.file());
+        Some(object)
+    });
+    marked.collect()
+}
+
+/// Objects on the bus that the scan did not find.
+fn gone(view: &View, scan: &Scan) -> BTreeMap<ObjectKey, Uuid> {
+    let missing = view.objects.iter().filter(|(key, _)| !scan.objects.contains_key(*key));
     missing.map(|(key, object)| (key.clone(), object.metadata.uid.unwrap_or_default())).collect()
 }
 
@@ -183,6 +227,48 @@ mod tests {
             scan.objects.insert(object.key(), ManifestObject { object: *object, file: "test.yaml".into() });
         }
         scan
+    }
+
+    #[test]
+    fn a_broken_file_keeps_its_own_objects_and_delays_no_other_deletion() {
+        let repository = |name: &str| {
+            format!(
+                "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {{name: {name}}}\nspec:\n  backend: {{storageSecretName: s, local: {{mountPath: /x}}}}\n"
+            )
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(vec![dir.path().to_owned()]);
+        for name in ["broken", "deleted", "kept"] {
+            std::fs::write(dir.path().join(format!("{name}.yaml")), repository(name)).unwrap();
+        }
+        let start = Instant::now();
+        let wait = Duration::from_secs(30);
+        let mut memory = Memory::default();
+        let first = folder.scan();
+        let all: BTreeMap<ObjectKey, Uuid> = first.objects.keys().map(|key| (key.clone(), Uuid::nil())).collect();
+        memory.remember(&first);
+        assert!(memory.confirmed(&first, BTreeMap::new(), (start, wait)).is_empty());
+
+        std::fs::write(dir.path().join("broken.yaml"), "kind: [\n").unwrap();
+        std::fs::remove_file(dir.path().join("deleted.yaml")).unwrap();
+        let names = |memory: &mut Memory, at: Duration| -> Vec<String> {
+            let scan = folder.scan();
+            memory.remember(&scan);
+            let gone = all.clone().into_iter().filter(|(key, _)| !scan.objects.contains_key(key)).collect();
+            memory.confirmed(&scan, gone, (start + at, wait)).into_iter().map(|(key, _)| key.name).collect()
+        };
+        assert!(names(&mut memory, Duration::from_secs(1)).is_empty(), "the first scan that misses an object");
+        assert!(names(&mut memory, Duration::from_secs(30)).is_empty(), "29 s later");
+        assert_eq!(names(&mut memory, Duration::from_secs(31)), ["deleted"]);
+        // A watcher that has just started does not know the files, so it waits.
+        let mut fresh = Memory::default();
+        for second in [0, 60, 120] {
+            assert!(names(&mut fresh, Duration::from_secs(second)).is_empty());
+        }
+        // Once the file is readable and does not hold the object, its deletion takes as long as any other.
+        std::fs::remove_file(dir.path().join("broken.yaml")).unwrap();
+        assert!(names(&mut memory, Duration::from_secs(100)).iter().all(|name| name == "deleted"));
+        assert!(names(&mut memory, Duration::from_secs(130)).contains(&"broken".to_owned()));
     }
 
     const RESTORE: &str = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession\nmetadata: {name: r, namespace: n}\nspec:\n  repository: {name: repo}\n  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}\n";

@@ -8,7 +8,8 @@ use crate::resource::backup_blueprint::BackupBlueprintSpec;
 use crate::resource::backup_configuration::BackupConfigurationSpec;
 use crate::resource::backup_session::BackupSessionSpec;
 use crate::resource::function::FunctionSpec;
-use crate::resource::repository::RepositorySpec;
+use crate::resource::kind::LAGAN;
+use crate::resource::repository::{RepositorySpec, RetentionPolicy};
 use crate::resource::restore_session::RestoreSessionSpec;
 use crate::resource::task::TaskSpec;
 use crate::resource::{Object, Spec};
@@ -34,12 +35,23 @@ pub fn problems(object: &Object) -> Vec<String> {
     }
     match &object.spec {
         Spec::BackupConfiguration(spec) => {
-            schedule(spec, Uuid::nil()).err().map(|error| error.to_string()).into_iter().collect()
+            let schedule = schedule(spec, Uuid::nil()).err().map(|error| error.to_string());
+            schedule.into_iter().chain(tags_only(object, &spec.retention_policy)).collect()
         }
+        Spec::BackupBlueprint(spec) => tags_only(object, &spec.retention_policy).into_iter().collect(),
         Spec::AppBinding(spec) => address_problems(spec),
         Spec::RestoreSession(spec) => rule_problems(spec).into_iter().collect(),
         _ => Vec::new(),
     }
+}
+
+/// Refuses a policy that would forget every backup but the newest. Stash accepts it, so in its group the session warns.
+fn tags_only(object: &Object, policy: &RetentionPolicy) -> Option<String> {
+    (object.key().group == LAGAN && policy.keeps_by_tags_only()).then(|| {
+        "retentionPolicy: `keepTags` alone would forget every backup but the newest, because backups have none of these \
+            tags; add another keep rule, such as `keepLast`"
+            .to_owned()
+    })
 }
 
 fn address_problems(spec: &AppBindingSpec) -> Vec<String> {

@@ -225,6 +225,18 @@ pub struct RetentionPolicy {
     pub dry_run: bool,
 }
 
+impl RetentionPolicy {
+    /// Whether only tags keep snapshots. Backups are stored without tags of people, so such a policy keeps the newest
+    /// snapshot and those that a person has tagged with `restic tag`.
+    #[must_use]
+    pub fn keeps_by_tags_only(&self) -> bool {
+        let counts =
+            [self.keep_last, self.keep_hourly, self.keep_daily, self.keep_weekly, self.keep_monthly, self.keep_yearly];
+        self.keep_tags.as_ref().is_some_and(|tags| !tags.is_empty())
+            && counts.iter().all(|count| count.unwrap_or(0) <= 0)
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryStatus {

@@ -28,6 +28,8 @@ pub enum SecretError {
     KeyEmpty { secret: String, key: String },
     #[error("key `{key}` of secret `{secret}` is not base64; write plain text under `stringData`")]
     NotBase64 { secret: String, key: String },
+    #[error("key `{key}` of secret `{secret}` has a line break inside; it must be one line")]
+    SeveralLines { secret: String, key: String },
     #[error("key `{key}` of secret `{secret}` is not UTF-8 text")]
     NotText { secret: String, key: String },
     #[error("secret `{secret}`: addKey `{key}` has neither `value` nor `stringValue`")]
@@ -66,6 +68,16 @@ impl Secret {
             .map_err(|_| SecretError::NotText { secret: self.metadata.name.clone(), key: key.to_owned() })?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(Some(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+    }
+
+    /// Returns the value of a key that is one line, such as an access key, without line breaks at either end.
+    pub fn find_line(&self, key: &str) -> Result<Option<String>, SecretError> {
+        let Some(text) = self.find_text(key)? else { return Ok(None) };
+        let line = text.trim_matches(['\r', '\n']);
+        if line.contains(['\r', '\n']) {
+            return Err(SecretError::SeveralLines { secret: self.metadata.name.clone(), key: key.to_owned() });
+        }
+        Ok(Some(line.to_owned()))
     }
 
     /// Returns the value of a key that must exist and not be empty.
@@ -114,5 +126,26 @@ impl Secret {
             }
         }
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn line_breaks_around_a_key_are_no_part_of_it_and_inside_it_are_refused() {
+        let secret = |value: &str| -> Secret {
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "s3"}, "stringData": {"KEY": value}}))
+                .unwrap()
+        };
+        for text in ["AKIA", "AKIA\n", "AKIA\n\n", "AKIA\r\n", "\nAKIA", "\r\n\r\nAKIA\r\n"] {
+            assert_eq!(secret(text).find_line("KEY").unwrap().as_deref(), Some("AKIA"), "{text:?}");
+        }
+        assert_eq!(secret("AKIA").find_line("OTHER").unwrap(), None);
+        let told = secret("AK\nIA\n").find_line("KEY").unwrap_err().to_string();
+        assert_eq!(told, "key `KEY` of secret `s3` has a line break inside; it must be one line");
+        assert_eq!(secret("a\n\n").find_text("KEY").unwrap().as_deref(), Some("a\n"), "a password keeps what it has");
     }
 }

@@ -1,4 +1,4 @@
-//! Dumps that break: no snapshot, a clear failure, another try where that can help.
+//! Broken dumps: no snapshot, a clear failure, and a retry if one can help.
 
 use std::fs;
 

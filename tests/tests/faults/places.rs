@@ -1,4 +1,4 @@
-//! Storage that goes away, and secrets that must be nowhere.
+//! Unavailable storage, and secrets that must not be found anywhere.
 
 use anyhow::Result;
 use lagan_tests::canary::Canaries;

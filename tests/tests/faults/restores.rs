@@ -1,4 +1,4 @@
-//! Restores that break off, and what a repository may not do to a worker.
+//! Interrupted restores, and repositories that attack a worker.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use lagan_tests::world::restore_session;
 
 use super::{DUMP, FAST, SHOP, world_with};
 
-/// Holds a restore in its first statements: it drops the tables one by one and meets a lock.
+/// Holds a restore in its first statements, which drop the tables one by one, by a lock on one table.
 struct Locked {
     locker: Process,
 }
@@ -71,7 +71,7 @@ fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
     let facts = world.facts("again", &client)?;
     assert_eq!(facts.iter().filter(|f| f["type"] == "dev.lagan.restore.restoring.v1").count(), 1);
 
-    // A person asks again, and gets all of it.
+    // A person requests it again, and it restores everything.
     world.lagan.manifest("repair.yaml", &restore_session("repair", "local", "shop", "overwrite: true"))?;
     assert_eq!(world.ended("restoresessions", "repair", &client)?["status"]["phase"], "Succeeded");
     assert!(world.db.dump(&DUMP)? == original);
@@ -85,7 +85,7 @@ fn a_damaged_repository_is_never_restored_as_if_it_were_whole() -> Result<()> {
     let copy = world.second_database("copy")?;
     let _up = world.up(&FAST)?;
     world.good_backup("shop")?;
-    // One byte in the middle of the largest pack.
+    // Change one byte in the middle of the largest pack.
     let packs = fs::read_dir(world.repository_dir().join("data"))?
         .flatten()
         .flat_map(|dir| fs::read_dir(dir.path()).unwrap().flatten());

@@ -95,7 +95,7 @@ fn a_snapshot_that_was_written_before_the_worker_died_is_adopted() -> Result<()>
     world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
     hold.wait_for_runs(1)?;
     hold.release()?;
-    // The bus stands still as soon as a snapshot is there, so that its worker can't say so.
+    // NATS is stopped as soon as a snapshot exists, so that the worker can't report it.
     eventually("the snapshot to be written", PATIENCE, || {
         let written = fs::read_dir(world.repository_dir().join("snapshots")).is_ok_and(|dir| dir.count() > 0);
         written.then_some(())
@@ -119,7 +119,7 @@ fn nats_may_die_and_come_back_in_the_middle_of_a_session() -> Result<()> {
     let mut nats = NatsServer::start()?;
     let url = nats.url();
     let client = ["--nats-url", url.as_str()];
-    // A restart takes longer than this test's usual patience with a silent worker.
+    // A restart takes longer than the time after which these tests presume a worker dead.
     let slow = ["--failover", "10"];
     let _engine = world.part("engine", "engine", &url, &slow)?;
     let _worker = world.part("worker", "worker", &url, &slow)?;
@@ -150,7 +150,7 @@ fn a_worker_that_is_asked_to_stop_hands_its_session_on() -> Result<()> {
     assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
     let facts = world.facts("@latest", &[])?;
     let handed_on = facts.iter().find(|f| f["type"] == "dev.lagan.backup.retrying.v1").unwrap();
-    assert_eq!(handed_on["data"]["counted"], "no", "a stop is nobody's failure");
+    assert_eq!(handed_on["data"]["counted"], "no", "a stop does not count as a failure");
     assert_eq!(world.snapshots()?, 1);
     world.judge()
 }

@@ -1,4 +1,4 @@
-//! Auto-backup: an annotation on an AppBinding, and nothing else, makes a backup; taking it away keeps the data.
+//! Auto-backup: an annotation on an AppBinding is all that a backup needs; removing it keeps the data.
 
 use anyhow::Result;
 use lagan_tests::canary::Canaries;
@@ -17,7 +17,7 @@ fn an_annotation_makes_a_backup_and_taking_it_away_keeps_the_repository() -> Res
     let _engine = world.engine(&["--stash-compat"])?;
     let _worker = world.worker(&["--allow-hook-host", "127.0.0.1"])?;
     let namespace = &world.namespace;
-    // Cluster-scoped, so its name must be this test's own.
+    // The object is cluster-scoped, so its name must be unique to this test.
     let blueprint = format!("{namespace}-nightly");
     world.apply(&secret("auto", &[("RESTIC_PASSWORD", &world.password)]))?;
     let (port, asked) = webhook::start(Answer::Text("said so"))?;
@@ -56,13 +56,13 @@ spec:
     assert_eq!(body(&made), first.as_str());
     let repository = world.kubectl_json(&["get", "repositories.stash.appscode.com", "app-shop"])?;
     assert_eq!(repository["spec"]["backend"]["local"]["subPath"], format!("{namespace}/shop"));
-    // A session of its schedule runs.
+    // Its schedule starts a session.
     let sessions = "backupsessions.stash.appscode.com";
     world.until("a backup by itself", &[sessions], |list| {
         list["items"].as_array().is_some_and(|items| items.iter().any(|item| phase(item) == "Succeeded"))
     })?;
     assert!(asked.recv_timeout(PATIENCE)?.ends_with(&first));
-    // Another body, and nothing else, which the view does not see.
+    // Only the body changes, which the engine's view does not hold.
     world.apply(&manifest(&second))?;
     world.until("the body to follow", &[configurations, "app-shop"], |o| body(o) == second.as_str())?;
     let shown = world.plane.until(
@@ -72,10 +72,10 @@ spec:
         |o| o["status"]["usages"] == 1,
     )?;
     assert_eq!(shown["metadata"]["name"], blueprint);
-    // Other annotations, another configuration.
+    // Other annotations make another configuration.
     annotate(&["stash.appscode.com/schedule=0 4 1 1 *"])?;
     world.until("the schedule to follow", &[configurations, "app-shop"], |o| o["spec"]["schedule"] == "0 4 1 1 *")?;
-    // None: no configuration; the Repository stays, and so does the data.
+    // Without the annotation there is no configuration; the Repository and the data stay.
     annotate(&["stash.appscode.com/backup-blueprint-"])?;
     world.until("the configuration to go", &[configurations], |list| {
         list["items"].as_array().is_some_and(Vec::is_empty)

@@ -1,4 +1,4 @@
-//! The chart in a world: its accounts and Roles are installed, and engine and worker run under exactly these.
+//! The chart in a test cluster: its ServiceAccounts and Roles are installed, and engine and worker use exactly these.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ pub(super) fn root() -> Result<PathBuf> {
     Ok(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?.to_owned())
 }
 
-/// What `helm template` makes of the chart in namespace `namespace`.
+/// The output of `helm template` for the chart in a namespace.
 pub(super) fn rendered(values: &Path, namespace: &str, more: &[&str]) -> Result<String> {
     let mut command: Command = guarded(&tools::cached("helm-", "helm")?);
     command.args(["template", "lagan"]).arg(root()?.join("deploy/helm/lagan")).args(["--namespace", namespace]);
@@ -38,12 +38,12 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// In the world's own namespace, with rights in all namespaces.
+    /// Installs the chart in the world's namespace, with rights in all namespaces.
     pub fn install(world: &KubeWorld) -> Result<Self> {
         Self::install_with(world, &world.namespace, &[])
     }
 
-    /// In a namespace of its own, with rights in the world's namespace only.
+    /// Installs the chart in its own namespace, with rights in the world's namespace only.
     pub fn install_watching(world: &KubeWorld) -> Result<Self> {
         let watched = format!("watchNamespaces={{{}}}", world.namespace);
         Self::install_with(world, &world.plane.namespace("release")?, &["--set", &watched])
@@ -56,10 +56,10 @@ impl Chart {
         sets.extend(["--set", "stashCompat=true"]);
         sets.extend(more);
         let yaml = rendered(&values, release, &sets)?;
-        // What the harness starts the engine with is what the chart starts it with.
+        // The harness starts the engine with the same option as the chart.
         let confined = yaml.contains(&format!("- \"--namespaces={}\"\n", world.namespace));
         ensure!(confined == (release != world.namespace), "the engine's namespaces:\n{yaml}");
-        // Objects that name another namespace than that of the release.
+        // Objects in another namespace than that of the release.
         let elsewhere = format!("\n  namespace: {}\n", world.namespace);
         let (watched, own): (Vec<&str>, Vec<&str>) =
             yaml.split("\n---\n").partition(|document| document.contains(&elsewhere));
@@ -78,7 +78,7 @@ impl Chart {
         format!("system:serviceaccount:{}:{}", self.release, self.account(part))
     }
 
-    /// Engine and worker under their accounts; they log everything, since what is not important is not told otherwise.
+    /// Starts engine and worker under their ServiceAccounts. They log everything, so that no refusal is missed.
     pub fn start(&self, world: &mut KubeWorld, worker: &[&str]) -> Result<Parts<'_>> {
         let mut start = |part: &str, more: &[&str]| {
             let token = world.plane.token(&self.release, &self.account(part))?;
@@ -98,19 +98,19 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// What a part has asked the API server for, each as `code verb path`.
+    /// Lists the requests of a part to the API server as `code verb path`.
     pub fn asked(&self, world: &KubeWorld, part: &str) -> Result<Vec<String>> {
         world.plane.requests_of(&self.chart.release, &self.chart.account(part))
     }
 
-    /// What the API server refused a part for want of rights.
+    /// Lists the requests that the API server denied a part.
     pub fn refused(&self, world: &KubeWorld, part: &str) -> Result<Vec<String>> {
         let requests = self.asked(world, part)?;
         ensure!(!requests.is_empty(), "the {part} asked the API server for nothing: {}", self.chart.user(part));
         Ok(requests.into_iter().filter(|request| request.starts_with("403 ")).collect())
     }
 
-    /// Neither in the API server's words nor in those of the parts.
+    /// Fails if the API server denied a request, or if a part logged a denial.
     pub fn were_refused_nothing(&self, world: &KubeWorld) -> Result<()> {
         for (part, process) in [("engine", &self.engine), ("worker", &self.worker)] {
             let refused = self.refused(world, part)?;

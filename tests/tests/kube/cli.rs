@@ -1,4 +1,4 @@
-//! The command line on a cluster: the same verbs, exit codes and texts as on a folder, through the API server alone.
+//! The command line on a cluster: the same commands, exit codes and texts as on a folder, by the API server alone.
 
 use std::os::unix::fs::symlink;
 
@@ -66,7 +66,7 @@ fn the_verbs_work_through_the_api_server() -> Result<()> {
 
     let done = plugin.run(&["backup", "shop", "--wait"])?;
     let story = [
-        "► creating BackupSession/",
+        "► created BackupSession/",
         "◎ waiting for a worker",
         "✔ committed snapshot ",
         "✔ verified: ",
@@ -127,12 +127,12 @@ fn what_was_not_done_has_its_exit_code() -> Result<()> {
     let world = KubeWorld::new("cli-exit")?;
     world.apply(&configuration("shop", FOREVER, ""))?;
     let plugin = Plugin::new(&world)?;
-    // No engine runs.
+    // No engine is running.
     let done = plugin.run(&["backup", "shop", "--wait", "--timeout", "18s"])?;
     ends(&done, 124, &["no engine has taken it for 15s", "timed out; the backup goes on in the background"])?;
     ends(&plugin.run(&["backup", "nosuch"])?, 5, &["not found", "shop"])?;
     ends(&plugin.run(&["get", "plans", "--context", "nosuch"])?, 20, &["nosuch"])?;
-    // The database is not there: the session that waits fails, and so does who waits for the next one.
+    // The database does not exist: the waiting session fails, and so does the command that waits for the next one.
     let _engine = world.engine(&[])?;
     let _worker = world.worker(&[])?;
     let over = |item: &Value| phase(item) == "Failed";

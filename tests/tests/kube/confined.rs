@@ -1,4 +1,4 @@
-//! What engine and worker do, under exactly the rights of the chart: an answer of 403 to either of them is an error here.
+//! Engine and worker with exactly the rights of the chart: an answer of 403 to either of them fails the test.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ fn backed_up(world: &KubeWorld, session: &str, configuration: &str) -> Result<Va
     Ok(done)
 }
 
-/// A blueprint of this name, and the Secret `auto` that what it makes needs. `more` are lines of its spec.
+/// The manifests of a blueprint and of the Secret `auto` that its Repositories need. `more` are lines of its spec.
 fn blueprint(world: &KubeWorld, name: &str, more: &str) -> Result<()> {
     world.apply(&secret("auto", &[("RESTIC_PASSWORD", &world.password)]))?;
     let yaml = format!(
@@ -59,13 +59,13 @@ fn rights_suffice_for_a_blueprint() -> Result<()> {
     let chart = Chart::install(&world)?;
     let (port, asked) = webhook::start(Answer::Text("said so"))?;
     let parts = chart.start(&mut world, &["--allow-hook-host", "127.0.0.1"])?;
-    // Cluster-scoped, so its name must be this test's own.
+    // The object is cluster-scoped, so its name must be unique to this test.
     let name = format!("{}-nightly", world.namespace);
     blueprint(&world, &name, &format!("hooks: {{preBackup: {{httpPost: {{port: {port}, path: /200}}}}}}"))?;
     annotate(&world, &format!("lagan.dev/backup-blueprint={name}"))?;
     world.until("the configuration to be made", &[CONFIGURATIONS, "app-shop"], |o| phase(o) == "Ready")?;
     world.kubectl(&["get", REPOSITORIES, "app-shop"])?;
-    // Engines of other tests count too, each in its own namespace, so the number is anybody's.
+    // Engines of other tests count too, each in its namespace, so the number is not checked.
     let counted = format!("200 patch /apis/lagan.dev/v1alpha1/backupblueprints/{name}/status?");
     eventually("the blueprint to be counted", PATIENCE, || {
         parts.asked(&world, "engine").ok()?.into_iter().find(|request| request.starts_with(&counted))
@@ -101,7 +101,7 @@ fn rights_suffice_to_wipe_a_repository_out() -> Result<()> {
     parts.were_refused_nothing(&world)
 }
 
-/// The Service of AppBinding `shop`, with the port of a hook under a name.
+/// The manifest of the Service of AppBinding `shop`, with a named port for a hook.
 fn service(port: u16) -> String {
     format!(
         "apiVersion: v1
@@ -145,7 +145,7 @@ fn rights_suffice_for_hooks_events_and_the_history() -> Result<()> {
     parts.were_refused_nothing(&world)
 }
 
-/// Everything that an engine would do something with, in a namespace that is not the world's.
+/// Objects of every kind that an engine acts on, in a namespace that is not watched.
 fn bait(world: &KubeWorld, namespace: &str) -> Result<()> {
     let storage = world.storage("local");
     let bound = format!(
@@ -178,7 +178,7 @@ spec:
     world.plane.apply(namespace, &all).map(drop)
 }
 
-/// Objects of the kinds that Lagan writes to, each as `kind/name`, that somebody but kubectl has written to.
+/// Lists objects, as `kind/name`, that a client other than kubectl has written.
 fn touched(world: &KubeWorld, namespace: &str) -> Result<Vec<String>> {
     let kinds = format!("{REPOSITORIES},{CONFIGURATIONS},{SESSIONS},restoresessions.lagan.dev,appbindings,events");
     let list = world.plane.kubectl_json(&["get", &kinds, "-n", namespace, "--show-managed-fields"])?;
@@ -199,7 +199,7 @@ fn roles_in_watched_namespaces_suffice_and_nothing_else_is_touched() -> Result<(
     sample(&world)?;
     let other = world.plane.namespace("unwatched")?;
     let name = format!("{}-nightly", world.namespace);
-    // What its blueprint asks for is not theirs to make: the Repository would be where nobody looks.
+    // The blueprint's Repository would be in a namespace that is not watched, so it must not be created.
     blueprint(&world, &name, &format!("repoNamespace: {other}"))?;
     annotate(&world, &format!("lagan.dev/backup-blueprint={name}"))?;
     bait(&world, &other)?;
@@ -208,7 +208,7 @@ fn roles_in_watched_namespaces_suffice_and_nothing_else_is_touched() -> Result<(
         let rights = allowed(&world, &other, &chart.user(part))?;
         let some: BTreeSet<&str> =
             rights.iter().filter(|(_, verbs)| !verbs.is_empty()).map(|(name, _)| name.as_str()).collect();
-        // Kinds without a namespace.
+        // Cluster-scoped kinds.
         let cluster = ["backupblueprints", "backupblueprints/status", "functions", "tasks"];
         let cluster = cluster.map(|kind| format!("lagan.dev {kind}"));
         let expected = if part == "engine" { cluster.iter().map(String::as_str).collect() } else { BTreeSet::new() };
@@ -221,7 +221,7 @@ fn roles_in_watched_namespaces_suffice_and_nothing_else_is_touched() -> Result<(
     world.apply(&restore_session("back", "shop", "overwrite: true"))?;
     assert_eq!(phase(&world.ended("restoresessions.lagan.dev", "back")?), "Succeeded");
     assert_eq!(touched(&world, &other)?, Vec::<String>::new());
-    // The one thing that was refused: it was tried again when objects changed, and told once.
+    // The one denied request was repeated when objects changed, and logged once.
     let refused = eventually("another try", PATIENCE, || {
         parts.refused(&world, "engine").ok().filter(|refused| refused.len() > 1)
     })?;

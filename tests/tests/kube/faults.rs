@@ -1,4 +1,4 @@
-//! Faults around the API server: what it can't answer now is asked again, and what it shows in the end is what happened.
+//! Faults of the API server: requests that fail are repeated, and in the end it shows what happened.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,12 +23,12 @@ use super::intent::on_the_bus;
 use super::{FOREVER, LAGAN, configuration, ready};
 
 const SESSIONS: &str = "backupsessions.lagan.dev";
-/// How long the API server is away while a backup runs, at least.
+/// Minimal time for which the API server is down during a backup.
 const OUTAGE: Duration = Duration::from_secs(60);
-/// The part of it that the dump still takes.
+/// The part of this time in which the dump still runs.
 const DUMPING: Duration = Duration::from_secs(40);
 
-/// A dump that waits half way while `file` is there.
+/// A dump that waits half way while `file` exists.
 struct Hold {
     file: PathBuf,
     runs: PathBuf,
@@ -57,7 +57,7 @@ fn sample(world: &KubeWorld) -> Result<()> {
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })
 }
 
-/// Names of a kind that the API server has.
+/// Lists the names of a kind on the API server.
 fn there(world: &KubeWorld, kind: &str) -> Result<BTreeSet<String>> {
     let names = world.kubectl(&["get", kind, "-o", "name"])?;
     Ok(names.lines().map(|line| line.rsplit('/').next().unwrap_or(line).to_owned()).collect())
@@ -82,7 +82,7 @@ fn a_watch_that_is_cut_every_second_misses_nothing() -> Result<()> {
         let (stop, proxy) = (Arc::clone(&stop), Arc::clone(&proxy));
         std::thread::spawn(move || {
             while !stop.load(Ordering::SeqCst) {
-                // The wait for a connection to cut is what paces it: one that was made since the last cut.
+                // Waiting for a connection made since the last cut sets the pace.
                 let before = proxy.accepted();
                 proxy.cut();
                 let made = || (proxy.accepted() > before || stop.load(Ordering::SeqCst)).then_some(());
@@ -126,12 +126,12 @@ fn what_changes_while_nats_is_away_is_published_when_it_is_back() -> Result<()> 
     world.apply(&configuration("goes", FOREVER, ""))?;
     ready(&world, "goes")?;
     world.nats.kill9()?;
-    // Nothing is sent to it, and nobody kills it for that.
+    // It gets no events, and that must not end it.
     assert_eq!(is_ready(503)?.trim(), "no connection to NATS");
     assert_eq!(http::request("GET", port.number(), "/healthz")?.status, 200);
     world.apply(&configuration("new", FOREVER, ""))?;
     world.kubectl(&["delete", "backupconfigurations.lagan.dev", "goes"])?;
-    // The events came and could not be handed on; nobody sends them again.
+    // The events arrived and could not be published; they are not sent again.
     world.nats.restart()?;
     is_ready(200)?;
     ready(&world, "new")?;
@@ -153,7 +153,7 @@ fn a_resource_version_that_is_too_old_leads_to_a_new_list() -> Result<()> {
     world.apply(&configuration("new", FOREVER, ""))?;
     world.kubectl(&["delete", "backupconfigurations.lagan.dev", "goes"])?;
     plane.compact()?;
-    // A server that was restarted has no memory of what was before the compaction.
+    // A restarted server has no revisions from before the compaction.
     plane.stop_api()?;
     plane.start_api()?;
     proxy.open();
@@ -173,7 +173,7 @@ fn a_backup_outlives_the_api_server_and_the_status_catches_up() -> Result<()> {
     ready(&world, "shop")?;
     world.apply(&backup_session(LAGAN, "one", "shop"))?;
     hold.wait_for_a_run()?;
-    // Its progress is there for whoever looks without options.
+    // The plain listing shows its progress.
     let running = world.until("the session's progress", &[SESSIONS, "one"], |o| o["status"]["progress"].is_string())?;
     let progress = running["status"]["progress"].as_str().unwrap();
     let shown = world.kubectl(&["get", SESSIONS, "one"])?;
@@ -185,19 +185,19 @@ fn a_backup_outlives_the_api_server_and_the_status_catches_up() -> Result<()> {
         let args = ["get", "sessions", "one", "-n", &world.namespace, "-o", "json", "--nats-url", &url];
         world.lagan.json(&args).ok()
     };
-    // Heartbeats go through NATS: nobody takes the worker for dead, however long it is.
+    // Heartbeats go through NATS, so the worker is not presumed dead however long this lasts.
     eventually("the dump to have taken most of the outage", PATIENCE, || (stopped.elapsed() > DUMPING).then_some(()))?;
     assert_eq!(on_the_bus().as_ref().map(phase), Some("Running"));
     hold.release()?;
     eventually("the session to succeed on the bus", PATIENCE, || (phase(&on_the_bus()?) == "Succeeded").then_some(()))?;
-    // The status is known, and nobody can be told of it for a while.
+    // The status is known but can't be written for a while.
     engine.wait_for_log("status was not applied", PATIENCE)?;
     eventually("the outage to end", PATIENCE, || (stopped.elapsed() > OUTAGE).then_some(()))?;
     plane.start_api()?;
     let done = world.ended(SESSIONS, "one")?;
     assert_eq!((phase(&done), done["status"]["attempts"].as_u64()), ("Succeeded", Some(1)), "{done:#}");
     assert_eq!(world.restic("local")?.snapshots()?.len(), 1);
-    // And what is asked for after that is seen.
+    // Later requests are seen.
     world.apply(&backup_session(LAGAN, "two", "shop"))?;
     assert_eq!(phase(&world.ended(SESSIONS, "two")?), "Succeeded");
     Ok(())
@@ -219,7 +219,7 @@ fn killed_engines_and_workers_leave_statuses_that_converge() -> Result<()> {
             world.apply(&backup_session(LAGAN, &format!("{name}-{round}"), name))?;
         }
         let watched = format!("{}-{round}", names[round % names.len()]);
-        // Killed at another point of a session's life each time.
+        // Each time it is killed at another point of the session's life.
         let at: fn(&Value) -> bool = match round {
             0 => |_| true,
             1 => |o| !phase(o).is_empty(),
@@ -236,7 +236,7 @@ fn killed_engines_and_workers_leave_statuses_that_converge() -> Result<()> {
             assert_eq!(phase(&done), "Succeeded", "{done:#}");
         }
     }
-    // One snapshot for each session, whoever died: each status names its own.
+    // There is one snapshot per session, and each status names its own.
     let list = world.kubectl_json(&["get", SESSIONS])?;
     let shown: BTreeSet<String> = list["items"].as_array().unwrap().iter().map(snapshot_of).collect();
     let kept = world.restic("local")?.snapshots()?;
@@ -267,7 +267,7 @@ fn a_status_that_somebody_wrote_by_hand_becomes_the_truth_again() -> Result<()> 
     world.ended(SESSIONS, "one")?;
     let lie = "{\"status\":{\"phase\":\"Failed\",\"snapshot\":\"00000000\"}}";
     world.kubectl(&["patch", SESSIONS, "one", "--subresource=status", "--type=merge", "-p", lie])?;
-    // It is compared when a reporter begins, and every ten minutes.
+    // Statuses are compared when a reporter starts, and every ten minutes.
     kill(&mut engine)?;
     let _engine = world.part("engine", "engine-2", &[])?;
     world.until("the truth to be back", &[SESSIONS, "one"], |o| {

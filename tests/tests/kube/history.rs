@@ -1,4 +1,4 @@
-//! Which sessions stay in view, and what a copy of one is.
+//! The history limit of sessions, and copies of session objects.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ fn the_newest_sessions_stay_each_group_has_its_own_and_a_copy_runs() -> Result<(
     ready(&world, "shop")?;
     world.apply(&backup_session(STASH, "stash-1", "shop"))?;
     assert_eq!(phase(&world.ended("backupsessions.stash.appscode.com", "stash-1")?), "Succeeded");
-    // Small ones end within a second of each other, and by name `s-9` is later than `s-10`.
+    // Small sessions end within one second, and by name `s-9` sorts after `s-10`.
     for name in ["s-8", "s-9", "s-10"] {
         world.apply(&backup_session(LAGAN, name, "shop"))?;
         assert_eq!(phase(&world.ended("backupsessions.lagan.dev", name)?), "Succeeded");
@@ -38,7 +38,7 @@ fn the_newest_sessions_stay_each_group_has_its_own_and_a_copy_runs() -> Result<(
         (sessions(&world, "backupsessions.lagan.dev").ok()? == kept).then_some(())
     })?;
     assert_eq!(sessions(&world, "backupsessions.stash.appscode.com")?, ["stash-1".to_owned()].into());
-    // Somebody took the YAML of a scheduled session and gave it another name.
+    // A person copies the YAML of a scheduled session under another name.
     let copy = backup_session(LAGAN, "again", "shop").replace(
         "metadata: {name: again}",
         &format!(
@@ -49,7 +49,7 @@ fn the_newest_sessions_stay_each_group_has_its_own_and_a_copy_runs() -> Result<(
     );
     world.apply(&copy)?;
     assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "again")?), "Succeeded");
-    // What somebody deleted stays deleted, although an engine that starts reads of it in the log.
+    // A deleted object stays deleted, although a starting engine finds its session in the log.
     world.kubectl(&["delete", "backupsessions.lagan.dev", "again"])?;
     let on_the_bus = || on_the_bus(&world, "backupsessions");
     eventually("its status to go", PATIENCE, || (!on_the_bus()?.contains("again")).then_some(()))?;

@@ -1,4 +1,4 @@
-//! The API server as the source of intent: what was deleted, replaced, ended or begun before is known, whoever was down.
+//! The API server as the source of intent: deleted, replaced, ended and started objects are recognised after any outage.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use serde_json::Value;
 
 use super::{FOREVER, LAGAN, configuration, ready, restore_session};
 
-/// What the bus has of a kind, by `lagan get`.
+/// Lists the objects of a kind on NATS, by `lagan get`.
 pub(super) fn on_the_bus(world: &KubeWorld, kind: &str) -> Option<BTreeSet<String>> {
     let url = world.nats.url();
     let names = world.lagan.ok(&["get", kind, "-n", &world.namespace, "-o", "name", "--nats-url", &url]).ok()?;
     Some(names.lines().map(|line| line.rsplit('/').next().unwrap_or(line).to_owned()).collect())
 }
 
-/// The facts of a session, by `lagan events`.
+/// Lists the facts of a session, by `lagan events`.
 pub(super) fn facts(world: &KubeWorld, session: &str) -> Result<Vec<Value>> {
     let url = world.nats.url();
     let args = ["events", "--session", session, "-n", &world.namespace, "-o", "jsonl", "--nats-url", &url];
@@ -93,7 +93,7 @@ fn nothing_old_runs_again_when_jetstream_has_lost_all() -> Result<()> {
     ready(&world, "shop")?;
     world.apply(&backup_session(LAGAN, "first", "shop"))?;
     assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "first")?), "Succeeded");
-    // A restore that may have begun: it is recorded, and nobody knows how far it came.
+    // A recorded restore that may have started.
     worker.kill9()?;
     world.apply(&restore_session("back", "copy", ""))?;
     world.until("the restore to be recorded", &["restoresessions.lagan.dev", "back"], |o| {
@@ -108,11 +108,11 @@ fn nothing_old_runs_again_when_jetstream_has_lost_all() -> Result<()> {
         condition(o, "NeedsConfirmation").is_some()
     })?;
     assert_eq!((phase(&waiting), waiting["status"]["code"].as_str()), ("Pending", Some("E0106")));
-    // What the objects remember is not lost with it.
+    // The objects' statuses survive the loss.
     let remembers = |object: &Value| object["status"]["lastSuccessTime"].is_string() && phase(object) == "Ready";
     world.until("the configuration to remember", &["backupconfigurations.lagan.dev", "shop"], remembers)?;
     assert_eq!(phase(&world.kubectl_json(&["get", "backupsessions.lagan.dev", "first"])?), "Succeeded");
-    // What is asked for anew runs, and it is the only thing that does.
+    // Only new requests run.
     world.apply(&backup_session(LAGAN, "second", "shop"))?;
     assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "second")?), "Succeeded");
     assert_eq!(world.restic("local")?.snapshots()?.len(), 2);
@@ -151,7 +151,7 @@ fn a_restore_whose_object_was_replaced_does_not_touch_the_database() -> Result<(
 fn no_secret_leaves_the_cluster() -> Result<()> {
     let world = KubeWorld::new("canary")?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
-    // An AppBinding with its credentials in the URL, applied by kubectl, which keeps a copy in an annotation.
+    // An AppBinding with credentials in the URL; kubectl keeps a copy of it in an annotation.
     let url = format!("{}:{}@tcp({}:{})/", world.db.user(), world.db.password(), world.db.host(), world.db.port());
     world.apply(&format!(
         "apiVersion: appcatalog.appscode.com/v1alpha1
@@ -189,7 +189,7 @@ spec:
         ("token that a server repeats", &told),
     ]);
     canary.absent_below(&[&world.nats.store_dir(), &world.lagan.logs_dir(), &world.nats.log_path()])?;
-    // A configuration has its own hooks, and shows them to whom may read it.
+    // A configuration holds its hooks, readable to all who may read the object.
     let statuses = world.kubectl(&["get", "backupsessions.lagan.dev,events", "-o", "json"])?;
     assert!(canary.found_in(statuses.as_bytes()).is_empty());
     Ok(())

@@ -1,4 +1,4 @@
-//! Kills at random points: whoever died when, in the end objects, facts and repository tell the same.
+//! Kills at random points: in the end objects, facts and repository agree.
 
 use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use super::{FOREVER, LAGAN, configuration, ready};
 
 const SESSIONS: &str = "backupsessions.lagan.dev";
 const ROUNDS: u64 = 6;
-/// The seed of a run that failed, to see it again: as far as times on a machine can be repeated.
+/// Environment variable with the seed of a failed run, to repeat it as far as timing allows.
 const SEED: &str = "LAGAN_KILL_SEED";
 
 fn seed() -> Result<u64> {
@@ -35,13 +35,13 @@ fn killed_at_random(seed: u64) -> Result<()> {
     let mut random = Random::new(seed);
     let mut world = KubeWorld::new("random")?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
-    // A dump that takes its time, so that kills meet it at many points.
+    // A slow dump, so that kills hit it at many points.
     world
         .lagan
         .stub("mariadb-dump", "$REAL \"$@\" | { head -c 300000; sleep 0.4; head -c 300000; sleep 0.4; cat; }")?;
     let mut engine = world.engine(&[])?;
     let mut worker = world.worker(&[])?;
-    // High limits: what is compared in the end is all there.
+    // High limits, so that everything is still there for the comparison at the end.
     let yaml = configuration("shop", FOREVER, "retryConfig: {maxRetry: 5}").replace("keepLast: 5", "keepLast: 100");
     world.apply(&yaml)?;
     ready(&world, "shop")?;
@@ -55,7 +55,7 @@ fn killed_at_random(seed: u64) -> Result<()> {
         let name = format!("s-{round}");
         let begun = Instant::now();
         world.apply(&backup_session(LAGAN, &name, "shop"))?;
-        // The time itself is what is awaited: any point of a run is as good as another.
+        // The time itself is awaited: any point of a run will do.
         let at = typical.mul_f64(f64::from(u32::try_from(percent)?) / 100.0);
         eventually("the moment to kill", PATIENCE, || (begun.elapsed() >= at).then_some(()))?;
         let process = if part == "engine" { &mut engine } else { &mut worker };
@@ -77,7 +77,7 @@ fn backed_up_already(world: &KubeWorld, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every status tells what the facts and the repository tell.
+/// Checks that every status agrees with the facts and the repository.
 fn converged(world: &KubeWorld) -> Result<()> {
     let list = world.kubectl_json(&["get", SESSIONS])?;
     let sessions = list["items"].as_array().context("a list of sessions")?;
@@ -98,7 +98,7 @@ fn converged(world: &KubeWorld) -> Result<()> {
         shown.insert(snapshot);
         last = last.max((text(&end["time"]), text(&session["metadata"]["uid"])));
     }
-    // One of each session and no other: what a dead worker had sealed was taken as the result.
+    // There is one snapshot per session: a snapshot that a dead worker had finished was adopted.
     ensure!(shown == kept && kept.len() == sessions.len(), "shown {shown:?}, kept {kept:?}");
     world.until("the Repository to count what restic lists", &["repositories.lagan.dev", "local"], |o| {
         o["status"]["snapshotCount"].as_u64() == u64::try_from(kept.len()).ok()

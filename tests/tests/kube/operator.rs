@@ -1,4 +1,4 @@
-//! A Stash operator in the same cluster: its objects are left to it, by what the API server says of its webhooks.
+//! A Stash operator in the same cluster: its objects are left to it. Its webhooks' APIService shows that it runs.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{FOREVER, LAGAN, STASH, configuration, ready};
 
-/// As Stash's chart registers its webhooks; nothing answers behind it here.
+/// The APIService as Stash's chart registers it; no server is behind it here.
 const API_SERVICE: &str = "\
 apiVersion: apiregistration.k8s.io/v1
 kind: APIService
@@ -25,7 +25,7 @@ spec:
   service: {namespace: default, name: stash}
 ";
 
-/// Fields of objects of Stash's group that a manager of ours owns, and statuses.
+/// Lists fields and statuses of Stash's objects that one of our field managers owns.
 fn touched(world: &KubeWorld) -> Result<Vec<String>> {
     let kinds = "backupconfigurations.stash.appscode.com,backupsessions.stash.appscode.com";
     let list = world.kubectl_json(&["get", kinds, "--show-managed-fields"])?;
@@ -41,13 +41,13 @@ fn touched(world: &KubeWorld) -> Result<Vec<String>> {
 
 #[test]
 fn objects_of_stash_are_left_to_a_stash_operator_that_runs() -> Result<()> {
-    // Its own: with a group that nobody answers for, discovery is slow for whoever else is there.
+    // A control plane of its own: a group without a server slows down discovery for all other clients.
     let plane = Arc::new(ControlPlane::start()?);
     let world = KubeWorld::on(Arc::clone(&plane), "operator")?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
     plane.apply("default", API_SERVICE)?;
     let ours = configuration("shop", FOREVER, "");
-    // The Repository of Stash's group is there too: nothing but the operator is in the way.
+    // The Repository of Stash's group exists too, so only the operator can be the reason.
     world.apply(&world.storage("local").replace("lagan.dev/v1alpha1", "stash.appscode.com/v1alpha1"))?;
     world.apply(&ours.replace(LAGAN, STASH))?;
     world.apply(&backup_session(STASH, "theirs", "shop"))?;
@@ -62,14 +62,14 @@ fn objects_of_stash_are_left_to_a_stash_operator_that_runs() -> Result<()> {
     assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "ours")?), "Succeeded");
     assert_eq!(touched(&world)?, Vec::<String>::new());
 
-    // The operator is taken away: an engine that starts then takes over.
+    // Without the operator, an engine that starts takes over.
     plane.kubectl(&["delete", "apiservice", "v1beta1.admission.stash.appscode.com"])?;
     engine.terminate(PATIENCE)?;
     let mut engine = world.part("engine", "engine-2", &["--stash-compat"])?;
     assert_eq!(phase(&world.ended("backupsessions.stash.appscode.com", "theirs")?), "Succeeded");
     assert!(!engine.log_text().contains(why));
 
-    // It comes back while the engine runs: the engine ends, and whoever starts it anew leaves the objects to the operator.
+    // When the operator returns, the engine ends, and after its restart it leaves the objects to the operator.
     plane.apply("default", API_SERVICE)?;
     ensure!(!engine.wait_exit(PATIENCE)?.success(), "an engine that ends without being told to says so");
     let log = engine.log_text();

@@ -1,5 +1,5 @@
-//! The chart's rights: what it renders is accepted, the parts run under exactly these ServiceAccounts, and what they may do
-//! stands in a golden file.
+//! The rights of the chart: its objects are accepted, the parts run with exactly these ServiceAccounts, and a golden file
+//! lists their rights.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ fn value_sets() -> Result<Vec<PathBuf>> {
 fn every_object_of_every_value_set_is_accepted_by_the_api_server() -> Result<()> {
     let plane = ControlPlane::shared()?;
     for namespace in ["lagan-system", "team-a", "team-b"] {
-        // Other tests may have made them.
+        // Other tests may have created them.
         plane.try_kubectl(&["create", "namespace", namespace])?;
     }
     for values in value_sets()? {
@@ -119,7 +119,7 @@ fn what_each_part_may_do_is_what_the_golden_file_says() -> Result<()> {
     Ok(())
 }
 
-/// Verbs that a user has on each of the resources in a namespace, asked in one request to the API server.
+/// Lists the verbs that a user has on each resource in a namespace, by one request to the API server.
 pub(super) fn allowed(world: &KubeWorld, namespace: &str, user: &str) -> Result<Vec<(String, BTreeSet<&'static str>)>> {
     let mut reviews = Vec::new();
     for (group, resource) in RESOURCES {
@@ -137,7 +137,7 @@ pub(super) fn allowed(world: &KubeWorld, namespace: &str, user: &str) -> Result<
     let list = json!({"apiVersion": "v1", "kind": "List", "items": reviews}).to_string();
     let file = tempfile(&list)?;
     let answers = world.plane.kubectl(&["create", "-o", "json", "-f", &file.1])?;
-    // One document after the other.
+    // Documents are applied one by one.
     let items: Vec<Value> = serde_json::Deserializer::from_str(&answers).into_iter().collect::<Result<_, _>>()?;
     ensure!(items.len() == RESOURCES.len() * VERBS.len(), "an answer for each question");
     let row = |answers: &[Value]| {

@@ -1,4 +1,4 @@
-//! The permissions of `deploy/nats`: engine, worker and CLI do their work under them, and none does another's.
+//! The permissions of `deploy/nats`: they allow engine, worker and CLI their own work, and deny them that of the others.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,14 +24,14 @@ const RESTORING: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.def
 const COMMITTING: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.committing";
 const SUCCEEDED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.succeeded";
 
-/// The rendered configuration of cluster `local`, beside one of cluster `other`.
+/// The rendered configuration of the clusters `local` and `other`.
 fn server() -> Result<(NatsServer, Scratch)> {
     let scratch = Scratch::new("roles")?;
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?;
     let mut render: Command = guarded(&root.join("deploy/nats/render.sh"));
     render.arg(scratch.path()).args(["local", "other"]).env("POOLS", "default disk");
     run(render, Duration::from_secs(30))?.success().context("rendering deploy/nats")?;
-    // The server takes even an absolute path as one beside its own file.
+    // The server resolves even an absolute path relative to its own file.
     let folder = scratch.path().file_name().context("a folder")?.to_string_lossy().into_owned();
     let more = format!("include \"../{folder}/accounts.conf\"");
     let server = NatsServer::start_with(Options { more, ..Options::default() })?;
@@ -95,7 +95,7 @@ fn login(text: &str) -> Result<(String, String)> {
     Ok((name.to_owned(), password.to_owned()))
 }
 
-/// What each role must not publish: facts of others, other clusters, the engine's queue, the streams themselves.
+/// Subjects that each role must not publish: facts of others, other clusters, the engine's queue, the streams themselves.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     (
         "worker-default",

@@ -1,5 +1,5 @@
-//! What is wrong with an object is said in the words of folder mode: by the API server where CEL can say it, else in the
-//! object's conditions.
+//! Invalid objects are refused in the words of folder mode: by the API server where CEL can express the rule, else by a
+//! condition.
 
 use std::fmt::Write as _;
 
@@ -80,14 +80,14 @@ spec:
   stream: {stdout: dumpfile.sql}
 ";
 
-/// Who says it in a cluster.
+/// The place where a cluster reports a violation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum By {
     Api,
     Condition,
 }
 
-/// Base, the line to replace, what stands there instead, who refuses it, and the words of folder mode.
+/// Base, the line to replace, its replacement, the place of the refusal, and the words of folder mode.
 type Row = (&'static str, &'static str, &'static str, By, &'static str);
 
 const ROWS: &[Row] = &[
@@ -185,7 +185,7 @@ const ROWS: &[Row] = &[
     (FUNCTION, "stream:", "stream: {stdout: a, stdin: b}", By::Api, "stream: name either `stdout` or `stdin`"),
 ];
 
-/// `base` with the line that starts with `key` replaced, at the same indentation.
+/// Replaces the line of `base` that starts with `key`, at the same indentation.
 fn changed(base: &str, key: &str, lines: &str) -> String {
     let mut text = String::new();
     for line in base.lines() {

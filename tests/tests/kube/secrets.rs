@@ -1,4 +1,4 @@
-//! Credentials as AppBindings give them, `kubectl wait` as people wait, and whose Repository one may use.
+//! Credentials of AppBindings, `kubectl wait`, and the usage policy of Repositories.
 
 use anyhow::Result;
 use lagan_tests::kube_world::{KubeWorld, backup_session, phase};

@@ -1,5 +1,5 @@
-//! The tutorial of Stash's MariaDB addon, step by step, with its own manifests: 12 steps of a backup, 7 of a restore. Each
-//! step says what Stash does there and checks what can be seen of it here.
+//! The tutorial of Stash's MariaDB addon with its own manifests: 12 steps of a backup, 7 of a restore. Each step names what
+//! Stash does, and checks the visible result here.
 
 use anyhow::Result;
 use lagan_tests::kube_world::{KubeWorld, condition, is_true, phase};
@@ -11,7 +11,7 @@ use lagan_tests::world::{PATIENCE, secret};
 
 use super::STASH;
 
-/// Every minute: the tutorial's own schedule would keep a test waiting for five.
+/// A schedule of every minute; that of the tutorial would take five.
 const SCHEDULE: &str = "*/1 * * * *";
 
 #[test]
@@ -41,7 +41,7 @@ fn the_tutorial_of_stash_walks_through_all_its_steps() -> Result<()> {
     Ok(())
 }
 
-/// The other half of Stash's last steps: the Pushgateway has a number of this name and these labels.
+/// Waits until the Pushgateway has a metric with this name and these labels, as after Stash's last steps.
 fn pushed(gateway: &Pushgateway, name: &str, labels: &[(&str, &str)]) -> Result<()> {
     eventually(&format!("{name} to be pushed"), PATIENCE, || {
         let metrics = gateway.metrics().ok()?;
@@ -51,7 +51,7 @@ fn pushed(gateway: &Pushgateway, name: &str, labels: &[(&str, &str)]) -> Result<
     })
 }
 
-/// Steps 1 to 5 of a backup: what the user creates, and what becomes of it.
+/// Steps 1 to 5 of a backup: the user's objects, and their statuses.
 fn armed(world: &KubeWorld, step: &mut Steps) -> Result<()> {
     let namespace = &world.namespace;
     step.next("1. the user creates a Secret with the credentials of the backend");
@@ -109,7 +109,7 @@ spec:
     Ok(())
 }
 
-/// Steps 6 to 12 of a backup: a slot comes.
+/// Steps 6 to 12 of a backup: a slot of the schedule.
 fn backed_up(world: &KubeWorld, step: &mut Steps) -> Result<()> {
     step.next("6. at the next slot a BackupSession is created");
     let list = world.until("a BackupSession", &["backupsessions.stash.appscode.com"], |list| {
@@ -159,7 +159,7 @@ fn backed_up(world: &KubeWorld, step: &mut Steps) -> Result<()> {
     assert_eq!(repository["status"]["integrity"], true);
     assert!(repository["status"]["lastBackupTime"].is_string());
     assert!(repository["status"]["totalSize"].as_str().unwrap().contains("iB"));
-    // Its owner goes: without a garbage collector only the scheduler must let go of it.
+    // Its owner is deleted. Without a garbage collector only the scheduler must notice that.
     world.kubectl(&[
         "patch",
         "backupconfigurations.stash.appscode.com",
@@ -217,7 +217,7 @@ spec:
     Ok(())
 }
 
-/// Counts the steps, and says in the log where the walk is.
+/// Counts the steps, and prints the current one.
 struct Steps(usize);
 
 impl Steps {

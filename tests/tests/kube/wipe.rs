@@ -1,5 +1,5 @@
-//! `wipeOut`: data is deleted only when that was asked for, all of it and nothing else, and an object always goes in the
-//! end, whatever became of its data.
+//! `wipeOut`: data is deleted only if that was asked for, completely and nothing else, and the object is always released in
+//! the end.
 
 use anyhow::Result;
 use lagan_tests::kube_world::{KubeWorld, backup_session, condition, phase};
@@ -14,10 +14,10 @@ use super::{FOREVER, LAGAN, configuration, ready};
 const REPOSITORIES: &str = "repositories.lagan.dev";
 pub(super) const BUCKET: &str = "backups";
 const FINALIZER: &str = "lagan.dev/wipe-out";
-/// More than one page of a listing.
+/// More objects than one page of a listing has.
 const MANY: usize = 1100;
 
-/// Secret `s3` and a Repository in the bucket.
+/// The manifests of Secret `s3` and of a Repository in the bucket.
 pub(super) fn repository(world: &KubeWorld, server: &S3Server, name: &str, prefix: &str, wipe_out: &str) -> Result<()> {
     let keys = [
         ("RESTIC_PASSWORD", world.password.as_str()),
@@ -49,7 +49,7 @@ pub(super) fn held(world: &KubeWorld, name: &str) -> Result<Value> {
     world.until("the finalizer", &[REPOSITORIES, name], |o| finalizers(o) == ["example.org/other", FINALIZER])
 }
 
-/// Somebody else's finalizer is theirs to take away.
+/// A finalizer of another program, which Lagan must not remove.
 fn free_of_others(world: &KubeWorld, name: &str) -> Result<()> {
     let object = world.kubectl_json(&["get", REPOSITORIES, name])?;
     let ours = finalizers(&object).contains(&FINALIZER);
@@ -73,7 +73,7 @@ pub(super) fn gone(world: &KubeWorld, name: &str) -> Result<()> {
     })
 }
 
-/// Type, reason and text of the Events of a Repository.
+/// Lists type, reason and text of the Events of a Repository.
 pub(super) fn told(world: &KubeWorld, name: &str) -> Result<Vec<(String, String, String)>> {
     let list = world.kubectl_json(&["get", "events"])?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -83,7 +83,7 @@ pub(super) fn told(world: &KubeWorld, name: &str) -> Result<Vec<(String, String,
     Ok(events.iter().filter(of).map(|e| (text(&e["type"]), text(&e["reason"]), text(&e["message"]))).collect())
 }
 
-/// What is left below a prefix. The server's filer may keep empty folders, which are no objects.
+/// Lists what is left below a prefix. The server's filer may keep empty folders, which are no objects.
 pub(super) fn files(server: &S3Server, prefix: &str) -> Result<Vec<String>> {
     let top = server.list(BUCKET, prefix)?;
     let (folders, mut files): (Vec<String>, Vec<String>) = top.into_iter().partition(|name| name != "config");
@@ -136,7 +136,7 @@ fn wipe_out_deletes_all_of_one_repository_and_nothing_of_another() -> Result<()>
     let count: usize = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or_default();
     assert!(kind == "Normal" && count > MANY, "{text}");
 
-    // Without `wipeOut` there is never a finalizer of ours, and the data stays.
+    // Without `wipeOut` Lagan sets no finalizer, and the data stays.
     assert_eq!(finalizers(&world.kubectl_json(&["get", REPOSITORIES, "stays"])?), ["example.org/other"]);
     delete(&world, "stays")?;
     gone(&world, "stays")?;
@@ -168,7 +168,7 @@ fn a_dead_storage_does_not_hold_the_object_for_ever() -> Result<()> {
     repository(&world, &server, "dead", "demo/shop", "wipeOut: true")?;
     held(&world, "dead")?;
     server.kill9()?;
-    // While it waits it takes no new backup. Somebody else's finalizer holds it on after that.
+    // While it waits it accepts no new backup. The finalizer of another program holds it after that.
     world.kubectl(&["delete", REPOSITORIES, "dead", "--wait=false"])?;
     let refused = backup(&world, "late", "dead")?;
     let (_, reason, message) = condition(&refused, "Succeeded").unwrap_or_default();
@@ -194,7 +194,7 @@ fn an_engine_and_a_worker_that_were_killed_meanwhile_do_not_matter() -> Result<(
     let mut engine = world.engine(&[])?;
     repository(&world, &server, "goes", "demo/shop", "wipeOut: true")?;
     held(&world, "goes")?;
-    // Requested and planned, and nobody there to do it; then all of them start anew.
+    // The wipe is requested and planned without a worker; then all parts restart.
     delete(&world, "goes")?;
     engine.wait_for_log("session requested", PATIENCE)?;
     engine.kill9()?;

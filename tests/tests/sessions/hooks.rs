@@ -44,7 +44,7 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     }
     assert_eq!(world.snapshots()?, 1);
 
-    // Nothing is dumped, and the post hook hears why.
+    // No dump is made, and the post hook gets the reason.
     let failed = world.backup("pre", &[])?;
     assert_eq!(failed.status.code(), Some(3));
     assert!(failed.stderr.contains("E0110") && failed.stderr.contains("answered 503: said s"), "{}", failed.stderr);
@@ -64,7 +64,7 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
         assert_eq!(condition(&failed, kind)["reason"], reason, "{failed}");
     }
 
-    // The snapshot is whole, but the session failed and names it only in its message.
+    // The snapshot is complete, but the session failed and names it only in its message.
     let failed = world.backup("post", &[])?;
     assert_eq!(failed.status.code(), Some(3));
     assert!(
@@ -88,7 +88,7 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
 fn a_post_hook_runs_by_its_policy_in_attempts_that_fail() -> Result<()> {
     let mut world = World::new()?;
     world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
-    // A dump without its trailer is tried again.
+    // A dump without its trailer is retried.
     world.stub("mariadb-dump", "echo half; exit 0")?;
     let (port, asked) = start(Answer::Text(""))?;
     let expected = [("Always", 2), ("OnSuccess", 0), ("OnFailure", 2), ("OnFinalRetryFailure", 1)];
@@ -110,14 +110,14 @@ fn a_post_hook_runs_by_its_policy_in_attempts_that_fail() -> Result<()> {
     world.judge()
 }
 
-/// A hook with the token wherever people put one. Its path ends with it, as that of a webhook.
+/// A hook with the token in every place where people put one. Its path ends with it, like that of a webhook.
 fn with_token(port: u16, status: u16, token: &str) -> String {
     format!(
         "{{httpPost: {{port: {port}, path: '/{status}/{token}', body: '{{\"token\": \"{token}\"}}', httpHeaders: [{{name: Authorization, value: 'Bearer {token}'}}]}}}}"
     )
 }
 
-/// The token came in path, header and body.
+/// Checks that the token arrived in path, header and body.
 fn came_with(request: &str, token: &str) -> bool {
     request.matches(token).count() == 3
 }
@@ -138,7 +138,7 @@ fn what_hooks_hold_reaches_whom_they_ask_and_nobody_else() -> Result<()> {
 
     world.good_backup("shop")?;
     assert!(came_with(&asked.recv_timeout(PATIENCE)?, first));
-    // Another token in the same place: the next session has it.
+    // The next session uses a replaced token.
     world.configure("shop", "local", SHOP, &format!("hooks:\n  preBackup: {}", with_token(port, 200, second)))?;
     world.good_backup("shop")?;
     assert!(came_with(&asked.recv_timeout(PATIENCE)?, second));
@@ -146,7 +146,7 @@ fn what_hooks_hold_reaches_whom_they_ask_and_nobody_else() -> Result<()> {
     world.lagan.manifest("back.yaml", &restore_session("back", "local", "copy", &hooks))?;
     assert_eq!(world.ended("restoresessions", "back", &[])?["status"]["phase"], "Succeeded");
     assert!(came_with(&asked.recv_timeout(PATIENCE)?, restore));
-    // A server that repeats what it was asked does not bring it into the session's words.
+    // A server that repeats the request does not get the token into the session's message.
     for name in ["echo", "form"] {
         let failed = world.backup(name, &[])?;
         assert!(failed.stderr.contains("E0110") && failed.stderr.contains("[redacted]"), "{}", failed.stderr);
@@ -161,7 +161,7 @@ fn what_hooks_hold_reaches_whom_they_ask_and_nobody_else() -> Result<()> {
     let events = world.lagan.ok(&["events", "-o", "jsonl"])?;
     assert!(canaries.found_in(events.as_bytes()).is_empty());
     up.terminate(PATIENCE)?;
-    // What is published of hooks is found where the streams are, so what is not there was not overlooked.
+    // The published shape of hooks is found in the streams' files, so the search covers the right place.
     let shape = Canaries::new(&[("shape", "preBackup")]);
     assert!(!shape.found_below(&[&world.lagan.data_dir()])?.is_empty());
     canaries.absent_below(&[&world.lagan.data_dir(), &world.lagan.logs_dir(), &world.repository_dir()])?;

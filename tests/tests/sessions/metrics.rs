@@ -1,4 +1,4 @@
-//! Numbers on /metrics and in a real Pushgateway.
+//! Metrics on /metrics and in a real Pushgateway.
 
 use anyhow::{Context as _, Result};
 use lagan_tests::http;
@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::SHOP;
 
-/// Status and reason of condition `MetricsPushed` of the newest backup.
+/// Status and reason of the condition `MetricsPushed` of a backup.
 fn pushed(world: &World) -> Option<String> {
     condition(&newest(world)?)
 }
 
-/// They are listed like that.
+/// The newest session, which the list has first.
 fn newest(world: &World) -> Option<Value> {
     world.list("backupsessions", &[]).ok()?.into_iter().next()
 }

@@ -1,0 +1,54 @@
+//! People's own Functions and Tasks, and the programs that an administrator allows for them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use anyhow::{Result, ensure};
+use lagan_tests::tools;
+
+use super::{SHOP, a_small_world};
+
+#[test]
+fn an_own_function_runs_its_program_only_if_the_administrator_allows_it() -> Result<()> {
+    let world = a_small_world()?;
+    let (program, ran) = (world.lagan.path("own-dump"), world.lagan.path("own-dump-ran"));
+    let script = format!("#!/bin/sh\n: >{}\nexec {} \"$@\"\n", ran.display(), tools::find("mariadb-dump")?.display());
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let path = program.to_string_lossy();
+    let own = format!(
+        "apiVersion: lagan.dev/v1alpha1
+kind: Function
+metadata: {{name: own-backup}}
+spec:
+  database: MariaDB
+  command: [{path}]
+  args: [--single-transaction, --routines, --events, --triggers, --hex-blob]
+  extraArgs: \"${{args:=}}\"
+  stream: {{stdout: dumpfile.sql}}
+---
+apiVersion: lagan.dev/v1alpha1
+kind: Task
+metadata: {{name: own-backup}}
+spec:
+  steps: [{{name: own-backup}}]
+"
+    );
+    world.lagan.manifest("own.yaml", &own)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let yaml = fs::read_to_string(world.lagan.manifests_dir().join("shop.yaml"))?;
+    world.lagan.manifest("shop.yaml", &yaml.replace("task: {params:", "task: {name: own-backup, params:"))?;
+
+    let mut up = world.up(&[])?;
+    let refused = world.backup("shop", &[])?;
+    ensure!(refused.status.code() == Some(3) && refused.stderr.contains("allow-list"), "{}", refused.stderr);
+    ensure!(!ran.exists() && !world.repository_dir().join("snapshots").exists());
+    up.terminate(lagan_tests::world::PATIENCE)?;
+
+    let _up = world.up(&["--allow-program", &path])?;
+    world.good_backup("shop")?;
+    ensure!(ran.exists(), "the own program made the dump");
+    let wrong = world.lagan.run(&["up", "--manifests", "x", "--allow-program", "own-dump"])?;
+    ensure!(wrong.status.code() != Some(0));
+    world.judge()
+}
