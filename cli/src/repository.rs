@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
@@ -11,10 +12,11 @@ use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::secret::Secret;
 use lagan_sources::folder::Folder;
 use lagan_sources::kubernetes::Kubernetes;
-use lagan_workers::repository::{Repository, Snapshot, SnapshotList, Wanted, by_id, latest};
+use lagan_workers::repository::{Access, Repository, Snapshot, SnapshotList, Wanted, by_id, latest};
 use lagan_workers::{Asking, Volumes, unnamed_snapshots};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -89,8 +91,8 @@ pub async fn snapshots(secrets: SecretStore, repository: &View) -> Result<Snapsh
     let storage = lagan_workers::storage_of(&spec.backend, &secret, secrets.volumes())?;
     let password =
         secret.text("RESTIC_PASSWORD").map_err(|error| Failure::new(Code::SecretInvalid, chain(&error)))?.into();
-    let handle = Handle::current();
-    let listed = tokio::task::spawn_blocking(move || Repository::open(&storage, &password, &handle)?.snapshots());
+    let access = Access::new(Handle::current(), CancellationToken::new(), Arc::default());
+    let listed = tokio::task::spawn_blocking(move || Repository::open(&storage, &password, &access)?.snapshots());
     let listed = listed.await.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     listed.map_err(|error| Failure::new(error.code(), format!("{key}: {}", chain(&error))).into())
 }

@@ -16,7 +16,7 @@ use lagan_bus::server::{Server, ServerOptions};
 use lagan_sources::Source;
 use lagan_sources::endpoint::Endpoint;
 use lagan_sources::kubernetes::StashCompat;
-use lagan_workers::process::guard;
+use lagan_workers::process::{Sandbox, guard};
 use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ use crate::login;
 const DEFAULT_POOL: &str = "default";
 
 pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
+    protect_memory()?;
     let local = source::folder(&args.manifests, global)?;
     let _alone = lock(&local.data_dir)?;
     let server = match &args.nats_url {
@@ -86,6 +87,7 @@ fn announce(global: &Global, url: String, sessions: u16) -> impl FnOnce() + Send
 }
 
 pub async fn engine(args: EngineArgs, global: &Global) -> Result<Exit, Problem> {
+    protect_memory()?;
     let stash = if args.stash_compat { StashCompat::On } else { StashCompat::Off };
     let parts = Parts {
         operator: Operator::Other,
@@ -100,6 +102,7 @@ pub async fn engine(args: EngineArgs, global: &Global) -> Result<Exit, Problem> 
 }
 
 pub async fn worker(args: WorkerArgs, global: &Global) -> Result<Exit, Problem> {
+    protect_memory()?;
     let parts = Parts {
         operator: Operator::Other,
         args: &args.part,
@@ -118,6 +121,11 @@ pub fn guard_exec(args: Vec<OsString>) -> ExitCode {
     let Err(error) = guard::exec(args);
     eprintln!("lagan: {}", lagan_schemas::error::chain(&error));
     ExitCode::from(u8::try_from(guard::EXIT_CODE).unwrap_or(1))
+}
+
+/// Keeps passwords and keys in memory from other processes.
+fn protect_memory() -> Result<(), Problem> {
+    guard::protect_memory().map_err(|error| Problem::from_error(Exit::Failed, &error))
 }
 
 /// Allows one `lagan up` per data directory.
@@ -142,8 +150,8 @@ async fn start_server(args: &UpArgs, data_dir: &Path) -> Result<Server, Problem>
     options.port = args.nats_port.unwrap_or(0);
     // The guard kills the server when this process dies, so that no server stays behind with the store open.
     let own = std::env::current_exe().map_err(|error| Problem::from_error(Exit::Failed, &error))?;
-    options.guard =
-        vec![own.display().to_string(), guard::SUBCOMMAND.to_owned(), std::process::id().to_string(), "--".to_owned()];
+    options.guard = vec![own.display().to_string(), guard::SUBCOMMAND.to_owned(), std::process::id().to_string()];
+    options.guard.extend([Sandbox::Off.word().to_owned(), "--".to_owned()]);
     Server::start(options).await.map_err(|error| Problem::from_error(Exit::Failed, &error))
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn run(
         Ok(cluster) => cluster,
         Err(failure) => return failure.into(),
     };
-    let (rejected, conditions) = (Vec::new(), Vec::new());
+    let (rejected, conditions) = (Vec::new(), worker.notices());
     let mut run = Run { worker, held, life, plan, work, session, cluster, rejected, conditions, hooks };
     let worked = match run.all().await {
         Ok(results) => Ok(results),
@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
         let secret = self.worker.intent.storage_secret(planned).await?;
         let place = place(planned, &secret, self.worker.intent.volumes())?;
         let owner = format!("{}-{}", self.session.key.uid, self.held.holder.worker);
-        let opened = Opened::open(self.worker, &place, &owner, Missing::Init).await?;
+        let opened = Opened::open(self.worker, &place, &owner, Missing::Init, &self.life.token()).await?;
         // Asked under the lease, which whoever deletes the data needs alone.
         if let Err(failure) = self.worker.intent.confirm_repository(&planned.reference).await {
             opened.lease.release().await;

@@ -1,7 +1,6 @@
 //! Hooks: actions before and after the work on an application. Each action has a file; `stage` decides when hooks run
 //! and what a failure means. This module must not follow redirects, run a shell or connect to a refused address.
 
-mod address;
 mod exec;
 mod hidden;
 mod http;
@@ -20,12 +19,13 @@ use lagan_sources::Source;
 use lagan_sources::kubernetes::{Kubernetes, KubernetesError};
 use tokio_util::sync::CancellationToken;
 
-use self::address::AddressError;
 use self::hidden::Hidden;
 use self::ready::{Action, ReadyHook, ReadyHooks};
 use self::template::{Data, RenderError};
 
 pub(crate) use self::stage::Hooks;
+use crate::outbound::{AddressError, Outbound};
+use crate::process::escape;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest time for a request and its answer.
@@ -43,8 +43,8 @@ pub(crate) struct Site<'a> {
     pub host: &'a str,
     /// PEM of the authorities that the AppBinding trusts in addition to the system's.
     pub ca_pem: Option<&'a str>,
-    /// Hosts that the administrator allows although their addresses are refused.
-    pub allowed: &'a [String],
+    /// Rules for connections.
+    pub outbound: &'a Outbound,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -206,7 +206,7 @@ impl Site<'_> {
 fn quoted(text: &str, hidden: &Hidden) -> String {
     let text = hidden.hide(text.trim());
     let cut = text.floor_char_boundary(SHOWN_BYTES);
-    let line: Vec<&str> = text[..cut].lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let line: Vec<String> = text[..cut].lines().map(str::trim).filter(|line| !line.is_empty()).map(escape).collect();
     if line.is_empty() { String::new() } else { format!(": {}", line.join(" | ")) }
 }
 

@@ -9,6 +9,7 @@ mod intent;
 pub mod mariadb;
 mod metrics;
 mod opened;
+mod outbound;
 mod place;
 pub mod process;
 mod progress;
@@ -21,6 +22,7 @@ mod wipe;
 mod worker;
 
 pub use metrics::Metrics;
+pub use outbound::{Outbound, ProtectedServer};
 pub use place::{Place, Volumes, place, storage_of};
 pub use process::Spawner;
 pub use retention::{Asking, unnamed_snapshots};

@@ -6,11 +6,11 @@ use std::time::Duration;
 use lagan_bus::kv;
 use lagan_bus::lease::{Lease, LeaseError, Mode};
 use lagan_schemas::error::{Code, Failure, chain};
-use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::failures::{internal, of_repository};
 use crate::place::Place;
-use crate::repository::{Error, Presence, Repository, Storage};
+use crate::repository::{Access, Error, Presence, Repository, Storage};
 use crate::worker::Worker;
 
 /// Prune and init are short; whoever waits longer is told who is in the way.
@@ -29,10 +29,18 @@ pub(crate) enum Missing {
 }
 
 impl Opened {
-    pub async fn open(worker: &Worker, place: &Place, owner: &str, missing: Missing) -> Result<Self, Failure> {
+    /// Opens the repository. `stop` ends this and every later request to its storage.
+    pub async fn open(
+        worker: &Worker,
+        place: &Place,
+        owner: &str,
+        missing: Missing,
+        stop: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        let access = worker.access(stop);
         let acquire = async |mode| lease(worker, &place.storage, owner, mode).await;
         let lease = acquire(Mode::Shared).await?;
-        match open(place).await {
+        match open(place, &access).await {
             Ok(repository) => return Ok(Self { repository, lease }),
             Err(error) if matches!(error, Error::Absent { .. }) && missing == Missing::Init => {}
             Err(error) => {
@@ -42,11 +50,11 @@ impl Opened {
         }
         lease.release().await;
         let alone = acquire(Mode::Exclusive).await?;
-        let made = init(place).await;
+        let made = init(place, &access).await;
         alone.release().await;
         made?;
         let lease = acquire(Mode::Shared).await?;
-        let repository = open(place).await.map_err(|error| of_repository(&error))?;
+        let repository = open(place, &access).await.map_err(|error| of_repository(&error))?;
         Ok(Self { repository, lease })
     }
 }
@@ -72,18 +80,18 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))
 }
 
-async fn open(place: &Place) -> Result<Arc<Repository>, Error> {
-    let (place, handle) = (place.clone(), Handle::current());
-    let opened = tokio::task::spawn_blocking(move || Repository::open(&place.storage, &place.password, &handle)).await;
+async fn open(place: &Place, access: &Access) -> Result<Arc<Repository>, Error> {
+    let (place, access) = (place.clone(), access.clone());
+    let opened = tokio::task::spawn_blocking(move || Repository::open(&place.storage, &place.password, &access)).await;
     opened.map_err(|error| Error::Core { action: "open the repository", detail: error.to_string() })?.map(Arc::new)
 }
 
-async fn init(place: &Place) -> Result<(), Failure> {
-    let (place, handle) = (place.clone(), Handle::current());
-    let made = blocking(move || match Repository::probe(&place.storage, &handle)? {
+async fn init(place: &Place, access: &Access) -> Result<(), Failure> {
+    let (place, access) = (place.clone(), access.clone());
+    let made = blocking(move || match Repository::probe(&place.storage, &access)? {
         // Somebody was faster while we waited for the lease.
         Presence::Present => Ok(()),
-        Presence::Absent => Repository::init(&place.storage, &place.password, &handle).map(drop),
+        Presence::Absent => Repository::init(&place.storage, &place.password, &access).map(drop),
     });
     match made.await? {
         Ok(()) => Ok(()),

@@ -13,6 +13,7 @@ mod memory;
 mod program;
 mod queue;
 mod redact;
+mod sandbox;
 mod spawner;
 mod stderr;
 #[cfg(test)]
@@ -24,5 +25,6 @@ pub use dump::{DumpHandle, DumpOutcome, DumpReader, DumpSettings, Scanner};
 pub use feed::{FeedError, FeedReport, Feeder, Pulse};
 pub use program::{BASE_ENV, Input, Program, ProgramError, secret_path};
 pub use redact::escape;
+pub use sandbox::{Sandbox, is_available as is_sandbox_available};
 pub use spawner::{Guard, SpawnError, Spawner};
 pub use stderr::StderrTail;

@@ -4,15 +4,19 @@
 //! breaks off the request in flight. This module must not know sessions, plans, NATS, Kubernetes or a database, must
 //! never write a snapshot before its gate has opened, and must never treat a storage failure as an empty storage.
 
+mod access;
 mod archive;
 mod backend;
 mod backup;
 mod choice;
 mod cipher;
+mod cores;
 mod derive;
 mod error;
+mod index;
 mod init;
 mod key;
+mod limits;
 mod local;
 mod locate;
 mod object;
@@ -28,6 +32,7 @@ mod storage;
 mod store;
 mod store_error;
 pub mod tags;
+mod transport;
 mod upload;
 mod verify;
 mod wipe;
@@ -35,6 +40,7 @@ mod wipe;
 #[cfg(test)]
 mod tests;
 
+pub use access::Access;
 pub use backup::{Backup, Companion, Gate, GateRefused, Written};
 pub use choice::{Candidate, ChoiceError, Wanted, by_id, latest};
 pub use error::Error;

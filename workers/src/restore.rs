@@ -51,10 +51,14 @@ pub(crate) async fn run(
         Ok(hooks) => hooks,
         Err(failed) => return Outcome::Failed(Box::new(failed)),
     };
-    let mut run = Run { worker, held, life, plan, work, session, conditions: Vec::new(), hooks };
+    let mut run = Run { worker, held, life, plan, work, session, conditions: worker.notices(), hooks };
     let worked = match run.one().await {
         Ok(result) => Ok(vec![result]),
         Err(Broken::Fenced) => return Outcome::Fenced,
+        // A request to the storage that was broken off does not know why.
+        Err(Broken::Failed(failure)) if failure.code == Code::Interrupted => {
+            Err(life.stopped().map_or(failure, |cause| cause.failure()))
+        }
         Err(Broken::Failed(failure)) => Err(failure),
     };
     match run.hooks.post(&work.target, worked).await {
@@ -89,7 +93,7 @@ impl Run<'_> {
         let secret = self.worker.intent.storage_secret(planned).await?;
         let place = place(planned, &secret, self.worker.intent.volumes())?;
         let owner = format!("{}-{}", self.session.key.uid, self.worker.instance);
-        let opened = Opened::open(self.worker, &place, &owner, Missing::Fail).await?;
+        let opened = Opened::open(self.worker, &place, &owner, Missing::Fail, &self.life.token()).await?;
         let snapshot = self.choose(&opened).await?;
         match consent::of_snapshot(self.worker, self.plan, work, &snapshot).await {
             Ok(notice) => self.conditions.extend(notice),

@@ -8,10 +8,11 @@ use lagan_bus::lease::{Lease, Mode};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus};
 use lagan_schemas::plan::PlanRepository;
+use tokio_util::sync::CancellationToken;
 
-use crate::opened::lease;
-use crate::place::storage_of;
-use crate::repository::{Content, S3, Storage, Wipe, WipeError};
+use crate::opened::{blocking, lease};
+use crate::place::{Place, place};
+use crate::repository::{Content, Storage, Wipe, WipeError};
 use crate::session::Outcome;
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
@@ -22,10 +23,12 @@ pub(crate) async fn run(worker: &Worker, held: &Held, life: &Life, repository: &
     let result = attempt(worker, held, life, repository, &deleted).await;
     let deleted = *deleted.lock().unwrap_or_else(PoisonError::into_inner);
     match result {
-        Ok(location) => {
+        Ok(Wiped { location, foreign }) => {
             let Content { objects, bytes } = deleted;
             let earlier = if held.holder.attempt > 1 { ", besides what earlier attempts deleted" } else { "" };
-            let message = format!("{objects} objects with {bytes} bytes were deleted from `{location}`{earlier}");
+            let stays = foreign.map(|foreign| format!("; {foreign}")).unwrap_or_default();
+            let message =
+                format!("{objects} objects with {bytes} bytes were deleted from `{location}`{earlier}{stays}");
             tracing::info!(objects, size_bytes = bytes, location, "data of a repository deleted");
             let wiped = "RepositoryWiped".to_owned();
             let notice = Notice { kind: wiped.clone(), status: NoticeStatus::True, reason: wiped, message };
@@ -46,52 +49,60 @@ fn with_what_is_gone(failure: Failure, deleted: Content) -> Failure {
     Failure::new(failure.code, format!("{}; {} objects of it are gone already", failure.message, deleted.objects))
 }
 
-/// Gives the location that is empty now.
+/// A place without any file of a repository.
+struct Wiped {
+    location: String,
+    /// A description of the objects that are not of the repository and stay.
+    foreign: Option<String>,
+}
+
 async fn attempt(
     worker: &Worker,
     held: &Held,
     life: &Life,
     repository: &PlanRepository,
     deleted: &Mutex<Content>,
-) -> Result<String, Failure> {
+) -> Result<Wiped, Failure> {
     let stop = life.token();
-    let (s3, location, lease) = tokio::select! {
+    let (place, lease) = tokio::select! {
         () = stop.cancelled() => return Err(stopped(life)),
         prepared = prepare(worker, held, repository) => prepared?,
     };
+    let location = place.storage.location();
     let watch = life.stop_when(lease.lost(), StopCause::LeaseLost(location.clone()));
     // Dropping it breaks the request off that is under way: nothing goes on in the background.
     let result = tokio::select! {
         () = stop.cancelled() => Err(stopped(life)),
-        result = delete(worker, repository, &s3, &lease, deleted) => result,
+        result = delete(worker, repository, (&place, &stop), &lease, deleted) => result,
     };
     drop(watch);
     lease.release().await;
-    result.map(|()| location)
+    result.map(|foreign| Wiped { location, foreign })
 }
 
-async fn prepare(worker: &Worker, held: &Held, repository: &PlanRepository) -> Result<(S3, String, Lease), Failure> {
+async fn prepare(worker: &Worker, held: &Held, repository: &PlanRepository) -> Result<(Place, Lease), Failure> {
     worker.intent.confirm_wipe(repository).await?;
     let secret = worker.intent.storage_secret(repository).await?;
-    let storage = storage_of(&repository.backend, &secret, worker.intent.volumes())?;
+    let place = place(repository, &secret, worker.intent.volumes())?;
     let owner = format!("{}-{}", held.session().await.key.uid, held.holder.worker);
-    let Storage::S3(s3) = &storage else {
-        return Err(Failure::new(Code::InvalidSpec, "wipeOut: not for a local repository"));
-    };
-    let lease = lease(worker, &storage, &owner, Mode::Exclusive).await?;
-    Ok((s3.clone(), storage.location(), lease))
+    let lease = lease(worker, &place.storage, &owner, Mode::Exclusive).await?;
+    Ok((place, lease))
 }
 
 async fn delete(
     worker: &Worker,
     repository: &PlanRepository,
-    s3: &S3,
+    (place, stop): (&Place, &CancellationToken),
     lease: &Lease,
     deleted: &Mutex<Content>,
-) -> Result<(), Failure> {
-    let mut wipe = Wipe::new(s3).map_err(|error| of_wipe(&error.into()))?;
-    let found = wipe.survey().await.map_err(|error| of_wipe(&error))?;
-    tracing::info!(objects = found.objects, size_bytes = found.bytes, "data of a repository is deleted");
+) -> Result<Option<String>, Failure> {
+    let Storage::S3(s3) = place.storage.clone() else {
+        return Err(Failure::new(Code::InvalidSpec, "wipeOut: not for a local repository"));
+    };
+    let (password, access) = (place.password.clone(), worker.access(stop));
+    let opened = blocking(move || Wipe::open(&s3, &password, &access)).await?;
+    let mut wipe = opened.map_err(|error| of_wipe(&error))?;
+    tracing::info!(location = place.storage.location(), "data of a repository is deleted");
     loop {
         worker.intent.confirm_wipe(repository).await?;
         if !lease.is_held() {
@@ -99,7 +110,7 @@ async fn delete(
         }
         let page = wipe.delete_page().await.map_err(|error| of_wipe(&error))?;
         if page.objects == 0 {
-            return Ok(());
+            return wipe.foreign().await.map_err(|error| of_wipe(&error));
         }
         *deleted.lock().unwrap_or_else(PoisonError::into_inner) += page;
     }

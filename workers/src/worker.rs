@@ -2,10 +2,12 @@
 //! waits for never stands behind schedules.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use lagan_bus::consumers::ConsumerError;
 use lagan_bus::kv::Bucket;
 use lagan_bus::lease::Leases;
@@ -14,8 +16,10 @@ use lagan_bus::streams::{self, Sizes, StreamError};
 use lagan_bus::{Bus, DeliveryError, Lanes};
 use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::chain;
+use lagan_schemas::fact::{Notice, NoticeStatus};
 use lagan_schemas::subject::{Cluster, Lane, SESSIONS, work_consumer};
 use lagan_sources::Source;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -23,7 +27,9 @@ use uuid::Uuid;
 use crate::intent::Intent;
 use crate::mariadb::Versions;
 use crate::metrics::Metrics;
-use crate::process::Spawner;
+use crate::outbound::Outbound;
+use crate::process::{Spawner, is_sandbox_available};
+use crate::repository::Access;
 
 const PULL: Duration = Duration::from_secs(30);
 
@@ -41,8 +47,8 @@ pub struct Options {
     pub failover: Duration,
     /// Programs that plans may name, by name.
     pub programs: BTreeMap<String, PathBuf>,
-    /// `host` or `host:port` that hooks may name although it is loopback, link-local and the like.
-    pub hook_hosts: Vec<String>,
+    /// Rules for connections to servers that objects name.
+    pub outbound: Outbound,
     /// Whether objects of other namespaces may be named without their consent.
     pub cross_namespace: CrossNamespace,
     /// How a worker's children are started, so that they die with it.
@@ -77,9 +83,10 @@ pub(crate) struct Worker {
     pub leases: Leases,
     pub intent: Intent,
     pub programs: BTreeMap<String, PathBuf>,
-    pub hook_hosts: Vec<String>,
+    pub outbound: Arc<Outbound>,
     pub cross_namespace: CrossNamespace,
     pub spawner: Spawner,
+    pub is_sandboxed: bool,
     pub versions: Versions,
     pub metrics: Metrics,
     pub drain: CancellationToken,
@@ -114,9 +121,10 @@ pub async fn run(
         leases: Leases::new(bucket(streams::LEASES)),
         intent: Intent { source: options.source.clone() },
         programs: options.programs.clone(),
-        hook_hosts: options.hook_hosts.clone(),
+        outbound: Arc::new(options.outbound.clone()),
         cross_namespace: options.cross_namespace,
         spawner: options.spawner.clone(),
+        is_sandboxed: is_sandbox_available(),
         versions: Versions::default(),
         metrics: options.metrics.clone(),
         drain: drain.clone(),
@@ -140,19 +148,63 @@ pub async fn run(
     Ok(())
 }
 
+impl Worker {
+    /// Conditions of every session that this worker runs a database program for.
+    pub(crate) fn notices(&self) -> Vec<Notice> {
+        if self.is_sandboxed {
+            return Vec::new();
+        }
+        let message = format!(
+            "the kernel of worker {} has no Landlock: database programs can read what the worker can read",
+            self.host
+        );
+        let (kind, reason) = ("ProgramsNotSandboxed".to_owned(), "NoLandlock".to_owned());
+        vec![Notice { kind, status: NoticeStatus::True, reason, message }]
+    }
+
+    /// The means to reach storages until `stop`.
+    pub(crate) fn access(&self, stop: &CancellationToken) -> Access {
+        Access::new(Handle::current(), stop.clone(), Arc::clone(&self.outbound))
+    }
+}
+
+/// The end of the work on one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contained {
+    Done,
+    Panicked,
+}
+
+/// Runs the work on one message. A panic ends this session only: the others of the worker go on.
+async fn contain(work: impl Future<Output = ()>) -> Contained {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(()) => Contained::Done,
+        Err(_) => {
+            tracing::error!(
+                "a session panicked; this is a defect of Lagan, and another worker tries the session again"
+            );
+            Contained::Panicked
+        }
+    }
+}
+
 /// One slot: pull one, run it, pull the next.
 async fn slot(worker: Arc<Worker>, lane: Lane, consumer: String) {
     let mut lanes = Lanes::new(&worker.bus, SESSIONS, vec![consumer.clone()]);
     let mut observer = Observer::new(worker.heartbeats.clone());
     loop {
         let next = tokio::select! {
+            biased;
             () = worker.drain.cancelled() => return,
             next = lanes.next(PULL) => next,
         };
         match next {
             Ok(Some(delivery)) => {
                 worker.metrics.taken(lane);
-                Box::pin(worker.handle(delivery, &mut observer)).await;
+                // The message of a session that panicked comes again, and its heartbeat has stopped.
+                if contain(Box::pin(worker.handle(delivery, &mut observer))).await == Contained::Panicked {
+                    observer = Observer::new(worker.heartbeats.clone());
+                }
                 worker.metrics.settled(lane);
             }
             Ok(None) => {}
@@ -167,5 +219,20 @@ async fn slot(worker: Arc<Worker>, lane: Lane, consumer: String) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_that_panics_ends_alone() {
+        let panics = async {
+            tokio::task::yield_now().await;
+            assert_eq!(1, 2, "a defect");
+        };
+        assert_eq!(contain(panics).await, Contained::Panicked);
+        assert_eq!(contain(std::future::ready(())).await, Contained::Done);
     }
 }

@@ -63,9 +63,23 @@ pub struct WorkerFlags {
     /// Absolute path of a program that Functions may run beside the built-in ones (repeatable)
     #[arg(long, value_name = "PATH")]
     pub allow_program: Vec<PathBuf>,
-    /// Host that hooks may connect to although its address is loopback, link-local or the like (repeatable)
+    /// Host that hooks may connect to although its address is loopback, link-local or the like; a server of the cluster
+    /// is allowed only with its port (repeatable)
     #[arg(long, value_name = "HOST[:PORT]")]
     pub allow_hook_host: Vec<String>,
+    /// Host that the endpoint of a Repository may name although its address is link-local or a metadata service
+    /// (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub allow_storage_host: Vec<String>,
+    /// HTTP proxy for requests to storages; the proxy variables of the environment are ignored
+    #[arg(long, value_name = "URL")]
+    pub storage_proxy: Option<url::Url>,
+    /// Start only if database programs can be confined by Landlock
+    #[arg(long)]
+    pub require_sandbox: bool,
+    /// How long restores that write may go on after a stop signal [default: until they end or a second signal comes]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub grace_period: Option<Duration>,
 }
 
 /// The place where people declare what they want: a folder, or the API server of a cluster.

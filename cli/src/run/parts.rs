@@ -1,19 +1,25 @@
 //! Starts engine and worker, each with a connection of its own, and stops them: first nothing new is started, then the
 //! sessions of the worker end, then the engine.
 
+use std::time::Duration;
+
 use lagan_bus::sync::{Sync, sync_always};
 use lagan_bus::{Auth, Bus, Connect};
 use lagan_engine::{Options as EngineOptions, Resolve, Timing};
 use lagan_schemas::consent::CrossNamespace;
 use lagan_sources::Source;
-use lagan_workers::{Options as WorkerOptions, Spawner};
+use lagan_workers::process::{Sandbox, is_sandbox_available};
+use lagan_workers::{Options as WorkerOptions, Outbound, ProtectedServer, Spawner};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{http, programs, signals};
 use crate::args::{EngineFlags, PartArgs, WorkerFlags};
 use crate::error::{Exit, Problem};
+
+const NATS_PORT: u16 = 4222;
 
 /// Who runs the NATS server. The one that `lagan up` starts syncs every write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl Parts<'_> {
         let (drain, stop_now) = signals()?;
         let engine_stop = CancellationToken::new();
         let mut engine = self.start_engine(&mut registry, &mut health, engine_stop.clone(), ready).await?;
-        let mut worker = self.start_worker(&mut registry, &mut health, (drain.clone(), stop_now)).await?;
+        let mut worker = self.start_worker(&mut registry, &mut health, (drain.clone(), stop_now.clone())).await?;
         let ended = health.ended.clone();
         let _served = listener.map(|listener| http::serve(listener, registry, health));
         let mut result = Ok(Exit::Ok);
@@ -73,6 +79,8 @@ impl Parts<'_> {
             ended.cancel();
         }
         drain.cancel();
+        let grace = self.worker.as_ref().and_then(|part| part.flags.grace_period);
+        let _limit = grace.map(|grace| AbortOnDropHandle::new(tokio::spawn(limit(grace, stop_now))));
         while worker.join_next().await.is_some() {}
         engine_stop.cancel();
         while engine.join_next().await.is_some() {}
@@ -173,6 +181,15 @@ impl Parts<'_> {
         }
     }
 
+    fn outbound(&self, flags: &WorkerFlags) -> Outbound {
+        Outbound {
+            hook_hosts: flags.allow_hook_host.clone(),
+            storage_hosts: flags.allow_storage_host.clone(),
+            storage_proxy: flags.storage_proxy.clone(),
+            protected: protected(self.url),
+        }
+    }
+
     fn worker_options(&self, part: &WorkerPart<'_>, registry: &mut Registry) -> Result<WorkerOptions, Problem> {
         let flags = part.flags;
         Ok(WorkerOptions {
@@ -183,13 +200,48 @@ impl Parts<'_> {
             replicas: self.args.nats_replicas.into(),
             failover: self.args.failover,
             programs: programs::allowed(&flags.allow_program)?,
-            hook_hosts: flags.allow_hook_host.clone(),
+            outbound: self.outbound(flags),
             cross_namespace: self.cross_namespace(),
-            spawner: Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?,
+            spawner: spawner(flags)?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             metrics: lagan_workers::Metrics::register(registry),
         })
     }
+}
+
+/// The servers that a hook must not reach.
+fn protected(nats_url: &str) -> Vec<ProtectedServer> {
+    let nats = nats_url.split(',').filter_map(|url| {
+        let url = url::Url::parse(url.trim()).ok()?;
+        let port = url.port().unwrap_or(NATS_PORT);
+        Some(ProtectedServer { name: "the NATS server", host: url.host_str()?.to_owned(), port })
+    });
+    let name = "the Kubernetes API server";
+    let in_pod = std::env::var("KUBERNETES_SERVICE_HOST").ok().map(|host| {
+        let port = std::env::var("KUBERNETES_SERVICE_PORT").ok().and_then(|port| port.parse().ok());
+        ProtectedServer { name, host, port: port.unwrap_or(443) }
+    });
+    nats.chain(in_pod).collect()
+}
+
+/// Stops restores that still write after the grace period.
+async fn limit(grace: Duration, stop_now: CancellationToken) {
+    tokio::time::sleep(grace).await;
+    tracing::error!(grace_s = grace.as_secs(), "the grace period is over: running restores are stopped");
+    stop_now.cancel();
+}
+
+fn spawner(flags: &WorkerFlags) -> Result<Spawner, Problem> {
+    let spawner = Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?;
+    if !flags.require_sandbox {
+        return Ok(spawner);
+    }
+    if !is_sandbox_available() {
+        return Err(Problem::new(Exit::Failed, "--require-sandbox: Landlock cannot be used here").help(
+            "it needs Linux 5.13 with `landlock` in the kernel's `lsm=` list, and a seccomp profile that allows it",
+        ));
+    }
+    Ok(Spawner { sandbox: Sandbox::Required, ..spawner })
 }
 
 fn ended_early(part: &str, ended: Result<PartResult, tokio::task::JoinError>) -> Result<Exit, Problem> {

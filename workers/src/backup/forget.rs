@@ -48,7 +48,7 @@ async fn forget_in(
     let secret = worker.intent.storage_secret(planned).await?;
     let place = place(planned, &secret, worker.intent.volumes())?;
     let lease_owner = format!("{}-forget-{}", session.key.uid, worker.instance);
-    let opened = Opened::open(worker, &place, &lease_owner, Missing::Fail).await?;
+    let opened = Opened::open(worker, &place, &lease_owner, Missing::Fail, &worker.stop_now).await?;
     let removed = async {
         let repository = Arc::clone(&opened.repository);
         let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lagan_schemas::resource::hooks::{HttpGetAction, HttpHeader, HttpPostAction, Port, Scheme};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Method, Response};
+use reqwest::{Client, Method, Response};
 use url::{Host, Url};
 
 use super::hidden::Hidden;
 use super::template::{Data, render};
-use super::{CONNECT, HookError, REQUEST, Site, address, quoted};
+use super::{CONNECT, HookError, REQUEST, Site, quoted};
+use crate::outbound::{Checked, Purpose, Trust, client_of_one_host};
 
 /// Largest part of an answer that is read.
 const READ_BYTES: usize = 64 * 1024;
@@ -81,7 +81,7 @@ fn form(post: &HttpPostAction) -> String {
 
 async fn send(site: &Site<'_>, request: Request<'_>, hidden: &Hidden) -> Result<String, HookError> {
     let port = site.port(request.port).await?;
-    let checked = address::check(site.host(request.host), port, site.allowed).await?;
+    let checked = site.outbound.check(Purpose::Hook, site.host(request.host), port).await?;
     let place = format!("{}://{}:{port}", scheme(request.scheme), checked.host);
     let url = url(&place, request.path, &checked.host)?;
     let client = client(site, &checked)?;
@@ -93,7 +93,7 @@ async fn send(site: &Site<'_>, request: Request<'_>, hidden: &Hidden) -> Result<
         }
         building = building.body(body.text);
     }
-    let answer = building.headers(headers).send().await;
+    let answer = building.headers(headers).timeout(REQUEST).send().await;
     // Errors of the client quote the whole address.
     let answer = answer.map_err(|error| HookError::NoAnswer(place.clone(), error.without_url()))?;
     let status = answer.status().as_u16();
@@ -121,17 +121,10 @@ fn url(place: &str, path: Option<&str>, host: &Host) -> Result<Url, HookError> {
     same.then_some(url).ok_or_else(|| HookError::BadUrl(place.to_owned()))
 }
 
-/// Builds a client for one request, which connects only to the checked addresses and to no proxy.
-fn client(site: &Site<'_>, checked: &address::Checked) -> Result<Client, HookError> {
-    let mut client =
-        Client::builder().redirect(Policy::none()).no_proxy().connect_timeout(CONNECT).timeout(REQUEST).referer(false);
-    if let Host::Domain(domain) = &checked.host {
-        client = client.resolve_to_addrs(domain, &checked.addresses);
-    }
-    if let Some(pem) = site.ca_pem {
-        client = client.tls_certs_merge(Certificate::from_pem_bundle(pem.as_bytes()).map_err(HookError::Client)?);
-    }
-    client.build().map_err(HookError::Client)
+/// Builds a client for one request, which connects only to the checked addresses.
+fn client(site: &Site<'_>, checked: &Checked) -> Result<Client, HookError> {
+    let trust = Trust::System { more_pem: site.ca_pem.map(str::as_bytes) };
+    client_of_one_host(checked, trust, CONNECT).map_err(HookError::Client)
 }
 
 fn headers(given: &[HttpHeader]) -> Result<HeaderMap, HookError> {

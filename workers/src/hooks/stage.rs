@@ -176,7 +176,7 @@ impl<'a> Hooks<'a> {
             application: &planned.application,
             host: &target.database.host,
             ca_pem: ca_pem.as_deref(),
-            allowed: &self.worker.hook_hosts,
+            outbound: &self.worker.outbound,
         };
         tracing::info!(hook = names.field, "hook runs");
         site.run(hook, data, stop).await.map_err(|error| match (&error, self.life.stopped()) {

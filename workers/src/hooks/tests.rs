@@ -40,7 +40,9 @@ fn hook(action: serde_json::Value) -> ReadyHook {
 /// Runs a hook for an application on loopback. `allowed` are the exceptions of the administrator.
 async fn run_allowed(action: serde_json::Value, allowed: &[String]) -> Result<String, HookError> {
     let (source, application) = (folder(), Application::Host("127.0.0.1".to_owned()));
-    let site = Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, allowed };
+    let outbound = Outbound { hook_hosts: allowed.to_vec(), ..Outbound::default() };
+    let site =
+        Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, outbound: &outbound };
     let data = Data { name: "shop-1".to_owned(), ..Data::default() };
     site.run(&hook(action), &data, &CancellationToken::new()).await
 }
@@ -223,8 +225,9 @@ async fn a_hook_stops_with_its_session() {
     })
     .await;
     let (source, application, stop) = (folder(), Application::Host("127.0.0.1".into()), CancellationToken::new());
-    let allowed = ["127.0.0.1".to_owned()];
-    let site = Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, allowed: &allowed };
+    let outbound = Outbound { hook_hosts: vec!["127.0.0.1".to_owned()], ..Outbound::default() };
+    let site =
+        Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, outbound: &outbound };
     let get = hook(json!({"httpGet": {"port": port}}));
     let data = Data::default();
     let (done, ()) = tokio::join!(site.run(&get, &data, &stop), async {

@@ -24,6 +24,7 @@ use super::{
     control::{Control, OpenPipe, Stop, supervise},
     guard, memory,
     program::{BASE_ENV, Input, Program, ProgramError, secret_fd},
+    sandbox::Sandbox,
     stderr::{SharedCollector, StderrTail, drain},
 };
 
@@ -46,6 +47,8 @@ pub enum Guard {
 #[derive(Debug, Clone)]
 pub struct Spawner {
     pub guard: Guard,
+    /// Entered by the guard; without a guard there is none.
+    pub sandbox: Sandbox,
     /// Time between SIGTERM and SIGKILL when a child is cancelled.
     pub grace: Duration,
     /// Longest time that a child's own children may keep its pipes open after its exit.
@@ -101,7 +104,8 @@ pub(super) struct Started {
 impl Spawner {
     #[must_use]
     pub fn new(guard: Guard) -> Self {
-        Self { guard, grace: Duration::from_secs(10), linger: Duration::from_secs(5) }
+        let sandbox = Sandbox::WhereAvailable;
+        Self { guard, sandbox, grace: Duration::from_secs(10), linger: Duration::from_secs(5) }
     }
 
     /// Creates a spawner that guards children with the binary that runs now.
@@ -170,7 +174,7 @@ impl Spawner {
             Guard::None => Command::new(&program.executable),
             Guard::Exec(binary) => {
                 let mut command = Command::new(binary);
-                command.arg(guard::SUBCOMMAND).arg(std::process::id().to_string()).arg("--");
+                command.arg(guard::SUBCOMMAND).arg(std::process::id().to_string()).arg(self.sandbox.word()).arg("--");
                 command.arg(&program.executable);
                 command
             }

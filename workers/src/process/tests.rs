@@ -28,7 +28,7 @@ fn script(text: &str) -> (TempDir, Program) {
 }
 
 fn spawner() -> Spawner {
-    Spawner { guard: Guard::None, grace: Duration::from_millis(300), linger: Duration::from_millis(300) }
+    Spawner { grace: Duration::from_millis(300), linger: Duration::from_millis(300), ..Spawner::new(Guard::None) }
 }
 
 fn settings(stall_ms: u64) -> DumpSettings {

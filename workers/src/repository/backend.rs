@@ -6,16 +6,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 
+use super::cipher::{Cipher, OpenError};
+use super::limits;
 use super::store::{CONFIG, Store, path_of};
 use super::store_error::{StoreError, StoreErrorKind};
 
 pub(super) struct Files {
     store: Arc<Store>,
+    cipher: Cipher,
 }
 
 impl Files {
-    pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { store }
+    pub(super) fn new(store: Arc<Store>, cipher: Cipher) -> Self {
+        Self { store, cipher }
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {
@@ -41,8 +44,16 @@ impl ReadBackend for Files {
         self.store.list(kind).map_err(core_error)
     }
 
+    /// `rustic_core` decompresses a file without a limit, so its content is measured here first.
     fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
-        self.store.read(&path_of(kind, id)).map_err(core_error)
+        let path = path_of(kind, id);
+        let content = self.store.read(&path, limits::file_bytes(kind)).map_err(core_error)?;
+        if kind != FileType::Key
+            && let Err(error @ OpenError::TooLong { .. }) = self.cipher.open_file(kind, &content)
+        {
+            return Err(core_error(StoreError::new(StoreErrorKind::TooLarge, "read", &path, error.to_string())));
+        }
+        Ok(content)
     }
 
     fn read_partial(&self, kind: FileType, id: &Id, _cacheable: bool, offset: u32, length: u32) -> RusticResult<Bytes> {

@@ -13,13 +13,16 @@ use rustic_core::repofile::{Metadata, Node, NodeType, SnapshotFile};
 use rustic_core::{BackupOptions, Id, ParentOptions, SnapshotOptions};
 
 use super::archive::Archive;
-use super::backend::Files;
+use super::cores::on_few_cores;
 use super::error::Error;
 use super::open::Repository;
 use super::prefetch::Prefetch;
 use super::seal::Seal;
 use super::source::{StreamSource, Tally};
 use super::tags;
+
+/// Threads that read the index, one of which collects. Not more on a machine with more cores: each holds a file.
+const INDEX_THREADS: usize = 5;
 
 /// The description of a snapshot that is to be written.
 pub struct Backup {
@@ -71,7 +74,7 @@ impl Repository {
         let began = Instant::now();
         let path = checked_path(&backup.path)?;
         let snapshot = new_snapshot(backup)?;
-        let archive = Arc::new(Archive::new(Files::new(self.store.clone())));
+        let archive = Arc::new(Archive::new(self.files()));
         let result = self.run(&archive, &path, snapshot, (backup.time, input), gate);
         // Uploads that still run after a failure must not outlive it.
         let drained = archive.uploads().barrier();
@@ -96,16 +99,19 @@ impl Repository {
         (time, input): (Timestamp, Box<dyn Read + Send>),
         gate: &dyn Gate,
     ) -> Result<(Id, u64), Error> {
-        let core = self
-            .core_over(archive.clone())?
-            .to_indexed_ids()
+        let core = self.core_over(archive.clone())?;
+        // In a pool of this call: in the pool that all calls share, a storage that does not answer would hold the others.
+        let core = index_pool()?
+            .install(|| core.to_indexed_ids())
             .map_err(|error| Error::from_core("read the index", &error))?;
         let tally = Arc::new(Tally::default());
         let input = Prefetch::new(input).map_err(Error::Input)?;
         let source = StreamSource::new(path.to_owned(), new_node(path, time), input, tally.clone());
         // Without `force` the archiver would reuse a file of the same name and length from the last snapshot, unread.
         let options = BackupOptions::default().no_scan(true).parent_opts(ParentOptions::default().force(true));
-        let archived = core.archive(&options, &source, snapshot, &[path.to_owned()]);
+        let archived = on_few_cores(|| core.archive(&options, &source, snapshot, &[path.to_owned()]));
+        let archived =
+            archived.map_err(|error| Error::Core { action: "archive the input", detail: error.to_string() })?;
         if let Some(storage) = archive.uploads().failure() {
             return Err(Error::Storage(storage));
         }
@@ -122,6 +128,11 @@ impl Repository {
         let id = seal.commit(archive.take_withheld(), snapshot, bytes, gate)?;
         Ok((id, bytes))
     }
+}
+
+fn index_pool() -> Result<rayon::ThreadPool, Error> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(INDEX_THREADS).thread_name(|_| "index".to_owned()).build();
+    pool.map_err(|error| Error::Core { action: "start the readers of the index", detail: error.to_string() })
 }
 
 fn archive_failed(error: &rustic_core::RusticError) -> Error {

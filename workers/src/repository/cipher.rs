@@ -1,21 +1,33 @@
 //! restic's encryption and compression of single files and blobs: AES-256-CTR with Poly1305, and zstd. The seal of a
 //! backup, the read-back and the restore need them, and `rustic_core` does not export its own. The key is never shown.
 
+use std::io::Read as _;
 use std::num::NonZeroU32;
 
 use aes256ctr_poly1305aes::aead::{Aead, AeadInPlace, Nonce};
 use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key};
-use rustic_core::Id;
 use rustic_core::repofile::MasterKey;
+use rustic_core::{FileType, Id};
 use sha2::{Digest, Sha256};
+
+use super::limits;
 
 const NONCE: usize = 16;
 /// Nonce and authentication tag.
 pub(super) const OVERHEAD: usize = 32;
 /// First byte of a compressed file. A file without compression begins with `{` or `[`.
 const COMPRESSED: u8 = 2;
-/// Files we decompress without a known length: keys, config, index, snapshots. Far above any real one.
-const LIMIT: usize = 1 << 30;
+
+/// The reason why a file cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("it cannot be decrypted")]
+    Sealed,
+    #[error("it is neither JSON nor compressed as restic does it")]
+    Compression,
+    #[error("its content is longer than {limit} bytes")]
+    TooLong { limit: usize },
+}
 
 #[derive(Clone)]
 pub(super) struct Cipher(Aes256CtrPoly1305Aes);
@@ -49,17 +61,19 @@ impl Cipher {
         Some(sealed)
     }
 
-    pub(super) fn open_file(&self, data: &[u8]) -> Option<Vec<u8>> {
-        let plain = self.decrypt(data)?;
-        match plain.first()? {
-            b'{' | b'[' => Some(plain),
-            &COMPRESSED => {
+    /// Decrypts a file, and decompresses it up to the limit of its kind.
+    pub(super) fn open_file(&self, kind: FileType, data: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let plain = self.decrypt(data).ok_or(OpenError::Sealed)?;
+        match plain.split_first() {
+            Some((b'{' | b'[', _)) => Ok(plain),
+            Some((&COMPRESSED, compressed)) => {
+                let limit = limits::file_bytes(kind);
                 let mut out = Vec::new();
-                let decoder = zstd::Decoder::new(plain.get(1..)?).ok()?;
-                std::io::Read::read_to_end(&mut std::io::Read::take(decoder, LIMIT as u64), &mut out).ok()?;
-                Some(out)
+                let decoder = zstd::Decoder::new(compressed).map_err(|_| OpenError::Compression)?;
+                decoder.take(limit as u64 + 1).read_to_end(&mut out).map_err(|_| OpenError::Compression)?;
+                if out.len() > limit { Err(OpenError::TooLong { limit }) } else { Ok(out) }
             }
-            _ => None,
+            _ => Err(OpenError::Compression),
         }
     }
 
@@ -76,7 +90,8 @@ impl Cipher {
         }
     }
 
-    /// Decrypts a blob and compares its content with its name.
+    /// Decrypts a blob and compares its content with its name. The caller has checked `uncompressed` against the limit
+    /// of blobs, because so much memory is reserved.
     pub(super) fn open_blob(&self, id: &Id, data: &[u8], uncompressed: Option<NonZeroU32>) -> Option<Vec<u8>> {
         let plain = self.decrypt(data)?;
         let plain = match uncompressed {

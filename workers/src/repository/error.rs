@@ -8,7 +8,7 @@ use std::io;
 use lagan_schemas::error::{Class, Code};
 use rustic_core::RusticError;
 
-use super::store_error::{StoreError, StoreErrorKind};
+use super::store_error::{StoreError, StoreErrorKind, one_line};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -50,7 +50,7 @@ impl Error {
         if let Some(storage) = storage_behind(error) {
             return Self::Storage(storage.clone());
         }
-        let detail = error.display_log().replace(['\n', '\r'], " ");
+        let detail = one_line(&error.display_log());
         if error.is_code("C001") { Self::Damaged { detail } } else { Self::Core { action, detail } }
     }
 
@@ -75,6 +75,14 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         self.code().class()
+    }
+
+    /// Tells whether the error is a fault of the file, rather than of the way to it.
+    pub(super) fn is_about_the_file(&self) -> bool {
+        match self {
+            Self::Storage(error) => matches!(error.kind, StoreErrorKind::TooLarge | StoreErrorKind::WrongLength),
+            _ => true,
+        }
     }
 
     /// Tells whether the storage answered that the requested file does not exist.

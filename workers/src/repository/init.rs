@@ -7,12 +7,13 @@ use std::sync::Arc;
 use rustic_core::repofile::MasterKey;
 use rustic_core::{ConfigOptions, Credentials, FileType, Id, KeyOptions};
 use secrecy::SecretString;
-use tokio::runtime::Handle;
 
+use super::access::Access;
 use super::backend::Files;
 use super::cipher::Cipher;
 use super::error::Error;
 use super::key::new_key;
+use super::limits;
 use super::open::{Presence, Repository, connect, presence};
 use super::storage::Storage;
 use super::store::{AbsentFolder, CONFIG, Store, path_of};
@@ -25,9 +26,9 @@ const PACK_SIZE_LIMIT: u64 = 32 << 20;
 
 impl Repository {
     /// Creates and opens a repository; `Exists` if another process was faster.
-    pub fn init(storage: &Storage, password: &SecretString, handle: &Handle) -> Result<Self, Error> {
+    pub fn init(storage: &Storage, password: &SecretString, access: &Access) -> Result<Self, Error> {
         let absent = || Error::Absent { location: storage.location() };
-        let store = Store::connect(storage, handle, AbsentFolder::Create)?.ok_or_else(absent)?;
+        let store = Store::connect(storage, access, AbsentFolder::Create)?.ok_or_else(absent)?;
         if presence(&store)? == Presence::Present {
             return Err(Error::Exists { location: storage.location() });
         }
@@ -36,22 +37,22 @@ impl Repository {
         let cipher = Cipher::from_master(&master).ok_or_else(no_key)?;
         let (key, content) = new_key(&master, password).ok_or_else(no_key)?;
         store.write(&path_of(FileType::Key, &key), vec![content.into()])?;
-        let written = write_config(&store, master);
+        let written = write_config(&store, &cipher, master);
         settle(&store, &cipher, key, written)?;
         remove_other_keys(&store, key)?;
         tracing::info!(location = store.location(), "repository created");
-        Self::open(storage, password, handle)
+        Self::open(storage, password, access)
     }
 }
 
-fn write_config(store: &Arc<Store>, master: MasterKey) -> Result<(), Error> {
+fn write_config(store: &Arc<Store>, cipher: &Cipher, master: MasterKey) -> Result<(), Error> {
     let options = ConfigOptions::default()
         .set_version(2)
         .set_compression(COMPRESSION)
         .set_datapack_size(bytesize::ByteSize(PACK_SIZE))
         .set_datapack_size_limit(bytesize::ByteSize(PACK_SIZE_LIMIT))
         .set_treepack_size_limit(bytesize::ByteSize(PACK_SIZE_LIMIT));
-    connect(Arc::new(Files::new(store.clone())))?
+    connect(Arc::new(Files::new(store.clone(), cipher.clone())))?
         .init(&Credentials::Masterkey(master), &KeyOptions::default(), &options)
         .map(drop)
         .map_err(|error| Error::from_core("create the repository", &error))
@@ -60,7 +61,7 @@ fn write_config(store: &Arc<Store>, master: MasterKey) -> Result<(), Error> {
 /// Reads `config` back to see who wrote it. The answer to the write does not tell: a repeated request may have met its
 /// own first write.
 fn settle(store: &Store, cipher: &Cipher, key: Id, written: Result<(), Error>) -> Result<(), Error> {
-    let config = match store.read(CONFIG).map_err(Error::from) {
+    let config = match store.read(CONFIG, limits::file_bytes(FileType::Config)).map_err(Error::from) {
         Ok(config) => config,
         Err(error) if error.is_missing_file() => {
             store.remove(&path_of(FileType::Key, &key))?;
@@ -68,7 +69,7 @@ fn settle(store: &Store, cipher: &Cipher, key: Id, written: Result<(), Error>) -
         }
         Err(error) => return Err(error),
     };
-    if cipher.open_file(&config).is_some() {
+    if cipher.open_file(FileType::Config, &config).is_ok() {
         return Ok(());
     }
     store.remove(&path_of(FileType::Key, &key))?;

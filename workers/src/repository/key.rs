@@ -8,14 +8,12 @@ use secrecy::{ExposeSecret, SecretString};
 use super::cipher::{Cipher, hash};
 use super::derive::{Cost, KEYS, cipher, derive};
 use super::error::Error;
+use super::limits;
 use super::store::{CONFIG, Store, path_of};
 
 /// Cost of new key files: 32 MiB, the second choice of OWASP. The 128 MiB of `rustic_core` are too much for a container
 /// in which a backup runs at the same time.
 const COST: Cost = Cost { log_n: 15, r: 8, p: 3 };
-/// A key file asking for more memory than this is not opened (it would take the worker down): 1 GiB.
-const MOST_MEMORY: u64 = 1 << 30;
-
 pub(super) struct Unlocked {
     pub(super) master: MasterKey,
     pub(super) cipher: Cipher,
@@ -28,33 +26,69 @@ fn bytes_of(password: &SecretString) -> &[u8] {
     text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text).as_bytes()
 }
 
+/// The use that a password has for the keys of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// No key opens with the password.
+    Wrong,
+    /// A key opens, but `config` is not of its master.
+    Foreign,
+    /// Keys were skipped because of their cost or number.
+    BeyondLimits,
+}
+
 pub(super) fn unlock(store: &Store, password: &SecretString) -> Result<Unlocked, Error> {
-    let config = store.read(CONFIG)?;
-    let mut opened_by_password = false;
-    for (id, _) in store.list(FileType::Key)? {
-        let file = match store.read(&path_of(FileType::Key, &id)).map_err(Error::from) {
-            Ok(file) => file,
-            Err(error) if error.is_missing_file() => continue,
-            Err(error) => return Err(error),
-        };
-        let Ok(key) = serde_json::from_slice::<KeyFile>(&file) else {
-            tracing::warn!(key = %id, "key file cannot be read and is skipped");
+    let config = store.read(CONFIG, limits::file_bytes(FileType::Config))?;
+    let mut verdict = Verdict::Wrong;
+    let mut budget = limits::KEY_WORK;
+    for (number, (id, _)) in store.list(FileType::Key)?.into_iter().enumerate() {
+        store.check_stopped("open", store.location())?;
+        let Some(key) = key_file(store, &id)? else { continue };
+        let Some(cost) = (number < limits::KEYS).then(|| cost_of(&key, &mut budget)).flatten() else {
+            tracing::warn!(key = %id, "key is skipped: deriving it costs too much, or there are too many keys");
+            verdict = Verdict::BeyondLimits;
             continue;
         };
-        let Some(master) = master_of(&key, bytes_of(password)) else { continue };
-        opened_by_password = true;
+        let Some(master) = master_of(&key, cost, bytes_of(password)) else { continue };
         let Some(cipher) = Cipher::from_master(&master) else { continue };
-        if let Some(json) = cipher.open_file(&config) {
+        if let Ok(json) = cipher.open_file(FileType::Config, &config) {
             let config = parse_config(store.location(), &json)?;
             return Ok(Unlocked { master, cipher, config });
         }
         tracing::warn!(key = %id, "key of another repository is skipped");
+        verdict = Verdict::Foreign;
     }
     let location = store.location().to_owned();
-    if opened_by_password {
-        Err(Error::Damaged { detail: format!("`config` of `{location}` belongs to none of its keys") })
-    } else {
-        Err(Error::WrongPassword { location })
+    Err(match verdict {
+        Verdict::Wrong => Error::WrongPassword { location },
+        Verdict::Foreign => Error::Damaged { detail: format!("`config` of `{location}` belongs to none of its keys") },
+        Verdict::BeyondLimits => {
+            let what = "keys that are too many, or that need too much memory or time to be opened".to_owned();
+            Error::Unsupported { location, what }
+        }
+    })
+}
+
+/// Tells whether a key file opens with the password. Its repository may be gone.
+pub(super) fn opens(store: &Store, id: &Id, password: &SecretString) -> Result<bool, Error> {
+    let Some(key) = key_file(store, id)? else { return Ok(false) };
+    let mut budget = limits::KEY_WORK;
+    let master = cost_of(&key, &mut budget).and_then(|cost| master_of(&key, cost, bytes_of(password)));
+    Ok(master.is_some())
+}
+
+/// Reads a key file; `None` if it is gone or is not one.
+fn key_file(store: &Store, id: &Id) -> Result<Option<KeyFile>, Error> {
+    match store.read(&path_of(FileType::Key, id), limits::file_bytes(FileType::Key)).map_err(Error::from) {
+        Ok(file) => {
+            let key = serde_json::from_slice(&file).ok();
+            if key.is_none() {
+                tracing::warn!(key = %id, "key file cannot be read and is skipped");
+            }
+            Ok(key)
+        }
+        Err(error) if error.is_missing_file() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -79,13 +113,19 @@ pub(super) fn new_key(master: &MasterKey, password: &SecretString) -> Option<(Id
     Some((hash(&json), json))
 }
 
-fn master_of(key: &KeyFile, password: &[u8]) -> Option<MasterKey> {
-    let memory = 128 * u64::from(key.n) * u64::from(key.r);
-    if key.kdf != "scrypt" || !key.n.is_power_of_two() || memory > MOST_MEMORY {
+/// Reads the cost of a key and takes it from the budget; `None` if it is beyond the limits.
+fn cost_of(key: &KeyFile, budget: &mut u64) -> Option<Cost> {
+    let log_n = u8::try_from(key.n.trailing_zeros()).ok().filter(|_| key.kdf == "scrypt" && key.n.is_power_of_two())?;
+    let memory = 128_u64.checked_mul(u64::from(key.n))?.checked_mul(u64::from(key.r))?;
+    let left = budget.checked_sub(memory.checked_mul(u64::from(key.p))?)?;
+    if memory > limits::KEY_MEMORY {
         return None;
     }
-    let log_n = u8::try_from(key.n.trailing_zeros()).ok()?;
-    let cost = Cost { log_n, r: key.r, p: key.p };
+    *budget = left;
+    Some(Cost { log_n, r: key.r, p: key.p })
+}
+
+fn master_of(key: &KeyFile, cost: Cost, password: &[u8]) -> Option<MasterKey> {
     KEYS.with_derived(cost, password, &key.salt, |wrapping| serde_json::from_slice(&wrapping.decrypt(&key.data)?).ok())
 }
 

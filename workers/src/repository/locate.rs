@@ -7,8 +7,10 @@ use std::num::NonZeroU32;
 use rustic_core::repofile::{BlobType, IndexFile, IndexPack, Node, Tree};
 use rustic_core::{FileType, Id};
 
+use super::cipher::OVERHEAD;
 use super::error::Error;
-use super::open::{Core, Repository};
+use super::limits;
+use super::open::Repository;
 use super::store::path_of;
 
 /// The position of a blob in a pack.
@@ -45,17 +47,6 @@ impl BlobLocation {
     }
 }
 
-/// Locates the wanted blobs of one kind. A blob that no pack holds is missing from the result.
-pub(super) fn find(core: &Core, kind: BlobType, wanted: &HashSet<Id>) -> Result<BlobIndex, Error> {
-    let failed = |error: Box<rustic_core::RusticError>| Error::from_core("read the index", &error);
-    let mut merge = Merge::default();
-    for file in core.stream_files::<IndexFile>().map_err(failed)? {
-        let (_, index) = file.map_err(failed)?;
-        merge.add(&index, kind, wanted);
-    }
-    Ok(merge.finish())
-}
-
 /// Index files in the order in which they arrive. A pack counts as marked if any of them marks it: while a prune
 /// rewrites the index, an old file may still list the pack as kept.
 #[derive(Default)]
@@ -69,17 +60,24 @@ struct Merge {
 }
 
 impl Merge {
-    fn add(&mut self, index: &IndexFile, kind: BlobType, wanted: &HashSet<Id>) {
+    fn add(&mut self, index: &IndexFile, kind: BlobType, wanted: &HashSet<Id>) -> Result<(), Error> {
         for pack in &index.packs {
-            self.collect(pack, kind, wanted, Standing::Kept);
+            self.collect(pack, kind, wanted, Standing::Kept)?;
         }
         for pack in &index.packs_to_delete {
             self.marked_packs.insert(*pack.id);
-            self.collect(pack, kind, wanted, Standing::Marked);
+            self.collect(pack, kind, wanted, Standing::Marked)?;
         }
+        Ok(())
     }
 
-    fn collect(&mut self, pack: &IndexPack, kind: BlobType, wanted: &HashSet<Id>, standing: Standing) {
+    fn collect(
+        &mut self,
+        pack: &IndexPack,
+        kind: BlobType,
+        wanted: &HashSet<Id>,
+        standing: Standing,
+    ) -> Result<(), Error> {
         for blob in pack.blobs.iter().filter(|blob| blob.tpe == kind && wanted.contains(&*blob.id)) {
             let location = BlobLocation {
                 blob: *blob.id,
@@ -89,6 +87,7 @@ impl Merge {
                 uncompressed: blob.location.uncompressed_length,
                 standing,
             };
+            check_lengths(&location, kind)?;
             self.pack_lengths.insert(location.pack, pack.pack_size());
             match (standing, self.kept.get(&location.blob)) {
                 (Standing::Marked, _) => drop(self.marked.insert(location.blob, location)),
@@ -96,6 +95,7 @@ impl Merge {
                 (Standing::Kept, _) => drop(self.kept.insert(location.blob, location)),
             }
         }
+        Ok(())
     }
 
     fn finish(mut self) -> BlobIndex {
@@ -115,22 +115,50 @@ impl Merge {
     }
 }
 
+/// Refuses lengths for which a reader would reserve more memory than any real blob needs.
+fn check_lengths(location: &BlobLocation, kind: BlobType) -> Result<(), Error> {
+    let limit = limits::blob_bytes(kind);
+    let stored = u64::from(location.length);
+    let end = u64::from(location.offset) + stored;
+    let is_sound = stored > OVERHEAD as u64
+        && stored <= limit + (limit >> 8) + OVERHEAD as u64
+        && location.content_length() <= limit
+        && u32::try_from(end).is_ok();
+    if is_sound {
+        return Ok(());
+    }
+    let detail = format!(
+        "the index says that blob `{}` has {stored} bytes and a content of {}; a worker reads {limit} at most",
+        location.blob,
+        location.content_length()
+    );
+    Err(Error::Damaged { detail })
+}
+
 impl Repository {
+    /// Locates the wanted blobs of one kind. A blob that no pack holds is missing from the result.
+    pub(super) fn find(&self, kind: BlobType, wanted: &HashSet<Id>) -> Result<BlobIndex, Error> {
+        let mut merge = Merge::default();
+        self.each_index(|index| merge.add(index, kind, wanted))?;
+        Ok(merge.finish())
+    }
+
     /// Reads a tree; returns also its location and the index of its pack.
-    pub(super) fn tree(&self, core: &Core, id: Id) -> Result<(Tree, BlobLocation, BlobIndex), Error> {
+    pub(super) fn tree(&self, id: Id) -> Result<(Tree, BlobLocation, BlobIndex), Error> {
         let damaged = |detail: String| Error::Damaged { detail };
-        let found = find(core, BlobType::Tree, &HashSet::from([id]))?;
+        let found = self.find(BlobType::Tree, &HashSet::from([id]))?;
         let location = *found.blobs.get(&id).ok_or_else(|| damaged(format!("tree `{id}` is not in the index")))?;
         let json = self.blob(&location)?;
-        let tree = serde_json::from_slice(&json).map_err(|error| damaged(format!("tree `{id}`: {error}")))?;
+        let tree =
+            serde_json::from_slice(&json).map_err(|_| damaged(format!("tree `{id}` is not what restic writes")))?;
         Ok((tree, location, found))
     }
 
     /// Finds the file at `path`; `None` if the snapshot has no file there.
-    pub(super) fn node(&self, core: &Core, mut tree: Id, path: &str) -> Result<Option<Node>, Error> {
-        let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
+    pub(super) fn node(&self, mut tree: Id, path: &str) -> Result<Option<Node>, Error> {
+        let mut names = path.split('/').filter(|name| !name.is_empty()).take(limits::DEPTH).peekable();
         while let Some(name) = names.next() {
-            let (found, _, _) = self.tree(core, tree)?;
+            let (found, _, _) = self.tree(tree)?;
             let Some(node) = found.nodes.into_iter().find(|node| *node.name() == *name) else { return Ok(None) };
             match (names.peek(), node.subtree) {
                 (None, _) => return Ok(node.is_file().then_some(node)),
@@ -174,7 +202,7 @@ mod tests {
     fn standing(files: &[&IndexFile]) -> (u8, Standing) {
         let mut merge = Merge::default();
         for file in files {
-            merge.add(file, BlobType::Data, &HashSet::from([id(1)]));
+            merge.add(file, BlobType::Data, &HashSet::from([id(1)])).unwrap();
         }
         let found = merge.finish();
         let location = found.blobs[&id(1)];
@@ -192,6 +220,18 @@ mod tests {
         let (old, new) = (index(&[9, 8], &[]), index(&[], &[9]));
         for files in [[&old, &new], [&new, &old]] {
             assert_eq!(standing(&files), (8, Standing::Kept));
+        }
+    }
+
+    #[test]
+    fn lengths_that_no_real_blob_has_are_refused_before_memory_is_reserved() {
+        for (offset, length, uncompressed) in
+            [(0, 32, 1), (0, 100, u32::MAX), (0, u32::MAX, 100), (u32::MAX, 100, 100), (0, 100, (64 << 20) + 1)]
+        {
+            let blob = json!({"id": id(1), "type": "data", "offset": offset, "length": length, "uncompressed_length": uncompressed});
+            let index: IndexFile = serde_json::from_value(json!({"packs": [{"id": id(9), "blobs": [blob]}]})).unwrap();
+            let error = Merge::default().add(&index, BlobType::Data, &HashSet::from([id(1)])).unwrap_err();
+            assert!(matches!(error, Error::Damaged { .. }), "{offset} {length} {uncompressed} {error}");
         }
     }
 

@@ -1,15 +1,17 @@
-//! The S3 client: timeouts inside retries, one request per file. It must not read credentials from the environment,
-//! profile files or instance metadata.
+//! The S3 client: timeouts inside retries, one request per file, a checksum with each upload. It must not read
+//! credentials from the environment, profile files or instance metadata.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opendal::layers::{RetryEvent, RetryInterceptor, RetryLayer, TimeoutLayer};
 use opendal::{HttpTransporter, OperationContext, Operator, services};
-use opendal_http_transport_reqwest::ReqwestTransport;
 use secrecy::ExposeSecret;
 
 use super::storage::{S3, Tls};
 use super::store_error::{Redactor, StoreError, StoreErrorKind};
+use super::transport::Transport;
+use crate::outbound::{Outbound, Purpose, Trust, client_of_storage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const CONTROL_TIMEOUT: Duration = Duration::from_mins(1);
@@ -17,13 +19,17 @@ const CONTROL_TIMEOUT: Duration = Duration::from_mins(1);
 const IO_TIMEOUT: Duration = Duration::from_secs(100);
 const RETRIES: usize = 6;
 const DEFAULT_REGION: &str = "us-east-1";
+/// The server compares it with the content. Buckets with object lock accept no upload without one.
+const CHECKSUM: &str = "crc32c";
 
-pub(super) fn operator(s3: &S3, redactor: &Redactor) -> Result<Operator, StoreError> {
+pub(super) fn operator(s3: &S3, outbound: &Arc<Outbound>, redactor: &Redactor) -> Result<Operator, StoreError> {
+    s3.check()?;
     let mut builder = services::S3::default()
         .endpoint(&s3.endpoint()?)
         .bucket(&s3.bucket)
         .root(&format!("/{}", s3.root()))
         .region(s3.region.as_deref().filter(|region| !region.is_empty()).unwrap_or(DEFAULT_REGION))
+        .checksum_algorithm(CHECKSUM)
         .disable_config_load()
         .disable_ec2_metadata();
     builder = match (&s3.access_key_id, &s3.secret_access_key) {
@@ -31,7 +37,7 @@ pub(super) fn operator(s3: &S3, redactor: &Redactor) -> Result<Operator, StoreEr
         _ => builder.skip_signature(),
     };
     let operator = Operator::new(builder).map_err(|error| redactor.store_error("use", &s3.bucket, &error))?;
-    let transport = HttpTransporter::new(ReqwestTransport::new(client(s3)?));
+    let transport = HttpTransporter::new(Transport::new(client(s3, outbound)?));
     Ok(operator
         .with_context(OperationContext::new().with_http_transport(transport))
         .layer(TimeoutLayer::new().with_timeout(CONTROL_TIMEOUT).with_io_timeout(IO_TIMEOUT))
@@ -46,20 +52,19 @@ pub(super) fn operator(s3: &S3, redactor: &Redactor) -> Result<Operator, StoreEr
         ))
 }
 
-/// Builds a client for one storage. Clients are not shared: their trusted certificates differ, and pooled connections
-/// die with the runtime that opened them.
-fn client(s3: &S3) -> Result<reqwest::Client, StoreError> {
-    let wrong = |error: reqwest::Error| {
-        StoreError::new(StoreErrorKind::Misconfigured, "use", "CA_CERT_DATA", error.to_string())
+fn client(s3: &S3, outbound: &Arc<Outbound>) -> Result<reqwest::Client, StoreError> {
+    let misconfigured = |what: &str, why: String| StoreError::new(StoreErrorKind::Misconfigured, "use", what, why);
+    let url = s3.url()?;
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    outbound
+        .check_literal(Purpose::Storage, host, port)
+        .map_err(|error| misconfigured("endpoint", error.to_string()))?;
+    let trust = match s3.tls {
+        Tls::Unverified => Trust::Anything,
+        Tls::Verified => Trust::System { more_pem: s3.ca_pem.as_deref() },
     };
-    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
-    if let Some(pem) = &s3.ca_pem {
-        builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(wrong)?);
-    }
-    if s3.tls == Tls::Unverified {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    builder.build().map_err(wrong)
+    client_of_storage(outbound, port, trust, CONNECT_TIMEOUT)
+        .map_err(|error| misconfigured("CA_CERT_DATA", error.to_string()))
 }
 
 /// Logs retries without the text of the error, which may quote a request.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustic_core::repofile::{ConfigFile, MasterKey};
 use rustic_core::{Credentials, FileType, OpenStatus, RepositoryBackends, RepositoryOptions, WriteBackend};
 use secrecy::SecretString;
-use tokio::runtime::Handle;
 
+use super::access::Access;
 use super::backend::Files;
 use super::cipher::Cipher;
 use super::error::Error;
@@ -44,16 +44,16 @@ pub struct Repository {
 impl Repository {
     /// Tells whether there is a repository; `NotARepository` if the storage holds packs, indexes or snapshots without a
     /// `config`.
-    pub fn probe(storage: &Storage, handle: &Handle) -> Result<Presence, Error> {
-        match Store::connect(storage, handle, AbsentFolder::Report)? {
+    pub fn probe(storage: &Storage, access: &Access) -> Result<Presence, Error> {
+        match Store::connect(storage, access, AbsentFolder::Report)? {
             Some(store) => presence(&store),
             None => Ok(Presence::Absent),
         }
     }
 
-    pub fn open(storage: &Storage, password: &SecretString, handle: &Handle) -> Result<Self, Error> {
+    pub fn open(storage: &Storage, password: &SecretString, access: &Access) -> Result<Self, Error> {
         let absent = || Error::Absent { location: storage.location() };
-        let store = Store::connect(storage, handle, AbsentFolder::Report)?.ok_or_else(absent)?;
+        let store = Store::connect(storage, access, AbsentFolder::Report)?.ok_or_else(absent)?;
         if presence(&store)? == Presence::Absent {
             return Err(absent());
         }
@@ -71,18 +71,18 @@ impl Repository {
         let mut stored_bytes = self.store.length(CONFIG)?.unwrap_or(0);
         let mut snapshots = 0;
         for kind in rustic_core::ALL_FILE_TYPES {
-            let files = self.store.list(kind)?;
-            stored_bytes += files.iter().map(|(_, length)| u64::from(*length)).sum::<u64>();
-            if kind == FileType::Snapshot {
-                snapshots = files.len() as u64;
-            }
+            self.store.each(kind, |_, length| {
+                stored_bytes += u64::from(length);
+                snapshots += u64::from(kind == FileType::Snapshot);
+                Ok(())
+            })?;
         }
         Ok(Statistics { stored_bytes, snapshots })
     }
 
-    /// Opens the repository in `rustic_core` for reading.
-    pub(super) fn core(&self) -> Result<Core, Error> {
-        self.core_over(Arc::new(Files::new(self.store.clone())))
+    /// The storage as a backend of `rustic_core`.
+    pub(super) fn files(&self) -> Files {
+        Files::new(self.store.clone(), self.cipher.clone())
     }
 
     pub(super) fn core_over(&self, backend: Arc<dyn WriteBackend>) -> Result<Core, Error> {

@@ -13,9 +13,8 @@ use rustic_core::{FileType, Id};
 
 use super::cipher::Cipher;
 use super::error::Error;
-use super::locate::{BlobLocation, find};
+use super::locate::BlobLocation;
 use super::open::Repository;
-use super::snapshot::snapshot_file;
 use super::store::{Store, path_of};
 
 const READERS: usize = 4;
@@ -36,13 +35,12 @@ pub struct SnapshotReader {
 impl Repository {
     /// Opens the file at `path`; returns its length and content.
     pub fn read(&self, snapshot_id: &str, path: &str) -> Result<(u64, SnapshotReader), Error> {
-        let core = self.core()?;
-        let snapshot = snapshot_file(&core, snapshot_id)?;
+        let snapshot = self.snapshot_file(snapshot_id)?;
         let node = self
-            .node(&core, *snapshot.tree, path)?
+            .node(*snapshot.tree, path)?
             .ok_or_else(|| Error::PathNotFound { id: snapshot_id.to_owned(), path: path.to_owned() })?;
         let content: Vec<Id> = node.content.iter().flatten().map(|id| **id).collect();
-        let found = find(&core, BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
+        let found = self.find(BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
         let missing = |id: &Id| Error::Damaged { detail: format!("blob `{id}` is not in the index") };
         let locations = content
             .iter()

@@ -37,7 +37,7 @@ impl Seal<'_> {
     ) -> Result<Id, Error> {
         self.uploads.barrier()?;
         let (_, index) = withheld.index.ok_or_else(|| incomplete("the archiver wrote no index"))?;
-        let mut index: IndexFile = self.open_json(&index, "index")?;
+        let mut index: IndexFile = self.open_index(&index)?;
         let old = self.tree(&withheld.tree_packs, &index, *snapshot.tree)?;
         let companion = gate.companion().map(|companion| self.companion(&companion, &mut index)).transpose()?;
         let (tree, tree_id) = complete(old, length, companion)?;
@@ -45,12 +45,12 @@ impl Seal<'_> {
         let pack = Pack::new(self.cipher, level, BlobType::Tree, &[&tree])?;
         self.uploads.write_after_all(&path_of(FileType::Pack, &pack.id()), vec![pack.content])?;
         replace_tree_pack(&mut index, pack.entry)?;
-        let index = self.seal_json(&index, level)?;
+        let index = self.seal_json(FileType::Index, &index, level)?;
         self.uploads.write_after_all(&path_of(FileType::Index, &hash(&index)), vec![index])?;
 
         snapshot.tree = tree_id.into();
         snapshot.id = Id::default().into();
-        let snapshot = self.seal_json(&snapshot, level)?;
+        let snapshot = self.seal_json(FileType::Snapshot, &snapshot, level)?;
         let id = hash(&snapshot);
         gate.open().map_err(|refused| Error::GateRefused { reason: refused.reason })?;
         self.uploads.write_after_all(&path_of(FileType::Snapshot, &id), vec![snapshot])?;
@@ -99,18 +99,17 @@ impl Seal<'_> {
         Ok(node)
     }
 
-    fn open_json<T: serde::de::DeserializeOwned>(&self, file: &[u8], what: &str) -> Result<T, Error> {
-        let json = self.cipher.open_file(file);
-        json.and_then(|json| serde_json::from_slice(&json).ok())
-            .ok_or_else(|| incomplete(&format!("the {what} cannot be read")))
+    fn open_index(&self, file: &[u8]) -> Result<IndexFile, Error> {
+        let json = self.cipher.open_file(FileType::Index, file).ok();
+        json.and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| incomplete("the index cannot be read"))
     }
 
-    fn seal_json<T: serde::Serialize>(&self, value: &T, level: Option<i32>) -> Result<Bytes, Error> {
+    fn seal_json<T: serde::Serialize>(&self, kind: FileType, value: &T, level: Option<i32>) -> Result<Bytes, Error> {
         let json = serde_json::to_vec(value).map_err(|error| core("write JSON", &error))?;
         let file = self.cipher.seal_file(&json, level).ok_or_else(no_randomness)?;
         // A file that cannot be decrypted here could not be decrypted anywhere.
-        match self.cipher.open_file(&file) {
-            Some(again) if again == json => Ok(file.into()),
+        match self.cipher.open_file(kind, &file) {
+            Ok(again) if again == json => Ok(file.into()),
             _ => Err(core("encrypt a file", &"it does not decrypt to what it was")),
         }
     }

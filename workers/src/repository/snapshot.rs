@@ -11,7 +11,7 @@ use rustic_core::repofile::{SnapshotFile, SnapshotId};
 use rustic_core::{FileType, Id};
 
 use super::error::Error;
-use super::open::{Core, Repository};
+use super::open::Repository;
 use super::store::path_of;
 use super::tags::Tag;
 
@@ -92,19 +92,18 @@ impl Repository {
     /// Lists all snapshots. A storage that cannot be asked is an error; a snapshot that cannot be decoded is `damaged`.
     pub fn snapshots(&self) -> Result<SnapshotList, Error> {
         let ids: Vec<Id> = self.store.list(FileType::Snapshot)?.into_iter().map(|(id, _)| id).collect();
-        let core = self.core()?;
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Ok(SnapshotList::default()));
         thread::scope(|scope| {
             for _ in 0..READERS.min(ids.len()) {
                 scope.spawn(|| {
                     while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let read = read(&core, *id);
+                        let read = self.read_snapshot(*id);
                         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                         match (&mut *found, read) {
                             (Ok(list), Ok(Some(snapshot))) => list.snapshots.push(snapshot),
                             (Ok(_), Ok(None)) => {}
-                            (Ok(list), Err(error)) if !matches!(error, Error::Storage(_)) => {
+                            (Ok(list), Err(error)) if error.is_about_the_file() => {
                                 list.damaged.push(Damaged { id: id.to_hex().to_string(), why: error.to_string() });
                             }
                             (Ok(_), Err(error)) => *found = Err(error),
@@ -118,6 +117,20 @@ impl Repository {
         list.snapshots.sort_by(|a, b| (&a.time, &a.id).cmp(&(&b.time, &b.id)));
         list.damaged.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(list)
+    }
+
+    pub(super) fn snapshot_file(&self, id: &str) -> Result<SnapshotFile, Error> {
+        let not_found = || Error::SnapshotNotFound { id: id.to_owned() };
+        self.read_snapshot(parse_id(id)?)?.map(|snapshot| snapshot.file).ok_or_else(not_found)
+    }
+
+    /// Reads a snapshot; `None` if it was removed after it was listed.
+    fn read_snapshot(&self, id: Id) -> Result<Option<Snapshot>, Error> {
+        match self.json_file::<SnapshotFile>(FileType::Snapshot, &id) {
+            Ok(file) => Ok(Some(Snapshot::from(SnapshotFile { id: SnapshotId::from(id), ..file }))),
+            Err(error) if error.is_missing_file() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes snapshot files. A file that no longer exists is no error.
@@ -135,22 +148,6 @@ impl Repository {
     }
 }
 
-pub(super) fn snapshot_file(core: &Core, id: &str) -> Result<SnapshotFile, Error> {
-    let not_found = || Error::SnapshotNotFound { id: id.to_owned() };
-    read(core, parse_id(id)?)?.map(|snapshot| snapshot.file).ok_or_else(not_found)
-}
-
-pub(super) fn parse_id(id: &str) -> Result<Id, Error> {
+fn parse_id(id: &str) -> Result<Id, Error> {
     id.parse().map_err(|_| Error::Invalid { what: "a snapshot id (64 hexadecimal digits)", value: id.to_owned() })
-}
-
-/// Reads a snapshot; `None` if it was removed after it was listed.
-fn read(core: &Core, id: Id) -> Result<Option<Snapshot>, Error> {
-    let id = SnapshotId::from(id);
-    let read = core.get_file::<SnapshotFile>(&id).map_err(|error| Error::from_core("read the snapshot", &error));
-    match read {
-        Ok(file) => Ok(Some(Snapshot::from(SnapshotFile { id, ..file }))),
-        Err(error) if error.is_missing_file() => Ok(None),
-        Err(error) => Err(error),
-    }
 }

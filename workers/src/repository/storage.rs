@@ -4,7 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use lagan_schemas::place::Place;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::store_error::{StoreError, StoreErrorKind};
@@ -65,6 +65,27 @@ impl Storage {
 }
 
 impl S3 {
+    /// Refuses keys and an endpoint that no server can accept. Sent as they are, they would fail after many retries and
+    /// with an answer about something else.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.url()?;
+        let keys = [("AWS_ACCESS_KEY_ID", &self.access_key_id), ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key)];
+        for (name, key) in keys {
+            let Some(key) = key.as_ref().map(ExposeSecret::expose_secret) else { continue };
+            let wrong = if key.is_empty() {
+                "it is empty"
+            } else if key.contains(['\n', '\r']) {
+                "it contains a line break: write the Secret anew, with exactly the key and nothing after it"
+            } else if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+                "it contains a space or a character that is not ASCII: write the Secret anew, with exactly the key"
+            } else {
+                continue;
+            };
+            return Err(StoreError::new(StoreErrorKind::Misconfigured, "use", name, wrong));
+        }
+        Ok(())
+    }
+
     pub(super) fn url(&self) -> Result<Url, StoreError> {
         let text =
             if self.endpoint.contains("://") { self.endpoint.clone() } else { format!("https://{}", self.endpoint) };
@@ -72,7 +93,7 @@ impl S3 {
         let url = Url::parse(&text).map_err(|error| wrong(error.to_string()))?;
         match (url.scheme(), url.host_str()) {
             ("http" | "https", Some(_)) => Ok(url),
-            _ => Err(wrong("expected `https://host` or `http://host`".to_owned())),
+            _ => Err(wrong(format!("expected `https://host` or `http://host`, found scheme `{}`", url.scheme()))),
         }
     }
 
@@ -137,6 +158,32 @@ mod tests {
         std::fs::create_dir(root.path().join("a")).expect("a folder");
         assert_eq!(plain.location(), before);
         assert_eq!(storage.location(), before);
+    }
+
+    #[test]
+    fn keys_and_endpoints_that_no_server_accepts_are_refused_with_the_right_words() {
+        let check = |endpoint: &str, key: &str| {
+            let Storage::S3(mut s3) = s3(endpoint, "") else { unreachable!("it is S3") };
+            s3.secret_access_key = Some(key.into());
+            s3.check().map_err(|error| (error.kind, error.to_string()))
+        };
+        assert_eq!(check("http://h:1", "abc/+="), Ok(()));
+        for (endpoint, key, what, why) in [
+            ("h", "ab\ncd", "AWS_SECRET_ACCESS_KEY", "line break"),
+            ("h", "ab\r\ncd", "AWS_SECRET_ACCESS_KEY", "line break"),
+            ("h", "", "AWS_SECRET_ACCESS_KEY", "empty"),
+            ("h", "a b", "AWS_SECRET_ACCESS_KEY", "space"),
+            ("h", "k\u{e9}y", "AWS_SECRET_ACCESS_KEY", "ASCII"),
+            ("ftp://h", "k", "endpoint", "ftp"),
+            ("https://", "k", "endpoint", "empty host"),
+            ("a b", "k", "endpoint", "invalid"),
+            ("http://h:99999", "k", "endpoint", "port"),
+        ] {
+            let (kind, text) = check(endpoint, key).expect_err(endpoint);
+            assert_eq!(kind, StoreErrorKind::Misconfigured);
+            assert!(text.contains(what) && text.contains(why), "{endpoint} {text}");
+            assert!(key.len() < 3 || !text.contains(key), "{text}");
+        }
     }
 
     #[test]

@@ -10,8 +10,11 @@ use futures::TryStreamExt;
 use opendal::{Buffer, EntryMode, Operator, services};
 use rustic_core::{FileType, Id};
 use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
+use super::access::Access;
+use super::limits;
 use super::local::Local;
 use super::object;
 use super::storage::Storage;
@@ -30,7 +33,7 @@ pub(super) struct Store {
     location: String,
     operator: Operator,
     local: Option<Local>,
-    handle: Handle,
+    access: Access,
     redactor: Redactor,
 }
 
@@ -38,7 +41,7 @@ impl Store {
     /// Connects to a storage; `None` for a folder that does not exist. Nothing is created only to be read.
     pub(super) fn connect(
         storage: &Storage,
-        handle: &Handle,
+        access: &Access,
         absent: AbsentFolder,
     ) -> Result<Option<Arc<Self>>, StoreError> {
         let redactor = Redactor::new(secrets(storage));
@@ -47,9 +50,9 @@ impl Store {
                 Some(operator) => (operator, Some(Local::new(&fs.root))),
                 None => return Ok(None),
             },
-            Storage::S3(s3) => (object::operator(s3, &redactor)?, None),
+            Storage::S3(s3) => (object::operator(s3, &access.outbound, &redactor)?, None),
         };
-        Ok(Some(Arc::new(Self { location: storage.location(), operator, local, handle: handle.clone(), redactor })))
+        Ok(Some(Arc::new(Self { location: storage.location(), operator, local, access: access.clone(), redactor })))
     }
 
     pub(super) fn location(&self) -> &str {
@@ -57,32 +60,84 @@ impl Store {
     }
 
     pub(super) fn handle(&self) -> &Handle {
-        &self.handle
+        &self.access.handle
+    }
+
+    /// Fails once the session was stopped. Work without requests asks this between its steps.
+    pub(super) fn check_stopped(&self, action: &'static str, path: &str) -> Result<(), StoreError> {
+        if self.access.stop.is_cancelled() { Err(stopped(action, path)) } else { Ok(()) }
+    }
+
+    /// Waits for a request, or for the stop of the session, which breaks the request off.
+    fn wait<T>(
+        &self,
+        action: &'static str,
+        path: &str,
+        request: impl Future<Output = Result<T, RequestError>>,
+    ) -> Result<T, StoreError> {
+        let done = self.access.handle.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.access.stop.cancelled() => None,
+                done = request => Some(done),
+            }
+        });
+        match done {
+            None => Err(stopped(action, path)),
+            Some(Ok(done)) => Ok(done),
+            Some(Err(RequestError::Storage(error))) => Err(self.redactor.store_error(action, path, &error)),
+            Some(Err(RequestError::Ours(error))) => Err(error),
+        }
     }
 
     /// Returns the length of a file; `None` if there is no such file.
     pub(super) fn length(&self, path: &str) -> Result<Option<u64>, StoreError> {
-        match self.handle.block_on(self.operator.stat(path)) {
-            Ok(metadata) => Ok(Some(metadata.content_length())),
-            Err(error) if error.kind() == opendal::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.redactor.store_error("look at", path, &error)),
-        }
+        self.wait("look at", path, async {
+            match self.operator.stat(path).await {
+                Ok(metadata) => Ok(Some(metadata.content_length())),
+                Err(error) if error.kind() == opendal::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 
-    pub(super) fn read(&self, path: &str) -> Result<Bytes, StoreError> {
-        self.handle
-            .block_on(self.operator.read(path))
-            .map(|buffer| buffer.to_bytes())
-            .map_err(|error| self.redactor.store_error("read", path, &error))
+    /// Reads a file that has at most `limit` bytes.
+    pub(super) fn read(&self, path: &str, limit: usize) -> Result<Bytes, StoreError> {
+        let mut parts = Vec::new();
+        self.stream(path, limit, |part| parts.extend(part))?;
+        Ok(Buffer::from(parts).to_bytes())
+    }
+
+    /// Hashes a file without holding it in memory.
+    pub(super) fn hash(&self, path: &str) -> Result<Id, StoreError> {
+        let mut hash = Sha256::new();
+        self.stream(path, limits::file_bytes(FileType::Pack), |part| {
+            for bytes in part {
+                hash.update(&bytes);
+            }
+        })?;
+        Ok(Id::new(hash.finalize().into()))
+    }
+
+    fn stream(&self, path: &str, limit: usize, mut visit: impl FnMut(Buffer)) -> Result<(), StoreError> {
+        self.wait("read", path, async {
+            let mut stream = self.operator.reader(path).await?.into_stream(..).await?;
+            let mut length = 0;
+            while let Some(part) = stream.try_next().await? {
+                length += part.len();
+                if length > limit {
+                    return Err(too_large("read", path, &format!("more than {limit} bytes")).into());
+                }
+                visit(part);
+            }
+            Ok(())
+        })
     }
 
     pub(super) fn read_range(&self, path: &str, offset: u32, length: u32) -> Result<Bytes, StoreError> {
         let (start, end) = (u64::from(offset), u64::from(offset) + u64::from(length));
-        let bytes = self
-            .handle
-            .block_on(async { self.operator.read_with(path).range(start..end).await })
-            .map_err(|error| self.redactor.store_error("read", path, &error))?
-            .to_bytes();
+        let read = async { Ok(self.operator.read_with(path).range(start..end).await?.to_bytes()) };
+        let bytes = self.wait("read", path, read)?;
         if bytes.len() as u64 == end - start {
             Ok(bytes)
         } else {
@@ -95,15 +150,31 @@ impl Store {
             let length = self.length(CONFIG)?;
             return length.map(|length| Ok((Id::default(), size(CONFIG, length)?))).into_iter().collect();
         }
+        let limit = if kind == FileType::Snapshot { limits::SNAPSHOTS } else { limits::FILES };
         let mut found = Vec::new();
+        self.each(kind, |id, length| {
+            found.push((id, length));
+            if found.len() > limit {
+                return Err(too_large("list", kind.dirname(), &format!("more than {limit} files")));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Lists files of a kind, one page of the storage at a time.
+    pub(super) fn each(
+        &self,
+        kind: FileType,
+        mut visit: impl FnMut(Id, u32) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         self.each_file(kind.dirname(), |path, length| {
             match id_of(kind, path) {
-                Some(id) => found.push((id, size(path, length)?)),
+                Some(id) => visit(id, size(path, length)?)?,
                 None => tracing::debug!(path, "file without an id as its name is ignored"),
             }
             Ok(Next::GoOn)
-        })?;
-        Ok(found)
+        })
     }
 
     /// Finds any file in a folder of the repository.
@@ -117,6 +188,7 @@ impl Store {
     }
 
     pub(super) fn write(&self, path: &str, content: Vec<Bytes>) -> Result<(), StoreError> {
+        self.check_stopped("write", path)?;
         let length: u64 = content.iter().map(|part| part.len() as u64).sum();
         let stored = match &self.local {
             Some(local) => local
@@ -124,9 +196,7 @@ impl Store {
                 .and_then(|()| local.length(path))
                 .map_err(|error| StoreError::from_io("write", path, &error))?,
             None => {
-                self.handle
-                    .block_on(self.operator.write(path, Buffer::from(content)))
-                    .map_err(|error| self.redactor.store_error("write", path, &error))?;
+                self.wait("write", path, async { Ok(self.operator.write(path, Buffer::from(content)).await?) })?;
                 self.length(path)?.unwrap_or(0)
             }
         };
@@ -144,19 +214,16 @@ impl Store {
         if self.length(path)?.is_some() {
             return Err(StoreError::new(StoreErrorKind::Exists, "create", path, "there is one"));
         }
-        self.handle
-            .block_on(async { self.operator.write_with(path, content.clone()).if_not_exists(true).await })
-            .map(|_| ())
-            .map_err(|error| self.redactor.store_error("create", path, &error))
+        self.wait("create", path, async {
+            self.operator.write_with(path, content.clone()).if_not_exists(true).await?;
+            Ok(())
+        })
     }
 
     pub(super) fn remove(&self, path: &str) -> Result<(), StoreError> {
         match &self.local {
             Some(local) => local.remove(path).map_err(|error| StoreError::from_io("remove", path, &error)),
-            None => self
-                .handle
-                .block_on(self.operator.delete(path))
-                .map_err(|error| self.redactor.store_error("remove", path, &error)),
+            None => self.wait("remove", path, async { Ok(self.operator.delete(path).await?) }),
         }
     }
 
@@ -172,10 +239,9 @@ impl Store {
         mut visit: impl FnMut(&str, u64) -> Result<Next, StoreError>,
     ) -> Result<(), StoreError> {
         let folder = format!("{folder}/");
-        let failed = |error: opendal::Error| self.redactor.store_error("list", &folder, &error);
-        self.handle.block_on(async {
-            let mut lister = self.operator.lister_with(&folder).recursive(true).await.map_err(failed)?;
-            while let Some(entry) = lister.try_next().await.map_err(failed)? {
+        self.wait("list", &folder, async {
+            let mut lister = self.operator.lister_with(&folder).recursive(true).await?;
+            while let Some(entry) = lister.try_next().await? {
                 if entry.metadata().mode() == EntryMode::FILE
                     && visit(entry.path(), entry.metadata().content_length())? == Next::Stop
                 {
@@ -184,6 +250,24 @@ impl Store {
             }
             Ok(())
         })
+    }
+}
+
+/// The failure of a request: the storage's, or one of our own rules.
+enum RequestError {
+    Storage(opendal::Error),
+    Ours(StoreError),
+}
+
+impl From<opendal::Error> for RequestError {
+    fn from(error: opendal::Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<StoreError> for RequestError {
+    fn from(error: StoreError) -> Self {
+        Self::Ours(error)
     }
 }
 
@@ -203,7 +287,8 @@ pub(super) fn path_of(kind: FileType, id: &Id) -> String {
     }
 }
 
-fn id_of(kind: FileType, path: &str) -> Option<Id> {
+/// Returns the id in a path of restic's layout; `None` for any other path.
+pub(super) fn id_of(kind: FileType, path: &str) -> Option<Id> {
     let name = path.rsplit('/').next()?;
     let id = (name.len() == 64).then(|| name.parse::<Id>().ok()).flatten()?;
     (path_of(kind, &id) == path).then_some(id)
@@ -212,6 +297,14 @@ fn id_of(kind: FileType, path: &str) -> Option<Id> {
 fn size(path: &str, length: u64) -> Result<u32, StoreError> {
     u32::try_from(length)
         .map_err(|_| StoreError::new(StoreErrorKind::WrongLength, "list", path, format!("{length} bytes")))
+}
+
+fn stopped(action: &'static str, path: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Stopped, action, path, "the session was stopped")
+}
+
+fn too_large(action: &'static str, path: &str, detail: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::TooLarge, action, path, detail)
 }
 
 fn wrong_length(action: &'static str, path: &str, expected: u64, found: u64) -> StoreError {

@@ -7,6 +7,8 @@ use std::io;
 use lagan_schemas::error::{Class, Code};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::process::escape;
+
 /// The kind of a storage error; it decides whether the request is worth repeating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
@@ -21,6 +23,10 @@ pub enum StoreErrorKind {
     WrongLength,
     /// A timeout, a 5xx status, throttling, a broken connection, or an error of unknown cause.
     Unreachable,
+    /// A file or a listing is beyond what a worker reads.
+    TooLarge,
+    /// The session was stopped; the request was broken off or not made.
+    Stopped,
     /// This backend never allows the operation.
     Forbidden,
 }
@@ -44,6 +50,8 @@ impl StoreErrorKind {
             Self::Full => "storage full",
             Self::Misconfigured => "misconfigured",
             Self::WrongLength => "wrong length",
+            Self::TooLarge => "too large",
+            Self::Stopped => "stopped",
             Self::Unreachable => "unreachable",
             Self::Forbidden => "not allowed here",
         }
@@ -64,7 +72,8 @@ impl StoreError {
         match self.kind {
             StoreErrorKind::Denied | StoreErrorKind::Misconfigured => Code::StorageDenied,
             StoreErrorKind::Full => Code::StorageFull,
-            StoreErrorKind::NotFound => Code::RepositoryDamaged,
+            StoreErrorKind::NotFound | StoreErrorKind::TooLarge => Code::RepositoryDamaged,
+            StoreErrorKind::Stopped => Code::Interrupted,
             StoreErrorKind::Exists | StoreErrorKind::WrongLength | StoreErrorKind::Unreachable => {
                 Code::StorageUnreachable
             }
@@ -88,17 +97,11 @@ impl Redactor {
     }
 
     pub(super) fn clean(&self, text: &str) -> String {
-        const LIMIT: usize = 400;
-        let mut clean = text.replace(['\n', '\r'], " ");
+        let mut clean = text.to_owned();
         for secret in self.0.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
             clean = clean.replace(secret, "***");
         }
-        if clean.len() > LIMIT {
-            let end = (0..=LIMIT).rev().find(|at| clean.is_char_boundary(*at)).unwrap_or(0);
-            clean.truncate(end);
-            clean.push_str(" ...");
-        }
-        clean
+        one_line(&clean)
     }
 
     pub(super) fn store_error(&self, action: &'static str, path: &str, error: &opendal::Error) -> StoreError {
@@ -117,6 +120,18 @@ impl Redactor {
         };
         StoreError::new(kind, action, path, self.clean(&chain(error)))
     }
+}
+
+/// Makes a text of another program fit for a message: one line, bounded, without control characters.
+pub(super) fn one_line(text: &str) -> String {
+    const LIMIT: usize = 400;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut line = escape(&words.join(" "));
+    if line.len() > LIMIT {
+        line.truncate(line.floor_char_boundary(LIMIT));
+        line.push_str(" ...");
+    }
+    line
 }
 
 /// Joins the message and those of its causes. The answer to a `HEAD` request has no message.

@@ -5,19 +5,25 @@ mod backup;
 mod choice;
 mod faults;
 mod init;
+mod limits;
 mod listing;
+mod object;
+mod server;
+mod stops;
 mod wipe;
 
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
-use super::{Backup, Error, Fs, Gate, GateRefused, Repository, Storage, Written};
+use super::{Access, Backup, Error, Fs, Gate, GateRefused, Repository, Storage, Written};
 
 const PASSWORD: &str = "correct horse";
 
@@ -25,12 +31,13 @@ const PASSWORD: &str = "correct horse";
 struct Fixture {
     folder: TempDir,
     runtime: Runtime,
+    stop: CancellationToken,
 }
 
 impl Fixture {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), runtime }
+        Self { folder: tempfile::tempdir().unwrap(), runtime, stop: CancellationToken::new() }
     }
 
     fn root(&self) -> PathBuf {
@@ -41,12 +48,16 @@ impl Fixture {
         Storage::Fs(Fs { root: self.root() })
     }
 
+    fn access(&self) -> Access {
+        Access::new(self.runtime.handle().clone(), self.stop.clone(), Arc::default())
+    }
+
     fn init(&self) -> Repository {
-        Repository::init(&self.storage(), &PASSWORD.into(), self.runtime.handle()).unwrap()
+        Repository::init(&self.storage(), &PASSWORD.into(), &self.access()).unwrap()
     }
 
     fn open(&self, password: &str) -> Result<Repository, Error> {
-        Repository::open(&self.storage(), &SecretString::from(password), self.runtime.handle())
+        Repository::open(&self.storage(), &SecretString::from(password), &self.access())
     }
 
     fn restic(&self, arguments: &[&str]) -> Output {

@@ -10,11 +10,9 @@ use std::thread;
 use rustic_core::repofile::{BlobType, Node, SnapshotFile};
 use rustic_core::{FileType, Id};
 
-use super::cipher::hash;
 use super::error::Error;
-use super::locate::{BlobIndex, Standing, find};
+use super::locate::{BlobIndex, Standing};
 use super::open::Repository;
-use super::snapshot::snapshot_file;
 use super::store::path_of;
 
 /// Up to this number of packs, each length is asked for by itself; beyond it, one listing of all packs is cheaper.
@@ -53,13 +51,12 @@ impl Repository {
     }
 
     fn check(&self, snapshot_id: &str, expected: Expected) -> Result<ReadBack, Error> {
-        let core = self.core()?;
-        let snapshot = snapshot_file(&core, snapshot_id)?;
-        let (tree, location, trees) = self.tree(&core, *snapshot.tree)?;
+        let snapshot = self.snapshot_file(snapshot_id)?;
+        let (tree, location, trees) = self.tree(*snapshot.tree)?;
         let (file, companions) = files(&tree.nodes, &snapshot)?;
         let of = |file: &Node| file.content.iter().flatten().map(|id| **id).collect::<Vec<Id>>();
         let content = [of(file), companions.iter().flat_map(|file| of(file)).collect()].concat();
-        let mut found = find(&core, BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
+        let mut found = self.find(BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
         check_blobs(&of(file), &found, file, expected)?;
         for companion in companions {
             check_blobs(&of(companion), &found, companion, Expected::default())?;
@@ -72,8 +69,7 @@ impl Repository {
         self.check_packs(&found.packs)?;
         let sample = sample(&order, snapshot.tree.as_u32());
         for pack in &sample {
-            let read = self.store.read(&path_of(FileType::Pack, pack))?;
-            if hash(&read) != *pack {
+            if self.store.hash(&path_of(FileType::Pack, pack))? != *pack {
                 return Err(damaged(format!("the content of pack `{}` is not what its name says", &*pack.to_hex())));
             }
         }
@@ -82,7 +78,13 @@ impl Repository {
 
     fn check_packs(&self, packs: &HashMap<Id, u32>) -> Result<(), Error> {
         if packs.len() > SINGLE_LOOKS {
-            let listed: HashMap<Id, u32> = self.store.list(FileType::Pack)?.into_iter().collect();
+            let mut listed = HashMap::new();
+            self.store.each(FileType::Pack, |id, length| {
+                if packs.contains_key(&id) {
+                    listed.insert(id, length);
+                }
+                Ok(())
+            })?;
             return packs.iter().try_for_each(|(id, length)| {
                 check_length(id, *length, listed.get(id).map(|length| u64::from(*length)))
             });

@@ -1,41 +1,50 @@
-//! Deletes everything below a repository's prefix, page by page: each page is the beginning of a new listing, so that
-//! nothing is skipped, and the last listing proves that nothing is left. An error of a listing is an error, never a
-//! shorter list. It must not delete before all was looked at, and nothing outside of the prefix.
+//! Deletes a repository that its password has opened, and nothing but its files: only names of restic's layout go, page by
+//! page, and all others stay and are counted. Each page is the beginning of a new listing, so that nothing is skipped,
+//! and the last listing proves that nothing is left. An error of a listing is an error, never a shorter list.
+//!
+//! `config` goes last but for the keys: a wipe that was interrupted can open the repository again, or at least its keys.
 
 use std::collections::HashSet;
 
 use futures::TryStreamExt as _;
 use lagan_schemas::error::Code;
 use opendal::{EntryMode, Operator};
+use rustic_core::FileType;
+use secrecy::SecretString;
 
+use super::access::Access;
+use super::error::Error;
+use super::key;
+use super::limits;
 use super::object;
-use super::storage::S3;
-use super::store_error::{Redactor, StoreError, StoreErrorKind};
+use super::open::{Presence, Repository, presence};
+use super::storage::{S3, Storage};
+use super::store::{AbsentFolder, CONFIG, Store, id_of, path_of};
+use super::store_error::{Redactor, StoreError, StoreErrorKind, one_line};
 
-/// As many as S3 deletes with one request.
+/// Files of one page. S3 deletes as many with one request.
 const PAGE: usize = 1000;
-/// restic's folders; beside them is the file `config`.
-const FOLDERS: [&str; 5] = ["data", "index", "keys", "locks", "snapshots"];
-const CONFIG: &str = "config";
+/// Prefixes of restic's layout, in the order in which their files are deleted.
+const PHASES: [&str; 6] = ["snapshots/", "index/", "locks/", "data/", CONFIG, "keys/"];
+/// Names of foreign objects that a message shows.
+const EXAMPLES: usize = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WipeError {
     #[error(transparent)]
     Storage(#[from] StoreError),
-    #[error("the repository has no prefix, so the whole bucket would go, and it holds `{path}`, which is not restic's")]
-    NotOnlyARepository { path: String },
-    #[error("below the prefix is `{path}`, another repository's")]
-    AnotherRepository { path: String },
+    #[error("nothing was deleted, because the repository cannot be opened")]
+    NotOpened(#[source] Error),
 }
 
 impl WipeError {
     #[must_use]
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             // There is nothing to repair about it.
             Self::Storage(StoreError { kind: StoreErrorKind::NotFound, .. }) => Code::RepositoryAbsent,
             Self::Storage(error) => error.code(),
-            Self::NotOnlyARepository { .. } | Self::AnotherRepository { .. } => Code::NotARepository,
+            Self::NotOpened(error) => error.code(),
         }
     }
 }
@@ -53,76 +62,102 @@ impl std::ops::AddAssign for Content {
     }
 }
 
-/// How much of the bucket is below the prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    WholeBucket,
-    Prefix,
+/// The part of a repository that may be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The password opens the repository: every file of restic's layout.
+    Repository,
+    /// `config` is gone, as an interrupted wipe leaves it: these keys, which the password opens.
+    Keys(HashSet<String>),
 }
 
 pub struct Wipe {
     operator: Operator,
     redactor: Redactor,
-    reach: Reach,
-    /// What the last page held: it must not be listed again.
+    proof: Proof,
+    phase: usize,
+    /// Files of the last page, which must not be listed again.
     deleted: HashSet<String>,
 }
 
 impl Wipe {
-    pub fn new(s3: &S3) -> Result<Self, StoreError> {
+    /// Opens the repository, and with it the right to delete it. It blocks.
+    pub fn open(s3: &S3, password: &SecretString, access: &Access) -> Result<Self, WipeError> {
         let redactor = Redactor::new(s3.access_key_id.iter().chain(&s3.secret_access_key).cloned().collect());
-        let reach = if s3.root().is_empty() { Reach::WholeBucket } else { Reach::Prefix };
-        Ok(Self::over(object::operator(s3, &redactor)?, redactor, reach))
+        let operator = object::operator(s3, &access.outbound, &redactor)?;
+        let proof = prove(&Storage::S3(s3.clone()), password, access).map_err(|error| match error {
+            Error::Storage(error) => WipeError::Storage(error),
+            error => WipeError::NotOpened(error),
+        })?;
+        Ok(Self::over(operator, redactor, proof))
     }
 
-    pub(super) fn over(operator: Operator, redactor: Redactor, reach: Reach) -> Self {
-        Self { operator, redactor, reach, deleted: HashSet::new() }
+    pub(super) fn over(operator: Operator, redactor: Redactor, proof: Proof) -> Self {
+        Self { operator, redactor, proof, phase: 0, deleted: HashSet::new() }
     }
 
-    /// Looks at all of it, and refuses what holds somebody else's data.
-    pub async fn survey(&self) -> Result<Content, WipeError> {
-        let mut content = Content::default();
-        let mut lister = self.list().await?;
+    /// Deletes the next page. Zero objects: no file of the repository is left.
+    pub async fn delete_page(&mut self) -> Result<Content, WipeError> {
+        while let Some(prefix) = PHASES.get(self.phase) {
+            let (files, content) = self.page(prefix).await?;
+            if content.objects > 0 {
+                self.delete(&files).await?;
+                self.deleted = files.into_iter().collect();
+                return Ok(content);
+            }
+            self.phase += 1;
+        }
+        Ok(Content::default())
+    }
+
+    /// Describes the objects that stay because they are not of the repository; `None` if there are none.
+    pub async fn foreign(&self) -> Result<Option<String>, WipeError> {
+        let (mut count, mut examples) = (0_u64, Vec::new());
+        let mut lister = self.list("").await?;
         while let Some(entry) = lister.try_next().await.map_err(|error| self.failed("list", "/", &error))? {
-            check(self.reach, entry.path())?;
-            if entry.metadata().mode() != EntryMode::DIR {
-                content += Content { objects: 1, bytes: entry.metadata().content_length() };
+            if entry.metadata().mode() == EntryMode::DIR {
+                continue;
+            }
+            count += 1;
+            if examples.len() < EXAMPLES {
+                examples.push(format!("`{}`", one_line(entry.path())));
             }
         }
-        Ok(content)
+        let more = if count > examples.len() as u64 { " and others" } else { "" };
+        Ok((count > 0).then(|| {
+            format!("{count} objects stay, because they are not files of the repository: {}{more}", examples.join(", "))
+        }))
     }
 
-    /// Deletes the first page of what is there now. Zero objects: nothing is left.
-    pub async fn delete_page(&mut self) -> Result<Content, WipeError> {
-        let (mut files, mut folders, mut content) = (Vec::new(), Vec::new(), Content::default());
-        let mut lister = self.list().await?;
+    async fn page(&self, prefix: &str) -> Result<(Vec<String>, Content), StoreError> {
+        let (mut files, mut content) = (Vec::new(), Content::default());
+        let mut lister = self.list(prefix).await?;
         while files.len() < PAGE
-            && let Some(entry) = lister.try_next().await.map_err(|error| self.failed("list", "/", &error))?
+            && let Some(entry) = lister.try_next().await.map_err(|error| self.failed("list", prefix, &error))?
         {
             let path = entry.path();
-            check(self.reach, path)?;
-            match entry.metadata().mode() {
-                // Markers that some servers and consoles make. The one of the prefix itself can't be named.
-                EntryMode::DIR if path.trim_matches('/').is_empty() => {}
-                EntryMode::DIR => folders.push(path.to_owned()),
-                _ => {
-                    content += Content { objects: 1, bytes: entry.metadata().content_length() };
-                    files.push(path.to_owned());
-                }
+            if entry.metadata().mode() == EntryMode::DIR || !self.is_ours(path) {
+                continue;
             }
+            if self.deleted.contains(path) {
+                let detail = "it is listed although it was deleted";
+                return Err(StoreError::new(StoreErrorKind::Unreachable, "remove", path, detail));
+            }
+            content += Content { objects: 1, bytes: entry.metadata().content_length() };
+            files.push(path.to_owned());
         }
-        if let Some(path) = files.iter().find(|path| self.deleted.contains(*path)) {
-            let detail = "it is listed although it was deleted";
-            return Err(StoreError::new(StoreErrorKind::Unreachable, "remove", path, detail).into());
-        }
-        folders.reverse();
-        self.delete(files.iter().chain(&folders)).await?;
-        self.deleted = files.into_iter().collect();
-        Ok(content)
+        Ok((files, content))
     }
 
-    async fn delete(&self, paths: impl Iterator<Item = &String> + Clone + Send) -> Result<(), StoreError> {
-        let Some(first) = paths.clone().next() else { return Ok(()) };
+    fn is_ours(&self, path: &str) -> bool {
+        match &self.proof {
+            Proof::Repository => is_restic(path),
+            Proof::Keys(keys) => keys.contains(path),
+        }
+    }
+
+    async fn delete(&self, paths: &[String]) -> Result<(), StoreError> {
+        let Some(first) = paths.first() else { return Ok(()) };
         let batch = async {
             let mut deleter = self.operator.deleter().await?;
             for path in paths {
@@ -131,16 +166,16 @@ impl Wipe {
             deleter.close().await
         };
         let Err(error) = batch.await else { return Ok(()) };
-        // A batch that fails as a whole does not say why; one request does.
+        // A batch that fails as a whole gives no reason; one request does.
         match self.operator.delete(first).await {
             Ok(()) => Err(self.failed("remove", first, &error)),
             Err(why) => Err(self.failed("remove", first, &why)),
         }
     }
 
-    async fn list(&self) -> Result<opendal::Lister, StoreError> {
-        let lister = self.operator.lister_with("").recursive(true).await;
-        lister.map_err(|error| self.failed("list", "/", &error))
+    async fn list(&self, prefix: &str) -> Result<opendal::Lister, StoreError> {
+        let lister = self.operator.lister_with(prefix).recursive(true).await;
+        lister.map_err(|error| self.failed("list", prefix, &error))
     }
 
     fn failed(&self, action: &'static str, path: &str, error: &opendal::Error) -> StoreError {
@@ -148,17 +183,26 @@ impl Wipe {
     }
 }
 
-/// A bucket without a prefix may hold a repository and nothing else; a prefix anything but another repository.
-fn check(reach: Reach, path: &str) -> Result<(), WipeError> {
-    let path = path.trim_start_matches('/');
-    let (first, below) = path.split_once('/').map_or((path, None), |(first, below)| (first, Some(below)));
-    let is_restic = first.is_empty() || path == CONFIG || (below.is_some() && FOLDERS.contains(&first));
-    match (reach, is_restic) {
-        (_, true) => Ok(()),
-        (Reach::WholeBucket, false) => Err(WipeError::NotOnlyARepository { path: path.to_owned() }),
-        (Reach::Prefix, false) if path.ends_with("/config") => {
-            Err(WipeError::AnotherRepository { path: path.to_owned() })
-        }
-        (Reach::Prefix, false) => Ok(()),
+fn prove(storage: &Storage, password: &SecretString, access: &Access) -> Result<Proof, Error> {
+    let absent = || Error::Absent { location: storage.location() };
+    let store = Store::connect(storage, access, AbsentFolder::Report)?.ok_or_else(absent)?;
+    if presence(&store)? == Presence::Present {
+        Repository::open(storage, password, access)?;
+        return Ok(Proof::Repository);
     }
+    let mut keys = HashSet::new();
+    for (id, _) in store.list(FileType::Key)?.into_iter().take(limits::KEYS) {
+        if key::opens(&store, &id, password)? {
+            keys.insert(path_of(FileType::Key, &id));
+        }
+    }
+    Ok(Proof::Keys(keys))
+}
+
+/// Tells whether a path is one of restic's layout.
+fn is_restic(path: &str) -> bool {
+    let kinds = [FileType::Key, FileType::Snapshot, FileType::Index, FileType::Pack];
+    let is_lock =
+        path.strip_prefix("locks/").is_some_and(|name| id_of(FileType::Key, &format!("keys/{name}")).is_some());
+    path == CONFIG || is_lock || kinds.into_iter().any(|kind| id_of(kind, path).is_some())
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustic_core::FileType;
+
 use super::*;
 use crate::repository::Expected;
 use crate::repository::cipher::hash;
@@ -76,7 +78,8 @@ fn packs_that_a_prune_has_marked_do_not_read_back_but_restore() {
     let (fixture, repository, written) = one_snapshot();
     let [path] = fixture.files("index").try_into().unwrap();
     let mut index: serde_json::Value =
-        serde_json::from_slice(&repository.cipher.open_file(&fs::read(&path).unwrap()).unwrap()).unwrap();
+        serde_json::from_slice(&repository.cipher.open_file(FileType::Index, &fs::read(&path).unwrap()).unwrap())
+            .unwrap();
     index["packs_to_delete"] = index["packs"].take();
     index["packs"] = serde_json::json!([]);
     let sealed = repository.cipher.seal_file(&serde_json::to_vec(&index).unwrap(), Some(1)).unwrap();

@@ -7,7 +7,7 @@ use super::*;
 use crate::repository::Presence;
 
 fn probe(fixture: &Fixture) -> Result<Presence, Error> {
-    Repository::probe(&fixture.storage(), fixture.runtime.handle())
+    Repository::probe(&fixture.storage(), &fixture.access())
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn probing_creates_nothing() {
 fn a_second_init_leaves_the_first_as_it_is() {
     let fixture = Fixture::new();
     fixture.init();
-    let error = Repository::init(&fixture.storage(), &"other".into(), fixture.runtime.handle()).unwrap_err();
+    let error = Repository::init(&fixture.storage(), &"other".into(), &fixture.access()).unwrap_err();
     assert!(matches!(error, Error::Exists { .. }), "{error:?}");
     assert_eq!(fixture.files("keys").len(), 1);
     fixture.open(PASSWORD).unwrap();
@@ -39,7 +39,7 @@ fn two_inits_at_once_make_one_repository_that_opens() {
         let made = thread::scope(|scope| {
             let racer = || {
                 start.wait();
-                Repository::init(&fixture.storage(), &PASSWORD.into(), fixture.runtime.handle())
+                Repository::init(&fixture.storage(), &PASSWORD.into(), &fixture.access())
             };
             let racers = [scope.spawn(racer), scope.spawn(racer)];
             racers.map(|racer| racer.join().unwrap()).into_iter().flatten().count()
@@ -69,7 +69,7 @@ fn a_repository_is_never_made_over_data() {
     store(&repository, b"data");
     std::fs::remove_file(fixture.root().join("config")).unwrap();
     assert!(matches!(probe(&fixture).unwrap_err(), Error::NotARepository { .. }));
-    let error = Repository::init(&fixture.storage(), &PASSWORD.into(), fixture.runtime.handle()).unwrap_err();
+    let error = Repository::init(&fixture.storage(), &PASSWORD.into(), &fixture.access()).unwrap_err();
     assert!(matches!(error, Error::NotARepository { .. }), "{error:?}");
     assert!(!fixture.root().join("config").exists());
 }
@@ -104,5 +104,5 @@ fn a_path_that_is_no_folder_is_told() {
     let error = probe(&fixture).unwrap_err();
     assert_eq!(error.class(), lagan_schemas::error::Class::Permanent, "{error:?}");
     let relative = Storage::Fs(Fs { root: "relative".into() });
-    assert!(Repository::probe(&relative, fixture.runtime.handle()).is_err());
+    assert!(Repository::probe(&relative, &fixture.access()).is_err());
 }

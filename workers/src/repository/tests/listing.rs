@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use super::*;
-use crate::repository::{Presence, S3, StoreErrorKind, Tls};
+use crate::repository::{Presence, StoreErrorKind};
 
 /// Answers every request with the status and body that `answer` returns for its request line, until the test ends.
 fn serve(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> String {
@@ -30,18 +30,8 @@ fn respond(mut stream: TcpStream, answer: &impl Fn(&str) -> (u16, String)) {
 }
 
 fn probe(endpoint: String) -> Result<Presence, Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let storage = Storage::S3(S3 {
-        endpoint,
-        bucket: "b".to_owned(),
-        prefix: "p".to_owned(),
-        region: None,
-        tls: Tls::Verified,
-        ca_pem: None,
-        access_key_id: Some("AKIDCANARY".into()),
-        secret_access_key: Some("SECRETCANARY".into()),
-    });
-    Repository::probe(&storage, runtime.handle())
+    let fixture = Fixture::new();
+    Repository::probe(&Storage::S3(super::server::s3(endpoint, "p")), &fixture.access())
 }
 
 const PAGE: &str = "<ListBucketResult><IsTruncated>TRUNCATED</IsTruncated><NextContinuationToken>next</NextContinuationToken>\
