@@ -19,9 +19,6 @@ use crate::proc;
 /// Short enough to see the argv of a program that lives for some milliseconds.
 const SAMPLE_EVERY: Duration = Duration::from_millis(2);
 
-const ENOENT: i32 = 2;
-const ESRCH: i32 = 3;
-
 /// Secrets in all the spellings in which they could leak.
 #[derive(Clone)]
 pub struct Canaries {
