@@ -6,7 +6,7 @@ use lagan_schemas::error::{Code, Failure, chain};
 
 use crate::mariadb::dump::Fault;
 use crate::mariadb::{
-    ArgumentError, FailureKind, Incomplete, PreflightError, QueryError, RestoreIncomplete, TargetError,
+    ArgumentError, FailureKind, Incomplete, Obstacle, PreflightError, QueryError, RestoreIncomplete, TargetError,
 };
 use crate::process::{DumpOutcome, Exit, Side, SpawnError, Stop};
 use crate::repository::{self, ChoiceError};
@@ -88,6 +88,15 @@ pub(crate) fn of_target(error: &TargetError) -> Failure {
     }
 }
 
+/// A restore that did not begin.
+pub(crate) fn of_obstacles(obstacles: &[Obstacle]) -> Failure {
+    let of_account =
+        |one: &Obstacle| matches!(one, Obstacle::MissingGrant(_) | Obstacle::Definers(_) | Obstacle::BinaryLog);
+    let code = if obstacles.iter().all(of_account) { Code::MissingPrivileges } else { Code::NotRestorable };
+    let list: Vec<String> = obstacles.iter().take(10).map(ToString::to_string).collect();
+    Failure::new(code, format!("nothing was restored: {}", list.join("; ")))
+}
+
 pub(crate) fn of_choice(error: &ChoiceError) -> Failure {
     Failure::new(error.code(), chain(error))
 }
@@ -122,7 +131,7 @@ pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome) -> Option<Failure> {
 pub(crate) fn of_incomplete(error: &Incomplete) -> Failure {
     let code = match error {
         Incomplete::Fault(Fault::Empty) => Code::DumpEmpty,
-        Incomplete::NotADump { .. } | Incomplete::NoCharacterSet | Incomplete::Fault(_) => Code::DumpTruncated,
+        Incomplete::NotADump { .. } | Incomplete::Misread | Incomplete::Fault(_) => Code::DumpTruncated,
         Incomplete::Holes(_) => Code::MissingPrivileges,
     };
     Failure::new(code, chain(error))

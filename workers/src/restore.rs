@@ -18,12 +18,14 @@ use lagan_schemas::session::Session;
 use self::feed::{Fed, Passage, Stopped, feed};
 use self::known::Proof;
 use crate::consent;
-use crate::failures::{of_arguments, of_choice, of_query, of_repository, of_restore, of_spawn, of_target};
+use crate::failures::{
+    of_arguments, of_choice, of_obstacles, of_query, of_repository, of_restore, of_spawn, of_target,
+};
 use crate::hooks::Hooks;
 use crate::mariadb::dump::{Filter, NameCase, Record};
 use crate::mariadb::{
     Asked, Met, QueryError, RestoreArgs, RestoreIncomplete, RestoreScope, Selection, Target as Inspected, TargetState,
-    check_fed, clearing, inspect, met, name_case, scope,
+    Verify, check_fed, clearing, inspect, met, name_case, obstacles, read_back, scope,
 };
 use crate::opened::{Missing, Opened, blocking};
 use crate::place::place;
@@ -116,6 +118,7 @@ impl Run<'_> {
             .await
             .map_err(|error| self.stopped_or(of_target(&error)))?;
         let first = self.check_target(&resolved, &inspected, (&scope, &record, case)).await?;
+        self.check_obstacles(&resolved, (&scope, &record, case)).await?;
         self.hooks.pre(&work.target).await?;
         let (size, reader) = {
             let (repository, id) = (Arc::clone(&opened.repository), snapshot.id.clone());
@@ -123,7 +126,7 @@ impl Run<'_> {
             blocking(move || repository.read(&id, &path)).await?.map_err(|error| of_repository(&error))?
         };
         let feeder = self.start(&resolved, args.argv(scope.selects.as_deref())).await?;
-        let passage = Passage { first, filter: scope.filter.map(Filter::new) };
+        let passage = Passage { first, filter: scope.filter.clone().map(Filter::new) };
         self.say_restoring(&snapshot, size).await?;
         let bytes = Arc::new(AtomicU64::new(0));
         let teller = self.tell(Activity::Restoring, &bytes, Some(size));
@@ -131,6 +134,7 @@ impl Run<'_> {
         drop(teller);
         opened.lease.release().await;
         self.judge(fed, &snapshot)?;
+        self.compare(&resolved, (&scope, &record, case)).await?;
         Ok(TargetResult {
             target: work.target.name.clone(),
             host: snapshot.host.clone(),
@@ -285,6 +289,42 @@ impl Run<'_> {
         Ok(first)
     }
 
+    /// Refuses a restore that would break off, or bring back something else than the dump holds.
+    async fn check_obstacles(
+        &self,
+        resolved: &Target<'_>,
+        (scope, record, case): (&RestoreScope, &Record, NameCase),
+    ) -> Result<(), Failure> {
+        let found = obstacles(&resolved.client, record, scope, case).await;
+        let found = found.map_err(|error| self.stopped_or(of_query(&error)))?;
+        if found.is_empty() { Ok(()) } else { Err(of_obstacles(&found)) }
+    }
+
+    /// Compares the target with the record: an object that is not there fails the session, although every statement ran.
+    async fn compare(
+        &mut self,
+        resolved: &Target<'_>,
+        (scope, record, case): (&RestoreScope, &Record, NameCase),
+    ) -> Result<(), Failure> {
+        let found = read_back(&resolved.client, record, scope, (case, Verify::Objects)).await.map_err(|error| {
+            let message = format!("every statement ran, but the target could not be compared: {}", chain(&error));
+            Failure::new(Code::TargetPartiallyRestored, message)
+        })?;
+        if !found.missing.is_empty() {
+            let message = format!("every statement ran, but the target lacks {}", first(&found.missing));
+            return Err(Failure::new(Code::TargetPartiallyRestored, message));
+        }
+        if !found.expired.is_empty() {
+            self.conditions.push(Notice {
+                kind: "EventsNotCreated".to_owned(),
+                status: NoticeStatus::True,
+                reason: "TimeIsOver".to_owned(),
+                message: format!("the server did not create events whose time is over: {}", first(&found.expired)),
+            });
+        }
+        Ok(())
+    }
+
     async fn start(&self, resolved: &Target<'_>, args: Vec<String>) -> Result<Feeder, Failure> {
         let mut program = Program { args, ..Program::new(&resolved.executable) };
         let attached = resolved.client.connection.attach(&mut program, &resolved.client.version);
@@ -353,6 +393,12 @@ impl Run<'_> {
 /// The beginning of a message about a restore that was refused before it wrote anything.
 fn unchanged(snapshot: &Snapshot) -> String {
     format!("snapshot {} is not restored, and nothing was changed", snapshot.id.get(..8).unwrap_or(&snapshot.id))
+}
+
+fn first(differences: &[String]) -> String {
+    let more =
+        if differences.len() > SHOWN { format!(" and {} more", differences.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", differences.iter().take(SHOWN).map(|one| escape(one)).collect::<Vec<_>>().join(", "))
 }
 
 fn few(names: &[String]) -> String {

@@ -10,6 +10,8 @@ mod faults;
 mod grants;
 #[path = "mariadb/loadable.rs"]
 mod loadable;
+#[path = "mariadb/obstacles.rs"]
+mod obstacles;
 #[path = "mariadb/preflight.rs"]
 mod preflight;
 #[path = "mariadb/round_trip.rs"]

@@ -10,8 +10,11 @@
 //! - it writes INET4, INET6 and UUID as hexadecimal text, which the server takes for 4 or 16 raw bytes and refuses,
 //!   or outside of strict mode replaces with NULL. The types come from the table definitions in the stream.
 
+mod parse;
+
 use memchr::{memchr, memchr2, memchr3};
 
+use self::parse::{Type, address, columns, is_insert, listed, quoted};
 use super::text::TextForm;
 
 const NAMES: &[u8] = b"/*!40101 SET NAMES binary */;";
@@ -33,6 +36,7 @@ pub(super) struct Rewriter {
     text: TextForm,
     names: Header,
     mode: Header,
+    misread: bool,
     held: Vec<u8>,
     place: Place,
     /// Text up to the next line break is of no interest.
@@ -72,12 +76,6 @@ enum Quote {
     Escaped(u8),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Type {
-    Address,
-    Other,
-}
-
 /// The result of one step: how many bytes it read and wrote, or that it needs more of the stream.
 enum Step {
     Keep(usize),
@@ -91,6 +89,7 @@ impl Rewriter {
             text,
             names: if text == TextForm::Hex { Header::Expected } else { Header::Passed },
             mode: Header::Expected,
+            misread: false,
             held: Vec::new(),
             place: Place::Lines,
             within_line: false,
@@ -102,9 +101,10 @@ impl Rewriter {
         }
     }
 
-    /// Whether the line that names the character set has still to come.
-    pub(super) fn expects_names(&self) -> bool {
-        self.names == Header::Expected
+    /// Whether the stream is not written as it was expected: the line that names the character set has not come, or rows
+    /// with addresses could not be read.
+    pub(super) fn is_misread(&self) -> bool {
+        self.names == Header::Expected || self.misread
     }
 
     pub(super) fn block(&mut self, block: &mut Vec<u8>) {
@@ -181,7 +181,10 @@ impl Rewriter {
             self.place = Place::Definition(Quote::None);
             return Step::Keep(0);
         } else if is_insert(line) {
-            return self.insert(rest).unwrap_or(Step::Keep(whole));
+            return self.insert(rest).unwrap_or_else(|| {
+                self.misread = true;
+                Step::Keep(whole)
+            });
         }
         Step::Keep(whole)
     }
@@ -292,79 +295,6 @@ impl Rewriter {
     }
 }
 
-fn is_insert(line: &[u8]) -> bool {
-    line.starts_with(b"INSERT ") || line.starts_with(b"REPLACE ")
-}
-
-/// The name in backticks at `start`, and where it ends.
-fn quoted(text: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
-    let mut name = Vec::new();
-    let mut at = start + 1;
-    loop {
-        let end = memchr(b'`', text.get(at..)?)? + at;
-        name.extend_from_slice(&text[at..end]);
-        if text.get(end + 1) != Some(&b'`') {
-            return Some((name, end + 1));
-        }
-        name.push(b'`');
-        at = end + 2;
-    }
-}
-
-/// A list of names up to its closing parenthesis, and where it ends. The columns of a table's history stand in it without
-/// backticks.
-fn listed(text: &[u8], mut at: usize) -> Option<(Vec<Vec<u8>>, usize)> {
-    let mut names = Vec::new();
-    loop {
-        let (name, end) = if *text.get(at)? == b'`' {
-            quoted(text, at)?
-        } else {
-            let end = memchr2(b',', b')', &text[at..])? + at;
-            (text[at..end].to_vec(), end)
-        };
-        names.push(name);
-        match text.get(end..end + 2)? {
-            b", " => at = end + 2,
-            [b')', _] => return Some((names, end + 1)),
-            _ => return None,
-        }
-    }
-}
-
-/// The columns of a definition as mariadb-dump writes it: each on a line of its own, its name in backticks.
-fn columns(definition: &[u8]) -> Vec<(Vec<u8>, Type)> {
-    let mut columns = Vec::new();
-    let mut rest = definition;
-    while let Some(line) = memchr(b'\n', rest) {
-        rest = &rest[line + 1..];
-        let Some((name, end)) = rest.strip_prefix(b"  `").and_then(|_| quoted(rest, 2)) else { continue };
-        let kind = rest[end..].strip_prefix(b" ").unwrap_or_default();
-        let address = ["inet6", "inet4", "uuid"].iter().any(|word| {
-            let after = kind.get(word.len()).copied().unwrap_or(b' ');
-            kind.starts_with(word.as_bytes()) && !after.is_ascii_alphanumeric()
-        });
-        columns.push((name, if address { Type::Address } else { Type::Other }));
-        // A name may hold line breaks.
-        rest = &rest[end..];
-    }
-    columns
-}
-
-/// The text of an address that is written as `0x…`.
-fn address(value: &[u8]) -> Option<Vec<u8>> {
-    let digits = value.strip_prefix(b"0x")?;
-    let mut text = vec![b'\''];
-    for pair in digits.chunks(2) {
-        let byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        if !(byte.is_ascii_hexdigit() || b":.-".contains(&byte)) {
-            return None;
-        }
-        text.push(byte);
-    }
-    text.push(b'\'');
-    Some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,7 +315,7 @@ mod tests {
             rewriter.block(&mut block);
             whole.extend(block);
         }
-        assert!(!rewriter.expects_names() && rewriter.held.is_empty());
+        assert!(!rewriter.is_misread() && rewriter.held.is_empty());
         String::from_utf8_lossy(&whole).into_owned()
     }
 
@@ -406,6 +336,14 @@ mod tests {
         for size in (1..DUMP.len()).chain([DUMP.len()]) {
             assert_eq!(rewritten(size), expected, "blocks of {size}");
         }
+    }
+
+    #[test]
+    fn rows_that_cannot_be_read_are_not_passed_in_silence() {
+        let mut rewriter = Rewriter::new(TextForm::Hex);
+        let text = b"/*!40101 SET NAMES binary */;\nCREATE TABLE `t` (\n  `a` inet6\n);\nINSERT INTO `t` SELECT 1;\n";
+        rewriter.block(&mut text.to_vec());
+        assert!(rewriter.is_misread());
     }
 
     #[test]

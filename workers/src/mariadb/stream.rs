@@ -17,9 +17,9 @@ pub enum Incomplete {
     #[error("the stream is not a dump; it starts with `{start}`")]
     NotADump { start: String },
     #[error(
-        "the dump does not name its character set as mariadb-dump does; this version of the program is not supported"
+        "the dump is not written as mariadb-dump is known to write, so values could come back changed; this version of the program is not supported"
     )]
-    NoCharacterSet,
+    Misread,
     #[error(transparent)]
     Fault(#[from] Fault),
     #[error("the dump has holes, so rights of the account or the schema changed while it ran; missing: {}", list(.0))]
@@ -39,7 +39,7 @@ struct State {
     recorder: Recorder,
     head: Vec<u8>,
     /// Set until the line has passed that names the character set, if that is to be rewritten.
-    names_missing: bool,
+    misread: bool,
     record: Option<Arc<Record>>,
 }
 
@@ -55,7 +55,7 @@ impl Recording {
     /// The first bytes, and whether the character set was named.
     fn start(&self) -> (String, bool) {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (escape(String::from_utf8_lossy(&state.head).trim()), !state.names_missing)
+        (escape(String::from_utf8_lossy(&state.head).trim()), !state.misread)
     }
 }
 
@@ -68,7 +68,7 @@ pub fn scanner(text: TextForm) -> (Scanner, Recording) {
     let scan = Box::new(move |block: &mut Vec<u8>| {
         rewriter.block(block);
         let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        state.names_missing = rewriter.expects_names();
+        state.misread = rewriter.is_misread();
         let room = HEAD_BYTES.saturating_sub(state.head.len()).min(block.len());
         state.head.extend_from_slice(&block[..room]);
         state.recorder.feed(block);
@@ -88,7 +88,7 @@ pub fn check_dump(outcome: &DumpOutcome, recording: &Recording, expected: &Expec
     }
     record.ending.check()?;
     if !names_character_set {
-        return Err(Incomplete::NoCharacterSet);
+        return Err(Incomplete::Misread);
     }
     let holes = expected.missing_in(&record);
     if holes.is_empty() { Ok(()) } else { Err(Incomplete::Holes(holes)) }

@@ -27,6 +27,7 @@ pub(super) struct Details {
     depth: u32,
     /// Parentheses have closed, so that options follow if it is a table.
     closed: bool,
+    declared: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -52,10 +53,16 @@ impl Details {
     pub fn clear(&mut self) {
         self.depth = 0;
         self.closed = false;
+        self.declared = false;
         for kept in &mut self.last {
             kept.text.clear();
             kept.is_symbol = false;
         }
+    }
+
+    /// Whether a function says that it can be replicated.
+    pub fn declared(&self) -> bool {
+        self.declared
     }
 
     pub fn token(&mut self, token: &Token<'_>, options: Options, needs: &mut Needs) {
@@ -89,6 +96,11 @@ impl Details {
     fn value(&mut self, token: &Token<'_>, options: Options, needs: &mut Needs) {
         let said = || shown(token.text, token.quote);
         let [_, b, c, d, e] = &self.last;
+        let word_is = |word: &str| token.text.eq_ignore_ascii_case(word.as_bytes());
+        self.declared |= token.kind == TokenKind::Word
+            && ((word_is("DETERMINISTIC") && !e.is("NOT"))
+                || (word_is("SQL") && e.is("NO"))
+                || (word_is("DATA") && e.is("SQL") && d.is("READS")));
         // The word before the value, and the one before that, with or without `=` between.
         let (word, before) = if e.is("=") { (d, c) } else { (e, d) };
         if word.is("COLLATE") {

@@ -153,6 +153,8 @@ pub struct Needs {
     pub variables: Names,
     /// As in `ROW_FORMAT=COMPRESSED`.
     pub table_options: Names,
+    /// Functions declared neither `DETERMINISTIC`, `NO SQL` nor `READS SQL DATA`. A server with a binary log refuses them.
+    pub undeclared_functions: Names,
     /// `DEFINER` or `INVOKER`.
     pub sql_security: Names,
 }

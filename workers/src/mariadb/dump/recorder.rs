@@ -172,6 +172,9 @@ impl Visitor for Observer {
             (StatementKind::Insert, Insert::Rows | Insert::Behind) => self.databases.rows(statement, end.rows),
             (StatementKind::Insert, _) => self.record.uncounted_inserts += 1,
             (StatementKind::Set, _) => self.set(assignments(statement.head), statement),
+            (StatementKind::Create(ObjectKind::Function), _) if !self.details.declared() => {
+                self.record.needs.undeclared_functions.add(NAMES, naming(statement).object.unwrap_or_default());
+            }
             _ => {}
         }
         self.ends.statement(end, || statement.head.shown(SHOWN_BYTES));

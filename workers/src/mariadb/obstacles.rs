@@ -1,0 +1,300 @@
+//! Asks a server, before the first statement of a restore, whether it can take all of the stream. Each obstacle names
+//! the object and what to do.
+
+use std::collections::BTreeSet;
+
+use super::{
+    client::{Client, QueryError, Rows, identifier},
+    dump::{DatabaseRecord, NameCase, Object, Record},
+    failure::Failure,
+    grants::{Grants, MissingGrant},
+    scope::{Destination, RestoreScope},
+};
+
+/// A reason why a restore would break off, or bring back something else than the dump holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    #[error("the account lacks {0}")]
+    MissingGrant(MissingGrant),
+    #[error(
+        "the account may not create objects for other definers ({}): grant it SET USER, or restore as that account", list(.0)
+    )]
+    Definers(Vec<String>),
+    #[error(
+        "the server has a binary log and takes triggers and functions from accounts with SUPER only: grant SUPER, or set log_bin_trust_function_creators to 1 for the restore"
+    )]
+    BinaryLog,
+    #[error(
+        "the server has a binary log and refuses functions that are declared neither DETERMINISTIC, NO SQL nor READS SQL DATA ({}): set log_bin_trust_function_creators to 1 for the restore", list(.0)
+    )]
+    UndeclaredFunctions(Vec<String>),
+    #[error("the server is read-only, perhaps a replica: restore into the primary")]
+    ReadOnly,
+    #[error(
+        "the dump has a statement of {needed_bytes} bytes, the server takes {allowed_bytes} (max_allowed_packet): raise it"
+    )]
+    PacketTooSmall { needed_bytes: u64, allowed_bytes: u64 },
+    #[error("database `{0}` does not exist, and the dump does not create it: create it first")]
+    NoDatabase(String),
+    #[error("the server lacks the storage engines {}: install their plugins", list(.0))]
+    Engines(Vec<String>),
+    #[error("the server makes every table {0} (enforce_storage_engine), and the dump holds others: unset the variable")]
+    EnforcedEngine(String),
+    #[error("the server, {version}, does not know {what} {}; restore into one as new as {made_by}", list(.names))]
+    Unknown { what: What, names: Vec<String>, version: String, made_by: String },
+}
+
+/// A kind of name that servers know more of with every version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Collations,
+    CharacterSets,
+    Variables,
+    SqlModes,
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Collations => "the collations",
+            Self::CharacterSets => "the character sets",
+            Self::Variables => "the variables",
+            Self::SqlModes => "the SQL modes",
+        })
+    }
+}
+
+fn list(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(10).map(|name| format!("`{}`", crate::process::escape(name))).collect();
+    let more = if names.len() > 10 { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// The settings of a server that decide whether it takes a dump.
+#[derive(Debug)]
+struct Settings {
+    version: String,
+    packet_bytes: u64,
+    read_only: bool,
+    guarded_binary_log: bool,
+    enforced_engine: String,
+    account: String,
+}
+
+/// Finds everything that stands in the way of this restore. Definitions are judged only if all of the dump is restored:
+/// a record does not tell which of its databases need what.
+pub async fn obstacles(
+    client: &Client,
+    record: &Record,
+    scope: &RestoreScope,
+    case: NameCase,
+) -> Result<Vec<Obstacle>, QueryError> {
+    let questions = [
+        "SELECT VERSION(), @@max_allowed_packet, @@read_only, \
+         @@log_bin AND NOT @@log_bin_trust_function_creators, IFNULL(@@enforce_storage_engine,''), CURRENT_USER()"
+            .to_owned(),
+        "SHOW GRANTS".to_owned(),
+        "SHOW DATABASES".to_owned(),
+        "SELECT engine FROM information_schema.engines WHERE support IN ('YES','DEFAULT')".to_owned(),
+    ];
+    let [settings, grants, known, engines] = client.ask(questions).await?;
+    let settings = Settings::read(settings)?;
+    let grants = Grants::parse(grants.iter().filter_map(|row| row.first()).map(String::as_str));
+    let databases: Vec<(&Destination, &DatabaseRecord)> = scope
+        .databases
+        .iter()
+        .filter_map(|destination| Some((destination, record.database(destination.source.as_deref())?)))
+        .collect();
+    let mut found = Vec::new();
+    check_server(record, &settings, &grants, &mut found);
+    check_databases(&databases, (&first(known), case), &grants, &mut found);
+    let whole = scope.databases.len() == record.databases.len();
+    if whole {
+        check_programs(&databases, record, (&settings, &grants), &mut found);
+        check_engines(record, &settings, &first(engines), &mut found);
+        found.extend(unknown_names(client, record, &settings).await?);
+    }
+    Ok(found)
+}
+
+fn first(rows: Rows) -> BTreeSet<String> {
+    rows.into_iter().filter_map(|row| row.into_iter().next()).collect()
+}
+
+impl Settings {
+    fn read(rows: Rows) -> Result<Self, QueryError> {
+        let row = rows.into_iter().next().ok_or(QueryError::Answer)?;
+        let [version, packet, read_only, guarded, enforced_engine, account] =
+            <[String; 6]>::try_from(row).map_err(|_| QueryError::Answer)?;
+        Ok(Self {
+            version,
+            packet_bytes: packet.parse().map_err(|_| QueryError::Answer)?,
+            read_only: !matches!(read_only.as_str(), "0" | "OFF" | "NO"),
+            guarded_binary_log: guarded == "1",
+            enforced_engine,
+            account,
+        })
+    }
+}
+
+fn check_server(record: &Record, settings: &Settings, grants: &Grants, found: &mut Vec<Obstacle>) {
+    // Both spellings occur.
+    let exempt = ["READ_ONLY ADMIN", "READ ONLY ADMIN"].iter().any(|privilege| grants.globally(privilege));
+    if settings.read_only && !exempt {
+        found.push(Obstacle::ReadOnly);
+    }
+    let needed_bytes = record.longest_statement_bytes;
+    if needed_bytes >= settings.packet_bytes {
+        found.push(Obstacle::PacketTooSmall { needed_bytes, allowed_bytes: settings.packet_bytes });
+    }
+}
+
+fn check_databases(
+    databases: &[(&Destination, &DatabaseRecord)],
+    (known, case): (&BTreeSet<String>, NameCase),
+    grants: &Grants,
+    found: &mut Vec<Obstacle>,
+) {
+    for (destination, database) in databases {
+        let name = &destination.name;
+        let exists = known.iter().any(|known| case.same(known, name));
+        if !destination.created && !exists && grants.sees_tables(name) {
+            found.push(Obstacle::NoDatabase(name.clone()));
+            continue;
+        }
+        let missing = rights(database, destination)
+            .into_iter()
+            .filter(|(privilege, _)| !grants.on_database(privilege, name))
+            .map(|(privilege, consequence)| MissingGrant {
+                privilege,
+                on: format!("{}.*", identifier(name)),
+                consequence,
+            });
+        found.extend(missing.map(Obstacle::MissingGrant));
+    }
+}
+
+/// The privileges that a restore of a database needs, and what fails without each.
+fn rights(database: &DatabaseRecord, destination: &Destination) -> Vec<(&'static str, &'static str)> {
+    let tables = database.tables.count + database.count(Object::Sequence);
+    let views = database.count(Object::View);
+    let routines = [Object::Procedure, Object::Function, Object::Package, Object::PackageBody];
+    let mut rights: Vec<(&'static str, &'static str)> = Vec::new();
+    let mut need = |count: u64, list: &[(&'static str, &'static str)]| {
+        for right in list {
+            if count > 0 && !rights.contains(right) {
+                rights.push(*right);
+            }
+        }
+    };
+    need(u64::from(destination.created), &[("CREATE", "the dump creates databases and tables")]);
+    need(tables, &[("CREATE", "the dump creates databases and tables"), ("DROP", "the dump drops tables first")]);
+    need(database.rows, &[("INSERT", "the dump inserts rows")]);
+    need(
+        views,
+        &[
+            ("SELECT", "the dump creates views on tables"),
+            ("CREATE VIEW", "the dump creates views"),
+            ("DROP", "the dump drops tables first"),
+        ],
+    );
+    need(database.count(Object::Trigger), &[("TRIGGER", "the dump creates triggers")]);
+    need(database.count(Object::Event), &[("EVENT", "the dump creates events")]);
+    need(
+        routines.iter().map(|kind| database.count(*kind)).sum(),
+        &[("CREATE ROUTINE", "the dump creates routines"), ("ALTER ROUTINE", "the dump drops routines first")],
+    );
+    rights
+}
+
+fn check_programs(
+    databases: &[(&Destination, &DatabaseRecord)],
+    record: &Record,
+    (settings, grants): (&Settings, &Grants),
+    found: &mut Vec<Obstacle>,
+) {
+    let others: Vec<String> =
+        record.needs.definers.names.iter().filter(|definer| **definer != settings.account).cloned().collect();
+    if !others.is_empty() && !grants.globally("SET USER") && !grants.globally("SUPER") {
+        found.push(Obstacle::Definers(others));
+    }
+    let guarded = |(_, database): &(&Destination, &DatabaseRecord)| {
+        database.count(Object::Trigger) + database.count(Object::Function) > 0
+    };
+    if settings.guarded_binary_log && databases.iter().any(guarded) {
+        if !grants.globally("SUPER") {
+            found.push(Obstacle::BinaryLog);
+        }
+        let undeclared: Vec<String> = record.needs.undeclared_functions.names.iter().cloned().collect();
+        if !undeclared.is_empty() {
+            found.push(Obstacle::UndeclaredFunctions(undeclared));
+        }
+    }
+}
+
+fn check_engines(record: &Record, settings: &Settings, engines: &BTreeSet<String>, found: &mut Vec<Obstacle>) {
+    let same = |one: &str, other: &str| {
+        let plain =
+            |name: &str| if name.eq_ignore_ascii_case("MERGE") { "MRG_MYISAM".into() } else { name.to_uppercase() };
+        plain(one) == plain(other)
+    };
+    let wanted = &record.needs.engines.names;
+    let missing: Vec<String> =
+        wanted.iter().filter(|name| !engines.iter().any(|engine| same(engine, name))).cloned().collect();
+    if !missing.is_empty() {
+        found.push(Obstacle::Engines(missing));
+    }
+    let enforced = &settings.enforced_engine;
+    if !enforced.is_empty() && wanted.iter().any(|name| !same(name, enforced)) {
+        found.push(Obstacle::EnforcedEngine(enforced.clone()));
+    }
+}
+
+/// Asks the server for every name that an older one may not know. It names the error by number.
+async fn unknown_names(client: &Client, record: &Record, settings: &Settings) -> Result<Vec<Obstacle>, QueryError> {
+    let needs = &record.needs;
+    let asked = [
+        (What::Collations, &needs.collations.names, 1273),
+        (What::CharacterSets, &needs.character_sets.names, 1115),
+        (What::Variables, &needs.variables.names, 1193),
+        (What::SqlModes, &needs.sql_modes.names, 1231),
+    ];
+    let mut found = Vec::new();
+    let made_by = record.header.server_version.clone().unwrap_or_else(|| "the one that was dumped".to_owned());
+    for (what, names, number) in asked {
+        let names: Vec<&String> =
+            names.iter().filter(|name| is_plain(name) && !NO_VARIABLES.contains(&name.as_str())).collect();
+        let questions: Vec<String> = names.iter().map(|name| question(what, name)).collect();
+        let answers = client.each(&questions).await?;
+        let refused =
+            |answer: &Result<Rows, Failure>| answer.as_ref().is_err_and(|failure| failure.number == Some(number));
+        let unknown: Vec<String> =
+            names.iter().zip(&answers).filter(|(_, answer)| refused(answer)).map(|(name, _)| (*name).clone()).collect();
+        if !unknown.is_empty() {
+            let (version, made_by) = (settings.version.clone(), made_by.clone());
+            found.push(Obstacle::Unknown { what, names: unknown, version, made_by });
+        }
+    }
+    Ok(found)
+}
+
+/// Words that stand after `SET` and name no variable.
+const NO_VARIABLES: [&str; 4] = ["names", "character", "charset", "transaction"];
+
+/// Whether a name can stand in a question. Others are none that a server has.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ',' | ' '))
+}
+
+fn question(what: What, name: &str) -> String {
+    match what {
+        // The parser looks the name up before it compares character sets.
+        What::Collations => format!("SELECT _utf8mb4'' COLLATE {name}"),
+        What::CharacterSets => format!("SELECT CONVERT('' USING {name})"),
+        What::Variables => match name.strip_prefix("GLOBAL ") {
+            Some(name) => format!("SELECT @@GLOBAL.{name}"),
+            None => format!("SELECT @@{name}"),
+        },
+        What::SqlModes => format!("SET STATEMENT sql_mode='{name}' FOR SELECT 1"),
+    }
+}

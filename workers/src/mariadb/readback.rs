@@ -1,0 +1,191 @@
+//! Compares, after the last statement of a restore, what the server holds with what the record of the dump promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    client::{Client, QueryError, Rows, identifier, literal},
+    dump::{DatabaseRecord, NameCase, Object, Record, TableRecord},
+    inventory::is_system,
+    scope::RestoreScope,
+};
+
+/// How closely the target is compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verify {
+    None,
+    /// The names of all objects.
+    #[default]
+    Objects,
+    /// The number of rows of every table, too, which the server has to count.
+    Rows,
+}
+
+/// The differences between a dump and the server that it was restored into.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadBack {
+    /// Objects and rows of the dump that are not there.
+    pub missing: Vec<String>,
+    /// Events whose time is over, which the server does not create.
+    pub expired: Vec<String>,
+    /// Objects and rows that are not of the dump: they were there before, or somebody added them.
+    pub additional: Vec<String>,
+}
+
+/// Names by database and kind; tables have none.
+type Held = BTreeMap<(String, Option<Object>), BTreeSet<String>>;
+
+/// Asks the server for all objects of the databases that a restore wrote to. Those of the server itself are not compared.
+pub async fn read_back(
+    client: &Client,
+    record: &Record,
+    scope: &RestoreScope,
+    (case, verify): (NameCase, Verify),
+) -> Result<ReadBack, QueryError> {
+    let restored = scope.databases.iter().filter(|destination| !is_system(&destination.name));
+    let databases: Vec<(&str, &DatabaseRecord)> = restored
+        .filter_map(|destination| Some((destination.name.as_str(), record.database(destination.source.as_deref())?)))
+        .collect();
+    if verify == Verify::None || databases.is_empty() {
+        return Ok(ReadBack::default());
+    }
+    let [objects, versioned] = client.ask(questions(&databases)).await?;
+    let held = held(objects, case)?;
+    let mut found = ReadBack::default();
+    for (name, database) in &databases {
+        compare(database, name, case, &held, &mut found);
+    }
+    if verify == Verify::Rows {
+        let versioned: BTreeSet<(String, String)> =
+            versioned.into_iter().filter_map(|row| <[String; 2]>::try_from(row).ok()).map(Into::into).collect();
+        count_rows(client, &databases, &versioned, &mut found).await?;
+    }
+    Ok(found)
+}
+
+fn questions(databases: &[(&str, &DatabaseRecord)]) -> [String; 2] {
+    let list = databases.iter().map(|(name, _)| literal(name)).collect::<Vec<_>>().join(",");
+    let of = |kind: &str, schema: &str, name: &str, table: &str| {
+        format!("SELECT {schema}, {kind}, {name} FROM information_schema.{table} WHERE {schema} IN ({list})")
+    };
+    let objects = [
+        of("table_type", "table_schema", "table_name", "tables"),
+        of("'TRIGGER'", "trigger_schema", "trigger_name", "triggers"),
+        of("routine_type", "routine_schema", "routine_name", "routines"),
+        of("'EVENT'", "event_schema", "event_name", "events"),
+    ];
+    [
+        objects.join(" UNION ALL "),
+        format!(
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN ({list}) \
+             AND table_type = 'SYSTEM VERSIONED'"
+        ),
+    ]
+}
+
+fn held(rows: Rows, case: NameCase) -> Result<Held, QueryError> {
+    let mut held = Held::new();
+    for row in rows {
+        let [database, kind, name] = <[String; 3]>::try_from(row).map_err(|_| QueryError::Answer)?;
+        let kind = match kind.as_str() {
+            "VIEW" => Some(Object::View),
+            "SEQUENCE" => Some(Object::Sequence),
+            "TRIGGER" => Some(Object::Trigger),
+            "PROCEDURE" => Some(Object::Procedure),
+            "FUNCTION" => Some(Object::Function),
+            "PACKAGE" => Some(Object::Package),
+            "PACKAGE BODY" => Some(Object::PackageBody),
+            "EVENT" => Some(Object::Event),
+            _ => None,
+        };
+        held.entry((case.fold(&database), kind)).or_default().insert(folded(kind, &name, case));
+    }
+    Ok(held)
+}
+
+/// The server ignores the case of programs' names everywhere.
+fn folded(kind: Option<Object>, name: &str, case: NameCase) -> String {
+    match kind {
+        None | Some(Object::View | Object::Sequence) => case.fold(name),
+        Some(Object::Trigger) => name.to_owned(),
+        Some(_) => name.to_lowercase(),
+    }
+}
+
+fn compare(database: &DatabaseRecord, name: &str, case: NameCase, held: &Held, found: &mut ReadBack) {
+    let tables = database.tables.listed.iter().map(|table| table.name.clone()).collect();
+    let mut wanted: Vec<(Option<Object>, u64, Vec<String>)> = vec![(None, database.tables.count, tables)];
+    wanted.extend(database.objects.iter().map(|(kind, listed)| (Some(*kind), listed.count, listed.listed.clone())));
+    for (kind, count, listed) in wanted {
+        let there = held.get(&(case.fold(name), kind)).cloned().unwrap_or_default();
+        let word = word(kind);
+        let absent = listed.iter().filter(|object| !there.contains(&folded(kind, object, case)));
+        let absent: Vec<String> = absent.map(|object| format!("{word} `{name}`.`{object}`")).collect();
+        if kind == Some(Object::Event) {
+            found.expired.extend(absent);
+        } else if absent.is_empty() && (there.len() as u64) < count {
+            found.missing.push(format!("{} of {count} {word}s of `{name}`", count - there.len() as u64));
+        } else {
+            found.missing.extend(absent);
+        }
+        if listed.len() as u64 == count {
+            let ours: BTreeSet<String> = listed.iter().map(|object| folded(kind, object, case)).collect();
+            let others = there.difference(&ours).map(|object| format!("{word} `{name}`.`{object}`"));
+            found.additional.extend(others);
+        }
+    }
+}
+
+fn word(kind: Option<Object>) -> &'static str {
+    match kind {
+        None => "table",
+        Some(Object::View) => "view",
+        Some(Object::Sequence) => "sequence",
+        Some(Object::Trigger) => "trigger",
+        Some(Object::Procedure) => "procedure",
+        Some(Object::Function) => "function",
+        Some(Object::Package) => "package",
+        Some(Object::PackageBody) => "package body",
+        Some(Object::Event) => "event",
+    }
+}
+
+/// Counts the rows of every listed table. Of versioned tables the dump may hold the history, which counts, too.
+async fn count_rows(
+    client: &Client,
+    databases: &[(&str, &DatabaseRecord)],
+    versioned: &BTreeSet<(String, String)>,
+    found: &mut ReadBack,
+) -> Result<(), QueryError> {
+    // A line break in a name would shift the line numbers by which refusals are told apart.
+    let mut tables: Vec<(&str, &TableRecord)> = Vec::new();
+    for (name, database) in databases {
+        tables.extend(
+            database.tables.listed.iter().filter(|table| !table.name.contains('\n')).map(|table| (*name, table)),
+        );
+    }
+    let questions: Vec<String> = tables
+        .iter()
+        .map(|(database, table)| {
+            let all = if versioned.contains(&((*database).to_owned(), table.name.clone())) {
+                " FOR SYSTEM_TIME ALL"
+            } else {
+                ""
+            };
+            format!("SELECT COUNT(*) FROM {}.{}{all}", identifier(database), identifier(&table.name))
+        })
+        .collect();
+    let answers = client.each(&questions).await?;
+    for ((database, table), answer) in tables.iter().zip(answers) {
+        // A table that is not there is among the missing objects already.
+        let Ok(rows) = answer else { continue };
+        let count = rows.first().and_then(|row| row.first()).and_then(|count| count.parse::<u64>().ok());
+        let count = count.ok_or(QueryError::Answer)?;
+        let name = format!("`{database}`.`{}`", table.name);
+        if count < table.rows {
+            found.missing.push(format!("{} of {} rows of table {name}", table.rows - count, table.rows));
+        } else if count > table.rows {
+            found.additional.push(format!("{} rows of table {name}", count - table.rows));
+        }
+    }
+    Ok(())
+}

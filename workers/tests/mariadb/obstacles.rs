@@ -1,0 +1,188 @@
+//! Before the first statement of a restore, everything is found that would break it off; after its last, everything that
+//! is not there.
+
+use lagan_workers::mariadb::{
+    Asked, Client, Obstacle, ReadBack, Verify, What,
+    dump::{Record, Recorder},
+    name_case, obstacles, read_back, scope,
+};
+
+use crate::{
+    server::{other, source, target},
+    steps::{WAIT, dump, restore},
+};
+
+fn record(dump: &[u8]) -> Record {
+    let mut recorder = Recorder::default();
+    recorder.feed(dump);
+    recorder.finish()
+}
+
+/// The obstacles of a restore of all of it.
+async fn found(client: &Client, record: &Record) -> Vec<Obstacle> {
+    let case = name_case(client, WAIT).await.unwrap();
+    let scope = scope(record, &Asked::default(), case).unwrap();
+    obstacles(client, record, &scope, case).await.unwrap()
+}
+
+async fn compared(client: &Client, record: &Record, verify: Verify) -> ReadBack {
+    let case = name_case(client, WAIT).await.unwrap();
+    let scope = scope(record, &Asked::default(), case).unwrap();
+    read_back(client, record, &scope, (case, verify)).await.unwrap()
+}
+
+const EVERYTHING: &str = "
+    create database rx; use rx; create table t(id int primary key, b text); insert into t values (1, 'x'), (2, 'y');
+    create sequence s; create table u(a int default nextval(s)); create trigger tr before insert on t for each row set @a = 1;
+    create view v as select * from t; create procedure p() select 1; create function f() returns int deterministic return 1;
+    create event e on schedule every 1 day starts '2030-01-01' do select 1;";
+
+#[tokio::test]
+async fn a_missing_right_is_an_obstacle_exactly_if_the_restore_fails_without_it() {
+    source().sql(EVERYTHING);
+    let dumped = dump(&source().client(), &["--databases", "rx"]).await;
+    let record = record(&dumped.bytes);
+    let server = other("");
+    let all = [
+        "create",
+        "drop",
+        "insert",
+        "select",
+        "create view",
+        "trigger",
+        "event",
+        "create routine",
+        "alter routine",
+        "alter",
+        "lock tables",
+        "index",
+        "show view",
+        "execute",
+        "set user",
+    ];
+    for (at, left_out) in all.iter().chain(&["nothing"]).enumerate() {
+        let held: Vec<&str> = all.iter().filter(|right| *right != left_out && **right != "set user").copied().collect();
+        server.sql(&format!(
+            "create user o{at}@'%' identified by 'geheim-4711'; grant {} on rx.* to o{at}@'%'",
+            held.join(", ")
+        ));
+        if *left_out != "set user" {
+            server.sql(&format!("grant set user on *.* to o{at}@'%'"));
+        }
+        let client = server.client_as(&format!("o{at}"));
+        let found = self::found(&client, &record).await;
+        let restored = restore(&client, &[], &dumped.bytes).await;
+        assert_eq!(found.is_empty(), restored.is_ok(), "without {left_out}: {found:?} {restored:?}");
+        if restored.is_ok() {
+            assert_eq!(compared(&server.client(), &record, Verify::Rows).await, ReadBack::default());
+        }
+        server.sql("drop database if exists rx");
+    }
+}
+
+#[tokio::test]
+async fn settings_of_a_server_that_refuse_the_dump_are_named() {
+    source().sql(
+        "create database sx; use sx; create table t(b longblob); insert into t values (repeat('x', 1500000));
+         create function plain() returns int return 1; create function fine() returns int no sql return 1; create trigger tr before insert on t for each row set @a = 1;",
+    );
+    let dumped = dump(&source().client(), &["--databases", "sx"]).await;
+    let record = record(&dumped.bytes);
+    assert_eq!(found(&target().client(), &record).await, []);
+
+    let server = other("--log-bin --server-id=2 --max-allowed-packet=2M --read-only --enforce-storage-engine=Aria");
+    server.sql("create user small@'%' identified by 'geheim-4711'; grant all on sx.* to small@'%'; grant set user on *.* to small@'%'");
+    let found = self::found(&server.client_as("small"), &record).await;
+    assert!(
+        matches!(
+            found.as_slice(),
+            [
+                Obstacle::ReadOnly,
+                Obstacle::PacketTooSmall { .. },
+                Obstacle::BinaryLog,
+                Obstacle::UndeclaredFunctions(functions),
+                    Obstacle::EnforcedEngine(engine),
+            ] if *functions == ["plain"] && engine == "Aria"
+        ),
+        "{found:#?}"
+    );
+    let found = self::found(&server.client(), &record).await;
+    assert!(!found.contains(&Obstacle::ReadOnly) && !found.contains(&Obstacle::BinaryLog), "{found:#?}");
+    server.sql("set global log_bin_trust_function_creators=1");
+    let found = self::found(&server.client_as("small"), &record).await;
+    assert!(
+        !found.iter().any(|one| matches!(one, Obstacle::BinaryLog | Obstacle::UndeclaredFunctions(_))),
+        "{found:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_dump_of_another_kind_of_server_is_known_before_its_first_statement() {
+    let text = "-- MySQL dump 10.13  Distrib 8.0.36, for Linux (x86_64)\n--\n-- Host: h    Database: my\n\
+        -- ------------------------------------------------------\n-- Server version\t8.0.36\n\n\
+        SET @@GLOBAL.GTID_PURGED='x';\nSET SESSION show_create_table_skip_secondary_engine=1;\nSET sql_mode='NO_SUCH_MODE';\n\
+        CREATE DATABASE `my` /*!40100 DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_nope_ci */;\nUSE `my`;\n\
+        CREATE TABLE `t` (\n  `a` text COLLATE utf8mb4_bin,\n  `b` text CHARACTER SET gb18030\n) ENGINE=ndbcluster DEFAULT CHARSET=utf8mb4;\n\
+        -- Dump completed\n";
+    let found = self::found(&target().client(), &record(text.as_bytes())).await;
+    let unknown: Vec<(What, &[String])> = found
+        .iter()
+        .filter_map(|one| match one {
+            Obstacle::Unknown { what, names, made_by, .. } => {
+                assert_eq!(made_by, "8.0.36");
+                Some((*what, names.as_slice()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        unknown,
+        [
+            (What::Collations, ["utf8mb4_0900_nope_ci".to_owned()].as_slice()),
+            (What::CharacterSets, ["gb18030".to_owned()].as_slice()),
+            (
+                What::Variables,
+                ["GLOBAL gtid_purged".to_owned(), "show_create_table_skip_secondary_engine".to_owned()].as_slice()
+            ),
+            (What::SqlModes, ["NO_SUCH_MODE".to_owned()].as_slice()),
+        ]
+    );
+    assert!(found.contains(&Obstacle::Engines(vec!["ndbcluster".into()])), "{found:#?}");
+}
+
+#[tokio::test]
+async fn objects_and_rows_that_are_not_there_after_a_restore_are_named() {
+    source().sql(&EVERYTHING.replace("rx", "rb"));
+    source().sql("create table rb.h(a int) with system versioning; insert into rb.h values (1); delete from rb.h");
+    let dumped = dump(&source().client(), &["--databases", "rb"]).await;
+    let record = record(&dumped.bytes);
+    restore(&target().client(), &[], &dumped.bytes).await.unwrap();
+    assert_eq!(compared(&target().client(), &record, Verify::Rows).await, ReadBack::default());
+    target().sql(
+        "use rb; insert into u values (7); drop view v; drop function f; drop event e; drop trigger tr; drop sequence s; delete from t where id = 2;
+         create table new(a int)",
+    );
+    let found = compared(&target().client(), &record, Verify::Rows).await;
+    assert_eq!(
+        found.missing,
+        [
+            "view `rb`.`v`",
+            "sequence `rb`.`s`",
+            "trigger `rb`.`tr`",
+            "function `rb`.`f`",
+            "1 of 2 rows of table `rb`.`t`"
+        ]
+    );
+    assert_eq!(found.expired, ["event `rb`.`e`"]);
+    assert_eq!(found.additional, ["table `rb`.`new`", "1 rows of table `rb`.`u`"]);
+    let objects = compared(&target().client(), &record, Verify::Objects).await;
+    assert_eq!((objects.missing.len(), objects.additional.len()), (4, 1));
+    assert_eq!(compared(&target().client(), &record, Verify::None).await, ReadBack::default());
+
+    let folded = other("--lower-case-table-names=1");
+    source().sql("create database Mixed; create table Mixed.Table_A(a int); create view Mixed.`View` as select 1 as a; create procedure Mixed.Proc() select 1");
+    let dumped = dump(&source().client(), &["--databases", "Mixed"]).await;
+    restore(&folded.client(), &[], &dumped.bytes).await.unwrap();
+    let record = self::record(&dumped.bytes);
+    assert_eq!(compared(&folded.client(), &record, Verify::Rows).await, ReadBack::default());
+}
