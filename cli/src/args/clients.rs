@@ -106,13 +106,13 @@ pub struct RestoreArgs {
     /// Cluster that wrote the snapshot, by its name or its identity [default: this one]
     #[arg(long, value_name = "CLUSTER")]
     pub from_cluster: Option<String>,
-    /// Only this database of the snapshot
+    /// Restore only this database of the snapshot
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
-    /// The name that the database gets
+    /// Restore the database under this name
     #[arg(long = "as", value_name = "NAME")]
     pub renamed: Option<String>,
-    /// Drop what the databases of the snapshot hold in the target, once the snapshot is known to be readable
+    /// Drop the data of these databases in the target first, once the snapshot is known to be readable
     #[arg(long)]
     pub overwrite: bool,
     /// Show what would be restored, and change nothing
