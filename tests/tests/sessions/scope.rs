@@ -73,6 +73,38 @@ fn one_database_of_several_is_restored_beside_others_and_they_stay() -> Result<(
 }
 
 #[test]
+fn a_database_comes_back_under_another_name_and_replacing_leaves_nothing_of_the_old_one() -> Result<()> {
+    let scene = Scene::new()?;
+    let restore = |more: &[&str]| {
+        let args = [&["restore", "both", "--to", "copy", "--yes", "--wait"], more].concat();
+        scene.world.lagan.run(&args)
+    };
+    restore(&["--database", "shop", "--as", "other shop"])?.success()?;
+    let found = scene.copy.checksums("other shop")?.into_values().collect::<Vec<_>>();
+    assert_eq!(found, scene.world.db.checksums("shop")?.into_values().collect::<Vec<_>>());
+    assert_eq!(scene.copy.query("SHOW DATABASES LIKE 'shop'")?.trim(), "");
+    scene.untouched()?;
+
+    // A table that the snapshot does not have, and a view in the place of one that it has.
+    scene.copy.query("CREATE TABLE till.extra (id INT); DROP TABLE till.t; CREATE VIEW till.t AS SELECT 77 id")?;
+    let merged = scene.restore("merged", "--one-database till", "overwrite: true")?;
+    assert_eq!(merged["status"]["code"], "E0401", "{merged}");
+    scene.untouched()?;
+    restore(&["--database", "till", "--overwrite"])?.success()?;
+    assert_eq!(scene.copy.query("SHOW TABLES FROM till")?.trim(), "t");
+    assert_eq!(scene.copy.query("SELECT id FROM till.t")?.trim(), "1");
+    assert_eq!(scene.copy.query("SELECT id FROM mine.t")?.trim(), "99");
+
+    // What the snapshot does not bring stays, and the condition names it.
+    scene.copy.query("CREATE TABLE till.extra (id INT)")?;
+    let merged = scene.restore("again", "--one-database till", "overwrite: true")?;
+    assert_eq!(merged["status"]["phase"], "Succeeded", "{merged}");
+    assert!(merged["status"]["conditions"].to_string().contains("table till.extra"), "{merged}");
+    assert_eq!(scene.copy.query("SHOW TABLES FROM till LIKE 'extra'")?.trim(), "extra");
+    Ok(())
+}
+
+#[test]
 fn a_dump_that_says_itself_where_it_goes_is_not_sent_elsewhere() -> Result<()> {
     let scene = Scene::new()?;
     scene.copy.query("CREATE DATABASE empty")?;
