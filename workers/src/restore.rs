@@ -54,7 +54,7 @@ pub(crate) async fn run(
         Err(failed) => return Outcome::Failed(Box::new(failed)),
     };
     let mut run = Run { worker, held, life, plan, work, session, conditions: worker.notices(), hooks };
-    let worked = match run.one().await {
+    let worked = match Box::pin(run.one()).await {
         Ok(result) => Ok(vec![result]),
         Err(Broken::Fenced) => return Outcome::Fenced,
         // A request to the storage that was broken off does not know why.
