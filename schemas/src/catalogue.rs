@@ -1,36 +1,80 @@
-//! The built-in Tasks and Functions: YAML parsed by the same code as a user's own.
-//! Stash's names lead to ours: `mariadb-backup-10.6.23` is `mariadb-backup`.
+//! The built-in Tasks, Functions and engines. Tasks and Functions are YAML that the same code parses as a user's own;
+//! engines are built in only. Stash's names lead to ours: `mariadb-backup-10.6.23` is `mariadb-backup`.
 
 use std::sync::LazyLock;
 
+use crate::engine::Engine;
 use crate::manifest::{Manifest, parse};
 use crate::resource::{Kind, Object};
 
-const MARIADB: &str = include_str!("../catalogue/mariadb.yaml");
+/// Name and text of each file of the catalogue.
+const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
+/// First line of the document that describes an engine.
+const ENGINE: &str = "kind: Engine\n";
 
-static BUILT_IN: LazyLock<Vec<Object>> = LazyLock::new(|| {
-    parse("catalogue/mariadb.yaml", MARIADB)
-        .into_iter()
-        .map(|manifest| match manifest.expect("the catalogue is valid, a test says so") {
-            Manifest::Object(object) => *object,
-            Manifest::Secret(_) | Manifest::Foreign { .. } => unreachable!("the catalogue holds Tasks and Functions"),
-        })
-        .collect()
+struct Catalogue {
+    objects: Vec<Object>,
+    engines: Vec<Engine>,
+}
+
+static BUILT_IN: LazyLock<Catalogue> = LazyLock::new(|| {
+    let mut catalogue = Catalogue { objects: Vec::new(), engines: Vec::new() };
+    for (file, text) in FILES {
+        for document in text.split("\n---\n") {
+            catalogue.add(file, document);
+        }
+    }
+    catalogue
 });
+
+impl Catalogue {
+    fn add(&mut self, file: &str, document: &str) {
+        if let Some((_, engine)) = document.split_once(ENGINE) {
+            let engine = serde_saphyr::from_str(engine);
+            self.engines.push(engine.expect("the catalogue is valid, a test says so"));
+            return;
+        }
+        for manifest in parse(file, document) {
+            match manifest.expect("the catalogue is valid, a test says so") {
+                Manifest::Object(object) => self.objects.push(*object),
+                Manifest::Secret(_) | Manifest::Foreign { .. } => {
+                    unreachable!("the catalogue holds Tasks, Functions and engines")
+                }
+            }
+        }
+    }
+}
 
 #[must_use]
 pub fn objects() -> &'static [Object] {
-    &BUILT_IN
+    &BUILT_IN.objects
 }
 
 /// Finds a built-in by our name, or by one of Stash's: our name and a version behind it.
 #[must_use]
 pub fn find(kind: Kind, name: &str) -> Option<&'static Object> {
-    let built_in = |name: &str| BUILT_IN.iter().find(|o| o.kind() == kind && o.metadata.name == name);
+    let built_in = |name: &str| objects().iter().find(|o| o.kind() == kind && o.metadata.name == name);
     built_in(name).or_else(|| {
         let (stem, version) = name.rsplit_once('-')?;
         version.starts_with(|c: char| c.is_ascii_digit()).then(|| built_in(stem)).flatten()
     })
+}
+
+#[must_use]
+pub fn engines() -> &'static [Engine] {
+    &BUILT_IN.engines
+}
+
+/// Finds an engine by the name that a Function's `database` gives it.
+#[must_use]
+pub fn engine(name: &str) -> Option<&'static Engine> {
+    engines().iter().find(|engine| engine.name == name)
+}
+
+/// Finds the engine that answers to an AppBinding's type.
+#[must_use]
+pub fn engine_of_type(app_type: &str) -> Option<&'static Engine> {
+    engines().iter().find(|engine| engine.answers_to(app_type))
 }
 
 /// Steps that Stash's Tasks have and Lagan does by itself after the stream: retention, verification, status.
@@ -44,17 +88,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogue_parses_and_answers_to_stash_names() {
-        assert_eq!(objects().len(), 4);
-        for (kind, name) in [
-            (Kind::Task, "mariadb-backup"),
-            (Kind::Task, "mariadb-backup-10.6.23"),
-            (Kind::Task, "mariadb-restore-10.5.8"),
-            (Kind::Function, "mariadb-restore-10.5.8"),
-        ] {
-            assert!(find(kind, name).is_some(), "{kind} {name}");
+    fn each_task_of_an_engine_is_built_in_and_answers_to_the_names_of_stash() {
+        assert!(!engines().is_empty());
+        for engine in engines() {
+            for task in [&engine.tasks.backup, &engine.tasks.restore] {
+                for name in [task.clone(), format!("{task}-10.6.23")] {
+                    assert!(find(Kind::Task, &name).is_some(), "{name}");
+                    assert!(find(Kind::Function, &name).is_some(), "{name}");
+                }
+                assert!(find(Kind::Task, &format!("{task}-latest")).is_none());
+            }
         }
-        assert!(find(Kind::Task, "postgres-backup-14.0").is_none());
-        assert!(find(Kind::Task, "mariadb-backup-latest").is_none());
+        assert!(find(Kind::Task, "mongodb-backup-14.0").is_none());
+    }
+
+    #[test]
+    fn the_type_of_an_app_binding_leads_to_its_engine() {
+        for (app_type, name) in [
+            ("kubedb.com/mariadb", Some("MariaDB")),
+            ("mariadb", Some("MariaDB")),
+            ("MySQL", Some("MariaDB")),
+            ("kubedb.com/mongodb", None),
+            ("", None),
+        ] {
+            assert_eq!(engine_of_type(app_type).map(|engine| engine.name.as_str()), name, "{app_type}");
+        }
+    }
+
+    #[test]
+    fn a_users_manifest_is_never_an_engine() {
+        let text = "apiVersion: lagan.dev/v1alpha1\nkind: Engine\nmetadata: {name: MariaDB}\nspec: {}\n";
+        assert!(!parse("mine.yaml", text).iter().any(|manifest| matches!(manifest, Ok(Manifest::Object(_)))));
+    }
+
+    #[test]
+    fn a_stream_ends_with_a_whole_last_line() {
+        let stream = &engine("MariaDB").expect("it is built in").stream;
+        assert!(stream.is_end(b"x\n-- Dump completed\n") && !stream.is_end(b"-- Dump completed\n"));
+        assert!(!stream.is_end(b"x\n-- Dump completed") && !stream.is_end(b""));
     }
 }

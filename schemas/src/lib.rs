@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 pub mod consent;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod fact;

@@ -1,15 +1,13 @@
-//! Errors of the parts as failures of a session: code, and a message that says what failed, on which object, and why.
+//! Errors of the parts as failures of a session, with code and message. Those of a database engine are in `databases`.
 
 use std::error::Error;
 
 use lagan_schemas::error::{Code, Failure, chain};
 
-use crate::mariadb::dump::Fault;
-use crate::mariadb::{
-    ArgumentError, FailureKind, Incomplete, Obstacle, PreflightError, QueryError, RestoreIncomplete, TargetError,
-};
+use crate::databases::Database;
 use crate::process::{DumpOutcome, Exit, Side, SpawnError, Stop};
 use crate::repository::{self, ChoiceError};
+use crate::session::life::StopCause;
 
 /// How much of stderr a message carries.
 const STDERR_LINES: usize = 12;
@@ -18,12 +16,13 @@ pub(crate) fn internal(error: &dyn Error) -> Failure {
     Failure::new(Code::Internal, chain(error))
 }
 
-pub(crate) fn of_repository(error: &repository::Error) -> Failure {
-    Failure::new(error.code(), chain(error))
+/// A failure that our own stop caused carries the cause of the stop.
+pub(crate) fn of_stop(stopped: Option<StopCause>, failure: Failure) -> Failure {
+    stopped.map_or(failure, |cause| cause.failure())
 }
 
-pub(crate) fn of_arguments(function: &str, error: &ArgumentError) -> Failure {
-    Failure::new(Code::ArgumentForbidden, format!("Function `{function}`: {}", chain(error)))
+pub(crate) fn of_repository(error: &repository::Error) -> Failure {
+    Failure::new(error.code(), chain(error))
 }
 
 pub(crate) fn of_spawn(error: &SpawnError) -> Failure {
@@ -35,74 +34,12 @@ pub(crate) fn of_spawn(error: &SpawnError) -> Failure {
     Failure::new(code, chain(error))
 }
 
-fn code_of(kind: FailureKind) -> Option<Code> {
-    Some(match kind {
-        FailureKind::AccessDenied | FailureKind::AuthPlugin => Code::AccessDenied,
-        FailureKind::MissingPrivilege => Code::MissingPrivileges,
-        FailureKind::UnknownHost | FailureKind::Tls | FailureKind::CannotConnect | FailureKind::TooManyConnections => {
-            Code::DatabaseUnreachable
-        }
-        FailureKind::LostConnection | FailureKind::ServerStopping => Code::ConnectionLost,
-        FailureKind::TableVanished | FailureKind::TableChanged => Code::SchemaChanged,
-        FailureKind::BrokenView => Code::BrokenObject,
-        _ => return None,
-    })
-}
-
-pub(crate) fn of_query(error: &QueryError) -> Failure {
-    let kind = error.failure().map(|failure| failure.kind);
-    let code = match error {
-        QueryError::NotReady { .. } => kind.and_then(code_of).unwrap_or(Code::DatabaseUnreachable),
-        QueryError::Connection(_) => Code::InvalidSpec,
-        QueryError::NotEncrypted { .. } => Code::DatabaseUnreachable,
-        _ => kind.and_then(code_of).unwrap_or(Code::DumpFailed),
-    };
-    Failure::new(code, chain(error))
-}
-
-pub(crate) fn of_preflight(error: &PreflightError) -> Failure {
-    let code = match error {
-        PreflightError::Query(query) => return of_query(query),
-        PreflightError::UnknownDatabases(_) | PreflightError::NothingSelected => Code::DumpEmpty,
-        PreflightError::MissingGrants(_) => Code::MissingPrivileges,
-        PreflightError::BrokenViews(_) => Code::BrokenObject,
-        PreflightError::EventBodies(_)
-        | PreflightError::SequenceCycle(_)
-        | PreflightError::CharacterSet(_)
-        | PreflightError::LimitedSelects(_)
-        | PreflightError::UnencodedDatabases(_)
-        | PreflightError::NotLoadable(_)
-        | PreflightError::Names(_) => Code::NotRestorable,
-    };
-    Failure::new(code, chain(error))
-}
-
-pub(crate) fn of_target(error: &TargetError) -> Failure {
-    match error {
-        TargetError::Query(query) => {
-            let failure = of_query(query);
-            let code = if failure.code == Code::DumpFailed { Code::RestoreFailed } else { failure.code };
-            Failure::new(code, failure.message)
-        }
-        other => Failure::new(Code::RestoreFailed, chain(other)),
-    }
-}
-
-/// A restore that did not begin.
-pub(crate) fn of_obstacles(obstacles: &[Obstacle]) -> Failure {
-    let of_account =
-        |one: &Obstacle| matches!(one, Obstacle::MissingGrant(_) | Obstacle::Definers(_) | Obstacle::BinaryLog);
-    let code = if obstacles.iter().all(of_account) { Code::MissingPrivileges } else { Code::NotRestorable };
-    let list: Vec<String> = obstacles.iter().take(10).map(ToString::to_string).collect();
-    Failure::new(code, format!("nothing was restored: {}", list.join("; ")))
-}
-
 pub(crate) fn of_choice(error: &ChoiceError) -> Failure {
     Failure::new(error.code(), chain(error))
 }
 
 /// Why a dump that has ended is no dump; `None` if its end is not the cause of anything.
-pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome) -> Option<Failure> {
+pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome, engine: &dyn Database) -> Option<Failure> {
     let stderr = stderr(&outcome.stderr.lines);
     match (outcome.stop, outcome.exit) {
         (Some(Stop::Stalled(Side::Dump)), _) => Some(Failure::new(
@@ -120,27 +57,12 @@ pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome) -> Option<Failure> {
             Some(Failure::new(Code::DumpKilled, message))
         }
         (None, Exit::Code(exit)) => {
-            let found = crate::mariadb::Failure::read(&outcome.stderr.lines);
-            let code = found.as_ref().and_then(|failure| code_of(failure.kind)).unwrap_or(Code::DumpFailed);
-            let hint = found.map(|failure| format!("; {}", failure.kind.hint())).unwrap_or_default();
+            let explanation = engine.explain(&outcome.stderr.lines);
+            let code = explanation.as_ref().and_then(|explanation| explanation.code).unwrap_or(Code::DumpFailed);
+            let hint = explanation.map(|explanation| format!("; {}", explanation.hint)).unwrap_or_default();
             Some(Failure::new(code, format!("`{program}` exited {exit} after {} bytes{stderr}{hint}", outcome.bytes)))
         }
     }
-}
-
-pub(crate) fn of_incomplete(error: &Incomplete) -> Failure {
-    let code = match error {
-        Incomplete::Fault(Fault::Empty) => Code::DumpEmpty,
-        Incomplete::NotADump { .. } | Incomplete::Misread | Incomplete::Fault(_) => Code::DumpTruncated,
-        Incomplete::Holes(_) => Code::MissingPrivileges,
-    };
-    Failure::new(code, chain(error))
-}
-
-pub(crate) fn of_restore(snapshot: &str, fed_bytes: u64, why: &RestoreIncomplete) -> Failure {
-    let snapshot = snapshot.get(..8).unwrap_or(snapshot);
-    let code = if fed_bytes == 0 { Code::RestoreFailed } else { Code::TargetPartiallyRestored };
-    Failure::new(code, format!("restore of snapshot {snapshot} stopped after {fed_bytes} bytes: {why}"))
 }
 
 /// `: first line | second line`, or nothing.

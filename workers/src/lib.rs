@@ -3,6 +3,8 @@
 
 mod backup;
 mod consent;
+mod databases;
+mod execution;
 mod failures;
 mod hooks;
 mod intent;
@@ -17,7 +19,6 @@ pub mod repository;
 mod restore;
 mod retention;
 mod session;
-mod target;
 mod wipe;
 mod worker;
 

@@ -1,4 +1,4 @@
-//! A repository opened under its lease: writers and readers share it, making a new one needs it alone (P15).
+//! Opens a repository under its lease: writers and readers share it, initialising a new one needs it alone (P15).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::place::Place;
 use crate::repository::{Access, Error, Presence, Repository, Storage};
 use crate::worker::Worker;
 
-/// Prune and init are short; whoever waits longer is told who is in the way.
+/// Longest wait for a lease. Prune and init are short; after a longer wait the failure names the holder.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Opened {
@@ -21,7 +21,7 @@ pub(crate) struct Opened {
     pub lease: Lease,
 }
 
-/// Whether a repository that is not there is made.
+/// Whether an absent repository is initialised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     Init,
@@ -54,8 +54,13 @@ impl Opened {
         alone.release().await;
         made?;
         let lease = acquire(Mode::Shared).await?;
-        let repository = open(place, &access).await.map_err(|error| of_repository(&error))?;
-        Ok(Self { repository, lease })
+        match open(place, &access).await {
+            Ok(repository) => Ok(Self { repository, lease }),
+            Err(error) => {
+                lease.release().await;
+                Err(of_repository(&error))
+            }
+        }
     }
 }
 

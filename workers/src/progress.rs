@@ -1,4 +1,4 @@
-//! Tells on PROGRESS how far a session is: twice a second while bytes move. Nothing depends on it.
+//! Publishes on PROGRESS how far a session is, twice a second while bytes move. Nothing depends on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use lagan_bus::Bus;
 use lagan_schemas::event::{Activity, CloudEvent, Progress};
+use lagan_schemas::plan::Plan;
 use lagan_schemas::subject::{SessionKey, progress};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,12 +17,12 @@ use uuid::Uuid;
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Publishes until it is dropped.
-pub(crate) struct Teller {
+pub(crate) struct ProgressReporter {
     _task: AbortOnDropHandle<()>,
 }
 
-/// What is told.
-pub(crate) struct Told {
+/// The session whose progress is published, and where its numbers stand.
+pub(crate) struct ProgressContext {
     pub key: SessionKey,
     pub pool: String,
     pub session_name: String,
@@ -31,17 +32,31 @@ pub(crate) struct Told {
     pub total_bytes: Option<u64>,
 }
 
-impl Teller {
-    pub fn start(bus: Bus, told: Told) -> Self {
-        Self { _task: AbortOnDropHandle::new(tokio::spawn(tell(bus, told))) }
+impl ProgressContext {
+    pub fn new(key: &SessionKey, plan: &Plan) -> Self {
+        Self {
+            key: key.clone(),
+            pool: plan.pool.clone(),
+            session_name: plan.session_name.clone(),
+            target: plan.target().map(|target| target.name.clone()).unwrap_or_default(),
+            activity: Activity::Preparing,
+            bytes: Arc::default(),
+            total_bytes: None,
+        }
     }
 }
 
-async fn tell(bus: Bus, told: Told) {
-    let subject = progress(&told.key, &told.pool);
+impl ProgressReporter {
+    pub fn start(bus: Bus, context: ProgressContext) -> Self {
+        Self { _task: AbortOnDropHandle::new(tokio::spawn(publish(bus, context))) }
+    }
+}
+
+async fn publish(bus: Bus, context: ProgressContext) {
+    let subject = progress(&context.key, &context.pool);
     let (mut last_bytes, mut last_time) = (0u64, Instant::now());
     loop {
-        let bytes = told.bytes.load(Ordering::Relaxed);
+        let bytes = context.bytes.load(Ordering::Relaxed);
         let seconds = last_time.elapsed().as_secs_f64().max(0.001);
         #[expect(
             clippy::cast_precision_loss,
@@ -52,20 +67,20 @@ async fn tell(bus: Bus, told: Told) {
         let bytes_per_second = (bytes.saturating_sub(last_bytes) as f64 / seconds) as u64;
         (last_bytes, last_time) = (bytes, Instant::now());
         let data = Progress {
-            session: told.key.uid,
-            session_name: told.session_name.clone(),
-            target: told.target.clone(),
-            activity: told.activity,
+            session: context.key.uid,
+            session_name: context.session_name.clone(),
+            target: context.target.clone(),
+            activity: context.activity,
             bytes,
             bytes_per_second,
-            total_bytes: told.total_bytes,
+            total_bytes: context.total_bytes,
         };
         let data = serde_json::to_value(&data).expect("numbers and strings are JSON");
-        let source = format!("/lagan/{}/worker", told.key.cluster);
+        let source = format!("/lagan/{}/worker", context.key.cluster);
         let event =
             CloudEvent::new(Uuid::new_v4().to_string(), source, Progress::TYPE.to_owned(), Timestamp::now(), data)
-                .in_cluster(told.key.cluster.as_str())
-                .of_session(told.key.uid.to_string());
+                .in_cluster(context.key.cluster.as_str())
+                .of_session(context.key.uid.to_string());
         lagan_bus::publish::progress(&bus, subject.clone(), Bytes::from(event.to_bytes())).await;
         tokio::time::sleep(EVERY).await;
     }

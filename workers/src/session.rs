@@ -1,5 +1,5 @@
-//! One session in a worker's hands: claim it, keep its signs of life, run its plan, say how it ended, settle its
-//! message. What a backup or a restore does is in `backup` and `restore`.
+//! One session of a worker: claims it, keeps its signs of life, has its plan run by `execution`, appends how it ended,
+//! and settles its message.
 
 pub(crate) mod claim;
 pub(crate) mod held;
@@ -15,7 +15,7 @@ use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
 use lagan_bus::{Delivery, Settle, trace};
 use lagan_schemas::error::{Class, Code, Failure, chain};
 use lagan_schemas::fact::{Counted, Ended, Fact, Holder, Notice, Retrying, Started, Succeeded, TargetResult};
-use lagan_schemas::plan::{Plan, Work};
+use lagan_schemas::plan::Plan;
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{SessionKind, SessionSubject};
 use tracing::Instrument as _;
@@ -24,13 +24,13 @@ use self::claim::{AfterDeath, Claim, claim};
 use self::held::{Held, HeldError};
 use self::life::{Life, StopCause};
 use crate::worker::Worker;
-use crate::{backup, consent, restore, wipe};
+use crate::{backup, execution};
 
 /// Delay before a session that this version does not understand is offered to a worker again.
 const UNKNOWN: Duration = Duration::from_secs(10);
 const SUCCESSOR: Writer = Writer { author: Author::Successor, component: "worker" };
 
-/// What running the plan came to.
+/// The outcome of running a plan.
 pub(crate) enum Outcome {
     Succeeded {
         results: Vec<TargetResult>,
@@ -53,7 +53,7 @@ impl From<Failure> for Outcome {
     }
 }
 
-/// Why the work on a target broke off.
+/// The reason why the work of a plan broke off.
 pub(crate) enum Broken {
     /// The session is not ours any more.
     Fenced,
@@ -163,7 +163,7 @@ impl Worker {
         tracing::info!(session = name, attempt = holder.attempt, "session started");
         let held = Arc::new(Held::new(self.bus.clone(), holder, session, self.stop_now.clone()));
         let life = Arc::new(life);
-        let outcome = self.while_alive(&delivery, Box::pin(self.run(&held, &life, &plan))).await;
+        let outcome = self.while_alive(&delivery, Box::pin(execution::run(self, &held, &life, &plan))).await;
         let said = self.while_alive(&delivery, Box::pin(self.conclude(&held, &life, outcome))).await;
         if let Some(life) = Arc::into_inner(life) {
             life.end().await;
@@ -176,22 +176,7 @@ impl Worker {
         }
     }
 
-    async fn run(&self, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
-        let session = held.session().await;
-        if let Some(cancel) = &session.cancel {
-            return Failure::new(cancel.code, format!("cancelled by {}", cancel.by)).into();
-        }
-        if let Err(failure) = consent::confirm(self, plan).await {
-            return failure.into();
-        }
-        match &plan.work {
-            Work::Backup(work) => backup::run(self, held, life, (plan, work)).await,
-            Work::Restore(work) => restore::run(self, held, life, (plan, work)).await,
-            Work::Wipe(work) => wipe::run(self, held, life, &work.repository).await,
-        }
-    }
-
-    /// Says how it ended: the last fact of this attempt.
+    /// Appends the last fact of this attempt.
     async fn conclude(&self, held: &Held, life: &Life, outcome: Outcome) -> Result<(), HeldError> {
         let session = held.session().await;
         let plan = session.plan.as_deref();
@@ -222,7 +207,7 @@ impl Worker {
     }
 }
 
-/// What a failure becomes: tried again, or the end.
+/// Turns a failure into the fact that it leads to: a retry or the end.
 fn verdict(
     session: &Session,
     plan: Option<&Plan>,

@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::databases::{Engines, Programs};
 use crate::intent::Intent;
-use crate::mariadb::Versions;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::process::{Spawner, is_sandbox_available};
@@ -82,12 +82,12 @@ pub(crate) struct Worker {
     pub heartbeats: Bucket,
     pub leases: Leases,
     pub intent: Intent,
-    pub programs: BTreeMap<String, PathBuf>,
+    pub programs: Programs,
     pub outbound: Arc<Outbound>,
     pub cross_namespace: CrossNamespace,
     pub spawner: Spawner,
     pub is_sandboxed: bool,
-    pub versions: Versions,
+    pub engines: Engines,
     pub metrics: Metrics,
     pub drain: CancellationToken,
     pub stop_now: CancellationToken,
@@ -120,12 +120,12 @@ pub async fn run(
         timing: Timing { failover: options.failover },
         leases: Leases::new(bucket(streams::LEASES)),
         intent: Intent { source: options.source.clone() },
-        programs: options.programs.clone(),
+        programs: Programs::new(options.programs.clone()),
         outbound: Arc::new(options.outbound.clone()),
         cross_namespace: options.cross_namespace,
         spawner: options.spawner.clone(),
         is_sandboxed: is_sandbox_available(),
-        versions: Versions::default(),
+        engines: Engines::default(),
         metrics: options.metrics.clone(),
         drain: drain.clone(),
         stop_now,

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use lagan_schemas::catalogue;
+use lagan_schemas::engine::Engine;
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Exit, Problem};
 
-/// Clients of the built-in Functions.
-const BUILT_IN: [&str; 2] = ["mariadb", "mariadb-dump"];
-
 pub(super) fn allowed(more: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>, Problem> {
     let mut programs = BTreeMap::new();
-    for name in BUILT_IN {
+    for name in catalogue::engines().iter().flat_map(Engine::programs) {
         match on_path(name) {
             Some(path) => drop(programs.insert(name.to_owned(), path)),
             None => tracing::warn!(program = name, "program is not on PATH: sessions that need it will fail"),

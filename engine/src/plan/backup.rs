@@ -47,7 +47,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
     let target = PlanTarget {
         name: alias.unwrap_or_else(|| reference.name.clone()),
         reference: binding.object.reference(),
-        database: database::resolve(inputs, binding, resolved.database, resolved.wait_seconds)?,
+        database: database::resolve(inputs, binding, resolved.engine, resolved.wait_seconds)?,
         hooks: hooks::of_backup(spec.hooks.as_ref(), binding)?,
     };
     inputs.settle(consents.hooks(target.hooks.as_ref(), spec.hooks.as_ref().map(BackupHooks::hosts)), &mut missing)?;

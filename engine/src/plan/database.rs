@@ -1,29 +1,23 @@
 //! Resolves the address, TLS mode and credentials of an AppBinding's database.
 
+use lagan_schemas::engine::Engine;
 use lagan_schemas::error::Code;
 use lagan_schemas::plan::{Credentials, Database, Tls, TlsMode};
 use lagan_schemas::resource::app_binding::{AppBindingSpec, DatabaseUrl};
-use lagan_schemas::resource::function::DatabaseKind;
 
 use super::answers::Found;
 use super::find::Binding;
 use super::{Inputs, Unresolved, refused};
 
-const fn default_port(kind: DatabaseKind) -> u16 {
-    match kind {
-        DatabaseKind::MariaDB => 3306,
-    }
-}
-
 pub(super) fn resolve(
     inputs: &Inputs<'_>,
     Binding { object, spec }: Binding<'_>,
-    kind: DatabaseKind,
+    engine: &Engine,
     wait_seconds: u32,
 ) -> Result<Database, Unresolved> {
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let name = &object.metadata.name;
-    let (host, port) = address(spec, &namespace, kind).ok_or_else(|| {
+    let (host, port) = address(spec, &namespace, engine.port).ok_or_else(|| {
         refused(Code::InvalidSpec, format!("AppBinding {namespace}/{name}: clientConfig names no host and port"))
     })?;
     let (host, port) = inputs.resolve.address(host, port);
@@ -34,7 +28,7 @@ pub(super) fn resolve(
         return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));
     }
     Ok(Database {
-        kind,
+        engine: engine.name.clone(),
         host,
         port,
         tls: tls(spec),
@@ -43,14 +37,14 @@ pub(super) fn resolve(
     })
 }
 
-fn address(spec: &AppBindingSpec, namespace: &str, kind: DatabaseKind) -> Option<(String, u16)> {
+fn address(spec: &AppBindingSpec, namespace: &str, default_port: u16) -> Option<(String, u16)> {
     if let Some(service) = &spec.client_config.service {
         let namespace = service.namespace.as_deref().unwrap_or(namespace);
-        let port = u16::try_from(service.port).ok().filter(|port| *port != 0).unwrap_or(default_port(kind));
+        let port = u16::try_from(service.port).ok().filter(|port| *port != 0).unwrap_or(default_port);
         return Some((format!("{}.{namespace}.svc", service.name), port));
     }
     let url = DatabaseUrl::parse(spec.client_config.url.as_deref()?).ok()?;
-    Some((url.host, url.port.unwrap_or(default_port(kind))))
+    Some((url.host, url.port.unwrap_or(default_port)))
 }
 
 /// A CA bundle means TLS with the server's certificate held against it, as in Stash. Without one TLS is used where

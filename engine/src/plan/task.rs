@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lagan_schemas::catalogue;
+use lagan_schemas::engine::Engine;
 use lagan_schemas::error::{Code, chain};
 use lagan_schemas::plan::Step;
 use lagan_schemas::resource::backup_configuration::TaskRef;
-use lagan_schemas::resource::function::{DatabaseKind, FunctionSpec};
+use lagan_schemas::resource::function::FunctionSpec;
 use lagan_schemas::resource::task::TaskSpec;
 use lagan_schemas::resource::{Group, Kind, Object, Param, Spec};
 use lagan_schemas::substitution::{Variables, substitute};
@@ -37,7 +38,7 @@ pub(super) struct Resolved {
     pub step: Step,
     /// Path of the stream in the snapshot, with a leading `/`.
     pub path: String,
-    pub database: DatabaseKind,
+    pub engine: &'static Engine,
     pub wait_seconds: u32,
 }
 
@@ -64,11 +65,10 @@ pub(super) fn resolve(
             refused(Code::InvalidSpec, format!("task.params: waitTimeout `{text}` is not a number of seconds"))
         })
     })?;
-    let database =
-        function.database.ok_or_else(|| unsupported(&step.name, "does not say which `database` it is for"))?;
+    let engine = engine(&step.name, &function)?;
     let path = path(&step.name, &function, direction)?;
     let step = render(&step.name, &function, &variables)?;
-    Ok(Resolved { step, path, database, wait_seconds })
+    Ok(Resolved { step, path, engine, wait_seconds })
 }
 
 /// Name and parameters of the Task: each is the invoker's own, else the AppBinding's.
@@ -94,16 +94,21 @@ fn task_of(given: Given<'_>, direction: Direction) -> Result<(String, BTreeMap<S
 
 /// `kubedb.com/mariadb` and `mariadb` are the same kind of database.
 fn by_type(kind: Option<&str>, direction: Direction) -> Option<String> {
-    let resource = kind?.rsplit('/').next()?.to_ascii_lowercase();
-    let database = match resource.as_str() {
-        "mariadb" | "mysql" => "mariadb",
-        _ => return None,
-    };
-    let verb = match direction {
-        Direction::Backup => "backup",
-        Direction::Restore => "restore",
-    };
-    Some(format!("{database}-{verb}"))
+    let tasks = &catalogue::engine_of_type(kind?)?.tasks;
+    Some(match direction {
+        Direction::Backup => tasks.backup.clone(),
+        Direction::Restore => tasks.restore.clone(),
+    })
+}
+
+/// The engine of a Function's database.
+fn engine(name: &str, function: &FunctionSpec) -> Result<&'static Engine, Unresolved> {
+    let database = function.database.as_deref();
+    let database = database.ok_or_else(|| unsupported(name, "does not say which `database` it is for"))?;
+    catalogue::engine(database).ok_or_else(|| {
+        let known: Vec<&str> = catalogue::engines().iter().map(|engine| engine.name.as_str()).collect();
+        unsupported(name, &format!("is for database `{database}`; there are {}", known.join(", ")))
+    })
 }
 
 fn task(inputs: &Inputs<'_>, group: Group, name: &str) -> Result<TaskSpec, Unresolved> {

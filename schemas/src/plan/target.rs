@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::PlanHooks;
 use crate::resource::ObjectRef;
-use crate::resource::function::DatabaseKind;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -23,7 +22,8 @@ pub struct PlanTarget {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Database {
-    pub kind: DatabaseKind,
+    /// Name of the engine in the catalogue.
+    pub engine: String,
     pub host: String,
     pub port: u16,
     pub tls: Tls,

@@ -33,7 +33,7 @@ pub struct FunctionSpec {
     pub extra_args: Option<String>,
     /// The database engine, which selects preflight checks, login file and completion check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub database: Option<DatabaseKind>,
+    pub database: Option<String>,
     /// Binds the program's standard output or input to an entry of the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamBinding>,
@@ -49,11 +49,6 @@ pub struct FunctionSpec {
     pub runtime_settings: Option<Opaque>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_security_policy_name: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum DatabaseKind {
-    MariaDB,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,36 +1,36 @@
-//! The commit gate (P9): the last look before a snapshot is written. It opens only if the dump ended well and whole,
-//! the session is still ours, and `committing` could be appended.
+//! The commit gate (P9), the last decision before a snapshot is written. It opens only if the dump ended well and whole,
+//! `committing` could be appended, and then session, lease and deadline still allow it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
-use lagan_schemas::fact::{Committing, Fact, RecordTotals};
-use sha2::{Digest as _, Sha256};
+use lagan_schemas::fact::{Committing, Fact};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
-use super::hex;
-use crate::failures::{of_dump, of_incomplete};
-use crate::mariadb::dump::{DatabaseRecord, Record, Taken};
-use crate::mariadb::{Expected, Recording, check_dump};
+use crate::databases::{DumpedStream, Engine};
+use crate::failures::of_dump;
 use crate::process::DumpHandle;
 use crate::repository::{Companion, Gate, GateRefused};
-use crate::restore::known::RECORD_PATH;
 use crate::session::Broken;
 use crate::session::held::{Held, HeldError};
-use crate::session::life::Life;
+use crate::session::life::{Life, StopCause};
+
+/// The record of a stream, beside the stream in every snapshot of this program.
+pub(crate) const RECORD: &str = "lagan-record.json";
 
 pub(super) struct CommitGate {
     pub handle: Handle,
     pub held: Arc<Held>,
     pub life: Arc<Life>,
+    /// Cancelled once the lease of the repository is lost.
+    pub lease_lost: CancellationToken,
+    pub deadline: Option<Timestamp>,
+    pub engine: Engine,
     pub dump: Arc<DumpHandle>,
     pub program: String,
-    pub recording: Recording,
-    /// The moment that the data shows, and the server's version.
-    pub taken: Taken,
-    pub time: Timestamp,
-    pub expected: Expected,
+    pub stream: Box<dyn DumpedStream>,
     pub target: String,
     pub repository: String,
     pub refusal: Mutex<Option<Broken>>,
@@ -42,54 +42,55 @@ impl CommitGate {
     }
 
     fn judge(&self) -> Result<(), Broken> {
+        self.judge_dump()?;
+        let committing =
+            Committing { holder: self.held.holder, target: self.target.clone(), repository: self.repository.clone() };
+        self.handle.block_on(self.held.append(Fact::Committing(committing))).map_err(|error| match error {
+            HeldError::Fenced => Broken::Fenced,
+            error @ HeldError::Log(_) => Broken::Failed(Failure::new(Code::Internal, chain(&error))),
+        })?;
+        // The append may have waited for NATS, while the lease went to somebody else or the time ran out.
+        match self.may_commit(Timestamp::now()) {
+            Some(cause) => Err(cause.failure().into()),
+            None => Ok(()),
+        }
+    }
+
+    fn judge_dump(&self) -> Result<(), Broken> {
         let outcome = self.dump.outcome().ok_or_else(|| Failure::new(Code::Internal, "the dump has not ended"))?;
         if let Some(cause) = self.life.stopped() {
             return Err(cause.failure().into());
         }
-        if let Some(failure) = of_dump(&self.program, &outcome) {
+        if let Some(failure) = of_dump(&self.program, &outcome, &*self.engine) {
             return Err(failure.into());
         }
         if !outcome.clean() {
             let message = format!("`{}` was stopped ({:?}) after {} bytes", self.program, outcome.stop, outcome.bytes);
             return Err(Failure::new(Code::DumpTruncated, message).into());
         }
-        check_dump(&outcome, &self.recording, &self.expected).map_err(|error| of_incomplete(&error))?;
+        self.stream.check(&outcome)?;
         if self.dump.delivered() != outcome.bytes {
             let message = format!("the archiver took {} of {} bytes", self.dump.delivered(), outcome.bytes);
             return Err(Failure::new(Code::DumpTruncated, message).into());
         }
-        let committing =
-            Committing { holder: self.held.holder, target: self.target.clone(), repository: self.repository.clone() };
-        self.handle.block_on(self.held.append(Fact::Committing(committing))).map_err(|error| match error {
-            HeldError::Fenced => Broken::Fenced,
-            error @ HeldError::Log(_) => Broken::Failed(Failure::new(Code::Internal, chain(&error))),
-        })
+        Ok(())
+    }
+
+    /// The reason why a snapshot must not be written any more, if there is one.
+    fn may_commit(&self, now: Timestamp) -> Option<StopCause> {
+        let lost = self.lease_lost.is_cancelled().then(|| StopCause::LeaseLost(self.repository.clone()));
+        barred(self.life.stopped().or(lost), self.deadline, now)
     }
 }
 
-impl CommitGate {
-    /// The record as it is stored.
-    fn record(&self) -> Record {
-        Record { taken: Some(self.taken.clone()), ..Record::clone(&self.recording.record()) }
-    }
-
-    pub fn totals(&self) -> RecordTotals {
-        let record = self.record();
-        let sum = |count: fn(&DatabaseRecord) -> u64| record.databases.iter().map(count).sum();
-        RecordTotals {
-            databases: record.databases.len() as u64 + record.databases_left_out,
-            tables: sum(|database| database.tables.count),
-            other_objects: sum(|database| database.objects.values().map(|listed| listed.count).sum()),
-            rows: record.rows(),
-            sha256: hex(&Sha256::digest(record.to_json())),
-        }
-    }
+fn barred(stopped: Option<StopCause>, deadline: Option<Timestamp>, now: Timestamp) -> Option<StopCause> {
+    stopped.or_else(|| deadline.is_some_and(|deadline| now > deadline).then_some(StopCause::Deadline))
 }
 
 impl Gate for CommitGate {
     fn companion(&self) -> Option<Companion> {
-        let name = RECORD_PATH.trim_start_matches('/').to_owned();
-        Some(Companion { name, content: self.record().to_json(), time: self.time })
+        let content = self.stream.record()?;
+        Some(Companion { name: RECORD.to_owned(), content, time: Timestamp::now() })
     }
 
     fn open(&self) -> Result<(), GateRefused> {
@@ -101,5 +102,21 @@ impl Gate for CommitGate {
             *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(broken);
             GateRefused { reason }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_barred_by_a_stop_and_by_a_deadline_that_passed_meanwhile() {
+        let (now, later) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+        assert_eq!(barred(None, None, now), None);
+        assert_eq!(barred(None, Some(later), now), None);
+        assert_eq!(barred(None, Some(now), now), None);
+        assert_eq!(barred(None, Some(now), later), Some(StopCause::Deadline));
+        let lost = StopCause::LeaseLost("s3".to_owned());
+        assert_eq!(barred(Some(lost.clone()), Some(now), later), Some(lost));
     }
 }

@@ -1,4 +1,4 @@
-//! What a session tells of a sound snapshot, and what retention will remove once it has been told.
+//! The result of a session for a sound snapshot, and what retention will remove once it has been told.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,42 +6,37 @@ use std::time::Instant;
 use jiff::Zoned;
 use lagan_schemas::fact::{RepositoryStatistics, TargetResult};
 use lagan_schemas::origin::{ConfigurationKey, Owner};
-use lagan_schemas::plan::PlanRepository;
 
-use super::{Run, Sound};
+use super::{Backup, Sound};
 use crate::failures::of_repository;
 use crate::opened::blocking;
-use crate::repository::{Error, Repository};
+use crate::repository::Error;
 use crate::retention::{self, Asking, shared_name};
 use crate::session::Broken;
 
-impl Run<'_> {
-    pub(super) async fn result(
-        &mut self,
-        repository: &Arc<Repository>,
-        planned: &PlanRepository,
-        sound: Sound,
-        began: Instant,
-    ) -> Result<TargetResult, Broken> {
+impl Backup<'_, '_> {
+    pub(super) async fn result(&mut self, sound: Sound, began: Instant) -> Result<TargetResult, Broken> {
         let (listed, statistics) = {
-            let repository = Arc::clone(repository);
+            let repository = Arc::clone(&self.repository);
             blocking(move || Ok::<_, Error>((repository.snapshots()?, repository.statistics()?))).await?
         }
         .map_err(|error| of_repository(&error))?;
         let named = std::slice::from_ref(&sound.snapshot);
-        let asking = Asking { session: self.session.key.uid, cluster: &self.cluster };
-        let unnamed = retention::unnamed(self.worker, &listed.snapshots, asking, named).await;
-        self.conditions.extend(shared_name(&listed.snapshots, &self.cluster, self.worker.cluster.as_str()));
+        let (worker, plan) = (self.execution.worker, self.execution.plan);
+        let asking = Asking { session: self.execution.session.key.uid, cluster: self.cluster };
+        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await;
+        let shared = shared_name(&listed.snapshots, self.cluster, worker.cluster.as_str());
+        self.execution.conditions.extend(shared);
         let policy = &self.work.retention;
-        let own = ConfigurationKey::of(&self.plan.invoker);
-        let owner = Owner { cluster: &self.cluster, configuration: &own };
+        let own = ConfigurationKey::of(&plan.invoker);
+        let owner = Owner { cluster: self.cluster, configuration: &own };
         let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
         let retention = retention::summary(&decisions, policy);
         let removed = if retention.dry_run { 0 } else { retention.removed };
         Ok(TargetResult {
             target: self.work.target.name.clone(),
             host: self.work.host.clone(),
-            repository: planned.reference.clone(),
+            repository: self.planned.reference.clone(),
             path: self.work.path.clone(),
             snapshot: sound.snapshot,
             size_bytes: sound.bytes,

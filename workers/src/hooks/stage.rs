@@ -20,10 +20,10 @@ use super::ready::{ReadyHook, ReadyHooks};
 use super::template::{Data, Invoker, StatusData, TargetData};
 use super::{HookError, Site, check_supported};
 use crate::consent::Consents;
+use crate::databases::ca_pem;
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
 use crate::session::{Failed, again};
-use crate::target::ca_pem;
 use crate::worker::Worker;
 
 /// Stash's names for a hook and its condition.

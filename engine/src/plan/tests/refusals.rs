@@ -89,6 +89,15 @@ spec: {image: 'registry.example.org/corp:7', args: [go]}
 }
 
 #[test]
+fn a_function_for_an_engine_that_is_not_built_in_is_refused_with_the_known_ones() {
+    let text = OWN_FUNCTION.replace("database: MariaDB", "database: MonetDB");
+    let (code, message) = made_of(&format!("{}---\n{text}", WORLD.replace(TASK, "  task: {name: own}\n"))).refusal();
+    assert_eq!(code, Code::FunctionNotSupported);
+    let known: Vec<&str> = lagan_schemas::catalogue::engines().iter().map(|engine| engine.name.as_str()).collect();
+    assert_eq!(message, format!("Function `own` is for database `MonetDB`; there are {}", known.join(", ")));
+}
+
+#[test]
 fn a_function_that_can_not_run_is_refused() {
     for (from, to, code, text) in [
         (

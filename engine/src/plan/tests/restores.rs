@@ -94,6 +94,19 @@ fn our_group_refuses_a_target_with_data_unless_told_and_stash_s_merges() {
 }
 
 #[test]
+fn one_database_of_several_can_be_asked_for_and_given_another_name() {
+    let task = "  task: {name: mariadb-restore-10.6.23}\n";
+    let asked = |more: &str| {
+        let work = restore_work(with(&[(task, &format!("{task}{more}"))]).restore());
+        (work.databases.first().cloned(), work.renamed)
+    };
+    assert_eq!(asked(""), (None, None));
+    assert_eq!(asked("  databases: [shop]\n"), (Some("shop".to_owned()), None));
+    let both = "  databases: [shop]\n  as: copy\n";
+    assert_eq!(asked(both), (Some("shop".to_owned()), Some("copy".to_owned())));
+}
+
+#[test]
 fn the_configuration_to_choose_from_is_named_in_full() {
     let task = "  task: {name: mariadb-restore-10.6.23}\n";
     for (configuration, expected) in [

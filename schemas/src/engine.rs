@@ -1,0 +1,159 @@
+//! Database engines as data. The documents are built in: a user's YAML can't add one or loosen a rule of one.
+//! What an engine needs beyond this data is code of the workers.
+
+use serde::Deserialize;
+
+use crate::error::Code;
+
+/// Everything about a database engine that is data.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Engine {
+    /// The value of `database` in a Function.
+    pub name: String,
+    /// Types of AppBindings that it answers to, without their group: `mariadb` for `kubedb.com/mariadb`.
+    pub types: Vec<String>,
+    /// The port of an AppBinding that names none.
+    pub port: u16,
+    pub tasks: Tasks,
+    pub programs: Programs,
+    pub stream: Stream,
+    /// Meanings of the lines that its programs write to standard error; the first that fits counts.
+    #[serde(default)]
+    pub errors: Vec<ErrorRule>,
+    /// Options that an engine forces and forbids, by the program that takes them.
+    #[serde(default)]
+    pub options: Vec<OptionRules>,
+    /// Queries that need no code to be asked.
+    #[serde(default)]
+    pub queries: Queries,
+}
+
+/// The Tasks of a target whose AppBinding and invoker name none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tasks {
+    pub backup: String,
+    pub restore: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Programs {
+    /// The program that asks the server questions.
+    pub client: String,
+    /// Further programs that a worker may run.
+    #[serde(default)]
+    pub others: Vec<String>,
+}
+
+/// How a complete stream looks from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Stream {
+    /// Texts of which the stream starts with one.
+    pub starts: Vec<String>,
+    /// Texts with one of which its last line starts, or that are the whole of it.
+    pub ends: Vec<String>,
+}
+
+/// What a line of standard error means.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ErrorRule {
+    /// The line contains one of these texts.
+    pub contains: Vec<String>,
+    pub code: Code,
+    pub hint: String,
+}
+
+/// Rules for the options that a user may add to a program's arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OptionRules {
+    pub program: String,
+    /// Arguments of every run.
+    #[serde(default)]
+    pub forced: Vec<String>,
+    /// Options that a user may give; any other is refused.
+    #[serde(default)]
+    pub allowed: Vec<AllowedOption>,
+    /// Options that are refused with a reason.
+    #[serde(default)]
+    pub forbidden: Vec<ForbiddenOption>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AllowedOption {
+    pub name: String,
+    #[serde(default)]
+    pub short: Option<char>,
+    #[serde(default)]
+    pub value: OptionValue,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OptionValue {
+    #[default]
+    None,
+    Required,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForbiddenOption {
+    pub names: Vec<String>,
+    pub reason: String,
+}
+
+/// SQL that the general questions are answered with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Queries {
+    /// Answers once the server is ready.
+    #[serde(default)]
+    pub ready: String,
+    /// Counts the objects of users that the target holds.
+    #[serde(default)]
+    pub objects: String,
+}
+
+impl Engine {
+    /// The programs that a worker may run for it.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.programs.client).chain(&self.programs.others).map(String::as_str)
+    }
+
+    /// Whether it answers to an AppBinding's type, such as `kubedb.com/mariadb` or `mariadb`.
+    #[must_use]
+    pub fn answers_to(&self, app_type: &str) -> bool {
+        let resource = app_type.rsplit('/').next().unwrap_or_default();
+        self.types.iter().any(|known| known.eq_ignore_ascii_case(resource))
+    }
+
+    /// The meaning of what a program wrote to standard error, if a rule knows it.
+    #[must_use]
+    pub fn explain(&self, lines: &[String]) -> Option<&ErrorRule> {
+        let is_known =
+            |rule: &&ErrorRule| rule.contains.iter().any(|text| lines.iter().any(|line| line.contains(text.as_str())));
+        self.errors.iter().find(is_known)
+    }
+}
+
+impl Stream {
+    #[must_use]
+    pub fn is_start(&self, head: &[u8]) -> bool {
+        self.starts.iter().any(|start| head.starts_with(start.as_bytes()))
+    }
+
+    /// Whether the last bytes of a stream hold its last line as a whole, and that line ends a complete stream.
+    #[must_use]
+    pub fn is_end(&self, tail: &[u8]) -> bool {
+        let Some(text) = tail.strip_suffix(b"\n") else { return false };
+        let text = text.trim_ascii_end();
+        let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        line.len() < text.len() && self.ends.iter().any(|end| line.starts_with(end.as_bytes()))
+    }
+}

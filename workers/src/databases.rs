@@ -1,0 +1,201 @@
+//! The seam between the general code and database engines: the questions that an engine answers, and the list of the
+//! engines that need code. Everything else about an engine is data of the catalogue. No other part of the general code
+//! names an engine.
+
+mod access;
+mod mariadb;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::fact::{Notice, RecordTotals};
+
+use crate::process::{DumpOutcome, FeedReport, Program, Scanner};
+
+pub(crate) use access::{Access, Endpoint, Programs, ca_pem};
+
+/// The questions that the general code asks a database engine.
+pub(crate) trait Database: Send + Sync {
+    /// Checks the arguments of a dump, the server and the rights of the account. Answers the program to run and how its
+    /// stream is judged.
+    fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>>;
+
+    /// Returns whether this version understands the record that a backup stored beside its stream.
+    fn reads_record(&self, record: &[u8]) -> bool;
+
+    /// Starts a record of a stream that is read. `stored` is the record that its backup made, if there is one.
+    fn survey(&self, stored: Option<&[u8]>) -> Box<dyn Survey>;
+
+    /// Checks the arguments of a restore and looks at the target. From the record of the stream it decides which
+    /// databases are written to. It changes nothing.
+    fn inspect<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Load, Failure>>;
+
+    /// Compares the target with the record of the stream, after the last statement. What is missing is a failure.
+    fn compare<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
+
+    /// Explains the standard error of a program.
+    fn explain(&self, stderr: &[String]) -> Option<Explanation>;
+
+    /// Checks that the last bytes of a stream end it.
+    fn check_end(&self, tail: &[u8]) -> Result<(), String>;
+}
+
+/// A dump that may start.
+pub(crate) struct Dump {
+    pub program: Program,
+    pub scanner: Scanner,
+    pub stream: Box<dyn DumpedStream>,
+    pub notices: Vec<Notice>,
+}
+
+/// The stream of a dump, after it has ended.
+pub(crate) trait DumpedStream: Send + Sync {
+    /// Checks that the stream is complete and holds everything that was expected.
+    fn check(&self, outcome: &DumpOutcome) -> Result<(), Failure>;
+
+    /// The record of the stream, for the snapshot.
+    fn record(&self) -> Option<Vec<u8>>;
+
+    /// Totals of the record, for the session's result.
+    fn totals(&self) -> Option<RecordTotals>;
+
+    /// Findings that only the whole stream shows.
+    fn notices(&self) -> Vec<Notice>;
+}
+
+/// Makes the record of a stream from its blocks.
+pub(crate) trait Survey: Send {
+    fn block(&mut self, block: &[u8]);
+
+    fn finish(self: Box<Self>) -> Vec<u8>;
+}
+
+/// A stream that is to be restored: its record, and the part of it that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stream<'a> {
+    pub record: &'a [u8],
+    pub wanted: Wanted<'a>,
+    pub clearing: Clearing,
+}
+
+/// The part of a stream that a person asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted<'a> {
+    /// The only database to restore.
+    pub database: Option<&'a str>,
+    /// The name that it gets.
+    pub renamed: Option<&'a str>,
+}
+
+/// Whether the databases of a restore are emptied before its first statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clearing {
+    Leave,
+    Empty,
+}
+
+/// A restore that may start.
+pub(crate) struct Load {
+    pub program: Program,
+    /// Names of the databases that are written to.
+    pub databases: Vec<String>,
+    /// What they hold already, in words; `None` if they hold nothing.
+    pub existing: Option<String>,
+    /// Objects that stay beside the restored ones, in words.
+    pub stays: Option<String>,
+    /// Objects in whose place the stream has another kind of object, in words.
+    pub clashes: Option<String>,
+    /// Statements that are fed before the stream.
+    pub prelude: Vec<u8>,
+    pub filter: Option<Box<dyn StreamFilter>>,
+}
+
+/// Leaves a part of a stream.
+pub(crate) trait StreamFilter: Send {
+    /// Appends to `out` what stays of the stream up to here.
+    fn block(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), String>;
+
+    /// Appends the rest.
+    fn finish(self: Box<Self>, out: &mut Vec<u8>) -> Result<(), String>;
+}
+
+/// The meaning of what a program wrote to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Explanation {
+    /// `None` if the failure has no code of its own.
+    pub code: Option<Code>,
+    /// The line that tells the failure.
+    pub line: String,
+    pub hint: String,
+}
+
+macro_rules! engines {
+    ($($arm:ident($engine:ty) = $name:literal;)*) => {
+        /// An engine that needs code.
+        #[derive(Clone)]
+        pub(crate) enum Engine {
+            $($arm(Arc<$engine>),)*
+        }
+
+        impl Engine {
+            fn all() -> Vec<(&'static str, Self)> {
+                vec![$(($name, Self::$arm(Arc::default())),)*]
+            }
+        }
+
+        impl Deref for Engine {
+            type Target = dyn Database;
+
+            fn deref(&self) -> &Self::Target {
+                match self {
+                    $(Self::$arm(engine) => engine.as_ref(),)*
+                }
+            }
+        }
+    };
+}
+
+engines! {
+    MariaDb(mariadb::MariaDb) = "MariaDB";
+}
+
+/// The engines of a worker, with what they learn about its programs.
+pub(crate) struct Engines(Vec<(&'static str, Engine)>);
+
+impl Default for Engines {
+    fn default() -> Self {
+        Self(Engine::all())
+    }
+}
+
+impl Engines {
+    pub fn find(&self, name: &str) -> Result<Engine, Failure> {
+        let found = self.0.iter().find(|(known, _)| *known == name).map(|(_, engine)| engine.clone());
+        found.ok_or_else(|| {
+            let message = format!("this worker knows no database engine `{name}`");
+            Failure::new(Code::FunctionNotSupported, message)
+        })
+    }
+}
+
+/// SHA-256 sums and the like in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Checks that all of a stream was fed, to its end.
+pub(crate) fn check_fed(engine: &Engine, report: &FeedReport, expected_bytes: u64) -> Result<(), String> {
+    if report.bytes != expected_bytes {
+        return Err(format!("{} of {expected_bytes} bytes were fed", report.bytes));
+    }
+    engine.check_end(&report.tail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! MariaDB as an engine of the seam: its answers are those of module `mariadb`, with the codes and words of sessions.
+
+mod failures;
+mod load;
+mod stream;
+
+use futures::future::BoxFuture;
+use lagan_schemas::catalogue;
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::fact::Notice;
+use lagan_schemas::plan::TlsMode as PlanTls;
+
+use self::failures::{code_of, of_arguments, of_preflight};
+use self::stream::{RecordedStream, StreamSurvey, notices};
+use super::{Access, Database, Dump, DumpedStream, Endpoint, Explanation, Load, Stream, Survey};
+use crate::mariadb::{
+    Client, ClientCertificate, Connection, DumpArgs, Failure as ClientFailure, Tls, TlsMode, Versions, ends_as_dump,
+    prepare,
+};
+use crate::process::{Program, escape};
+
+/// Name of the engine in the catalogue.
+const NAME: &str = "MariaDB";
+/// Bytes of a stream's end that a message shows.
+const SHOWN_BYTES: usize = 80;
+
+#[derive(Default)]
+pub(crate) struct MariaDb {
+    versions: Versions,
+}
+
+impl Database for MariaDb {
+    fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>> {
+        Box::pin(self.dump(access))
+    }
+
+    fn reads_record(&self, record: &[u8]) -> bool {
+        stream::parse(record).is_some()
+    }
+
+    fn survey(&self, stored: Option<&[u8]>) -> Box<dyn Survey> {
+        Box::new(StreamSurvey::new(stored))
+    }
+
+    fn inspect<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Load, Failure>> {
+        Box::pin(self.load(access, stream))
+    }
+
+    fn compare<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
+        Box::pin(self.compare(access, stream))
+    }
+
+    fn explain(&self, stderr: &[String]) -> Option<Explanation> {
+        let failure = ClientFailure::read(stderr)?;
+        let (code, hint) = (code_of(failure.kind), failure.kind.hint().to_owned());
+        Some(Explanation { code, line: failure.line, hint })
+    }
+
+    fn check_end(&self, tail: &[u8]) -> Result<(), String> {
+        if ends_as_dump(tail) {
+            return Ok(());
+        }
+        let end = &tail[tail.len().saturating_sub(SHOWN_BYTES)..];
+        let end = escape(String::from_utf8_lossy(end).trim());
+        Err(format!("the stream that was fed is no complete dump; it ends with `{end}`"))
+    }
+}
+
+impl MariaDb {
+    async fn client(&self, access: &Access) -> Result<Client, Failure> {
+        let engine = catalogue::engine(NAME).expect("the catalogue describes each engine that has code");
+        let mariadb = access.programs.find(&engine.programs.client)?;
+        let version = self.versions.of(&access.spawner, mariadb.clone(), &access.cancel).await;
+        let version = version.map_err(|error| Failure::new(Code::ProgramNotAllowed, chain(&error)))?;
+        let connection = connection(&access.endpoint);
+        Ok(Client { spawner: access.spawner.clone(), mariadb, version, connection, cancel: access.cancel.clone() })
+    }
+
+    async fn dump(&self, access: &Access) -> Result<Dump, Failure> {
+        let client = self.client(access).await?;
+        let args = DumpArgs::parse(&access.arguments);
+        let args = args.map_err(|error| of_arguments(&access.function, &error))?;
+        let prepared = prepare(&client, args, access.wait).await.map_err(|error| of_preflight(&error))?;
+        let program = program(access, &client, prepared.argv)?;
+        let notices = notices(&prepared.findings);
+        let (scanner, stream) = RecordedStream::new(prepared.expected, prepared.server, prepared.text);
+        Ok(Dump { program, scanner, stream: Box::new(stream) as Box<dyn DumpedStream>, notices })
+    }
+}
+
+/// The step's program with its login attached.
+fn program(access: &Access, client: &Client, args: Vec<String>) -> Result<Program, Failure> {
+    let mut program = Program { args, ..Program::new(&access.executable) };
+    let attached = client.connection.attach(&mut program, &client.version);
+    attached.map_err(|error| Failure::new(Code::InvalidSpec, chain(&error)))?;
+    Ok(program)
+}
+
+fn connection(endpoint: &Endpoint) -> Connection {
+    let tls = &endpoint.tls;
+    let mode = match tls.mode {
+        PlanTls::Disabled => TlsMode::Disabled,
+        PlanTls::Preferred => TlsMode::Preferred,
+        PlanTls::Required => TlsMode::Required,
+        PlanTls::VerifyCa => TlsMode::VerifyCa,
+        PlanTls::VerifyIdentity => TlsMode::VerifyIdentity,
+    };
+    let client = tls.client.clone();
+    let client = client.map(|client| ClientCertificate { cert_pem: client.cert_pem, key_pem: client.key_pem });
+    Connection {
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        user: endpoint.user.clone(),
+        password: endpoint.password.clone(),
+        tls: Tls { mode, ca_pem: tls.ca_pem.clone(), client, server_name: tls.server_name.clone() },
+    }
+}

@@ -1,0 +1,87 @@
+//! Errors of module `mariadb` as failures of a session.
+
+use lagan_schemas::error::{Code, Failure, chain};
+
+use crate::mariadb::dump::Fault;
+use crate::mariadb::{
+    ArgumentError, FailureKind, Incomplete, Obstacle, PreflightError, QueryError, ScopeError, TargetError,
+};
+
+pub(super) fn of_arguments(function: &str, error: &ArgumentError) -> Failure {
+    Failure::new(Code::ArgumentForbidden, format!("Function `{function}`: {}", chain(error)))
+}
+
+pub(super) fn code_of(kind: FailureKind) -> Option<Code> {
+    Some(match kind {
+        FailureKind::AccessDenied | FailureKind::AuthPlugin => Code::AccessDenied,
+        FailureKind::MissingPrivilege => Code::MissingPrivileges,
+        FailureKind::UnknownHost | FailureKind::Tls | FailureKind::CannotConnect | FailureKind::TooManyConnections => {
+            Code::DatabaseUnreachable
+        }
+        FailureKind::LostConnection | FailureKind::ServerStopping => Code::ConnectionLost,
+        FailureKind::TableVanished | FailureKind::TableChanged => Code::SchemaChanged,
+        FailureKind::BrokenView => Code::BrokenObject,
+        _ => return None,
+    })
+}
+
+pub(super) fn of_query(error: &QueryError) -> Failure {
+    let kind = error.failure().map(|failure| failure.kind);
+    let code = match error {
+        QueryError::NotReady { .. } => kind.and_then(code_of).unwrap_or(Code::DatabaseUnreachable),
+        QueryError::Connection(_) => Code::InvalidSpec,
+        QueryError::NotEncrypted { .. } => Code::DatabaseUnreachable,
+        _ => kind.and_then(code_of).unwrap_or(Code::DumpFailed),
+    };
+    Failure::new(code, chain(error))
+}
+
+pub(super) fn of_preflight(error: &PreflightError) -> Failure {
+    let code = match error {
+        PreflightError::Query(query) => return of_query(query),
+        PreflightError::UnknownDatabases(_) | PreflightError::NothingSelected => Code::DumpEmpty,
+        PreflightError::MissingGrants(_) => Code::MissingPrivileges,
+        PreflightError::BrokenViews(_) => Code::BrokenObject,
+        PreflightError::EventBodies(_)
+        | PreflightError::SequenceCycle(_)
+        | PreflightError::CharacterSet(_)
+        | PreflightError::LimitedSelects(_)
+        | PreflightError::UnencodedDatabases(_)
+        | PreflightError::NotLoadable(_)
+        | PreflightError::Names(_) => Code::NotRestorable,
+    };
+    Failure::new(code, chain(error))
+}
+
+pub(super) fn of_target(error: &TargetError) -> Failure {
+    match error {
+        TargetError::Query(query) => {
+            let failure = of_query(query);
+            let code = if failure.code == Code::DumpFailed { Code::RestoreFailed } else { failure.code };
+            Failure::new(code, failure.message)
+        }
+        other => Failure::new(Code::RestoreFailed, chain(other)),
+    }
+}
+
+/// A restore that did not begin.
+pub(super) fn of_obstacles(obstacles: &[Obstacle]) -> Failure {
+    let of_account =
+        |one: &Obstacle| matches!(one, Obstacle::MissingGrant(_) | Obstacle::Definers(_) | Obstacle::BinaryLog);
+    let code = if obstacles.iter().all(of_account) { Code::MissingPrivileges } else { Code::NotRestorable };
+    let list: Vec<String> = obstacles.iter().take(10).map(ToString::to_string).collect();
+    Failure::new(code, format!("nothing was restored: {}", list.join("; ")))
+}
+
+pub(super) fn of_scope(error: &ScopeError) -> Failure {
+    Failure::new(Code::ScopeRefused, chain(error))
+}
+
+pub(super) fn of_incomplete(error: &Incomplete) -> Failure {
+    let code = match error {
+        Incomplete::Fault(Fault::Empty) => Code::DumpEmpty,
+        Incomplete::NotADump { .. } | Incomplete::Misread | Incomplete::Fault(_) => Code::DumpTruncated,
+        Incomplete::Holes(_) => Code::MissingPrivileges,
+    };
+    Failure::new(code, chain(error))
+}

@@ -1,0 +1,137 @@
+//! The preflight of a restore: which databases it writes to, and what they hold.
+
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::fact::{Notice, NoticeStatus};
+
+use super::failures::{of_arguments, of_obstacles, of_query, of_scope, of_target};
+use super::stream::parse;
+use super::{MariaDb, program};
+use crate::databases::{Access, Clearing, Load, Stream, StreamFilter, Wanted};
+use crate::mariadb::dump::{Filter, Record};
+use crate::mariadb::{
+    Asked, RestoreArgs, Selection, TargetState, Verify, clearing, inspect, met, name_case, obstacles, read_back, scope,
+};
+use crate::process::escape;
+
+/// Objects that a message names.
+const SHOWN: usize = 10;
+
+impl MariaDb {
+    pub(super) async fn load(&self, access: &Access, stream: Stream<'_>) -> Result<Load, Failure> {
+        let args = RestoreArgs::parse(&access.arguments);
+        let args = args.map_err(|error| of_arguments(&access.function, &error))?;
+        let record = read(stream.record)?;
+        let client = self.client(access).await?;
+        let case = name_case(&client, access.wait).await.map_err(|error| of_target(&error))?;
+        let asked = asked(&args, &stream.wanted)?;
+        let scope = scope(&record, &asked, case).map_err(|error| of_scope(&error))?;
+        // A filter may drop the longest statement.
+        let longest = Some(record.longest_statement_bytes).filter(|_| scope.filter.is_none());
+        let target = inspect(&client, &scope.touches(), longest, access.wait).await;
+        let state = target.map_err(|error| of_target(&error))?.state;
+        let mut load = Load {
+            program: program(access, &client, args.argv(scope.selects.as_deref()))?,
+            databases: scope.databases.iter().map(|database| database.name.clone()).collect(),
+            existing: existing(&state),
+            stays: None,
+            clashes: None,
+            prelude: Vec::new(),
+            filter: scope.filter.clone().map(|wanted| Box::new(Filter::new(wanted)) as Box<dyn StreamFilter>),
+        };
+        if load.existing.is_some() {
+            match stream.clearing {
+                Clearing::Empty => {
+                    load.prelude = clearing(&client, &scope).await.map_err(|error| of_query(&error))?.into_bytes();
+                }
+                Clearing::Leave => {
+                    let met = met(&client, &scope, &record, case).await.map_err(|error| of_query(&error))?;
+                    (load.stays, load.clashes) = (some(&met.stays), some(&met.clashes));
+                }
+            }
+        }
+        let obstacles = obstacles(&client, &record, &scope, case).await.map_err(|error| of_query(&error))?;
+        if obstacles.is_empty() { Ok(load) } else { Err(of_obstacles(&obstacles)) }
+    }
+
+    /// Compares the target with the record: an object that is not there fails the session, although every statement ran.
+    pub(super) async fn compare(&self, access: &Access, stream: Stream<'_>) -> Result<Vec<Notice>, Failure> {
+        let unknown = |why: &str| {
+            let message = format!("every statement ran, but the target could not be compared: {why}");
+            Failure::new(Code::TargetPartiallyRestored, message)
+        };
+        let args = RestoreArgs::parse(&access.arguments).map_err(|error| unknown(&chain(&error)))?;
+        let record = read(stream.record)?;
+        let client = self.client(access).await.map_err(|failure| unknown(&failure.message))?;
+        let case = name_case(&client, access.wait).await.map_err(|error| unknown(&chain(&error)))?;
+        let scope = scope(&record, &asked(&args, &stream.wanted)?, case).map_err(|error| unknown(&chain(&error)))?;
+        let found = read_back(&client, &record, &scope, (case, Verify::Objects)).await;
+        let found = found.map_err(|error| unknown(&chain(&error)))?;
+        if !found.missing.is_empty() {
+            let message = format!("every statement ran, but the target lacks {}", first(&found.missing));
+            return Err(Failure::new(Code::TargetPartiallyRestored, message));
+        }
+        let expired = (!found.expired.is_empty()).then(|| Notice {
+            kind: "EventsNotCreated".to_owned(),
+            status: NoticeStatus::True,
+            reason: "TimeIsOver".to_owned(),
+            message: format!("the server did not create events whose time is over: {}", first(&found.expired)),
+        });
+        Ok(expired.into_iter().collect())
+    }
+}
+
+fn first(differences: &[String]) -> String {
+    let more =
+        if differences.len() > SHOWN { format!(" and {} more", differences.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", differences.iter().take(SHOWN).map(|one| escape(one)).collect::<Vec<_>>().join(", "))
+}
+
+fn read(record: &[u8]) -> Result<Record, Failure> {
+    let record =
+        parse(record).ok_or_else(|| Failure::new(Code::Internal, "a record of another version was accepted"))?;
+    record.ending.check().map_err(|fault| Failure::new(Code::SnapshotIncomplete, chain(&fault)))?;
+    Ok(record)
+}
+
+/// The wish of the session and the one in its arguments as one.
+fn asked(args: &RestoreArgs, wanted: &Wanted<'_>) -> Result<Asked, Failure> {
+    let mut asked = Asked { renamed: wanted.renamed.map(str::to_owned), ..Asked::default() };
+    let named = args.database.as_deref();
+    match (args.selection, wanted.database) {
+        (_, Some(wanted)) if named.is_none_or(|named| named == wanted) => asked.database = Some(wanted.to_owned()),
+        (_, Some(wanted)) => {
+            let named = named.unwrap_or_default();
+            let message = format!("`databases` asks for `{wanted}`, and the arguments for `{named}`; name one of them");
+            return Err(Failure::new(Code::ScopeRefused, message));
+        }
+        (Selection::OneDatabase, None) => asked.database.clone_from(&args.database),
+        (Selection::Everything, None) => asked.into.clone_from(&args.database),
+    }
+    Ok(asked)
+}
+
+fn existing(state: &TargetState) -> Option<String> {
+    match state {
+        TargetState::Empty => None,
+        TargetState::NotEmpty { databases, tables, programs } => {
+            let list = databases.join(", ");
+            Some(format!("{tables} tables and {programs} routines and events in {list}"))
+        }
+    }
+}
+
+fn some(names: &[String]) -> Option<String> {
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", escape(name))).collect();
+    (!names.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
+}
+
+impl StreamFilter for Filter {
+    fn block(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        self.feed(block, out).map_err(|error| error.to_string())
+    }
+
+    fn finish(self: Box<Self>, out: &mut Vec<u8>) -> Result<(), String> {
+        Self::finish(*self, out).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,40 @@
+//! Chooses the snapshot of a restore, once.
+
+use std::sync::Arc;
+
+use lagan_schemas::error::Failure;
+use lagan_schemas::origin::Clusters;
+use lagan_schemas::plan::SnapshotSelector;
+
+use super::Restore;
+use crate::failures::{of_choice, of_repository};
+use crate::opened::blocking;
+use crate::repository::{Snapshot, Wanted, by_id, latest};
+use crate::retention::{self, Asking};
+
+impl Restore<'_, '_> {
+    pub(super) async fn choose(&self) -> Result<Snapshot, Failure> {
+        let source = &self.work.source;
+        let repository = Arc::clone(self.repository);
+        let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
+        let cluster = self.execution.worker.intent.identity().await?;
+        let clusters = source.from_cluster.as_deref().map_or(Clusters::Own(&cluster), Clusters::Named);
+        let chosen = match &source.snapshot {
+            SnapshotSelector::Id(id) => by_id(&listed.snapshots, id, clusters),
+            SnapshotSelector::Latest => {
+                let wanted = Wanted {
+                    clusters,
+                    configuration: source.configuration.as_ref(),
+                    host: source.host.as_deref(),
+                    path: Some(&source.path),
+                    not_after: source.not_after,
+                };
+                // A snapshot that its session did not name is never the latest.
+                let asking = Asking { session: self.execution.session.key.uid, cluster: &cluster };
+                let unnamed = retention::unnamed(self.execution.worker, &listed.snapshots, asking, &[]).await;
+                latest(&listed.snapshots, wanted, &unnamed)
+            }
+        };
+        chosen.cloned().map_err(|error| of_choice(&error))
+    }
+}
