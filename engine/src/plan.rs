@@ -5,10 +5,11 @@ pub(crate) mod answers;
 mod backup;
 pub(crate) mod consent;
 mod database;
-mod find;
+pub(crate) mod find;
 mod hooks;
+pub(crate) mod ignored;
 mod restore;
-mod task;
+pub(crate) mod task;
 mod variables;
 pub(crate) mod wipe;
 

@@ -1,6 +1,7 @@
 //! Statuses as values: pure functions from facts and objects to what a status says, in Stash's shapes.
 //! It must not write anything; `reporter` applies what is made here.
 
+pub(crate) mod blueprint;
 mod conditions;
 pub(crate) mod configuration;
 pub(crate) mod difference;

@@ -105,7 +105,8 @@ impl View {
                 self.refused.insert(key.clone(), Refused { metadata, api_version, problem });
             }
             (Some(value), None) => {
-                let object = Object::from_json(value).map_err(|error| lagan_schemas::error::chain(&error))?;
+                let mut object = Object::from_json(value).map_err(|error| lagan_schemas::error::chain(&error))?;
+                object.ignored_fields = event.ignored_fields;
                 self.objects.insert(key.clone(), Arc::new(object));
             }
             (None, _) => drop(self.objects.remove(&key)),

@@ -106,6 +106,9 @@ pub struct ResourceEvent {
     pub object: Option<Value>,
     /// The uid of the object, also of a deleted one.
     pub uid: uuid::Uuid,
+    /// Paths of fields that the object sets and that have no effect. The published object does not hold them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_fields: Vec<String>,
     /// The reason why the object can't be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -10,6 +10,7 @@ use crate::resource::app_binding::AppBinding;
 use crate::resource::backup_blueprint::BackupBlueprint;
 use crate::resource::backup_configuration::BackupConfiguration;
 use crate::resource::backup_session::BackupSession;
+use crate::resource::fields;
 use crate::resource::function::Function;
 use crate::resource::kind::{Kind, STASH};
 use crate::resource::repository::Repository;
@@ -50,7 +51,7 @@ pub fn crds(group: CrdGroup) -> Vec<Value> {
             let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
             schema["description"] = schema["properties"]["spec"]["description"].clone();
             match group {
-                CrdGroup::Lagan => crd,
+                CrdGroup::Lagan => refusing_ignored_fields(crd),
                 CrdGroup::Stash => under_stash(crd),
                 CrdGroup::AppCatalog => with_other_fields(crd),
             }
@@ -82,8 +83,19 @@ fn make_bounds_integers(value: &mut Value) {
     }
 }
 
+fn kind_of(crd: &Value) -> Kind {
+    crd["spec"]["names"]["kind"].as_str().and_then(Kind::known).expect("a kind of ours")
+}
+
+fn refusing_ignored_fields(mut crd: Value) -> Value {
+    let kind = kind_of(&crd);
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    fields::add_rules(kind, spec);
+    crd
+}
+
 fn under_stash(mut crd: Value) -> Value {
-    let kind: Kind = crd["spec"]["names"]["kind"].as_str().and_then(Kind::known).expect("a kind of ours");
+    let kind = kind_of(&crd);
     let version = kind.api_versions()[1].rsplit('/').next().expect("group/version");
     crd["metadata"]["name"] = format!("{}.{STASH}", kind.plural()).into();
     crd["spec"]["group"] = STASH.into();

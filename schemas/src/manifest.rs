@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::resource::app_binding::AppBindingSpec;
 use crate::resource::backup_blueprint::BackupBlueprintSpec;
 use crate::resource::backup_configuration::BackupConfigurationSpec;
+use crate::resource::fields;
 use crate::resource::function::FunctionSpec;
 use crate::resource::repository::RepositorySpec;
 use crate::resource::restore_session::RestoreSessionSpec;
@@ -85,6 +86,12 @@ struct Typed<S> {
     spec: S,
     #[serde(default, rename = "status")]
     _status: IgnoredAny,
+}
+
+/// The spec as it was written, with fields that its type does not know.
+#[derive(Deserialize)]
+struct Written {
+    spec: serde_json::Value,
 }
 
 /// `apiVersion` and `kind` of an object.
@@ -170,7 +177,11 @@ fn parse_object(file: &str, text: &str, head: Head) -> Result<Manifest, Manifest
             typed(file, text, |s: AppBindingSpec| Spec::AppBinding(Box::new(s)))?
         }
     };
-    let object = Object { api_version: head.api_version, metadata, spec };
+    let mut object = Object { api_version: head.api_version, metadata, spec, ignored_fields: Vec::new() };
+    // Only the type of an AppBinding accepts unknown fields.
+    let written = (kind == Kind::AppBinding).then(|| yaml::<Written>(file, text).ok()).flatten();
+    let written = written.map_or_else(|| object.spec_json(), |written| written.spec);
+    object.ignored_fields = fields::ignored_paths(object.group(), kind, &written);
     let problems = problems(&object);
     if problems.is_empty() {
         Ok(Manifest::Object(Box::new(object)))
@@ -249,7 +260,8 @@ fn yaml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ManifestError>
 }
 
 /// Suggests the nearest candidate (`; did you mean `schedule`?`), or lists all of them.
-fn nearest(word: &str, candidates: &[&str]) -> String {
+#[must_use]
+pub fn nearest(word: &str, candidates: &[&str]) -> String {
     let best = candidates.iter().map(|c| (distance(word, c), *c)).min();
     match best {
         Some((distance, candidate)) if distance <= 1 + word.len() / 4 => format!("; did you mean `{candidate}`?"),

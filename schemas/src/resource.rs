@@ -6,6 +6,7 @@ pub mod backup_blueprint;
 pub mod backup_configuration;
 pub mod backup_session;
 pub mod condition;
+pub mod fields;
 pub mod function;
 pub mod hooks;
 pub mod kind;

@@ -2,7 +2,7 @@
 //! a value can hold quotes, backslashes and newlines and stays one string.
 //! It must not know which variables there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Size limit of a substituted text, in bytes.
 const OUTPUT_LIMIT: usize = 64 * 1024;
@@ -38,6 +38,19 @@ pub fn substitute(template: &str, variables: &Variables) -> Result<String, Subst
     }
     output.push_str(rest);
     if output.len() > OUTPUT_LIMIT { Err(SubstitutionError::TooLong) } else { Ok(output) }
+}
+
+/// The names of all variables that a template reads, also inside defaults.
+#[must_use]
+pub fn names(template: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    let starts = template.match_indices("${").map(|(start, _)| &template[start + 2..]);
+    for body in starts {
+        let body = body.strip_prefix('#').unwrap_or(body);
+        let end = body.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(body.len());
+        names.insert(&body[..end]);
+    }
+    names
 }
 
 /// Finds the brace that closes the expression, counting nested `${`.

@@ -305,12 +305,17 @@ fn a_restore_that_is_ambiguous_is_refused() {
             "- snapshots: [latest]\n- snapshots: [abc]",
             "target.rules: at most one rule without targetHosts",
         ),
-        (RESTORE, "- snapshots:", "- snapshots: [a, b]", "target.rules: a database is restored from one snapshot"),
+        (
+            RESTORE,
+            "- snapshots:",
+            "- snapshots: [a, b]",
+            "target.rules[].snapshots: has no effect: a database is restored from one snapshot",
+        ),
         (
             RESTORE,
             "repository:",
             "rules: [{snapshots: [a, b]}]\nrepository:",
-            "rules: a database is restored from one snapshot",
+            "rules[].snapshots: has no effect: a database is restored from one snapshot",
         ),
         (RESTORE, "repository:", "rules: [{}, {}]\nrepository:", "rules: at most one rule without targetHosts"),
         (
@@ -399,4 +404,47 @@ fn names_and_sizes_of_kubernetes_are_taken() {
     };
     assert!(one(&big(1_400_000)).is_ok());
     assert!(one(&big(1_600_000)).unwrap_err().to_string().contains("is larger than 1500000"));
+}
+
+#[test]
+fn a_field_without_effect_is_refused_in_our_group_and_accepted_in_that_of_stash() {
+    let rows: &[Row] = &[
+        (
+            CONFIGURATION,
+            "schedule:",
+            "schedule: '@daily'\nruntimeSettings: {pod: {}}",
+            "runtimeSettings: has no effect: ",
+        ),
+        (CONFIGURATION, "schedule:", "schedule: '@daily'\ntempDir: {}", "tempDir: has no effect: "),
+        (CONFIGURATION, "ref:", "paths: [/a]\nref:", "target.paths: has no effect: "),
+        (CONFIGURATION, "ref:", "args: [x]\nref:", "target.args: has no effect: "),
+        (CONFIGURATION, "keepLast:", "keepLast: 5\nprune: true", "retentionPolicy.prune: has no effect: "),
+        (
+            CONFIGURATION,
+            "apiVersion: appcatalog",
+            "apiVersion: apps/v1",
+            "target.ref.apiVersion: has no effect: an AppBinding is read from group appcatalog.appscode.com only; remove it",
+        ),
+        (RESTORE, "- snapshots:", "- {snapshots: [a, b]}", "target.rules[].snapshots: has no effect: "),
+        (RESTORE, "- snapshots:", "- {include: [x]}", "target.rules[].include: has no effect: "),
+        (LOCAL, "mountPath:", "mountPath: /a\nnfs: {server: s, path: /p}", "backend.local.nfs: has no effect: "),
+        (LOCAL, "path:", "path: /a\ntype: Directory", "backend.local.hostPath.type: has no effect: "),
+        (FUNCTION, "database:", "database: MariaDB\nimage: x", "image: has no effect: "),
+        (TASK, "steps:", "volumes: [{name: x}]\nsteps:", "volumes: has no effect: "),
+        (SESSION, "apiGroup:", "apiGroup: stash.appscode.com", "invoker.apiGroup: has no effect: "),
+    ];
+    refused(rows);
+    for (base, key, lines, _) in rows {
+        let stash = changed(base, key, lines)
+            .replace("apiVersion: lagan.dev/v1alpha1", "apiVersion: stash.appscode.com/v1beta1");
+        let stash = stash.replace("v1beta1\nkind: Repository", "v1alpha1\nkind: Repository");
+        let stash = stash.replace("apiGroup: stash.appscode.com", "apiGroup: lagan.dev");
+        assert!(!object(&stash).ignored_fields.is_empty(), "{stash}");
+    }
+    accepted(&[
+        (CONFIGURATION, "schedule:", "schedule: '@daily'\ntempDir: null"),
+        (CONFIGURATION, "keepLast:", "keepLast: 5\nprune: false"),
+        (CONFIGURATION, "ref:", "paths: []\nref:"),
+        (RESTORE, "- snapshots:", "- {snapshots: [a], include: []}"),
+    ]);
 }

@@ -74,15 +74,25 @@ fn objects_are_kept() {
     for (name, text) in bases {
         let Ok(Manifest::Object(object)) = parse(name, text).remove(0) else { unreachable!("{text}") };
         let object = object.published();
-        let applied = ResourceEvent { object: Some(object.to_json()), uid: Uuid::from_u128(1), problem: None };
+        let applied = ResourceEvent {
+            object: Some(object.to_json()),
+            uid: Uuid::from_u128(1),
+            ignored_fields: object.ignored_fields.clone(),
+            problem: None,
+        };
         let event = event(applied.kind(), serde_json::to_value(&applied).unwrap());
         check::is_kept(&format!("objects/{name}.json"), &event);
         assert_eq!(ResourceEvent::from_bytes(&event.to_bytes()).unwrap(), applied, "{name}");
     }
     let problem = Some("schedule: expected 5 fields, got 4".to_owned());
-    let refused = ResourceEvent { object: Some(serde_json::json!({})), uid: Uuid::from_u128(1), problem };
+    let refused = ResourceEvent {
+        object: Some(serde_json::json!({})),
+        uid: Uuid::from_u128(1),
+        ignored_fields: Vec::new(),
+        problem,
+    };
     check::is_kept("objects/refused.json", &event(refused.kind(), serde_json::to_value(&refused).unwrap()));
-    let deleted = ResourceEvent { object: None, uid: Uuid::from_u128(1), problem: None };
+    let deleted = ResourceEvent { object: None, uid: Uuid::from_u128(1), ignored_fields: Vec::new(), problem: None };
     check::is_kept("objects/deleted.json", &event(deleted.kind(), serde_json::to_value(&deleted).unwrap()));
 }
 

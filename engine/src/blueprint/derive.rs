@@ -125,11 +125,13 @@ fn from_blueprint(binding: &Object, blueprint: &Object, asked: &Asked) -> Result
             api_version: api_version(Kind::Repository),
             metadata: metadata(&repository_namespace),
             spec: Spec::Repository(Box::new(repository)),
+            ignored_fields: Vec::new(),
         },
         Object {
             api_version: api_version(Kind::BackupConfiguration),
             metadata: of_configuration,
             spec: Spec::BackupConfiguration(Box::new(configuration)),
+            ignored_fields: Vec::new(),
         },
     ])
 }

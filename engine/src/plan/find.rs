@@ -8,6 +8,7 @@ use lagan_schemas::resource::restore_session::RestoreSessionSpec;
 use lagan_schemas::resource::{Group, Kind, Object, ObjectRef, Spec};
 
 use super::{Inputs, Unresolved, refused};
+use crate::view::{Lookup, View};
 
 /// A spec that belongs to one kind of object.
 pub(super) trait KindSpec: Sized {
@@ -39,7 +40,7 @@ kind_specs! {
 }
 
 /// An object of the view, and its spec.
-pub(super) struct Found<'a, S> {
+pub(crate) struct Found<'a, S> {
     pub object: &'a Object,
     pub spec: &'a S,
 }
@@ -53,7 +54,7 @@ impl<S> Clone for Found<'_, S> {
 impl<S> Copy for Found<'_, S> {}
 
 /// The AppBinding of a target.
-pub(super) type Binding<'a> = Found<'a, AppBindingSpec>;
+pub(crate) type Binding<'a> = Found<'a, AppBindingSpec>;
 
 /// Finds an object, or says what is missing.
 pub(super) fn find<'a, S: KindSpec>(
@@ -62,9 +63,27 @@ pub(super) fn find<'a, S: KindSpec>(
     namespace: &str,
     name: &str,
 ) -> Result<Found<'a, S>, Unresolved> {
-    let found = inputs.view.find(S::KIND, group, Some(namespace), name);
-    let found = found.and_then(|object| Some(Found { object, spec: S::of(&object.spec)? }));
+    let object = valid(inputs.view, S::KIND, group, Some(namespace), name)?;
+    let found = object.and_then(|object| Some(Found { object, spec: S::of(&object.spec)? }));
     found.ok_or_else(|| Unresolved::Missing(vec![format!("{} {namespace}/{name}", S::KIND)]))
+}
+
+/// Looks for an object. An invalid one is refused with the words that its own status shows.
+pub(super) fn valid<'a>(
+    view: &'a View,
+    kind: Kind,
+    group: Group,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<&'a Object>, Unresolved> {
+    match view.look_up(kind, group, namespace, name) {
+        Lookup::Valid(object) => Ok(Some(object)),
+        Lookup::Absent => Ok(None),
+        Lookup::Invalid(invalid) => {
+            let path = namespace.map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
+            Err(refused(Code::InvalidSpec, format!("{kind} {path} is invalid: {}", invalid.problem)))
+        }
+    }
 }
 
 /// Finds the object that a session runs for. One that was deleted and made again under the same name is another object.

@@ -13,7 +13,9 @@ use lagan_schemas::subject::Lane;
 use super::find::{Uid, app_binding, invoker};
 use super::task::Direction;
 use super::variables::{self, Facts};
-use super::{DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, database, deadline, hooks, refused, repository, task};
+use super::{
+    DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, database, deadline, hooks, ignored, refused, repository, task,
+};
 
 pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
     let Cause::Object { object } = &request.cause else {
@@ -82,7 +84,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         retry: DEFAULT_RETRY,
         deadline: deadline(inputs.requested, spec.time_out),
         stall_seconds: STALL_SECONDS,
-        notices: missing.into_notice().into_iter().collect(),
+        notices: missing.into_notice().into_iter().chain(ignored::notice(inputs.view, session)).collect(),
         work: Work::Restore(Box::new(work)),
     })
 }

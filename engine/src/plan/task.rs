@@ -1,34 +1,35 @@
 //! Resolves Task and Function into one step with nothing left to substitute. A user's own objects come first, then the
 //! built-in ones, which are also found by Stash's names.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lagan_schemas::catalogue;
 use lagan_schemas::engine::Engine;
 use lagan_schemas::error::{Code, chain};
+use lagan_schemas::manifest::nearest;
 use lagan_schemas::plan::Step;
 use lagan_schemas::resource::backup_configuration::TaskRef;
 use lagan_schemas::resource::function::FunctionSpec;
-use lagan_schemas::resource::task::TaskSpec;
+use lagan_schemas::resource::task::{TaskSpec, TaskStep};
 use lagan_schemas::resource::{Group, Kind, Object, Param, Spec};
-use lagan_schemas::substitution::{Variables, substitute};
+use lagan_schemas::substitution::{Variables, names, substitute};
 
-use super::find::Binding;
+use super::find::{Binding, valid};
 use super::{Inputs, Unresolved, refused};
+use crate::view::View;
 
 const DEFAULT_WAIT_SECONDS: u32 = 300;
 
 /// Direction of the stream between database and snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     Backup,
     Restore,
 }
 
 /// An invoker, the Task that it names, and the AppBinding of its target, which may name a Task too.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
+pub(crate) struct Given<'a> {
     pub invoker: &'a Object,
     pub task: Option<&'a TaskRef>,
     pub binding: Binding<'a>,
@@ -48,15 +49,10 @@ pub(super) fn resolve(
     direction: Direction,
     built_in: &Variables,
 ) -> Result<Resolved, Unresolved> {
-    let (name, params) = task_of(given, direction)?;
-    let group = given.invoker.group();
-    let task = task(inputs, group, &name)?;
-    let mut steps = task.steps.iter().filter(|step| !catalogue::is_done_by_the_worker(&step.name));
-    let (Some(step), None) = (steps.next(), steps.next()) else {
-        let message = format!("Task `{name}`: Lagan runs Tasks with exactly one Function that streams");
-        return Err(refused(Code::FunctionNotSupported, message));
-    };
-    let function = function(inputs, group, &step.name)?;
+    let Chosen { name, params, step, function } = choose(inputs.view, given, direction)?;
+    if let Some(problem) = unknown_param(&name, &params, &function) {
+        return Err(refused(Code::InvalidSpec, problem));
+    }
     let mut variables: Variables = step.params.iter().map(|p| (p.name.clone(), p.value.clone())).collect();
     variables.extend(built_in.clone());
     variables.extend(params);
@@ -69,6 +65,47 @@ pub(super) fn resolve(
     let path = path(&step.name, &function, direction)?;
     let step = render(&step.name, &function, &variables)?;
     Ok(Resolved { step, path, engine, wait_seconds })
+}
+
+/// The Task that runs, its one step that streams, and the Function of this step.
+struct Chosen {
+    name: String,
+    params: BTreeMap<String, String>,
+    step: TaskStep,
+    function: FunctionSpec,
+}
+
+fn choose(view: &View, given: Given<'_>, direction: Direction) -> Result<Chosen, Unresolved> {
+    let (name, params) = task_of(given, direction)?;
+    let group = given.invoker.group();
+    let task = task(view, group, &name)?;
+    let mut steps = task.steps.into_iter().filter(|step| !catalogue::is_done_by_the_worker(&step.name));
+    let (Some(step), None) = (steps.next(), steps.next()) else {
+        let message = format!("Task `{name}`: Lagan runs Tasks with exactly one Function that streams");
+        return Err(refused(Code::FunctionNotSupported, message));
+    };
+    let function = function(view, group, &step.name)?;
+    Ok(Chosen { name, params, step, function })
+}
+
+/// Parameters that Lagan reads itself, and those of Stash's Tasks that have no meaning without a container.
+const COMMON_PARAMS: [&str; 2] = ["waitTimeout", "outputDir"];
+
+/// Says which parameter no part of the Function reads. A misspelled one would leave its default in force: `arg` instead of
+/// `args` would dump every database.
+fn unknown_param(task: &str, params: &BTreeMap<String, String>, function: &FunctionSpec) -> Option<String> {
+    let templates = function.command.iter().chain(&function.args).chain(&function.extra_args);
+    let mut known: BTreeSet<&str> = templates.flat_map(|template| names(template)).collect();
+    known.extend(COMMON_PARAMS);
+    let unknown = params.keys().find(|name| !known.contains(name.as_str()))?;
+    let known: Vec<&str> = known.into_iter().collect();
+    Some(format!("task.params: Task `{task}` has no parameter `{unknown}`{}", nearest(unknown, &known)))
+}
+
+/// The problem with the Task that a configuration or a restore would run, as far as it can be known before a session.
+pub(crate) fn problem(view: &View, given: Given<'_>, direction: Direction) -> Option<String> {
+    let Chosen { name, params, function, .. } = choose(view, given, direction).ok()?;
+    unknown_param(&name, &params, &function)
 }
 
 /// Name and parameters of the Task: each is the invoker's own, else the AppBinding's.
@@ -111,33 +148,24 @@ fn engine(name: &str, function: &FunctionSpec) -> Result<&'static Engine, Unreso
     })
 }
 
-fn task(inputs: &Inputs<'_>, group: Group, name: &str) -> Result<TaskSpec, Unresolved> {
-    let own = inputs.view.find(Kind::Task, group, None, name).map(Arc::as_ref);
+fn task(view: &View, group: Group, name: &str) -> Result<TaskSpec, Unresolved> {
+    let own = valid(view, Kind::Task, group, None, name)?;
     match own.or_else(|| catalogue::find(Kind::Task, name)).map(|object| &object.spec) {
         Some(Spec::Task(spec)) => Ok(spec.clone()),
         _ => Err(Unresolved::Missing(vec![format!("Task {name}")])),
     }
 }
 
-/// Stash's own Functions run in images we do not have: they map to ours by name.
-fn function(inputs: &Inputs<'_>, group: Group, name: &str) -> Result<FunctionSpec, Unresolved> {
-    let own = inputs.view.find(Kind::Function, group, None, name).map(Arc::as_ref);
-    let foreign_image = own.and_then(|object| match &object.spec {
-        Spec::Function(spec) if object.group() == Group::Stash || spec.image.is_some() => {
-            Some(spec.image.clone().unwrap_or_default())
-        }
-        _ => None,
-    });
-    let found = if foreign_image.is_some() {
-        catalogue::find(Kind::Function, name)
-    } else {
-        own.or_else(|| catalogue::find(Kind::Function, name))
-    };
-    match (found.map(|object| &object.spec), foreign_image) {
-        (Some(Spec::Function(spec)), _) => Ok((**spec).clone()),
-        (_, Some(image)) => {
+/// Finds a Function. Those of Stash's group run in images that Lagan does not have: they map to built-in ones by name.
+fn function(view: &View, group: Group, name: &str) -> Result<FunctionSpec, Unresolved> {
+    let own = valid(view, Kind::Function, group, None, name)?;
+    let is_image = own.is_some_and(|object| object.group() == Group::Stash);
+    let found = own.filter(|_| !is_image).or_else(|| catalogue::find(Kind::Function, name));
+    match found.map(|object| &object.spec) {
+        Some(Spec::Function(spec)) => Ok((**spec).clone()),
+        _ if is_image => {
             let message = format!(
-                "Function `{name}` runs in image `{image}`, and no built-in Function has its name; Lagan runs programs, not images"
+                "Function `{name}` of Stash's group runs in an image, and no built-in Function has its name; Lagan runs programs, not images: write a Function of group lagan.dev"
             );
             Err(refused(Code::FunctionNotSupported, message))
         }

@@ -34,6 +34,14 @@ impl Conditions {
         self.list.retain(|condition| condition.kind != kind);
     }
 
+    /// Sets a condition that is only there while it holds.
+    pub fn set_while(&mut self, kind: &str, reason: &str, message: Option<String>) {
+        match message {
+            Some(message) => self.set(kind, ConditionStatus::True, reason, message),
+            None => self.list.retain(|condition| condition.kind != kind),
+        }
+    }
+
     pub fn into_list(self) -> Vec<Condition> {
         self.list
     }

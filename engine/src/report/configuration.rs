@@ -4,15 +4,16 @@ use jiff::Timestamp;
 use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::manifest;
 use lagan_schemas::resource::backup_configuration::{
-    BackupConfigurationSpec, BackupConfigurationStatus, ConfigurationPhase,
+    BackupConfigurationSpec, BackupConfigurationStatus, ConfigurationPhase, TargetRef,
 };
 use lagan_schemas::resource::condition::ConditionStatus;
+use lagan_schemas::resource::fields::FIELD_IGNORED;
 use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::schedule::{Schedule, ScheduleError};
 
 use super::conditions::Conditions;
 use crate::plan::answers::{Answers, Found};
-use crate::plan::consent;
+use crate::plan::{consent, find, ignored, task};
 use crate::view::{Lookup, UNREADABLE_MANIFEST, View};
 
 /// Everything that the status depends on, except the old status.
@@ -30,7 +31,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
     let mut conditions = Conditions::new(old.conditions, generation, inputs.now);
     let schedule = manifest::schedule(inputs.spec, inputs.object.metadata.uid.unwrap_or_default());
     let checks = [
-        validation(schedule.as_ref().err()),
+        validation(inputs, schedule.as_ref().err()),
         repository(inputs),
         backend_secret(inputs),
         target(inputs),
@@ -42,6 +43,7 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
         conditions.set(check.kind, check.status, check.reason, check.message);
     }
     manifest_read(inputs, &mut conditions);
+    conditions.set_while(FIELD_IGNORED, ignored::REASON, ignored::of_invoker(inputs.view, inputs.object));
     let next = schedule.ok().filter(|_| !inputs.spec.paused).and_then(|schedule| next_start(&schedule, inputs.now));
     BackupConfigurationStatus {
         observed_generation: generation,
@@ -51,7 +53,6 @@ pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> Bac
         last_slot_time: old.last_slot_time,
         last_session: old.last_session,
         conditions: conditions.into_list(),
-        unknown: old.unknown,
     }
 }
 
@@ -99,7 +100,8 @@ fn phase(checks: &[Check]) -> ConfigurationPhase {
     }
 }
 
-fn validation(problem: Option<&ScheduleError>) -> Check {
+fn validation(inputs: &Inputs<'_>, schedule: Option<&ScheduleError>) -> Check {
+    let problem = schedule.map(ToString::to_string).or_else(|| task_problem(inputs));
     match problem {
         None => Check {
             kind: VALIDATION,
@@ -111,9 +113,18 @@ fn validation(problem: Option<&ScheduleError>) -> Check {
             kind: VALIDATION,
             status: ConditionStatus::False,
             reason: "ResourceValidationFailed",
-            message: problem.to_string(),
+            message: problem,
         },
     }
+}
+
+/// The problem with the Task that the AppBinding of the target leads to.
+fn task_problem(inputs: &Inputs<'_>) -> Option<String> {
+    let binding = look_up_target(inputs).object()?;
+    let Spec::AppBinding(spec) = &binding.spec else { return None };
+    let binding = find::Found { object: &**binding, spec: &**spec };
+    let given = task::Given { invoker: inputs.object, task: inputs.spec.task.as_ref(), binding };
+    task::problem(inputs.view, given, task::Direction::Backup)
 }
 
 fn repository_namespace<'a>(inputs: &Inputs<'a>) -> &'a str {
@@ -133,17 +144,20 @@ fn repository(inputs: &Inputs<'_>) -> Check {
     presence(REPOSITORY, reason, &found, &format!("Repository {path}"))
 }
 
-fn target(inputs: &Inputs<'_>) -> Check {
+fn target_reference<'a>(inputs: &Inputs<'a>) -> Option<&'a TargetRef> {
+    inputs.spec.target.as_ref().and_then(|target| target.reference.as_ref())
+}
+
+fn look_up_target<'a>(inputs: &Inputs<'a>) -> Lookup<'a> {
+    let Some(target) = target_reference(inputs) else { return Lookup::Absent };
     let own = inputs.object.metadata.namespace.as_deref().unwrap_or_default();
-    let reference = inputs.spec.target.as_ref().and_then(|target| target.reference.as_ref());
-    let (name, found) = match reference {
-        Some(target) => {
-            let namespace = target.namespace.as_deref().unwrap_or(own);
-            let found = inputs.view.look_up(Kind::AppBinding, Group::AppCatalog, Some(namespace), &target.name);
-            (target.name.as_str(), found)
-        }
-        None => ("?", Lookup::Absent),
-    };
+    let namespace = target.namespace.as_deref().unwrap_or(own);
+    inputs.view.look_up(Kind::AppBinding, Group::AppCatalog, Some(namespace), &target.name)
+}
+
+fn target(inputs: &Inputs<'_>) -> Check {
+    let name = target_reference(inputs).map_or("?", |target| target.name.as_str());
+    let found = look_up_target(inputs);
     let reason = if found.object().is_some() { "TargetAvailable" } else { "TargetNotAvailable" };
     presence(TARGET, reason, &found, &format!("AppBinding {name}"))
 }

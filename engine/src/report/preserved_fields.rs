@@ -6,19 +6,13 @@ use lagan_schemas::resource::{Status, StatusDocument};
 /// Type of the condition that says how the push of a session's metrics went.
 pub(crate) const METRICS_PUSHED: &str = "MetricsPushed";
 
-/// Takes over the result of the metrics push, the progress, and the fields that others wrote, if both documents are
-/// about the same session.
+/// Takes over the result of the metrics push and the progress, if both documents are about the same session.
 pub(crate) fn preserve(old: &StatusDocument, new: &mut StatusDocument) {
     if old.metadata.common.uid != new.metadata.common.uid {
         return;
     }
     if let Some(pushed) = old.status.conditions().iter().find(|condition| condition.kind == METRICS_PUSHED) {
         set_condition(&mut new.status, pushed);
-    }
-    match (&old.status, &mut new.status) {
-        (Status::BackupSession(old), Status::BackupSession(new)) => new.unknown.clone_from(&old.unknown),
-        (Status::RestoreSession(old), Status::RestoreSession(new)) => new.unknown.clone_from(&old.unknown),
-        _ => {}
     }
     let is_running = is_running(&new.status);
     if let (Some(old), Some(new)) = (old.status.run(), new.status.run_mut()) {
@@ -47,7 +41,7 @@ mod tests {
     use lagan_schemas::resource::backup_session::{BackupSessionStatus, RunStatus};
     use lagan_schemas::resource::condition::ConditionStatus;
     use lagan_schemas::resource::{Kind, Metadata};
-    use serde_json::{Value, json};
+    use serde_json::Value;
     use uuid::Uuid;
 
     fn document(phase: &str, attempts: u32) -> StatusDocument {
@@ -96,16 +90,5 @@ mod tests {
             preserve(&old, &mut new);
             assert_eq!(new.status.run().is_some_and(|run| run.progress.is_some()), stays, "{phase} {attempts}");
         }
-    }
-
-    #[test]
-    fn fields_that_others_wrote_outlive_a_new_fold() {
-        let mut old = document("Running", 1);
-        let Status::BackupSession(status) = &mut old.status else { unreachable!() };
-        status.unknown.insert("retried".to_owned(), json!(true));
-        let mut new = document("Succeeded", 1);
-        preserve(&old, &mut new);
-        let status: BackupSessionStatus = new.status.try_into().expect("a BackupSession");
-        assert_eq!(status.unknown.get("retried"), Some(&json!(true)));
     }
 }

@@ -6,12 +6,18 @@ use lagan_schemas::fact::TargetResult;
 use lagan_schemas::place::{Place, StashTerms, Volumes};
 use lagan_schemas::resource::Object;
 use lagan_schemas::resource::condition::ConditionStatus;
+use lagan_schemas::resource::fields::FIELD_IGNORED;
 use lagan_schemas::resource::repository::{RepositorySpec, RepositoryStatus};
 use lagan_schemas::session::{Phase, Session};
 
 use super::conditions::Conditions;
 use super::session::seconds;
 use super::text::size;
+use crate::plan::ignored;
+
+const READY: &str = "Ready";
+/// Condition of invalid objects.
+const VALIDATION: &str = "ValidationPassed";
 
 /// The status of a repository after a session that was planned for it has ended.
 pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: RepositoryStatus) -> RepositoryStatus {
@@ -59,16 +65,20 @@ pub(crate) fn described(
     let provider = StashTerms::of(&spec.backend).provider;
     status.backend = Some(provider.to_owned()).filter(|provider| !provider.is_empty());
     status.location = Place::of(&spec.backend, volumes).map(|place| place.to_string());
-    if status.conditions.is_empty() {
-        let message = "no backup has been written to it yet";
-        let now = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
-        ready(&mut status, ConditionStatus::Unknown, "NotUsedYet", message, now);
+    // An object that was invalid until now has told nothing yet about the repository.
+    status.conditions.retain(|condition| condition.kind != VALIDATION && condition.reason != "Invalid");
+    let now = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
+    if status.conditions.iter().all(|condition| condition.kind != READY) {
+        ready(&mut status, ConditionStatus::Unknown, "NotUsedYet", "no backup has been written to it yet", now);
     }
+    let mut conditions = Conditions::new(std::mem::take(&mut status.conditions), status.observed_generation, now);
+    conditions.set_while(FIELD_IGNORED, ignored::REASON, ignored::of_object(object));
+    status.conditions = conditions.into_list();
     status
 }
 
 fn ready(status: &mut RepositoryStatus, is: ConditionStatus, reason: &str, message: &str, now: Timestamp) {
     let mut conditions = Conditions::new(std::mem::take(&mut status.conditions), status.observed_generation, now);
-    conditions.set("Ready", is, reason, message);
+    conditions.set(READY, is, reason, message);
     status.conditions = conditions.into_list();
 }

@@ -13,7 +13,6 @@ use lagan_schemas::resource::backup_session::{
 use lagan_schemas::resource::condition::{Condition, ConditionStatus};
 use lagan_schemas::resource::restore_session::RestoreSessionStatus;
 use lagan_schemas::session::{Phase, Session};
-use serde_json::Map;
 
 use super::conditions::Conditions;
 use super::text::{go_duration, processing_time, size};
@@ -27,7 +26,6 @@ pub(crate) fn backup(session: &Session) -> BackupSessionStatus {
         run: run(session),
         targets: targets(plan).map(|(plan, target)| target_status(session, plan, target)).collect(),
         conditions: backup_conditions(session),
-        unknown: Map::new(),
     }
 }
 
@@ -43,7 +41,6 @@ pub(crate) fn restore(session: &Session) -> RestoreSessionStatus {
         run: run(session),
         stats: targets(plan).map(|(plan, target)| host_stats(session, plan, target)).collect(),
         conditions: restore_conditions(session),
-        unknown: Map::new(),
     }
 }
 

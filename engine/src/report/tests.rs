@@ -17,7 +17,7 @@ use lagan_schemas::subject::SessionKind::{Backup, Restore};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{configuration, refused, repository, session};
+use super::{blueprint, configuration, refused, repository, session};
 use crate::fixtures::{at, result, story};
 use crate::plan::answers::Answers;
 use crate::view::{Refused, View};
@@ -387,4 +387,100 @@ fn a_refused_object_says_why_and_the_same_words_are_reported_once() {
         let other = Refused { problem: "schedule: other".to_owned(), ..refused };
         assert!(!refused::is_reported(&status, &other));
     }
+}
+
+fn object(text: &str) -> Object {
+    let Manifest::Object(object) = parse("test.yaml", text).remove(0).unwrap() else { unreachable!() };
+    object.published()
+}
+
+const STASH: &str = "\
+apiVersion: stash.appscode.com/v1beta1
+kind: BackupConfiguration
+metadata: {name: shop, namespace: demo}
+spec:
+  schedule: '0 2 * * *'
+  task: {name: mariadb-backup, params: [{name: PARAM, value: --databases shop}]}
+  runtimeSettings: {container: {env: [{name: TOKEN, value: CANARY}]}}
+  repository: {name: repo}
+  target: {paths: [/CANARY], ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}
+  retentionPolicy: {name: few, keepLast: 5, prune: true}
+";
+
+fn stash_view() -> View {
+    let repository = "apiVersion: stash.appscode.com/v1alpha1\nkind: Repository\nmetadata: {name: repo, namespace: demo}\nspec: {backend: {storageSecretName: s, local: {mountPath: /a, nfs: {server: CANARY, path: /CANARY}}}}\n";
+    let binding = "apiVersion: appcatalog.appscode.com/v1alpha1\nkind: AppBinding\nmetadata: {name: db, namespace: demo}\nspec: {type: mariadb, clientConfig: {service: {name: db, scheme: mysql}}}\n";
+    let mut view = View::default();
+    for object in [repository, binding].map(object) {
+        view.objects.insert(object.key(), object.into());
+    }
+    view
+}
+
+fn status_after(object: &Object, view: &View, old: BackupConfigurationStatus) -> BackupConfigurationStatus {
+    let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
+    let answers = Answers::default();
+    let cross_namespace = CrossNamespace::NeedsConsent;
+    let inputs = configuration::Inputs { object, spec, view, answers: &answers, cross_namespace, now: at(0) };
+    configuration::status(&inputs, old)
+}
+
+#[test]
+fn fields_without_effect_are_shown_on_the_invoker_with_those_of_the_objects_it_names() {
+    let view = stash_view();
+    let configuration = object(&STASH.replace("PARAM", "args"));
+    let status = status_after(&configuration, &view, BackupConfigurationStatus::default());
+    let shown = conditions(&status);
+    let ignored = shown.iter().find(|line| line.starts_with("FieldIgnored=")).unwrap();
+    for part in [
+        "FieldIgnored=True FieldsWithoutEffect: BackupConfiguration demo/shop: retentionPolicy.prune (",
+        "runtimeSettings (Lagan starts no pod for a session",
+        "target.paths (",
+        "; Repository demo/repo: backend.local.nfs (",
+        "; AppBinding demo/db: clientConfig.service.scheme (",
+    ] {
+        assert!(ignored.contains(part), "{part}\n{ignored}");
+    }
+    assert!(!ignored.contains("CANARY"), "{ignored}");
+    // The condition goes with the fields.
+    let clean = object(CONFIGURATION);
+    let status = status_after(&clean, &View::default(), status);
+    assert!(status.conditions.iter().all(|condition| condition.kind != "FieldIgnored"));
+}
+
+#[test]
+fn an_unknown_parameter_of_the_task_makes_a_configuration_invalid() {
+    let configuration = object(&STASH.replace("PARAM", "arg"));
+    let status = status_after(&configuration, &stash_view(), BackupConfigurationStatus::default());
+    let expected = "ValidationPassed=False ResourceValidationFailed: task.params: Task `mariadb-backup` has no parameter `arg`; did you mean `args`?";
+    assert!(conditions(&status).contains(&expected.to_owned()), "{:#?}", conditions(&status));
+}
+
+#[test]
+fn a_repository_and_a_blueprint_show_their_own_fields_without_effect() {
+    let view = stash_view();
+    let found = view.find(Kind::Repository, lagan_schemas::resource::Group::Stash, Some("demo"), "repo").unwrap();
+    let Spec::Repository(spec) = &found.spec else { unreachable!() };
+    let invalid = RepositoryStatus { conditions: refused_conditions(), ..RepositoryStatus::default() };
+    let status = repository::described(found, spec, lagan_schemas::place::Volumes::Host, invalid);
+    let shown = conditions(&status);
+    assert_eq!(shown.len(), 2, "{shown:#?}");
+    assert!(shown[0].starts_with("Ready=Unknown NotUsedYet: "), "{shown:#?}");
+    assert!(shown[1].starts_with("FieldIgnored=True FieldsWithoutEffect: Repository demo/repo: "), "{shown:#?}");
+
+    let text = "apiVersion: stash.appscode.com/v1beta1\nkind: BackupBlueprint\nmetadata: {name: all}\nspec: {backend: {storageSecretName: s, s3: {bucket: abc}}, tempDir: {medium: Memory}, retentionPolicy: {name: k, keepLast: 1}}\n";
+    let status = blueprint::status(
+        &object(text),
+        3,
+        lagan_schemas::resource::backup_blueprint::BackupBlueprintStatus::default(),
+    );
+    assert_eq!(status.usages, 3);
+    assert!(conditions(&status)[0].contains("BackupBlueprint all: tempDir ("), "{:?}", conditions(&status));
+}
+
+/// The conditions of a Repository that was invalid.
+fn refused_conditions() -> Vec<lagan_schemas::resource::Condition> {
+    let metadata = Metadata { name: "repo".to_owned(), ..Metadata::default() };
+    let refused = Refused { metadata, api_version: String::new(), problem: "backend: no".to_owned() };
+    refused::status(Kind::Repository, &refused, at(0)).unwrap().conditions().to_vec()
 }

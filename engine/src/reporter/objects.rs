@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lagan_schemas::resource::backup_blueprint::BackupBlueprintStatus;
 use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::restore_session::RestoreSessionSpec;
 use lagan_schemas::resource::{Kind, Metadata, Object, Spec};
@@ -15,7 +14,9 @@ use super::sink::PendingChange;
 use crate::blueprint::derive;
 use crate::plan::answers::Answers;
 use crate::report::note::Note;
-use crate::report::{document, finalizer, refused, repository, restore_labels, session as session_report, wipe};
+use crate::report::{
+    blueprint, document, finalizer, refused, repository, restore_labels, session as session_report, wipe,
+};
 use crate::view::Refused;
 
 impl Reporter<'_> {
@@ -92,11 +93,7 @@ impl Reporter<'_> {
 
     async fn blueprint(&mut self, key: &ObjectKey, object: &Object) {
         let usages = derive::usages(&self.context.resources.read(), object);
-        let status = BackupBlueprintStatus {
-            observed_generation: object.metadata.generation,
-            usages: i64::try_from(usages).unwrap_or(i64::MAX),
-            ..BackupBlueprintStatus::default()
-        };
+        let status = blueprint::status(object, usages, self.statuses.status(key));
         self.write_object(key, status.into()).await;
     }
 

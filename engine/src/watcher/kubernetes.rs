@@ -264,7 +264,11 @@ impl Incoming {
                 Self { key, uid, object: Ok(object.published()), problem }
             }
             Err(error) => {
-                let refused = Refused { metadata, api_version: resource.api_version, problem: chain(&error) };
+                let refused = Refused {
+                    metadata: metadata.published(),
+                    api_version: resource.api_version,
+                    problem: chain(&error),
+                };
                 Self { key, uid, object: Err(refused), problem: None }
             }
         })
@@ -309,7 +313,7 @@ mod tests {
         let binding = object(json!({
             "apiVersion": "appcatalog.appscode.com/v1alpha1", "kind": "AppBinding",
             "metadata": {"name": "db", "namespace": "n", "uid": Uuid::from_u128(1), "resourceVersion": "5",
-                "annotations": {LAST_APPLIED: "{\"url\":\"mysql://root:CANARY@h:1/\"}", "mine": "stays"}},
+                "annotations": {LAST_APPLIED: "{\"url\":\"mysql://root:CANARY@h:1/\"}", "lagan.dev/pool": "stays", "kapp.k14s.io/original": "CANARY"}},
             "spec": {"clientConfig": {"url": "mysql://root:CANARY@h:1/"}},
             "status": {"x": 1},
         }));

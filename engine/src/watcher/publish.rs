@@ -31,7 +31,8 @@ pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: 
         return true;
     }
     let uid = object.metadata.uid.unwrap_or_default();
-    send(context, &key, ResourceEvent { object: Some(object.to_json()), uid, problem }).await
+    let ignored_fields = object.ignored_fields.clone();
+    send(context, &key, ResourceEvent { object: Some(object.to_json()), uid, ignored_fields, problem }).await
 }
 
 /// Publishes the head of an object that can't be read as its type, with the reason.
@@ -43,12 +44,13 @@ pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused:
         "apiVersion": refused.api_version, "kind": key.kind, "metadata": refused.metadata, "spec": Value::Null,
     });
     let uid = refused.metadata.uid.unwrap_or_default();
-    send(context, key, ResourceEvent { object: Some(head), uid, problem: Some(refused.problem.clone()) }).await
+    let problem = Some(refused.problem.clone());
+    send(context, key, ResourceEvent { object: Some(head), uid, ignored_fields: Vec::new(), problem }).await
 }
 
 /// Publishes a tombstone for an object that is gone.
 pub(super) async fn bury(context: &Context, key: &ObjectKey, uid: Uuid) -> bool {
-    send(context, key, ResourceEvent { object: None, uid, problem: None }).await
+    send(context, key, ResourceEvent { object: None, uid, ignored_fields: Vec::new(), problem: None }).await
 }
 
 async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> bool {

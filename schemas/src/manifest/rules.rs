@@ -7,12 +7,13 @@ use crate::resource::app_binding::{AppBindingSpec, DatabaseUrl};
 use crate::resource::backup_blueprint::BackupBlueprintSpec;
 use crate::resource::backup_configuration::BackupConfigurationSpec;
 use crate::resource::backup_session::BackupSessionSpec;
+use crate::resource::fields::{self, refusal};
 use crate::resource::function::FunctionSpec;
 use crate::resource::kind::LAGAN;
 use crate::resource::repository::{RepositorySpec, RetentionPolicy};
 use crate::resource::restore_session::RestoreSessionSpec;
 use crate::resource::task::TaskSpec;
-use crate::resource::{Object, Spec};
+use crate::resource::{Group, Object, Spec};
 use crate::schedule::{Schedule, ScheduleError};
 use crate::subject::token;
 
@@ -33,6 +34,10 @@ pub fn problems(object: &Object) -> Vec<String> {
     if let Err(errors) = checked {
         return errors.into_vec().into_iter().map(|error| error.message).collect();
     }
+    let ignored = ignored_problems(object);
+    if !ignored.is_empty() {
+        return ignored;
+    }
     match &object.spec {
         Spec::BackupConfiguration(spec) => {
             let schedule = schedule(spec, Uuid::nil()).err().map(|error| error.to_string());
@@ -52,6 +57,13 @@ fn tags_only(object: &Object, policy: &RetentionPolicy) -> Option<String> {
             tags; add another keep rule, such as `keepLast`"
             .to_owned()
     })
+}
+
+/// Refuses fields without effect in our group. Stash's group only shows them.
+fn ignored_problems(object: &Object) -> Vec<String> {
+    let (group, kind) = (object.group(), object.kind());
+    let paths = object.ignored_fields.iter().filter(|_| group == Group::Lagan);
+    paths.map(|path| refusal(path, fields::reason(group, kind, path))).collect()
 }
 
 fn address_problems(spec: &AppBindingSpec) -> Vec<String> {

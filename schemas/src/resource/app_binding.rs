@@ -57,7 +57,7 @@ pub struct ClientConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceReference {
-    #[serde(default, deserialize_with = "super::null_is_absent")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "super::null_is_absent")]
     pub scheme: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
@@ -141,7 +141,7 @@ impl AppBindingSpec {
     /// Returns the form that may be published: without user and password in the URL and without values of `addKey`.
     #[must_use]
     pub fn published(mut self) -> Self {
-        self.client_config.url = self.client_config.url.map(|url| strip_credentials(&url));
+        self.client_config.url = self.client_config.url.map(|url| address_only(&url));
         for transform in &mut self.secret_transforms {
             if let SecretTransform::AddKey { value, string_value, .. } = transform {
                 (*value, *string_value) = (None, None);
@@ -151,12 +151,16 @@ impl AppBindingSpec {
     }
 }
 
-/// Removes `user:password@` from a URL or a go-sql-driver DSN. A password may contain `@` and `/`, so everything before
-/// the last `@` is removed.
-fn strip_credentials(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
+/// The address of a URL or a go-sql-driver DSN, in the same notation. Everything else may be a secret, and a text that is
+/// neither may be one as a whole.
+fn address_only(text: &str) -> String {
+    let Ok(DatabaseUrl { host, port, .. }) = DatabaseUrl::parse(text) else { return String::new() };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    match text.split_once("://") {
+        Some((scheme, _)) if !text.contains("tcp(") => format!("{scheme}://{host}{port}/"),
+        _ => format!("tcp({host}{port})/"),
+    }
 }
 
 /// Address and credentials inside an AppBinding's URL: `mysql://user:password@host:port/` or the
@@ -174,6 +178,17 @@ pub struct DatabaseUrl {
 pub struct BadDatabaseUrl;
 
 impl DatabaseUrl {
+    /// Whether the URL has a path or a query, which no database client is given.
+    #[must_use]
+    pub fn has_more_than_an_address(text: &str) -> bool {
+        let behind = match (text.find("tcp("), text.split_once("://")) {
+            (Some(start), _) => text[start..].split_once(')').map_or("", |(_, behind)| behind),
+            (None, Some((_, rest))) => rest.find(['/', '?']).map_or("", |at| &rest[at..]),
+            (None, None) => "",
+        };
+        !matches!(behind, "" | "/")
+    }
+
     pub fn parse(text: &str) -> Result<Self, BadDatabaseUrl> {
         let url = Self::split(text)?;
         let fits = is_host(&url.host) && url.port != Some(0);
@@ -245,6 +260,14 @@ mod tests {
         assert!(!format!("{:?}", spec.secret_transforms).contains("CANARY"));
         let text = serde_json::to_string(&spec.published()).unwrap();
         assert!(!text.contains("CANARY") && text.contains("mysql://h:1/"), "{text}");
-        assert_eq!(strip_credentials("root:CA@N/ARY@tcp(h:1)/"), "tcp(h:1)/");
+        for (url, address) in [
+            ("root:CA@N/ARY@tcp(h:1)/", "tcp(h:1)/"),
+            ("root:CANARY@tcp(h:1)/db?CANARY=CANARY", "tcp(h:1)/"),
+            ("mysql://root:CANARY@[::1]:3306/CANARY?CANARY=CANARY", "mysql://[::1]:3306/"),
+            ("mysql://h", "mysql://h/"),
+            ("CANARY", ""),
+        ] {
+            assert_eq!(address_only(url), address);
+        }
     }
 }

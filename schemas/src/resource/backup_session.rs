@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::backup_configuration::TargetRef;
 use super::condition::{Condition, list_schema};
@@ -77,10 +76,6 @@ pub struct BackupSessionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "list_schema")]
     pub conditions: Vec<Condition>,
-    /// Fields that others wrote.
-    #[serde(flatten)]
-    #[schemars(skip)]
-    pub unknown: Map<String, Value>,
 }
 
 /// Status fields of all sessions that Stash does not have.

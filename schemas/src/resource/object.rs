@@ -12,6 +12,7 @@ use super::app_binding::AppBindingSpec;
 use super::backup_blueprint::BackupBlueprintSpec;
 use super::backup_configuration::BackupConfigurationSpec;
 use super::backup_session::BackupSessionSpec;
+use super::fields;
 use super::function::FunctionSpec;
 use super::hooks::{BackupHooks, RestoreHooks};
 use super::kind::{Group, Kind};
@@ -62,6 +63,8 @@ pub struct Object {
     pub api_version: String,
     pub metadata: Metadata,
     pub spec: Spec,
+    /// Paths of the fields that are set and have no effect. A published object no longer holds these fields.
+    pub ignored_fields: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,39 @@ pub enum ObjectError {
     UnknownKind { api_version: String, kind: String },
     #[error("object can't be read: {0}")]
     Json(String),
+}
+
+impl Metadata {
+    /// The form that may be published: of the annotations those that Lagan reads, of the finalizers its own.
+    #[must_use]
+    pub fn published(mut self) -> Self {
+        self.annotations.retain(|name, _| is_read(name));
+        self.finalizers.retain(|name| name == WIPE_OUT_FINALIZER);
+        self
+    }
+}
+
+/// Whether Lagan reads the annotation of this name.
+fn is_read(name: &str) -> bool {
+    const PREFIXES: [&str; 3] = ["lagan.dev/", "params.lagan.dev/", "params.stash.appscode.com/"];
+    const NAMES: [&str; 2] = ["stash.appscode.com/backup-blueprint", "stash.appscode.com/schedule"];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+}
+
+impl Spec {
+    fn from_json(kind: Kind, spec: Value) -> Result<Self, serde_json::Error> {
+        match kind {
+            Kind::Repository => serde_json::from_value(spec).map(Self::Repository),
+            Kind::BackupConfiguration => serde_json::from_value(spec).map(Self::BackupConfiguration),
+            Kind::BackupSession => serde_json::from_value(spec).map(Self::BackupSession),
+            Kind::RestoreSession => serde_json::from_value(spec).map(Self::RestoreSession),
+            Kind::BackupBlueprint => serde_json::from_value(spec).map(Self::BackupBlueprint),
+            Kind::Task => serde_json::from_value(spec).map(Self::Task),
+            Kind::Function => serde_json::from_value(spec).map(Self::Function),
+            Kind::AppBinding => serde_json::from_value(spec).map(Self::AppBinding),
+            Kind::Secret | Kind::Other(_) => Err(serde::de::Error::custom("the kind has no spec")),
+        }
+    }
 }
 
 impl From<serde_json::Error> for ObjectError {
@@ -145,11 +181,14 @@ impl Object {
         spec.wipes() && held && self.metadata.deletion_timestamp.is_some()
     }
 
-    /// The form that may be published: no credentials in URLs, nothing that hooks hold, and not kubectl's copy of the
-    /// manifest, which has both.
+    /// The form that may be published. It is an allow-list: only fields that have an effect, and only metadata that Lagan
+    /// reads. Other tools keep copies of whole manifests in annotations. Credentials in URLs and the contents of hooks
+    /// are left out too, although they have an effect.
     #[must_use]
     pub fn published(mut self) -> Self {
-        self.metadata.annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        self.metadata = self.metadata.published();
+        let used = fields::only_used(self.group(), self.kind(), self.spec_json());
+        self.spec = Spec::from_json(self.kind(), used).expect("ignored fields are optional");
         match &mut self.spec {
             Spec::AppBinding(spec) => **spec = std::mem::take(&mut **spec).published(),
             Spec::BackupConfiguration(spec) => spec.hooks = spec.hooks.take().map(BackupHooks::published),
@@ -197,21 +236,13 @@ impl Object {
             spec: Value,
         }
         let raw: Raw = serde_json::from_value(value)?;
-        let known = Kind::known(&raw.kind).filter(|k| k.api_versions().contains(&raw.api_version.as_str()));
-        let spec = match known {
-            Some(Kind::Repository) => Spec::Repository(serde_json::from_value(raw.spec)?),
-            Some(Kind::BackupConfiguration) => Spec::BackupConfiguration(serde_json::from_value(raw.spec)?),
-            Some(Kind::BackupSession) => Spec::BackupSession(serde_json::from_value(raw.spec)?),
-            Some(Kind::RestoreSession) => Spec::RestoreSession(serde_json::from_value(raw.spec)?),
-            Some(Kind::BackupBlueprint) => Spec::BackupBlueprint(serde_json::from_value(raw.spec)?),
-            Some(Kind::Task) => Spec::Task(serde_json::from_value(raw.spec)?),
-            Some(Kind::Function) => Spec::Function(serde_json::from_value(raw.spec)?),
-            Some(Kind::AppBinding) => Spec::AppBinding(serde_json::from_value(raw.spec)?),
-            Some(Kind::Secret | Kind::Other(_)) | None => {
-                return Err(ObjectError::UnknownKind { api_version: raw.api_version, kind: raw.kind });
-            }
+        let is_known = |kind: &Kind| kind.api_versions().contains(&raw.api_version.as_str());
+        let Some(kind) = Kind::known(&raw.kind).filter(is_known).filter(|kind| *kind != Kind::Secret) else {
+            return Err(ObjectError::UnknownKind { api_version: raw.api_version, kind: raw.kind });
         };
-        Ok(Self { api_version: raw.api_version, metadata: raw.metadata, spec })
+        let ignored_fields = fields::ignored_paths(Group::of(&raw.api_version), kind, &raw.spec);
+        let spec = Spec::from_json(kind, raw.spec)?;
+        Ok(Self { api_version: raw.api_version, metadata: raw.metadata, spec, ignored_fields })
     }
 }
 

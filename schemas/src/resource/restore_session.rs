@@ -5,7 +5,6 @@ use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::backup_configuration::{Driver, TargetRef, TaskRef};
 use super::backup_session::{HostStats, RunStatus};
@@ -39,9 +38,7 @@ use super::{NamespacedName, Opaque};
     validation = Rule::new("self == oldSelf").message("spec: a session can't be changed; create a new one"),
     validation = Rule::new("has(self.target) && has(self.target.ref)").message("target.ref: name the AppBinding to restore into"),
     validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.filter(r, !has(r.targetHosts) || size(r.targetHosts) == 0).size() <= 1").message("target.rules: at most one rule without targetHosts"),
-    validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.all(r, !has(r.snapshots) || size(r.snapshots) <= 1)").message("target.rules: a database is restored from one snapshot"),
     validation = Rule::new("!has(self.rules) || self.rules.filter(r, !has(r.targetHosts) || size(r.targetHosts) == 0).size() <= 1").message("rules: at most one rule without targetHosts"),
-    validation = Rule::new("!has(self.rules) || self.rules.all(r, !has(r.snapshots) || size(r.snapshots) <= 1)").message("rules: a database is restored from one snapshot"),
     validation = Rule::new("!has(self.existing) || !has(self.overwrite)").message("existing: it says more than overwrite; leave overwrite out"),
     validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative")
 )]
@@ -172,8 +169,4 @@ pub struct RestoreSessionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "list_schema")]
     pub conditions: Vec<Condition>,
-    /// Fields that others wrote.
-    #[serde(flatten)]
-    #[schemars(skip)]
-    pub unknown: Map<String, Value>,
 }

@@ -68,7 +68,7 @@ fn a_repository_of_another_namespace_must_allow_ours() {
 }
 
 #[test]
-fn a_function_in_an_unknown_image_is_refused_with_the_image() {
+fn a_function_of_stash_that_no_built_in_one_replaces_is_refused() {
     let (code, message) = and("\
 apiVersion: stash.appscode.com/v1beta1
 kind: Task
@@ -84,7 +84,7 @@ spec: {image: 'registry.example.org/corp:7', args: [go]}
     assert_eq!(code, Code::FunctionNotSupported);
     assert_eq!(
         message,
-        "Function `corp-backup` runs in image `registry.example.org/corp:7`, and no built-in Function has its name; Lagan runs programs, not images"
+        "Function `corp-backup` of Stash's group runs in an image, and no built-in Function has its name; Lagan runs programs, not images: write a Function of group lagan.dev"
     );
 }
 
@@ -189,5 +189,44 @@ fn an_invoker_that_was_replaced_by_another_of_its_name_is_not_planned() {
         let mut request = world.restore_request();
         request.invoker.uid = uid;
         assert_eq!(refusal(world.planned(SessionKind::Restore, &request)).0, Code::IntentNotConfirmed, "{uid:?}");
+    }
+}
+
+#[test]
+fn an_unknown_parameter_is_refused_with_the_nearest_name() {
+    for (param, expected) in [
+        ("arg", "task.params: Task `mariadb-backup-10.6.23` has no parameter `arg`; did you mean `args`?"),
+        ("waittimeout", "; did you mean `waitTimeout`?"),
+        ("databases", "; known are args, outputDir, waitTimeout"),
+    ] {
+        let task = format!("  task: {{name: mariadb-backup-10.6.23, params: [{{name: {param}, value: x}}]}}\n");
+        let (code, message) = with(&[("  task: {name: mariadb-backup-10.6.23}\n", &task)]).refusal();
+        assert!(code == Code::InvalidSpec && message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn an_invalid_object_is_refused_as_invalid_wherever_it_is_named() {
+    for (kind, expected) in [
+        (Kind::Repository, "Repository demo/repo is invalid: backend: name one place, not several"),
+        (Kind::AppBinding, "AppBinding demo/db is invalid: backend: name one place, not several"),
+        (Kind::BackupConfiguration, "BackupConfiguration demo/shop is invalid: backend: name one place, not several"),
+    ] {
+        let mut world = with(&[]);
+        let request = world.backup_request();
+        let object = world.object(kind).clone();
+        let problem = "backend: name one place, not several".to_owned();
+        world.view.objects.remove(&object.key());
+        let refused = crate::view::Refused {
+            metadata: object.metadata.clone(),
+            api_version: object.api_version.clone(),
+            problem,
+        };
+        world.view.refused.insert(object.key(), refused);
+        let planned = world.planned(SessionKind::Backup, &request);
+        assert!(
+            matches!(&planned, Err(Unresolved::Refused(failure)) if failure.code == Code::InvalidSpec && failure.message == expected),
+            "{planned:?}"
+        );
     }
 }
