@@ -214,7 +214,13 @@ mod tests {
             uid: Uuid::from_u128(7),
         };
         let failure = Failure::new(Code::DumpFailed, "mariadb-dump exited 2");
-        let fact = Fact::Failed(Ended { holder: None, failure, rejected_snapshots: vec![], conditions: vec![] });
+        let fact = Fact::Failed(Ended {
+            holder: None,
+            failure,
+            results: vec![],
+            rejected_snapshots: vec![],
+            conditions: vec![],
+        });
         let event = fact.event(&key, "1".into(), "worker", now);
         let facts = [StoredFact { key, pool: None, sequence: 1, time: now, event, fact: Some(fact) }];
         let described = Described { view: &view, facts: Some(&facts), events: None, sessions: None };

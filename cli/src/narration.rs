@@ -167,8 +167,8 @@ impl Narrator {
             Phase::Skipped => self.skipped(),
             _ => self.failed(),
         };
-        let restorable =
-            self.session.results.first().map(|result| (self.session.key.invoker.as_str(), result.snapshot.as_str()));
+        let succeeded = self.session.results.first().filter(|_| self.session.phase == Phase::Succeeded);
+        let restorable = succeeded.map(|result| (self.session.key.invoker.as_str(), result.snapshot.as_str()));
         lines.push(self.context.next(self.session.key.kind, restorable));
         lines
     }

@@ -131,12 +131,13 @@ impl Story {
 
     pub fn failed(self, seconds: i64, code: Code) -> Self {
         let holder = Some(self.holder()).filter(|_| self.0.phase.is_held());
-        let (rejected_snapshots, conditions) = (Vec::new(), Vec::new());
+        let (results, rejected_snapshots, conditions) = (Vec::new(), Vec::new(), Vec::new());
         self.then(
             seconds,
             Fact::Failed(Ended {
                 holder,
                 failure: Failure::new(code, "what happened"),
+                results,
                 rejected_snapshots,
                 conditions,
             }),

@@ -201,7 +201,7 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
 }
 
 fn ended(failure: Failure) -> Ended {
-    Ended { holder: None, failure, rejected_snapshots: Vec::new(), conditions: Vec::new() }
+    Ended { holder: None, failure, results: Vec::new(), rejected_snapshots: Vec::new(), conditions: Vec::new() }
 }
 
 fn failed(failure: Failure) -> Fact {

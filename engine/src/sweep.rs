@@ -94,6 +94,7 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
     let ended = |code: Code, message: String| Ended {
         holder: None,
         failure: Failure::new(code, message),
+        results: Vec::new(),
         rejected_snapshots: Vec::new(),
         conditions: Vec::new(),
     };

@@ -255,6 +255,10 @@ pub struct Ended {
     pub holder: Option<Holder>,
     #[serde(flatten)]
     pub failure: Failure,
+    /// Snapshots that passed their read-back before the session failed, such as in a post hook. They are valid: `latest` and
+    /// retention count them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<TargetResult>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected_snapshots: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

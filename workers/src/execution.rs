@@ -35,6 +35,8 @@ pub(crate) struct Execution<'a> {
     pub plan: &'a Plan,
     /// The session when the attempt began.
     pub session: Session,
+    /// Snapshots that this attempt verified, one for each repository that it has finished.
+    pub verified: Vec<TargetResult>,
     /// Snapshots of this session that failed their read-back.
     pub rejected: Vec<String>,
     pub conditions: Vec<Notice>,
@@ -53,8 +55,9 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
         Ok(hooks) => hooks,
         Err(failed) => return Outcome::Failed(Box::new(failed)),
     };
-    let (rejected, conditions) = (Vec::new(), if plan.target().is_some() { worker.notices() } else { Vec::new() });
-    let mut execution = Execution { worker, held, life, plan, session, rejected, conditions, hooks };
+    let (verified, rejected) = (Vec::new(), Vec::new());
+    let conditions = if plan.target().is_some() { worker.notices() } else { Vec::new() };
+    let mut execution = Execution { worker, held, life, plan, session, verified, rejected, conditions, hooks };
     let worked = execution.work().await;
     execution.conclude(worked).await
 }
@@ -74,18 +77,17 @@ impl Leased {
 }
 
 impl Execution<'_> {
-    async fn work(&mut self) -> Result<Vec<TargetResult>, Broken> {
+    async fn work(&mut self) -> Result<(), Broken> {
         let plan = self.plan;
-        let mut results = Vec::new();
         for repository in plan.repositories() {
             let result = match &plan.work {
                 Work::Backup(work) => self.back_up(work, repository).await,
                 Work::Restore(work) => self.restore(work).await,
                 Work::Wipe(work) => self.wipe(work).await,
             };
-            results.extend(result?);
+            self.verified.extend(result?);
         }
-        Ok(results)
+        Ok(())
     }
 
     async fn back_up(
@@ -175,9 +177,9 @@ impl Execution<'_> {
         of_stop(self.life.stopped(), failure)
     }
 
-    async fn conclude(mut self, worked: Result<Vec<TargetResult>, Broken>) -> Outcome {
+    async fn conclude(mut self, worked: Result<(), Broken>) -> Outcome {
         let worked = match worked {
-            Ok(results) => Ok(results),
+            Ok(()) => Ok(self.verified.clone()),
             Err(Broken::Fenced) => return Outcome::Fenced,
             Err(Broken::Failed(failure)) => Err(failure),
         };
@@ -192,7 +194,10 @@ impl Execution<'_> {
         match worked {
             Ok(results) => Outcome::Succeeded { results, conditions },
             Err(failure) => {
-                Outcome::Failed(Box::new(Failed { failure, rejected_snapshots: self.rejected, conditions }))
+                // A verified snapshot stays valid, whatever failed after it. A restore has none.
+                let is_backup = matches!(self.plan.work, Work::Backup(_));
+                let results = if is_backup { self.verified } else { Vec::new() };
+                Outcome::Failed(Box::new(Failed { failure, results, rejected_snapshots: self.rejected, conditions }))
             }
         }
     }

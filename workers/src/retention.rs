@@ -11,7 +11,7 @@ use lagan_schemas::error::{Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus, RetentionMode, RetentionResult};
 use lagan_schemas::origin::{ClusterIdentity, Owner};
 use lagan_schemas::resource::repository::RetentionPolicy;
-use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::session::Session;
 use lagan_schemas::subject::Cluster;
 use uuid::Uuid;
 
@@ -83,7 +83,7 @@ async fn ask(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Option<Session> {
 
 fn ended_without(session: &Session, snapshot: &str) -> bool {
     let named = session.results.iter().any(|result| result.snapshot == snapshot);
-    !session.is_expired() && session.phase.is_end() && !(session.phase == Phase::Succeeded && named)
+    !session.is_expired() && session.phase.is_end() && !named
 }
 
 /// Decides about the snapshots of one configuration of this cluster.

@@ -43,13 +43,20 @@ pub(crate) enum Outcome {
 
 pub(crate) struct Failed {
     pub failure: Failure,
+    /// Snapshots that were verified before something else failed.
+    pub results: Vec<TargetResult>,
     pub rejected_snapshots: Vec<String>,
     pub conditions: Vec<Notice>,
 }
 
 impl From<Failure> for Outcome {
     fn from(failure: Failure) -> Self {
-        Self::Failed(Box::new(Failed { failure, rejected_snapshots: Vec::new(), conditions: Vec::new() }))
+        Self::Failed(Box::new(Failed {
+            failure,
+            results: Vec::new(),
+            rejected_snapshots: Vec::new(),
+            conditions: Vec::new(),
+        }))
     }
 }
 
@@ -133,6 +140,7 @@ impl Worker {
         let ended = Ended {
             holder: None,
             failure: Failure::new(Code::TargetPartiallyRestored, message),
+            results: Vec::new(),
             rejected_snapshots: Vec::new(),
             conditions: Vec::new(),
         };
@@ -198,9 +206,9 @@ impl Worker {
                 verdict(&session, plan, life.stopped(), held.holder, *failed, Timestamp::now())
             }
         };
-        let succeeded = matches!(fact, Fact::Succeeded(_));
+        let retries = matches!(fact, Fact::Retrying(_));
         held.append_surely(fact).await?;
-        if succeeded && session.key.kind == SessionKind::Backup {
+        if !retries && session.key.kind == SessionKind::Backup {
             backup::forget(self, held).await;
         }
         Ok(())
@@ -217,7 +225,7 @@ fn verdict(
     now: Timestamp,
 ) -> Fact {
     let again = again(session, plan, stop.as_ref(), &failed.failure);
-    let Failed { failure, rejected_snapshots, conditions } = failed;
+    let Failed { failure, results, rejected_snapshots, conditions } = failed;
     match again {
         Some(counted) => {
             let delay = if counted == Counted::Yes { plan.map_or(0, |plan| plan.retry.delay_seconds) } else { 0 };
@@ -226,7 +234,7 @@ fn verdict(
         }
         None => {
             let cancelled = failure.code == Code::Cancelled && session.phase != Phase::Restoring;
-            let ended = Ended { holder: Some(holder), failure, rejected_snapshots, conditions };
+            let ended = Ended { holder: Some(holder), failure, results, rejected_snapshots, conditions };
             if cancelled { Fact::Cancelled(ended) } else { Fact::Failed(ended) }
         }
     }

@@ -153,7 +153,13 @@ fn a_failure_names_reason_and_next_command() {
         }),
         planned(SessionKind::Backup),
         started(2),
-        Fact::Failed(Ended { holder: Some(holder(2)), failure, rejected_snapshots: vec![], conditions: vec![] }),
+        Fact::Failed(Ended {
+            holder: Some(holder(2)),
+            failure,
+            results: vec![],
+            rejected_snapshots: vec![],
+            conditions: vec![],
+        }),
     ];
     assert_eq!(
         tell(&mut narrator, facts),

@@ -24,7 +24,8 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
     let ended = seconds(session.last_time.unwrap_or(Timestamp::UNIX_EPOCH));
     let mut status = old;
     match (session.phase, result) {
-        (Phase::Succeeded, Some(result)) => {
+        // A session that failed after its read-back, such as in a post hook, has written a valid snapshot.
+        (Phase::Succeeded | Phase::Failed, Some(result)) => {
             status.first_backup_time.get_or_insert(ended);
             // As in Stash, this is the time of the request.
             status.last_backup_time = status.last_backup_time.max(session.first_time.map(seconds));
@@ -39,7 +40,7 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
             status.snapshots_removed_on_last_cleanup = removed.and_then(|n| i64::try_from(n).ok());
             ready(&mut status, ConditionStatus::True, "Reachable", "the last backup was written and read back", ended);
         }
-        (Phase::Failed, _) => {
+        (Phase::Failed, None) => {
             let Some(failure) = &session.last_failure else { return status };
             if matches!(failure.code, Code::ReadBackFailed | Code::RepositoryDamaged) {
                 status.integrity = Some(false);

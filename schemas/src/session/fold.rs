@@ -229,6 +229,7 @@ impl Session {
                 self.last_failure = None;
             }
             Fact::Failed(data) | Fact::Cancelled(data) => {
+                self.results = data.results;
                 self.last_failure = Some(data.failure);
                 self.rejected_snapshots.extend(data.rejected_snapshots);
                 self.conditions = data.conditions;

@@ -145,7 +145,13 @@ fn holder(attempt: u32) -> Holder {
 fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
     let signed = holder.unwrap_or(self::holder(0));
     let failure = Failure::new(Code::DumpFailed, "exit 3");
-    let ended = Ended { holder, failure: failure.clone(), rejected_snapshots: Vec::new(), conditions: Vec::new() };
+    let ended = Ended {
+        holder,
+        failure: failure.clone(),
+        results: Vec::new(),
+        rejected_snapshots: Vec::new(),
+        conditions: Vec::new(),
+    };
     let (target, repository) = ("db".to_owned(), "shop/repo".to_owned());
     match kind {
         FactKind::Requested => Fact::Requested(Requested {

@@ -50,6 +50,7 @@ fn ended(code: Code) -> Ended {
     Ended {
         holder: Some(holder()),
         failure: Failure::new(code, "mariadb-dump exited 2"),
+        results: vec![result()],
         rejected_snapshots: vec!["f".repeat(64)],
         conditions: conditions(),
     }

@@ -29,6 +29,7 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     world.configure("pre", "local", SHOP, &hooks("503", "200"))?;
     world.configure("post", "local", SHOP, &hooks("200", "500"))?;
     world.configure("refused", "local", SHOP, &hooks("200", "200").replace("port:", "host: localhost, port:"))?;
+    let _copy = world.second_database("copy")?;
     let exec = "hooks:\n  postBackup: {exec: {command: [\"true\"]}}";
     world.configure("exec", "local", SHOP, exec)?;
     let _up = world.up(&["--allow-hook-host", &format!("127.0.0.1:{port}")])?;
@@ -64,7 +65,7 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
         assert_eq!(condition(&failed, kind)["reason"], reason, "{failed}");
     }
 
-    // The snapshot is complete, but the session failed and names it only in its message.
+    // The session failed, and its snapshot stays valid.
     let failed = world.backup("post", &[])?;
     assert_eq!(failed.status.code(), Some(3));
     assert!(
@@ -74,6 +75,11 @@ fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     );
     assert_eq!((asked.recv_timeout(PATIENCE)?.len() > 1, world.snapshots()?), (true, 2));
     assert!(asked.recv_timeout(PATIENCE)?.starts_with("POST /500 "));
+    let last = world.facts("@latest", &[])?.pop().unwrap_or_default();
+    assert_eq!(last["type"], "dev.lagan.backup.failed.v1", "{last}");
+    let snapshot = last["data"]["results"][0]["snapshot"].as_str().unwrap_or_default().to_owned();
+    world.lagan.ok(&["restore", "post", "--to", "copy", "--yes", "--wait"])?;
+    assert_eq!(world.result("@latest", &[])?["snapshot"], snapshot, "the snapshot of the failed session is `latest`");
 
     for (name, why) in [("refused", "--allow-hook-host localhost"), ("exec", "exec needs a pod")] {
         let refused = world.backup(name, &[])?;

@@ -16,7 +16,7 @@ fn a_retention_that_only_reports_keeps_every_snapshot() -> Result<()> {
     let first = world.good_backup("shop")?;
     world.db.query("INSERT INTO shop.t VALUES (2)")?;
     let second = world.good_backup("shop")?;
-    let removed = second["retention"]["removed"].as_array().context("a list")?;
+    let removed = second["retention"]["removedSample"].as_array().context("a list")?;
     let id = first["snapshot"].as_str().context("an id")?;
     ensure!(removed.len() == 1 && id.starts_with(removed[0].as_str().unwrap()), "{second:#}");
     ensure!(second["retention"]["dryRun"] == true, "{second:#}");

@@ -1,5 +1,5 @@
-//! What goes after `succeeded` (P11): what retention decided, and this session's other snapshots. What fails here is
-//! done by the next backup.
+//! Removes snapshots after the end of a session (P11): those that retention decided on, and those that the session wrote and
+//! did not name. A removal that fails is left to the next backup.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use lagan_schemas::error::Failure;
 use lagan_schemas::origin::{ConfigurationKey, Owner};
 use lagan_schemas::plan::{PlanRepository, Work};
 use lagan_schemas::resource::repository::RetentionPolicy;
-use lagan_schemas::session::Session;
+use lagan_schemas::session::{Phase, Session};
 
 use crate::failures::of_repository;
 use crate::opened::{Missing, Opened, blocking};
@@ -22,15 +22,18 @@ pub(crate) async fn forget(worker: &Worker, held: &Held) {
     let session = held.session().await;
     let Some(plan) = &session.plan else { return };
     let Work::Backup(work) = &plan.work else { return };
-    let configuration = ConfigurationKey::of(&plan.invoker);
-    let policy = &work.retention;
-    if policy.dry_run {
+    let succeeded = session.phase == Phase::Succeeded;
+    // A session that failed removes only what it wrote itself and rejected.
+    let leftovers = RetentionPolicy::default();
+    let policy = if succeeded { &work.retention } else { &leftovers };
+    if policy.dry_run || (!succeeded && session.rejected_snapshots.is_empty()) {
         return;
     }
-    for result in &session.results {
-        let planned = work.repositories.iter().find(|planned| planned.reference == result.repository);
-        let Some(planned) = planned else { continue };
-        if let Err(failure) = forget_in(worker, &session, planned, (&configuration, policy), &result.snapshot).await {
+    let configuration = ConfigurationKey::of(&plan.invoker);
+    for planned in work.repositories.iter() {
+        let results = session.results.iter().filter(|result| result.repository == planned.reference);
+        let named: Vec<String> = results.map(|result| result.snapshot.clone()).collect();
+        if let Err(failure) = forget_in(worker, &session, planned, (&configuration, policy), &named).await {
             tracing::warn!(%failure, "old snapshots were not forgotten, the next backup tries again");
         }
     }
@@ -41,7 +44,7 @@ async fn forget_in(
     session: &Session,
     planned: &PlanRepository,
     (configuration, policy): (&ConfigurationKey, &RetentionPolicy),
-    named: &str,
+    named: &[String],
 ) -> Result<(), Failure> {
     let cluster = &worker.intent.identity().await?;
     let owner = Owner { cluster, configuration };
@@ -52,12 +55,11 @@ async fn forget_in(
     let removed = async {
         let repository = Arc::clone(&opened.repository);
         let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
-        let named = [named.to_owned()];
         let asking = Asking { session: session.key.uid, cluster };
-        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, &named).await;
+        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await;
         let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
-        let go: Vec<String> =
-            decisions.into_iter().filter(|d| d.verdict == Verdict::Remove && d.id != named[0]).map(|d| d.id).collect();
+        let removed = decisions.into_iter().filter(|d| d.verdict == Verdict::Remove && !named.contains(&d.id));
+        let go: Vec<String> = removed.map(|decision| decision.id).collect();
         let repository = Arc::clone(&opened.repository);
         let count = go.len();
         blocking(move || repository.remove(&go)).await?.map_err(|error| of_repository(&error))?;

@@ -106,7 +106,7 @@ impl<'a> Hooks<'a> {
             }
             Err(failure) => {
                 let failure = self.life.stopped().map_or(failure, |cause| cause.failure());
-                Err(Failed { failure, rejected_snapshots: Vec::new(), conditions: self.notices })
+                Err(Failed { failure, results: Vec::new(), rejected_snapshots: Vec::new(), conditions: self.notices })
             }
         }
     }
@@ -237,15 +237,14 @@ fn has_run(notices: &[Notice], pre: &Names, post: &Names) -> bool {
     succeeded && !notices.iter().any(|n| n.kind == post.condition)
 }
 
-/// Describes a post hook that failed after the work succeeded. As in Stash the session fails, and a failed session has
-/// no results: `latest` and retention ignore the snapshot (P11).
+/// Describes a post hook that failed after the work succeeded. As in Stash the session fails; its snapshots stay valid.
 fn after_success(kind: SessionKind, failure: Failure, results: &[TargetResult]) -> Failure {
     if kind == SessionKind::Restore {
         return Failure::new(Code::HookFailed, format!("{}; the data itself was restored whole", failure.message));
     }
     let ids: Vec<&str> = results.iter().map(|result| result.snapshot.as_str()).collect();
     let message = format!(
-        "{}; snapshot {} is whole and was read back, but no session stands behind it: `latest` and retention pass it over, and a later backup forgets it",
+        "{}; snapshot {} is whole and was read back: `latest` and retention count it",
         failure.message,
         ids.join(", ")
     );

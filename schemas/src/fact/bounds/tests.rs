@@ -74,6 +74,7 @@ fn ended() -> Ended {
     Ended {
         holder: Some(holder()),
         failure: Failure::new(Code::TargetPartiallyRestored, text()),
+        results: vec![result()],
         rejected_snapshots: vec!["f".repeat(64); 1000],
         conditions: conditions(),
     }
