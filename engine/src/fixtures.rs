@@ -47,7 +47,7 @@ pub(crate) fn story(kind: SessionKind) -> Story {
         resources_position: position(),
         priority: Priority::Normal,
     };
-    Story(Session::new(key)).then(0, Fact::Requested(requested))
+    Story(Session::new(key)).then(0, Fact::Requested(requested.into()))
 }
 
 impl Story {

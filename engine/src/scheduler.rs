@@ -301,7 +301,7 @@ impl Scheduler {
         }
         let name = request.name.clone();
         let mut session = Session::new(key);
-        match append_fact(&self.context.bus, &mut session, WRITER, Fact::Requested(request)).await {
+        match append_fact(&self.context.bus, &mut session, WRITER, Fact::Requested(request.into())).await {
             Ok(()) => {
                 tracing::info!(session = name, uid = %uid, "session requested");
                 true

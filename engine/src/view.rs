@@ -190,7 +190,9 @@ impl Resources {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
                     let why = match taken {
                         Ok(changed) => {
-                            changed.iter().for_each(|key| self.notify(key));
+                            if let Some(key) = &changed {
+                                self.notify(key);
+                            }
                             None
                         }
                         Err(why) => Some(why),

@@ -308,7 +308,7 @@ macro_rules! facts {
 }
 
 facts! {
-    Requested(Requested) = "requested";
+    Requested(Box<Requested>) = "requested";
     Skipped(Skipped) = "skipped";
     Planned(Box<Plan>) = "planned";
     Started(Started) = "started";

@@ -34,10 +34,11 @@ fn written() -> Vec<(String, String)> {
 
 /// The part of a line that speaks to a reader: the comment of a line of code, the whole line of a document.
 fn prose<'a>(path: &str, line: &'a str) -> &'a str {
-    if path.ends_with(".md") {
-        return line;
-    }
-    let opener = if path.ends_with(".rs") { "//" } else { "#" };
+    let opener = match Path::new(path).extension().and_then(|ending| ending.to_str()) {
+        Some("md") => return line,
+        Some("rs") => "//",
+        _ => "#",
+    };
     line.find(opener).map_or("", |at| &line[at..])
 }
 

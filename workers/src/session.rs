@@ -92,7 +92,7 @@ impl Worker {
                 }
             }
         };
-        turn.instrument(span).await;
+        Box::pin(turn).instrument(span).await;
     }
 
     async fn claim(&self, delivery: Delivery, session: Session, observer: &mut Observer) {

@@ -28,7 +28,7 @@ use crate::databases::{Engines, Programs};
 use crate::intent::Intent;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
-use crate::process::{Spawner, is_sandbox_available};
+use crate::process::{Sandbox, Spawner, is_sandbox_available};
 use crate::repository::Access;
 
 const PULL: Duration = Duration::from_secs(30);
@@ -124,7 +124,7 @@ pub async fn run(
         outbound: Arc::new(options.outbound.clone()),
         cross_namespace: options.cross_namespace,
         spawner: options.spawner.clone(),
-        is_sandboxed: is_sandbox_available(),
+        is_sandboxed: options.spawner.sandbox != Sandbox::Off && is_sandbox_available(),
         engines: Engines::default(),
         metrics: options.metrics.clone(),
         drain: drain.clone(),
@@ -154,11 +154,12 @@ impl Worker {
         if self.is_sandboxed {
             return Vec::new();
         }
-        let message = format!(
-            "the kernel of worker {} has no Landlock: database programs can read what the worker can read",
-            self.host
-        );
-        let (kind, reason) = ("ProgramsNotSandboxed".to_owned(), "NoLandlock".to_owned());
+        let (reason, why) = match self.spawner.sandbox {
+            Sandbox::Off => ("SwitchedOff", "runs with --no-sandbox"),
+            Sandbox::WhereAvailable | Sandbox::Required => ("NoLandlock", "has a kernel without Landlock"),
+        };
+        let message = format!("worker {} {why}: database programs can read what the worker can read", self.host);
+        let (kind, reason) = ("ProgramsNotSandboxed".to_owned(), reason.to_owned());
         vec![Notice { kind, status: NoticeStatus::True, reason, message }]
     }
 

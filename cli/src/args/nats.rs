@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 /// The account on a NATS server, and the authority that vouches for the server.
+#[allow(clippy::struct_field_names, reason = "clap derives the names of the options from them")]
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "NATS")]
 pub struct NatsLogin {

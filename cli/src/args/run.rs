@@ -75,8 +75,12 @@ pub struct WorkerFlags {
     #[arg(long, value_name = "URL")]
     pub storage_proxy: Option<url::Url>,
     /// Start only if database programs can be confined by Landlock
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_sandbox")]
     pub require_sandbox: bool,
+    /// Run database programs without the sandbox, for programs that read files outside their own folder; sessions show it in
+    /// condition ProgramsNotSandboxed
+    #[arg(long, env = "LAGAN_NO_SANDBOX")]
+    pub no_sandbox: bool,
     /// How long restores that write may go on after a stop signal [default: until they end or a second signal comes]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub grace_period: Option<Duration>,

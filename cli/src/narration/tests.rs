@@ -74,7 +74,13 @@ fn requested() -> Fact {
     let cause = Cause::Object { object: reference(Kind::BackupSession, "shop-1795341200") };
     let invoker = reference(Kind::BackupConfiguration, "shop");
     let name = "shop-1795341200".into();
-    Fact::Requested(Requested { name, invoker, cause, resources_position: position(), priority: Priority::Urgent })
+    Fact::Requested(Box::new(Requested {
+        name,
+        invoker,
+        cause,
+        resources_position: position(),
+        priority: Priority::Urgent,
+    }))
 }
 
 fn planned(kind: SessionKind) -> Fact {

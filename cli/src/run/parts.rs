@@ -233,6 +233,9 @@ async fn limit(grace: Duration, stop_now: CancellationToken) {
 
 fn spawner(flags: &WorkerFlags) -> Result<Spawner, Problem> {
     let spawner = Spawner::with_own_guard().map_err(|error| Problem::from_error(Exit::Failed, &error))?;
+    if flags.no_sandbox {
+        return Ok(Spawner { sandbox: Sandbox::Off, ..spawner });
+    }
     if !flags.require_sandbox {
         return Ok(spawner);
     }

@@ -122,7 +122,7 @@ fn validation(inputs: &Inputs<'_>, schedule: Option<&ScheduleError>) -> Check {
 fn task_problem(inputs: &Inputs<'_>) -> Option<String> {
     let binding = look_up_target(inputs).object()?;
     let Spec::AppBinding(spec) = &binding.spec else { return None };
-    let binding = find::Found { object: &**binding, spec: &**spec };
+    let binding = find::Found { object: binding, spec: spec.as_ref() };
     let given = task::Given { invoker: inputs.object, task: inputs.spec.task.as_ref(), binding };
     task::problem(inputs.view, given, task::Direction::Backup)
 }

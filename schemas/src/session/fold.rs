@@ -198,7 +198,7 @@ impl Session {
 
     fn take(&mut self, fact: Fact, sequence: u64, time: Timestamp) {
         match fact {
-            Fact::Requested(data) => self.request = Some(data),
+            Fact::Requested(data) => self.request = Some(*data),
             Fact::Planned(plan) => {
                 self.plan = Some(plan);
                 self.planned_sequence = sequence;

@@ -154,13 +154,13 @@ fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
     };
     let (target, repository) = ("db".to_owned(), "shop/repo".to_owned());
     match kind {
-        FactKind::Requested => Fact::Requested(Requested {
+        FactKind::Requested => Fact::Requested(Box::new(Requested {
             name: "db-1".into(),
             invoker: reference(),
             cause: Cause::Object { object: reference() },
             resources_position: Position { store: StoreId::created(Timestamp::UNIX_EPOCH), sequence: 1 },
             priority: Priority::Urgent,
-        }),
+        })),
         FactKind::Skipped => {
             Fact::Skipped(Skipped { reason: "PreviousRunning".into(), message: String::new(), behind: None })
         }

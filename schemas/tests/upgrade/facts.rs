@@ -93,13 +93,13 @@ pub fn sample(session: SessionKind, kind: FactKind) -> Option<Fact> {
         _ => Cause::Object { object: invoker(session) },
     };
     Some(match kind {
-        FactKind::Requested => Fact::Requested(Requested {
+        FactKind::Requested => Fact::Requested(Box::new(Requested {
             name: "shop-1795341200".to_owned(),
             invoker: invoker(session),
             cause,
             resources_position: Position { store: StoreId::created(time()), sequence: 42 },
             priority: Priority::Normal,
-        }),
+        })),
         FactKind::Skipped => Fact::Skipped(Skipped {
             reason: "PreviousRunning".to_owned(),
             message: "session `shop-1795341140` is still running".to_owned(),

@@ -16,7 +16,7 @@ const LOST_WORKERS: u32 = 3;
 impl Backup<'_, '_> {
     /// Takes a snapshot of this session and target that reads back as the result: nothing is dumped again.
     pub(super) async fn adopt(&mut self) -> Result<Option<Sound>, Failure> {
-        let repository = Arc::clone(&self.repository);
+        let repository = Arc::clone(self.repository);
         let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
         for damaged in &listed.damaged {
             tracing::warn!(snapshot = damaged.id, why = damaged.why, "snapshot can't be read");
@@ -57,7 +57,7 @@ impl Backup<'_, '_> {
 
     /// The inner result says whether the snapshot is sound; the outer one is an error of asking.
     pub(super) async fn read_back(&self, id: &str, bytes: Option<u64>) -> Result<Result<ReadBack, Error>, Failure> {
-        let (repository, id) = (Arc::clone(&self.repository), id.to_owned());
+        let (repository, id) = (Arc::clone(self.repository), id.to_owned());
         match blocking(move || repository.verify(&id, Expected { bytes })).await? {
             Err(error) if !is_about_the_snapshot(&error) => Err(of_repository(&error)),
             sound => Ok(sound),

@@ -17,7 +17,7 @@ use crate::session::Broken;
 impl Backup<'_, '_> {
     pub(super) async fn result(&mut self, sound: Sound, began: Instant) -> Result<TargetResult, Broken> {
         let (listed, statistics) = {
-            let repository = Arc::clone(&self.repository);
+            let repository = Arc::clone(self.repository);
             blocking(move || Ok::<_, Error>((repository.snapshots()?, repository.statistics()?))).await?
         }
         .map_err(|error| of_repository(&error))?;

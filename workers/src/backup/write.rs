@@ -36,7 +36,7 @@ impl Backup<'_, '_> {
         });
         let described = self.describe()?;
         let written = {
-            let (repository, gate) = (Arc::clone(&self.repository), Arc::clone(&gate));
+            let (repository, gate) = (Arc::clone(self.repository), Arc::clone(&gate));
             blocking(move || repository.backup(&described, Box::new(reader), gate.as_ref())).await?
         };
         drop(progress);

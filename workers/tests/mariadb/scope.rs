@@ -60,9 +60,7 @@ fn quoted(name: &str) -> String {
 fn state(server: &Server, database: &str) -> String {
     let hex: String = database.bytes().map(|byte| format!("{byte:02x}")).collect();
     let of = |column: &str| format!("{column} = convert(x'{hex}' using utf8mb4)");
-    let list = |sql: &str| -> Vec<String> {
-        server.sql(&format!("select hex({sql}")).lines().map(|line| unhex(line)).collect()
-    };
+    let list = |sql: &str| -> Vec<String> { server.sql(&format!("select hex({sql}")).lines().map(unhex).collect() };
     let mut asked = Vec::new();
     for table in list(&format!("table_name) from information_schema.tables where {} order by 1", of("table_schema"))) {
         let name = format!("{}.{}", quoted(database), quoted(&table));

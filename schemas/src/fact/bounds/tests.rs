@@ -82,13 +82,13 @@ fn ended() -> Ended {
 
 fn worst(kind: FactKind) -> Option<Fact> {
     Some(match kind {
-        FactKind::Requested => Fact::Requested(Requested {
+        FactKind::Requested => Fact::Requested(Box::new(Requested {
             name: name(),
             invoker: reference(Kind::BackupConfiguration),
             cause: Cause::Object { object: reference(Kind::BackupSession) },
             resources_position: Position { store: StoreId::created(Timestamp::MAX), sequence: u64::MAX },
             priority: Priority::Urgent,
-        }),
+        })),
         FactKind::Skipped => Fact::Skipped(Skipped { reason: text(), message: text(), behind: Some(Uuid::max()) }),
         // Its size follows from the objects that it is made of; the planner refuses one that is too large.
         FactKind::Planned => return None,
