@@ -1,4 +1,5 @@
-//! Every rule that a comment or a document cites is stated in `docs/protocol.md`.
+//! Every rule that a comment or a document cites is stated in `docs/protocol.md`, and nothing cites a document that is not
+//! part of the project.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -42,7 +43,7 @@ fn prose<'a>(path: &str, line: &'a str) -> &'a str {
     line.find(opener).map_or("", |at| &line[at..])
 }
 
-/// Words such as `P12` or `F16`: one of `letters`, then one or two digits, and nothing else.
+/// Words such as `P12`: one of `letters`, then one or two digits, and nothing else.
 fn citations(text: &str, letters: &str) -> Vec<String> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| {
@@ -75,6 +76,22 @@ fn every_cited_rule_is_stated_in_the_protocol() {
         }
     }
     assert!(cited > 50, "{cited} citations were found, so the search itself is broken");
+}
+
+#[test]
+fn nothing_needs_a_document_outside_the_project() {
+    // Spelled in parts, so that this file does not cite them itself.
+    let outside = [["..", "/shared"].concat(), ["findings", "-2"].concat(), ["faults", ".md"].concat()];
+    for (path, text) in written() {
+        for (number, line) in text.lines().enumerate() {
+            let number = number + 1;
+            for name in &outside {
+                assert!(!line.contains(name), "{path}:{number}: `{name}` is not part of the project");
+            }
+            let foreign = citations(prose(&path, line), "FWKDX");
+            assert!(foreign.is_empty(), "{path}:{number}: {foreign:?} is stated nowhere: give the reason itself");
+        }
+    }
 }
 
 #[test]
