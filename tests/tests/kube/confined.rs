@@ -211,7 +211,11 @@ fn roles_in_watched_namespaces_suffice_and_nothing_else_is_touched() -> Result<(
         // Cluster-scoped kinds.
         let cluster = ["backupblueprints", "backupblueprints/status", "functions", "tasks"];
         let cluster = cluster.map(|kind| format!("lagan.dev {kind}"));
-        let expected = if part == "engine" { cluster.iter().map(String::as_str).collect() } else { BTreeSet::new() };
+        // A worker asks a blueprint whether an AppBinding consents to its namespace.
+        let expected: BTreeSet<&str> = match part {
+            "engine" => cluster.iter().map(String::as_str).collect(),
+            _ => BTreeSet::from([cluster[0].as_str()]),
+        };
         assert_eq!(some, expected, "{part}");
     }
     let parts = chart.start(&mut world, &[])?;
