@@ -293,7 +293,7 @@ fn what_can_not_be_changed_is_not_changed_and_defaults_are_filled_in() -> Result
     assert!(answer.stderr.contains("shedule"), "{}", answer.stderr);
     let explained =
         world.kubectl(&["explain", "backupconfigurations.spec.jitter", "--api-version=lagan.dev/v1alpha1"])?;
-    assert!(explained.contains("Each slot is moved"), "{explained}");
+    assert!(explained.contains("Upper bound of the delay"), "{explained}");
     let columns = world.kubectl(&["get", "lbc", "-o", "wide"])?;
     for column in
         ["TARGET", "REPOSITORY", "SCHEDULE", "PAUSED", "PHASE", "LAST SUCCESS", "AGE", "TASK", "NEXT", "REASON"]
