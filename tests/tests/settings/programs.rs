@@ -45,7 +45,8 @@ spec:
     ensure!(!ran.exists() && !world.repository_dir().join("snapshots").exists());
     up.terminate(lagan_tests::world::PATIENCE)?;
 
-    let _up = world.up(&["--allow-program", &path])?;
+    // The script writes a file outside its own folder.
+    let _up = world.up(&["--allow-program", &path, "--no-sandbox"])?;
     world.good_backup("shop")?;
     ensure!(ran.exists(), "the own program made the dump");
     let wrong = world.lagan.run(&["up", "--manifests", "x", "--allow-program", "own-dump"])?;
