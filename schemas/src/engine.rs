@@ -1,5 +1,5 @@
 //! Database engines as data. The documents are built in: a user's YAML can't add one or loosen a rule of one.
-//! What an engine needs beyond this data is code of the workers.
+//! The workers hold the code that an engine needs beyond this data.
 
 use serde::Deserialize;
 
@@ -57,7 +57,7 @@ pub struct Stream {
     pub ends: Vec<String>,
 }
 
-/// What a line of standard error means.
+/// The meaning of a line of standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ErrorRule {

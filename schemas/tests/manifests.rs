@@ -186,7 +186,7 @@ fn a_retention_that_would_keep_nothing_is_refused() {
         (c, "keepLast:", "keepTags: [gold]\nkeepLast: 0", "add another keep rule, such as `keepLast`"),
     ]);
     accepted(&[(c, "keepLast:", "keepLast: 1\nkeepTags: [gold]"), (c, "keepLast:", "keepLast: 0\nkeepYearly: 1")]);
-    // What Stash accepts is accepted in its group; the session warns.
+    // Stash's group accepts everything that Stash accepts; the session warns.
     let of_stash = c.replace("lagan.dev/v1alpha1", "stash.appscode.com/v1beta1");
     accepted(&[(&of_stash, "keepLast:", "keepTags: [gold]")]);
 }

@@ -101,7 +101,7 @@ pub(crate) struct Load {
     pub program: Program,
     /// Names of the databases that are written to.
     pub databases: Vec<String>,
-    /// What they hold already, in words; `None` if they hold nothing.
+    /// Their present content, in words; `None` if they hold nothing.
     pub existing: Option<String>,
     /// Objects that stay beside the restored ones, in words.
     pub stays: Option<String>,

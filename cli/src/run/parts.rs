@@ -21,7 +21,7 @@ use crate::error::{Exit, Problem};
 
 const NATS_PORT: u16 = 4222;
 
-/// Who runs the NATS server. The one that `lagan up` starts syncs every write.
+/// The owner of the NATS server. The server that `lagan up` starts syncs every write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operator {
     Lagan,

@@ -116,7 +116,7 @@ fn used_value(fields: &[Field], value: Value) -> Value {
     }
 }
 
-/// What an unknown field is: types with `deny_unknown_fields` have refused it before it comes here.
+/// The use of an unknown field: types with `deny_unknown_fields` have refused it before it comes here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unknown {
     Ignored,

@@ -148,7 +148,7 @@ fn a_database_of_another_namespace_is_neither_read_nor_overwritten_before_it_con
     tenants.usage_allowed("steal", "True")?;
     for group in [LAGAN, STASH] {
         succeeded(&tenants.back_up(group, "two", "steal")?)?;
-        // Who may read it may not overwrite it.
+        // The right to read it is not the right to overwrite it.
         let refusal = tenants.restore(group, "again", &into_prod(&tenants, group))?;
         refused(&refusal, &["lagan.dev/restore-usage-policy"])?;
     }

@@ -95,7 +95,7 @@ fn a_database_comes_back_under_another_name_and_replacing_leaves_nothing_of_the_
     assert_eq!(scene.copy.query("SELECT id FROM till.t")?.trim(), "1");
     assert_eq!(scene.copy.query("SELECT id FROM mine.t")?.trim(), "99");
 
-    // What the snapshot does not bring stays, and the condition names it.
+    // Objects that are not in the snapshot stay, and the condition names them.
     scene.copy.query("CREATE TABLE till.extra (id INT)")?;
     let merged = scene.restore("again", "--one-database till", "overwrite: true")?;
     assert_eq!(merged["status"]["phase"], "Succeeded", "{merged}");
