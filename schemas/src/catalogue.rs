@@ -50,13 +50,15 @@ pub fn objects() -> &'static [Object] {
     &BUILT_IN.objects
 }
 
-/// Finds a built-in by our name, or by one of Stash's: our name and a version behind it.
+/// Finds a built-in by our name, or by one of Stash's: our name, a version, and perhaps a revision such as `v3` behind it.
 #[must_use]
 pub fn find(kind: Kind, name: &str) -> Option<&'static Object> {
     let built_in = |name: &str| objects().iter().find(|o| o.kind() == kind && o.metadata.name == name);
+    let starts_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     built_in(name).or_else(|| {
-        let (stem, version) = name.rsplit_once('-')?;
-        version.starts_with(|c: char| c.is_ascii_digit()).then(|| built_in(stem)).flatten()
+        let revised = name.rsplit_once("-v").filter(|(_, revision)| starts_with_digit(revision));
+        let (stem, version) = revised.map_or(name, |(name, _)| name).rsplit_once('-')?;
+        starts_with_digit(version).then(|| built_in(stem)).flatten()
     })
 }
 
@@ -92,11 +94,12 @@ mod tests {
         assert!(!engines().is_empty());
         for engine in engines() {
             for task in [&engine.tasks.backup, &engine.tasks.restore] {
-                for name in [task.clone(), format!("{task}-10.6.23")] {
+                for name in [task.clone(), format!("{task}-10.6.23"), format!("{task}-14.0-v3")] {
                     assert!(find(Kind::Task, &name).is_some(), "{name}");
                     assert!(find(Kind::Function, &name).is_some(), "{name}");
                 }
                 assert!(find(Kind::Task, &format!("{task}-latest")).is_none());
+                assert!(find(Kind::Task, &format!("{task}-v3")).is_none());
             }
         }
         assert!(find(Kind::Task, "mongodb-backup-14.0").is_none());

@@ -1,6 +1,8 @@
 //! Database engines as data. The documents are built in: a user's YAML can't add one or loosen a rule of one.
 //! The workers hold the code that an engine needs beyond this data.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::error::Code;
@@ -27,6 +29,8 @@ pub struct Engine {
     /// Queries that need no code to be asked.
     #[serde(default)]
     pub queries: Queries,
+    /// How its programs get their login, if it is by environment and files.
+    pub login: Option<Login>,
 }
 
 /// The Tasks of a target whose AppBinding and invoker name none.
@@ -45,6 +49,68 @@ pub struct Programs {
     /// Further programs that a worker may run.
     #[serde(default)]
     pub others: Vec<String>,
+}
+
+/// How a program gets the address and login of its server. Nothing secret stands in a variable.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Login {
+    /// Environment variables with a part of the login.
+    pub variables: BTreeMap<String, LoginVariable>,
+    /// Environment variables with a fixed value.
+    #[serde(default)]
+    pub constants: BTreeMap<String, String>,
+    /// Environment variables with the path of a file that exists in memory only.
+    pub files: BTreeMap<String, LoginFile>,
+    pub password: PasswordLine,
+    pub tls: TlsWords,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LoginVariable {
+    /// The name that the server's certificate bears.
+    Host,
+    /// The address to connect to, where it is not that name.
+    Address,
+    Port,
+    User,
+    Database,
+    /// One of `TlsWords`.
+    Tls,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LoginFile {
+    Password,
+    /// Certificates of the authorities that are trusted.
+    Authorities,
+    /// The client's certificate.
+    Certificate,
+    /// The client's key.
+    Key,
+}
+
+/// The line of a password file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PasswordLine {
+    /// What stands before the password.
+    pub start: String,
+    /// Characters of the password that get a backslash.
+    pub escaped: String,
+}
+
+/// The words of a client for the TLS modes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsWords {
+    pub disabled: String,
+    pub preferred: String,
+    pub required: String,
+    pub verify_ca: String,
+    pub verify_identity: String,
 }
 
 /// How a complete stream looks from outside.
@@ -78,9 +144,12 @@ pub struct OptionRules {
     /// Options that a user may give; any other is refused.
     #[serde(default)]
     pub allowed: Vec<AllowedOption>,
-    /// Options that are refused with a reason.
+    /// Options that are refused with a reason. A name of one letter is a short one.
     #[serde(default)]
     pub forbidden: Vec<ForbiddenOption>,
+    /// How many names may stand beside the options.
+    #[serde(default)]
+    pub names: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -91,6 +160,9 @@ pub struct AllowedOption {
     pub short: Option<char>,
     #[serde(default)]
     pub value: OptionValue,
+    /// Whether it leaves out a part of what a stream would hold.
+    #[serde(default)]
+    pub leaves_out: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -108,22 +180,28 @@ pub struct ForbiddenOption {
     pub reason: String,
 }
 
-/// SQL that the general questions are answered with.
+/// A query that needs no code to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Queries {
-    /// Answers once the server is ready.
+    /// Arguments with which the client reads the query from its standard input.
     #[serde(default)]
-    pub ready: String,
-    /// Counts the objects of users that the target holds.
+    pub arguments: Vec<String>,
+    /// Answers the state of a database as JSON, once the server is ready: what it holds, and what the account may do.
     #[serde(default)]
-    pub objects: String,
+    pub state: String,
 }
 
 impl Engine {
     /// The programs that a worker may run for it.
     pub fn programs(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.programs.client).chain(&self.programs.others).map(String::as_str)
+    }
+
+    /// The rules for the options of a program.
+    #[must_use]
+    pub fn options(&self, program: &str) -> Option<&OptionRules> {
+        self.options.iter().find(|rules| rules.program == program)
     }
 
     /// Whether it answers to an AppBinding's type, such as `kubedb.com/mariadb` or `mariadb`.

@@ -3,7 +3,10 @@
 //! names an engine.
 
 mod access;
+mod login;
 mod mariadb;
+mod options;
+mod questions;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use futures::future::BoxFuture;
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{Notice, RecordTotals};
 
-use crate::process::{DumpOutcome, FeedReport, Program, Scanner};
+use crate::process::{DumpOutcome, FeedReport, Program, Scanner, escape};
 
 pub(crate) use access::{Access, Endpoint, Programs, ca_pem};
 
@@ -62,7 +65,9 @@ pub(crate) trait DumpedStream: Send + Sync {
     fn totals(&self) -> Option<RecordTotals>;
 
     /// Findings that only the whole stream shows.
-    fn notices(&self) -> Vec<Notice>;
+    fn notices(&self) -> Vec<Notice> {
+        Vec::new()
+    }
 }
 
 /// Makes the record of a stream from its blocks.
@@ -105,7 +110,7 @@ pub(crate) struct Load {
     pub existing: Option<String>,
     /// Objects that stay beside the restored ones, in words.
     pub stays: Option<String>,
-    /// Objects in whose place the stream has another kind of object, in words.
+    /// Objects whose place an object of the stream can't take, in words.
     pub clashes: Option<String>,
     /// Statements that are fed before the stream.
     pub prelude: Vec<u8>,
@@ -178,6 +183,16 @@ impl Engines {
             Failure::new(Code::FunctionNotSupported, message)
         })
     }
+}
+
+/// Names that a message shows.
+const SHOWN: usize = 10;
+
+/// The first names of a list, for a message.
+fn shown(names: &[impl AsRef<str>]) -> String {
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    let first: Vec<String> = names.iter().take(SHOWN).map(|name| escape(name.as_ref())).collect();
+    format!("{}{more}", first.join(", "))
 }
 
 /// SHA-256 sums and the like in lower-case hex.

@@ -99,9 +99,8 @@ impl Restore<'_, '_> {
         let message = match (self.work.existing, &load.clashes) {
             (Existing::Refuse, _) => return Err(Failure::new(Code::TargetNotEmpty, what)),
             (Existing::Merge, Some(clashes)) => {
-                let message = format!(
-                    "the snapshot has objects of another kind in the place of {clashes}; drop them, or use `existing: Replace`"
-                );
+                let message =
+                    format!("the snapshot can't take the place of {clashes}; drop them, or use `existing: Replace`");
                 return Err(Failure::new(Code::TargetNotEmpty, message));
             }
             (Existing::Merge, None) => {

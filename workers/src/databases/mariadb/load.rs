@@ -6,15 +6,11 @@ use lagan_schemas::fact::{Notice, NoticeStatus};
 use super::failures::{of_arguments, of_obstacles, of_query, of_scope, of_target};
 use super::stream::parse;
 use super::{MariaDb, program};
-use crate::databases::{Access, Clearing, Load, Stream, StreamFilter, Wanted};
+use crate::databases::{Access, Clearing, Load, Stream, StreamFilter, Wanted, shown};
 use crate::mariadb::dump::{Filter, Record};
 use crate::mariadb::{
     Asked, RestoreArgs, Selection, TargetState, Verify, clearing, inspect, met, name_case, obstacles, read_back, scope,
 };
-use crate::process::escape;
-
-/// Objects that a message names.
-const SHOWN: usize = 10;
 
 impl MariaDb {
     pub(super) async fn load(&self, access: &Access, stream: Stream<'_>) -> Result<Load, Failure> {
@@ -67,23 +63,17 @@ impl MariaDb {
         let found = read_back(&client, &record, &scope, (case, Verify::Objects)).await;
         let found = found.map_err(|error| unknown(&chain(&error)))?;
         if !found.missing.is_empty() {
-            let message = format!("every statement ran, but the target lacks {}", first(&found.missing));
+            let message = format!("every statement ran, but the target lacks {}", shown(&found.missing));
             return Err(Failure::new(Code::TargetPartiallyRestored, message));
         }
         let expired = (!found.expired.is_empty()).then(|| Notice {
             kind: "EventsNotCreated".to_owned(),
             status: NoticeStatus::True,
             reason: "TimeIsOver".to_owned(),
-            message: format!("the server did not create events whose time is over: {}", first(&found.expired)),
+            message: format!("the server did not create events whose time is over: {}", shown(&found.expired)),
         });
         Ok(expired.into_iter().collect())
     }
-}
-
-fn first(differences: &[String]) -> String {
-    let more =
-        if differences.len() > SHOWN { format!(" and {} more", differences.len() - SHOWN) } else { String::new() };
-    format!("{}{more}", differences.iter().take(SHOWN).map(|one| escape(one)).collect::<Vec<_>>().join(", "))
 }
 
 fn read(record: &[u8]) -> Result<Record, Failure> {
@@ -121,9 +111,8 @@ fn existing(state: &TargetState) -> Option<String> {
 }
 
 fn some(names: &[String]) -> Option<String> {
-    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", escape(name))).collect();
-    (!names.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    (!names.is_empty()).then(|| shown(&quoted))
 }
 
 impl StreamFilter for Filter {

@@ -1,0 +1,58 @@
+//! What the document of an engine says by itself: the answers of a server to its queries, and the meaning of what its
+//! programs write to standard error.
+
+use std::time::{Duration, Instant};
+
+use lagan_schemas::engine::Engine;
+use lagan_schemas::error::{Code, Failure, chain};
+use serde::de::DeserializeOwned;
+
+use super::{Access, Explanation};
+use crate::failures::stderr;
+use crate::process::{Capture, Input, Program, capture};
+
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
+/// Asks a database the query `state`, whose answer is JSON, for as long as the server is waited for.
+pub(super) async fn state<T: DeserializeOwned>(access: &Access, engine: &Engine, database: &str) -> Result<T, Failure> {
+    let client = access.programs.find(&engine.programs.client)?;
+    let since = Instant::now();
+    loop {
+        let program = Program {
+            args: engine.queries.arguments.clone(),
+            input: Input::Bytes(engine.queries.state.clone().into_bytes()),
+            ..access.program(&client, engine, database)?
+        };
+        match once(access, engine, program).await {
+            Err(failure)
+                if failure.code == Code::DatabaseUnreachable && since.elapsed() + BETWEEN_TRIES < access.wait =>
+            {
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn once<T: DeserializeOwned>(access: &Access, engine: &Engine, client: Program) -> Result<T, Failure> {
+    let captured = capture(&access.spawner, client, Capture::default(), &access.cancel).await;
+    let captured = captured.map_err(|error| Failure::new(Code::DatabaseUnreachable, chain(&error)))?;
+    if captured.exit.success() {
+        let answer = serde_json::from_slice(&captured.stdout);
+        return answer.map_err(|error| Failure::new(Code::Internal, format!("the server's answer: {error}")));
+    }
+    let said = explain(engine, &captured.stderr.lines);
+    let code = said.as_ref().and_then(|said| said.code).unwrap_or(Code::DatabaseUnreachable);
+    let hint = said.map(|said| format!("; {}", said.hint)).unwrap_or_default();
+    Err(Failure::new(code, format!("the database can't be asked{}{hint}", stderr(&captured.stderr.lines))))
+}
+
+/// The meaning of standard error by the rules of the engine; else the first line that complains.
+pub(super) fn explain(engine: &Engine, stderr: &[String]) -> Option<Explanation> {
+    if let Some(rule) = engine.explain(stderr) {
+        let line = stderr.iter().find(|line| rule.contains.iter().any(|text| line.contains(text.as_str())))?;
+        return Some(Explanation { code: Some(rule.code), line: line.clone(), hint: rule.hint.clone() });
+    }
+    let line = stderr.iter().find(|line| line.to_ascii_lowercase().contains("error:"))?;
+    Some(Explanation { code: None, line: line.clone(), hint: "see the message".to_owned() })
+}
