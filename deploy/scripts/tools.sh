@@ -116,6 +116,14 @@ main() {
         # Tests start their own Pushgateway; the package would start a service beside it.
         have prometheus-pushgateway || [ ! -d /run/systemd/system ] ||
             as_root systemctl mask prometheus-pushgateway.service >&2 || true
+        if ! have pg_dump || [ ! -d /usr/lib/postgresql ]; then
+            # The same for PostgreSQL.
+            as_root mkdir -p /etc/postgresql-common/createcluster.d >&2 &&
+                echo 'create_main_cluster = false' |
+                as_root tee /etc/postgresql-common/createcluster.d/lagan.conf >/dev/null || true
+            apt_install postgresql
+            have pg_dump || die "pg_dump is still not on PATH"
+        fi
         debian_parts prometheus-pushgateway
         ;;
     demo) debian_parts ;;

@@ -11,6 +11,7 @@ pub mod lagan;
 pub mod mariadb;
 pub mod nats;
 pub mod ports;
+pub mod postgres;
 mod proc;
 pub mod process;
 pub mod proxy;

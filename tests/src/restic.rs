@@ -1,5 +1,6 @@
 //! Stock restic, which checks the repositories that Lagan writes.
 
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -64,6 +65,15 @@ impl Restic {
     pub fn dump(&self, snapshot: &str, path: &str) -> Result<Vec<u8>> {
         let dumped = self.run(&["dump", snapshot, path])?.success();
         Ok(dumped.with_context(|| format!("restic dump {path}"))?.stdout)
+    }
+
+    /// Makes a snapshot of one stream, as Stash does; it has no tags.
+    pub fn backup_stream(&self, host: &str, name: &str, stream: &[u8]) -> Result<()> {
+        let file = self.scratch.join("stream");
+        fs::write(&file, stream)?;
+        let mut command = self.command(&["backup", "--host", host, "--stdin", "--stdin-filename", name])?;
+        command.stdin(File::open(file)?);
+        run(command, TIMEOUT)?.success().map(drop)
     }
 
     fn command(&self, args: &[&str]) -> Result<Command> {

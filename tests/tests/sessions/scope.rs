@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lagan_tests::mariadb::MariaDb;
 use lagan_tests::process::Process;
-use lagan_tests::world::{PATIENCE, World, restore_session};
+use lagan_tests::world::{World, restore_session};
 use serde_json::Value;
 
 /// A repository with a snapshot of the databases `shop` and `till`, and a second server with databases of its own.
@@ -127,13 +127,7 @@ fn a_snapshot_that_another_tool_left_half_changes_nothing() -> Result<()> {
     let scene = Scene::new()?;
     let dump = scene.world.db.dump(&["--databases", "till"])?;
     let half = &dump[..dump.len() - 100];
-    let file = scene.world.lagan.path("dumpfile.sql");
-    std::fs::write(&file, half)?;
-    let backup = format!("restic backup --stdin --stdin-filename dumpfile.sql --host half < {}", file.display());
-    let mut shell = lagan_tests::process::guarded(std::path::Path::new("sh"));
-    shell.args(["-c", &backup]);
-    shell.env("RESTIC_REPOSITORY", scene.world.repository_dir()).env("RESTIC_PASSWORD", &scene.world.password);
-    lagan_tests::process::run(shell, PATIENCE)?.success()?;
+    scene.world.restic()?.backup_stream("half", "dumpfile.sql", half)?;
     let rule = "  rules: [{sourceHost: half, snapshots: [latest]}]\noverwrite: true";
     scene.world.lagan.manifest("half.yaml", &restore_session("half", "local", "copy", rule))?;
     let ended = scene.world.ended("restoresessions", "half", &[])?;
