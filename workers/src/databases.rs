@@ -6,6 +6,7 @@ mod access;
 mod login;
 mod mariadb;
 mod options;
+mod postgres;
 mod questions;
 
 use std::ops::Deref;
@@ -164,6 +165,7 @@ macro_rules! engines {
 
 engines! {
     MariaDb(mariadb::MariaDb) = "MariaDB";
+    Postgres(postgres::Postgres) = "PostgreSQL";
 }
 
 /// The engines of a worker, with what they learn about its programs.

@@ -1,0 +1,176 @@
+//! PostgreSQL as an engine of the seam: one database of a server, by `pg_dump` in its plain form and back by `psql`.
+
+mod load;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use lagan_schemas::catalogue;
+use lagan_schemas::engine::Engine;
+use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::fact::{Notice, RecordTotals};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use self::record::{Record, Recorder, TABLE};
+use super::options::Given;
+use super::{Access, Database, Dump, DumpedStream, Explanation, Load, Stream, Survey, hex, questions, shown};
+use crate::process::{DumpOutcome, Program, Scanner};
+
+/// The database of an account that names none.
+const DATABASE: &str = "postgres";
+
+#[derive(Default)]
+pub(crate) struct Postgres;
+
+impl Database for Postgres {
+    fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>> {
+        dump(access).boxed()
+    }
+
+    fn reads_record(&self, record: &[u8]) -> bool {
+        Record::parse(record).is_some()
+    }
+
+    fn survey(&self, stored: Option<&[u8]>) -> Box<dyn Survey> {
+        Box::new(StreamSurvey { recorder: Recorder::default(), stored: stored.and_then(Record::parse) })
+    }
+
+    fn inspect<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Load, Failure>> {
+        load::load(access, stream).boxed()
+    }
+
+    fn compare<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
+        load::compare(access, stream).boxed()
+    }
+
+    fn explain(&self, stderr: &[String]) -> Option<Explanation> {
+        questions::explain(engine(), stderr)
+    }
+
+    fn check_end(&self, tail: &[u8]) -> Result<(), String> {
+        let found = memchr::memmem::find(tail, b"\n-- PostgreSQL database dump complete\n");
+        found.map(drop).ok_or_else(|| "the stream that was fed has no end of a dump".to_owned())
+    }
+}
+
+/// The answer to the query of the catalogue.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct State {
+    server_version: String,
+    encoding: String,
+    read_only: bool,
+    /// Whether the account may create schemas, and objects in `public`.
+    creates: bool,
+    /// Number of objects by type; zero for a type that has none.
+    objects: BTreeMap<String, u64>,
+    tables: BTreeSet<String>,
+    /// Objects that the account may not read.
+    unreadable: Vec<String>,
+    /// Roles that the account may act as.
+    roles: BTreeSet<String>,
+    /// Extensions that are there to be created.
+    extensions: BTreeSet<String>,
+    /// Statements that empty the database.
+    clear: String,
+}
+
+fn engine() -> &'static Engine {
+    catalogue::engine("PostgreSQL").expect("the catalogue describes each engine that has code")
+}
+
+async fn dump(access: &Access) -> Result<Dump, Failure> {
+    let mut given = Given::of(access, engine())?;
+    let database = given.take("dbname").or_else(|| given.names.pop()).unwrap_or_else(|| DATABASE.to_owned());
+    let server: State = questions::state(access, engine(), &database).await?;
+    if !given.leaves_out && !server.unreadable.is_empty() {
+        let message = format!("the account may not read {}; grant SELECT on them", shown(&server.unreadable));
+        return Err(Failure::new(Code::MissingPrivileges, message));
+    }
+    let program = Program { args: given.argv(), ..access.program(&access.executable, engine(), &database)? };
+    let recorder: Arc<Mutex<Recorder>> = Arc::default();
+    let expected = if given.leaves_out { BTreeMap::new() } else { server.objects };
+    let stream = RecordedStream { recorder: Arc::clone(&recorder), database, time: Timestamp::now(), expected };
+    let scanner: Scanner = Box::new(move |block: &mut Vec<u8>| {
+        recorder.lock().unwrap_or_else(PoisonError::into_inner).feed(block.as_slice());
+    });
+    Ok(Dump { program, scanner, stream: Box::new(stream), notices: Vec::new() })
+}
+
+/// A dump on its way into a snapshot.
+struct RecordedStream {
+    recorder: Arc<Mutex<Recorder>>,
+    database: String,
+    time: Timestamp,
+    /// Objects that the server had when it was asked, by kind.
+    expected: BTreeMap<String, u64>,
+}
+
+impl RecordedStream {
+    fn recorded(&self) -> Record {
+        let record = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        Record { database: Some(self.database.clone()), time: Some(self.time.to_string()), ..record }
+    }
+}
+
+impl DumpedStream for RecordedStream {
+    fn check(&self, outcome: &DumpOutcome) -> Result<(), Failure> {
+        let record = self.recorded();
+        if !record.complete {
+            let code = if outcome.bytes == 0 { Code::DumpEmpty } else { Code::DumpTruncated };
+            return Err(Failure::new(code, "the stream has no end of a dump of one database"));
+        }
+        let holes = lacking(&self.expected, &record.objects).join(", ");
+        let why = "the dump has holes, so rights of the account or the schema changed while it ran; missing";
+        if holes.is_empty() { Ok(()) } else { Err(Failure::new(Code::MissingPrivileges, format!("{why}: {holes}"))) }
+    }
+
+    fn record(&self) -> Option<Vec<u8>> {
+        Some(self.recorded().to_json())
+    }
+
+    fn totals(&self) -> Option<RecordTotals> {
+        let record = self.recorded();
+        let tables = record.objects.get(TABLE).copied().unwrap_or_default();
+        let all: u64 = record.objects.values().sum();
+        let sha256 = hex(&Sha256::digest(record.to_json()));
+        Some(RecordTotals { databases: 1, tables, other_objects: all - tables, rows: record.rows, sha256 })
+    }
+}
+
+/// A stream that was found in a snapshot.
+struct StreamSurvey {
+    recorder: Recorder,
+    stored: Option<Record>,
+}
+
+impl Survey for StreamSurvey {
+    fn block(&mut self, block: &[u8]) {
+        self.recorder.feed(block);
+    }
+
+    fn finish(self: Box<Self>) -> Vec<u8> {
+        let (database, time) = self.stored.map(|stored| (stored.database, stored.time)).unwrap_or_default();
+        Record { database, time, ..self.recorder.finish() }.to_json()
+    }
+}
+
+/// Kinds of which there are fewer than there must be.
+fn lacking<'a>(
+    expected: impl IntoIterator<Item = (&'a String, &'a u64)>,
+    found: &BTreeMap<String, u64>,
+) -> Vec<String> {
+    let lacks = expected.into_iter().filter_map(|(kind, count)| {
+        let there = found.get(kind).copied().unwrap_or_default();
+        (there < *count).then(|| format!("{} of {count} objects of kind {kind}", count - there))
+    });
+    lacks.collect()
+}
+
+#[cfg(test)]
+mod tests;
