@@ -8,6 +8,8 @@ mod clusters;
 mod hooks;
 #[path = "sessions/metrics.rs"]
 mod metrics;
+#[path = "sessions/postgres.rs"]
+mod postgres;
 #[path = "sessions/scope.rs"]
 mod scope;
 

@@ -1,0 +1,164 @@
+//! A PostgreSQL database comes back as it was, and what can't come back is told before the first statement.
+
+use std::path::Path;
+
+use anyhow::Result;
+use lagan_tests::postgres::Postgres;
+use lagan_tests::process::Process;
+use lagan_tests::wait::eventually;
+use lagan_tests::world::{PATIENCE, World, configuration, restore_session, secret};
+use serde_json::Value;
+
+const DATABASE: &str = "odd;na'me=\u{e4}";
+/// What the server itself says of every object and every row.
+const EVERYTHING: &str = r#"
+CREATE TEMP TABLE said (line text);
+DO $do$ DECLARE t record; BEGIN
+  FOR t IN SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE relkind IN ('r', 'p', 'm') AND nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+    EXECUTE format('INSERT INTO said SELECT %L || count(*) || md5(coalesce(string_agg(x::text, chr(10) ORDER BY x::text), '''')) FROM %s x',
+                   t.name || ' ', t.name);
+  END LOOP;
+END $do$;
+INSERT INTO said
+  SELECT 'column ' || format_type(atttypid, atttypmod) || attrelid::regclass || attname || attidentity::text || attcollation::regcollation
+         || coalesce(pg_get_expr(adbin, adrelid), '')
+    FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
+    LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND attnum > 0
+  UNION ALL SELECT 'function ' || pg_get_functiondef(p.oid) || pg_get_userbyid(proowner) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND prokind <> 'a'
+  UNION ALL SELECT 'relation ' || relkind::text || relpersistence::text || relrowsecurity || coalesce(relacl::text, '') || c.oid::regclass || pg_get_userbyid(relowner)
+    || coalesce(pg_get_partkeydef(c.oid), '') || coalesce(pg_get_expr(relpartbound, c.oid), '') || coalesce(obj_description(c.oid), '')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+  UNION ALL SELECT 'view ' || pg_get_viewdef(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('v', 'm') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+  UNION ALL SELECT 'constraint ' || conname || pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_namespace n ON n.oid = connamespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+  UNION ALL SELECT 'trigger ' || pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+  UNION ALL SELECT 'rule ' || pg_get_ruledef(r.oid) FROM pg_rewrite r JOIN pg_class c ON c.oid = ev_class WHERE c.oid >= 16384
+  UNION ALL SELECT 'policy ' || polname || pg_get_expr(polqual, polrelid) FROM pg_policy
+  UNION ALL SELECT 'sequence ' || sequencename || start_value || increment_by || max_value || coalesce(last_value, 0) FROM pg_sequences
+  UNION ALL SELECT 'label ' || enumtypid::regtype || enumlabel FROM pg_enum
+  UNION ALL SELECT 'statistics ' || pg_get_statisticsobjdef(oid) FROM pg_statistic_ext
+  UNION ALL SELECT 'extension ' || extname || extversion FROM pg_extension
+  UNION ALL SELECT 'large object ' || oid || encode(lo_get(oid), 'hex') || pg_get_userbyid(lomowner) FROM pg_largeobject_metadata;
+SELECT line FROM said ORDER BY line COLLATE "C";
+"#;
+
+struct Scene {
+    world: World,
+    source: Postgres,
+    copy: Postgres,
+    _up: Process,
+}
+
+impl Scene {
+    /// Two servers, of which the first has a database with unusual content, and a backup of it.
+    fn new() -> Result<Self> {
+        let (world, source, copy) = (World::new()?, Postgres::start()?, Postgres::start()?);
+        for (name, server) in [("crm", &source), ("copy", &copy)] {
+            world.lagan.manifest(&format!("{name}.yaml"), &app_binding(name, server, "root", server.password()))?;
+        }
+        source
+            .query("postgres", &format!("CREATE ROLE \"own er\"; CREATE DATABASE \"{DATABASE}\" TEMPLATE template0"))?;
+        source.load(DATABASE, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sessions/unusual.sql"))?;
+        let task = format!("--dbname={DATABASE}");
+        let configured = configuration("nightly", "local", &task, "").replace("name: shop}}", "name: crm}}");
+        // KubeDB's name of the Task.
+        world.lagan.manifest("nightly.yaml", &configured.replace("task: {", "task: {name: postgres-backup-15.1, "))?;
+        let up = world.up(&[])?;
+        Ok(Self { world, source, copy, _up: up })
+    }
+
+    fn restore(&self, name: &str, args: &str, more: &str) -> Result<Value> {
+        let task = format!("task: {{params: [{{name: args, value: \"{args}\"}}]}}\n{more}");
+        self.world.lagan.manifest(&format!("{name}.yaml"), &restore_session(name, "local", "copy", &task))?;
+        self.world.ended("restoresessions", name, &[])
+    }
+}
+
+fn app_binding(name: &str, server: &Postgres, user: &str, password: &str) -> String {
+    format!(
+        "{}---
+apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata: {{name: {name}}}
+spec:
+  type: kubedb.com/postgres
+  clientConfig: {{url: \"postgresql://127.0.0.1:{}/\"}}
+  secret: {{name: {name}-db}}
+",
+        secret(&format!("{name}-db"), &[("username", user), ("password", password)]),
+        server.port()
+    )
+}
+
+#[test]
+fn an_unusual_postgres_database_comes_back_as_the_server_itself_says() -> Result<()> {
+    let scene = Scene::new()?;
+    let result = scene.world.good_backup("nightly")?;
+    assert_eq!((&result["record"]["rows"], &result["record"]["tables"]), (&910.into(), &10.into()), "{result}");
+    let before = scene.source.query(DATABASE, EVERYTHING)?;
+
+    // Roles are no part of a database, so they are asked for before the first statement.
+    scene.copy.query("postgres", "CREATE DATABASE back TEMPLATE template0")?;
+    let refused = scene.restore("no-role", "--dbname=back", "")?;
+    assert_eq!(
+        (&refused["status"]["phase"], &refused["status"]["code"]),
+        (&"Failed".into(), &"E0213".into()),
+        "{refused}"
+    );
+    assert!(refused["status"].to_string().contains("own er"), "{refused}");
+    assert_eq!(scene.copy.query("back", "SELECT count(*) FROM pg_class WHERE oid >= 16384")?, "0");
+
+    scene.copy.query("postgres", "CREATE ROLE \"own er\"")?;
+    let restored = scene.restore("whole", "--dbname=back", "")?;
+    assert_eq!(restored["status"]["phase"], "Succeeded", "{restored}");
+    assert_eq!(scene.copy.query("back", EVERYTHING)?, before);
+
+    // It is not empty any more, and only `Replace` makes room.
+    scene.copy.query("back", "CREATE TABLE later (x int); DROP VIEW v; SELECT lo_from_bytea(777002, 'x')")?;
+    let refused = scene.restore("again", "--dbname=back", "")?;
+    assert_eq!(refused["status"]["code"], "E0401", "{refused}");
+    let refused = scene.restore("merged", "--dbname=back", "existing: Merge")?;
+    assert_eq!(refused["status"]["code"], "E0401", "{refused}");
+    assert_eq!(scene.copy.query("back", "SELECT count(*) FROM later")?, "0");
+    let replaced = scene.restore("replaced", "--dbname=back", "existing: Replace")?;
+    assert_eq!(replaced["status"]["phase"], "Succeeded", "{replaced}");
+    assert_eq!(scene.copy.query("back", EVERYTHING)?, before);
+    scene.world.judge()
+}
+
+#[test]
+fn what_an_account_may_not_read_is_named_and_no_dump_is_made() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.source.query(DATABASE, "CREATE ROLE reader LOGIN PASSWORD 'readers'; GRANT SELECT ON returned TO reader")?;
+    scene.world.lagan.manifest("crm.yaml", &app_binding("crm", &scene.source, "reader", "readers"))?;
+    let failed = eventually("the account to be refused", PATIENCE, || {
+        let output = scene.world.backup("nightly", &[]).ok()?;
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), output.stderr);
+        text.contains("E0204").then_some(text)
+    })?;
+    assert!(failed.contains("public.refers") && !failed.contains("public.returned"), "{failed}");
+    assert_eq!(scene.world.list("snapshots", &[]).unwrap_or_default().len(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_stream_makes_psql_run_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.copy.query("postgres", "CREATE DATABASE back TEMPLATE template0")?;
+    scene.world.good_backup("nightly")?;
+    let mark = scene.world.lagan.path("mark");
+    let dump = String::from_utf8(scene.source.dump("postgres", &[])?)?;
+    let key = dump.lines().find_map(|line| line.strip_prefix("\\restrict ")).expect("a dump has a key").to_owned();
+    let command = format!("\\unrestrict {key}\n\\! touch {}\n", mark.display());
+    let end = "--\n-- PostgreSQL database dump complete";
+    let hostile = dump.replacen(end, &format!("{command}{end}"), 1);
+    scene.world.restic()?.backup_stream("hostile", "dumpfile.sql", hostile.as_bytes())?;
+    let failed = scene.restore("hostile", "--dbname=back", "rules: [{sourceHost: hostile, snapshots: [latest]}]")?;
+    assert_eq!(failed["status"]["phase"], "Failed", "{failed}");
+    assert!(failed["status"].to_string().contains("backslash commands are restricted"), "{failed}");
+    assert!(!mark.exists());
+    Ok(())
+}
