@@ -11,7 +11,7 @@ fn what_is_missing_is_named() {
         ("kind: AppBinding, name: db}", "kind: AppBinding, name: db, namespace: far}", "AppBinding far/db"),
         ("storageSecretName: storage", "storageSecretName: gone", "Secret demo/gone"),
         ("  secret: {name: db-auth}", "  secret: {name: gone}", "Secret demo/gone"),
-        ("name: mariadb-backup-10.6.23", "name: postgres-backup-14.0", "Task postgres-backup-14.0"),
+        ("name: mariadb-backup-10.6.23", "name: oracle-backup-14.0", "Task oracle-backup-14.0"),
     ] {
         assert_eq!(with(&[(from, to)]).missing(), [missing], "{to}");
     }
