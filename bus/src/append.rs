@@ -67,6 +67,15 @@ pub enum AppendError {
     },
 }
 
+impl AppendError {
+    /// Returns whether NATS was away, so that the same append may succeed later. A stream that does not exist counts, because
+    /// a server that starts has none for a moment.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::NotConnected { .. } | Self::Unknown { .. } | Self::NoStream { .. })
+    }
+}
+
 /// Appends one fact and returns its sequence.
 pub async fn append(bus: &Bus, append: Append) -> Result<u64, AppendError> {
     let Append { subject, session_filter: filter, expected_last_sequence: sequence, message_id, event } = append;

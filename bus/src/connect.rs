@@ -15,7 +15,8 @@ use crate::error::{self, ApiError, Empty, code};
 pub const OLDEST_SERVER: (u64, u64) = (2, 12);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const SLOWEST_RECONNECT: Duration = Duration::from_secs(4);
+/// After an outage everybody must be back well within the shortest TTL, before anybody can be considered dead.
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(1);
 
 /// The credentials of a client.
 #[derive(Debug, Clone, Default)]

@@ -24,12 +24,22 @@ pub struct Beat {
     pub count: u64,
 }
 
+/// The stored beats of a heartbeat, as their sender knows them.
+#[derive(Debug, Clone, Copy)]
+pub struct Beats {
+    /// Time at which the last stored beat was sent.
+    pub sent: Instant,
+    /// Number of times that half the TTL or more lay between two of them. In such a gap others may have seen a full TTL of
+    /// silence.
+    pub gaps: u64,
+}
+
 /// A running heartbeat: one beat every third of the TTL until it is stopped or dropped.
 #[must_use = "a heartbeat that is dropped stops"]
 pub struct Heartbeat {
     bucket: Bucket,
     key: String,
-    last: watch::Receiver<Instant>,
+    last: watch::Receiver<Beats>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -37,16 +47,16 @@ impl Heartbeat {
     /// Starts the heartbeat. Only this executor may write the key.
     pub fn start(bucket: Bucket, key: String, instance: String) -> Self {
         // Until the first beat is stored, the age counts from here.
-        let (sent, last) = watch::channel(Instant::now());
+        let (sent, last) = watch::channel(Beats { sent: Instant::now(), gaps: 0 });
         let task = tokio::spawn(beat(bucket.clone(), key.clone(), instance, sent));
         Self { bucket, key, last, task: AbortOnDropHandle::new(task) }
     }
 
-    /// Time since the last stored beat was sent. At half the TTL a restore kills its client (P12); at the full TTL other
+    /// Time since the last stored beat was sent. At half the TTL a restore feeds nothing more (P12); at the full TTL other
     /// workers may consider this one dead.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.last.borrow().elapsed()
+        self.last.borrow().sent.elapsed()
     }
 
     #[must_use]
@@ -54,9 +64,9 @@ impl Heartbeat {
         self.bucket.ttl()
     }
 
-    /// Subscribes to beats. The value is the time at which the last stored beat was sent.
+    /// Subscribes to beats.
     #[must_use]
-    pub fn beats(&self) -> watch::Receiver<Instant> {
+    pub fn beats(&self) -> watch::Receiver<Beats> {
         self.last.clone()
     }
 
@@ -76,7 +86,7 @@ impl Heartbeat {
     }
 }
 
-async fn beat(bucket: Bucket, key: String, instance: String, last: watch::Sender<Instant>) {
+async fn beat(bucket: Bucket, key: String, instance: String, last: watch::Sender<Beats>) {
     let ttl = bucket.ttl();
     let mut ticks = interval(ttl / 3);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,7 +98,10 @@ async fn beat(bucket: Bucket, key: String, instance: String, last: watch::Sender
         let value = serde_json::to_vec(&Beat { instance: instance.clone(), count }).expect("a beat is plain JSON");
         // A beat that takes longer is abandoned: the next one carries more recent news.
         match tokio::time::timeout(ttl / 3, bucket.put(&key, value.into())).await {
-            Ok(Ok(_)) => drop(last.send(sent)),
+            Ok(Ok(_)) => last.send_modify(|beats| {
+                let is_gap = sent.duration_since(beats.sent) >= ttl / 2;
+                *beats = Beats { sent, gaps: beats.gaps + u64::from(is_gap) };
+            }),
             Ok(Err(error)) => tracing::warn!(key, %error, "heartbeat not stored"),
             Err(_elapsed) => tracing::warn!(key, "heartbeat not stored in time"),
         }

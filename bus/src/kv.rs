@@ -40,6 +40,18 @@ pub enum KvError {
     },
 }
 
+impl KvError {
+    /// Returns whether NATS was away, so that the same request may succeed later.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.is_transient(),
+            Self::Write { source, .. } => source.is_outage(),
+            Self::Value { .. } => false,
+        }
+    }
+}
+
 /// The result of a compare-and-set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {

@@ -1,13 +1,20 @@
-//! Leases: held while they are renewed, and gone one TTL after their holder. A holder stops trusting its lease well
-//! before the server drops it. Leases keep roles single and repositories safe; they do not fence writes.
+//! Leases: held while they are renewed, and taken over one TTL after their holder's last sign of life. A holder stops
+//! trusting its lease well before another process may take it, and trusts it again once a renewal is confirmed. Leases keep
+//! roles single and repositories safe; they do not fence writes.
+//!
+//! The server does not end leases: its keys live for a day, so an outage that everybody sees ends none. A process that finds
+//! another's key in its way takes it over only after a full TTL in which it was connected, looked, and saw no renewal.
+//! So the absence of a key always means that it was released or taken over, and a new process need not wait.
 //!
 //! An exclusive lease excludes all others for this reason: a process that wants a lease reads all keys of the scope,
 //! decides, and writes its own key with a compare-and-set over *the whole scope*. The write is stored only in the state
 //! that was decided on; of two processes that decided on the same state, one loses and reads again. Keys leave the scope
-//! only by release or expiry, which makes room and never takes it.
+//! only by release or takeover, which makes room and never takes it. A key is taken over by a compare-and-set on its last
+//! revision, so its holder either renews it first or learns that it has lost.
 //! Shared holders that come and go can't starve an exclusive one: it first writes that it waits, and from then on no new
 //! holder is admitted.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::kv::{self, Bucket, Entry, KvError, Written};
+use crate::observer::{Look, Verdict, Watches};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -51,24 +59,46 @@ pub enum LeaseError {
     Kv(#[from] KvError),
 }
 
+impl LeaseError {
+    /// Returns whether NATS was away, so that the same request may succeed later.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Kv(error) if error.is_outage())
+    }
+}
+
 #[derive(Clone)]
 pub struct Leases {
     bucket: Bucket,
+    ttl: Duration,
+    /// Shared by all that wait in this process, so that a wait in several parts still sees a full TTL.
+    watches: Arc<Mutex<Watches>>,
 }
 
 impl Leases {
+    /// A holder without a sign of life for `ttl` loses its leases to others. The keys in the bucket live much longer.
     #[must_use]
-    pub fn new(bucket: Bucket) -> Self {
-        Self { bucket }
+    pub fn new(bucket: Bucket, ttl: Duration) -> Self {
+        Self { bucket, ttl, watches: Arc::default() }
     }
 
-    /// Tries to acquire a lease for up to `patience`. `scope` is a key made by `kv::key`. `owner` names one holder, such
+    /// Tries to acquire a lease for up to `patience`, also across an outage. `scope` is a key made by `kv::key`. `owner` names one holder, such
     /// as an instance or a session, never a role.
     pub async fn acquire(&self, scope: &str, mode: Mode, owner: &str, patience: Duration) -> Result<Lease, LeaseError> {
         let deadline = Instant::now() + patience;
-        match mode {
-            Mode::Shared => self.shared(scope, owner, deadline).await,
-            Mode::Exclusive => self.exclusive(scope, owner, deadline).await,
+        loop {
+            let acquired = match mode {
+                Mode::Shared => Box::pin(self.shared(scope, owner, deadline)).await,
+                Mode::Exclusive => Box::pin(self.exclusive(scope, owner, deadline)).await,
+            };
+            match acquired {
+                // Requests fail at once while the connection is lost. Without a pause a caller that tries again would spin.
+                Err(error) if error.is_outage() && Instant::now() < deadline => {
+                    tracing::debug!(scope, %error, "the lease can't be asked for yet");
+                    sleep(LOOK_AGAIN).await;
+                }
+                acquired => return acquired,
+            }
         }
     }
 
@@ -77,12 +107,12 @@ impl Leases {
         let key = format!("{scope}.shared.{}", kv::key(&[owner]));
         let claim = encode(owner, Stage::Held);
         loop {
-            let (entries, revision) = self.bucket.below(scope).await?;
+            let (entries, revision) = self.living(scope, owner).await?;
             let in_the_way = owners(entries.iter().filter(|e| e.key == exclusive))?;
             if in_the_way.is_empty() {
                 let sent = Instant::now();
                 match self.bucket.put_below(scope, revision, &key, claim.clone()).await? {
-                    Written::At(revision) => return Ok(Lease::start(self.bucket.clone(), key, claim, revision, sent)),
+                    Written::At(revision) => return Ok(self.held(key, claim, revision, sent)),
                     Written::Lost => continue,
                 }
             }
@@ -94,19 +124,19 @@ impl Leases {
         let key = exclusive_key(scope);
         let mut place: Option<(u64, Instant)> = None;
         loop {
-            let (entries, revision) = self.bucket.below(scope).await?;
+            let (entries, revision) = self.living(scope, owner).await?;
             let mut in_the_way = owners(entries.iter().filter(|e| e.key == key))?;
             in_the_way.retain(|other| other != owner);
             if in_the_way.is_empty() {
                 in_the_way = owners(entries.iter().filter(|e| e.key != key))?;
                 let stage = if in_the_way.is_empty() { Stage::Held } else { Stage::Waiting };
-                let stale = place.is_none_or(|(_, written)| written.elapsed() > self.bucket.ttl() / 4);
+                let stale = place.is_none_or(|(_, written)| written.elapsed() > self.ttl / 4);
                 if stage == Stage::Held || stale {
                     let sent = Instant::now();
                     let claim = encode(owner, stage);
                     match self.bucket.put_below(scope, revision, &key, claim.clone()).await? {
                         Written::At(revision) if stage == Stage::Held => {
-                            return Ok(Lease::start(self.bucket.clone(), key, claim, revision, sent));
+                            return Ok(self.held(key, claim, revision, sent));
                         }
                         Written::At(revision) => place = Some((revision, sent)),
                         Written::Lost => continue,
@@ -121,46 +151,138 @@ impl Leases {
             }
         }
     }
-}
 
-/// A held lease. Dropping it stops the renewal, and it expires; `release` frees it at once.
-#[must_use = "a lease that is dropped is no longer renewed"]
-pub struct Lease {
-    bucket: Bucket,
-    key: String,
-    claim: Bytes,
-    valid_until: watch::Receiver<Instant>,
-    lost: CancellationToken,
-    renewal: AbortOnDropHandle<()>,
-}
-
-impl Lease {
-    fn start(bucket: Bucket, key: String, claim: Bytes, revision: u64, sent: Instant) -> Self {
-        let (told, valid_until) = watch::channel(sent + trusted(bucket.ttl()));
-        let lost = CancellationToken::new();
-        let renewal = Renewal { bucket: bucket.clone(), key: key.clone(), claim: claim.clone(), revision, told };
-        let token = lost.clone();
-        let renewal = tokio::spawn(async move {
-            renewal.run(sent).await;
-            token.cancel();
-        });
-        Self { bucket, key, claim, valid_until, lost, renewal: AbortOnDropHandle::new(renewal) }
+    /// Reads the keys of a scope, with the scope's last revision. The keys of dead holders are deleted first.
+    async fn living(&self, scope: &str, owner: &str) -> Result<(Vec<Entry>, u64), LeaseError> {
+        loop {
+            let (found, look) = Look::during(self.bucket.bus(), self.bucket.below(scope)).await;
+            let (entries, revision) = found?;
+            let mut gone = Gone::Nobody;
+            for entry in self.dead(scope, &entries, look) {
+                let claim: Claim = entry.json()?;
+                if claim.owner == owner {
+                    continue;
+                }
+                // A renewal that came meanwhile wins, and the next look sees it.
+                if let Written::At(_) = self.bucket.delete_at(&entry.key, entry.revision).await? {
+                    tracing::warn!(key = entry.key, owner = claim.owner, "lease of a silent holder taken over");
+                }
+                gone = Gone::Somebody;
+            }
+            if gone == Gone::Nobody {
+                return Ok((entries, revision));
+            }
+        }
     }
 
-    /// Returns whether the lease is still held. Check it before anything that only the holder may do. It uses the monotonic
-    /// clock, so a process that was paused notices the loss at once.
+    /// Chooses the keys whose holders gave no sign of life for a full TTL of watching.
+    fn dead<'e>(&self, scope: &str, entries: &'e [Entry], look: Option<Look>) -> Vec<&'e Entry> {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let below = format!("{scope}.");
+        let Some(look) = look else {
+            watches.retain(|key| !key.starts_with(&below));
+            return Vec::new();
+        };
+        watches.retain(|key| !key.starts_with(&below) || entries.iter().any(|entry| entry.key == key));
+        let is_dead = |entry: &&Entry| watches.note(&entry.key, Some(entry.revision), look, self.ttl) == Verdict::Dead;
+        entries.iter().filter(is_dead).collect()
+    }
+
+    fn held(&self, key: String, claim: Bytes, revision: u64, sent: Instant) -> Lease {
+        let (told, valid_until) = watch::channel(sent + trusted(self.ttl));
+        let lost = CancellationToken::new();
+        let (bucket, ttl) = (self.bucket.clone(), self.ttl);
+        let mut renewal = Renewal { bucket, ttl, key: key.clone(), claim: claim.clone(), revision, told };
+        let token = lost.clone();
+        let renewal = AbortOnDropHandle::new(tokio::spawn(async move {
+            renewal.run(sent).await;
+            // Before the channel closes with `renewal`: a waiter that sees it closed finds the lease lost.
+            token.cancel();
+        }));
+        Lease { bucket: self.bucket.clone(), key, claim, tenure: Tenure { valid_until, lost }, renewal }
+    }
+}
+
+/// Whether a look found dead holders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    Nobody,
+    Somebody,
+}
+
+/// The lease was taken over, or could not be renewed for half a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lease was lost")]
+pub struct Lost;
+
+/// The standing of a lease, for those who work under it. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    valid_until: watch::Receiver<Instant>,
+    lost: CancellationToken,
+}
+
+impl Tenure {
+    /// Returns whether the lease is confirmed, so that no other process can have it. It uses the monotonic clock, so a process
+    /// that was paused notices at once.
     #[must_use]
     pub fn is_held(&self) -> bool {
         !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
     }
 
-    /// A token that is cancelled when the lease is lost, a quarter of the TTL before another process could get it.
+    /// Waits until the lease is confirmed, across an outage. Call it before anything that only the holder may do.
+    pub async fn confirmed(&self) -> Result<(), Lost> {
+        let mut valid_until = self.valid_until.clone();
+        loop {
+            valid_until.mark_unchanged();
+            if self.is_held() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = self.lost.cancelled() => return Err(Lost),
+                changed = valid_until.changed() => if changed.is_err() { return Err(Lost) },
+            }
+        }
+    }
+
+    /// Waits until the lease is not confirmed any more. From then on another process may have it; it may also be confirmed
+    /// again.
+    pub async fn unconfirmed(&self) {
+        while self.is_held() {
+            let until = *self.valid_until.borrow();
+            tokio::select! {
+                () = self.lost.cancelled() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// A token that is cancelled once the lease is known to be lost. During an outage that everybody sees it is not.
     #[must_use]
     pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
     }
+}
 
-    /// Frees the lease at once. If the server can't be reached, the lease expires by itself.
+/// A held lease. Dropping it stops the renewal, and others take it over a TTL later; `release` frees it at once.
+#[must_use = "a lease that is dropped is no longer renewed"]
+pub struct Lease {
+    bucket: Bucket,
+    key: String,
+    claim: Bytes,
+    tenure: Tenure,
+    renewal: AbortOnDropHandle<()>,
+}
+
+impl Lease {
+    /// The standing of this lease, for a task that does not own it.
+    #[must_use]
+    pub fn tenure(&self) -> &Tenure {
+        &self.tenure
+    }
+
+    /// Frees the lease at once. If the server can't be reached, others have to wait for a TTL.
     pub async fn release(self) {
         let Self { bucket, key, claim, renewal, .. } = self;
         renewal.abort();
@@ -173,13 +295,14 @@ impl Lease {
             }
         };
         if let Err(error) = freed.await {
-            tracing::warn!(key, %error, "lease could not be released; it expires by itself");
+            tracing::warn!(key, %error, "lease could not be released; others take it over after a while");
         }
     }
 }
 
 struct Renewal {
     bucket: Bucket,
+    ttl: Duration,
     key: String,
     claim: Bytes,
     revision: u64,
@@ -188,37 +311,53 @@ struct Renewal {
 
 impl Renewal {
     /// Renews the lease and returns when it is lost.
-    async fn run(mut self, mut sent: Instant) {
-        let ttl = self.bucket.ttl();
+    async fn run(&mut self, mut sent: Instant) {
         loop {
-            let valid_until = sent + trusted(ttl);
-            sleep_until(sent + ttl / 4).await;
+            // Long before the server drops the key, because a dropped key looks like a free lease.
+            let end = sent + self.bucket.ttl() / 2;
+            sleep_until(sent + self.ttl / 4).await;
             let now = Instant::now();
-            match timeout_at(valid_until, self.renew(ttl)).await {
+            match timeout_at(end, self.renew()).await {
                 Ok(Written::At(revision)) => {
                     self.revision = revision;
                     sent = now;
-                    let _ = self.told.send(sent + trusted(ttl));
+                    let _ = self.told.send(sent + trusted(self.ttl));
                 }
-                Ok(Written::Lost) => break tracing::error!(key = self.key, "lease was taken or has expired"),
-                Err(_elapsed) => break tracing::error!(key = self.key, "lease could not be renewed in time"),
+                Ok(Written::Lost) => break tracing::error!(key = self.key, "lease was taken over"),
+                Err(_elapsed) => break tracing::error!(key = self.key, "lease could not be renewed for too long"),
             }
         }
     }
 
-    async fn renew(&self, ttl: Duration) -> Written {
+    async fn renew(&mut self) -> Written {
         loop {
-            match self.bucket.put_at(&self.key, self.revision, self.claim.clone()).await {
-                Ok(written) => return written,
+            match self.renew_once().await {
+                Ok(Some(written)) => return written,
+                Ok(None) => continue,
                 Err(error) => tracing::warn!(key = self.key, %error, "lease not renewed yet"),
             }
-            sleep(ttl / 20).await;
+            sleep(self.ttl / 20).await;
+        }
+    }
+
+    /// Renews from the known revision. If the key has another one, it may be that of a renewal whose answer was lost: as long
+    /// as the value is ours, nobody else has written in between. `None` asks for another try from that revision.
+    async fn renew_once(&mut self) -> Result<Option<Written>, KvError> {
+        if let written @ Written::At(_) = self.bucket.put_at(&self.key, self.revision, self.claim.clone()).await? {
+            return Ok(Some(written));
+        }
+        match self.bucket.get(&self.key).await? {
+            Some(entry) if entry.value == self.claim && entry.revision > self.revision => {
+                self.revision = entry.revision;
+                Ok(None)
+            }
+            _ => Ok(Some(Written::Lost)),
         }
     }
 }
 
-/// Time after the sending of a renewal during which the holder may rely on it. The server counts from the moment of
-/// storage, which is later; the rest of the TTL covers clocks that differ in speed.
+/// Time after the sending of a renewal during which the holder may rely on it. Others count from the moment at which they
+/// saw it stored, which is later; the rest of the TTL covers clocks that differ in speed.
 fn trusted(ttl: Duration) -> Duration {
     ttl * 3 / 4
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::connect::Bus;
 use crate::kv::Bucket;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,39 +28,68 @@ struct Watch {
     generation: u64,
 }
 
+/// One read of the bucket through a connection that was up all the time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    asked: Instant,
+    answered: Instant,
+    generation: u64,
+}
+
+impl Look {
+    /// Reads, and tells whether the connection stood meanwhile: `None` if it did not, and the read proves nothing.
+    pub async fn during<T>(bus: &Bus, read: impl Future<Output = T>) -> (T, Option<Self>) {
+        let link = bus.link();
+        let (before, asked) = (*link.borrow(), Instant::now());
+        let found = read.await;
+        let (after, answered) = (*link.borrow(), Instant::now());
+        let stood = before == after && after.connected;
+        (found, stood.then_some(Self { asked, answered, generation: after.generation }))
+    }
+}
+
+/// The watches of any number of keys, from looks at them.
+#[derive(Debug, Default)]
+pub(crate) struct Watches(HashMap<String, Watch>);
+
+impl Watches {
+    /// Judges a key by the revision that a look found, and by earlier looks.
+    pub fn note(&mut self, key: &str, revision: Option<u64>, look: Look, ttl: Duration) -> Verdict {
+        // `since` is the time of the answer and `seen` the time of the request: both err on the cautious side.
+        let fresh = Watch { revision, since: look.answered, seen: look.asked, generation: look.generation };
+        let (watch, verdict) = judge(self.0.get(key).copied(), fresh, look.asked, ttl);
+        self.0.insert(key.to_owned(), watch);
+        verdict
+    }
+
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|key, _| keep(key));
+    }
+}
+
 /// Watches any number of heartbeats. Keep one per process: verdicts are quick because it remembers earlier looks.
 pub struct Observer {
     bucket: Bucket,
-    watches: HashMap<String, Watch>,
+    watches: Watches,
 }
 
 impl Observer {
     #[must_use]
     pub fn new(bucket: Bucket) -> Self {
-        Self { bucket, watches: HashMap::new() }
+        Self { bucket, watches: Watches::default() }
     }
 
     /// Looks at a key once. Call it more than twice per TTL, otherwise each call restarts the watch.
     pub async fn look(&mut self, key: &str) -> Verdict {
-        let link = self.bucket.bus().link();
-        let before = *link.borrow();
-        let asked = Instant::now();
-        let found = self.bucket.get(key).await;
-        let after = *link.borrow();
-        let entry = match found {
-            Ok(entry) if before == after && after.connected => entry,
-            _ => {
-                self.watches.remove(key);
-                return Verdict::Unknown;
+        match Look::during(self.bucket.bus(), Box::pin(self.bucket.get(key))).await {
+            (Ok(entry), Some(look)) => {
+                self.watches.note(key, entry.map(|entry| entry.revision), look, self.bucket.ttl())
             }
-        };
-        let now = Instant::now();
-        let revision = entry.map(|entry| entry.revision);
-        // `since` is the time of the answer and `seen` the time of the request: both err on the cautious side.
-        let fresh = Watch { revision, since: now, seen: asked, generation: after.generation };
-        let (watch, verdict) = judge(self.watches.get(key).copied(), fresh, asked, self.bucket.ttl());
-        self.watches.insert(key.to_owned(), watch);
-        verdict
+            _ => {
+                self.forget(key);
+                Verdict::Unknown
+            }
+        }
     }
 
     /// Looks until the verdict is known, for three TTLs at most.
@@ -77,7 +107,7 @@ impl Observer {
 
     /// Forgets a key that is no longer of interest.
     pub fn forget(&mut self, key: &str) {
-        self.watches.remove(key);
+        self.watches.0.remove(key);
     }
 }
 

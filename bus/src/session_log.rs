@@ -34,6 +34,16 @@ impl LogError {
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Illegal { .. } | Self::Append(AppendError::Conflict { .. }))
     }
+
+    /// Returns whether NATS was away, so that the same request may succeed later.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.is_transient(),
+            Self::Append(source) => source.is_outage(),
+            Self::Illegal { .. } => false,
+        }
+    }
 }
 
 /// Reads and folds a session. A session without facts is in phase `Nothing`.
@@ -76,6 +86,18 @@ pub struct Writer {
 
 /// Appends `fact` if it is legal in `session`, and applies it to `session`.
 pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact: Fact) -> Result<(), LogError> {
+    append_fact_as(bus, session, writer, fact, Uuid::new_v4()).await
+}
+
+/// Appends `fact` as `append_fact` does, under an id of the caller's. A caller that tries one fact again after an outage keeps
+/// the id: if the first try was stored after all, it is found by it, and not mistaken for another writer's.
+pub async fn append_fact_as(
+    bus: &Bus,
+    session: &mut Session,
+    writer: Writer,
+    fact: Fact,
+    id: Uuid,
+) -> Result<(), LogError> {
     let key = &session.key;
     session.check(writer.author, fact.kind()).map_err(|source| LogError::Illegal { session: key.uid, source })?;
     let fact = fact.bounded();
@@ -86,8 +108,8 @@ pub async fn append_fact(bus: &Bus, session: &mut Session, writer: Writer, fact:
         (fact, None) => key.engine_fact(fact.kind()),
     };
     let now = Timestamp::now();
-    // The id is unique for each call: a writer must never mistake another writer's fact for its own.
-    let message_id = format!("{}.{}.{}.{}", key.cluster, key.uid, fact.kind().as_str(), Uuid::new_v4().simple());
+    // The id is unique for each fact: a writer must never mistake another writer's fact for its own.
+    let message_id = format!("{}.{}.{}.{}", key.cluster, key.uid, fact.kind().as_str(), id.simple());
     let event = fact.event(key, message_id.clone(), writer.component, now);
     let stored = append(
         bus,

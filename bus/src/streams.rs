@@ -58,7 +58,6 @@ pub struct Sizes {
     pub replicas: usize,
     pub sessions_max_age: Duration,
     pub sessions_max_bytes: i64,
-    pub lease_ttl: Duration,
     pub heartbeat_ttl: Duration,
 }
 
@@ -68,11 +67,13 @@ impl Default for Sizes {
             replicas: 1,
             sessions_max_age: 7 * 24 * HOUR,
             sessions_max_bytes: 1024 * MIB,
-            lease_ttl: Duration::from_secs(30),
             heartbeat_ttl: Duration::from_secs(30),
         }
     }
 }
+
+/// Lifetime of a lease's key that is not renewed, far longer than any outage that a session survives.
+const LEASE_MEMORY: Duration = HOUR.saturating_mul(24);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -156,7 +157,7 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         bucket(LOCKS, "Lagan: which session holds which target"),
         // Leases are on disk, unlike heartbeats: a lease that vanished in a restart could be taken while its holder still
         // trusts it. The cost is small because leases are few.
-        StreamSpec { max_age: sizes.lease_ttl, ..bucket(LEASES, "Lagan: leases of roles and repositories") },
+        StreamSpec { max_age: LEASE_MEMORY, ..bucket(LEASES, "Lagan: leases of roles and repositories") },
         StreamSpec {
             storage: Storage::Memory,
             max_age: sizes.heartbeat_ttl,

@@ -38,7 +38,7 @@ pub(crate) async fn run(context: Context, intent: watch::Receiver<bool>) -> Resu
         let Ok(lease) = lease else { continue };
         tokio::select! {
             () = context.stop.cancelled() => {}
-            () = lease.lost().cancelled_owned() => {}
+            () = lease.tenure().unconfirmed() => {}
             () = follow(&context, intent.clone()) => {}
         }
         lease.release().await;

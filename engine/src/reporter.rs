@@ -73,7 +73,7 @@ pub(crate) async fn run(context: Context, mut inbox: Inbox) -> Result<(), Engine
         tracing::info!("this process reports");
         let reported = tokio::select! {
             () = context.stop.cancelled() => Ok(()),
-            () = lease.lost().cancelled_owned() => Ok(()),
+            () = lease.tenure().unconfirmed() => Ok(()),
             reported = report_and_apply(&context, &mut inbox, &mut backlog) => reported,
         };
         context.options.metrics.clear();

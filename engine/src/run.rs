@@ -57,12 +57,7 @@ async fn generation(
     stop: &CancellationToken,
     ready: &mut Option<Ready>,
 ) -> Result<(), EngineError> {
-    let sizes = Sizes {
-        replicas: options.replicas,
-        heartbeat_ttl: options.timing.heartbeat_ttl(),
-        lease_ttl: options.timing.heartbeat_ttl(),
-        ..Sizes::default()
-    };
+    let sizes = Sizes { replicas: options.replicas, heartbeat_ttl: options.timing.heartbeat_ttl(), ..Sizes::default() };
     let specs = streams::of_cluster(&options.cluster, &sizes);
     streams::ensure(bus, &specs).await?;
     let (context, inboxes) = context(bus, options, &specs, stop);
@@ -122,7 +117,7 @@ fn context(bus: &Bus, options: &Arc<Options>, specs: &[StreamSpec], stop: &Cance
         resources: Resources::new(vec![objects_to_reporter, objects_to_scheduler]),
         sessions: Sessions::new(vec![to_planner, to_reporter]),
         locks: Locks::new(bucket(streams::LOCKS)),
-        leases: Leases::new(bucket(streams::LEASES)),
+        leases: Leases::new(bucket(streams::LEASES), options.timing.heartbeat_ttl()),
         heartbeats: bucket(streams::HEARTBEATS),
         instance: Uuid::new_v4(),
         stop: stop.child_token(),

@@ -38,7 +38,7 @@ pub(crate) async fn run(context: Context, intent: watch::Sender<bool>) -> Result
         tracing::info!("this process watches the objects");
         let watched = tokio::select! {
             () = context.stop.cancelled() => None,
-            () = lease.lost().cancelled_owned() => None,
+            () = lease.tenure().unconfirmed() => None,
             watched = watch(&context, &intent) => Some(watched),
         };
         lease.release().await;

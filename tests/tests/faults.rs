@@ -5,6 +5,8 @@
 
 #[path = "faults/dumps.rs"]
 mod dumps;
+#[path = "faults/outages.rs"]
+mod outages;
 #[path = "faults/places.rs"]
 mod places;
 #[path = "faults/restores.rs"]

@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::MaybeDone;
+use lagan_bus::lease::Tenure;
 use lagan_schemas::error::Failure;
 use lagan_schemas::fact::{RecordTotals, TargetResult};
 use lagan_schemas::origin::ClusterIdentity;
 use lagan_schemas::plan::{BackupWork, PlanRepository};
-use tokio_util::sync::CancellationToken;
 
 use self::preflight::Ready;
 use crate::execution::Execution;
@@ -48,7 +48,7 @@ pub(crate) struct Backup<'r, 'a> {
     pub work: &'r BackupWork,
     pub planned: &'r PlanRepository,
     pub repository: &'r Arc<Repository>,
-    pub lease_lost: &'r CancellationToken,
+    pub lease: &'r Tenure,
     /// The identity under which snapshots are written and found.
     pub cluster: &'r ClusterIdentity,
 }

@@ -11,6 +11,7 @@ mod questions;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lagan_schemas::error::{Code, Failure};
@@ -38,6 +39,11 @@ pub(crate) trait Database: Send + Sync {
 
     /// Compares the target with the record of the stream, after the last statement. What is missing is a failure.
     fn compare<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
+
+    /// Time after which the server closes the connection of a restore that sends no statement; `None` if it is not known.
+    fn idle_limit(&self) -> Option<Duration> {
+        None
+    }
 
     /// Explains the standard error of a program.
     fn explain(&self, stderr: &[String]) -> Option<Explanation>;

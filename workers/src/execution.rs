@@ -100,9 +100,8 @@ impl Execution<'_> {
         let mut preflight = Box::pin(maybe_done(backup::preflight(self.worker, self.life, work)));
         let opened = beside(self.open(repository, Missing::Init), preflight.as_mut()).await;
         let (opened, leased) = opened.map_err(|failure| self.stopped_or(failure))?;
-        let lost = leased.lease.lost();
-        let (planned, repository, lease_lost, cluster) = (repository, &opened, &lost, &cluster);
-        let backup = Backup { execution: self, work, planned, repository, lease_lost, cluster };
+        let (planned, repository, lease, cluster) = (repository, &opened, leased.lease.tenure(), &cluster);
+        let backup = Backup { execution: self, work, planned, repository, lease, cluster };
         let result = Box::pin(backup.run(preflight)).await;
         match leased.after(result).await {
             Err(Broken::Failed(failure)) => Err(self.stopped_or(failure).into()),
@@ -145,13 +144,13 @@ impl Execution<'_> {
         intent.confirm_wipe(&work.repository).await?;
         let secret = intent.storage_secret(&work.repository).await?;
         let place = place(&work.repository, &secret, intent.volumes())?;
-        let lease = lease(self.worker, &place.storage, &self.owner(), Mode::Exclusive).await?;
+        let lease = lease(self.worker, &place.storage, (&self.owner(), Mode::Exclusive), &self.life.token()).await?;
         let leased = self.watch(lease, place.storage.place().to_string());
         Ok((place, leased))
     }
 
     fn watch(&self, lease: Lease, location: String) -> Leased {
-        let watch = self.life.stop_when(lease.lost(), StopCause::LeaseLost(location));
+        let watch = self.life.stop_when(lease.tenure().lost(), StopCause::LeaseLost(location));
         Leased { lease, _watch: watch }
     }
 

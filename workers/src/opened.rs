@@ -15,6 +15,7 @@ use crate::worker::Worker;
 
 /// Longest wait for a lease. Prune and init are short; after a longer wait the failure names the holder.
 const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Opened {
     pub repository: Arc<Repository>,
@@ -38,7 +39,7 @@ impl Opened {
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
         let access = worker.access(stop);
-        let acquire = async |mode| lease(worker, &place.storage, owner, mode).await;
+        let acquire = async |mode| lease(worker, &place.storage, (owner, mode), stop).await;
         let lease = acquire(Mode::Shared).await?;
         match open(place, &access).await {
             Ok(repository) => return Ok(Self { repository, lease }),
@@ -64,12 +65,27 @@ impl Opened {
     }
 }
 
-/// The lease of a place, whether or not there is a repository.
-pub(crate) async fn lease(worker: &Worker, storage: &Storage, owner: &str, mode: Mode) -> Result<Lease, Failure> {
+/// The lease of a place, whether or not there is a repository. An outage of NATS is waited for until `stop`.
+pub(crate) async fn lease(
+    worker: &Worker,
+    storage: &Storage,
+    (owner, mode): (&str, Mode),
+    stop: &CancellationToken,
+) -> Result<Lease, Failure> {
     let place = storage.place();
     let scope = kv::key(&["repository", &place.id().to_string()]);
-    let acquired = worker.leases.acquire(&scope, mode, owner, PATIENCE).await;
-    acquired.map_err(|error| lease_failure(&place.to_string(), &error))
+    loop {
+        match worker.leases.acquire(&scope, mode, owner, PATIENCE).await {
+            Err(error) if error.is_outage() && !stop.is_cancelled() => {
+                tracing::warn!(error = chain(&error), "the lease of the repository can't be asked for yet");
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+            acquired => return acquired.map_err(|error| lease_failure(&place.to_string(), &error)),
+        }
+    }
 }
 
 fn lease_failure(location: &str, error: &LeaseError) -> Failure {

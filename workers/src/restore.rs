@@ -14,13 +14,13 @@ use lagan_schemas::fact::{Fact, Notice, NoticeStatus, Restoring, TargetResult};
 use lagan_schemas::plan::RestoreWork;
 use lagan_schemas::resource::restore_session::Existing;
 
-use self::feed::{Fed, Feed, feed};
+use self::feed::{Fed, Feed, Pauses, feed};
 use crate::consent;
 use crate::databases::{Access, Clearing, Engine, Load, Stream, Wanted, check_fed};
 use crate::execution::Execution;
 use crate::failures::{of_repository, of_spawn};
 use crate::opened::blocking;
-use crate::process::{Feeder, Program, Pulse};
+use crate::process::{Feeder, Program};
 use crate::repository::{Repository, Snapshot};
 use crate::session::Broken;
 use crate::session::held::HeldError;
@@ -136,7 +136,7 @@ impl Restore<'_, '_> {
             let path = self.work.source.path.clone();
             blocking(move || repository.read(&id, &path)).await?.map_err(|error| of_repository(&error))?
         };
-        let feeder = self.start(load.program).await?;
+        let feeder = self.start(engine, load.program).await?;
         self.append_restoring(snapshot, size).await?;
         let fed = {
             let bytes = Arc::default();
@@ -152,9 +152,14 @@ impl Restore<'_, '_> {
         Ok(size)
     }
 
-    async fn start(&self, program: Program) -> Result<Feeder, Failure> {
-        let life = Arc::clone(self.execution.life);
-        let alive = move || if life.may_still_write() { Pulse::Alive } else { Pulse::Lost };
+    async fn start(&self, engine: &Engine, program: Program) -> Result<Feeder, Failure> {
+        let (life, span) = (Arc::clone(self.execution.life), tracing::Span::current());
+        let (mut pauses, idle_limit) = (Pauses::default(), engine.idle_limit());
+        let alive = move || {
+            let pulse = life.pulse();
+            span.in_scope(|| pauses.note(pulse, idle_limit));
+            pulse
+        };
         let started = self.execution.worker.spawner.feed(program, alive, &self.execution.life.token()).await;
         started.map_err(|error| of_spawn(&error))
     }
@@ -171,21 +176,27 @@ impl Restore<'_, '_> {
             snapshot: snapshot.id.clone(),
             size_bytes,
         };
-        match self.execution.held.append(Fact::Restoring(restoring)).await {
+        let stop = self.execution.life.token();
+        match self.execution.held.append_until(Fact::Restoring(restoring), &stop).await {
             Ok(()) => {
                 self.execution.life.pass_first_byte();
                 Ok(())
             }
             Err(HeldError::Fenced) => Err(Broken::Fenced),
-            Err(error) => Err(Failure::new(Code::Internal, chain(&error)).into()),
+            Err(error) => Err(self.execution.stopped_or(Failure::new(Code::Internal, chain(&error))).into()),
         }
     }
 
     fn judge(&self, engine: &Engine, fed: Fed, snapshot: &Snapshot) -> Result<(), Failure> {
         let Fed { report, expected_bytes, stopped } = fed;
         let short = snapshot.id.get(..8).unwrap_or(&snapshot.id);
+        let paused = match report.paused.as_secs() {
+            0 => String::new(),
+            seconds => format!("; before that it was paused for {seconds} s, because NATS was away"),
+        };
         let ended = |code, why: &str| {
-            Err(Failure::new(code, format!("restore of snapshot {short} stopped after {} bytes: {why}", report.bytes)))
+            let bytes = report.bytes;
+            Err(Failure::new(code, format!("restore of snapshot {short} stopped after {bytes} bytes: {why}{paused}")))
         };
         let code = if report.bytes == 0 { Code::RestoreFailed } else { Code::TargetPartiallyRestored };
         if let Some(cause) = self.execution.life.stopped().filter(|_| stopped.is_some()) {

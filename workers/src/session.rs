@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lagan_bus::heartbeat;
 use lagan_bus::observer::{Observer, Verdict};
-use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
+use lagan_bus::session_log::{LogError, Writer, append_fact, append_fact_as, read_session};
 use lagan_bus::{Delivery, Settle, trace};
 use lagan_schemas::error::{Class, Code, Failure, chain};
 use lagan_schemas::fact::{Counted, Ended, Fact, Holder, Notice, Retrying, Started, Succeeded, TargetResult};
@@ -19,6 +19,7 @@ use lagan_schemas::plan::Plan;
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{SessionKind, SessionSubject};
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use self::claim::{AfterDeath, Claim, claim};
 use self::held::{Held, HeldError};
@@ -28,6 +29,7 @@ use crate::{backup, execution};
 
 /// Delay before a session that this version does not understand is offered to a worker again.
 const UNKNOWN: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(1);
 const SUCCESSOR: Writer = Writer { author: Author::Successor, component: "worker" };
 
 /// The outcome of running a plan.
@@ -163,7 +165,8 @@ impl Worker {
                 return settle(delivery, Settle::Nak { delay: Duration::from_secs(1) }).await;
             }
         };
-        if let Err(error) = append_fact(&self.bus, &mut session, SUCCESSOR, started).await {
+        let starting = Box::pin(self.append_started(&mut session, started));
+        if let Err(error) = self.while_alive(&delivery, starting).await {
             life.end().await;
             return settle(delivery, after_lost_race(&error)).await;
         }
@@ -181,6 +184,20 @@ impl Worker {
             // Whoever fenced us has the message too; it is not ours to settle (P1).
             Err(HeldError::Fenced) => tracing::warn!(session = name, "session was taken over, this worker drops it"),
             Err(error) => tracing::error!(session = name, error = chain(&error), "end of the session was not written"),
+        }
+    }
+
+    /// Appends `started`. An outage of NATS is waited for: a session that we hold without knowing it would wait in vain.
+    async fn append_started(&self, session: &mut Session, started: Fact) -> Result<(), LogError> {
+        let id = Uuid::new_v4();
+        loop {
+            match append_fact_as(&self.bus, session, SUCCESSOR, started.clone(), id).await {
+                Err(error) if error.is_outage() && !self.drain.is_cancelled() => {
+                    tracing::warn!(error = chain(&error), "the start of the session can't be appended yet");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                other => return other,
+            }
         }
     }
 

@@ -63,9 +63,8 @@ async fn delete(
     tracing::info!(location = place.storage.location(), "data of a repository is deleted");
     loop {
         execution.worker.intent.confirm_wipe(repository).await?;
-        if !lease.is_held() {
-            return Err(Failure::new(Code::RepositoryLocked, "the lease of the repository was lost"));
-        }
+        let held = lease.tenure().confirmed().await;
+        held.map_err(|_| Failure::new(Code::RepositoryLocked, "the lease of the repository was lost"))?;
         let page = wipe.delete_page().await.map_err(|error| of_wipe(&error))?;
         if page.objects == 0 {
             return wipe.foreign().await.map_err(|error| of_wipe(&error));

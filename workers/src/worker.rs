@@ -102,12 +102,7 @@ pub async fn run(
     stop_now: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), WorkerError> {
-    let sizes = Sizes {
-        replicas: options.replicas,
-        heartbeat_ttl: options.failover,
-        lease_ttl: options.failover,
-        ..Sizes::default()
-    };
+    let sizes = Sizes { replicas: options.replicas, heartbeat_ttl: options.failover, ..Sizes::default() };
     let specs = streams::of_cluster(&options.cluster, &sizes);
     streams::ensure(&bus, &specs).await?;
     let bucket = |name| Bucket::of(&bus, &specs, name).expect("of_cluster lists every bucket");
@@ -118,7 +113,7 @@ pub async fn run(
         instance: Uuid::new_v4(),
         host: options.host.clone(),
         timing: Timing { failover: options.failover },
-        leases: Leases::new(bucket(streams::LEASES)),
+        leases: Leases::new(bucket(streams::LEASES), options.failover),
         intent: Intent { source: options.source.clone() },
         programs: Programs::new(options.programs.clone()),
         outbound: Arc::new(options.outbound.clone()),

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use lagan_bus::Bus;
 use lagan_bus::heartbeat::Heartbeat;
 use lagan_bus::kv::{self, Written};
-use lagan_bus::lease::{LeaseError, Leases, Mode};
+use lagan_bus::lease::{LeaseError, Leases, Lost, Mode};
 use lagan_bus::lock::{LockHolder, Locked, Locks};
 use lagan_bus::observer::{Observer, Verdict};
 use lagan_bus::streams::{HEARTBEATS, LEASES, LOCKS};
+use nix::sys::signal::Signal;
 
 use crate::support::{Proxy, Rig, TTL};
 
@@ -62,7 +63,7 @@ async fn a_create_whose_answer_is_lost_is_ours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exclusive_lease_stands_alone() {
     let (rig, bus) = Rig::start().await;
-    let leases = Leases::new(rig.bucket(&bus, LEASES));
+    let leases = Leases::new(rig.bucket(&bus, LEASES), TTL);
     let scope = kv::key(&["repo", "s3://bucket/a.b"]);
     let now = Duration::ZERO;
     let one = leases.acquire(&scope, Mode::Shared, "w1", now).await.unwrap();
@@ -85,7 +86,7 @@ async fn an_exclusive_lease_stands_alone() {
             Err(error) => panic!("{error}"),
         }
     }
-    assert!(one.is_held() && two.is_held());
+    assert!(one.tenure().is_held() && two.tenure().is_held());
     one.release().await;
     assert!(!waiting.is_finished());
     two.release().await;
@@ -95,7 +96,7 @@ async fn an_exclusive_lease_stands_alone() {
     // Renewed beyond its TTL.
     let until = Instant::now() + TTL * 2;
     while Instant::now() < until {
-        assert!(prune.is_held());
+        assert!(prune.tenure().is_held());
         assert!(leases.acquire(&scope, Mode::Shared, "w3", now).await.is_err());
     }
     prune.release().await;
@@ -108,7 +109,7 @@ async fn shared_and_exclusive_racers_never_meet() {
     let inside = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
     let mut racers = tokio::task::JoinSet::new();
     for racer in 0..6 {
-        let leases = Leases::new(rig.bucket(&rig.bus().await, LEASES));
+        let leases = Leases::new(rig.bucket(&rig.bus().await, LEASES), TTL);
         let inside = std::sync::Arc::clone(&inside);
         racers.spawn(async move {
             let mode = if racer % 3 == 0 { Mode::Exclusive } else { Mode::Shared };
@@ -134,29 +135,88 @@ async fn a_holder_that_is_cut_off_knows_before_anybody_else_gets_the_lease() {
     let mut options = rig.options();
     options.url.clone_from(&proxy.url);
     let cut_off = Bus::connect(options).await.unwrap();
-    let lease = Leases::new(rig.bucket(&cut_off, LEASES));
-    let lease = lease.acquire("role.reporter", Mode::Exclusive, "a", Duration::ZERO).await.unwrap();
-    drop(proxy);
-    let others = Leases::new(rig.bucket(&bus, LEASES));
-    let (lost, taken) = tokio::join!(
-        async {
-            lease.lost().cancelled().await;
-            Instant::now()
-        },
-        async {
-            let taken = others.acquire("role.reporter", Mode::Exclusive, "b", TTL * 5).await.unwrap();
-            (Instant::now(), taken)
+    let others = Leases::new(rig.bucket(&bus, LEASES), TTL);
+    // A shared holder is taken over as an exclusive one is.
+    for (scope, mode) in [("role.reporter", Mode::Exclusive), ("repository.x", Mode::Shared)] {
+        let lease = Leases::new(rig.bucket(&cut_off, LEASES), TTL);
+        let lease = lease.acquire(scope, mode, "a", Duration::ZERO).await.unwrap();
+        proxy.open.send_replace(false);
+        let (unconfirmed, taken) = tokio::join!(
+            async {
+                lease.tenure().unconfirmed().await;
+                Instant::now()
+            },
+            async {
+                let taken = others.acquire(scope, Mode::Exclusive, "b", TTL * 5).await.unwrap();
+                (Instant::now(), taken)
+            }
+        );
+        assert!(!lease.tenure().is_held());
+        assert!(unconfirmed < taken.0, "{:?} late", unconfirmed - taken.0);
+        // Nobody told it yet, so it may be an outage for all that it knows.
+        assert!(!lease.tenure().lost().is_cancelled());
+        proxy.open.send_replace(true);
+        assert_eq!(lease.tenure().confirmed().await, Err(Lost), "{scope}");
+        assert!(lease.tenure().lost().is_cancelled());
+        lease.release().await;
+        assert!(taken.1.tenure().is_held());
+        taken.1.release().await;
+    }
+}
+
+/// How a server comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Return {
+    /// As it was, with requests that wait in its sockets.
+    Continued,
+    /// Without its memory, such as the heartbeats.
+    Restarted,
+}
+
+/// The holder's requests give up before the outage ends, so that it does not know which of them were stored.
+async fn impatient(rig: &Rig) -> Bus {
+    let mut options = rig.options();
+    options.patience = Duration::from_secs(1);
+    Bus::connect(options).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_everybody_sees_kills_nobody_and_takes_no_lease() {
+    for (back, mode) in [(Return::Continued, Mode::Exclusive), (Return::Restarted, Mode::Shared)] {
+        let (rig, bus) = Rig::start().await;
+        let holding = impatient(&rig).await;
+        let lease = Leases::new(rig.bucket(&holding, LEASES), TTL);
+        let lease = lease.acquire("repository.x", mode, "a", Duration::ZERO).await.unwrap();
+        let heartbeat = Heartbeat::start(rig.bucket(&holding, HEARTBEATS), "w1".into(), "w1".into());
+        heartbeat.beats().changed().await.unwrap();
+        let mut observer = Observer::new(rig.bucket(&bus, HEARTBEATS));
+        let watching = tokio::spawn(async move { while observer.settle("w1").await != Verdict::Dead {} });
+        let others = Leases::new(rig.bucket(&impatient(&rig).await, LEASES), TTL);
+        let mut waiting =
+            tokio::spawn(async move { others.acquire("repository.x", Mode::Exclusive, "b", TTL * 20).await.unwrap() });
+        rig.signal(Signal::SIGSTOP);
+        lease.tenure().unconfirmed().await;
+        assert!(tokio::time::timeout(TTL * 3, &mut waiting).await.is_err(), "{back:?}: taken in the outage");
+        assert!(heartbeat.age() > TTL * 2 && !lease.tenure().is_held());
+        match back {
+            Return::Continued => rig.signal(Signal::SIGCONT),
+            Return::Restarted => rig.kill().await,
         }
-    );
-    assert!(!lease.is_held());
-    assert!(lost < taken.0, "{:?} late", lost - taken.0);
-    assert!(taken.1.is_held());
+        assert_eq!(lease.tenure().confirmed().await, Ok(()), "{back:?}");
+        let gaps = heartbeat.beats().wait_for(|beats| beats.gaps > 0).await.unwrap().gaps;
+        assert_eq!(gaps, 1, "{back:?}");
+        assert!(tokio::time::timeout(TTL * 3, &mut waiting).await.is_err(), "{back:?}: taken after the outage");
+        assert!(lease.tenure().is_held() && !watching.is_finished(), "{back:?}");
+        lease.release().await;
+        assert!(waiting.await.unwrap().tenure().is_held());
+        watching.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_and_heartbeats_outlive_a_killed_server() {
     let (rig, bus) = Rig::start().await;
-    let leases = Leases::new(rig.bucket(&bus, LEASES));
+    let leases = Leases::new(rig.bucket(&bus, LEASES), TTL);
     let lease = leases.acquire("role.watcher", Mode::Exclusive, "a", Duration::ZERO).await.unwrap();
     let heartbeat = Heartbeat::start(rig.bucket(&bus, HEARTBEATS), "w1".into(), "w1".into());
     let mut beats = heartbeat.beats();
@@ -164,9 +224,9 @@ async fn leases_and_heartbeats_outlive_a_killed_server() {
     rig.kill().await;
     let restarted = tokio::time::Instant::now();
     // The bucket was in memory and is made anew by the next beat.
-    beats.wait_for(|sent| *sent > restarted).await.unwrap();
+    beats.wait_for(|beats| beats.sent > restarted).await.unwrap();
     assert!(heartbeat.age() < TTL);
-    assert!(lease.is_held());
+    assert!(lease.tenure().is_held());
     assert!(rig.bucket(&bus, HEARTBEATS).get("w1").await.unwrap().is_some());
     heartbeat.stop().await;
     assert!(rig.bucket(&bus, HEARTBEATS).get("w1").await.unwrap().is_none());

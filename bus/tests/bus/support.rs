@@ -13,6 +13,7 @@ use lagan_schemas::subject::Cluster;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 pub const TTL: Duration = Duration::from_millis(1500);
 
@@ -36,7 +37,7 @@ pub fn cluster() -> Cluster {
 }
 
 pub fn sizes() -> Sizes {
-    Sizes { lease_ttl: TTL, heartbeat_ttl: TTL, ..Sizes::default() }
+    Sizes { heartbeat_ttl: TTL, ..Sizes::default() }
 }
 
 impl Rig {
@@ -76,12 +77,16 @@ impl Rig {
         async_nats::jetstream::new(client)
     }
 
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = self.server.pid().borrow().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+    }
+
     /// kill -9, then waits until the supervisor has started it again.
     pub async fn kill(&self) {
         let mut pid = self.server.pid();
         let old = pid.borrow().unwrap();
-        let raw = nix::unistd::Pid::from_raw(i32::try_from(old).unwrap());
-        nix::sys::signal::kill(raw, nix::sys::signal::Signal::SIGKILL).unwrap();
+        self.signal(nix::sys::signal::Signal::SIGKILL);
         pid.wait_for(|pid| pid.is_some_and(|pid| pid != old)).await.unwrap();
     }
 }
@@ -106,9 +111,10 @@ pub fn fact(session: &str, fact: &str, expected: u64, id: impl std::fmt::Display
     }
 }
 
-/// Forwards to a server, and can lose one answer.
+/// Forwards to a server, and can lose one answer. While it is closed it cuts and refuses connections.
 pub struct Proxy {
     pub url: String,
+    pub open: watch::Sender<bool>,
     pub lose_next_ack: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -126,14 +132,24 @@ impl Proxy {
         let url = format!("nats://{}", listener.local_addr().unwrap());
         let lose_next_ack = Arc::new(AtomicBool::new(false));
         let lose = Arc::clone(&lose_next_ack);
+        let (open, mut is_open) = watch::channel(true);
         let task = tokio::spawn(async move {
             let mut pairs = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
+                if !*is_open.borrow_and_update() {
+                    continue;
+                }
                 let server = TcpStream::connect(&upstream).await.unwrap();
-                pairs.spawn(forward(client, server, Arc::clone(&lose)));
+                let (forwarded, mut is_open) = (forward(client, server, Arc::clone(&lose)), is_open.clone());
+                pairs.spawn(async move {
+                    tokio::select! {
+                        () = forwarded => {}
+                        _ = is_open.wait_for(|open| !open) => {}
+                    }
+                });
             }
         });
-        Self { url, lose_next_ack, task }
+        Self { url, open, lose_next_ack, task }
     }
 }
 

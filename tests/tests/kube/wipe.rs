@@ -1,6 +1,8 @@
 //! `wipeOut`: data is deleted only if that was asked for, completely and nothing else, and the object is always released in
 //! the end.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use lagan_tests::kube_world::{KubeWorld, backup_session, condition, phase};
 use lagan_tests::restic::Restic;
@@ -8,6 +10,7 @@ use lagan_tests::s3::S3Server;
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::{PATIENCE, secret};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{FOREVER, LAGAN, configuration, ready};
@@ -17,6 +20,8 @@ pub(super) const BUCKET: &str = "backups";
 const FINALIZER: &str = "lagan.dev/wipe-out";
 /// More objects than one page of a listing has.
 const MANY: usize = 1100;
+/// The time for which a worker may be silent in these tests.
+const TTL: Duration = Duration::from_secs(5);
 
 /// The manifests of Secret `s3` and of a Repository in the bucket.
 pub(super) fn repository(world: &KubeWorld, server: &S3Server, name: &str, prefix: &str, wipe_out: &str) -> Result<()> {
@@ -212,5 +217,43 @@ fn an_engine_and_a_worker_that_were_killed_meanwhile_do_not_matter() -> Result<(
     gone(&world, "goes")?;
     assert!(server.list(BUCKET, "demo/shop/data/00/")?.is_empty());
     assert!(told(&world, "goes")?.iter().any(|(_, reason, _)| reason == "RepositoryWiped"));
+    Ok(())
+}
+
+#[test]
+fn a_wipe_goes_on_after_an_outage_of_nats() -> Result<()> {
+    let mut world = KubeWorld::new("outwipe")?;
+    let mut server = S3Server::start()?;
+    server.create_bucket(BUCKET)?;
+    Restic::s3(&server, BUCKET, "demo/shop", &world.password)?.init()?;
+    for n in 0..MANY {
+        server.put(BUCKET, &format!("demo/shop/data/00/{n:064}"), "x")?;
+    }
+    let _engine = world.engine(&[])?;
+    repository(&world, &server, "goes", "demo/shop", "wipeOut: true")?;
+    held(&world, "goes")?;
+    delete(&world, "goes")?;
+    let mut worker = world.worker(&[])?;
+    let left = |server: &S3Server| server.list(BUCKET, "demo/shop/data/00/").ok().map(|names| names.len());
+    eventually("a page to be deleted", PATIENCE, || left(&server).filter(|left| *left < MANY))?;
+    // The storage stands still until the lease is not confirmed any more.
+    server.process().signal(Signal::SIGSTOP)?;
+    world.nats.process().signal(Signal::SIGSTOP)?;
+    let began = Instant::now();
+    worker.wait_for_log("heartbeat not stored", PATIENCE)?;
+    eventually("more than a TTL to pass", PATIENCE, || (began.elapsed() > TTL * 6 / 5).then_some(()))?;
+    server.process().signal(Signal::SIGCONT)?;
+    // The page is finished, and the next one waits.
+    eventually("several TTLs to pass", PATIENCE, || (began.elapsed() > TTL * 5).then_some(()))?;
+    let stays = server.list(BUCKET, "demo/shop/")?;
+    assert!(stays.contains(&"config".to_owned()), "deleted without a lease: {stays:?}");
+    let before = left(&server);
+    world.nats.process().signal(Signal::SIGCONT)?;
+    gone(&world, "goes")?;
+    assert!(before > Some(0), "the outage came too late");
+    assert_eq!(files(&server, "demo/shop/")?, [""; 0]);
+    let events = told(&world, "goes")?;
+    let (_, _, text) = events.iter().find(|(_, reason, _)| reason == "RepositoryWiped").expect("it says so");
+    assert!(!text.contains("earlier attempts"), "{text}");
     Ok(())
 }

@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use lagan_bus::lease::Tenure;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Committing, Fact};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
 use crate::databases::{DumpedStream, Engine};
-use crate::failures::of_dump;
+use crate::failures::{of_dump, of_stop};
 use crate::process::DumpHandle;
 use crate::repository::{Companion, Gate, GateRefused};
 use crate::session::Broken;
@@ -24,8 +24,8 @@ pub(super) struct CommitGate {
     pub handle: Handle,
     pub held: Arc<Held>,
     pub life: Arc<Life>,
-    /// Cancelled once the lease of the repository is lost.
-    pub lease_lost: CancellationToken,
+    /// The lease of the repository.
+    pub lease: Tenure,
     pub deadline: Option<Timestamp>,
     pub engine: Engine,
     pub dump: Arc<DumpHandle>,
@@ -45,15 +45,29 @@ impl CommitGate {
         self.judge_dump()?;
         let committing =
             Committing { holder: self.held.holder, target: self.target.clone(), repository: self.repository.clone() };
-        self.handle.block_on(self.held.append(Fact::Committing(committing))).map_err(|error| match error {
-            HeldError::Fenced => Broken::Fenced,
-            error @ HeldError::Log(_) => Broken::Failed(Failure::new(Code::Internal, chain(&error))),
-        })?;
-        // The append may have waited for NATS, while the lease went to somebody else or the time ran out.
+        self.handle.block_on(self.commit(Fact::Committing(committing)))?;
+        // Both may have waited for NATS, while the lease went to somebody else or the time ran out.
         match self.may_commit(Timestamp::now()) {
             Some(cause) => Err(cause.failure().into()),
             None => Ok(()),
         }
+    }
+
+    /// Appends `committing` and has the lease confirmed. An outage of NATS is waited for, until the session is stopped.
+    async fn commit(&self, committing: Fact) -> Result<(), Broken> {
+        let stop = self.life.token();
+        self.held.append_until(committing, &stop).await.map_err(|error| match error {
+            HeldError::Fenced => Broken::Fenced,
+            error @ HeldError::Log(_) => {
+                of_stop(self.life.stopped(), Failure::new(Code::Internal, chain(&error))).into()
+            }
+        })?;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            // `may_commit` sees a loss.
+            _ = self.lease.confirmed() => {}
+        }
+        Ok(())
     }
 
     fn judge_dump(&self) -> Result<(), Broken> {
@@ -78,7 +92,7 @@ impl CommitGate {
 
     /// The reason why a snapshot must not be written any more, if there is one.
     fn may_commit(&self, now: Timestamp) -> Option<StopCause> {
-        let lost = self.lease_lost.is_cancelled().then(|| StopCause::LeaseLost(self.repository.clone()));
+        let lost = (!self.lease.is_held()).then(|| StopCause::LeaseLost(self.repository.clone()));
         barred(self.life.stopped().or(lost), self.deadline, now)
     }
 }

@@ -61,7 +61,7 @@ impl Backup<'_, '_> {
             handle: Handle::current(),
             held: Arc::clone(execution.held),
             life: Arc::clone(execution.life),
-            lease_lost: self.lease_lost.clone(),
+            lease: self.lease.clone(),
             deadline: execution.plan.deadline,
             engine: ready.engine,
             dump: Arc::new(dump),

@@ -4,6 +4,8 @@ mod failures;
 mod load;
 mod stream;
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use lagan_schemas::catalogue;
 use lagan_schemas::error::{Code, Failure, chain};
@@ -23,6 +25,9 @@ use crate::process::{Program, escape};
 const NAME: &str = "MariaDB";
 /// Bytes of a stream's end that a message shows.
 const SHOWN_BYTES: usize = 80;
+/// `wait_timeout` that a restore sets for its connection. A client sends a statement only whole, so the server's limits for
+/// packets that are under way do not matter to a pause.
+const IDLE_LIMIT: Duration = Duration::from_secs(86_400);
 
 #[derive(Default)]
 pub(crate) struct MariaDb {
@@ -48,6 +53,10 @@ impl Database for MariaDb {
 
     fn compare<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
         Box::pin(self.compare(access, stream))
+    }
+
+    fn idle_limit(&self) -> Option<Duration> {
+        Some(IDLE_LIMIT)
     }
 
     fn explain(&self, stderr: &[String]) -> Option<Explanation> {
@@ -113,5 +122,18 @@ fn connection(endpoint: &Endpoint) -> Connection {
         user: endpoint.user.clone(),
         password: endpoint.password.clone(),
         tls: Tls { mode, ca_pem: tls.ca_pem.clone(), client, server_name: tls.server_name.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mariadb::RestoreArgs;
+
+    #[test]
+    fn the_limit_for_idle_connections_is_the_one_that_a_restore_sets() {
+        let argv = RestoreArgs::parse(&[]).expect("no arguments are good arguments").argv(None);
+        let set = format!("wait_timeout={}", IDLE_LIMIT.as_secs());
+        assert!(argv.iter().any(|arg| format!("{arg:?}").contains(&set)), "{argv:?}");
     }
 }

@@ -3,12 +3,15 @@
 //! The child must never see the end of its input before all of it was fed, because it would commit and exit 0. And
 //! feeding must not continue once the session is lost. After any failure the process group is therefore killed first,
 //! and stdin is closed only then.
+//!
+//! A pause leaves the child alone with an open input. What has been written to the pipe, 64 KiB at most, still runs; of a
+//! statement that is written in part nothing runs, because a client sends a statement only whole.
 
 use std::{
     io::{self, Write},
     process::ChildStdin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -35,6 +38,8 @@ const DEATH_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pulse {
     Alive,
+    /// Not now; it is not known yet whether later.
+    Paused,
     Lost,
 }
 
@@ -46,6 +51,8 @@ pub struct FeedReport {
     pub bytes: u64,
     /// The last bytes that were fed, for the check of the trailer.
     pub tail: Vec<u8>,
+    /// Time for which the child was fed nothing, because this worker might not write.
+    pub paused: Duration,
     pub exit: Option<Exit>,
     pub stop: Option<Stop>,
     pub stragglers: Stragglers,
@@ -74,6 +81,7 @@ pub struct Feeder {
     alive: Alive,
     bytes: u64,
     tail: Vec<u8>,
+    paused: Duration,
     run: Arc<Run>,
 }
 
@@ -111,7 +119,8 @@ impl Spawner {
                 .map_err(|errno| SpawnError::Start { program: name, source: errno.into() })?;
         }
         let alive = Box::new(alive);
-        Ok(Feeder { stdin: started.stdin, alive, bytes: 0, tail: Vec::new(), run: started.run })
+        let (tail, paused) = (Vec::new(), Duration::ZERO);
+        Ok(Feeder { stdin: started.stdin, alive, bytes: 0, tail, paused, run: started.run })
     }
 }
 
@@ -121,7 +130,7 @@ impl Feeder {
         bytes.chunks(BLOCK_BYTES).try_for_each(|block| self.feed_block(block))
     }
 
-    /// Closes the child's input and waits for its end, however long it still works.
+    /// Closes the child's input, once this worker may write, and waits for its end, however long it still works.
     pub fn finish(mut self) -> Result<FeedReport, FeedError> {
         self.check()?;
         self.stdin = None;
@@ -172,15 +181,23 @@ impl Feeder {
         Ok(())
     }
 
+    /// Waits until this worker may write. A child that ends during a pause is left to the caller.
     fn check(&mut self) -> Result<(), FeedError> {
-        if (self.alive)() == Pulse::Lost {
-            let report = Box::new(self.kill());
-            return Err(FeedError::Lost { report });
+        loop {
+            let pulse = (self.alive)();
+            if pulse == Pulse::Lost {
+                let report = Box::new(self.kill());
+                return Err(FeedError::Lost { report });
+            }
+            if self.run.control.stopped().is_some() {
+                return Err(FeedError::Stopped { report: Box::new(self.kill()) });
+            }
+            let began = Instant::now();
+            if pulse == Pulse::Alive || self.run.control.finished_within(TICK) {
+                return Ok(());
+            }
+            self.paused += began.elapsed();
         }
-        if self.run.control.stopped().is_some() {
-            return Err(FeedError::Stopped { report: Box::new(self.kill()) });
-        }
-        Ok(())
     }
 
     /// Kills the group, waits until it is dead, and only then closes its input.
@@ -197,6 +214,7 @@ impl Feeder {
         FeedReport {
             bytes: self.bytes,
             tail: self.tail.clone(),
+            paused: self.paused,
             exit: self.run.control.exit(),
             stop: self.run.control.stopped(),
             stragglers: self.run.control.stragglers(),

@@ -3,11 +3,12 @@
 use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use lagan_schemas::error::chain;
 
 use crate::databases::StreamFilter;
-use crate::process::{FeedError, FeedReport, Feeder};
+use crate::process::{FeedError, FeedReport, Feeder, Pulse};
 use crate::repository::SnapshotReader;
 
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -28,6 +29,37 @@ pub(super) struct Fed {
     pub expected_bytes: u64,
     /// Why the feed ended before its input did.
     pub stopped: Option<String>,
+}
+
+/// Tells in the log when a restore pauses and goes on.
+#[derive(Default)]
+pub(super) struct Pauses {
+    since: Option<Instant>,
+}
+
+impl Pauses {
+    /// `idle_limit` is the time after which the server closes a connection that sends no statement.
+    pub fn note(&mut self, pulse: Pulse, idle_limit: Option<Duration>) {
+        match (pulse, self.since) {
+            (Pulse::Paused, None) => {
+                self.since = Some(Instant::now());
+                let limit =
+                    idle_limit.map_or_else(|| "an unknown time".to_owned(), |limit| format!("{} s", limit.as_secs()));
+                tracing::warn!(
+                    connection_lives_for = limit,
+                    "NATS confirms no sign of life: the restore is paused, with an idle connection, and goes on when NATS is back"
+                );
+            }
+            (Pulse::Alive, Some(since)) => {
+                self.since = None;
+                tracing::info!(
+                    paused_s = since.elapsed().as_secs(),
+                    "restore goes on: this worker still holds the session"
+                );
+            }
+            _ => {}
+        }
+    }
 }
 
 pub(super) fn feed(mut feeder: Feeder, mut feed: Feed) -> Fed {

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use lagan_bus::Bus;
-use lagan_bus::session_log::{LogError, Writer, append_fact, read_session};
+use lagan_bus::session_log::{LogError, Writer, append_fact_as, read_session};
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::{Fact, Holder};
 use lagan_schemas::session::{Author, Session};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const WRITER: Writer = Writer { author: Author::Holder, component: "worker" };
 const PAUSE: Duration = Duration::from_secs(1);
@@ -39,14 +40,15 @@ impl Held {
         self.session.lock().await.clone()
     }
 
-    /// Appends a fact of ours. If only `cancel-requested` came between, the fact is tried again behind it (P1).
-    pub async fn append(&self, fact: Fact) -> Result<(), HeldError> {
+    /// Appends a fact of ours. If only `cancel-requested` came between, the fact is tried again behind it (P1). All tries of
+    /// one fact have the same id.
+    async fn append(&self, fact: Fact, id: Uuid) -> Result<(), HeldError> {
         let mut session = self.session.lock().await;
         loop {
             if session.holder != Some(self.holder) {
                 return Err(HeldError::Fenced);
             }
-            match append_fact(&self.bus, &mut session, WRITER, fact.clone()).await {
+            match append_fact_as(&self.bus, &mut session, WRITER, fact.clone(), id).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_conflict() => {
                     let known = (session.phase, session.last_sequence);
@@ -61,14 +63,29 @@ impl Held {
         }
     }
 
+    /// Appends a fact before the work goes on. An outage of NATS is waited for until `stop`.
+    pub async fn append_until(&self, fact: Fact, stop: &CancellationToken) -> Result<(), HeldError> {
+        self.append_while(fact, stop, LogError::is_outage).await
+    }
+
     /// Appends a fact that must not be lost: tries for as long as the session is ours.
     pub async fn append_surely(&self, fact: Fact) -> Result<(), HeldError> {
+        self.append_while(fact, &self.give_up, |_| true).await
+    }
+
+    async fn append_while(
+        &self,
+        fact: Fact,
+        stop: &CancellationToken,
+        may_pass: impl Fn(&LogError) -> bool,
+    ) -> Result<(), HeldError> {
+        let id = Uuid::new_v4();
         loop {
-            match self.append(fact.clone()).await {
-                Err(HeldError::Log(error)) if !self.give_up.is_cancelled() => {
+            match self.append(fact.clone(), id).await {
+                Err(HeldError::Log(error)) if may_pass(&error) && !stop.is_cancelled() => {
                     tracing::warn!(error = chain(&error), fact = fact.kind().as_str(), "fact can't be appended yet");
                     tokio::select! {
-                        () = self.give_up.cancelled() => {}
+                        () = stop.cancelled() => {}
                         () = tokio::time::sleep(PAUSE) => {}
                     }
                 }

@@ -1,25 +1,30 @@
 //! The signs of life of a running session, and everything that can stop it: a cancel request, its deadline, a
 //! drain of the worker, another holder. It must not decide how the session ends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use lagan_bus::follow::follow;
-use lagan_bus::heartbeat::{self, Heartbeat};
-use lagan_bus::session_log::decode;
+use lagan_bus::heartbeat::{self, Beats, Heartbeat};
+use lagan_bus::session_log::{decode, read_session};
 use lagan_bus::streams::{StreamError, store_id};
 use lagan_bus::{Bus, Followed, Start};
-use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{CancelRequested, Fact, Holder};
 use lagan_schemas::session::Session;
-use lagan_schemas::subject::SESSIONS;
+use lagan_schemas::subject::{SESSIONS, SessionKey};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::process::Pulse;
 use crate::worker::Worker;
+
+const READ_AGAIN: Duration = Duration::from_millis(200);
 
 /// Why a running plan must stop.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +73,8 @@ pub(crate) struct Life {
     stopper: Stopper,
     /// Past its first byte a restore is let to its end when the worker drains.
     past_first_byte: CancellationToken,
+    /// The gaps of the heartbeat after which the log was read again.
+    cleared_gaps: Arc<AtomicU64>,
     _watchers: JoinSet<()>,
 }
 
@@ -90,7 +97,11 @@ impl Life {
         ));
         let key = heartbeat::key(session.key.uid, holder.worker);
         let heartbeat = Heartbeat::start(worker.heartbeats.clone(), key, holder.worker.to_string());
-        Ok(Self { heartbeat, stopper, past_first_byte, _watchers: watchers })
+        let cleared_gaps = Arc::default();
+        let (beats, cleared) = (heartbeat.beats(), Arc::clone(&cleared_gaps));
+        let key = session.key.clone();
+        watchers.spawn(watch_gaps(worker.bus.clone(), (key, holder), beats, cleared, stopper.clone()));
+        Ok(Self { heartbeat, stopper, past_first_byte, cleared_gaps, _watchers: watchers })
     }
 
     /// Cancelled when the plan must stop.
@@ -116,9 +127,15 @@ impl Life {
         self.past_first_byte.cancel();
     }
 
-    /// Others may believe us dead after a full TTL; a restore stops at half of it (P12).
-    pub fn may_still_write(&self) -> bool {
-        self.heartbeat.age() < self.heartbeat.ttl() / 2 && !self.stopper.token.is_cancelled()
+    /// Others may believe us dead after a full TTL; a restore pauses at half of it, until a beat is stored and the log,
+    /// read after that, still names us as the holder (P12).
+    pub fn pulse(&self) -> Pulse {
+        if self.stopper.token.is_cancelled() {
+            return Pulse::Lost;
+        }
+        let beats = *self.heartbeat.beats().borrow();
+        let is_cleared = self.cleared_gaps.load(Ordering::SeqCst) == beats.gaps;
+        if is_cleared && beats.sent.elapsed() < self.heartbeat.ttl() / 2 { Pulse::Alive } else { Pulse::Paused }
     }
 
     pub async fn end(self) {
@@ -139,8 +156,37 @@ async fn watch_log(bus: Bus, filter: String, start: Start, holder: Holder, stopp
             Followed::Message(stored) => match decode(&stored) {
                 Ok(Fact::CancelRequested(cancel)) => stopper.stop(StopCause::Cancelled(cancel)),
                 Ok(Fact::Started(started)) if started.holder != holder => stopper.stop(StopCause::Fenced),
+                // The engine, or a worker that found the heartbeat silent, ended the session.
+                Ok(Fact::Failed(ended) | Fact::Cancelled(ended)) if ended.holder != Some(holder) => {
+                    stopper.stop(StopCause::Fenced);
+                }
                 _ => {}
             },
+        }
+    }
+}
+
+/// Reads the log after each gap of the heartbeat: others may have seen a full TTL of silence and taken the session over.
+async fn watch_gaps(
+    bus: Bus,
+    (key, holder): (SessionKey, Holder),
+    mut beats: watch::Receiver<Beats>,
+    cleared: Arc<AtomicU64>,
+    stopper: Stopper,
+) {
+    while beats.changed().await.is_ok() {
+        let gaps = beats.borrow_and_update().gaps;
+        while cleared.load(Ordering::SeqCst) != gaps {
+            match read_session(&bus, &key).await {
+                Ok(session) if session.holder == Some(holder) && session.phase.is_held() => {
+                    cleared.store(gaps, Ordering::SeqCst);
+                }
+                Ok(_) => return stopper.stop(StopCause::Fenced),
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "the log can't be read again yet");
+                    tokio::time::sleep(READ_AGAIN).await;
+                }
+            }
         }
     }
 }
