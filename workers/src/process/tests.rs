@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -261,6 +261,35 @@ async fn a_feeder_that_lost_its_right_kills_the_child_before_its_input_ends() {
     let error = feeding.await.unwrap().unwrap_err();
     assert!(matches!(&error, FeedError::Lost { report } if report.exit == Some(Exit::Signal(9))), "{error:?}");
     assert!(!target.path().join("end").exists());
+}
+
+#[tokio::test]
+async fn a_paused_feeder_writes_nothing_and_goes_on_with_the_same_child() {
+    let target = tempfile::tempdir().unwrap();
+    let got = kept(&target, "got");
+    let (_directory, program) = script(&format!("cat > {got}; echo end >> {got}"));
+    let (paused, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let pulse = {
+        let (paused, asked) = (Arc::clone(&paused), Arc::clone(&asked));
+        move || {
+            let is_paused = paused.load(Ordering::SeqCst);
+            asked.fetch_add(u32::from(is_paused), Ordering::SeqCst);
+            if is_paused { Pulse::Paused } else { Pulse::Alive }
+        }
+    };
+    let mut feeder = spawner().feed(program, pulse, &CancellationToken::new()).await.unwrap();
+    feeder.feed(b"before ").unwrap();
+    paused.store(true, Ordering::SeqCst);
+    let feeding = tokio::task::spawn_blocking(move || {
+        feeder.feed(b"after ").unwrap();
+        feeder.finish().unwrap()
+    });
+    until("the feeder asks again and again", || asked.load(Ordering::SeqCst) > 5).await;
+    assert_eq!(std::fs::read(&got).unwrap(), b"before ");
+    paused.store(false, Ordering::SeqCst);
+    let report = feeding.await.unwrap();
+    assert!(report.clean() && !report.paused.is_zero() && report.bytes == 13, "{report:?}");
+    assert_eq!(std::fs::read(&got).unwrap(), b"before after end\n");
 }
 
 #[tokio::test]
