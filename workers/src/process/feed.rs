@@ -5,7 +5,7 @@
 //! and stdin is closed only then.
 //!
 //! A pause leaves the child alone with an open input. What has been written to the pipe, 64 KiB at most, still runs; of a
-//! statement that is written in part nothing runs, because a client sends a statement only whole.
+//! statement that is written in part nothing stays, because a client sends it only whole or the server commits it at its end.
 
 use std::{
     io::{self, Write},
