@@ -132,6 +132,10 @@ impl Narrator {
             Activity::Dumping => "dump",
             Activity::Verifying => "verify",
             Activity::Restoring => "restore",
+            Activity::Waiting => {
+                let glyph = self.glyph(Glyph::Running);
+                return format!("{glyph} the workers can't read the plan; waiting until they are upgraded");
+            }
         };
         let mut line = format!("{} {activity:<8} {}", self.glyph(Glyph::Running), progress.target);
         if progress.bytes > 0 {

@@ -182,6 +182,10 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
             return Ok((since >= REFERENCES_WAIT).then(|| failed(Failure::new(Code::ReferenceNotFound, message))));
         }
     };
+    // The server would refuse the message again and again.
+    if let Err(oversize) = plan.check_size() {
+        return Ok(Some(failed(Failure::new(Code::InvalidSpec, oversize.to_string()))));
+    }
     match lock(context, session, &plan).await? {
         Lock::Ours => {}
         Lock::Wait => return Ok(None),

@@ -1,16 +1,19 @@
 //! Ends sessions that no worker holds: cancelled ones, restores whose holder died, sessions that are past their deadline
-//! or would outlive their log. A session with a live holder is ended by that worker, never here.
+//! or would outlive their log, and sessions that the workers of their pool can't read. A session with a live holder is ended by that worker, never here.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_bus::heartbeat;
 use lagan_bus::observer::{Observer, Verdict};
+use lagan_bus::read::last;
 use lagan_bus::session_log::{Writer, append_fact, read_session};
+use lagan_bus::{Bus, Stored};
 use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::event::{Activity, Progress};
 use lagan_schemas::fact::{Ended, Fact};
 use lagan_schemas::session::{Author, Phase, Session};
-use lagan_schemas::subject::SessionKind;
+use lagan_schemas::subject::{PROGRESS, SessionKind, progress_filter};
 use uuid::Uuid;
 
 use crate::consumers::ensure_consumers;
@@ -19,7 +22,12 @@ use crate::error::EngineError;
 
 /// A session ends a day before its first fact would expire (P14).
 const OLDEST: Duration = Duration::from_secs(6 * 24 * 3600);
-const CONSUMER_LOOKS: u32 = 20;
+/// Turns between looks at consumers and at plans that nobody has taken for long.
+const RARE_LOOKS: u32 = 20;
+/// Time that workers have to be upgraded to one that can read a plan.
+const UPGRADE: Duration = Duration::from_secs(3600);
+/// Age of the last sign that a worker can't read a plan. Workers repeat it every ten seconds.
+const SIGN: Duration = Duration::from_secs(60);
 
 const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
 
@@ -34,18 +42,24 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
             () = tokio::time::sleep(pause) => {}
         }
         turn = turn.wrapping_add(1);
-        if turn.is_multiple_of(CONSUMER_LOOKS)
-            && let Err(error) = ensure_consumers(&context).await
-        {
+        let is_rare = turn.is_multiple_of(RARE_LOOKS);
+        if is_rare && let Err(error) = ensure_consumers(&context).await {
             tracing::warn!(error = chain(&error), "consumers can't be checked");
         }
         let suspects: Vec<Session> = {
             let sessions = context.sessions.read();
             let now = Timestamp::now();
-            sessions.active.values().filter(|session| concerns(session, now)).cloned().collect()
+            let concerns =
+                |session: &&Session| concerns(session, now) || (is_rare && has_waited_for_upgrade(session, now));
+            sessions.active.values().filter(concerns).cloned().collect()
         };
         for session in suspects {
-            let holder = holder(&mut observer, &session).await;
+            let holder = match holder(&mut observer, &session).await {
+                Held::Nobody if is_rare && has_waited_for_upgrade(&session, Timestamp::now()) => {
+                    unreadable(&context.bus, &session).await
+                }
+                holder => holder,
+            };
             if let Some(fact) = judge(&session, holder, Timestamp::now()) {
                 end(&context, session.key.uid, &session, fact).await;
             }
@@ -56,6 +70,29 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
 /// Whether a session may have to be ended, depending on its holder's heartbeat. The heartbeats of others are not read.
 fn concerns(session: &Session, now: Timestamp) -> bool {
     session.cancel.is_some() || session.phase == Phase::Restoring || is_late(session, now) || is_old(session, now)
+}
+
+/// Whether a plan has been there for so long that workers that can't read it are not waited for any more.
+fn has_waited_for_upgrade(session: &Session, now: Timestamp) -> bool {
+    let since = session.last_time.map(|planned| now.duration_since(planned));
+    session.phase == Phase::Planned && since.is_some_and(|since| !since.is_negative() && since.unsigned_abs() > UPGRADE)
+}
+
+/// Asks for the last sign of a worker that could not read the session. It is kept for a minute only.
+async fn unreadable(bus: &Bus, session: &Session) -> Held {
+    match last(bus, PROGRESS, &progress_filter(&session.key)).await {
+        Ok(Some(stored)) if says_waiting(&stored, Timestamp::now()) => Held::Unreadable,
+        Ok(_) => Held::Nobody,
+        Err(error) => {
+            tracing::warn!(session = %session.key.uid, error = chain(&error), "progress can't be read");
+            Held::Nobody
+        }
+    }
+}
+
+fn says_waiting(stored: &Stored, now: Timestamp) -> bool {
+    let waits = Progress::read(&stored.payload).is_some_and(|progress| progress.activity == Activity::Waiting);
+    waits && now.duration_since(stored.time).unsigned_abs() <= SIGN
 }
 
 fn is_late(session: &Session, now: Timestamp) -> bool {
@@ -70,6 +107,8 @@ fn is_old(session: &Session, now: Timestamp) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     Nobody,
+    /// Nobody, because the workers of its pool can't read it.
+    Unreadable,
     Dead,
     /// The worker is alive, or it is not known yet whether it is.
     Perhaps,
@@ -116,6 +155,12 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
             Fact::Cancelled(ended(cancel.code, format!("cancelled by {}{reason}", cancel.by)))
         }
         _ if is_late(session, now) => Fact::Failed(ended(Code::DeadlineExceeded, late(session))),
+        Phase::Planned if held == Held::Unreadable => {
+            let pool = session.plan.as_ref().map(|plan| plan.pool.clone()).unwrap_or_default();
+            let message =
+                format!("no worker of pool `{pool}` could read its plan for an hour; they are older than the engine");
+            Fact::Failed(ended(Code::WorkersTooOld, message))
+        }
         _ => return None,
     };
     session.check(Author::Planner, fact.kind()).ok().map(|_| fact)

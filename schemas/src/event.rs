@@ -155,6 +155,13 @@ pub struct Progress {
 
 impl Progress {
     pub const TYPE: &str = "dev.lagan.progress.v1";
+
+    /// Reads an event of PROGRESS; `None` for one of another type or of a later version.
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let event = CloudEvent::from_bytes(payload).ok().filter(|event| event.kind == Self::TYPE)?;
+        serde_json::from_value(event.data).ok()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -165,4 +172,6 @@ pub enum Activity {
     Dumping,
     Verifying,
     Restoring,
+    /// A worker of the pool can't read the plan: it waits for a worker of a later version.
+    Waiting,
 }

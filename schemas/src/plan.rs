@@ -3,6 +3,7 @@
 
 mod hooks;
 mod one_or_more;
+mod size;
 mod target;
 mod work;
 
@@ -16,6 +17,7 @@ use crate::subject::{Lane, SessionKind};
 
 pub use hooks::{Application, PlanHooks};
 pub use one_or_more::{Empty, OneOrMore};
+pub use size::{LIMIT, Oversize};
 pub use target::{Credentials, Database, PlanTarget, Tls, TlsMode};
 pub use work::{
     BackupWork, Existing, PlanRepository, RestoreWork, SnapshotSelector, SnapshotSource, Step, WipeWork, Work,

@@ -340,6 +340,12 @@ pub fn progress(key: &SessionKey, pool: &str) -> String {
     format!("lagan.progress.{}.{}.{pool}.{}", key.cluster, escaped(&key.namespace), key.uid)
 }
 
+/// Returns the pool in the subject of a session's progress.
+#[must_use]
+pub fn progress_pool(subject: &str) -> Option<&str> {
+    subject.strip_prefix("lagan.progress.")?.split('.').nth(2)
+}
+
 /// Returns the filter for a session's progress in any pool.
 #[must_use]
 pub fn progress_filter(key: &SessionKey) -> String {

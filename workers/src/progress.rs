@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use lagan_bus::Bus;
 use lagan_schemas::event::{Activity, CloudEvent, Progress};
 use lagan_schemas::plan::Plan;
+use lagan_schemas::session::Session;
 use lagan_schemas::subject::{SessionKey, progress};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -46,6 +47,20 @@ impl ProgressContext {
     }
 }
 
+/// Says once that a session waits for a worker that can read its plan.
+pub(crate) async fn tell_waiting(bus: &Bus, session: &Session, pool: &str) {
+    let context = ProgressContext {
+        key: session.key.clone(),
+        pool: pool.to_owned(),
+        session_name: session.request.as_ref().map(|request| request.name.clone()).unwrap_or_default(),
+        target: String::new(),
+        activity: Activity::Waiting,
+        bytes: Arc::default(),
+        total_bytes: None,
+    };
+    tell(bus, &context, 0, 0).await;
+}
+
 impl ProgressReporter {
     pub fn start(bus: Bus, context: ProgressContext) -> Self {
         Self { _task: AbortOnDropHandle::new(tokio::spawn(publish(bus, context))) }
@@ -53,7 +68,6 @@ impl ProgressReporter {
 }
 
 async fn publish(bus: Bus, context: ProgressContext) {
-    let subject = progress(&context.key, &context.pool);
     let (mut last_bytes, mut last_time) = (0u64, Instant::now());
     loop {
         let bytes = context.bytes.load(Ordering::Relaxed);
@@ -66,22 +80,26 @@ async fn publish(bus: Bus, context: ProgressContext) {
         )]
         let bytes_per_second = (bytes.saturating_sub(last_bytes) as f64 / seconds) as u64;
         (last_bytes, last_time) = (bytes, Instant::now());
-        let data = Progress {
-            session: context.key.uid,
-            session_name: context.session_name.clone(),
-            target: context.target.clone(),
-            activity: context.activity,
-            bytes,
-            bytes_per_second,
-            total_bytes: context.total_bytes,
-        };
-        let data = serde_json::to_value(&data).expect("numbers and strings are JSON");
-        let source = format!("/lagan/{}/worker", context.key.cluster);
-        let event =
-            CloudEvent::new(Uuid::new_v4().to_string(), source, Progress::TYPE.to_owned(), Timestamp::now(), data)
-                .in_cluster(context.key.cluster.as_str())
-                .of_session(context.key.uid.to_string());
-        lagan_bus::publish::progress(&bus, subject.clone(), Bytes::from(event.to_bytes())).await;
+        tell(&bus, &context, bytes, bytes_per_second).await;
         tokio::time::sleep(EVERY).await;
     }
+}
+
+async fn tell(bus: &Bus, context: &ProgressContext, bytes: u64, bytes_per_second: u64) {
+    let data = Progress {
+        session: context.key.uid,
+        session_name: context.session_name.clone(),
+        target: context.target.clone(),
+        activity: context.activity,
+        bytes,
+        bytes_per_second,
+        total_bytes: context.total_bytes,
+    };
+    let data = serde_json::to_value(&data).expect("numbers and strings are JSON");
+    let source = format!("/lagan/{}/worker", context.key.cluster);
+    let event = CloudEvent::new(Uuid::new_v4().to_string(), source, Progress::TYPE.to_owned(), Timestamp::now(), data)
+        .in_cluster(context.key.cluster.as_str())
+        .of_session(context.key.uid.to_string());
+    let subject = progress(&context.key, &context.pool);
+    lagan_bus::publish::progress(bus, subject, Bytes::from(event.to_bytes())).await;
 }

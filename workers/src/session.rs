@@ -24,6 +24,7 @@ use uuid::Uuid;
 use self::claim::{AfterDeath, Claim, claim};
 use self::held::{Held, HeldError};
 use self::life::{Life, StopCause};
+use crate::progress::tell_waiting;
 use crate::worker::Worker;
 use crate::{backup, execution};
 
@@ -87,7 +88,7 @@ impl Worker {
         trace::continue_in(&span, &delivery.stored().headers);
         let turn = async {
             match read_session(&self.bus, &subject.key).await {
-                Ok(session) => self.claim(delivery, session, observer).await,
+                Ok(session) => self.claim(delivery, subject.pool.as_deref(), session, observer).await,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "session can't be read yet");
                     settle(delivery, Settle::Nak { delay: Duration::from_secs(1) }).await;
@@ -97,13 +98,17 @@ impl Worker {
         Box::pin(turn).instrument(span).await;
     }
 
-    async fn claim(&self, delivery: Delivery, session: Session, observer: &mut Observer) {
+    async fn claim(&self, delivery: Delivery, pool: Option<&str>, session: Session, observer: &mut Observer) {
         let again_soon = Settle::Nak { delay: self.timing.failover };
         match claim(&session, delivery.stored().sequence, self.instance) {
             Claim::Done => settle(delivery, Settle::Ack).await,
             Claim::Start => self.start(delivery, session).await,
             Claim::Ours => settle(delivery, again_soon).await,
-            Claim::Foreign => settle(delivery, Settle::Nak { delay: UNKNOWN }).await,
+            Claim::Foreign => {
+                tracing::warn!("session is of a later version of Lagan; this worker leaves it to a newer one");
+                tell_waiting(&self.bus, &session, pool.unwrap_or_default()).await;
+                settle(delivery, Settle::Nak { delay: UNKNOWN }).await;
+            }
             Claim::AskHolder(then) => {
                 let key =
                     session.holder.map(|holder| heartbeat::key(session.key.uid, holder.worker)).unwrap_or_default();

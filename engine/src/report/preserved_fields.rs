@@ -5,6 +5,8 @@ use lagan_schemas::resource::{Status, StatusDocument};
 
 /// Type of the condition that says how the push of a session's metrics went.
 pub(crate) const METRICS_PUSHED: &str = "MetricsPushed";
+/// Type of the condition of a session whose plan no worker of its pool has been able to read.
+pub(crate) const WAITS_FOR_WORKER_UPGRADE: &str = "WaitsForWorkerUpgrade";
 
 /// Takes over the result of the metrics push and the progress, if both documents are about the same session.
 pub(crate) fn preserve(old: &StatusDocument, new: &mut StatusDocument) {
@@ -13,6 +15,10 @@ pub(crate) fn preserve(old: &StatusDocument, new: &mut StatusDocument) {
     }
     if let Some(pushed) = old.status.conditions().iter().find(|condition| condition.kind == METRICS_PUSHED) {
         set_condition(&mut new.status, pushed);
+    }
+    let is_untaken = new.status.session_phase() == "Pending" && old.status.session_phase() == "Pending";
+    if let Some(waits) = old.status.conditions().iter().find(|one| is_untaken && one.kind == WAITS_FOR_WORKER_UPGRADE) {
+        set_condition(&mut new.status, waits);
     }
     let is_running = is_running(&new.status);
     if let (Some(old), Some(new)) = (old.status.run(), new.status.run_mut()) {

@@ -1,5 +1,6 @@
 //! What the sweep ends, with which fact, and what it leaves alone.
 
+use lagan_schemas::event::CloudEvent;
 use lagan_schemas::subject::SessionKind::{Backup, Restore};
 
 use super::*;
@@ -67,6 +68,44 @@ fn a_deadline_ends_what_nobody_holds_and_not_a_second_early() {
     assert_eq!(ends_with(&session, Held::Nobody, 60), None);
     assert_eq!(ends_with(&session, Held::Nobody, 61), Some(("failed", Code::DeadlineExceeded)));
     assert_eq!(ends_with(&story(Backup).planned(1).end(), Held::Nobody, 5 * 86_400), None);
+}
+
+#[test]
+fn a_plan_that_no_worker_can_read_fails_after_an_hour() {
+    let session = story(Backup).planned(10).end();
+    assert!(!has_waited_for_upgrade(&session, at(10 + 3600)));
+    assert!(has_waited_for_upgrade(&session, at(10 + 3601)));
+    // The clock may have been set back meanwhile.
+    assert!(!has_waited_for_upgrade(&session, at(-3601)));
+    let (fact, code, message) = verdict(&session, Held::Unreadable, 4000).expect("it is ended");
+    assert_eq!((fact, code), ("failed", Code::WorkersTooOld));
+    assert!(message.contains("pool `default`"), "{message}");
+    // One that only waits for a free worker goes on waiting, and a new plan begins a new hour.
+    assert_eq!(ends_with(&session, Held::Nobody, 4000), None);
+    let again = story(Backup).planned(10).started(20).retrying(30, Code::Stalled).planned(4000).end();
+    assert!(!has_waited_for_upgrade(&again, at(4001)));
+    let taken = story(Backup).planned(10).started(20).end();
+    assert!(!has_waited_for_upgrade(&taken, at(4000)));
+}
+
+#[test]
+fn only_a_recent_sign_of_a_worker_says_that_it_cannot_read_a_plan() {
+    let sign = |activity: &str, seconds: i64| {
+        let progress = serde_json::json!({"session": Uuid::nil(), "sessionName": "s", "target": "", "activity": activity,
+            "bytes": 0, "bytesPerSecond": 0});
+        let event = CloudEvent::new("1".to_owned(), "/x".to_owned(), Progress::TYPE.to_owned(), at(seconds), progress);
+        Stored {
+            subject: String::new(),
+            sequence: 1,
+            time: at(seconds),
+            payload: event.to_bytes().into(),
+            headers: Default::default(),
+        }
+    };
+    assert!(says_waiting(&sign("waiting", 100), at(160)));
+    assert!(!says_waiting(&sign("waiting", 100), at(161)));
+    assert!(!says_waiting(&sign("dumping", 100), at(101)));
+    assert!(!says_waiting(&sign("something later", 100), at(101)));
 }
 
 #[test]

@@ -154,3 +154,67 @@ fn a_worker_that_is_asked_to_stop_hands_its_session_on() -> Result<()> {
     assert_eq!(world.snapshots()?, 1);
     world.judge()
 }
+
+/// Copies the first session of the log as another, whose plan is of a version that no worker knows yet.
+async fn append_plan_of_a_later_version(nats: &NatsServer, name: &str) -> Result<()> {
+    let jetstream = async_nats::jetstream::new(nats.connect().await?);
+    let stream = jetstream.get_stream("SESSIONS").await?;
+    let first = stream.get_raw_message(1).await?;
+    let uid = first.subject.split('.').nth(7).unwrap_or_default().to_owned();
+    let request: serde_json::Value = serde_json::from_slice(&first.payload)?;
+    let old_name = request["data"]["name"].as_str().unwrap_or_default().to_owned();
+    let other = uuid::Uuid::new_v4().to_string();
+    for sequence in 1..=2 {
+        let message = stream.get_raw_message(sequence).await?;
+        let text = String::from_utf8(message.payload.to_vec())?;
+        let text = text.replace(&uid, &other).replace(&old_name, name);
+        let mut event: serde_json::Value = serde_json::from_str(&text)?;
+        if sequence == 2 {
+            event["data"]["version"] = 99.into();
+        }
+        let subject = message.subject.replace(&uid, &other);
+        jetstream.publish(subject, event.to_string().into()).await?.await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plan_that_the_workers_do_not_know_waits_and_says_so_while_others_run() -> Result<()> {
+    let world = world_with(1)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let nats = NatsServer::start()?;
+    let url = nats.url();
+    let client = ["--nats-url", url.as_str()];
+    let mut engine = world.part("engine", "engine", &url, &FAST)?;
+    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
+    eventually("a plan", PATIENCE, || (world.facts("@latest", &client).ok()?.len() == 2).then_some(()))?;
+    engine.terminate(PATIENCE)?;
+    tokio::runtime::Runtime::new()?.block_on(append_plan_of_a_later_version(&nats, "later"))?;
+    let mut engine = world.part("engine", "engine", &url, &FAST)?;
+    let _worker = world.part("worker", "worker-1", &url, &FAST)?;
+
+    let waits = |session: &serde_json::Value| {
+        let conditions = session["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|condition| condition["type"] == "WaitsForWorkerUpgrade")
+    };
+    let find = |name: &str| {
+        world.list("backupsessions", &client).ok()?.into_iter().find(|one| one["metadata"]["name"] == name)
+    };
+    let condition = eventually("the condition", PATIENCE, || find("later").as_ref().and_then(waits))?;
+    assert!(condition["message"].to_string().contains("pool `default`"), "{condition}");
+    // The other session of the same log ran meanwhile.
+    eventually("the other backup", PATIENCE, || {
+        let sessions = world.list("backupsessions", &client).ok()?;
+        sessions.iter().any(|one| one["status"]["phase"] == "Succeeded").then_some(())
+    })?;
+    // A new engine learns it again from the workers.
+    engine.kill9()?;
+    let _engine = world.part("engine", "engine", &url, &FAST)?;
+    eventually("the condition after a restart", PATIENCE, || find("later").as_ref().and_then(waits))?;
+    // It can be cancelled, although no worker can read it.
+    world.lagan.ok(&["cancel", "session/later", "--nats-url", &url])?;
+    let ended = world.ended("backupsessions", "later", &client)?;
+    assert_eq!(ended["status"]["phase"], "Failed", "{ended}");
+    assert!(waits(&ended).is_none(), "{ended}");
+    world.judge()
+}

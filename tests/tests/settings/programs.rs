@@ -53,3 +53,18 @@ spec:
     ensure!(wrong.status.code() != Some(0));
     world.judge()
 }
+
+#[test]
+fn a_plan_that_is_too_large_for_the_log_fails_and_names_the_field() -> Result<()> {
+    let world = a_small_world()?;
+    let tables: Vec<String> = (0..15_000).map(|number| format!("--ignore-table=shop.table_number_{number}")).collect();
+    world.configure("large", "local", &format!("{SHOP} {}", tables.join(" ")), "")?;
+    world.configure("small", "local", SHOP, "")?;
+    let _up = world.up(&[])?;
+    let output = world.backup("large", &[])?;
+    assert!(output.stderr.contains("work.backup.step.userArgs"), "{}", output.stderr);
+    assert!(output.stderr.contains("may have 262144"), "{}", output.stderr);
+    // Nobody waits behind it, and its target is free.
+    world.good_backup("small")?;
+    world.judge()
+}
