@@ -119,6 +119,28 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_for_options_are_about_programs_of_the_engine_and_name_each_option_once() {
+        for engine in engines() {
+            assert!(!engine.options.is_empty(), "{}", engine.name);
+            for rules in &engine.options {
+                assert!(engine.programs().any(|program| program == rules.program), "{}", rules.program);
+                let allowed = rules.allowed.iter().flat_map(|option| {
+                    [Some(option.name.clone()), option.short.map(String::from)].into_iter().flatten()
+                });
+                let forbidden = rules.forbidden.iter().flat_map(|group| group.names.iter().cloned());
+                let names: Vec<String> = allowed.chain(forbidden).collect();
+                for (at, name) in names.iter().enumerate() {
+                    assert!(!name.is_empty() && !names[..at].contains(name), "{}: `{name}` twice", rules.program);
+                }
+                for group in &rules.forbidden {
+                    let starts_long = group.names.first().is_some_and(|name| name.chars().count() > 1);
+                    assert!(starts_long && !group.reason.is_empty(), "{}: {:?}", rules.program, group.names);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_users_manifest_is_never_an_engine() {
         let text = "apiVersion: lagan.dev/v1alpha1\nkind: Engine\nmetadata: {name: MariaDB}\nspec: {}\n";
         assert!(!parse("mine.yaml", text).iter().any(|manifest| matches!(manifest, Ok(Manifest::Object(_)))));

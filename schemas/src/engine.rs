@@ -144,10 +144,10 @@ pub struct OptionRules {
     /// Options that a user may give; any other is refused.
     #[serde(default)]
     pub allowed: Vec<AllowedOption>,
-    /// Options that are refused with a reason. A name of one letter is a short one.
+    /// Options that are refused with a reason. A name of one letter is the short form of the name before it.
     #[serde(default)]
     pub forbidden: Vec<ForbiddenOption>,
-    /// How many names may stand beside the options.
+    /// How many names may stand beside the options, unless the engine's code judges them.
     #[serde(default)]
     pub names: usize,
 }
@@ -163,6 +163,19 @@ pub struct AllowedOption {
     /// Whether it leaves out a part of what a stream would hold.
     #[serde(default)]
     pub leaves_out: bool,
+    /// Why it can't be switched off, if it is always on.
+    #[serde(default)]
+    pub always_on: Option<String>,
+    /// The value without which it is refused.
+    #[serde(default)]
+    pub only: Option<OnlyValue>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OnlyValue {
+    pub value: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -170,7 +183,10 @@ pub struct AllowedOption {
 pub enum OptionValue {
     #[default]
     None,
+    /// In the next argument or after `=`.
     Required,
+    /// After `=` only.
+    Optional,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -27,6 +27,8 @@ mod stream;
 mod text;
 mod version;
 
+use lagan_schemas::{catalogue, engine::Engine};
+
 pub use backup::{PreflightError, Prepared, Server, prepare};
 pub use client::{Client, QueryError};
 pub use connection::{ClientCertificate, Connection, ConnectionError, Tls, TlsMode};
@@ -46,3 +48,8 @@ pub use scope::{Asked, Destination, RestoreScope, ScopeError, scope};
 pub use stream::{Incomplete, Recording, check_dump, ends_as_dump, scanner};
 pub use text::TextForm;
 pub use version::{ClientVersion, VersionError, Versions, probe};
+
+/// The engine's document in the catalogue.
+pub(crate) fn engine() -> &'static Engine {
+    catalogue::engine("MariaDB").expect("the catalogue describes each engine that has code")
+}

@@ -7,7 +7,6 @@ mod stream;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lagan_schemas::catalogue;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::Notice;
 use lagan_schemas::plan::TlsMode as PlanTls;
@@ -17,12 +16,10 @@ use self::stream::{RecordedStream, StreamSurvey, notices};
 use super::{Access, Database, Dump, DumpedStream, Endpoint, Explanation, Load, Stream, Survey};
 use crate::mariadb::{
     Client, ClientCertificate, Connection, DumpArgs, Failure as ClientFailure, Tls, TlsMode, Versions, ends_as_dump,
-    prepare,
+    engine, prepare,
 };
 use crate::process::{Program, escape};
 
-/// Name of the engine in the catalogue.
-const NAME: &str = "MariaDB";
 /// Bytes of a stream's end that a message shows.
 const SHOWN_BYTES: usize = 80;
 /// `wait_timeout` that a restore sets for its connection. A client sends a statement only whole, so the server's limits for
@@ -77,8 +74,7 @@ impl Database for MariaDb {
 
 impl MariaDb {
     async fn client(&self, access: &Access) -> Result<Client, Failure> {
-        let engine = catalogue::engine(NAME).expect("the catalogue describes each engine that has code");
-        let mariadb = access.programs.find(&engine.programs.client)?;
+        let mariadb = access.programs.find(&engine().programs.client)?;
         let version = self.versions.of(&access.spawner, mariadb.clone(), &access.cancel).await;
         let version = version.map_err(|error| Failure::new(Code::ProgramNotAllowed, chain(&error)))?;
         let connection = connection(&access.endpoint);

@@ -60,11 +60,24 @@ fn parse(rules: &'static OptionRules, args: &[String]) -> Result<Given, String> 
     for option in rules.allowed.iter().filter(|option| is_given(&found, &option.name)) {
         given.leaves_out |= option.leaves_out;
         match option.value {
+            // A flag that is always on needs no rule here: getopt_long knows no opposite of an option.
             OptionValue::None => given.options.push((option.name.clone(), None)),
+            OptionValue::Optional => {
+                let occurrences = found.get_occurrences::<String>(&option.name).into_iter().flatten();
+                given.options.extend(occurrences.map(|mut value| (option.name.clone(), value.next().cloned())));
+            }
             OptionValue::Required => {
                 let values = found.get_many::<String>(&option.name).into_iter().flatten();
                 given.options.extend(values.map(|value| (option.name.clone(), Some(value.clone()))));
             }
+        }
+    }
+    for (option, only) in rules.allowed.iter().filter_map(|option| option.only.as_ref().map(|only| (option, only))) {
+        let breaks = |(name, value): &(String, Option<String>)| {
+            *name == option.name && value.as_deref() != Some(only.value.as_str())
+        };
+        if given.options.iter().any(breaks) {
+            return Err(format!("option `--{}` is forbidden: {}", option.name, only.reason));
         }
     }
     if rules.names > 0 {
@@ -91,6 +104,7 @@ fn allowed(option: &'static AllowedOption) -> Arg {
     let arg = Arg::new(option.name.as_str()).long(option.name.as_str()).short(Resettable::from(option.short));
     match option.value {
         OptionValue::None => arg.action(ArgAction::Count),
+        OptionValue::Optional => arg.action(ArgAction::Append).num_args(0..=1).require_equals(true),
         OptionValue::Required => arg.action(ArgAction::Append).num_args(1).allow_hyphen_values(true),
     }
 }
@@ -117,13 +131,20 @@ fn refusal(error: &clap::Error) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use lagan_schemas::engine::ForbiddenOption;
+    use lagan_schemas::engine::{ForbiddenOption, OnlyValue};
 
     use super::*;
 
     fn rules() -> &'static OptionRules {
-        let option =
-            |name: &str, short, value| AllowedOption { name: name.to_owned(), short, value, leaves_out: false };
+        let option = |name: &str, short, value| AllowedOption {
+            name: name.to_owned(),
+            short,
+            value,
+            leaves_out: false,
+            always_on: None,
+            only: None,
+        };
+        let only = OnlyValue { value: "UTF8".to_owned(), reason: "the dump is UTF-8".to_owned() };
         Box::leak(Box::new(OptionRules {
             program: "dump".to_owned(),
             forced: vec!["--plain".to_owned()],
@@ -131,6 +152,8 @@ mod tests {
                 option("dbname", Some('d'), OptionValue::Required),
                 AllowedOption { leaves_out: true, ..option("table", Some('t'), OptionValue::Required) },
                 option("no-owner", Some('O'), OptionValue::None),
+                option("sync", None, OptionValue::Optional),
+                AllowedOption { only: Some(only), ..option("encoding", None, OptionValue::Required) },
             ],
             forbidden: vec![ForbiddenOption {
                 names: ["host", "h", "file"].map(str::to_owned).into(),
@@ -152,6 +175,7 @@ mod tests {
         assert_eq!(given.take("dbname").as_deref(), Some("shop"));
         assert_eq!(given.argv(), ["--table=a", "--table=b", "--no-owner", "--plain"]);
         assert_eq!(of("").unwrap().argv(), ["--plain"]);
+        assert_eq!(of("--sync --sync=all --encoding=UTF8").unwrap().argv()[..2], ["--sync", "--sync=all"]);
         assert_eq!(of("-d -x").unwrap().take("dbname").as_deref(), Some("-x"));
         assert_eq!(of("-d a -d b").unwrap().take("dbname").as_deref(), Some("b"));
     }
@@ -168,6 +192,7 @@ mod tests {
             ("--help", "option `--help` is unknown"),
             ("-d", "option `--dbname` needs a value"),
             ("--no-owner=CANARY", "option `--no-owner` takes no value"),
+            ("--encoding=CANARY", "option `--encoding` is forbidden: the dump is UTF-8"),
             ("one two", "too many names"),
             ("-- one two", "too many names"),
         ] {

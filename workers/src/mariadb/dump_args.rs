@@ -1,7 +1,7 @@
 //! The arguments of `mariadb-dump`: refuses some of the user's, reads what they select, and makes the final argv.
 
 use super::{
-    options::{ArgumentError, Given, Parsed, Spec, Switch, flag, maybe, parse, value},
+    options::{ArgumentError, Given, Parsed, Switch, parse, rules},
     text::TextForm,
 };
 
@@ -21,138 +21,8 @@ pub const SAFE_DUMP_FLAGS: [&str; 9] = [
     "--skip-lock-tables",
 ];
 
-/// Options of every dump. Without them it is not restorable or not comparable, so their opposites are refused.
-const FORCED: [&str; 6] =
-    ["--set-charset", "--tz-utc", "--quote-names", "--comments", "--skip-dump-date", "--max-allowed-packet=1G"];
-
-const CONNECTION: &str = "the connection comes from the target";
-const FILES: &str = "the dump must go to stdout, and the program may not touch other files";
-const TRAILER: &str = "the end of the dump could not be recognised";
-const HOLES: &str = "errors would be left out of the dump silently";
-const CODE: &str = "it makes the program load or run something else";
-const LOSSY: &str = "the dump would not come back byte for byte";
-const OUTSIDE: &str = "a backup must not change the server";
-const USELESS: &str = "it makes no dump";
-
-const FORBIDDEN: &[Spec] = &[
-    maybe("password").short('p').forbidden(CONNECTION),
-    value("host").short('h').forbidden(CONNECTION),
-    value("user").short('u').forbidden(CONNECTION),
-    value("port").short('P').forbidden(CONNECTION),
-    value("socket").short('S').forbidden(CONNECTION),
-    value("protocol").forbidden(CONNECTION),
-    flag("ssl").forbidden(CONNECTION),
-    value("ssl-ca").forbidden(CONNECTION),
-    value("ssl-capath").forbidden(CONNECTION),
-    value("ssl-cert").forbidden(CONNECTION),
-    value("ssl-cipher").forbidden(CONNECTION),
-    value("ssl-key").forbidden(CONNECTION),
-    value("ssl-crl").forbidden(CONNECTION),
-    value("ssl-crlpath").forbidden(CONNECTION),
-    value("ssl-fp").forbidden(CONNECTION),
-    value("ssl-fplist").forbidden(CONNECTION),
-    flag("ssl-verify-server-cert").forbidden(CONNECTION),
-    value("tls-version").forbidden(CONNECTION),
-    value("defaults-file").forbidden(CONNECTION),
-    value("defaults-extra-file").forbidden(CONNECTION),
-    value("defaults-group-suffix").forbidden(CONNECTION),
-    flag("no-defaults").forbidden(CONNECTION),
-    flag("print-defaults").forbidden(USELESS),
-    flag("help").short('?').forbidden(USELESS),
-    flag("version").short('V').forbidden(USELESS),
-    value("result-file").short('r').forbidden(FILES),
-    value("tab").short('T').forbidden(FILES),
-    value("dir").forbidden(FILES),
-    value("parallel").short('j').forbidden(FILES),
-    value("log-error").forbidden(FILES),
-    maybe("debug").short('#').forbidden(FILES),
-    flag("debug-check").forbidden(USELESS),
-    flag("debug-info").forbidden(USELESS),
-    value("fields-terminated-by").forbidden(FILES),
-    value("fields-enclosed-by").forbidden(FILES),
-    value("fields-optionally-enclosed-by").forbidden(FILES),
-    value("fields-escaped-by").forbidden(FILES),
-    value("lines-terminated-by").forbidden(FILES),
-    flag("header").forbidden(FILES),
-    value("plugin-dir").forbidden(CODE),
-    value("default-auth").forbidden(CODE),
-    value("init-command").forbidden(CODE),
-    value("init-command-add").forbidden(CODE),
-    value("character-sets-dir").forbidden(CODE),
-    flag("force").short('f').forbidden(HOLES),
-    flag("compact").forbidden(TRAILER),
-    flag("xml").short('X').forbidden(TRAILER),
-    value("compatible").forbidden(LOSSY),
-    flag("no-set-names").short('N').forbidden(LOSSY),
-    flag("delete-master-logs").forbidden(OUTSIDE),
-    flag("flush-logs").short('F').forbidden(OUTSIDE),
-    maybe("dump-slave").forbidden(OUTSIDE),
-];
-
-const KNOWN: &[Spec] = &[
-    flag("all-databases").short('A'),
-    flag("databases").short('B'),
-    flag("tables"),
-    value("ignore-database"),
-    value("ignore-table"),
-    value("ignore-table-data"),
-    flag("wildcards").short('L').forbidden("Lagan could not tell what is selected: name the databases"),
-    // Lagan's own: what may not load again is a failure instead of a condition.
-    flag("require-loadable"),
-    value("system").forbidden("accounts are not part of a backup of databases yet"),
-    flag("routines").short('R'),
-    flag("events").short('E'),
-    flag("triggers"),
-    flag("no-data").short('d'),
-    flag("no-data-med"),
-    flag("no-create-info").short('t'),
-    flag("no-create-db").short('n'),
-    value("where").short('w'),
-    flag("dump-history").short('H'),
-    value("as-of"),
-    flag("comments").short('i').always_on(TRAILER),
-    flag("quote-names").short('Q').always_on(LOSSY),
-    flag("set-charset").always_on(LOSSY),
-    flag("tz-utc").always_on("times would move between servers in different zones"),
-    value("default-character-set").only("utf8mb4", LOSSY),
-    flag("dump-date"),
-    value("max-allowed-packet"),
-    flag("all-tablespaces").short('Y'),
-    flag("no-tablespaces").short('y'),
-    flag("add-drop-database"),
-    flag("add-drop-table"),
-    flag("add-drop-trigger"),
-    flag("add-locks"),
-    flag("allow-keywords"),
-    flag("apply-slave-statements"),
-    flag("complete-insert").short('c'),
-    flag("compress").short('C'),
-    flag("copy-s3-tables"),
-    flag("create-options").short('a'),
-    flag("delayed-insert"),
-    flag("disable-keys").short('K'),
-    flag("extended-insert").short('e'),
-    flag("flush-privileges"),
-    flag("galera-info"),
-    flag("gtid"),
-    flag("hex-blob"),
-    flag("include-master-host-port"),
-    flag("insert-ignore"),
-    flag("lock-all-tables").short('x'),
-    flag("lock-tables").short('l'),
-    flag("log-queries"),
-    maybe("master-data"),
-    value("max-statement-time"),
-    value("net-buffer-length"),
-    maybe("no-autocommit"),
-    flag("opt"),
-    flag("order-by-primary"),
-    flag("order-by-size"),
-    flag("quick").short('q'),
-    flag("replace"),
-    flag("single-transaction"),
-    flag("verbose").short('v'),
-];
+/// The program whose rules in the catalogue the arguments keep to.
+const PROGRAM: &str = "mariadb-dump";
 
 /// The databases and tables that a dump selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +53,7 @@ pub struct DumpArgs {
 impl DumpArgs {
     /// Understands the arguments of a Function after substitution (its own flags and the user's).
     pub fn parse(args: &[String]) -> Result<Self, ArgumentError> {
-        let Parsed { options, names } = parse(&[KNOWN, FORBIDDEN], args)?;
+        let Parsed { options, names } = parse(rules(PROGRAM), args)?;
         let has = |name| state(&options, name).unwrap_or(Switch::Off) == Switch::On;
         let values = |name: &str| -> Vec<String> {
             options.iter().filter(|given| given.name == name).filter_map(|given| given.value.clone()).collect()
@@ -227,7 +97,7 @@ impl DumpArgs {
     #[must_use]
     pub fn argv(&self) -> Vec<String> {
         let mut argv: Vec<String> = self.options.iter().map(render).collect();
-        argv.extend(FORCED.iter().map(ToString::to_string));
+        argv.extend(rules(PROGRAM).forced.iter().cloned());
         argv.extend(self.text.flags().iter().map(ToString::to_string));
         argv.extend(self.ignored_tables.iter().map(|name| format!("--ignore-table={name}")));
         match &self.scope {

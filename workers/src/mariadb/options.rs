@@ -1,9 +1,14 @@
 //! Reads arguments the way MariaDB's clients do (abbreviations, `_` for `-`, `--skip-…`, clustered short
-//! options), so that a forbidden option is found in every spelling. What an option means is not its business.
+//! options), so that a forbidden option is found in every spelling. What an option means is not its business: the rules
+//! are data of the catalogue.
+
+use lagan_schemas::engine::{AllowedOption, OptionRules, OptionValue};
+
+use super::engine;
 
 /// How far a user may set an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+enum Rule {
     Allowed,
     /// Why it is refused.
     Forbidden(&'static str),
@@ -13,21 +18,13 @@ pub(super) enum Rule {
     Only(&'static str, &'static str),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
-    Nothing,
-    /// In the next argument or after `=`.
-    Value,
-    /// After `=` only.
-    Maybe,
-}
-
-#[derive(Debug)]
-pub(super) struct Spec {
-    pub name: &'static str,
-    pub short: Option<char>,
-    pub takes: Takes,
-    pub rule: Rule,
+/// An option of a program, with the rule for it.
+#[derive(Debug, Clone, Copy)]
+struct Spec {
+    name: &'static str,
+    short: Option<char>,
+    takes: OptionValue,
+    rule: Rule,
 }
 
 /// One option as it was given.
@@ -70,53 +67,24 @@ pub enum ArgumentError {
     ExtraName(String),
 }
 
-const ON: Rule = Rule::Allowed;
-
-pub(super) const fn flag(name: &'static str) -> Spec {
-    Spec { name, short: None, takes: Takes::Nothing, rule: ON }
+/// The rules for the options of a program.
+pub(super) fn rules(program: &str) -> &'static OptionRules {
+    engine().options(program).expect("the catalogue has rules for the programs of dumps and restores")
 }
 
-pub(super) const fn value(name: &'static str) -> Spec {
-    Spec { name, short: None, takes: Takes::Value, rule: ON }
-}
-
-pub(super) const fn maybe(name: &'static str) -> Spec {
-    Spec { name, short: None, takes: Takes::Maybe, rule: ON }
-}
-
-impl Spec {
-    pub(super) const fn short(mut self, letter: char) -> Self {
-        self.short = Some(letter);
-        self
-    }
-
-    pub(super) const fn forbidden(mut self, reason: &'static str) -> Self {
-        self.rule = Rule::Forbidden(reason);
-        self
-    }
-
-    pub(super) const fn always_on(mut self, reason: &'static str) -> Self {
-        self.rule = Rule::AlwaysOn(reason);
-        self
-    }
-
-    pub(super) const fn only(mut self, value: &'static str, reason: &'static str) -> Self {
-        self.rule = Rule::Only(value, reason);
-        self
-    }
-}
-
-pub(super) fn parse(tables: &[&'static [Spec]], args: &[String]) -> Result<Parsed, ArgumentError> {
+/// Understands arguments by the rules. A forbidden option is refused before its value is looked at.
+pub(super) fn parse(rules: &'static OptionRules, args: &[String]) -> Result<Parsed, ArgumentError> {
+    let specs = &specs(rules);
     let mut parsed = Parsed::default();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         if arg == "--" {
             parsed.names.extend(args.by_ref().cloned());
         } else if let Some(long) = arg.strip_prefix("--") {
-            let given = parse_long(tables, arg, long, &mut args)?;
+            let given = parse_long(specs, arg, long, &mut args)?;
             parsed.options.push(given);
         } else if arg.len() > 1 && arg.starts_with('-') {
-            parse_short(tables, arg, &mut args, &mut parsed.options)?;
+            parse_short(specs, arg, &mut args, &mut parsed.options)?;
         } else {
             parsed.names.push(arg.clone());
         }
@@ -128,7 +96,7 @@ pub(super) fn parse(tables: &[&'static [Spec]], args: &[String]) -> Result<Parse
 }
 
 fn parse_long<'a>(
-    tables: &[&'static [Spec]],
+    specs: &[Spec],
     given: &str,
     long: &str,
     rest: &mut impl Iterator<Item = &'a String>,
@@ -137,9 +105,10 @@ fn parse_long<'a>(
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (long, None),
     };
-    let (spec, mut on) = find(tables, given, &name.replace('_', "-").to_ascii_lowercase())?;
+    let (spec, mut on) = find(specs, given, &name.replace('_', "-").to_ascii_lowercase())?;
+    spec.admit(given)?;
     let value = match (spec.takes, inline) {
-        (Takes::Nothing, Some(text)) => {
+        (OptionValue::None, Some(text)) => {
             // The clients take a boolean here.
             match text.to_ascii_lowercase().as_str() {
                 "0" | "off" | "false" => on = Switch::Off,
@@ -148,52 +117,86 @@ fn parse_long<'a>(
             }
             None
         }
-        (Takes::Value, None) if on == Switch::On => {
+        (OptionValue::Required, None) if on == Switch::On => {
             let next = rest.next().cloned();
             Some(next.ok_or_else(|| ArgumentError::NoValue { given: given.to_owned() })?)
         }
         (_, inline) => inline,
     };
-    judge(spec, Given { name: spec.name, on, value }, given)
+    spec.judge(Given { name: spec.name, on, value }, given)
 }
 
 fn parse_short<'a>(
-    tables: &[&'static [Spec]],
+    specs: &[Spec],
     given: &str,
     rest: &mut impl Iterator<Item = &'a String>,
     options: &mut Vec<Given>,
 ) -> Result<(), ArgumentError> {
     let letters = given.strip_prefix('-').unwrap_or(given);
     for (at, letter) in letters.char_indices() {
-        let spec = all(tables)
+        let spec = specs
+            .iter()
             .find(|spec| spec.short == Some(letter))
             .ok_or_else(|| ArgumentError::Unknown { given: given.to_owned() })?;
+        spec.admit(given)?;
         let tail = &letters[at + letter.len_utf8()..];
         let value = match spec.takes {
-            Takes::Nothing => None,
-            Takes::Maybe | Takes::Value if !tail.is_empty() => Some(tail.to_owned()),
-            Takes::Maybe => None,
-            Takes::Value => match rest.next() {
+            OptionValue::None => None,
+            OptionValue::Optional | OptionValue::Required if !tail.is_empty() => Some(tail.to_owned()),
+            OptionValue::Optional => None,
+            OptionValue::Required => match rest.next() {
                 Some(next) => Some(next.clone()),
                 None => return Err(ArgumentError::NoValue { given: given.to_owned() }),
             },
         };
-        options.push(judge(spec, Given { name: spec.name, on: Switch::On, value }, given)?);
-        if spec.takes != Takes::Nothing {
+        options.push(spec.judge(Given { name: spec.name, on: Switch::On, value }, given)?);
+        if spec.takes != OptionValue::None {
             break;
         }
     }
     Ok(())
 }
 
-fn judge(spec: &'static Spec, option: Given, given: &str) -> Result<Given, ArgumentError> {
-    let refuse = |reason| Err(ArgumentError::Forbidden { given: shown(given), name: spec.name, reason });
-    match spec.rule {
-        Rule::Forbidden(reason) => refuse(reason),
-        Rule::AlwaysOn(reason) if option.on == Switch::Off => refuse(reason),
-        Rule::Only(only, reason) if option.value.as_deref() != Some(only) => refuse(reason),
-        _ => Ok(option),
+impl Spec {
+    fn refuse(&self, given: &str, reason: &'static str) -> ArgumentError {
+        ArgumentError::Forbidden { given: shown(given), name: self.name, reason }
     }
+
+    fn admit(&self, given: &str) -> Result<(), ArgumentError> {
+        match self.rule {
+            Rule::Forbidden(reason) => Err(self.refuse(given, reason)),
+            _ => Ok(()),
+        }
+    }
+
+    fn judge(&self, option: Given, given: &str) -> Result<Given, ArgumentError> {
+        match self.rule {
+            Rule::AlwaysOn(reason) if option.on == Switch::Off => Err(self.refuse(given, reason)),
+            Rule::Only(only, reason) if option.value.as_deref() != Some(only) => Err(self.refuse(given, reason)),
+            _ => Ok(option),
+        }
+    }
+}
+
+/// The options that the rules know, forbidden ones last.
+fn specs(rules: &'static OptionRules) -> Vec<Spec> {
+    let forbidden = rules.forbidden.iter().flat_map(|group| {
+        let is_short = |name: &&String| name.chars().count() == 1;
+        let short = move |at: usize| group.names.get(at + 1).filter(is_short).and_then(|name| name.chars().next());
+        let long = group.names.iter().enumerate().filter(move |(_, name)| !is_short(name));
+        let rule = Rule::Forbidden(&group.reason);
+        long.map(move |(at, name)| Spec { name, short: short(at), takes: OptionValue::None, rule })
+    });
+    rules.allowed.iter().map(allowed).chain(forbidden).collect()
+}
+
+fn allowed(option: &'static AllowedOption) -> Spec {
+    let rule = match (&option.always_on, &option.only) {
+        (Some(reason), _) => Rule::AlwaysOn(reason),
+        (None, Some(only)) => Rule::Only(&only.value, &only.reason),
+        (None, None) => Rule::Allowed,
+    };
+    Spec { name: &option.name, short: option.short, takes: option.value, rule }
 }
 
 /// A forbidden option may carry a password: its value is not repeated.
@@ -205,31 +208,27 @@ fn shown(given: &str) -> String {
     }
 }
 
-fn all(tables: &[&'static [Spec]]) -> impl Iterator<Item = &'static Spec> {
-    tables.iter().flat_map(|table| table.iter())
-}
-
-fn find(tables: &[&'static [Spec]], given: &str, name: &str) -> Result<(&'static Spec, Switch), ArgumentError> {
+fn find(specs: &[Spec], given: &str, name: &str) -> Result<(Spec, Switch), ArgumentError> {
     let name = name.strip_prefix("loose-").unwrap_or(name);
-    match lookup(tables, given, name) {
+    match lookup(specs, given, name) {
         Ok(spec) => Ok((spec, Switch::On)),
         Err(error) => {
             let negated = ["skip-", "disable-"].iter().find_map(|prefix| name.strip_prefix(prefix));
             let enabled = ["enable-", "maximum-"].iter().find_map(|prefix| name.strip_prefix(prefix));
             match (negated, enabled) {
-                (Some(name), _) => Ok((lookup(tables, given, name)?, Switch::Off)),
-                (_, Some(name)) => Ok((lookup(tables, given, name)?, Switch::On)),
+                (Some(name), _) => Ok((lookup(specs, given, name)?, Switch::Off)),
+                (_, Some(name)) => Ok((lookup(specs, given, name)?, Switch::On)),
                 _ => Err(error),
             }
         }
     }
 }
 
-fn lookup(tables: &[&'static [Spec]], given: &str, name: &str) -> Result<&'static Spec, ArgumentError> {
-    if let Some(exact) = all(tables).find(|spec| spec.name == name) {
-        return Ok(exact);
+fn lookup(specs: &[Spec], given: &str, name: &str) -> Result<Spec, ArgumentError> {
+    if let Some(exact) = specs.iter().find(|spec| spec.name == name) {
+        return Ok(*exact);
     }
-    let mut candidates = all(tables).filter(|spec| !name.is_empty() && spec.name.starts_with(name));
+    let mut candidates = specs.iter().copied().filter(|spec| !name.is_empty() && spec.name.starts_with(name));
     let unknown = || ArgumentError::Unknown { given: shown(given) };
     let first = candidates.next().ok_or_else(unknown)?;
     // Another client's version may know fewer names, so that an abbreviation means the forbidden one there.
