@@ -1,7 +1,7 @@
 //! Puts facts into words: one line each, for timelines and event lists. It must not print.
 
 use jiff::Timestamp;
-use lagan_schemas::fact::{Cause, Counted, Ended, Fact, Retrying, Succeeded, TargetResult};
+use lagan_schemas::fact::{Cause, Counted, Ended, Fact, Restoring, Retrying, Succeeded, TargetResult};
 use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::session::Phase;
 
@@ -30,11 +30,12 @@ pub fn detail(fact: &Fact) -> String {
         Fact::Started(data) => format!("attempt {} on {}", data.holder.attempt, data.host),
         Fact::Restoring(data) => {
             format!(
-                "snapshot {} ({}) of {} into {}",
+                "snapshot {} ({}) of {} into {}{}",
                 short(&data.snapshot),
                 bytes(data.size_bytes),
                 data.repository,
-                data.target
+                data.target,
+                databases(data)
             )
         }
         Fact::Committing(data) => format!("{} to {}", data.target, data.repository),
@@ -45,6 +46,16 @@ pub fn detail(fact: &Fact) -> String {
         Fact::Failed(data) | Fact::Cancelled(data) => ended(data),
     };
     one_line(&text, LIMIT)
+}
+
+/// The databases that a restore writes to, with the separator before them.
+pub fn databases(data: &Restoring) -> String {
+    if data.databases.is_empty() {
+        return String::new();
+    }
+    let more = data.database_count.saturating_sub(data.databases.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(": {}{more}", data.databases.join(", "))
 }
 
 fn retrying(data: &Retrying) -> String {

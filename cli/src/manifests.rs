@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef, TaskRef};
 use lagan_schemas::resource::kind::STASH;
-use lagan_schemas::resource::restore_session::Existing;
+use lagan_schemas::resource::restore_session::{Existing, Verify};
 use lagan_schemas::subject::ObjectKey;
 use serde_json::{Map, Value, json};
 
@@ -54,10 +54,12 @@ pub struct Restore {
     pub configuration: Option<String>,
     /// Name or identity of another cluster that wrote the snapshot.
     pub from_cluster: Option<String>,
-    /// The only database that comes back, and the name that it gets.
-    pub database: Option<String>,
+    /// The only databases that come back, and the name that a single one gets.
+    pub databases: Vec<String>,
     pub renamed: Option<String>,
     pub overwrite: Overwrite,
+    /// `None` leaves the default to the planner.
+    pub verify: Option<Verify>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,11 +88,14 @@ pub fn restore_session(restore: &Restore, name: &str) -> Value {
     if let Some(configuration) = &restore.configuration {
         spec.insert("configuration".to_owned(), json!({ "namespace": restore.namespace, "name": configuration }));
     }
-    if let Some(database) = &restore.database {
-        spec.insert("databases".to_owned(), json!([database]));
+    if !restore.databases.is_empty() {
+        spec.insert("databases".to_owned(), json!(restore.databases));
     }
     if let Some(name) = &restore.renamed {
         spec.insert("as".to_owned(), name.as_str().into());
+    }
+    if let Some(verify) = restore.verify {
+        spec.insert("verify".to_owned(), json!(verify));
     }
     // Written in either case: what happens to existing data must not depend on a default.
     let existing = match restore.overwrite {
@@ -179,9 +184,10 @@ mod tests {
             snapshot: "latest".to_owned(),
             configuration: Some("shop".to_owned()),
             from_cluster: None,
-            database: Some("shop".to_owned()),
+            databases: vec!["shop".to_owned()],
             renamed: Some("copy".to_owned()),
             overwrite: Overwrite::Refuse,
+            verify: Some(Verify::Rows),
         }
     }
 
@@ -205,6 +211,7 @@ mod tests {
         assert_eq!(object.pointer("/spec/existing"), Some(&json!("Refuse")));
         assert_eq!(object.pointer("/spec/databases/0"), Some(&json!("shop")));
         assert_eq!(object.pointer("/spec/as"), Some(&json!("copy")));
+        assert_eq!(object.pointer("/spec/verify"), Some(&json!("Rows")));
         assert_eq!(object.pointer("/spec/target/ref/namespace"), Some(&json!("other")));
     }
 

@@ -10,7 +10,7 @@ use lagan_schemas::session::{Phase, Recorded, Session};
 use lagan_schemas::subject::SessionKind;
 
 use crate::error::Exit;
-use crate::facts::short;
+use crate::facts::{databases, short};
 use crate::glyph::{Glyph, Glyphs};
 use crate::human::{between, bytes, duration, one_line};
 use crate::invocation::CommandTemplate;
@@ -98,10 +98,11 @@ impl Narrator {
                 vec![format!("{running} attempt {} on {}", data.holder.attempt, data.host)]
             }
             Some(Fact::Restoring(data)) => vec![format!(
-                "{running} restoring snapshot {} ({}) into {}",
+                "{running} restoring snapshot {} ({}) into {}{}",
                 short(&data.snapshot),
                 bytes(data.size_bytes),
-                data.target
+                data.target,
+                databases(&data)
             )],
             Some(Fact::Retrying(data)) => vec![format!(
                 "{} {}; trying again at {}",

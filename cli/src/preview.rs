@@ -8,6 +8,10 @@ pub struct Preview {
     pub repository: String,
     pub target: String,
     pub overwrite: Overwrite,
+    /// The databases that were asked for; none means all of the snapshot.
+    pub databases: Vec<String>,
+    /// The name that a single one gets.
+    pub renamed: Option<String>,
     pub snapshot: SnapshotRow,
 }
 
@@ -20,9 +24,14 @@ pub fn preview(preview: &Preview) -> String {
         Overwrite::Refuse => "a database that is not empty is refused; --overwrite replaces its data",
         Overwrite::Replace => "its data is replaced",
     };
+    let databases =
+        if preview.databases.is_empty() { "all of the snapshot".to_owned() } else { preview.databases.join(", ") };
+    let renamed = preview.renamed.as_ref().map(|name| format!(", as {name}")).unwrap_or_default();
     format!(
         "Would restore\n  snapshot:  {id}, {size}\n  taken:     {}\n  written:   {configuration}, host {host}, {path}\n  \
-         from:      {}\n  into:      {}\n  existing:  {existing}\nNothing was changed. This object restores exactly this snapshot:\n",
+         from:      {}\n  into:      {}\n  databases: {databases}{renamed}\n  existing:  {existing}\n\
+         Nothing was changed. The target was not asked: a restore looks for obstacles there before its first statement.\n\
+         This object restores exactly this snapshot:\n",
         time(*taken),
         preview.repository,
         preview.target,
@@ -49,6 +58,8 @@ mod tests {
             repository: "Repository/prod/main".into(),
             target: "AppBinding/prod/shop-db".into(),
             overwrite: Overwrite::Refuse,
+            databases: vec!["shop".into()],
+            renamed: Some("copy".into()),
             snapshot,
         });
         assert_eq!(
@@ -60,8 +71,10 @@ Would restore
   written:   prod/shop, host host-0, /dumpfile.sql
   from:      Repository/prod/main
   into:      AppBinding/prod/shop-db
+  databases: shop, as copy
   existing:  a database that is not empty is refused; --overwrite replaces its data
-Nothing was changed. This object restores exactly this snapshot:
+Nothing was changed. The target was not asked: a restore looks for obstacles there before its first statement.
+This object restores exactly this snapshot:
 "
         );
     }

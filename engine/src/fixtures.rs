@@ -99,6 +99,8 @@ impl Story {
                 repository,
                 snapshot: "0123456789abcdef".to_owned(),
                 size_bytes: 5 << 20,
+                databases: vec!["shop".to_owned()],
+                database_count: 1,
             }),
         )
     }

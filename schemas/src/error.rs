@@ -98,6 +98,9 @@ codes! {
     TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target holds part of the data; create a new RestoreSession with `overwrite: true` to restore all of it";
     RestoreFailed = "E0403", "RestoreFailed", Permanent, "read the end of stderr in the message; the client says which statement failed";
     ScopeRefused = "E0404", "ScopeRefused", Permanent, "name the databases as the message says";
+    RestoreObstructed = "E0405", "RestoreObstructed", Permanent, "nothing was written; remove each obstacle as the message says, then create a new RestoreSession";
+    TargetIncomplete = "E0406", "TargetIncomplete", Permanent, "every statement ran, and the target lacks what the message names; find out what removed it, or restore again with `existing: Replace`";
+    TargetNotVerified = "E0407", "TargetNotVerified", Permanent, "every statement ran, but the target could not be compared with the snapshot; remove the cause that the message names and compare it by hand, or restore with `verify: None`";
     WorkerLost = "E0501", "WorkerLost", Permanent, "workers died while they ran this session; check their logs, and look for out-of-memory kills";
     DeadlineExceeded = "E0502", "DeadlineExceeded", Permanent, "raise `timeOut`, or find out why the session takes so long";
     Cancelled = "E0503", "Cancelled", Permanent, "the message says who cancelled the session; start a new one if it is still needed";

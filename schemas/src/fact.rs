@@ -94,6 +94,12 @@ pub struct Restoring {
     pub repository: String,
     pub snapshot: String,
     pub size_bytes: u64,
+    /// The first of the databases that are written to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<String>,
+    /// Number of all of them.
+    #[serde(default)]
+    pub database_count: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -331,6 +331,19 @@ fn a_restore_that_is_ambiguous_is_refused() {
             "f.yaml:15:7: unknown field `snapshot`; did you mean `snapshots`?",
         ),
         (RESTORE, "repository:", "timeOut: -1m\nrepository:", "timeOut: can't be negative"),
+        (
+            RESTORE,
+            "repository:",
+            "databases: [a, b]\nas: c\nrepository:",
+            "as: one database can get another name; name exactly one in databases, or leave as out",
+        ),
+        (
+            RESTORE,
+            "repository:",
+            "databases: [a, b, a]\nrepository:",
+            "databases: a name is there twice; name each database once",
+        ),
+        (RESTORE, "repository:", "verify: rows\nrepository:", "unknown value `rows`; did you mean `Rows`?"),
     ]);
     let targetless = RESTORE.split("  target:").next().unwrap();
     assert!(one(targetless).unwrap_err().to_string().ends_with("target.ref: name the AppBinding to restore into"));

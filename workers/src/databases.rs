@@ -37,8 +37,17 @@ pub(crate) trait Database: Send + Sync {
     /// databases are written to. It changes nothing.
     fn inspect<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Load, Failure>>;
 
-    /// Compares the target with the record of the stream, after the last statement. What is missing is a failure.
-    fn compare<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
+    /// The depths to which this engine can compare a target.
+    fn depths(&self) -> &'static [Depth];
+
+    /// Compares the target with the record of the stream, after the last statement. What is missing is a failure, what
+    /// is there beyond the record is a notice.
+    fn compare<'a>(
+        &'a self,
+        access: &'a Access,
+        stream: Stream<'a>,
+        depth: Depth,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
 
     /// Time after which the server closes the connection of a restore that sends no statement; `None` if it is not known.
     fn idle_limit(&self) -> Option<Duration> {
@@ -95,10 +104,19 @@ pub(crate) struct Stream<'a> {
 /// The part of a stream that a person asks for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted<'a> {
-    /// The only database to restore.
-    pub database: Option<&'a str>,
-    /// The name that it gets.
+    /// The only databases to restore; none means all.
+    pub databases: &'a [String],
+    /// The name that a single one gets.
     pub renamed: Option<&'a str>,
+}
+
+/// How closely a target is compared with its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The names of all objects.
+    Objects,
+    /// The number of rows of every table, too.
+    Rows,
 }
 
 /// Whether the databases of a restore are emptied before its first statement.
@@ -113,6 +131,8 @@ pub(crate) struct Load {
     pub program: Program,
     /// Names of the databases that are written to.
     pub databases: Vec<String>,
+    /// Reasons why the restore would break off, or bring back something else. It does not start with any.
+    pub obstacles: Vec<String>,
     /// Their present content, in words; `None` if they hold nothing.
     pub existing: Option<String>,
     /// Objects that stay beside the restored ones, in words.

@@ -11,12 +11,11 @@ use std::time::Instant;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
 use lagan_schemas::fact::{Fact, Notice, NoticeStatus, Restoring, TargetResult};
-use lagan_schemas::plan::RestoreWork;
-use lagan_schemas::resource::restore_session::Existing;
+use lagan_schemas::plan::{Existing, RestoreWork, Verify};
 
 use self::feed::{Fed, Feed, Pauses, feed};
 use crate::consent;
-use crate::databases::{Access, Clearing, Engine, Load, Stream, Wanted, check_fed};
+use crate::databases::{Access, Clearing, Depth, Engine, Load, Stream, Wanted, check_fed};
 use crate::execution::Execution;
 use crate::failures::{of_repository, of_spawn};
 use crate::opened::blocking;
@@ -40,6 +39,13 @@ impl Restore<'_, '_> {
         self.execution.conditions.extend(foreign);
         let database = &self.work.target.database;
         let engine = self.execution.worker.engines.find(&database.engine)?;
+        if let Some(depth) = self.depth().filter(|depth| !engine.depths().contains(depth)) {
+            let message = format!(
+                "verify: `{depth:?}` is not possible for {}: Lagan does not count its rows after a restore; use `Objects` or `None`",
+                database.engine
+            );
+            return Err(Failure::new(Code::InvalidSpec, message).into());
+        }
         let access = self.execution.access(database, &self.work.step).await;
         let access = access.map_err(|failure| self.execution.stopped_or(failure))?;
         let inspected = self.inspect(&engine, &access, &snapshot).await;
@@ -47,8 +53,11 @@ impl Restore<'_, '_> {
         tracing::info!(databases = load.databases.join(", "), snapshot = snapshot.id, "restore is about to write");
         self.execution.hooks.pre(&self.work.target).await?;
         let size_bytes = self.load(&engine, load, &snapshot).await?;
-        let differences = engine.compare(&access, self.stream(&record)).await?;
-        self.execution.conditions.extend(differences);
+        if let Some(depth) = self.depth() {
+            let differences = engine.compare(&access, self.stream(&record), depth).await;
+            let differences = differences.map_err(|failure| self.execution.stopped_or(failure))?;
+            self.execution.conditions.extend(differences);
+        }
         Ok(TargetResult {
             target: self.work.target.name.clone(),
             host: snapshot.host.clone(),
@@ -89,6 +98,7 @@ impl Restore<'_, '_> {
             }
             _ => failure,
         })?;
+        judge_obstacles(&load)?;
         self.judge_existing(&load)?;
         Ok((record, load))
     }
@@ -119,13 +129,21 @@ impl Restore<'_, '_> {
         Ok(())
     }
 
+    /// The depth of the comparison after the last statement; `None` if nothing is compared.
+    fn depth(&self) -> Option<Depth> {
+        match self.work.verify {
+            Verify::None => None,
+            Verify::Objects => Some(Depth::Objects),
+            Verify::Rows => Some(Depth::Rows),
+        }
+    }
+
     fn stream<'s>(&'s self, record: &'s [u8]) -> Stream<'s> {
         let clearing = match self.work.existing {
             Existing::Refuse | Existing::Merge => Clearing::Leave,
             Existing::Replace => Clearing::Empty,
         };
-        let wanted =
-            Wanted { database: self.work.databases.first().map(String::as_str), renamed: self.work.renamed.as_deref() };
+        let wanted = Wanted { databases: &self.work.databases, renamed: self.work.renamed.as_deref() };
         Stream { record, wanted, clearing }
     }
 
@@ -137,7 +155,7 @@ impl Restore<'_, '_> {
             blocking(move || repository.read(&id, &path)).await?.map_err(|error| of_repository(&error))?
         };
         let feeder = self.start(engine, load.program).await?;
-        self.append_restoring(snapshot, size).await?;
+        self.append_restoring(snapshot, size, load.databases).await?;
         let fed = {
             let bytes = Arc::default();
             let _progress = self.execution.progress(|context| {
@@ -165,7 +183,12 @@ impl Restore<'_, '_> {
     }
 
     /// Before the first byte, the log must know that there will be one.
-    async fn append_restoring(&self, snapshot: &Snapshot, size_bytes: u64) -> Result<(), Broken> {
+    async fn append_restoring(
+        &self,
+        snapshot: &Snapshot,
+        size_bytes: u64,
+        databases: Vec<String>,
+    ) -> Result<(), Broken> {
         if let Some(cause) = self.execution.life.stopped() {
             return Err(cause.failure().into());
         }
@@ -175,6 +198,8 @@ impl Restore<'_, '_> {
             repository: self.work.repository.reference.path(),
             snapshot: snapshot.id.clone(),
             size_bytes,
+            database_count: databases.len() as u64,
+            databases,
         };
         let stop = self.execution.life.token();
         match self.execution.held.append_until(Fact::Restoring(restoring), &stop).await {
@@ -214,4 +239,19 @@ impl Restore<'_, '_> {
             Err(why) => ended(code, &why),
         }
     }
+}
+
+/// Obstacles that a message names.
+const OBSTACLES_SHOWN: usize = 10;
+
+/// Nothing starts that is known to break off.
+fn judge_obstacles(load: &Load) -> Result<(), Failure> {
+    if load.obstacles.is_empty() {
+        return Ok(());
+    }
+    let shown = load.obstacles.iter().take(OBSTACLES_SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    let more = load.obstacles.len().saturating_sub(OBSTACLES_SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let message = format!("nothing was written to {}: {shown}{more}", load.databases.join(", "));
+    Err(Failure::new(Code::RestoreObstructed, message))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
+use lagan_schemas::resource::restore_session;
 use lagan_schemas::subject::Cluster;
 use uuid::Uuid;
 
@@ -106,15 +107,18 @@ pub struct RestoreArgs {
     /// Cluster that wrote the snapshot, by its name or its identity [default: this one]
     #[arg(long, value_name = "CLUSTER")]
     pub from_cluster: Option<String>,
-    /// Restore only this database of the snapshot
-    #[arg(long, value_name = "NAME")]
-    pub database: Option<String>,
+    /// Restore only this database of the snapshot; repeat it for several
+    #[arg(long = "database", value_name = "NAME")]
+    pub databases: Vec<String>,
     /// Restore the database under this name
     #[arg(long = "as", value_name = "NAME")]
     pub renamed: Option<String>,
     /// Drop the data of these databases in the target first, once the snapshot is known to be readable
     #[arg(long)]
     pub overwrite: bool,
+    /// Comparison of the target with the snapshot after the last statement [default: objects]
+    #[arg(long, value_enum, value_name = "DEPTH")]
+    pub verify: Option<Verify>,
     /// Show what would be restored, and change nothing
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
@@ -128,6 +132,26 @@ pub struct RestoreArgs {
     pub output: Format,
     #[command(flatten)]
     pub connection: Connection,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Verify {
+    /// Compare nothing
+    None,
+    /// Fail if an object is missing
+    Objects,
+    /// Count the rows of every table, too
+    Rows,
+}
+
+impl From<Verify> for restore_session::Verify {
+    fn from(verify: Verify) -> Self {
+        match verify {
+            Verify::None => Self::None,
+            Verify::Objects => Self::Objects,
+            Verify::Rows => Self::Rows,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Args)]

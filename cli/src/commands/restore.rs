@@ -25,6 +25,11 @@ const KINDS: &[Kind] =
     &[Kind::BackupConfiguration, Kind::Repository, Kind::AppBinding, Kind::RestoreSession, Kind::Task, Kind::Function];
 
 pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
+    if args.renamed.is_some() && args.databases.len() > 1 {
+        let named = args.databases.join(", ");
+        let message = format!("--as: one database can get another name, and --database names {named}; name one");
+        return Err(Problem::new(Exit::Usage, message));
+    }
     let client = client::connect(global, &args.connection).await?;
     let elsewhere: Vec<&str> =
         [&args.from, &args.to].into_iter().flatten().filter_map(|name| Some(name.split_once('/')?.0)).collect();
@@ -100,9 +105,10 @@ fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: 
         snapshot: args.snapshot.clone(),
         configuration: Some(configuration.key.name.clone()),
         from_cluster: args.from_cluster.clone(),
-        database: args.database.clone(),
+        databases: args.databases.clone(),
         renamed: args.renamed.clone(),
         overwrite: overwrite(args),
+        verify: args.verify.map(Into::into),
     };
     Ok(Request { name: configuration.key.name.clone(), repository, restore })
 }
@@ -121,9 +127,10 @@ fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &st
         snapshot: args.snapshot.clone(),
         configuration: args.configuration.clone(),
         from_cluster: args.from_cluster.clone(),
-        database: args.database.clone(),
+        databases: args.databases.clone(),
         renamed: args.renamed.clone(),
         overwrite: overwrite(args),
+        verify: args.verify.map(Into::into),
     };
     Ok(Request { name: name.to_owned(), repository, restore })
 }
@@ -203,6 +210,8 @@ async fn dry_run(
         repository: request.repository.key.to_string(),
         target: format!("{}/{namespace}/{}", restore.target.kind, restore.target.name),
         overwrite: restore.overwrite,
+        databases: restore.databases.clone(),
+        renamed: restore.renamed.clone(),
         snapshot: row,
     });
     page(global.glyphs(), &text)?;

@@ -189,9 +189,11 @@ fn a_restore_shows_its_size() {
         repository: "prod/main".into(),
         snapshot: "4be1c0de11223344".into(),
         size_bytes: 1_728_724_336,
+        databases: vec!["shop".into(), "till".into()],
+        database_count: 3,
     });
     let lines = tell(&mut narrator, vec![requested(), planned(SessionKind::Restore), started(1), restoring]);
-    assert_eq!(lines, ["● restoring snapshot 4be1c0de (1.61 GiB) into shop-db"]);
+    assert_eq!(lines, ["● restoring snapshot 4be1c0de (1.61 GiB) into shop-db: shop, till and 1 more"]);
     assert_eq!(
         narrator.progress(&progress(Activity::Restoring, Some(1_728_724_336)), at(20)),
         "● restore  shop   1.42 GiB of 1.61 GiB (88 %)   96 MiB/s   eta 2s"

@@ -4,7 +4,9 @@ use lagan_schemas::consent::{MissingConsents, Use};
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, Requested};
 use lagan_schemas::origin::ConfigurationKey;
-use lagan_schemas::plan::{Existing, Plan, PlanTarget, RestoreWork, SnapshotSelector, SnapshotSource, VERSION, Work};
+use lagan_schemas::plan::{
+    Existing, Plan, PlanTarget, RestoreWork, SnapshotSelector, SnapshotSource, VERSION, Verify, Work,
+};
 use lagan_schemas::resource::hooks::RestoreHooks;
 use lagan_schemas::resource::restore_session::{RestoreRule, RestoreSessionSpec};
 use lagan_schemas::resource::{Group, Object};
@@ -74,7 +76,8 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
     };
     let (object, step, existing) = (object.clone(), resolved.step, existing(session, spec));
     let (databases, renamed) = (spec.databases.clone(), spec.renamed.clone());
-    let work = RestoreWork { object, target, step, repository, source, databases, renamed, existing };
+    let verify = verify(session, spec);
+    let work = RestoreWork { object, target, step, repository, source, databases, renamed, existing, verify };
     Ok(Plan {
         version: VERSION,
         session_name: request.name.clone(),
@@ -110,6 +113,14 @@ fn snapshot(rule: &RestoreRule) -> SnapshotSelector {
         None | Some("" | "latest") => SnapshotSelector::Latest,
         Some(id) => SnapshotSelector::Id(id.to_owned()),
     }
+}
+
+/// Stash calls a restore good when its client does, so only sessions of our group compare by default.
+fn verify(session: &Object, spec: &RestoreSessionSpec) -> Verify {
+    spec.verify.unwrap_or(match session.group() {
+        Group::Stash => Verify::None,
+        _ => Verify::Objects,
+    })
 }
 
 /// Stash restores over existing data without asking. Our group refuses unless the session says otherwise.

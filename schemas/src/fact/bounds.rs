@@ -1,7 +1,7 @@
 //! Size limits of facts. The log is append-only and shared by all tenants, so no session may fill it, and a fact that
 //! exceeds the server's message limit could never be appended. Details that do not fit stay in the repository.
 
-use super::{CancelRequested, Ended, Fact, Notice, NoticeStatus, Retrying, Skipped, Started, Succeeded};
+use super::{CancelRequested, Ended, Fact, Notice, NoticeStatus, Restoring, Retrying, Skipped, Started, Succeeded};
 
 /// Size limit of the data of a fact of success, in bytes. Its event stays below 4 KiB.
 const SUCCEEDED_LIMIT: usize = 3 * 1024;
@@ -13,13 +13,21 @@ const MESSAGE_LIMITS: [usize; 3] = [1024, 256, 64];
 const WORD_LIMIT: usize = 256;
 /// Number of rejected snapshots that a fact names.
 const REJECTED_LIMIT: usize = 16;
+/// Number of databases that `restoring` names.
+const DATABASES_LIMIT: usize = 16;
 
 impl Fact {
     /// Shortens texts and lists to the limits of a fact. It is applied before every append.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         match &mut self {
-            Self::Requested(_) | Self::Planned(_) | Self::Restoring(_) | Self::Committing(_) => {}
+            Self::Requested(_) | Self::Planned(_) | Self::Committing(_) => {}
+            Self::Restoring(Restoring { databases, .. }) => {
+                databases.truncate(DATABASES_LIMIT);
+                for name in databases {
+                    cut(name, WORD_LIMIT);
+                }
+            }
             Self::Skipped(Skipped { reason, message, .. }) => {
                 cut(reason, WORD_LIMIT);
                 cut(message, MESSAGE_LIMITS[0]);

@@ -9,7 +9,7 @@ use crate::consent::Policy;
 use crate::origin::ConfigurationKey;
 use crate::resource::ObjectRef;
 use crate::resource::repository::{Backend, RetentionPolicy};
-pub use crate::resource::restore_session::Existing;
+pub use crate::resource::restore_session::{Existing, Verify};
 
 /// Later versions add kinds of work. A reader that does not know one can't read the plan, and leaves it alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,13 +50,15 @@ pub struct RestoreWork {
     pub step: Step,
     pub repository: PlanRepository,
     pub source: SnapshotSource,
-    /// Only this database of the snapshot, and nothing else. Nothing: all of them.
+    /// Only these databases of the snapshot, and nothing else. Nothing: all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<String>,
     /// The name that the one database gets.
     #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
     pub renamed: Option<String>,
     pub existing: Existing,
+    /// Depth of the comparison after the last statement.
+    pub verify: Verify,
 }
 
 /// Delete the data of a Repository whose object was deleted with `wipeOut`.

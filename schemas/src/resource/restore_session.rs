@@ -40,6 +40,8 @@ use super::{NamespacedName, Opaque};
     validation = Rule::new("!has(self.target) || !has(self.target.rules) || self.target.rules.filter(r, !has(r.targetHosts) || size(r.targetHosts) == 0).size() <= 1").message("target.rules: at most one rule without targetHosts"),
     validation = Rule::new("!has(self.rules) || self.rules.filter(r, !has(r.targetHosts) || size(r.targetHosts) == 0).size() <= 1").message("rules: at most one rule without targetHosts"),
     validation = Rule::new("!has(self.existing) || !has(self.overwrite)").message("existing: it says more than overwrite; leave overwrite out"),
+    validation = Rule::new("!has(self.__as__) || !has(self.databases) || size(self.databases) == 1").message("as: one database can get another name; name exactly one in databases, or leave as out"),
+    validation = Rule::new("!has(self.databases) || self.databases.all(name, self.databases.exists_one(other, other == name))").message("databases: a name is there twice; name each database once"),
     validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -82,14 +84,29 @@ pub struct RestoreSessionSpec {
     /// Treatment of data that the target holds already [default: Refuse; Merge if `overwrite` is true].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Existing>,
-    /// The only database of the snapshot that is restored [default: all that it holds].
+    /// Databases of the snapshot that are restored [default: all that it holds].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1), inner(length(min = 1, max = 64)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
     pub databases: Vec<String>,
-    /// The name that the database gets. Refused if something in the snapshot names the old one.
+    /// The name that the one database in `databases` gets. Refused if something in the snapshot names the old one.
     #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub renamed: Option<String>,
+    /// Comparison of the target with the snapshot after the last statement [default: Objects; None in group
+    /// stash.appscode.com, as in Stash].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+}
+
+/// Depth of the comparison after a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Verify {
+    /// Nothing is compared.
+    None,
+    /// A missing table, view, program or trigger fails the session. A condition names additional ones.
+    Objects,
+    /// The rows of every table are counted, too. The server reads all of its tables for that.
+    Rows,
 }
 
 /// Treatment of the databases that a restore writes to, if they hold data.

@@ -167,7 +167,17 @@ fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
         FactKind::Planned => Fact::Planned(Box::new(plan(session))),
         FactKind::Started => Fact::Started(Started { holder: signed, host: "worker".into() }),
         FactKind::Restoring => {
-            Fact::Restoring(Restoring { holder: signed, target, repository, snapshot: "abc".into(), size_bytes: 1 })
+            let snapshot = "abc".into();
+            let (databases, database_count) = (vec!["shop".to_owned()], 1);
+            Fact::Restoring(Restoring {
+                holder: signed,
+                target,
+                repository,
+                snapshot,
+                size_bytes: 1,
+                databases,
+                database_count,
+            })
         }
         FactKind::Committing => Fact::Committing(Committing { holder: signed, target, repository }),
         FactKind::Retrying => Fact::Retrying(Retrying {

@@ -114,6 +114,8 @@ pub fn sample(session: SessionKind, kind: FactKind) -> Option<Fact> {
             repository,
             snapshot: "e".repeat(64),
             size_bytes: 214_950_321,
+            databases: vec!["shop".to_owned(), "till".to_owned()],
+            database_count: 2,
         }),
         FactKind::Committing if session != SessionKind::Backup => return None,
         FactKind::Committing => Fact::Committing(Committing { holder: holder(), target, repository }),

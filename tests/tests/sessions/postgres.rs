@@ -105,7 +105,7 @@ fn an_unusual_postgres_database_comes_back_as_the_server_itself_says() -> Result
     let refused = scene.restore("no-role", "--dbname=back", "")?;
     assert_eq!(
         (&refused["status"]["phase"], &refused["status"]["code"]),
-        (&"Failed".into(), &"E0213".into()),
+        (&"Failed".into(), &"E0405".into()),
         "{refused}"
     );
     assert!(refused["status"].to_string().contains("own er"), "{refused}");

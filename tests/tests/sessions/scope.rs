@@ -4,7 +4,7 @@ use anyhow::Result;
 use lagan_tests::mariadb::MariaDb;
 use lagan_tests::process::Process;
 use lagan_tests::world::{World, restore_session};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A repository with a snapshot of the databases `shop` and `till`, and a second server with databases of its own.
 struct Scene {
@@ -41,6 +41,13 @@ impl Scene {
         let task = format!("task: {{params: [{{name: args, value: \"{args}\"}}]}}\n{more}");
         self.world.lagan.manifest(&format!("{name}.yaml"), &restore_session(name, "local", "copy", &task))?;
         self.world.ended("restoresessions", name, &[])
+    }
+
+    /// Stores a complete dump as another tool would, under a host of its own.
+    fn snapshot(&self, host: &str, body: &str) -> Result<()> {
+        let dump =
+            format!("-- MariaDB dump 10.19  Distrib 10.11.8-MariaDB, for Linux (x86_64)\n{body}-- Dump completed\n");
+        self.world.restic()?.backup_stream(host, "dumpfile.sql", dump.as_bytes())
     }
 
     fn untouched(&self) -> Result<()> {
@@ -120,6 +127,95 @@ fn a_dump_that_says_itself_where_it_goes_is_not_sent_elsewhere() -> Result<()> {
     assert!(message.contains("till") && !message.contains("mine"), "{message}");
     assert_eq!(scene.copy.query("SHOW DATABASES LIKE 'shop'")?.trim(), "");
     scene.untouched()
+}
+
+#[test]
+fn several_databases_of_a_snapshot_come_back_and_the_others_stay() -> Result<()> {
+    let scene = Scene::new()?;
+    scene
+        .world
+        .db
+        .query("CREATE DATABASE third; CREATE TABLE third.t (id INT PRIMARY KEY); INSERT INTO third.t VALUES (3)")?;
+    scene
+        .copy
+        .query("CREATE DATABASE third; CREATE TABLE third.t (id INT PRIMARY KEY); INSERT INTO third.t VALUES (33)")?;
+    scene.world.configure("three", "local", "--databases shop till third", "")?;
+    scene.world.good_backup("three")?;
+    let restore = |more: &[&str]| {
+        scene.world.lagan.run(&[&["restore", "three", "--to", "copy", "--yes", "--wait"], more].concat())
+    };
+    let several = ["--database", "shop", "--database", "till"];
+    let refused = restore(&[&several[..], &["--as", "x"]].concat())?;
+    assert!(
+        !refused.status.success() && refused.stderr.contains("--database names shop, till; name one"),
+        "{}",
+        refused.stderr
+    );
+    scene.untouched()?;
+    restore(&[&several[..], &["--overwrite", "--verify", "rows"]].concat())?.success()?;
+    for database in ["shop", "till"] {
+        assert_eq!(scene.copy.checksums(database)?, scene.world.db.checksums(database)?);
+    }
+    assert_eq!(scene.copy.query("SELECT id FROM third.t")?.trim(), "33");
+    assert_eq!(scene.copy.query("SELECT id FROM mine.t")?.trim(), "99");
+    let facts = scene.world.facts("@latest", &[])?;
+    let restoring = facts.iter().find(|fact| fact["type"] == "dev.lagan.restore.restoring.v1");
+    let restoring = &restoring.unwrap_or_else(|| panic!("{facts:?}"))["data"];
+    assert_eq!((&restoring["databases"], &restoring["databaseCount"]), (&json!(["shop", "till"]), &json!(2)));
+    Ok(())
+}
+
+#[test]
+fn rows_and_objects_that_are_missing_at_the_end_fail_the_session_and_additional_ones_are_told() -> Result<()> {
+    let scene = Scene::new()?;
+    // Statements of the dump take away what earlier ones brought.
+    scene.snapshot(
+        "rows",
+        "CREATE DATABASE odd;\nUSE `odd`;\nCREATE TABLE t (a int);\nINSERT INTO t VALUES (1),(2);\nDELETE FROM t WHERE a = 2;\n",
+    )?;
+    scene.snapshot("objects", "CREATE DATABASE gone;\nUSE `gone`;\nCREATE VIEW v AS SELECT 1;\nDROP VIEW v;\n")?;
+    let restore = |name: &str, host: &str, verify: &str| {
+        scene.copy.query("DROP DATABASE IF EXISTS odd; DROP DATABASE IF EXISTS gone")?;
+        let rule = format!("  rules: [{{sourceHost: {host}, snapshots: [latest]}}]\n{verify}");
+        scene.world.lagan.manifest(&format!("{name}.yaml"), &restore_session(name, "local", "copy", &rule))?;
+        scene.world.ended("restoresessions", name, &[])
+    };
+    assert_eq!(restore("names", "rows", "")?["status"]["phase"], "Succeeded");
+    let ended = restore("counted", "rows", "verify: Rows")?;
+    assert_eq!(ended["status"]["code"], "E0406", "{ended}");
+    assert!(
+        ended.to_string().contains("every statement ran, but the target lacks 1 of 2 rows of table `odd`.`t`"),
+        "{ended}"
+    );
+    assert_eq!(scene.copy.query("SELECT COUNT(*) FROM odd.t")?.trim(), "1");
+    let ended = restore("lost", "objects", "")?;
+    assert_eq!(ended["status"]["code"], "E0406", "{ended}");
+    assert!(ended.to_string().contains("view `gone`.`v`"), "{ended}");
+    assert_eq!(restore("unread", "objects", "verify: None")?["status"]["phase"], "Succeeded");
+
+    scene.copy.query("CREATE TABLE till.extra (id INT)")?;
+    let more = scene.restore("more", "--one-database till", "existing: Merge")?;
+    assert_eq!(more["status"]["phase"], "Succeeded", "{more}");
+    let conditions = more["status"]["conditions"].to_string();
+    assert!(conditions.contains("TargetHoldsMore") && conditions.contains("table `till`.`extra`"), "{more}");
+    Ok(())
+}
+
+#[test]
+fn obstacles_end_a_restore_before_its_first_statement() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.world.db.query("CREATE TABLE shop.big (b LONGBLOB); INSERT INTO shop.big VALUES (REPEAT('x', 1500000))")?;
+    scene.world.good_backup("both")?;
+    scene.copy.query("SET GLOBAL max_allowed_packet = 1048576")?;
+    let ended = scene.restore("long", "--one-database shop", "")?;
+    assert_eq!(ended["status"]["code"], "E0405", "{ended}");
+    assert!(ended["status"].to_string().contains("the server takes 1048576 (max_allowed_packet)"), "{ended}");
+    assert_eq!(scene.copy.query("SHOW DATABASES LIKE 'shop'")?.trim(), "");
+    // The other database of the snapshot has no long statement.
+    let ended = scene.restore("short", "--one-database till", "existing: Replace")?;
+    assert_eq!(ended["status"]["phase"], "Succeeded", "{ended}");
+    assert_eq!(scene.copy.query("SELECT id FROM till.t")?.trim(), "1");
+    Ok(())
 }
 
 #[test]

@@ -13,7 +13,7 @@ use lagan_schemas::plan::TlsMode as PlanTls;
 
 use self::failures::{code_of, of_arguments, of_preflight};
 use self::stream::{RecordedStream, StreamSurvey, notices};
-use super::{Access, Database, Dump, DumpedStream, Endpoint, Explanation, Load, Stream, Survey};
+use super::{Access, Database, Depth, Dump, DumpedStream, Endpoint, Explanation, Load, Stream, Survey};
 use crate::mariadb::{
     Client, ClientCertificate, Connection, DumpArgs, Failure as ClientFailure, Tls, TlsMode, Versions, ends_as_dump,
     engine, prepare,
@@ -48,8 +48,17 @@ impl Database for MariaDb {
         Box::pin(self.load(access, stream))
     }
 
-    fn compare<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
-        Box::pin(self.compare(access, stream))
+    fn depths(&self) -> &'static [Depth] {
+        &[Depth::Objects, Depth::Rows]
+    }
+
+    fn compare<'a>(
+        &'a self,
+        access: &'a Access,
+        stream: Stream<'a>,
+        depth: Depth,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
+        Box::pin(self.compare(access, stream, depth))
     }
 
     fn idle_limit(&self) -> Option<Duration> {

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::record::{Record, Recorder, TABLE};
 use super::options::Given;
-use super::{Access, Database, Dump, DumpedStream, Explanation, Load, Stream, Survey, hex, questions, shown};
+use super::{Access, Database, Depth, Dump, DumpedStream, Explanation, Load, Stream, Survey, hex, questions, shown};
 use crate::process::{DumpOutcome, Program, Scanner};
 
 /// The database of an account that names none.
@@ -44,7 +44,16 @@ impl Database for Postgres {
         load::load(access, stream).boxed()
     }
 
-    fn compare<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
+    fn depths(&self) -> &'static [Depth] {
+        &[Depth::Objects]
+    }
+
+    fn compare<'a>(
+        &'a self,
+        access: &'a Access,
+        stream: Stream<'a>,
+        _: Depth,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
         load::compare(access, stream).boxed()
     }
 

@@ -38,10 +38,6 @@ pub struct Prepared {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     pub version: String,
-    pub hostname: String,
-    pub server_id: String,
-    /// How long the server waits for a reader that does not read; the default of 60 s is short for a backup.
-    pub net_write_timeout_s: u64,
     pub max_allowed_packet_bytes: u64,
     pub lower_case_table_names: u8,
     /// The character set that the server gave to a client that asked for `binary`.
@@ -119,9 +115,7 @@ pub async fn prepare(client: &Client, mut args: DumpArgs, wait: Duration) -> Res
         client.wait_ready(wait).await?;
     }
     let questions = Inventory::questions(&args);
-    let server = format!(
-        "SELECT VERSION(), @@hostname, @@server_id, @@net_write_timeout, @@max_allowed_packet, @@lower_case_table_names, {HANDSHAKE}, {LIMITS}"
-    );
+    let server = format!("SELECT VERSION(), @@max_allowed_packet, @@lower_case_table_names, {HANDSHAKE}, {LIMITS}");
     let [databases, tables, columns, views, triggers, routines, events] = questions;
     let questions = [server, "SHOW GRANTS".to_owned(), databases, tables, columns, views, triggers, routines, events];
     let [server, grants, inventory @ ..] = client.ask_when_ready(questions, wait).await?;
@@ -156,13 +150,10 @@ pub async fn prepare(client: &Client, mut args: DumpArgs, wait: Duration) -> Res
 impl Server {
     fn read(rows: Rows) -> Result<Self, QueryError> {
         let row = rows.into_iter().next().ok_or(QueryError::Answer)?;
-        let [version, hostname, server_id, timeout, packet, case, handshake, limits] =
-            <[String; 8]>::try_from(row).map_err(|_| QueryError::Answer)?;
+        let [version, packet, case, handshake, limits] =
+            <[String; 5]>::try_from(row).map_err(|_| QueryError::Answer)?;
         Ok(Self {
             version,
-            hostname,
-            server_id,
-            net_write_timeout_s: timeout.parse().map_err(|_| QueryError::Answer)?,
             max_allowed_packet_bytes: packet.parse().map_err(|_| QueryError::Answer)?,
             lower_case_table_names: case.parse().map_err(|_| QueryError::Answer)?,
             handshake,

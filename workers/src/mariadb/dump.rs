@@ -1,5 +1,5 @@
 //! Reads SQL dumps as a stream of bytes: splits them into statements as the `mariadb` client does, records what they
-//! hold, and takes one database out of several.
+//! hold, and takes some databases out of several.
 //!
 //! A dump may hold statements of gigabytes, bytes of any character set and names of any kind. So nothing here keeps a
 //! statement whole, assumes UTF-8, or depends on how the stream is cut into blocks. It asks no server and runs nothing.
@@ -19,7 +19,7 @@ mod settings;
 mod token;
 
 pub use complete::{Cut, Ending, Fault, FirstDump};
-pub use filter::{Filter, FilterError, NameCase, Wanted};
+pub use filter::{Filter, FilterError, NameCase, Wanted, WantedDatabase};
 pub use record::{
     DatabaseRecord, Few, Header, Listed, Names, Naming, Needs, Object, Oddity, OddityKind, RECORD_VERSION, Record,
     TableRecord, Taken,

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use super::{
     client::{Client, QueryError, Rows, identifier},
-    dump::{DatabaseRecord, NameCase, Object, Record},
+    dump::{DatabaseRecord, NameCase, Needs, Object, Record},
     failure::Failure,
     grants::{Grants, MissingGrant},
+    restore::exists,
     scope::{Destination, RestoreScope},
 };
 
@@ -81,8 +82,7 @@ struct Settings {
     account: String,
 }
 
-/// Finds everything that stands in the way of this restore. Definitions are judged only if all of the dump is restored:
-/// a record does not tell which of its databases need what.
+/// Finds everything that stands in the way of this restore. Databases of the dump that are not restored do not count.
 pub async fn obstacles(
     client: &Client,
     record: &Record,
@@ -106,15 +106,27 @@ pub async fn obstacles(
         .filter_map(|destination| Some((destination, record.database(destination.source.as_deref())?)))
         .collect();
     let mut found = Vec::new();
-    check_server(record, &settings, &grants, &mut found);
-    check_databases(&databases, (&first(known), case), &grants, &mut found);
-    let whole = scope.databases.len() == record.databases.len();
-    if whole {
-        check_programs(&databases, record, (&settings, &grants), &mut found);
-        check_engines(record, &settings, &first(engines), &mut found);
-        found.extend(unknown_names(client, record, &settings).await?);
-    }
+    let needs = needs(record, scope, &databases);
+    let longest = databases.iter().map(|(_, database)| database.longest_statement_bytes).max().unwrap_or_default();
+    let longest = if scope.filter.is_some() { longest } else { record.longest_statement_bytes };
+    check_server(longest, &settings, &grants, &mut found);
+    let absent = absent(client, &databases, (&first(known), case)).await?;
+    check_databases(&databases, &absent, &grants, &mut found);
+    check_programs(&databases, &needs, (&settings, &grants), &mut found);
+    check_engines(&needs, &settings, &first(engines), &mut found);
+    found.extend(unknown_names(client, record, &needs, &settings).await?);
     Ok(found)
+}
+
+/// The needs of this restore. The filter leaves out variables of the whole server that no wanted database sets.
+fn needs(record: &Record, scope: &RestoreScope, databases: &[(&Destination, &DatabaseRecord)]) -> Needs {
+    let mut needs = record.needs_of(databases.iter().map(|(_, database)| *database));
+    if scope.filter.is_some() {
+        let dropped = |name: &str| name.starts_with("GLOBAL ");
+        let set_inside = |name: &String| databases.iter().any(|(_, of)| of.needs.variables.names.contains(name));
+        needs.variables.names.retain(|name| !dropped(name) || set_inside(name));
+    }
+    needs
 }
 
 fn first(rows: Rows) -> BTreeSet<String> {
@@ -137,28 +149,43 @@ impl Settings {
     }
 }
 
-fn check_server(record: &Record, settings: &Settings, grants: &Grants, found: &mut Vec<Obstacle>) {
+fn check_server(needed_bytes: u64, settings: &Settings, grants: &Grants, found: &mut Vec<Obstacle>) {
     // Both spellings occur.
     let exempt = ["READ_ONLY ADMIN", "READ ONLY ADMIN"].iter().any(|privilege| grants.globally(privilege));
     if settings.read_only && !exempt {
         found.push(Obstacle::ReadOnly);
     }
-    let needed_bytes = record.longest_statement_bytes;
     if needed_bytes >= settings.packet_bytes {
         found.push(Obstacle::PacketTooSmall { needed_bytes, allowed_bytes: settings.packet_bytes });
     }
 }
 
-fn check_databases(
+/// Databases that the dump does not create and the server does not have. The list does not show those in which the account
+/// may only create objects, so each is asked for by name.
+async fn absent(
+    client: &Client,
     databases: &[(&Destination, &DatabaseRecord)],
     (known, case): (&BTreeSet<String>, NameCase),
+) -> Result<BTreeSet<String>, QueryError> {
+    let mut absent = BTreeSet::new();
+    for (Destination { name, created, .. }, _) in databases {
+        let is_known = *created || known.iter().any(|known| case.same(known, name));
+        if !is_known && !exists(client, name).await? {
+            absent.insert(name.clone());
+        }
+    }
+    Ok(absent)
+}
+
+fn check_databases(
+    databases: &[(&Destination, &DatabaseRecord)],
+    absent: &BTreeSet<String>,
     grants: &Grants,
     found: &mut Vec<Obstacle>,
 ) {
     for (destination, database) in databases {
         let name = &destination.name;
-        let exists = known.iter().any(|known| case.same(known, name));
-        if !destination.created && !exists && grants.sees_tables(name) {
+        if absent.contains(name) {
             found.push(Obstacle::NoDatabase(name.clone()));
             continue;
         }
@@ -209,12 +236,12 @@ fn rights(database: &DatabaseRecord, destination: &Destination) -> Vec<(&'static
 
 fn check_programs(
     databases: &[(&Destination, &DatabaseRecord)],
-    record: &Record,
+    needs: &Needs,
     (settings, grants): (&Settings, &Grants),
     found: &mut Vec<Obstacle>,
 ) {
     let others: Vec<String> =
-        record.needs.definers.names.iter().filter(|definer| **definer != settings.account).cloned().collect();
+        needs.definers.names.iter().filter(|definer| **definer != settings.account).cloned().collect();
     if !others.is_empty() && !grants.globally("SET USER") && !grants.globally("SUPER") {
         found.push(Obstacle::Definers(others));
     }
@@ -225,20 +252,20 @@ fn check_programs(
         if !grants.globally("SUPER") {
             found.push(Obstacle::BinaryLog);
         }
-        let undeclared: Vec<String> = record.needs.undeclared_functions.names.iter().cloned().collect();
+        let undeclared: Vec<String> = needs.undeclared_functions.names.iter().cloned().collect();
         if !undeclared.is_empty() {
             found.push(Obstacle::UndeclaredFunctions(undeclared));
         }
     }
 }
 
-fn check_engines(record: &Record, settings: &Settings, engines: &BTreeSet<String>, found: &mut Vec<Obstacle>) {
+fn check_engines(needs: &Needs, settings: &Settings, engines: &BTreeSet<String>, found: &mut Vec<Obstacle>) {
     let same = |one: &str, other: &str| {
         let plain =
             |name: &str| if name.eq_ignore_ascii_case("MERGE") { "MRG_MYISAM".into() } else { name.to_uppercase() };
         plain(one) == plain(other)
     };
-    let wanted = &record.needs.engines.names;
+    let wanted = &needs.engines.names;
     let missing: Vec<String> =
         wanted.iter().filter(|name| !engines.iter().any(|engine| same(engine, name))).cloned().collect();
     if !missing.is_empty() {
@@ -251,8 +278,12 @@ fn check_engines(record: &Record, settings: &Settings, engines: &BTreeSet<String
 }
 
 /// Asks the server for every name that an older one may not know. It names the error by number.
-async fn unknown_names(client: &Client, record: &Record, settings: &Settings) -> Result<Vec<Obstacle>, QueryError> {
-    let needs = &record.needs;
+async fn unknown_names(
+    client: &Client,
+    record: &Record,
+    needs: &Needs,
+    settings: &Settings,
+) -> Result<Vec<Obstacle>, QueryError> {
     let asked = [
         (What::Collations, &needs.collations.names, 1273),
         (What::CharacterSets, &needs.character_sets.names, 1115),

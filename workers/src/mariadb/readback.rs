@@ -10,11 +10,9 @@ use super::{
 };
 
 /// How closely the target is compared.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Verify {
-    None,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
     /// The names of all objects.
-    #[default]
     Objects,
     /// The number of rows of every table, too, which the server has to count.
     Rows,
@@ -25,11 +23,16 @@ pub enum Verify {
 pub struct ReadBack {
     /// Objects and rows of the dump that are not there.
     pub missing: Vec<String>,
+    /// Tables whose rows could not be counted, with the server's words.
+    pub uncounted: Vec<String>,
     /// Events whose time is over, which the server does not create.
     pub expired: Vec<String>,
     /// Objects and rows that are not of the dump: they were there before, or somebody added them.
     pub additional: Vec<String>,
 }
+
+/// Number of the error of a table that does not exist.
+const NO_SUCH_TABLE: u32 = 1146;
 
 /// Names by database and kind; tables have none.
 type Held = BTreeMap<(String, Option<Object>), BTreeSet<String>>;
@@ -39,13 +42,13 @@ pub async fn read_back(
     client: &Client,
     record: &Record,
     scope: &RestoreScope,
-    (case, verify): (NameCase, Verify),
+    (case, comparison): (NameCase, Comparison),
 ) -> Result<ReadBack, QueryError> {
     let restored = scope.databases.iter().filter(|destination| !is_system(&destination.name));
     let databases: Vec<(&str, &DatabaseRecord)> = restored
         .filter_map(|destination| Some((destination.name.as_str(), record.database(destination.source.as_deref())?)))
         .collect();
-    if verify == Verify::None || databases.is_empty() {
+    if databases.is_empty() {
         return Ok(ReadBack::default());
     }
     let [objects, versioned] = client.ask(questions(&databases)).await?;
@@ -54,10 +57,11 @@ pub async fn read_back(
     for (name, database) in &databases {
         compare(database, name, case, &held, &mut found);
     }
-    if verify == Verify::Rows {
+    if comparison == Comparison::Rows {
         let versioned: BTreeSet<(String, String)> =
             versioned.into_iter().filter_map(|row| <[String; 2]>::try_from(row).ok()).map(Into::into).collect();
-        count_rows(client, &databases, &versioned, &mut found).await?;
+        let counted = if record.uncounted_inserts == 0 { Counted::All } else { Counted::AtLeast };
+        count_rows(client, (&databases, counted), &versioned, &mut found).await?;
     }
     Ok(found)
 }
@@ -149,19 +153,32 @@ fn word(kind: Option<Object>) -> &'static str {
     }
 }
 
+/// Whether a record knows all rows that its stream brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    All,
+    /// The stream has statements whose rows the text does not tell.
+    AtLeast,
+}
+
 /// Counts the rows of every listed table. Of versioned tables the dump may hold the history, which counts, too.
 async fn count_rows(
     client: &Client,
-    databases: &[(&str, &DatabaseRecord)],
+    (databases, counted): (&[(&str, &DatabaseRecord)], Counted),
     versioned: &BTreeSet<(String, String)>,
     found: &mut ReadBack,
 ) -> Result<(), QueryError> {
     // A line break in a name would shift the line numbers by which refusals are told apart.
     let mut tables: Vec<(&str, &TableRecord)> = Vec::new();
     for (name, database) in databases {
-        tables.extend(
-            database.tables.listed.iter().filter(|table| !table.name.contains('\n')).map(|table| (*name, table)),
-        );
+        let (odd, plain): (Vec<&TableRecord>, Vec<&TableRecord>) =
+            database.tables.listed.iter().partition(|table| table.name.contains('\n') || name.contains('\n'));
+        tables.extend(plain.into_iter().map(|table| (*name, table)));
+        found.uncounted.extend(odd.into_iter().map(|table| format!("table `{name}`.`{}`", table.name)));
+        if !database.tables.is_whole() {
+            let rest = database.tables.count - database.tables.listed.len() as u64;
+            found.uncounted.push(format!("{rest} tables of `{name}`, which the record does not list"));
+        }
     }
     let questions: Vec<String> = tables
         .iter()
@@ -176,14 +193,21 @@ async fn count_rows(
         .collect();
     let answers = client.each(&questions).await?;
     for ((database, table), answer) in tables.iter().zip(answers) {
-        // A table that is not there is among the missing objects already.
-        let Ok(rows) = answer else { continue };
+        let rows = match answer {
+            Ok(rows) => rows,
+            // It is among the missing objects already.
+            Err(failure) if failure.number == Some(NO_SUCH_TABLE) => continue,
+            Err(failure) => {
+                found.uncounted.push(format!("table `{database}`.`{}` ({})", table.name, failure.line));
+                continue;
+            }
+        };
         let count = rows.first().and_then(|row| row.first()).and_then(|count| count.parse::<u64>().ok());
         let count = count.ok_or(QueryError::Answer)?;
         let name = format!("`{database}`.`{}`", table.name);
         if count < table.rows {
             found.missing.push(format!("{} of {} rows of table {name}", table.rows - count, table.rows));
-        } else if count > table.rows {
+        } else if count > table.rows && counted == Counted::All {
             found.additional.push(format!("{} rows of table {name}", count - table.rows));
         }
     }

@@ -1,12 +1,11 @@
-//! The preflight of a restore, and the judgement of its end.
+//! The state of a restore's target, and the judgement of its end.
 
 use std::time::Duration;
 
 use super::{
     client::{Client, QueryError, identifier, literal},
     dump::NameCase,
-    failure::{Class, Failure},
-    grants::Grants,
+    failure::Failure,
     inventory::is_system,
     stream::ends_as_dump,
 };
@@ -35,28 +34,6 @@ pub enum TargetState {
     },
 }
 
-/// The server that is restored into.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    pub state: TargetState,
-    pub version: String,
-    pub max_allowed_packet_bytes: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    #[error("database `{0}` does not exist; a dump of one database needs it: create it first")]
-    NoDatabase(String),
-    #[error("the server is read-only, perhaps a replica; restore into the primary")]
-    ReadOnly,
-    #[error(
-        "the dump has a statement of {needed_bytes} bytes, the server takes {allowed_bytes} (max_allowed_packet): raise it"
-    )]
-    PacketTooSmall { needed_bytes: u64, allowed_bytes: u64 },
-}
-
 /// Why a restore whose client may even have exited 0 did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreIncomplete {
@@ -68,60 +45,23 @@ pub enum RestoreIncomplete {
     NoTrailer { end: String },
 }
 
-impl TargetError {
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Query(error) => error.class(),
-            _ => Class::Permanent,
-        }
-    }
-}
-
-/// Looks at a target before its restore; `longest_statement_bytes` as the dump's summary had it, if known.
-pub async fn inspect(
-    client: &Client,
-    touches: &Touches,
-    longest_statement_bytes: Option<u64>,
-    wait: Duration,
-) -> Result<Target, TargetError> {
-    client.wait_ready(wait).await?;
-    let sql = "SELECT VERSION(), @@max_allowed_packet, @@read_only";
-    let row = client.query(sql).await?.into_iter().next().ok_or(QueryError::Answer)?;
-    let [version, packet, read_only] = <[String; 3]>::try_from(row).map_err(|_| QueryError::Answer)?;
-    let allowed_bytes: u64 = packet.parse().map_err(|_| QueryError::Answer)?;
-    if read_only != "0" && read_only != "OFF" {
-        let rows = client.query("SHOW GRANTS").await?;
-        let grants = Grants::parse(rows.iter().filter_map(|row| row.first()).map(String::as_str));
-        if !grants.globally("READ_ONLY ADMIN") && !grants.globally("READ ONLY ADMIN") {
-            return Err(TargetError::ReadOnly);
-        }
-    }
-    if let Some(needed_bytes) = longest_statement_bytes.filter(|needed| *needed >= allowed_bytes) {
-        return Err(TargetError::PacketTooSmall { needed_bytes, allowed_bytes });
-    }
-    let state = state(client, touches).await?;
-    Ok(Target { state, version, max_allowed_packet_bytes: allowed_bytes })
-}
-
 /// How the server compares names of databases and tables.
-pub async fn name_case(client: &Client, wait: Duration) -> Result<NameCase, TargetError> {
+pub async fn name_case(client: &Client, wait: Duration) -> Result<NameCase, QueryError> {
     client.wait_ready(wait).await?;
     let rows = client.query("SELECT @@lower_case_table_names").await?;
     let answer = rows.first().and_then(|row| row.first()).ok_or(QueryError::Answer)?;
     Ok(if answer == "0" { NameCase::Sensitive } else { NameCase::Insensitive })
 }
 
-async fn state(client: &Client, touches: &Touches) -> Result<TargetState, TargetError> {
-    let rows = client.query("SHOW DATABASES").await?;
-    let all: Vec<String> = rows.into_iter().filter_map(|row| row.into_iter().next()).collect();
+/// Counts what the databases of a restore hold already. A database that does not exist holds nothing.
+pub async fn target_state(client: &Client, touches: &Touches) -> Result<TargetState, QueryError> {
     let looked_at: Vec<String> = match touches {
-        Touches::Database(name) if !all.contains(name) && !exists(client, name).await? => {
-            return Err(TargetError::NoDatabase(name.clone()));
-        }
         Touches::Database(name) => vec![name.clone()],
         Touches::Databases(names) => names.clone(),
-        Touches::Unknown => all.into_iter().filter(|name| !is_system(name)).collect(),
+        Touches::Unknown => {
+            let rows = client.query("SHOW DATABASES").await?;
+            rows.into_iter().filter_map(|row| row.into_iter().next()).filter(|name| !is_system(name)).collect()
+        }
     };
     if looked_at.is_empty() {
         return Ok(TargetState::Empty);
@@ -148,8 +88,8 @@ async fn state(client: &Client, touches: &Touches) -> Result<TargetState, Target
     }
 }
 
-/// A database that the list does not show: the account may still be allowed to use it.
-async fn exists(client: &Client, database: &str) -> Result<bool, QueryError> {
+/// Asks for a database that a list does not show: the account may still be allowed to use it.
+pub(super) async fn exists(client: &Client, database: &str) -> Result<bool, QueryError> {
     match client.query(&format!("SHOW TABLES FROM {}", identifier(database))).await {
         Ok(_) => Ok(true),
         Err(QueryError::Refused { failure }) if failure.number == Some(1049) => Ok(false),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::dump::{FilterError, NameCase, Object, OddityKind, Record, Wanted};
+use super::dump::{FilterError, NameCase, Object, OddityKind, Record, Wanted, WantedDatabase};
 use super::inventory::is_system;
 use super::restore::Touches;
 use crate::process::escape;
@@ -11,9 +11,9 @@ use crate::process::escape;
 /// The wishes of a person about a restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Only this database of the dump.
-    pub database: Option<String>,
-    /// The name that the database gets.
+    /// Only these databases of the dump; none means all.
+    pub databases: Vec<String>,
+    /// The name that a single database gets.
     pub renamed: Option<String>,
     /// The database that the client's arguments name: everything goes there, if the dump does not say where it goes.
     pub into: Option<String>,
@@ -23,7 +23,7 @@ pub struct Asked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreScope {
     pub databases: Vec<Destination>,
-    /// Takes one database out of the stream, or gives it another name.
+    /// Takes some databases out of the stream, or gives one of them another name.
     pub filter: Option<Wanted>,
     /// The database that the client selects before it reads the stream, which must exist.
     pub selects: Option<String>,
@@ -44,7 +44,7 @@ pub enum ScopeError {
     #[error("the dump holds no database `{}`; it holds {}", escape(database), list(holds))]
     NotInDump { database: String, holds: Vec<String> },
     #[error(
-        "the arguments name database `{}`, but the dump says itself where everything goes: {}; ask for one of them alone (`--one-database NAME` in `args`, `databases: [NAME]`, or `lagan restore --database NAME`), or leave the name out",
+        "the arguments name database `{}`, but the dump says itself where everything goes: {}; ask for some of them alone (`--one-database NAME` in `args`, `databases: [NAME, …]`, or `lagan restore --database NAME`), or leave the name out",
         escape(database),
         list(holds)
     )]
@@ -53,7 +53,9 @@ pub enum ScopeError {
         "the dump is of one database and does not say which; say where it goes (its name in `args`, `databases: [NAME]`, or `lagan restore --database NAME`)"
     )]
     SaysNothing,
-    #[error("one database can get another name, and the dump holds {}; say which", list(holds))]
+    #[error("databases: the dump is of one database and names none, so exactly one name can be given, not {}", list(.0))]
+    NamesNone(Vec<String>),
+    #[error("as: one database can get another name, not {}; name exactly one in `databases`", list(holds))]
     RenamesSeveral { holds: Vec<String> },
     #[error("`{0}` is a database of the server itself and cannot get another name")]
     RenamesSystem(String),
@@ -126,16 +128,18 @@ fn choose(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope
     }
     let named: Vec<String> = record.databases.iter().filter_map(|database| database.name.clone()).collect();
     let unnamed = record.database(None).is_some();
-    match (named.as_slice(), &asked.database, &asked.into) {
-        ([], wanted, into) => nameless(record, wanted.as_ref().or(into.as_ref()), asked.renamed.as_ref()),
-        (_, Some(wanted), _) => one(record, wanted, asked, (case, &named)),
-        ([only], None, into) if !unnamed && into.as_ref().is_none_or(|into| case.same(into, only)) => {
-            one(record, only, asked, (case, &named))
+    match (named.as_slice(), asked.databases.as_slice(), &asked.into) {
+        ([], [], into) => nameless(record, into.as_ref(), asked.renamed.as_ref()),
+        ([], [wanted], _) => nameless(record, Some(wanted), asked.renamed.as_ref()),
+        ([], several, _) => Err(ScopeError::NamesNone(several.to_vec())),
+        (_, wanted @ [_, ..], _) => some(record, wanted, asked, (case, &named)),
+        ([only], [], into) if !unnamed && into.as_ref().is_none_or(|into| case.same(into, only)) => {
+            some(record, std::slice::from_ref(only), asked, (case, &named))
         }
-        (_, None, Some(into)) => Err(ScopeError::SaysItself { database: into.clone(), holds: named }),
-        (_, None, None) if asked.renamed.is_some() => Err(ScopeError::RenamesSeveral { holds: named }),
-        (_, None, None) if unnamed => Err(ScopeError::SaysNothing),
-        (_, None, None) => Ok(RestoreScope {
+        (_, [], Some(into)) => Err(ScopeError::SaysItself { database: into.clone(), holds: named }),
+        (_, [], None) if asked.renamed.is_some() => Err(ScopeError::RenamesSeveral { holds: named }),
+        (_, [], None) if unnamed => Err(ScopeError::SaysNothing),
+        (_, [], None) => Ok(RestoreScope {
             databases: named.into_iter().map(|name| destination(record, &name, &name)).collect(),
             filter: None,
             selects: None,
@@ -162,44 +166,56 @@ fn nameless(record: &Record, into: Option<&String>, renamed: Option<&String>) ->
     Ok(RestoreScope { databases, filter: None, selects: Some(name.clone()) })
 }
 
-/// One database of those that the dump names.
-fn one(
+/// Some of the databases that the dump names.
+fn some(
     record: &Record,
-    wanted: &str,
+    wanted: &[String],
     asked: &Asked,
     (case, named): (NameCase, &[String]),
 ) -> Result<RestoreScope, ScopeError> {
-    let found: Vec<&String> = named.iter().filter(|name| case.same(name, wanted)).collect();
-    let Some(source) = found.first() else {
-        return Err(ScopeError::NotInDump { database: wanted.to_owned(), holds: named.to_vec() });
+    if let Some(missing) = wanted.iter().find(|wanted| !named.iter().any(|name| case.same(name, wanted))) {
+        return Err(ScopeError::NotInDump { database: missing.clone(), holds: named.to_vec() });
+    }
+    // A server that ignores case may take two of them for one; `distinct` refuses that later.
+    let sources: Vec<&String> =
+        named.iter().filter(|name| wanted.iter().any(|wanted| case.same(name, wanted))).collect();
+    let renamed = match (sources.as_slice(), &asked.renamed) {
+        (_, None) => None,
+        ([source], Some(new)) => Some(new).filter(|new| new != source),
+        (_, Some(_)) => return Err(ScopeError::RenamesSeveral { holds: sources.into_iter().cloned().collect() }),
     };
-    let renamed = asked.renamed.as_ref().filter(|name| *name != *source);
-    if let Some(naming) = record
-        .database(Some(source))
-        .and_then(|database| database.names_itself.first.first())
-        .filter(|_| renamed.is_some())
-    {
-        let naming = Box::new(naming.clone());
-        return Err(FilterError::NamesItself { database: (*source).clone(), naming }.into());
+    if let Some(source) = sources.first().filter(|_| renamed.is_some()) {
+        can_be_renamed(record, source)?;
     }
-    if renamed.is_some() && is_system(source) {
-        return Err(ScopeError::RenamesSystem((*source).clone()));
-    }
-    let alone = found.len() == named.len() && record.database(None).is_none();
-    let filter =
-        (renamed.is_some() || !alone).then(|| Wanted { database: wanted.to_owned(), case, renamed: renamed.cloned() });
+    let alone = sources.len() == named.len() && record.database(None).is_none();
+    let filter = (renamed.is_some() || !alone).then(|| Wanted {
+        databases: sources
+            .iter()
+            .map(|name| WantedDatabase { name: (*name).clone(), renamed: renamed.cloned() })
+            .collect(),
+        case,
+    });
     if filter.is_some() {
         no_unclear(record, wanted, case)?;
     }
-    let name = renamed.unwrap_or(source);
-    Ok(RestoreScope { databases: vec![destination(record, source, name)], filter, selects: None })
+    let databases = sources.into_iter().map(|source| destination(record, source, renamed.unwrap_or(source))).collect();
+    Ok(RestoreScope { databases, filter, selects: None })
 }
 
-/// Refuses statements of which nobody can tell whether they belong to this database.
-fn no_unclear(record: &Record, wanted: &str, case: NameCase) -> Result<(), FilterError> {
+fn can_be_renamed(record: &Record, source: &str) -> Result<(), ScopeError> {
+    let database = record.database(Some(source));
+    if let Some(naming) = database.and_then(|database| database.names_itself.first.first()) {
+        return Err(FilterError::NamesItself { database: source.to_owned(), naming: Box::new(naming.clone()) }.into());
+    }
+    if is_system(source) { Err(ScopeError::RenamesSystem(source.to_owned())) } else { Ok(()) }
+}
+
+/// Refuses statements of which nobody can tell whether they belong to these databases.
+fn no_unclear(record: &Record, wanted: &[String], case: NameCase) -> Result<(), FilterError> {
     let unclear = record.oddities.first.iter().find(|oddity| {
         let kind = matches!(oddity.kind, OddityKind::LoadData | OddityKind::ClientCommand | OddityKind::Other);
-        kind && oddity.database.as_ref().is_none_or(|database| case.same(database, wanted))
+        let of_wanted = |database: &String| wanted.iter().any(|wanted| case.same(database, wanted));
+        kind && oddity.database.as_ref().is_none_or(of_wanted)
     });
     unclear.map_or(Ok(()), |oddity| Err(FilterError::Unclear { statement: oddity.statement.clone() }))
 }
@@ -223,7 +239,7 @@ mod tests {
         let mut recorder = Recorder::default();
         recorder.feed(dump.as_bytes());
         let own = |text: Option<&str>| text.map(str::to_owned);
-        let asked = Asked { database: own(database), renamed: own(renamed), into: own(into) };
+        let asked = Asked { databases: own(database).into_iter().collect(), renamed: own(renamed), into: own(into) };
         let scope = scope(&recorder.finish(), &asked, NameCase::Sensitive).map_err(|error| error.to_string())?;
         let names: Vec<String> = scope
             .databases
@@ -256,6 +272,42 @@ mod tests {
         assert_eq!(ask(NAMELESS, Some("c"), None, None).as_deref(), Ok("c in c"));
         let missing = ask(SEVERAL, Some("c"), None, None);
         assert_eq!(missing, Err("the dump holds no database `c`; it holds `a`, `b`".to_owned()));
+    }
+
+    #[test]
+    fn several_databases_are_taken_out_and_only_one_gets_another_name() {
+        let mut recorder = Recorder::default();
+        recorder.feed(format!("{SEVERAL}USE `C`;\nCREATE TABLE t (x int);\n").as_bytes());
+        let record = recorder.finish();
+        let ask = |databases: &[&str], renamed: Option<&str>, case| {
+            let databases = databases.iter().map(|name| (*name).to_owned()).collect();
+            let asked = Asked { databases, renamed: renamed.map(str::to_owned), into: None };
+            let scope = scope(&record, &asked, case).map_err(|error| error.to_string())?;
+            let names: Vec<String> = scope.databases.into_iter().map(|database| database.name).collect();
+            Ok((names.join(" "), scope.filter.is_some()))
+        };
+        let sensitive = NameCase::Sensitive;
+        assert_eq!(ask(&["C", "a"], None, sensitive), Ok(("a C".to_owned(), true)));
+        assert_eq!(ask(&["c", "A"], None, NameCase::Insensitive), Ok(("a C".to_owned(), true)));
+        assert_eq!(ask(&["C", "b", "a"], None, sensitive), Ok(("a b C".to_owned(), false)));
+        assert_eq!(
+            ask(&["a", "c"], None, sensitive),
+            Err("the dump holds no database `c`; it holds `a`, `b`, `C`".to_owned())
+        );
+        assert_eq!(
+            ask(&["a", "C"], Some("x"), sensitive),
+            Err("as: one database can get another name, not `a`, `C`; name exactly one in `databases`".to_owned())
+        );
+        let nameless = super::scope(
+            &{
+                let mut recorder = Recorder::default();
+                recorder.feed(NAMELESS.as_bytes());
+                recorder.finish()
+            },
+            &Asked { databases: vec!["a".to_owned(), "b".to_owned()], ..Asked::default() },
+            sensitive,
+        );
+        assert_eq!(nameless, Err(ScopeError::NamesNone(vec!["a".to_owned(), "b".to_owned()])));
     }
 
     #[test]

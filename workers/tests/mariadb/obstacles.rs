@@ -2,7 +2,7 @@
 //! is not there.
 
 use lagan_workers::mariadb::{
-    Asked, Client, Obstacle, ReadBack, Verify, What,
+    Asked, Client, Comparison, Obstacle, ReadBack, What,
     dump::{Record, Recorder},
     name_case, obstacles, read_back, scope,
 };
@@ -25,7 +25,7 @@ async fn found(client: &Client, record: &Record) -> Vec<Obstacle> {
     obstacles(client, record, &scope, case).await.unwrap()
 }
 
-async fn compared(client: &Client, record: &Record, verify: Verify) -> ReadBack {
+async fn compared(client: &Client, record: &Record, verify: Comparison) -> ReadBack {
     let case = name_case(client, WAIT).await.unwrap();
     let scope = scope(record, &Asked::default(), case).unwrap();
     read_back(client, record, &scope, (case, verify)).await.unwrap()
@@ -74,7 +74,7 @@ async fn a_missing_right_is_an_obstacle_exactly_if_the_restore_fails_without_it(
         let restored = restore(&client, &[], &dumped.bytes).await;
         assert_eq!(found.is_empty(), restored.is_ok(), "without {left_out}: {found:?} {restored:?}");
         if restored.is_ok() {
-            assert_eq!(compared(&server.client(), &record, Verify::Rows).await, ReadBack::default());
+            assert_eq!(compared(&server.client(), &record, Comparison::Rows).await, ReadBack::default());
         }
         server.sql("drop database if exists rx");
     }
@@ -151,18 +151,75 @@ async fn a_dump_of_another_kind_of_server_is_known_before_its_first_statement() 
 }
 
 #[tokio::test]
+async fn needs_of_a_database_that_is_not_restored_are_no_obstacle() {
+    let text = "-- MySQL dump 10.13  Distrib 8.0.36, for Linux (x86_64)\nSET @@GLOBAL.GTID_PURGED='x';\n\
+        CREATE DATABASE `fine`;\nUSE `fine`;\nCREATE TABLE `t` (\n  `a` text COLLATE utf8mb4_bin\n) ENGINE=InnoDB;\n\
+        CREATE DATABASE `odd`;\nUSE `odd`;\nCREATE TABLE `t` (\n  `a` text COLLATE utf8mb4_0900_nope_ci\n) ENGINE=ndbcluster;\n\
+        INSERT INTO `t` VALUES ('LONG');\nCREATE DEFINER=`other`@`%` VIEW `v` AS select 1;\n-- Dump completed\n";
+    let record = record(text.replace("LONG", &"x".repeat(3 << 20)).as_bytes());
+    let server = other("--max-allowed-packet=2M");
+    server.sql("create user part@'%' identified by 'geheim-4711'; grant all on fine.* to part@'%'; grant all on odd.* to part@'%'");
+    let client = server.client_as("part");
+    let case = name_case(&client, WAIT).await.unwrap();
+    let of = |databases: &[&str]| {
+        let databases = databases.iter().map(|name| (*name).to_owned()).collect();
+        scope(&record, &Asked { databases, ..Asked::default() }, case).unwrap()
+    };
+    assert_eq!(obstacles(&client, &record, &of(&["fine"]), case).await.unwrap(), []);
+    let found = obstacles(&client, &record, &of(&["odd"]), case).await.unwrap();
+    assert!(
+        matches!(
+            found.as_slice(),
+            [
+                Obstacle::PacketTooSmall { .. },
+                Obstacle::Definers(_),
+                Obstacle::Engines(_),
+                Obstacle::Unknown { what: What::Collations, .. }
+            ]
+        ),
+        "{found:#?}"
+    );
+    // All of it also sets a variable of the whole server.
+    let found = obstacles(&client, &record, &of(&["fine", "odd"]), case).await.unwrap();
+    assert!(
+        matches!(found.last(), Some(Obstacle::Unknown { what: What::Variables, .. })) && found.len() == 5,
+        "{found:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_neither_the_dump_nor_the_server_creates_is_an_obstacle() {
+    let record = record(b"-- Host: h    Database: gone\nCREATE TABLE `t` (`a` int);\n-- Dump completed\n");
+    let server = other("");
+    let found = self::found(&server.client(), &record).await;
+    assert_eq!(found, [Obstacle::NoDatabase("gone".into())]);
+    server.sql("create database gone");
+    assert_eq!(self::found(&server.client(), &record).await, []);
+}
+
+#[tokio::test]
+async fn rows_that_an_account_may_not_count_are_not_taken_for_right() {
+    source().sql("create database rc; create table rc.t(a int); insert into rc.t values (1)");
+    let record = record(&dump(&source().client(), &["--databases", "rc"]).await.bytes);
+    source().sql("create user blind@'%' identified by 'geheim-4711'; grant insert, create, drop on rc.* to blind@'%'");
+    let found = compared(&source().client_as("blind"), &record, Comparison::Rows).await;
+    assert_eq!((found.missing.len(), found.uncounted.len()), (0, 1), "{found:?}");
+    assert!(found.uncounted[0].starts_with("table `rc`.`t` ("), "{found:?}");
+}
+
+#[tokio::test]
 async fn objects_and_rows_that_are_not_there_after_a_restore_are_named() {
     source().sql(&EVERYTHING.replace("rx", "rb"));
     source().sql("create table rb.h(a int) with system versioning; insert into rb.h values (1); delete from rb.h");
     let dumped = dump(&source().client(), &["--databases", "rb"]).await;
     let record = record(&dumped.bytes);
     restore(&target().client(), &[], &dumped.bytes).await.unwrap();
-    assert_eq!(compared(&target().client(), &record, Verify::Rows).await, ReadBack::default());
+    assert_eq!(compared(&target().client(), &record, Comparison::Rows).await, ReadBack::default());
     target().sql(
         "use rb; insert into u values (7); drop view v; drop function f; drop event e; drop trigger tr; drop sequence s; delete from t where id = 2;
          create table new(a int)",
     );
-    let found = compared(&target().client(), &record, Verify::Rows).await;
+    let found = compared(&target().client(), &record, Comparison::Rows).await;
     assert_eq!(
         found.missing,
         [
@@ -175,14 +232,13 @@ async fn objects_and_rows_that_are_not_there_after_a_restore_are_named() {
     );
     assert_eq!(found.expired, ["event `rb`.`e`"]);
     assert_eq!(found.additional, ["table `rb`.`new`", "1 rows of table `rb`.`u`"]);
-    let objects = compared(&target().client(), &record, Verify::Objects).await;
+    let objects = compared(&target().client(), &record, Comparison::Objects).await;
     assert_eq!((objects.missing.len(), objects.additional.len()), (4, 1));
-    assert_eq!(compared(&target().client(), &record, Verify::None).await, ReadBack::default());
 
     let folded = other("--lower-case-table-names=1");
     source().sql("create database Mixed; create table Mixed.Table_A(a int); create view Mixed.`View` as select 1 as a; create procedure Mixed.Proc() select 1");
     let dumped = dump(&source().client(), &["--databases", "Mixed"]).await;
     restore(&folded.client(), &[], &dumped.bytes).await.unwrap();
     let record = self::record(&dumped.bytes);
-    assert_eq!(compared(&folded.client(), &record, Verify::Rows).await, ReadBack::default());
+    assert_eq!(compared(&folded.client(), &record, Comparison::Rows).await, ReadBack::default());
 }

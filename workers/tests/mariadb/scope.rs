@@ -3,7 +3,9 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-use lagan_workers::mariadb::dump::{DatabaseRecord, Filter, FilterError, NameCase, Object, Record, Recorder, Wanted};
+use lagan_workers::mariadb::dump::{
+    DatabaseRecord, Filter, FilterError, NameCase, Object, Record, Recorder, Wanted, WantedDatabase,
+};
 use lagan_workers::mariadb::{Asked, RestoreScope, clearing, met};
 
 use crate::{
@@ -119,8 +121,8 @@ fn record(dump: &[u8]) -> Record {
 }
 
 fn take(dump: &[u8], database: &str, renamed: Option<&str>) -> Result<Vec<u8>, FilterError> {
-    let wanted =
-        Wanted { database: database.to_owned(), case: NameCase::Sensitive, renamed: renamed.map(str::to_owned) };
+    let databases = vec![WantedDatabase { name: database.to_owned(), renamed: renamed.map(str::to_owned) }];
+    let wanted = Wanted { databases, case: NameCase::Sensitive };
     let (mut filter, mut out) = (Filter::new(wanted), Vec::new());
     for block in dump.chunks(4093) {
         filter.feed(block, &mut out)?;

@@ -1,6 +1,6 @@
 //! Plans of restores: which snapshot, for whom, and over what.
 
-use lagan_schemas::plan::{Existing, SnapshotSelector, SnapshotSource};
+use lagan_schemas::plan::{Existing, SnapshotSelector, SnapshotSource, Verify};
 
 use super::*;
 
@@ -94,16 +94,35 @@ fn our_group_refuses_a_target_with_data_unless_told_and_stash_s_merges() {
 }
 
 #[test]
-fn one_database_of_several_can_be_asked_for_and_given_another_name() {
+fn our_group_compares_objects_unless_told_and_stash_s_nothing() {
+    let stash = "apiVersion: stash.appscode.com/v1beta1\nkind: RestoreSession";
+    let ours = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession";
+    for (group, verify, expected) in [
+        (stash, "", Verify::None),
+        (stash, "  verify: Objects\n", Verify::Objects),
+        (ours, "", Verify::Objects),
+        (ours, "  verify: Rows\n", Verify::Rows),
+        (ours, "  verify: None\n", Verify::None),
+    ] {
+        let task = "  task: {name: mariadb-restore-10.6.23}\n";
+        let world = with(&[(stash, group), (task, &format!("{task}{verify}"))]);
+        assert_eq!(restore_work(world.restore()).verify, expected, "{group} {verify}");
+    }
+}
+
+#[test]
+fn databases_can_be_asked_for_and_one_given_another_name() {
     let task = "  task: {name: mariadb-restore-10.6.23}\n";
     let asked = |more: &str| {
         let work = restore_work(with(&[(task, &format!("{task}{more}"))]).restore());
-        (work.databases.first().cloned(), work.renamed)
+        (work.databases, work.renamed)
     };
-    assert_eq!(asked(""), (None, None));
-    assert_eq!(asked("  databases: [shop]\n"), (Some("shop".to_owned()), None));
+    assert_eq!(asked(""), (Vec::new(), None));
+    assert_eq!(asked("  databases: [shop]\n"), (vec!["shop".to_owned()], None));
     let both = "  databases: [shop]\n  as: copy\n";
-    assert_eq!(asked(both), (Some("shop".to_owned()), Some("copy".to_owned())));
+    assert_eq!(asked(both), (vec!["shop".to_owned()], Some("copy".to_owned())));
+    let several = "  databases: [shop, till]\n";
+    assert_eq!(asked(several), (vec!["shop".to_owned(), "till".to_owned()], None));
 }
 
 #[test]

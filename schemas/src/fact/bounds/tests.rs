@@ -99,6 +99,8 @@ fn worst(kind: FactKind) -> Option<Fact> {
             repository: name(),
             snapshot: "f".repeat(64),
             size_bytes: u64::MAX,
+            databases: vec![text(); 1000],
+            database_count: u64::MAX,
         }),
         FactKind::Committing => Fact::Committing(Committing { holder: holder(), target: name(), repository: name() }),
         FactKind::Retrying => Fact::Retrying(Retrying {

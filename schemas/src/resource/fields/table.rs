@@ -190,6 +190,7 @@ const RESTORE_SESSION: &[Field] = &[
     Used("existing"),
     Used("databases"),
     Used("as"),
+    Used("verify"),
 ];
 const RESTORE_TARGET: &[Field] = &[
     Used("alias"),

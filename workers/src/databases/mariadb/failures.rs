@@ -3,9 +3,7 @@
 use lagan_schemas::error::{Code, Failure, chain};
 
 use crate::mariadb::dump::Fault;
-use crate::mariadb::{
-    ArgumentError, FailureKind, Incomplete, Obstacle, PreflightError, QueryError, ScopeError, TargetError,
-};
+use crate::mariadb::{ArgumentError, FailureKind, Incomplete, PreflightError, QueryError, ScopeError};
 
 pub(super) fn of_arguments(function: &str, error: &ArgumentError) -> Failure {
     Failure::new(Code::ArgumentForbidden, format!("Function `{function}`: {}", chain(error)))
@@ -53,24 +51,11 @@ pub(super) fn of_preflight(error: &PreflightError) -> Failure {
     Failure::new(code, chain(error))
 }
 
-pub(super) fn of_target(error: &TargetError) -> Failure {
-    match error {
-        TargetError::Query(query) => {
-            let failure = of_query(query);
-            let code = if failure.code == Code::DumpFailed { Code::RestoreFailed } else { failure.code };
-            Failure::new(code, failure.message)
-        }
-        other => Failure::new(Code::RestoreFailed, chain(other)),
-    }
-}
-
-/// A restore that did not begin.
-pub(super) fn of_obstacles(obstacles: &[Obstacle]) -> Failure {
-    let of_account =
-        |one: &Obstacle| matches!(one, Obstacle::MissingGrant(_) | Obstacle::Definers(_) | Obstacle::BinaryLog);
-    let code = if obstacles.iter().all(of_account) { Code::MissingPrivileges } else { Code::NotRestorable };
-    let list: Vec<String> = obstacles.iter().take(10).map(ToString::to_string).collect();
-    Failure::new(code, format!("nothing was restored: {}", list.join("; ")))
+/// A question to the target of a restore that it did not answer.
+pub(super) fn of_target(error: &QueryError) -> Failure {
+    let failure = of_query(error);
+    let code = if failure.code == Code::DumpFailed { Code::RestoreFailed } else { failure.code };
+    Failure::new(code, failure.message)
 }
 
 pub(super) fn of_scope(error: &ScopeError) -> Failure {

@@ -3,13 +3,14 @@
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus};
 
-use super::failures::{of_arguments, of_obstacles, of_query, of_scope, of_target};
+use super::failures::{of_arguments, of_scope, of_target};
 use super::stream::parse;
 use super::{MariaDb, program};
-use crate::databases::{Access, Clearing, Load, Stream, StreamFilter, Wanted, shown};
+use crate::databases::{Access, Clearing, Depth, Load, Stream, StreamFilter, Wanted, shown};
 use crate::mariadb::dump::{Filter, Record};
 use crate::mariadb::{
-    Asked, RestoreArgs, Selection, TargetState, Verify, clearing, inspect, met, name_case, obstacles, read_back, scope,
+    Asked, Comparison, RestoreArgs, Selection, TargetState, clearing, met, name_case, obstacles, read_back, scope,
+    target_state,
 };
 
 impl MariaDb {
@@ -21,13 +22,12 @@ impl MariaDb {
         let case = name_case(&client, access.wait).await.map_err(|error| of_target(&error))?;
         let asked = asked(&args, &stream.wanted)?;
         let scope = scope(&record, &asked, case).map_err(|error| of_scope(&error))?;
-        // A filter may drop the longest statement.
-        let longest = Some(record.longest_statement_bytes).filter(|_| scope.filter.is_none());
-        let target = inspect(&client, &scope.touches(), longest, access.wait).await;
-        let state = target.map_err(|error| of_target(&error))?.state;
+        let obstacles = obstacles(&client, &record, &scope, case).await.map_err(|error| of_target(&error))?;
+        let state = target_state(&client, &scope.touches()).await.map_err(|error| of_target(&error))?;
         let mut load = Load {
             program: program(access, &client, args.argv(scope.selects.as_deref()))?,
             databases: scope.databases.iter().map(|database| database.name.clone()).collect(),
+            obstacles: obstacles.iter().map(ToString::to_string).collect(),
             existing: existing(&state),
             stays: None,
             clashes: None,
@@ -37,42 +37,64 @@ impl MariaDb {
         if load.existing.is_some() {
             match stream.clearing {
                 Clearing::Empty => {
-                    load.prelude = clearing(&client, &scope).await.map_err(|error| of_query(&error))?.into_bytes();
+                    load.prelude = clearing(&client, &scope).await.map_err(|error| of_target(&error))?.into_bytes();
                 }
                 Clearing::Leave => {
-                    let met = met(&client, &scope, &record, case).await.map_err(|error| of_query(&error))?;
+                    let met = met(&client, &scope, &record, case).await.map_err(|error| of_target(&error))?;
                     (load.stays, load.clashes) = (some(&met.stays), some(&met.clashes));
                 }
             }
         }
-        let obstacles = obstacles(&client, &record, &scope, case).await.map_err(|error| of_query(&error))?;
-        if obstacles.is_empty() { Ok(load) } else { Err(of_obstacles(&obstacles)) }
+        Ok(load)
     }
 
     /// Compares the target with the record: an object that is not there fails the session, although every statement ran.
-    pub(super) async fn compare(&self, access: &Access, stream: Stream<'_>) -> Result<Vec<Notice>, Failure> {
+    pub(super) async fn compare(
+        &self,
+        access: &Access,
+        stream: Stream<'_>,
+        depth: Depth,
+    ) -> Result<Vec<Notice>, Failure> {
         let unknown = |why: &str| {
             let message = format!("every statement ran, but the target could not be compared: {why}");
-            Failure::new(Code::TargetPartiallyRestored, message)
+            Failure::new(Code::TargetNotVerified, message)
         };
         let args = RestoreArgs::parse(&access.arguments).map_err(|error| unknown(&chain(&error)))?;
         let record = read(stream.record)?;
         let client = self.client(access).await.map_err(|failure| unknown(&failure.message))?;
         let case = name_case(&client, access.wait).await.map_err(|error| unknown(&chain(&error)))?;
         let scope = scope(&record, &asked(&args, &stream.wanted)?, case).map_err(|error| unknown(&chain(&error)))?;
-        let found = read_back(&client, &record, &scope, (case, Verify::Objects)).await;
+        let found = read_back(&client, &record, &scope, (case, comparison(depth))).await;
         let found = found.map_err(|error| unknown(&chain(&error)))?;
         if !found.missing.is_empty() {
             let message = format!("every statement ran, but the target lacks {}", shown(&found.missing));
-            return Err(Failure::new(Code::TargetPartiallyRestored, message));
+            return Err(Failure::new(Code::TargetIncomplete, message));
         }
-        let expired = (!found.expired.is_empty()).then(|| Notice {
-            kind: "EventsNotCreated".to_owned(),
+        if !found.uncounted.is_empty() {
+            return Err(unknown(&format!("the rows of {} could not be counted", shown(&found.uncounted))));
+        }
+        let notice = |kind: &str, reason: &str, message: String| Notice {
+            kind: kind.to_owned(),
             status: NoticeStatus::True,
-            reason: "TimeIsOver".to_owned(),
-            message: format!("the server did not create events whose time is over: {}", shown(&found.expired)),
+            reason: reason.to_owned(),
+            message,
+        };
+        let additional = (!found.additional.is_empty()).then(|| {
+            let message = format!("the target holds more than the snapshot: {}", shown(&found.additional));
+            notice("TargetHoldsMore", "NotInSnapshot", message)
         });
-        Ok(expired.into_iter().collect())
+        let expired = (!found.expired.is_empty()).then(|| {
+            let message = format!("the server did not create events whose time is over: {}", shown(&found.expired));
+            notice("EventsNotCreated", "TimeIsOver", message)
+        });
+        Ok(expired.into_iter().chain(additional).collect())
+    }
+}
+
+const fn comparison(depth: Depth) -> Comparison {
+    match depth {
+        Depth::Objects => Comparison::Objects,
+        Depth::Rows => Comparison::Rows,
     }
 }
 
@@ -87,15 +109,18 @@ fn read(record: &[u8]) -> Result<Record, Failure> {
 fn asked(args: &RestoreArgs, wanted: &Wanted<'_>) -> Result<Asked, Failure> {
     let mut asked = Asked { renamed: wanted.renamed.map(str::to_owned), ..Asked::default() };
     let named = args.database.as_deref();
-    match (args.selection, wanted.database) {
-        (_, Some(wanted)) if named.is_none_or(|named| named == wanted) => asked.database = Some(wanted.to_owned()),
-        (_, Some(wanted)) => {
-            let named = named.unwrap_or_default();
-            let message = format!("`databases` asks for `{wanted}`, and the arguments for `{named}`; name one of them");
+    match (args.selection, wanted.databases, named) {
+        (Selection::OneDatabase, [], named) => asked.databases = named.map(str::to_owned).into_iter().collect(),
+        (Selection::Everything, [], named) => asked.into = named.map(str::to_owned),
+        (_, wanted, Some(named)) if wanted != [named] => {
+            let wanted = shown(wanted);
+            let named = shown(&[named]);
+            let message = format!(
+                "databases: it asks for {wanted}, and `task.params.args` for {named}; name databases in one of them only"
+            );
             return Err(Failure::new(Code::ScopeRefused, message));
         }
-        (Selection::OneDatabase, None) => asked.database.clone_from(&args.database),
-        (Selection::Everything, None) => asked.into.clone_from(&args.database),
+        (_, wanted, _) => asked.databases = wanted.to_vec(),
     }
     Ok(asked)
 }

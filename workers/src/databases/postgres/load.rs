@@ -17,10 +17,6 @@ pub(super) async fn load(access: &Access, stream: Stream<'_>) -> Result<Load, Fa
     let record = read(stream.record)?;
     let (database, others) = target(access, &record, &stream.wanted)?;
     let server: State = questions::state(access, engine(), &database).await?;
-    let obstacles = obstacles(&record, &server);
-    if !obstacles.is_empty() {
-        return Err(Failure::new(Code::NotRestorable, format!("nothing was restored: {}", obstacles.join("; "))));
-    }
     let clears = stream.clearing == Clearing::Empty;
     let common: Vec<&String> = server.tables.iter().filter(|table| record.tables.contains_key(*table)).collect();
     let stays: Vec<&String> = server.tables.iter().filter(|table| !record.tables.contains_key(*table)).collect();
@@ -30,6 +26,7 @@ pub(super) async fn load(access: &Access, stream: Stream<'_>) -> Result<Load, Fa
         program: Program { args: others, ..access.program(&access.executable, engine(), &database)? },
         existing: words(&server.objects).map(|objects| format!("{objects} in database `{database}`")),
         databases: vec![database],
+        obstacles: obstacles(&record, &server),
         stays: (!stays.is_empty()).then(|| shown(&stays)),
         clashes: (!common.is_empty() && !clears).then(|| shown(&common)),
         prelude: [guard.as_str(), if clears { &server.clear } else { "" }].concat().into_bytes(),
@@ -47,7 +44,7 @@ pub(super) async fn compare(access: &Access, stream: Stream<'_>) -> Result<Vec<N
     let mut missing = lacking(asked, &server.objects);
     missing.extend((!tables.is_empty()).then(|| format!("tables {}", shown(&tables))));
     let message = format!("every statement ran, but the target lacks {}", missing.join(", "));
-    if missing.is_empty() { Ok(Vec::new()) } else { Err(Failure::new(Code::TargetPartiallyRestored, message)) }
+    if missing.is_empty() { Ok(Vec::new()) } else { Err(Failure::new(Code::TargetIncomplete, message)) }
 }
 
 fn read(record: &[u8]) -> Result<Record, Failure> {
@@ -62,8 +59,10 @@ fn target(access: &Access, record: &Record, wanted: &Wanted<'_>) -> Result<(Stri
     let mut given = Given::of(access, engine())?;
     let named = given.take("dbname").or_else(|| given.names.pop());
     let renamed = wanted.renamed.map(str::to_owned);
-    let message = match (wanted.database, record.database.as_deref(), &renamed, &named) {
-        (Some(wanted), Some(dumped), ..) if wanted != dumped => {
+    let dumped = record.database.as_deref();
+    let other = wanted.databases.iter().find(|wanted| dumped.is_some_and(|dumped| dumped != wanted.as_str()));
+    let message = match (other, dumped, &renamed, &named) {
+        (Some(wanted), Some(dumped), ..) => {
             format!("the snapshot holds database `{dumped}`, and `databases` asks for `{wanted}`")
         }
         (.., Some(renamed), Some(named)) if renamed != named => {

@@ -1,4 +1,4 @@
-//! Takes one database out of a dump of several, and gives it another name if nothing in it names the old one.
+//! Takes some databases out of a dump of several, and gives one another name if nothing in it names the old one.
 //!
 //! It keeps everything that the session needs: settings, transactions, `DELIMITER` commands and the last line. The result is
 //! a complete dump itself. Statements about other databases, accounts and replication are left out.
@@ -36,11 +36,17 @@ impl NameCase {
     }
 }
 
-/// The database that is taken out of a dump.
+/// The databases that are taken out of a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    pub database: String,
+    pub databases: Vec<WantedDatabase>,
     pub case: NameCase,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedDatabase {
+    /// Its name in the dump.
+    pub name: String,
     /// The name that it gets.
     pub renamed: Option<String>,
 }

@@ -30,6 +30,8 @@ pub struct Record {
     /// Databases beyond the bound of the list.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub databases_left_out: u64,
+    /// Needs of statements that belong to no database. Those of the databases are with them.
+    #[serde(default, skip_serializing_if = "Needs::is_none")]
     pub needs: Needs,
     /// `INSERT … SELECT` and the like, whose rows the text does not tell.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -89,6 +91,11 @@ pub struct DatabaseRecord {
     /// Statements that name this database, other than those that create and select it.
     #[serde(default, skip_serializing_if = "Few::is_none")]
     pub names_itself: Few<Naming>,
+    /// Length of its longest statement.
+    pub longest_statement_bytes: u64,
+    /// Properties that a server must have to load this database.
+    #[serde(default, skip_serializing_if = "Needs::is_none")]
+    pub needs: Needs,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,7 +257,59 @@ impl Names {
     }
 }
 
+impl Needs {
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.sets().into_iter().all(Names::is_empty)
+    }
+
+    /// Number of all names.
+    pub(super) fn count(&self) -> usize {
+        self.sets().into_iter().map(|names| names.names.len()).sum()
+    }
+
+    fn sets(&self) -> [&Names; 9] {
+        [
+            &self.definers,
+            &self.engines,
+            &self.collations,
+            &self.character_sets,
+            &self.sql_modes,
+            &self.variables,
+            &self.table_options,
+            &self.undeclared_functions,
+            &self.sql_security,
+        ]
+    }
+
+    fn add(&mut self, other: &Self) {
+        let own = [
+            &mut self.definers,
+            &mut self.engines,
+            &mut self.collations,
+            &mut self.character_sets,
+            &mut self.sql_modes,
+            &mut self.variables,
+            &mut self.table_options,
+            &mut self.undeclared_functions,
+            &mut self.sql_security,
+        ];
+        for (own, other) in own.into_iter().zip(other.sets()) {
+            own.names.extend(other.names.iter().cloned());
+            own.more |= other.more;
+        }
+    }
+}
+
 impl Record {
+    /// Needs of a restore of these databases.
+    #[must_use]
+    pub fn needs_of<'a>(&self, databases: impl IntoIterator<Item = &'a DatabaseRecord>) -> Needs {
+        let mut needs = self.needs.clone();
+        databases.into_iter().for_each(|database| needs.add(&database.needs));
+        needs
+    }
+
     /// JSON without anything that depends on when or where it is written.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {

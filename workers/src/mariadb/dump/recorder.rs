@@ -11,7 +11,7 @@ use super::details::{Details, Options};
 use super::lexer::{Comment, End};
 use super::mentions::{Certainty, Mention, Mentions, string_names};
 use super::reader::{Insert, Reader, Statement, Visitor};
-use super::record::{Naming, Oddity, OddityKind, RECORD_VERSION, Record};
+use super::record::{Naming, Needs, Oddity, OddityKind, RECORD_VERSION, Record};
 use super::settings::{Assignment, Reach, Value, assignments};
 use super::token::{Token, TokenKind};
 
@@ -93,7 +93,9 @@ impl Observer {
                 Reach::User => continue,
                 Reach::Session => self.record.needs.variables.add(NAMES, name.clone()),
                 Reach::Global => {
-                    self.record.needs.variables.add(NAMES, format!("GLOBAL {name}"));
+                    let of_database = self.databases.selected().map(|database| &mut database.record.needs);
+                    let needs = of_database.unwrap_or(&mut self.record.needs);
+                    needs.variables.add(NAMES, format!("GLOBAL {name}"));
                     self.oddity(OddityKind::GlobalVariable, statement.head.shown(SHOWN_BYTES));
                 }
             }
@@ -157,9 +159,9 @@ impl Visitor for Observer {
         }
         if let StatementKind::Create(object) = kind {
             let options = if object == ObjectKind::Table { Options::OfTable } else { Options::None };
-            self.details.token(token, options, &mut self.record.needs);
+            self.details.token(token, options, needs(&mut self.databases, &mut self.record));
         } else if matches!(kind, StatementKind::CreateDatabase | StatementKind::AlterDatabase) {
-            self.details.token(token, Options::None, &mut self.record.needs);
+            self.details.token(token, Options::None, needs(&mut self.databases, &mut self.record));
         }
     }
 
@@ -173,10 +175,12 @@ impl Visitor for Observer {
             (StatementKind::Insert, _) => self.record.uncounted_inserts += 1,
             (StatementKind::Set, _) => self.set(assignments(statement.head), statement),
             (StatementKind::Create(ObjectKind::Function), _) if !self.details.declared() => {
-                self.record.needs.undeclared_functions.add(NAMES, naming(statement).object.unwrap_or_default());
+                let name = naming(statement).object.unwrap_or_default();
+                needs(&mut self.databases, &mut self.record).undeclared_functions.add(NAMES, name);
             }
             _ => {}
         }
+        self.databases.ended(length);
         self.ends.statement(end, || statement.head.shown(SHOWN_BYTES));
     }
 
@@ -212,6 +216,11 @@ impl Visitor for Observer {
             self.oddity(OddityKind::ClientCommand, "DELIMITER".to_owned());
         }
     }
+}
+
+/// The needs that a statement's demands belong to.
+fn needs<'a>(databases: &'a mut Databases, record: &'a mut Record) -> &'a mut Needs {
+    databases.needs().unwrap_or(&mut record.needs)
 }
 
 pub(super) fn naming(statement: &Statement<'_>) -> Naming {

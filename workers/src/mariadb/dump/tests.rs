@@ -5,7 +5,7 @@ mod filter;
 mod record;
 mod splits;
 
-use super::{Filter, FilterError, NameCase, Record, Recorder, Wanted};
+use super::{Filter, FilterError, NameCase, Record, Recorder, Wanted, WantedDatabase};
 
 fn record(stream: &[u8]) -> Record {
     record_in(stream, stream.len().max(1))
@@ -18,7 +18,12 @@ fn record_in(stream: &[u8], block: usize) -> Record {
 }
 
 fn wanted(database: &str) -> Wanted {
-    Wanted { database: database.to_owned(), case: NameCase::Sensitive, renamed: None }
+    Wanted { databases: vec![WantedDatabase { name: database.to_owned(), renamed: None }], case: NameCase::Sensitive }
+}
+
+fn renamed(database: &str, new: &str) -> Wanted {
+    let databases = vec![WantedDatabase { name: database.to_owned(), renamed: Some(new.to_owned()) }];
+    Wanted { databases, case: NameCase::Sensitive }
 }
 
 fn filter(stream: &[u8], wanted: Wanted) -> Result<Vec<u8>, FilterError> {

@@ -7,7 +7,7 @@ use super::super::mentions::{Mention, Mentions, string_names};
 use super::super::reader::{Statement, Visitor};
 use super::super::recorder::{is_program, naming};
 use super::super::token::{Token, TokenKind};
-use super::{FilterError, NameCase, Wanted};
+use super::{FilterError, NameCase, Wanted, WantedDatabase};
 
 const SHOWN_BYTES: usize = 120;
 
@@ -22,8 +22,19 @@ pub(super) enum Cut {
 enum Scope {
     /// No database has been selected.
     Before,
-    Wanted,
+    /// The choice of this index is selected.
+    Wanted(usize),
     Other,
+}
+
+/// A database that stays.
+#[derive(Debug)]
+struct Choice {
+    database: WantedDatabase,
+    /// Its name in lower case.
+    folded: String,
+    /// The stream has something of it.
+    found: bool,
 }
 
 /// A statement that is not decided yet.
@@ -37,13 +48,12 @@ struct Pending {
 
 #[derive(Debug)]
 pub(super) struct Chooser {
-    wanted: Wanted,
-    folded: String,
+    wanted: Vec<Choice>,
+    case: NameCase,
     scope: Scope,
     /// The statement that stays is under way.
     stays: bool,
     pending: Option<Pending>,
-    found: bool,
     mentions: Mentions,
     /// From which offset on something else happens with the bytes.
     pub cuts: Vec<(u64, Cut)>,
@@ -52,14 +62,17 @@ pub(super) struct Chooser {
 
 impl Chooser {
     pub fn new(wanted: Wanted) -> Self {
-        let folded = wanted.database.to_lowercase();
+        let choices = wanted.databases.into_iter();
+        let choices = choices.map(|database| {
+            let folded = database.name.to_lowercase();
+            Choice { database, folded, found: false }
+        });
         Self {
-            wanted,
-            folded,
+            wanted: choices.collect(),
+            case: wanted.case,
             scope: Scope::Before,
             stays: false,
             pending: None,
-            found: false,
             mentions: Mentions::default(),
             cuts: Vec::new(),
             error: None,
@@ -75,7 +88,7 @@ impl Chooser {
     pub fn decide_now(&mut self) {
         let Some(Pending { start, is_set, is_global }) = self.pending.take() else { return };
         if is_set {
-            let stays = !is_global || self.scope == Scope::Wanted;
+            let stays = !is_global || matches!(self.scope, Scope::Wanted(_));
             self.cuts.push((start, if stays { Cut::Keep } else { Cut::Drop }));
         } else {
             self.fails(FilterError::Unclear { statement: format!("at byte {start}") });
@@ -83,25 +96,36 @@ impl Chooser {
     }
 
     pub fn finished(&self) -> Result<(), FilterError> {
-        if self.found { Ok(()) } else { Err(FilterError::NotFound { database: self.wanted.database.clone() }) }
+        match self.wanted.iter().find(|choice| !choice.found) {
+            Some(choice) => Err(FilterError::NotFound { database: choice.database.name.clone() }),
+            None => Ok(()),
+        }
     }
 
-    fn is_wanted(&self, name: &[u8]) -> bool {
-        match self.wanted.case {
-            NameCase::Sensitive => name == self.wanted.database.as_bytes(),
-            NameCase::Insensitive => String::from_utf8_lossy(name).to_lowercase() == self.folded,
+    /// Index of the choice of this name.
+    fn choice(&self, name: &[u8]) -> Option<usize> {
+        match self.case {
+            NameCase::Sensitive => self.wanted.iter().position(|choice| name == choice.database.name.as_bytes()),
+            NameCase::Insensitive => self.folded(name),
         }
+    }
+
+    /// Index of the choice of this name in any case.
+    fn folded(&self, name: &[u8]) -> Option<usize> {
+        let folded = String::from_utf8_lossy(name).to_lowercase();
+        self.wanted.iter().position(|choice| choice.folded == folded)
     }
 
     fn fails(&mut self, error: FilterError) {
         self.error.get_or_insert(error);
     }
 
-    /// Whether the object of this statement is in the wanted database.
-    fn is_inside(&self, statement: &Statement<'_>) -> bool {
-        match statement.class.qualifier {
-            Some(qualifier) => self.is_wanted(&statement.head.name(qualifier)),
-            None => self.scope == Scope::Wanted,
+    /// The choice that the object of this statement is in.
+    fn inside(&self, statement: &Statement<'_>) -> Option<usize> {
+        match (statement.class.qualifier, self.scope) {
+            (Some(qualifier), _) => self.choice(&statement.head.name(qualifier)),
+            (None, Scope::Wanted(choice)) => Some(choice),
+            (None, Scope::Before | Scope::Other) => None,
         }
     }
 
@@ -109,20 +133,19 @@ impl Chooser {
         let name = || statement.class.name.map(|name| statement.head.name(name)).unwrap_or_default();
         match statement.class.kind {
             StatementKind::Use => {
-                let wanted = self.is_wanted(&name());
-                self.scope = if wanted { Scope::Wanted } else { Scope::Other };
-                wanted
+                self.scope = self.choice(&name()).map_or(Scope::Other, Scope::Wanted);
+                self.scope != Scope::Other
             }
             StatementKind::CreateDatabase | StatementKind::DropDatabase | StatementKind::AlterDatabase => {
-                self.is_wanted(&name())
+                self.choice(&name()).is_some()
             }
             StatementKind::Empty | StatementKind::Set | StatementKind::Transaction | StatementKind::Unlock => true,
             StatementKind::Create(_)
             | StatementKind::Placeholder
             | StatementKind::Drop(_)
             | StatementKind::Alter(_)
-            | StatementKind::Insert => self.is_inside(statement),
-            StatementKind::Lock => self.scope == Scope::Wanted,
+            | StatementKind::Insert => self.inside(statement).is_some(),
+            StatementKind::Lock => matches!(self.scope, Scope::Wanted(_)),
             StatementKind::Account | StatementKind::Replication | StatementKind::Upkeep => false,
             StatementKind::LoadData | StatementKind::Other => {
                 if self.scope != Scope::Other {
@@ -135,17 +158,18 @@ impl Chooser {
 
     fn mention(&mut self, mention: Option<Mention>, statement: &Statement<'_>) {
         let Some(mention) = mention else { return };
-        let own = String::from_utf8_lossy(&mention.name).to_lowercase() == self.folded;
-        if own && self.wanted.renamed.is_some() {
-            self.names_itself(statement);
-        } else if !own && matches!(statement.class.kind, StatementKind::Drop(_) | StatementKind::Lock) {
+        let own = self.folded(&mention.name);
+        if let Some(renamed) = own.filter(|own| self.wanted[*own].database.renamed.is_some()) {
+            self.names_old(renamed, statement);
+        } else if own.is_none() && matches!(statement.class.kind, StatementKind::Drop(_) | StatementKind::Lock) {
             // `DROP TABLE a, other.b`
             self.fails(FilterError::Unclear { statement: statement.head.shown(SHOWN_BYTES) });
         }
     }
 
-    fn names_itself(&mut self, statement: &Statement<'_>) {
-        let (database, naming) = (self.wanted.database.clone(), Box::new(naming(statement)));
+    /// Refuses a statement that names the old name of a choice.
+    fn names_old(&mut self, choice: usize, statement: &Statement<'_>) {
+        let (database, naming) = (self.wanted[choice].database.name.clone(), Box::new(naming(statement)));
         self.fails(FilterError::NamesItself { database, naming });
     }
 
@@ -157,8 +181,10 @@ impl Chooser {
                 | StatementKind::DropDatabase
                 | StatementKind::AlterDatabase
         );
+        let database = || statement.class.name.map(|name| statement.head.name(name));
         let name = statement.class.name.filter(|_| is_of_database).and_then(|name| statement.head.get(name));
-        if let (Some(token), Some(new)) = (name, &self.wanted.renamed) {
+        let Some((token, choice)) = name.and_then(|token| Some((token, self.choice(&database()?)?))) else { return };
+        if let Some(new) = &self.wanted[choice].database.renamed {
             let text = format!("`{}`", new.replace('`', "``")).into_bytes();
             self.cuts.push((token.start, Cut::Replace { end: token.end, text }));
         }
@@ -178,7 +204,9 @@ impl Visitor for Chooser {
         }
         let Some(Pending { start, .. }) = self.pending.take() else { return };
         self.stays = self.decide(statement);
-        self.found |= self.stays && (self.scope == Scope::Wanted || self.is_inside(statement));
+        if let Some(choice) = self.inside(statement).filter(|_| self.stays) {
+            self.wanted[choice].found = true;
+        }
         self.cuts.push((start, if self.stays { Cut::Keep } else { Cut::Drop }));
         if self.stays {
             self.rename(statement);
@@ -198,9 +226,11 @@ impl Visitor for Chooser {
         }
         let mention = self.mentions.token(token, statement.class);
         self.mention(mention, statement);
-        let may_hold_sql = token.kind == TokenKind::String && is_program(kind);
-        if may_hold_sql && self.wanted.renamed.is_some() && string_names(token.text, &self.folded) {
-            self.names_itself(statement);
+        if token.kind == TokenKind::String && is_program(kind) {
+            let named = |choice: &Choice| choice.database.renamed.is_some() && string_names(token.text, &choice.folded);
+            if let Some(named) = self.wanted.iter().position(named) {
+                self.names_old(named, statement);
+            }
         }
     }
 

@@ -6,13 +6,15 @@ use sha2::{Digest, Sha256};
 
 use super::super::class::{ObjectKind, StatementKind};
 use super::super::reader::Statement;
-use super::super::record::{DatabaseRecord, Object, TableRecord};
+use super::super::record::{DatabaseRecord, Needs, Object, TableRecord};
 
 /// Databases that are told apart.
 const DATABASES: usize = 10_000;
 /// Names of tables and other objects, of all databases together, and their bytes.
 const NAMES: usize = 100_000;
 const NAME_BYTES: usize = 4 * 1024 * 1024;
+/// Names in the needs of all databases together. Later ones count as needs of the whole dump.
+const NEEDS: usize = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Databases {
@@ -27,6 +29,7 @@ pub(super) struct Databases {
     dump_of: String,
     names_left: usize,
     bytes_left: usize,
+    needs_left: usize,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +40,8 @@ pub(super) struct Database {
     /// Indexes of listed tables.
     tables: HashMap<Vec<u8>, usize>,
     digests: HashMap<Option<Object>, u128>,
+    /// Number of its needs before this statement.
+    needs: usize,
     /// The table that rows went into last, as its name was written.
     last: Option<(Vec<u8>, u8, usize)>,
 }
@@ -52,6 +57,7 @@ impl Default for Databases {
             dump_of: String::new(),
             names_left: NAMES,
             bytes_left: NAME_BYTES,
+            needs_left: NEEDS,
         }
     }
 }
@@ -60,6 +66,26 @@ impl Databases {
     /// The database that is selected; for a dump of one database that names none, the one without a name.
     pub fn selected(&mut self) -> Option<&mut Database> {
         self.selected.and_then(|index| self.known.get_mut(index))
+    }
+
+    /// The database that the statement's object is in.
+    pub fn target(&mut self) -> Option<&mut Database> {
+        self.target.and_then(|index| self.known.get_mut(index))
+    }
+
+    /// Needs of the database that the statement's object is in, if there is one and the bound is not reached.
+    pub fn needs(&mut self) -> Option<&mut Needs> {
+        if self.needs_left == 0 { None } else { self.target().map(|database| &mut database.record.needs) }
+    }
+
+    /// Notes the end of a statement: its length, and the needs that it added.
+    pub fn ended(&mut self, length: u64) {
+        let Some(database) = self.target() else { return };
+        let record = &mut database.record;
+        record.longest_statement_bytes = record.longest_statement_bytes.max(length);
+        let count = record.needs.count();
+        let added = count - std::mem::replace(&mut database.needs, count);
+        self.needs_left = self.needs_left.saturating_sub(added);
     }
 
     pub fn into_records(self) -> (Vec<DatabaseRecord>, u64) {
@@ -79,13 +105,17 @@ impl Databases {
             StatementKind::Use => {
                 self.selected = self.at(name());
                 self.left_out += u64::from(self.selected.is_none());
+                self.target = None;
             }
             StatementKind::CreateDatabase => {
-                if let Some(at) = self.at(name()) {
+                self.target = self.at(name());
+                if let Some(at) = self.target {
                     self.known[at].record.created = true;
                 }
             }
-            StatementKind::AlterDatabase | StatementKind::DropDatabase => {}
+            StatementKind::AlterDatabase | StatementKind::DropDatabase => {
+                self.target = self.index.get(&name()).copied();
+            }
             StatementKind::Create(kind) => {
                 self.find(statement);
                 if let (Some(name), Some(kind)) = (name(), listed_as(kind)) {
@@ -97,7 +127,7 @@ impl Databases {
             | StatementKind::Alter(_)
             | StatementKind::Drop(_)
             | StatementKind::LoadData => self.find(statement),
-            _ => {}
+            _ => self.target = None,
         }
     }
 

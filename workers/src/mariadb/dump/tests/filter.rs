@@ -1,7 +1,7 @@
-//! One database out of several.
+//! Some databases out of several.
 
 use super::super::{FilterError, NameCase, Wanted};
-use super::{filter, record, wanted};
+use super::{filter, record, renamed, wanted};
 
 const DUMP: &str = "-- MariaDB dump 10.19\n/*!40101 SET NAMES utf8mb4 */;\nCHANGE MASTER TO MASTER_LOG_FILE='x';\n\
     CREATE DATABASE `a`;\n\nUSE `a`;\n\n-- of a\nCREATE TABLE t (x int);\nINSERT INTO t VALUES (';\nUSE `b`;');\n\
@@ -36,6 +36,26 @@ fn a_qualified_statement_belongs_to_the_database_that_it_names() {
 }
 
 #[test]
+fn several_databases_stay_and_each_must_be_there() {
+    let of = |names: [&str; 2]| {
+        let databases = names.into_iter().flat_map(|name| wanted(name).databases).collect();
+        Wanted { databases, case: NameCase::Sensitive }
+    };
+    let out = String::from_utf8(filter(DUMP.as_bytes(), of(["a", "b"])).unwrap()).unwrap();
+    let names: Vec<String> = record(out.as_bytes()).databases.into_iter().filter_map(|found| found.name).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert!(out.contains("-- of a\n") && out.contains("-- of b\n") && out.contains("INSERT INTO `a`.t"), "{out}");
+    assert!(!out.contains("`c`") && !out.contains("VIEW w") && !out.contains("CHANGE MASTER"), "{out}");
+    let missing = filter(DUMP.as_bytes(), of(["a", "nope"]));
+    assert_eq!(missing, Err(FilterError::NotFound { database: "nope".into() }));
+    // A statement about two of them belongs to both, one about a third to nobody.
+    let both = "USE `a`;\nDROP TABLE t, b.t;\nUSE `b`;\nCREATE TABLE t (x int);\n";
+    assert_eq!(filter(both.as_bytes(), of(["a", "b"])), Ok(both.as_bytes().to_vec()));
+    let third = both.replace("b.t", "c.t");
+    assert!(matches!(filter(third.as_bytes(), of(["a", "b"])), Err(FilterError::Unclear { .. })));
+}
+
+#[test]
 fn names_are_compared_as_the_server_does() {
     let insensitive = Wanted { case: NameCase::Insensitive, ..wanted("b") };
     let out = String::from_utf8(filter(DUMP.as_bytes(), insensitive).unwrap()).unwrap();
@@ -53,7 +73,7 @@ fn statements_on_one_line_leave_commands_at_the_start_of_theirs() {
 
 #[test]
 fn a_database_gets_another_name_unless_something_names_it() {
-    let renamed = |database: &str| Wanted { renamed: Some("n`w".to_owned()), ..wanted(database) };
+    let renamed = |database: &str| renamed(database, "n`w");
     let out = String::from_utf8(filter(DUMP.as_bytes(), renamed("b")).unwrap()).unwrap();
     assert!(out.contains("CREATE DATABASE `n``w` /* ; */;\nUSE `n``w`;\n") && !out.contains("`b`"), "{out}");
     let error = filter(DUMP.as_bytes(), renamed("a")).unwrap_err();

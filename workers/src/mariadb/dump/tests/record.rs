@@ -66,7 +66,7 @@ fn objects_are_told_apart_and_placeholders_are_none() {
         assert_eq!(database.objects[kind].listed, [name], "{kind:?}");
     }
     let names = |names: &super::super::Names| names.names.iter().cloned().collect::<Vec<_>>().join(" ");
-    let needs = &record.needs;
+    let needs = &database.needs;
     assert_eq!(names(&needs.definers), "r@% r@h role");
     assert_eq!(names(&needs.engines), "Aria InnoDB");
     assert_eq!(names(&needs.collations), "latin1_bin utf8mb3_bin utf8mb4_bin");
