@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lagan_bus::Bus;
 use lagan_bus::heartbeat;
 use lagan_bus::observer::{Observer, Verdict};
 use lagan_bus::read::last;
 use lagan_bus::session_log::{Writer, append_fact, read_session};
-use lagan_bus::{Bus, Stored};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::{Activity, Progress};
 use lagan_schemas::fact::{Ended, Fact};
@@ -81,7 +81,7 @@ fn has_waited_for_upgrade(session: &Session, now: Timestamp) -> bool {
 /// Asks for the last sign of a worker that could not read the session. It is kept for a minute only.
 async fn unreadable(bus: &Bus, session: &Session) -> Held {
     match last(bus, PROGRESS, &progress_filter(&session.key)).await {
-        Ok(Some(stored)) if says_waiting(&stored, Timestamp::now()) => Held::Unreadable,
+        Ok(Some(stored)) if says_waiting(&stored.payload, stored.time, Timestamp::now()) => Held::Unreadable,
         Ok(_) => Held::Nobody,
         Err(error) => {
             tracing::warn!(session = %session.key.uid, error = chain(&error), "progress can't be read");
@@ -90,9 +90,9 @@ async fn unreadable(bus: &Bus, session: &Session) -> Held {
     }
 }
 
-fn says_waiting(stored: &Stored, now: Timestamp) -> bool {
-    let waits = Progress::read(&stored.payload).is_some_and(|progress| progress.activity == Activity::Waiting);
-    waits && now.duration_since(stored.time).unsigned_abs() <= SIGN
+fn says_waiting(payload: &[u8], stored: Timestamp, now: Timestamp) -> bool {
+    let waits = Progress::read(payload).is_some_and(|progress| progress.activity == Activity::Waiting);
+    waits && now.duration_since(stored).unsigned_abs() <= SIGN
 }
 
 fn is_late(session: &Session, now: Timestamp) -> bool {

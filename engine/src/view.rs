@@ -60,8 +60,8 @@ impl View {
         self.look_up(kind, group, namespace, name).object()
     }
 
-    /// Looks for an object by name in `group`, then in the other groups of its kind. A valid one comes before an invalid
-    /// one.
+    /// Looks for an object by name in `group`, then in the other groups of its kind. An invalid object hides those of other
+    /// groups: another place or another target must not silently take its part.
     pub fn look_up(&self, kind: Kind, group: Group, namespace: Option<&str>, name: &str) -> Lookup<'_> {
         let keys = [group, Group::Lagan, Group::Stash, Group::AppCatalog].map(|group| ObjectKey {
             group: group.as_str().to_owned(),
@@ -69,9 +69,11 @@ impl View {
             namespace: namespace.map(str::to_owned),
             name: name.to_owned(),
         });
-        let valid = keys.iter().find_map(|key| self.objects.get(key)).map(Lookup::Valid);
-        let invalid = || keys.iter().find_map(|key| self.refused.get(key)).map(Lookup::Invalid);
-        valid.or_else(invalid).unwrap_or(Lookup::Absent)
+        let found = keys.iter().find_map(|key| {
+            let valid = self.objects.get(key).map(Lookup::Valid);
+            valid.or_else(|| self.refused.get(key).map(Lookup::Invalid))
+        });
+        found.unwrap_or(Lookup::Absent)
     }
 
     /// All valid objects of a kind. Keys are ordered by group and kind, so no others are visited.

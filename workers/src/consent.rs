@@ -28,6 +28,19 @@ pub(crate) struct Consents<'a> {
 
 /// Asks for every consent that a plan needs, apart from those of hooks and of snapshots.
 pub(crate) async fn confirm(worker: &Worker, plan: &Plan) -> Result<(), Failure> {
+    // The consent of one object must not open the login of another.
+    if let Some(target) = plan.target() {
+        let (reference, login) = (&target.reference, &target.database.credentials);
+        if reference.namespace.as_deref() != Some(&login.namespace) || reference.name != login.app_binding {
+            let message = format!(
+                "the plan asks for AppBinding {} and for the login of {}/{}; no planner makes such a plan",
+                reference.path(),
+                login.namespace,
+                login.app_binding
+            );
+            return Err(Failure::new(Code::UsageNotAllowed, message));
+        }
+    }
     let mut consents = Consents::new(worker, plan);
     match &plan.work {
         Work::Backup(work) => {

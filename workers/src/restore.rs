@@ -50,8 +50,10 @@ impl Restore<'_, '_> {
         let access = access.map_err(|failure| self.execution.stopped_or(failure))?;
         let inspected = self.inspect(&engine, &access, &snapshot).await;
         let (record, load) = inspected.map_err(|failure| self.execution.stopped_or(failure))?;
+        let overwrites = self.judge_existing(&load)?;
         tracing::info!(databases = load.databases.join(", "), snapshot = snapshot.id, "restore is about to write");
         self.execution.hooks.pre(&self.work.target).await?;
+        self.execution.conditions.extend(overwrites);
         let size_bytes = self.load(&engine, load, &snapshot).await?;
         if let Some(depth) = self.depth() {
             let differences = engine.compare(&access, self.stream(&record), depth).await;
@@ -99,12 +101,12 @@ impl Restore<'_, '_> {
             _ => failure,
         })?;
         judge_obstacles(&load)?;
-        self.judge_existing(&load)?;
         Ok((record, load))
     }
 
-    fn judge_existing(&mut self, load: &Load) -> Result<(), Failure> {
-        let Some(existing) = &load.existing else { return Ok(()) };
+    /// Whether existing data allows the restore; the condition of one that goes over it.
+    fn judge_existing(&self, load: &Load) -> Result<Option<Notice>, Failure> {
+        let Some(existing) = &load.existing else { return Ok(None) };
         let what = format!("AppBinding {} already holds {existing}", self.work.target.reference.path());
         let message = match (self.work.existing, &load.clashes) {
             (Existing::Refuse, _) => return Err(Failure::new(Code::TargetNotEmpty, what)),
@@ -115,18 +117,17 @@ impl Restore<'_, '_> {
             }
             (Existing::Merge, None) => {
                 let stays = load.stays.as_ref().map(|stays| format!("; what it did not bring stays: {stays}"));
-                format!("{what}; the restore replaced what it brought{}", stays.unwrap_or_default())
+                format!("{what}; the restore replaces what it brings{}", stays.unwrap_or_default())
             }
-            (Existing::Replace, _) => format!("{what}; they were dropped, and the snapshot took their place"),
+            (Existing::Replace, _) => format!("{what}; they are dropped, and the snapshot takes their place"),
         };
         tracing::warn!(what, "restoring over existing data");
-        self.execution.conditions.push(Notice {
+        Ok(Some(Notice {
             kind: "TargetOverwritten".to_owned(),
             status: NoticeStatus::True,
             reason: "TargetNotEmpty".to_owned(),
             message,
-        });
-        Ok(())
+        }))
     }
 
     /// The depth of the comparison after the last statement; `None` if nothing is compared.
@@ -229,6 +230,11 @@ impl Restore<'_, '_> {
         }
         if !report.clean() {
             return match (engine.explain(&report.stderr.lines), stopped) {
+                // Such a client never got as far as a statement, whatever it had read of its input.
+                (Some(said), _) if matches!(said.code, Some(Code::AccessDenied | Code::DatabaseUnreachable)) => {
+                    let why = format!("no statement ran, the client failed: {}; {}", said.line, said.hint);
+                    ended(Code::RestoreFailed, &why)
+                }
                 (Some(said), _) => ended(code, &format!("the client failed: {}; {}", said.line, said.hint)),
                 (None, Some(why)) => ended(Code::TargetPartiallyRestored, &why),
                 (None, None) => ended(code, &format!("the client failed ({:?}) and said nothing", report.exit)),

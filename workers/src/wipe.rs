@@ -57,8 +57,9 @@ async fn delete(
     let Storage::S3(s3) = place.storage.clone() else {
         return Err(Failure::new(Code::InvalidSpec, "wipeOut: not for a local repository"));
     };
+    let cluster = execution.worker.intent.identity().await?;
     let (password, access) = (place.password.clone(), execution.worker.access(&execution.life.token()));
-    let opened = blocking(move || Wipe::open(&s3, &password, &access)).await?;
+    let opened = blocking(move || Wipe::open(&s3, &password, &access, &cluster)).await?;
     let mut wipe = opened.map_err(|error| of_wipe(&error))?;
     tracing::info!(location = place.storage.location(), "data of a repository is deleted");
     loop {

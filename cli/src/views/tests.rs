@@ -159,12 +159,14 @@ fn the_catalogue_marks_built_in_objects() {
     assert_eq!(
         render(Kind::Function, &views, Width::Narrow),
         "\
-NAME             DATABASE  ACTION   PROGRAM       SOURCE    AGE
-mariadb-backup   MariaDB   backup   mariadb-dump  built-in  —
-mariadb-restore  MariaDB   restore  mariadb       built-in  —
+NAME              DATABASE    ACTION   PROGRAM       SOURCE    AGE
+mariadb-backup    MariaDB     backup   mariadb-dump  built-in  —
+mariadb-restore   MariaDB     restore  mariadb       built-in  —
+postgres-backup   PostgreSQL  backup   pg_dump       built-in  —
+postgres-restore  PostgreSQL  restore  psql          built-in  —
 "
     );
-    assert!(render(Kind::Task, &views, Width::Narrow).contains("mariadb-backup   mariadb-backup   built-in  —\n"));
+    assert!(render(Kind::Task, &views, Width::Narrow).contains("mariadb-backup    mariadb-backup    built-in  —\n"));
 }
 
 #[test]

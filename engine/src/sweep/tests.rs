@@ -94,18 +94,12 @@ fn only_a_recent_sign_of_a_worker_says_that_it_cannot_read_a_plan() {
         let progress = serde_json::json!({"session": Uuid::nil(), "sessionName": "s", "target": "", "activity": activity,
             "bytes": 0, "bytesPerSecond": 0});
         let event = CloudEvent::new("1".to_owned(), "/x".to_owned(), Progress::TYPE.to_owned(), at(seconds), progress);
-        Stored {
-            subject: String::new(),
-            sequence: 1,
-            time: at(seconds),
-            payload: event.to_bytes().into(),
-            headers: Default::default(),
-        }
+        event.to_bytes()
     };
-    assert!(says_waiting(&sign("waiting", 100), at(160)));
-    assert!(!says_waiting(&sign("waiting", 100), at(161)));
-    assert!(!says_waiting(&sign("dumping", 100), at(101)));
-    assert!(!says_waiting(&sign("something later", 100), at(101)));
+    assert!(says_waiting(&sign("waiting", 100), at(100), at(160)));
+    assert!(!says_waiting(&sign("waiting", 100), at(100), at(161)));
+    assert!(!says_waiting(&sign("dumping", 100), at(100), at(101)));
+    assert!(!says_waiting(&sign("something later", 100), at(100), at(101)));
 }
 
 #[test]

@@ -72,6 +72,10 @@ impl Fact {
         if matches!(self, Self::Planned(_)) {
             return;
         }
+        while self.is_too_large()
+            && let Self::Restoring(Restoring { databases, .. }) = &mut *self
+            && databases.pop().is_some()
+        {}
         for limit in MESSAGE_LIMITS {
             if !self.is_too_large() {
                 return;

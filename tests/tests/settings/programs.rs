@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Result, ensure};
 use lagan_tests::tools;
+use lagan_tests::world::{app_binding, configuration};
 
 use super::{SHOP, a_small_world};
 
@@ -57,12 +58,14 @@ spec:
 #[test]
 fn a_plan_that_is_too_large_for_the_log_fails_and_names_the_field() -> Result<()> {
     let world = a_small_world()?;
-    let tables: Vec<String> = (0..15_000).map(|number| format!("--ignore-table=shop.table_number_{number}")).collect();
-    world.configure("large", "local", &format!("{SHOP} {}", tables.join(" ")), "")?;
+    let bundle = format!("{{caBundle: {}, url: ", "QUJD".repeat(100_000));
+    world.lagan.manifest("huge.yaml", &app_binding("huge", &world.db).replace("{url: ", &bundle))?;
+    let large = configuration("large", "local", SHOP, "").replace("name: shop}}", "name: huge}}");
+    world.lagan.manifest("large.yaml", &large)?;
     world.configure("small", "local", SHOP, "")?;
     let _up = world.up(&[])?;
     let output = world.backup("large", &[])?;
-    assert!(output.stderr.contains("work.backup.step.userArgs"), "{}", output.stderr);
+    assert!(output.stderr.contains("work.backup.target.database.tls.caBundle"), "{}", output.stderr);
     assert!(output.stderr.contains("may have 262144"), "{}", output.stderr);
     // Nobody waits behind it, and its target is free.
     world.good_backup("small")?;

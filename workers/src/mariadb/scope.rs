@@ -68,11 +68,20 @@ pub enum ScopeError {
         of_database.as_ref().map(|name| format!(" of `{}`", escape(name))).unwrap_or_default()
     )]
     SameNames { of_database: Option<String>, one: String, other: String },
+    #[error(
+        "the dump has a statement that may write to any database: `{0}`; take it out of the dump, and run it by hand if it is needed"
+    )]
+    Unclear(String),
     #[error("the dump selects more databases than can be told apart ({0})")]
     TooMany(u64),
 }
 
 impl RestoreScope {
+    /// Databases of the server itself that are written to.
+    pub fn system(&self) -> impl Iterator<Item = &str> {
+        self.databases.iter().map(|database| database.name.as_str()).filter(|name| is_system(name))
+    }
+
     /// The databases whose content is looked at before. Those of the server itself are never empty.
     #[must_use]
     pub fn touches(&self) -> Touches {
@@ -98,6 +107,11 @@ fn list(names: &[String]) -> String {
 /// Decides the scope; `case` is how the target compares names.
 pub fn scope(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope, ScopeError> {
     let scope = choose(record, asked, case)?;
+    // With a filter only those of the databases that are wanted count, which `choose` has looked at.
+    let other = record.oddities.first.iter().find(|oddity| oddity.kind == OddityKind::Other);
+    if let Some(other) = other.filter(|_| scope.filter.is_none()) {
+        return Err(ScopeError::Unclear(other.statement.clone()));
+    }
     if case == NameCase::Insensitive {
         distinct(None, scope.databases.iter().map(|database| &database.name))?;
         for database in &scope.databases {
@@ -213,9 +227,8 @@ fn can_be_renamed(record: &Record, source: &str) -> Result<(), ScopeError> {
 /// Refuses statements of which nobody can tell whether they belong to these databases.
 fn no_unclear(record: &Record, wanted: &[String], case: NameCase) -> Result<(), FilterError> {
     let unclear = record.oddities.first.iter().find(|oddity| {
-        let kind = matches!(oddity.kind, OddityKind::LoadData | OddityKind::ClientCommand | OddityKind::Other);
         let of_wanted = |database: &String| wanted.iter().any(|wanted| case.same(database, wanted));
-        kind && oddity.database.as_ref().is_none_or(of_wanted)
+        oddity.kind.is_unclear() && oddity.database.as_ref().is_none_or(of_wanted)
     });
     unclear.map_or(Ok(()), |oddity| Err(FilterError::Unclear { statement: oddity.statement.clone() }))
 }
@@ -252,6 +265,29 @@ mod tests {
             names.join(" "),
             scope.selects.map(|name| format!(" in {name}")).unwrap_or_default()
         ))
+    }
+
+    #[test]
+    fn a_statement_that_may_write_anywhere_is_refused_and_what_is_dropped_is_named() {
+        for statement in [
+            "RENAME TABLE `p`.`t` TO `p`.`u`",
+            "TRUNCATE `p`.`t`",
+            "UPDATE `p`.`t` SET x = 1",
+            "DELETE FROM `p`.`t`",
+            "CALL `p`.`do_it`()",
+            "DROP TABLE IF EXISTS t, `p`.`t`",
+        ] {
+            let refused = ask(&format!("{ONE}{statement};\n"), None, None, None).expect_err(statement);
+            let verb = statement.split(' ').next().unwrap_or_default();
+            assert!(refused.contains("may write to any database") && refused.contains(verb), "{refused}");
+            // Accounts do not crowd it out.
+            let many = format!("{ONE}{}{statement};\n", "GRANT SELECT ON *.* TO x;\n".repeat(20));
+            assert!(ask(&many, None, None, None).is_err(), "{statement}");
+        }
+        let dropped = format!("{ONE}DROP DATABASE IF EXISTS `prod`;\n");
+        assert_eq!(ask(&dropped, None, None, None).as_deref(), Ok("a+ prod"));
+        let again = "DROP DATABASE IF EXISTS `a`;\nCREATE DATABASE `a`;\nUSE `a`;\nDROP TABLE IF EXISTS `t`;\n";
+        assert_eq!(ask(again, None, None, None).as_deref(), Ok("a+"));
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //!
 //! `config` goes last but for the keys: a wipe that was interrupted can open the repository again, or at least its keys.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use futures::TryStreamExt as _;
 use lagan_schemas::error::Code;
+use lagan_schemas::origin::ClusterIdentity;
 use opendal::{EntryMode, Operator};
 use rustic_core::FileType;
 use secrecy::SecretString;
@@ -18,6 +19,7 @@ use super::key;
 use super::limits;
 use super::object;
 use super::open::{Presence, Repository, presence};
+use super::snapshot::Snapshot;
 use super::storage::{S3, Storage};
 use super::store::{AbsentFolder, CONFIG, Store, id_of, path_of};
 use super::store_error::{Redactor, StoreError, StoreErrorKind, one_line};
@@ -35,6 +37,10 @@ pub enum WipeError {
     Storage(#[from] StoreError),
     #[error("nothing was deleted, because the repository cannot be opened")]
     NotOpened(#[source] Error),
+    #[error(
+        "nothing was deleted, because the repository also holds snapshots of other clusters ({0}); delete it by hand if nobody needs them"
+    )]
+    OtherClusters(String),
 }
 
 impl WipeError {
@@ -45,6 +51,7 @@ impl WipeError {
             Self::Storage(StoreError { kind: StoreErrorKind::NotFound, .. }) => Code::RepositoryAbsent,
             Self::Storage(error) => error.code(),
             Self::NotOpened(error) => error.code(),
+            Self::OtherClusters(_) => Code::LocationShared,
         }
     }
 }
@@ -81,14 +88,24 @@ pub struct Wipe {
 }
 
 impl Wipe {
-    /// Opens the repository, and with it the right to delete it. It blocks.
-    pub fn open(s3: &S3, password: &SecretString, access: &Access) -> Result<Self, WipeError> {
+    /// Opens the repository, and with it the right to delete it: all of it, so that no other cluster may have snapshots
+    /// there. It blocks.
+    pub fn open(
+        s3: &S3,
+        password: &SecretString,
+        access: &Access,
+        cluster: &ClusterIdentity,
+    ) -> Result<Self, WipeError> {
         let redactor = Redactor::new(s3.access_key_id.iter().chain(&s3.secret_access_key).cloned().collect());
         let operator = object::operator(s3, &access.outbound, &redactor)?;
-        let proof = prove(&Storage::S3(s3.clone()), password, access).map_err(|error| match error {
+        let not_opened = |error| match error {
             Error::Storage(error) => WipeError::Storage(error),
             error => WipeError::NotOpened(error),
-        })?;
+        };
+        let (proof, repository) = prove(&Storage::S3(s3.clone()), password, access).map_err(not_opened)?;
+        if let Some(repository) = repository {
+            others(&repository.snapshots().map_err(not_opened)?.snapshots, cluster)?;
+        }
         Ok(Self::over(operator, redactor, proof))
     }
 
@@ -183,12 +200,20 @@ impl Wipe {
     }
 }
 
-fn prove(storage: &Storage, password: &SecretString, access: &Access) -> Result<Proof, Error> {
+/// Refuses snapshots of clusters that are not ours.
+fn others(snapshots: &[Snapshot], cluster: &ClusterIdentity) -> Result<(), WipeError> {
+    let foreign = snapshots.iter().filter_map(Snapshot::origin).filter(|origin| !cluster.owns(origin.cluster));
+    let names: BTreeSet<String> = foreign.map(|origin| one_line(&origin.cluster_name)).collect();
+    let shown: Vec<String> = names.into_iter().take(EXAMPLES).collect();
+    if shown.is_empty() { Ok(()) } else { Err(WipeError::OtherClusters(shown.join(", "))) }
+}
+
+/// What the password opens, and the repository if all of it.
+fn prove(storage: &Storage, password: &SecretString, access: &Access) -> Result<(Proof, Option<Repository>), Error> {
     let absent = || Error::Absent { location: storage.location() };
     let store = Store::connect(storage, access, AbsentFolder::Report)?.ok_or_else(absent)?;
     if presence(&store)? == Presence::Present {
-        Repository::open(storage, password, access)?;
-        return Ok(Proof::Repository);
+        return Ok((Proof::Repository, Some(Repository::open(storage, password, access)?)));
     }
     let mut keys = HashSet::new();
     for (id, _) in store.list(FileType::Key)?.into_iter().take(limits::KEYS) {
@@ -196,7 +221,7 @@ fn prove(storage: &Storage, password: &SecretString, access: &Access) -> Result<
             keys.insert(path_of(FileType::Key, &id));
         }
     }
-    Ok(Proof::Keys(keys))
+    Ok((Proof::Keys(keys), None))
 }
 
 /// Tells whether a path is one of restic's layout.

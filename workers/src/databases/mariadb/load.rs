@@ -9,8 +9,8 @@ use super::{MariaDb, program};
 use crate::databases::{Access, Clearing, Depth, Load, Stream, StreamFilter, Wanted, shown};
 use crate::mariadb::dump::{Filter, Record};
 use crate::mariadb::{
-    Asked, Comparison, RestoreArgs, Selection, TargetState, clearing, met, name_case, obstacles, read_back, scope,
-    target_state,
+    Asked, Comparison, RestoreArgs, RestoreScope, Selection, TargetState, clearing, met, name_case, obstacles,
+    read_back, scope, target_state,
 };
 
 impl MariaDb {
@@ -28,7 +28,7 @@ impl MariaDb {
             program: program(access, &client, args.argv(scope.selects.as_deref()))?,
             databases: scope.databases.iter().map(|database| database.name.clone()).collect(),
             obstacles: obstacles.iter().map(ToString::to_string).collect(),
-            existing: existing(&state),
+            existing: existing(&state, &scope),
             stays: None,
             clashes: None,
             prelude: Vec::new(),
@@ -125,14 +125,19 @@ fn asked(args: &RestoreArgs, wanted: &Wanted<'_>) -> Result<Asked, Failure> {
     Ok(asked)
 }
 
-fn existing(state: &TargetState) -> Option<String> {
-    match state {
+fn existing(state: &TargetState, scope: &RestoreScope) -> Option<String> {
+    let held = match state {
         TargetState::Empty => None,
         TargetState::NotEmpty { databases, tables, programs } => {
             let list = databases.join(", ");
             Some(format!("{tables} tables and {programs} routines and events in {list}"))
         }
-    }
+    };
+    // They are on every server, and hold its accounts.
+    let system: Vec<String> = scope.system().map(|name| format!("`{name}`")).collect();
+    let system = (!system.is_empty()).then(|| format!("the server's own {}", system.join(", ")));
+    let all: Vec<String> = held.into_iter().chain(system).collect();
+    (!all.is_empty()).then(|| all.join(" and "))
 }
 
 fn some(names: &[String]) -> Option<String> {

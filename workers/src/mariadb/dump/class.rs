@@ -198,7 +198,10 @@ fn drop(cursor: &mut Cursor<'_>) -> Option<Class> {
         None => return Some(Class::of(StatementKind::Other)),
     };
     let _ = cursor.skip_words(&["IF", "EXISTS"])?;
-    cursor.named(kind)
+    let class = cursor.named(kind)?;
+    // The comma of a list belongs to the head, so that others can tell a list.
+    let _ = cursor.skip_symbol(b',')?;
+    Some(class)
 }
 
 fn alter(cursor: &mut Cursor<'_>) -> Option<Class> {

@@ -50,6 +50,10 @@ impl Head {
         self.tokens.len()
     }
 
+    pub fn has_symbol(&self, symbol: u8) -> bool {
+        (0..self.tokens.len()).filter_map(|index| self.get(index)).any(|token| token.is_symbol(symbol))
+    }
+
     pub fn get(&self, index: usize) -> Option<Token<'_>> {
         self.tokens.get(index).map(|kept| Token {
             kind: kept.kind,

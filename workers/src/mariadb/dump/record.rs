@@ -208,6 +208,14 @@ pub enum OddityKind {
     Other,
 }
 
+impl OddityKind {
+    /// Whether such a statement may be about any database.
+    #[must_use]
+    pub fn is_unclear(self) -> bool {
+        matches!(self, Self::LoadData | Self::ClientCommand | Self::Other)
+    }
+}
+
 impl<T> Default for Listed<T> {
     fn default() -> Self {
         Self { count: 0, digest: String::new(), listed: Vec::new() }

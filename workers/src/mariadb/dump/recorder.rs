@@ -67,7 +67,16 @@ struct Observer {
 impl Observer {
     fn oddity(&mut self, kind: OddityKind, statement: String) {
         let database = self.databases.selected().and_then(|database| database.record.name.clone());
-        self.record.oddities.add(FEW, || Oddity { kind, database, statement });
+        let oddity = Oddity { kind, database, statement };
+        let few = &mut self.record.oddities;
+        // A restore is decided by the unclear ones, so they are not crowded out by others.
+        let least = few.first.iter().rposition(|known| !known.kind.is_unclear());
+        if let Some(least) = least.filter(|_| few.first.len() == FEW && kind.is_unclear()) {
+            few.count += 1;
+            few.first[least] = oddity;
+        } else {
+            few.add(FEW, || oddity);
+        }
     }
 
     fn note_kind(&mut self, statement: &Statement<'_>) {
@@ -75,6 +84,8 @@ impl Observer {
             StatementKind::Account => OddityKind::Account,
             StatementKind::Replication => OddityKind::Replication,
             StatementKind::LoadData => OddityKind::LoadData,
+            // No dump drops several objects at once, and the others may be in any database.
+            StatementKind::Drop(_) if statement.head.has_symbol(b',') => OddityKind::Other,
             StatementKind::Other => match statement.head.get(0) {
                 Some(first) if first.text.len() >= 9 && first.text[..9].eq_ignore_ascii_case(b"DELIMITER") => {
                     OddityKind::ClientCommand

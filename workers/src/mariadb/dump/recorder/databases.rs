@@ -113,9 +113,8 @@ impl Databases {
                     self.known[at].record.created = true;
                 }
             }
-            StatementKind::AlterDatabase | StatementKind::DropDatabase => {
-                self.target = self.index.get(&name()).copied();
-            }
+            // What is dropped or altered is written to, also if nothing else of the stream is in it.
+            StatementKind::AlterDatabase | StatementKind::DropDatabase => self.target = self.at(name()),
             StatementKind::Create(kind) => {
                 self.find(statement);
                 if let (Some(name), Some(kind)) = (name(), listed_as(kind)) {
