@@ -12,7 +12,7 @@ use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::secret::Secret;
 use lagan_sources::folder::Folder;
 use lagan_sources::kubernetes::Kubernetes;
-use lagan_workers::repository::{Access, Repository, Snapshot, SnapshotList, Wanted, by_id, latest};
+use lagan_workers::repository::{Repository, Snapshot, SnapshotList, StorageAccess, WantedSnapshot, by_id, latest};
 use lagan_workers::{Asking, Volumes, unnamed_snapshots};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -91,7 +91,7 @@ pub async fn snapshots(secrets: SecretStore, repository: &View) -> Result<Snapsh
     let storage = lagan_workers::storage_of(&spec.backend, &secret, secrets.volumes())?;
     let password =
         secret.text("RESTIC_PASSWORD").map_err(|error| Failure::new(Code::SecretInvalid, chain(&error)))?.into();
-    let access = Access::new(Handle::current(), CancellationToken::new(), Arc::default());
+    let access = StorageAccess::new(Handle::current(), CancellationToken::new(), Arc::default());
     let listed = tokio::task::spawn_blocking(move || Repository::open(&storage, &password, &access)?.snapshots());
     let listed = listed.await.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     listed.map_err(|error| Failure::new(error.code(), format!("{key}: {}", chain(&error))).into())
@@ -134,7 +134,7 @@ pub async fn unnamed(client: &Client, own: Option<&ClusterIdentity>, snapshots: 
 impl SnapshotChoice<'_> {
     pub fn find<'s>(&self, snapshots: &'s [Snapshot]) -> Result<&'s Snapshot, Problem> {
         let chosen = if self.id == "latest" {
-            let wanted = Wanted {
+            let wanted = WantedSnapshot {
                 clusters: self.clusters,
                 configuration: self.configuration.as_ref(),
                 host: self.host,

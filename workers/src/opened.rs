@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failures::{internal, of_repository};
 use crate::place::Place;
-use crate::repository::{Access, Error, Presence, Repository, Storage};
+use crate::repository::{Error, Presence, Repository, Storage, StorageAccess};
 use crate::worker::Worker;
 
 /// Longest wait for a lease. Prune and init are short; after a longer wait the failure names the holder.
@@ -101,13 +101,13 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))
 }
 
-async fn open(place: &Place, access: &Access) -> Result<Arc<Repository>, Error> {
+async fn open(place: &Place, access: &StorageAccess) -> Result<Arc<Repository>, Error> {
     let (place, access) = (place.clone(), access.clone());
     let opened = tokio::task::spawn_blocking(move || Repository::open(&place.storage, &place.password, &access)).await;
     opened.map_err(|error| Error::Core { action: "open the repository", detail: error.to_string() })?.map(Arc::new)
 }
 
-async fn init(place: &Place, access: &Access) -> Result<(), Failure> {
+async fn init(place: &Place, access: &StorageAccess) -> Result<(), Failure> {
     let (place, access) = (place.clone(), access.clone());
     let made = blocking(move || match Repository::probe(&place.storage, &access)? {
         // Somebody was faster while we waited for the lease.

@@ -4,7 +4,6 @@
 //! breaks off the request in flight. This module must not know sessions, plans, NATS, Kubernetes or a database, must
 //! never write a snapshot before its gate has opened, and must never treat a storage failure as an empty storage.
 
-mod access;
 mod archive;
 mod backend;
 mod backup;
@@ -29,6 +28,7 @@ mod seal;
 mod snapshot;
 mod source;
 mod storage;
+mod storage_access;
 mod store;
 mod store_error;
 pub mod tags;
@@ -40,15 +40,15 @@ mod wipe;
 #[cfg(test)]
 mod tests;
 
-pub use access::Access;
 pub use backup::{Backup, Companion, Gate, GateRefused, Written};
-pub use choice::{Candidate, ChoiceError, Wanted, by_id, latest};
+pub use choice::{Candidate, ChoiceError, WantedSnapshot, by_id, latest};
 pub use error::Error;
 pub use open::{Presence, Repository, Statistics};
 pub use restore::SnapshotReader;
 pub use retention::{Decision, Policy, Verdict, retention};
 pub use snapshot::{Damaged, Snapshot, SnapshotList};
 pub use storage::{Fs, S3, Storage, Tls};
+pub use storage_access::StorageAccess;
 pub use store_error::{StoreError, StoreErrorKind};
 pub use verify::{Expected, ReadBack};
 pub use wipe::{Content, Wipe, WipeError};

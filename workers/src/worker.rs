@@ -29,7 +29,7 @@ use crate::intent::Intent;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::process::{Sandbox, Spawner, is_sandbox_available};
-use crate::repository::Access;
+use crate::repository::StorageAccess;
 
 const PULL: Duration = Duration::from_secs(30);
 
@@ -159,8 +159,8 @@ impl Worker {
     }
 
     /// The means to reach storages until `stop`.
-    pub(crate) fn access(&self, stop: &CancellationToken) -> Access {
-        Access::new(Handle::current(), stop.clone(), Arc::clone(&self.outbound))
+    pub(crate) fn access(&self, stop: &CancellationToken) -> StorageAccess {
+        StorageAccess::new(Handle::current(), stop.clone(), Arc::clone(&self.outbound))
     }
 }
 

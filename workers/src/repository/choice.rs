@@ -14,7 +14,7 @@ use super::snapshot::Snapshot;
 
 /// Conditions for the snapshot; a field that is `None` accepts every value.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct WantedSnapshot<'a> {
     pub clusters: Clusters<'a>,
     /// Snapshots without an origin remain candidates: they may be older ones of the same data, written by Stash.
     pub configuration: Option<&'a ConfigurationKey>,
@@ -67,7 +67,7 @@ impl ChoiceError {
 /// Finds the newest snapshot that fits. `excluded` holds snapshots that no session named as its result.
 pub fn latest<'s>(
     snapshots: &'s [Snapshot],
-    wanted: Wanted<'_>,
+    wanted: WantedSnapshot<'_>,
     excluded: &HashSet<String>,
 ) -> Result<&'s Snapshot, ChoiceError> {
     let fitting = || snapshots.iter().filter(|snapshot| fits(snapshot, wanted) && !excluded.contains(&snapshot.id));
@@ -118,7 +118,7 @@ fn history(clusters: Clusters<'_>, origin: &Origin) -> (Uuid, ConfigurationKey) 
     (cluster, origin.configuration.clone())
 }
 
-fn fits(snapshot: &Snapshot, wanted: Wanted<'_>) -> bool {
+fn fits(snapshot: &Snapshot, wanted: WantedSnapshot<'_>) -> bool {
     let origin = snapshot.origin();
     let configuration = match (wanted.configuration, &origin) {
         (Some(wanted), Some(found)) => *wanted == found.configuration,

@@ -8,7 +8,6 @@ use rustic_core::repofile::MasterKey;
 use rustic_core::{ConfigOptions, Credentials, FileType, Id, KeyOptions};
 use secrecy::SecretString;
 
-use super::access::Access;
 use super::backend::Files;
 use super::cipher::Cipher;
 use super::error::Error;
@@ -16,6 +15,7 @@ use super::key::new_key;
 use super::limits;
 use super::open::{Presence, Repository, connect, presence};
 use super::storage::Storage;
+use super::storage_access::StorageAccess;
 use super::store::{AbsentFolder, CONFIG, Store, path_of};
 
 /// zstd level of new repositories: compared with level 3, a backup takes a fifth less time and stores 8 % more.
@@ -26,7 +26,7 @@ const PACK_SIZE_LIMIT: u64 = 32 << 20;
 
 impl Repository {
     /// Creates and opens a repository; `Exists` if another process was faster.
-    pub fn init(storage: &Storage, password: &SecretString, access: &Access) -> Result<Self, Error> {
+    pub fn init(storage: &Storage, password: &SecretString, access: &StorageAccess) -> Result<Self, Error> {
         let absent = || Error::Absent { location: storage.location() };
         let store = Store::connect(storage, access, AbsentFolder::Create)?.ok_or_else(absent)?;
         if presence(&store)? == Presence::Present {

@@ -8,12 +8,12 @@ use rustic_core::repofile::{ConfigFile, MasterKey};
 use rustic_core::{Credentials, FileType, OpenStatus, RepositoryBackends, RepositoryOptions, WriteBackend};
 use secrecy::SecretString;
 
-use super::access::Access;
 use super::backend::Files;
 use super::cipher::Cipher;
 use super::error::Error;
 use super::key::unlock;
 use super::storage::Storage;
+use super::storage_access::StorageAccess;
 use super::store::{AbsentFolder, CONFIG, Store};
 
 pub(super) type Core = rustic_core::Repository<OpenStatus>;
@@ -44,14 +44,14 @@ pub struct Repository {
 impl Repository {
     /// Tells whether there is a repository; `NotARepository` if the storage holds packs, indexes or snapshots without a
     /// `config`.
-    pub fn probe(storage: &Storage, access: &Access) -> Result<Presence, Error> {
+    pub fn probe(storage: &Storage, access: &StorageAccess) -> Result<Presence, Error> {
         match Store::connect(storage, access, AbsentFolder::Report)? {
             Some(store) => presence(&store),
             None => Ok(Presence::Absent),
         }
     }
 
-    pub fn open(storage: &Storage, password: &SecretString, access: &Access) -> Result<Self, Error> {
+    pub fn open(storage: &Storage, password: &SecretString, access: &StorageAccess) -> Result<Self, Error> {
         let absent = || Error::Absent { location: storage.location() };
         let store = Store::connect(storage, access, AbsentFolder::Report)?.ok_or_else(absent)?;
         if presence(&store)? == Presence::Absent {

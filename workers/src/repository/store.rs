@@ -13,11 +13,11 @@ use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
-use super::access::Access;
 use super::limits;
 use super::local::Local;
 use super::object;
 use super::storage::Storage;
+use super::storage_access::StorageAccess;
 use super::store_error::{Redactor, StoreError, StoreErrorKind};
 
 pub(super) const CONFIG: &str = "config";
@@ -33,7 +33,7 @@ pub(super) struct Store {
     location: String,
     operator: Operator,
     local: Option<Local>,
-    access: Access,
+    access: StorageAccess,
     redactor: Redactor,
 }
 
@@ -41,7 +41,7 @@ impl Store {
     /// Connects to a storage; `None` for a folder that does not exist. Nothing is created only to be read.
     pub(super) fn connect(
         storage: &Storage,
-        access: &Access,
+        access: &StorageAccess,
         absent: AbsentFolder,
     ) -> Result<Option<Arc<Self>>, StoreError> {
         let redactor = Redactor::new(secrets(storage));

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, Backup, Error, Fs, Gate, GateRefused, Repository, Storage, Written};
+use super::{Backup, Error, Fs, Gate, GateRefused, Repository, Storage, StorageAccess, Written};
 
 const PASSWORD: &str = "correct horse";
 
@@ -48,8 +48,8 @@ impl Fixture {
         Storage::Fs(Fs { root: self.root() })
     }
 
-    fn access(&self) -> Access {
-        Access::new(self.runtime.handle().clone(), self.stop.clone(), Arc::default())
+    fn access(&self) -> StorageAccess {
+        StorageAccess::new(self.runtime.handle().clone(), self.stop.clone(), Arc::default())
     }
 
     fn init(&self) -> Repository {

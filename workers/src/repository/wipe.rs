@@ -13,7 +13,6 @@ use opendal::{EntryMode, Operator};
 use rustic_core::FileType;
 use secrecy::SecretString;
 
-use super::access::Access;
 use super::error::Error;
 use super::key;
 use super::limits;
@@ -21,6 +20,7 @@ use super::object;
 use super::open::{Presence, Repository, presence};
 use super::snapshot::Snapshot;
 use super::storage::{S3, Storage};
+use super::storage_access::StorageAccess;
 use super::store::{AbsentFolder, CONFIG, Store, id_of, path_of};
 use super::store_error::{Redactor, StoreError, StoreErrorKind, one_line};
 
@@ -93,7 +93,7 @@ impl Wipe {
     pub fn open(
         s3: &S3,
         password: &SecretString,
-        access: &Access,
+        access: &StorageAccess,
         cluster: &ClusterIdentity,
     ) -> Result<Self, WipeError> {
         let redactor = Redactor::new(s3.access_key_id.iter().chain(&s3.secret_access_key).cloned().collect());
@@ -209,7 +209,11 @@ fn others(snapshots: &[Snapshot], cluster: &ClusterIdentity) -> Result<(), WipeE
 }
 
 /// What the password opens, and the repository if all of it.
-fn prove(storage: &Storage, password: &SecretString, access: &Access) -> Result<(Proof, Option<Repository>), Error> {
+fn prove(
+    storage: &Storage,
+    password: &SecretString,
+    access: &StorageAccess,
+) -> Result<(Proof, Option<Repository>), Error> {
     let absent = || Error::Absent { location: storage.location() };
     let store = Store::connect(storage, access, AbsentFolder::Report)?.ok_or_else(absent)?;
     if presence(&store)? == Presence::Present {

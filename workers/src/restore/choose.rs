@@ -9,7 +9,7 @@ use lagan_schemas::plan::SnapshotSelector;
 use super::Restore;
 use crate::failures::{of_choice, of_repository};
 use crate::opened::blocking;
-use crate::repository::{Snapshot, Wanted, by_id, latest};
+use crate::repository::{Snapshot, WantedSnapshot, by_id, latest};
 use crate::retention::{self, Asking};
 
 impl Restore<'_, '_> {
@@ -22,7 +22,7 @@ impl Restore<'_, '_> {
         let chosen = match &source.snapshot {
             SnapshotSelector::Id(id) => by_id(&listed.snapshots, id, clusters),
             SnapshotSelector::Latest => {
-                let wanted = Wanted {
+                let wanted = WantedSnapshot {
                     clusters,
                     configuration: source.configuration.as_ref(),
                     host: source.host.as_deref(),

@@ -8,7 +8,7 @@ use lagan_schemas::origin::{ClusterIdentity, Clusters, ConfigurationKey, Owner};
 use rustic_core::repofile::SnapshotFile;
 use uuid::Uuid;
 
-use crate::repository::{ChoiceError, Policy, Snapshot, Verdict, Wanted, by_id, latest, retention};
+use crate::repository::{ChoiceError, Policy, Snapshot, Verdict, WantedSnapshot, by_id, latest, retention};
 
 const DAY: i64 = 86_400;
 
@@ -120,8 +120,8 @@ fn a_daily_rule_keeps_the_last_of_each_day() {
     assert_eq!(kept(owner(X), &snapshots, &both, &[]), [5, 6, 7]);
 }
 
-fn wanted(name: Option<&str>) -> Wanted<'static> {
-    Wanted {
+fn wanted(name: Option<&str>) -> WantedSnapshot<'static> {
+    WantedSnapshot {
         clusters: Clusters::Own(identity(&[])),
         configuration: name.map(configuration),
         host: None,
@@ -130,7 +130,7 @@ fn wanted(name: Option<&str>) -> Wanted<'static> {
     }
 }
 
-fn chosen(snapshots: &[Snapshot], wanted: Wanted<'_>, excluded: &[u8]) -> Result<String, ChoiceError> {
+fn chosen(snapshots: &[Snapshot], wanted: WantedSnapshot<'_>, excluded: &[u8]) -> Result<String, ChoiceError> {
     let excluded = excluded.iter().map(|number| id(*number)).collect();
     latest(snapshots, wanted, &excluded).map(|snapshot| snapshot.id.clone())
 }
@@ -161,7 +161,7 @@ fn latest_refuses_where_it_could_mean_several() {
 
     let other_path = [snapshot(1, 0, "", "/home"), snapshot(2, DAY, X, "/d")];
     assert!(matches!(chosen(&other_path, wanted(Some(X)), &[]), Err(ChoiceError::Ambiguous { .. })));
-    let narrowed = Wanted { path: Some("/d"), ..wanted(None) };
+    let narrowed = WantedSnapshot { path: Some("/d"), ..wanted(None) };
     assert_eq!(chosen(&other_path, narrowed, &[]), Ok(id(2)));
 
     let three = [snapshot(1, 0, "", "/d"), snapshot(2, 0, X, "/d"), snapshot(3, 0, Y, "/d")];
@@ -176,12 +176,12 @@ fn latest_never_takes_the_snapshot_of_another_cluster_of_the_same_name() {
     assert!(error.to_string().contains(&Uuid::from_u128(2).to_string()), "{error}");
 
     let other = Uuid::from_u128(2).to_string();
-    let named = Wanted { clusters: Clusters::Named(&other), ..wanted(Some(X)) };
+    let named = WantedSnapshot { clusters: Clusters::Named(&other), ..wanted(Some(X)) };
     assert_eq!(chosen(&both, named, &[]), Ok(id(2)));
-    let by_name = Wanted { clusters: Clusters::Named("local"), ..wanted(Some(X)) };
+    let by_name = WantedSnapshot { clusters: Clusters::Named("local"), ..wanted(Some(X)) };
     assert!(matches!(chosen(&both, by_name, &[]), Err(ChoiceError::Ambiguous { .. })), "two clusters have the name");
 
-    let adopted = Wanted { clusters: Clusters::Own(identity(&[2])), ..wanted(Some(X)) };
+    let adopted = WantedSnapshot { clusters: Clusters::Own(identity(&[2])), ..wanted(Some(X)) };
     assert_eq!(chosen(&both, adopted, &[]), Ok(id(2)));
 }
 

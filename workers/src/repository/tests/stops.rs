@@ -15,11 +15,11 @@ fn served() -> (Fixture, Server, Written) {
     (fixture, server, written)
 }
 
-fn open(server: &Server, access: &Access) -> Result<Repository, Error> {
+fn open(server: &Server, access: &StorageAccess) -> Result<Repository, Error> {
     Repository::open(&Storage::S3(server.s3()), &PASSWORD.into(), access)
 }
 
-type Phase = (&'static str, fn(&Server, &Access, Option<Repository>, &str) -> Result<(), Error>);
+type Phase = (&'static str, fn(&Server, &StorageAccess, Option<Repository>, &str) -> Result<(), Error>);
 
 const PHASES: [Phase; 7] = [
     ("open", |server, access, _, _| open(server, access).map(drop)),

@@ -9,14 +9,14 @@ use crate::outbound::Outbound;
 
 /// Everything that an operation on a repository needs besides the repository's own address and password.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub struct StorageAccess {
     pub(super) handle: Handle,
     /// Cancelling this ends every request in flight and fails every later one.
     pub(super) stop: CancellationToken,
     pub(super) outbound: Arc<Outbound>,
 }
 
-impl Access {
+impl StorageAccess {
     #[must_use]
     pub fn new(handle: Handle, stop: CancellationToken, outbound: Arc<Outbound>) -> Self {
         Self { handle, stop, outbound }
