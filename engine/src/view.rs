@@ -221,3 +221,36 @@ impl Resources {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_invalid_object_hides_the_valid_one_of_another_group() {
+        let mut view = View::default();
+        let repository = json!({
+            "apiVersion": "stash.appscode.com/v1alpha1", "kind": "Repository", "metadata": {"name": "main", "namespace": "a"},
+            "spec": {"backend": {"storageSecretName": "s", "local": {"hostPath": {"path": "/x"}, "mountPath": "/y"}}},
+        });
+        let valid = Object::from_json(repository).unwrap();
+        let key = valid.reference().key();
+        view.objects.insert(key.clone(), Arc::new(valid));
+        let found = |view: &View, group| match view.look_up(Kind::Repository, group, Some("a"), "main") {
+            Lookup::Valid(_) => "valid",
+            Lookup::Invalid(_) => "invalid",
+            Lookup::Absent => "absent",
+        };
+        assert_eq!(found(&view, Group::Lagan), "valid");
+        let own = ObjectKey { group: Group::Lagan.as_str().to_owned(), ..key };
+        let problem = "spec.backend: nothing".to_owned();
+        let refused = Refused { metadata: Metadata::default(), api_version: "lagan.dev/v1alpha1".to_owned(), problem };
+        view.refused.insert(own, refused);
+        assert_eq!(found(&view, Group::Lagan), "invalid");
+        assert_eq!(found(&view, Group::Stash), "valid");
+    }
+}

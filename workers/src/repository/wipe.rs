@@ -201,7 +201,7 @@ impl Wipe {
 }
 
 /// Refuses snapshots of clusters that are not ours.
-fn others(snapshots: &[Snapshot], cluster: &ClusterIdentity) -> Result<(), WipeError> {
+pub(super) fn others(snapshots: &[Snapshot], cluster: &ClusterIdentity) -> Result<(), WipeError> {
     let foreign = snapshots.iter().filter_map(Snapshot::origin).filter(|origin| !cluster.owns(origin.cluster));
     let names: BTreeSet<String> = foreign.map(|origin| one_line(&origin.cluster_name)).collect();
     let shown: Vec<String> = names.into_iter().take(EXAMPLES).collect();

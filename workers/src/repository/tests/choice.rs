@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lagan_schemas::error::Code;
 use lagan_schemas::origin::{ClusterIdentity, Clusters, ConfigurationKey, Owner};
 use rustic_core::repofile::SnapshotFile;
 use uuid::Uuid;
 
+use crate::repository::wipe;
 use crate::repository::{ChoiceError, Policy, Snapshot, Verdict, WantedSnapshot, by_id, latest, retention};
 
 const DAY: i64 = 86_400;
@@ -196,4 +198,19 @@ fn a_snapshot_of_another_cluster_is_not_taken_by_its_id_either() {
     assert_eq!(found("0202", Clusters::Named("local")), Ok(id(2)));
     assert!(matches!(found("0", own), Err(ChoiceError::AmbiguousId { .. })));
     assert!(matches!(found("ff", own), Err(ChoiceError::UnknownId { .. })));
+}
+
+#[test]
+fn a_repository_that_others_use_is_not_deleted() {
+    let (ours, adopted, theirs, untagged) = (
+        snapshot(1, 0, X, "/d"),
+        snapshot_of(2, 2, 0, X, "/d"),
+        snapshot_of(3, 3, 0, Y, "/d"),
+        snapshot(4, 0, "", "/d"),
+    );
+    let ours_only = [ours.clone(), adopted.clone(), untagged.clone()];
+    assert!(wipe::others(&ours_only, identity(&[2])).is_ok());
+    let refused = wipe::others(&[ours, adopted, theirs, untagged], identity(&[2])).unwrap_err();
+    assert_eq!(refused.code(), Code::LocationShared);
+    assert!(refused.to_string().contains("(local)"), "{refused}");
 }
