@@ -106,7 +106,7 @@ codes! {
     Cancelled = "E0503", "Cancelled", Permanent, "the message says who cancelled the session; start a new one if it is still needed";
     Interrupted = "E0504", "Interrupted", Interrupted, "the worker was stopped; another one continues";
     Expired = "E0505", "Expired", Permanent, "the session did not end within the retention of its log; start it again";
-    WorkersTooOld = "E0506", "WorkersTooOld", Permanent, "upgrade the workers of the pool that the message names, which come before the engine, and start the session again";
+    WorkersTooOld = "E0506", "WorkersTooOld", Permanent, "upgrade the workers of the pool that the message names (workers are upgraded before the engine), then start the session again";
     Internal = "E0599", "Internal", Transient, "this is a defect of Lagan; please report it with the message";
 }
 
