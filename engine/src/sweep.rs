@@ -107,7 +107,7 @@ fn is_old(session: &Session, now: Timestamp) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     Nobody,
-    /// Nobody, because the workers of its pool can't read it.
+    /// No worker holds it, because the workers of its pool can't read it.
     Unreadable,
     Dead,
     /// The worker is alive, or it is not known yet whether it is.

@@ -96,7 +96,7 @@ pub enum LoginFile {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PasswordLine {
-    /// What stands before the password.
+    /// The text before the password.
     pub start: String,
     /// Characters of the password that get a backslash.
     pub escaped: String,

@@ -153,7 +153,7 @@ async fn a_holder_that_is_cut_off_knows_before_anybody_else_gets_the_lease() {
         );
         assert!(!lease.tenure().is_held());
         assert!(unconfirmed < taken.0, "{:?} late", unconfirmed - taken.0);
-        // Nobody told it yet, so it may be an outage for all that it knows.
+        // The holder has not been told yet, so this may be an outage for all that it knows.
         assert!(!lease.tenure().lost().is_cancelled());
         proxy.open.send_replace(true);
         assert_eq!(lease.tenure().confirmed().await, Err(Lost), "{scope}");

@@ -26,7 +26,7 @@ use crate::report::{document, text};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the newest report of a session says.
+/// The content of the newest report of a session.
 pub(super) enum Told {
     Progress(String),
     /// A worker of this pool can't read the plan.

@@ -80,7 +80,7 @@ fn a_plan_that_no_worker_can_read_fails_after_an_hour() {
     let (fact, code, message) = verdict(&session, Held::Unreadable, 4000).expect("it is ended");
     assert_eq!((fact, code), ("failed", Code::WorkersTooOld));
     assert!(message.contains("pool `default`"), "{message}");
-    // One that only waits for a free worker goes on waiting, and a new plan begins a new hour.
+    // A session that only waits for a free worker goes on waiting, and a new plan begins a new hour.
     assert_eq!(ends_with(&session, Held::Nobody, 4000), None);
     let again = story(Backup).planned(10).started(20).retrying(30, Code::Stalled).planned(4000).end();
     assert!(!has_waited_for_upgrade(&again, at(4001)));

@@ -10,7 +10,7 @@ use lagan_tests::world::{PATIENCE, World, configuration, restore_session, secret
 use serde_json::Value;
 
 const DATABASE: &str = "odd;na'me=\u{e4}";
-/// What the server itself says of every object and every row.
+/// A query by which the server itself describes every object and every row.
 const EVERYTHING: &str = r#"
 CREATE TEMP TABLE said (line text);
 DO $do$ DECLARE t record; BEGIN

@@ -67,7 +67,7 @@ fn a_plan_that_is_too_large_for_the_log_fails_and_names_the_field() -> Result<()
     let output = world.backup("large", &[])?;
     assert!(output.stderr.contains("work.backup.target.database.tls.caBundle"), "{}", output.stderr);
     assert!(output.stderr.contains("may have 262144"), "{}", output.stderr);
-    // Nobody waits behind it, and its target is free.
+    // No other session waits behind it, and its target is free.
     world.good_backup("small")?;
     world.judge()
 }

@@ -1,4 +1,4 @@
-//! What the document of an engine says by itself: the answers of a server to its queries, and the meaning of what its
+//! Asks and explains by the document of an engine alone: the answers of a server to its queries, and the meaning of what its
 //! programs write to standard error.
 
 use std::time::{Duration, Instant};

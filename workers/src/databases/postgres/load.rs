@@ -20,7 +20,7 @@ pub(super) async fn load(access: &Access, stream: Stream<'_>) -> Result<Load, Fa
     let clears = stream.clearing == Clearing::Empty;
     let common: Vec<&String> = server.tables.iter().filter(|table| record.tables.contains_key(*table)).collect();
     let stays: Vec<&String> = server.tables.iter().filter(|table| !record.tables.contains_key(*table)).collect();
-    // Nobody but this process knows the key, so nothing in the stream makes psql run a program or connect elsewhere.
+    // Only this process knows the key, so nothing in the stream makes psql run a program or connect elsewhere.
     let guard = format!("\\restrict {}\n", Uuid::new_v4().simple());
     Ok(Load {
         program: Program { args: others, ..access.program(&access.executable, engine(), &database)? },
@@ -75,7 +75,7 @@ fn target(access: &Access, record: &Record, wanted: &Wanted<'_>) -> Result<(Stri
     Err(Failure::new(Code::ScopeRefused, message))
 }
 
-/// What would stop the stream on its way, in words.
+/// Lists the reasons for which the stream would stop on its way, in words.
 pub(super) fn obstacles(record: &Record, server: &State) -> Vec<String> {
     let major = |version: &str| version.split(['.', ' ']).next().and_then(|major| major.parse::<u32>().ok());
     let (dumped, here) = (shown(&[&record.server_version]), &server.server_version);

@@ -1,4 +1,4 @@
-//! What a plain dump holds. pg_dump writes a comment before each object with its name, type and owner; each row of a table
+//! The record of a plain dump. pg_dump writes a comment before each object with its name, type and owner; each row of a table
 //! is a line of its own.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -113,7 +113,7 @@ impl Databases {
                     self.known[at].record.created = true;
                 }
             }
-            // What is dropped or altered is written to, also if nothing else of the stream is in it.
+            // A database that is dropped or altered is written to, also if nothing else of the stream is in it.
             StatementKind::AlterDatabase | StatementKind::DropDatabase => self.target = self.at(name()),
             StatementKind::Create(kind) => {
                 self.find(statement);
