@@ -153,7 +153,7 @@ fn statuses_are_kept() {
     );
     check::is_kept(
         "status/backup-blueprint.json",
-        &BackupBlueprintStatus { observed_generation: 1, usages: 2, conditions },
+        &BackupBlueprintStatus { observed_generation: 1, usages: Some(2), conditions },
     );
 }
 

@@ -162,6 +162,15 @@ impl Source {
         self.statuses().is_some()
     }
 
+    /// Whether every object of the cluster is seen, and not only those of some namespaces.
+    #[must_use]
+    pub const fn watches_all_namespaces(&self) -> bool {
+        match &self.0 {
+            Origin::Folder(_) => true,
+            Origin::Cluster(api) => api.namespaces.is_empty(),
+        }
+    }
+
     /// Whether a deleted Repository may take its data with it. A file that is removed deletes no data.
     #[must_use]
     pub const fn deletes_data(&self) -> bool {

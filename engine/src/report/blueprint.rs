@@ -8,8 +8,8 @@ use lagan_schemas::resource::fields::FIELD_IGNORED;
 use super::conditions::Conditions;
 use crate::plan::ignored;
 
-/// `usages` is the number of AppBindings that name the blueprint.
-pub(crate) fn status(object: &Object, usages: usize, old: BackupBlueprintStatus) -> BackupBlueprintStatus {
+/// `usages` is the number of AppBindings that name the blueprint; `None` if this engine does not see all of them.
+pub(crate) fn status(object: &Object, usages: Option<usize>, old: BackupBlueprintStatus) -> BackupBlueprintStatus {
     let observed_generation = object.metadata.generation;
     let now = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
     let mut conditions = Conditions::new(old.conditions, observed_generation, now);
@@ -20,7 +20,7 @@ pub(crate) fn status(object: &Object, usages: usize, old: BackupBlueprintStatus)
     conditions.set_while(FIELD_IGNORED, ignored::REASON, ignored::of_object(object));
     BackupBlueprintStatus {
         observed_generation,
-        usages: i64::try_from(usages).unwrap_or(i64::MAX),
+        usages: usages.map(|usages| i64::try_from(usages).unwrap_or(i64::MAX)),
         conditions: conditions.into_list(),
     }
 }

@@ -7,6 +7,7 @@ use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{RepositoryStatistics, RetentionMode, RetentionResult};
 use lagan_schemas::manifest::{Manifest, parse};
+use lagan_schemas::resource::backup_blueprint::BackupBlueprintStatus;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationStatus;
 use lagan_schemas::resource::condition::ConditionStatus;
 use lagan_schemas::resource::repository::RepositoryStatus;
@@ -469,12 +470,8 @@ fn a_repository_and_a_blueprint_show_their_own_fields_without_effect() {
     assert!(shown[1].starts_with("FieldIgnored=True FieldsWithoutEffect: Repository demo/repo: "), "{shown:#?}");
 
     let text = "apiVersion: stash.appscode.com/v1beta1\nkind: BackupBlueprint\nmetadata: {name: all}\nspec: {backend: {storageSecretName: s, s3: {bucket: abc}}, tempDir: {medium: Memory}, retentionPolicy: {name: k, keepLast: 1}}\n";
-    let status = blueprint::status(
-        &object(text),
-        3,
-        lagan_schemas::resource::backup_blueprint::BackupBlueprintStatus::default(),
-    );
-    assert_eq!(status.usages, 3);
+    let status = blueprint::status(&object(text), Some(3), BackupBlueprintStatus::default());
+    assert_eq!(status.usages, Some(3));
     assert!(conditions(&status)[0].contains("BackupBlueprint all: tempDir ("), "{:?}", conditions(&status));
 }
 

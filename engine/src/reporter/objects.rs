@@ -92,7 +92,9 @@ impl Reporter<'_> {
     }
 
     async fn blueprint(&mut self, key: &ObjectKey, object: &Object) {
-        let usages = derive::usages(&self.context.resources.read(), object);
+        // Two engines that watch other namespaces of one cluster would overwrite each other's number.
+        let counts = self.context.source().watches_all_namespaces();
+        let usages = counts.then(|| derive::usages(&self.context.resources.read(), object));
         let status = blueprint::status(object, usages, self.statuses.status(key));
         self.write_object(key, status.into()).await;
     }

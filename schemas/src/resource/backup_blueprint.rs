@@ -79,9 +79,9 @@ pub struct BackupBlueprintSpec {
 pub struct BackupBlueprintStatus {
     #[serde(default)]
     pub observed_generation: i64,
-    /// Number of databases that the blueprint backs up.
-    #[serde(default)]
-    pub usages: i64,
+    /// Number of databases that the blueprint backs up. An engine that watches some namespaces only does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usages: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "list_schema")]
     pub conditions: Vec<Condition>,
