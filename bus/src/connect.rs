@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::error::{self, ApiError, Empty, code};
+use crate::error::{self, ApiError, EmptyRequest, code};
 
 /// The oldest server that Lagan is used with: its compare-and-set over a filter is what every append relies on.
 pub const OLDEST_SERVER: (u64, u64) = (2, 12);
@@ -207,7 +207,7 @@ impl Bus {
     /// Asks for account information until JetStream answers: for a moment after its start a server has none.
     async fn check_jetstream(&self, address: String, deadline: Instant) -> Result<(), ConnectError> {
         loop {
-            let answer = error::api::<serde_json::Value>(self, "INFO".into(), &Empty {}).await;
+            let answer = error::api::<serde_json::Value>(self, "INFO".into(), &EmptyRequest {}).await;
             let Err(source) = answer else { return Ok(()) };
             match source.code() {
                 Some(code::NOT_ENABLED) => return Err(ConnectError::JetStreamDisabled { address }),

@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info};
 use serde::Serialize;
 
 use crate::connect::Bus;
-use crate::error::{ApiError, Empty, api, code};
+use crate::error::{ApiError, EmptyRequest, api, code};
 
 /// Far more than workers ever hold: at this limit the server silently stops delivering.
 const MAX_ACK_PENDING: i64 = 10_000;
@@ -97,7 +97,7 @@ struct CreateRequest<'a> {
 }
 
 async fn find(bus: &Bus, stream: &str, name: &str) -> Result<Option<Info>, ApiError> {
-    match api(bus, format!("CONSUMER.INFO.{stream}.{name}"), &Empty {}).await {
+    match api(bus, format!("CONSUMER.INFO.{stream}.{name}"), &EmptyRequest {}).await {
         Ok(info) => Ok(Some(info)),
         Err(error) if error.code() == Some(code::CONSUMER_NOT_FOUND) => Ok(None),
         Err(error) => Err(error),

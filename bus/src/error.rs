@@ -76,7 +76,7 @@ impl From<async_nats::jetstream::Error> for ApiError {
 
 /// A request without content. The server accepts `{}` but not the `null` that a unit becomes.
 #[derive(Serialize)]
-pub(crate) struct Empty {}
+pub(crate) struct EmptyRequest {}
 
 /// Sends one request to the JetStream API. While disconnected it fails at once instead of queueing.
 pub(crate) async fn api<T: DeserializeOwned>(

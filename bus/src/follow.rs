@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::connect::{Bus, Link};
-use crate::error::{ApiError, Empty, api};
+use crate::error::{ApiError, EmptyRequest, api};
 use crate::read::{Stored, store_of, stored};
 use crate::streams;
 
@@ -150,7 +150,7 @@ impl Follower {
     async fn look(&mut self) {
         let Some(open) = &mut self.open else { return };
         let info: Result<Info, _> =
-            api(&self.bus, format!("CONSUMER.INFO.{}.{}", self.stream, open.name), &Empty {}).await;
+            api(&self.bus, format!("CONSUMER.INFO.{}.{}", self.stream, open.name), &EmptyRequest {}).await;
         match info {
             Ok(info) if info.delivered.consumer_sequence == open.delivered => open.pending = info.num_pending,
             Ok(_) => {}

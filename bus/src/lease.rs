@@ -25,13 +25,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::kv::{self, Bucket, Entry, KvError, Written};
-use crate::observer::{Look, Verdict, Watches};
+use crate::observer::{Liveness, Look, Watches};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum LeaseMode {
     Shared,
     Exclusive,
 }
@@ -84,12 +84,18 @@ impl Leases {
 
     /// Tries to acquire a lease for up to `patience`, also across an outage. `scope` is a key made by `kv::key`. `owner` names one holder, such
     /// as an instance or a session, never a role.
-    pub async fn acquire(&self, scope: &str, mode: Mode, owner: &str, patience: Duration) -> Result<Lease, LeaseError> {
+    pub async fn acquire(
+        &self,
+        scope: &str,
+        mode: LeaseMode,
+        owner: &str,
+        patience: Duration,
+    ) -> Result<Lease, LeaseError> {
         let deadline = Instant::now() + patience;
         loop {
             let acquired = match mode {
-                Mode::Shared => Box::pin(self.shared(scope, owner, deadline)).await,
-                Mode::Exclusive => Box::pin(self.exclusive(scope, owner, deadline)).await,
+                LeaseMode::Shared => Box::pin(self.shared(scope, owner, deadline)).await,
+                LeaseMode::Exclusive => Box::pin(self.exclusive(scope, owner, deadline)).await,
             };
             match acquired {
                 // Requests fail at once while the connection is lost. Without a pause a caller that tries again would spin.
@@ -184,7 +190,7 @@ impl Leases {
             return Vec::new();
         };
         watches.retain(|key| !key.starts_with(&below) || entries.iter().any(|entry| entry.key == key));
-        let is_dead = |entry: &&Entry| watches.note(&entry.key, Some(entry.revision), look, self.ttl) == Verdict::Dead;
+        let is_dead = |entry: &&Entry| watches.note(&entry.key, Some(entry.revision), look, self.ttl) == Liveness::Dead;
         entries.iter().filter(is_dead).collect()
     }
 

@@ -10,7 +10,7 @@ use crate::connect::Bus;
 use crate::kv::Bucket;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Liveness {
     /// A beat was seen during the watch.
     Alive,
     /// No beat was seen in a full TTL of uninterrupted watching.
@@ -54,7 +54,7 @@ pub(crate) struct Watches(HashMap<String, Watch>);
 
 impl Watches {
     /// Judges a key by the revision that a look found, and by earlier looks.
-    pub fn note(&mut self, key: &str, revision: Option<u64>, look: Look, ttl: Duration) -> Verdict {
+    pub fn note(&mut self, key: &str, revision: Option<u64>, look: Look, ttl: Duration) -> Liveness {
         // `since` is the time of the answer and `seen` the time of the request: both err on the cautious side.
         let fresh = Watch { revision, since: look.answered, seen: look.asked, generation: look.generation };
         let (watch, verdict) = judge(self.0.get(key).copied(), fresh, look.asked, ttl);
@@ -80,25 +80,25 @@ impl Observer {
     }
 
     /// Looks at a key once. Call it more than twice per TTL, otherwise each call restarts the watch.
-    pub async fn look(&mut self, key: &str) -> Verdict {
+    pub async fn look(&mut self, key: &str) -> Liveness {
         match Look::during(self.bucket.bus(), Box::pin(self.bucket.get(key))).await {
             (Ok(entry), Some(look)) => {
                 self.watches.note(key, entry.map(|entry| entry.revision), look, self.bucket.ttl())
             }
             _ => {
                 self.forget(key);
-                Verdict::Unknown
+                Liveness::Unknown
             }
         }
     }
 
     /// Looks until the verdict is known, for three TTLs at most.
-    pub async fn settle(&mut self, key: &str) -> Verdict {
+    pub async fn settle(&mut self, key: &str) -> Liveness {
         let ttl = self.bucket.ttl();
         let deadline = Instant::now() + ttl * 3;
         loop {
             let verdict = self.look(key).await;
-            if verdict != Verdict::Unknown || Instant::now() >= deadline {
+            if verdict != Liveness::Unknown || Instant::now() >= deadline {
                 return verdict;
             }
             sleep((ttl / 10).max(Duration::from_millis(20))).await;
@@ -111,24 +111,24 @@ impl Observer {
     }
 }
 
-fn judge(known: Option<Watch>, fresh: Watch, asked: Instant, ttl: Duration) -> (Watch, Verdict) {
+fn judge(known: Option<Watch>, fresh: Watch, asked: Instant, ttl: Duration) -> (Watch, Liveness) {
     let Some(known) = known else {
-        return (fresh, Verdict::Unknown);
+        return (fresh, Liveness::Unknown);
     };
     // A gap in the watch (a paused process, a new connection) proves nothing about the time in between.
     let watched = known.generation == fresh.generation && asked.duration_since(known.seen) <= ttl / 2;
     if known.revision != fresh.revision {
         // A heartbeat that disappeared has expired or was stopped; only a new one is a sign of life.
-        let verdict = if fresh.revision.is_some() { Verdict::Alive } else { Verdict::Unknown };
+        let verdict = if fresh.revision.is_some() { Liveness::Alive } else { Liveness::Unknown };
         // The silence began with the last beat, so the expiry of a heartbeat does not restart the watch.
         let since = if fresh.revision.is_none() && watched { known.since } else { fresh.since };
         return (Watch { since, ..fresh }, verdict);
     }
     if !watched {
-        return (fresh, Verdict::Unknown);
+        return (fresh, Liveness::Unknown);
     }
     let silent = asked.duration_since(known.since) >= ttl;
-    (Watch { since: known.since, ..fresh }, if silent { Verdict::Dead } else { Verdict::Unknown })
+    (Watch { since: known.since, ..fresh }, if silent { Liveness::Dead } else { Liveness::Unknown })
 }
 
 #[cfg(test)]
@@ -142,10 +142,10 @@ mod tests {
         Watch { revision, since: now, seen: now, generation }
     }
 
-    fn run(steps: &[(u64, Option<u64>, u64)]) -> Verdict {
+    fn run(steps: &[(u64, Option<u64>, u64)]) -> Liveness {
         let base = Instant::now();
         let mut known = None;
-        let mut verdict = Verdict::Unknown;
+        let mut verdict = Liveness::Unknown;
         for (seconds, revision, generation) in steps {
             let fresh = at(base, *seconds, *revision, *generation);
             let (watch, v) = judge(known, fresh, fresh.seen, TTL);
@@ -156,25 +156,25 @@ mod tests {
 
     #[test]
     fn silence_for_a_full_ttl_is_death() {
-        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 1), (29, Some(1), 1)]), Verdict::Unknown);
-        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 1), (30, Some(1), 1)]), Verdict::Dead);
-        assert_eq!(run(&[(0, None, 1), (10, None, 1), (20, None, 1), (30, None, 1)]), Verdict::Dead);
+        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 1), (29, Some(1), 1)]), Liveness::Unknown);
+        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 1), (30, Some(1), 1)]), Liveness::Dead);
+        assert_eq!(run(&[(0, None, 1), (10, None, 1), (20, None, 1), (30, None, 1)]), Liveness::Dead);
     }
 
     #[test]
     fn a_beat_is_life_and_starts_the_watch_anew() {
-        assert_eq!(run(&[(0, Some(1), 1), (10, Some(2), 1)]), Verdict::Alive);
-        assert_eq!(run(&[(0, Some(1), 1), (15, Some(2), 1), (30, Some(2), 1)]), Verdict::Unknown);
+        assert_eq!(run(&[(0, Some(1), 1), (10, Some(2), 1)]), Liveness::Alive);
+        assert_eq!(run(&[(0, Some(1), 1), (15, Some(2), 1), (30, Some(2), 1)]), Liveness::Unknown);
     }
 
     #[test]
     fn an_aged_heartbeat_does_not_start_the_watch_anew() {
-        assert_eq!(run(&[(0, Some(1), 1), (15, Some(1), 1), (28, None, 1), (31, None, 1)]), Verdict::Dead);
+        assert_eq!(run(&[(0, Some(1), 1), (15, Some(1), 1), (28, None, 1), (31, None, 1)]), Liveness::Dead);
     }
 
     #[test]
     fn a_gap_in_the_watch_buries_nobody() {
-        assert_eq!(run(&[(0, Some(1), 1), (40, Some(1), 1)]), Verdict::Unknown);
-        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 2), (30, Some(1), 2)]), Verdict::Unknown);
+        assert_eq!(run(&[(0, Some(1), 1), (40, Some(1), 1)]), Liveness::Unknown);
+        assert_eq!(run(&[(0, Some(1), 1), (10, Some(1), 1), (20, Some(1), 2), (30, Some(1), 2)]), Liveness::Unknown);
     }
 }

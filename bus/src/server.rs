@@ -75,7 +75,7 @@ pub enum ServerError {
 
 /// A running server that is started again when it dies. Call `stop` to end it; dropping it kills it without grace.
 #[must_use = "a server that is dropped is killed"]
-pub struct Server {
+pub struct SupervisedServer {
     url: String,
     token: SecretString,
     pid: watch::Receiver<Option<u32>>,
@@ -83,7 +83,7 @@ pub struct Server {
     task: Option<JoinHandle<()>>,
 }
 
-impl Server {
+impl SupervisedServer {
     /// Starts the server and waits until it serves.
     pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
         child::check_version(&options.binary).await?;
@@ -125,7 +125,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for SupervisedServer {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             // The child process is killed with the task that owns it.

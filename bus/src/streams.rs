@@ -9,7 +9,7 @@ use lagan_schemas::subject::{self, Cluster};
 use serde::Deserialize;
 
 use crate::connect::Bus;
-use crate::error::{ApiError, Empty, api, code};
+use crate::error::{ApiError, EmptyRequest, api, code};
 use crate::read::store_of;
 
 /// KV buckets. Each is a stream `KV_<bucket>` that binds `$KV.<bucket>.>`, as NATS tools expect.
@@ -23,7 +23,7 @@ const MIB: i64 = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
+pub enum StreamStorage {
     File,
     Memory,
 }
@@ -43,7 +43,7 @@ pub struct StreamSpec {
     pub description: &'static str,
     pub subjects: Vec<String>,
     pub cluster: String,
-    pub storage: Storage,
+    pub storage: StreamStorage,
     pub when_full: WhenFull,
     pub max_age: Duration,
     pub max_bytes: i64,
@@ -84,7 +84,7 @@ pub enum StreamError {
     #[error(
         "stream `{name}` has {found:?} storage and needs {needed:?}; NATS can't change it: delete the stream and start again"
     )]
-    StorageFixed { name: String, found: Storage, needed: Storage },
+    StorageFixed { name: String, found: StreamStorage, needed: StreamStorage },
     #[error(
         "stream `{name}` needs {max_bytes} bytes, which JetStream does not have free: raise `max_file_store` or lower the stream's limit"
     )]
@@ -116,7 +116,7 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         description,
         subjects: vec![subject::stream_subjects(name, cluster)],
         cluster: cluster.to_string(),
-        storage: Storage::File,
+        storage: StreamStorage::File,
         when_full: WhenFull::Refuse,
         max_age: Duration::ZERO,
         max_bytes: 1024 * MIB,
@@ -141,7 +141,7 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         },
         named(subject::STATUS, "Lagan: the last status of each object"),
         StreamSpec {
-            storage: Storage::Memory,
+            storage: StreamStorage::Memory,
             when_full: WhenFull::DropOldest,
             max_age: Duration::from_secs(60),
             max_bytes: 64 * MIB,
@@ -159,7 +159,7 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         // trusts it. The cost is small because leases are few.
         StreamSpec { max_age: LEASE_MEMORY, ..bucket(LEASES, "Lagan: leases of roles and repositories") },
         StreamSpec {
-            storage: Storage::Memory,
+            storage: StreamStorage::Memory,
             max_age: sizes.heartbeat_ttl,
             ..bucket(HEARTBEATS, "Lagan: heartbeats of workers")
         },
@@ -209,7 +209,7 @@ pub(crate) async fn info(bus: &Bus, stream: &str) -> Result<Info, StreamError> {
 }
 
 pub(crate) async fn raw_info(bus: &Bus, stream: &str) -> Result<Info, ApiError> {
-    api(bus, format!("STREAM.INFO.{stream}"), &Empty {}).await
+    api(bus, format!("STREAM.INFO.{stream}"), &EmptyRequest {}).await
 }
 
 async fn attempt(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
@@ -258,8 +258,8 @@ fn check_owner(spec: &StreamSpec, existing: &Config) -> Result<(), StreamError> 
         return Err(other(format!("a user of the subjects {}", existing.subjects.join(", "))));
     }
     let found = match existing.storage {
-        StorageType::File => Storage::File,
-        StorageType::Memory => Storage::Memory,
+        StorageType::File => StreamStorage::File,
+        StorageType::Memory => StreamStorage::Memory,
     };
     if found != spec.storage {
         return Err(StreamError::StorageFixed { name: spec.name.clone(), found, needed: spec.storage });
@@ -278,8 +278,8 @@ fn overlay(spec: &StreamSpec, base: Config) -> Config {
         description: Some(spec.description.to_owned()),
         subjects: spec.subjects.clone(),
         storage: match spec.storage {
-            Storage::File => StorageType::File,
-            Storage::Memory => StorageType::Memory,
+            StreamStorage::File => StorageType::File,
+            StreamStorage::Memory => StorageType::Memory,
         },
         discard: match spec.when_full {
             WhenFull::Refuse => DiscardPolicy::New,

@@ -14,8 +14,8 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::clients::{
-    BackupArgs, CancelArgs, ClusterAdoptArgs, ClusterArgs, ClusterCommand, ClusterShowArgs, Connection, CrdArgs,
-    CrdGroup, DescribeArgs, EventsArgs, ExplainArgs, GetArgs, PauseArgs, RestoreArgs, SchemaArgs, SnapshotsArgs,
+    BackupArgs, CancelArgs, ClusterAdoptArgs, ClusterArgs, ClusterCommand, ClusterShowArgs, CrdArgs, CrdGroupArg,
+    DescribeArgs, EventsArgs, ExplainArgs, GetArgs, NatsArgs, PauseArgs, RestoreArgs, SchemaArgs, SnapshotsArgs,
     TreeArgs, TriggerArgs, VersionArgs, Wait,
 };
 pub use self::nats::NatsLogin;

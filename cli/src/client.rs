@@ -10,12 +10,12 @@ use lagan_schemas::error::chain;
 use lagan_sources::Source;
 use lagan_sources::endpoint::{Endpoint, EndpointError, data_dir};
 use lagan_sources::folder::Folder;
-use lagan_sources::kubernetes::{Access, Kubernetes, StashCompat};
+use lagan_sources::kubernetes::{KubeAccess, Kubernetes, StashCompat};
 use lagan_sources::ledger::{Ledger, LedgerError};
-use lagan_sources::source::Local;
+use lagan_sources::source::FolderSource;
 
-use crate::args::{Connection, Global};
-use crate::cluster::{self, Cluster};
+use crate::args::{Global, NatsArgs};
+use crate::cluster::{self, ClusterClient};
 use crate::destination::{Clues, Destination, Given, choose};
 use crate::error::{Exit, Problem};
 use crate::invocation::{CommandTemplate, ProgramName};
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const DEFAULT_NAMESPACE: &str = "default";
 
 pub struct Client {
-    pub backend: Backend,
+    pub backend: ClientBackend,
     /// Namespace of objects that are named without one.
     pub namespace: String,
     all_namespaces: bool,
@@ -35,9 +35,9 @@ pub struct Client {
     pub template: CommandTemplate,
 }
 
-pub enum Backend {
+pub enum ClientBackend {
     Bus(Box<Streams>),
-    Cluster(Box<Cluster>),
+    Cluster(Box<ClusterClient>),
 }
 
 impl Client {
@@ -45,14 +45,14 @@ impl Client {
     pub fn source(&self) -> Result<Option<Source>, Problem> {
         let failed = |error: LedgerError| Problem::from_error(Exit::Failed, &error);
         let streams = match &self.backend {
-            Backend::Cluster(cluster) => return Ok(Some(cluster.api.clone().into())),
-            Backend::Bus(streams) => streams,
+            ClientBackend::Cluster(cluster) => return Ok(Some(cluster.api.clone().into())),
+            ClientBackend::Bus(streams) => streams,
         };
         let data_dir = streams.objects.parent().unwrap_or(Path::new(".")).to_owned();
         let Some(ledger) = Ledger::find(&data_dir).map_err(failed)? else { return Ok(None) };
         let folders = streams.manifests.iter().cloned().collect();
         let (folder, ledger) = (Arc::new(Folder::new(folders)), Arc::new(ledger));
-        Ok(Some(Local { folder, ledger, objects: streams.objects.clone(), data_dir }.into()))
+        Ok(Some(FolderSource { folder, ledger, objects: streams.objects.clone(), data_dir }.into()))
     }
 
     /// The namespace to show, `None` for all of them.
@@ -65,8 +65,8 @@ impl Client {
     #[must_use]
     pub fn streams(&self) -> Option<&Streams> {
         match &self.backend {
-            Backend::Bus(streams) => Some(streams),
-            Backend::Cluster(cluster) => cluster.streams.as_ref(),
+            ClientBackend::Bus(streams) => Some(streams),
+            ClientBackend::Cluster(cluster) => cluster.streams.as_ref(),
         }
     }
 
@@ -79,10 +79,10 @@ impl Client {
     }
 
     #[must_use]
-    pub fn cluster(&self) -> Option<&Cluster> {
+    pub fn cluster(&self) -> Option<&ClusterClient> {
         match &self.backend {
-            Backend::Bus(_) => None,
-            Backend::Cluster(cluster) => Some(cluster),
+            ClientBackend::Bus(_) => None,
+            ClientBackend::Cluster(cluster) => Some(cluster),
         }
     }
 }
@@ -91,7 +91,7 @@ fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-pub async fn connect(global: &Global, connection: &Connection) -> Result<Client, Problem> {
+pub async fn connect(global: &Global, connection: &NatsArgs) -> Result<Client, Problem> {
     let state = data_dir(global.data_dir.clone(), variable("XDG_STATE_HOME"), variable("HOME"));
     let endpoint = Endpoint::read(&state);
     let home = variable("HOME").map(|home| home.join(".kube/config"));
@@ -154,11 +154,16 @@ fn bus_client(global: &Global, streams: Streams) -> Client {
     let namespace = global.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
     let shown = (namespace != DEFAULT_NAMESPACE).then_some(namespace.as_str());
     let template = CommandTemplate::new(global.program).flag("-n", shown);
-    Client { backend: Backend::Bus(Box::new(streams)), namespace, all_namespaces: global.all_namespaces, template }
+    Client {
+        backend: ClientBackend::Bus(Box::new(streams)),
+        namespace,
+        all_namespaces: global.all_namespaces,
+        template,
+    }
 }
 
 async fn cluster_client(global: &Global, streams: Option<Streams>) -> Result<Client, Problem> {
-    let access = Access { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
+    let access = KubeAccess { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
     let connected = lagan_sources::kubernetes::client(&access).await;
     let (api, own) = connected.map_err(|error| cluster::problem(&error))?;
     // Objects of Stash's group are always shown. Whether they run is the engine's decision.
@@ -170,11 +175,11 @@ async fn cluster_client(global: &Global, streams: Option<Streams>) -> Result<Cli
         .flag("--kubeconfig", kubeconfig.as_deref())
         .flag("--context", global.context.as_deref())
         .flag("-n", (namespace != own).then_some(namespace.as_str()));
-    let backend = Backend::Cluster(Box::new(Cluster::new(api, installed, streams)?));
+    let backend = ClientBackend::Cluster(Box::new(ClusterClient::new(api, installed, streams)?));
     Ok(Client { backend, namespace, all_namespaces: global.all_namespaces, template })
 }
 
-async fn streams(connection: &Connection, found: Option<&Endpoint>, state: &Path) -> Result<Streams, Problem> {
+async fn streams(connection: &NatsArgs, found: Option<&Endpoint>, state: &Path) -> Result<Streams, Problem> {
     let url = connection.nats_url.clone().or_else(|| found.map(|e| e.nats_url.clone())).unwrap_or_default();
     let mut connect = Connect::new(url, "cli");
     connect.patience = PATIENCE;

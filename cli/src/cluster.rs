@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::error::{Exit, Problem};
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 use crate::streams::Streams;
 
-pub struct Cluster {
+pub struct ClusterClient {
     pub api: Kubernetes,
     /// The cluster's NATS server, if it is named.
     pub streams: Option<Streams>,
@@ -41,7 +41,7 @@ impl KubeEvent {
     }
 }
 
-impl Cluster {
+impl ClusterClient {
     pub fn new(api: Kubernetes, installed: Vec<Group>, streams: Option<Streams>) -> Result<Self, Problem> {
         if !installed.iter().any(|group| matches!(group, Group::Lagan | Group::Stash)) {
             return Err(Problem::new(Exit::Failed, "the cluster has no CustomResourceDefinitions of Lagan")
@@ -52,10 +52,10 @@ impl Cluster {
 
     /// Lists all objects of these kinds in these namespaces (in all, if none is given), and the objects that they name in
     /// other namespaces.
-    pub async fn views(&self, kinds: &[Kind], namespaces: &[String]) -> Result<Vec<View>, Problem> {
+    pub async fn views(&self, kinds: &[Kind], namespaces: &[String]) -> Result<Vec<ObjectDocument>, Problem> {
         let scoped = Kubernetes::new(self.api.client.clone(), self.api.stash, namespaces.to_vec());
         let listed = try_join_all(kinds.iter().map(|kind| list(&scoped, &self.installed, *kind))).await?;
-        let mut views: Vec<View> = listed.into_iter().flatten().collect();
+        let mut views: Vec<ObjectDocument> = listed.into_iter().flatten().collect();
         for key in other_namespaces(&views, kinds) {
             // Without the right to read there, the object is shown as not found.
             if let Ok(Some(value)) = self.api.get(&key).await {
@@ -81,7 +81,7 @@ impl Cluster {
     }
 
     /// Lists the Kubernetes Events of an object, the oldest first.
-    pub async fn events(&self, view: &View) -> Result<Vec<KubeEvent>, Problem> {
+    pub async fn events(&self, view: &ObjectDocument) -> Result<Vec<KubeEvent>, Problem> {
         let Some(uid) = view.text("/metadata/uid").parse::<Uuid>().ok() else { return Ok(Vec::new()) };
         // Kubernetes keeps the Events of cluster-scoped objects in this namespace.
         let namespace = view.key.namespace.as_deref().unwrap_or("default");
@@ -95,7 +95,7 @@ impl Cluster {
 
 /// Lists the objects of a kind in all installed groups. A group that may not be read is left out if another may be
 /// read; without the right to list cluster-scoped kinds only the built-in ones are shown.
-async fn list(api: &Kubernetes, installed: &[Group], kind: Kind) -> Result<Vec<View>, Problem> {
+async fn list(api: &Kubernetes, installed: &[Group], kind: Kind) -> Result<Vec<ObjectDocument>, Problem> {
     let groups = kind.api_versions().iter().map(|version| Group::of(version)).filter(|group| installed.contains(group));
     let mut views = Vec::new();
     let mut refused = None;
@@ -115,7 +115,7 @@ async fn list(api: &Kubernetes, installed: &[Group], kind: Kind) -> Result<Vec<V
     refused.filter(|_| !is_read).map_or(Ok(views), |error| Err(problem(&error)))
 }
 
-fn view(value: Value, kind: Kind) -> View {
+fn view(value: Value, kind: Kind) -> ObjectDocument {
     let value = printable(value);
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
     let key = ObjectKey {
@@ -124,7 +124,7 @@ fn view(value: Value, kind: Kind) -> View {
         namespace: text("/metadata/namespace").map(str::to_owned),
         name: text("/metadata/name").unwrap_or_default().to_owned(),
     };
-    View { key, value }
+    ObjectDocument { key, value }
 }
 
 /// Removes field managers, and copies of manifests that may hold passwords.
@@ -154,7 +154,7 @@ pub fn printable(mut value: Value) -> Value {
 }
 
 /// Keys of the Repositories and AppBindings that configurations name and that are not among the views.
-fn other_namespaces(views: &[View], kinds: &[Kind]) -> Vec<ObjectKey> {
+fn other_namespaces(views: &[ObjectDocument], kinds: &[Kind]) -> Vec<ObjectKey> {
     let mut keys = Vec::new();
     for view in views.iter().filter(|view| view.key.kind == Kind::BackupConfiguration) {
         let named = [

@@ -12,16 +12,16 @@ use crate::cluster::KubeEvent;
 use crate::facts::{detail, shown_phase};
 use crate::glyph::{Glyph, Glyphs};
 use crate::human::{one_line, relative, time};
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 use crate::output;
 use crate::store::StoredFact;
-use crate::table::{Headers, Table};
+use crate::table::{Headers, TextTable};
 
 const LIMIT: usize = 4000;
 
 /// An object and what belongs to it.
 pub struct Described<'a> {
-    pub view: &'a View,
+    pub view: &'a ObjectDocument,
     /// `None` for kinds that have no facts, and if NATS is not connected.
     pub facts: Option<&'a [StoredFact]>,
     /// Its Kubernetes Events, or why they can't be read; `None` outside a cluster.
@@ -59,7 +59,7 @@ fn section(text: &mut String, title: &str, body: &str) {
     }
 }
 
-fn head(view: &View, glyphs: Glyphs, now: Timestamp) -> String {
+fn head(view: &ObjectDocument, glyphs: Glyphs, now: Timestamp) -> String {
     let mut lines = vec![("Name", view.key.name.clone())];
     lines.extend(view.key.namespace.clone().map(|namespace| ("Namespace", namespace)));
     lines.push(("Kind", format!("{}, {}", view.key.kind, view.text("/apiVersion"))));
@@ -74,7 +74,7 @@ fn head(view: &View, glyphs: Glyphs, now: Timestamp) -> String {
     lines.iter().fold(String::new(), |text, (key, value)| text + &format!("{:<11}{value}\n", format!("{key}:")))
 }
 
-fn spec(view: &View) -> String {
+fn spec(view: &ObjectDocument) -> String {
     match view.value.get("spec").filter(|spec| !spec.is_null()) {
         Some(spec) => output::yaml(spec),
         None => "unknown; the object has been deleted\n".to_owned(),
@@ -85,7 +85,7 @@ fn spec(view: &View) -> String {
 const IN_OTHER_SECTIONS: [&str; 6] = ["phase", "conditions", "code", "reason", "message", "observedGeneration"];
 
 /// The status without the fields that other sections show.
-fn status(view: &View, glyphs: Glyphs) -> String {
+fn status(view: &ObjectDocument, glyphs: Glyphs) -> String {
     let Some(Value::Object(status)) = view.value.get("status") else {
         let needs_none = matches!(view.key.kind, Kind::Task | Kind::Function | Kind::AppBinding);
         return if needs_none { "objects of this kind have none\n" } else { "none yet\n" }.to_owned();
@@ -99,7 +99,7 @@ fn status(view: &View, glyphs: Glyphs) -> String {
 }
 
 /// The failure of a session as four lines: message, object, reason, next step.
-fn failure(view: &View) -> Option<String> {
+fn failure(view: &ObjectDocument) -> Option<String> {
     let code = view.text("/status/code");
     if code.is_empty() || view.phase() == "Succeeded" {
         return None;
@@ -114,7 +114,7 @@ fn failure(view: &View) -> Option<String> {
     Some(text)
 }
 
-fn conditions(view: &View, glyphs: Glyphs, now: Timestamp) -> String {
+fn conditions(view: &ObjectDocument, glyphs: Glyphs, now: Timestamp) -> String {
     let conditions: Vec<Condition> = view
         .value
         .pointer("/status/conditions")
@@ -124,7 +124,7 @@ fn conditions(view: &View, glyphs: Glyphs, now: Timestamp) -> String {
     if conditions.is_empty() {
         return "none\n".to_owned();
     }
-    let mut table = Table::new(vec!["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"]);
+    let mut table = TextTable::new(vec!["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"]);
     for condition in conditions {
         table.row(vec![
             condition.kind,
@@ -141,7 +141,7 @@ fn timeline(facts: &[StoredFact], glyphs: Glyphs) -> String {
     if facts.is_empty() {
         return "no facts: the session has not been requested yet, or its log has expired\n".to_owned();
     }
-    let mut table = Table::new(vec!["TIME", "FACT", "DETAIL"]);
+    let mut table = TextTable::new(vec!["TIME", "FACT", "DETAIL"]);
     for fact in facts {
         table.row(row(fact, glyphs));
     }
@@ -154,7 +154,7 @@ fn events_section(events: &Result<Vec<KubeEvent>, String>, glyphs: Glyphs, now: 
         Ok(events) if events.is_empty() => return "none; Kubernetes keeps them for an hour\n".to_owned(),
         Ok(events) => events,
     };
-    let mut table = Table::new(vec!["LAST SEEN", "TYPE", "REASON", "MESSAGE"]);
+    let mut table = TextTable::new(vec!["LAST SEEN", "TYPE", "REASON", "MESSAGE"]);
     for event in events {
         let times = if event.count > 1 { format!(" (x{})", event.count) } else { String::new() };
         table.row(vec![

@@ -42,7 +42,7 @@ pub fn backup_session(configuration: &ObjectKey, name: &str) -> Value {
 
 /// The parts of a RestoreSession.
 #[derive(Debug, Clone)]
-pub struct Restore {
+pub struct RestoreManifest {
     pub group: String,
     pub namespace: String,
     pub repository: Value,
@@ -69,7 +69,7 @@ pub enum Overwrite {
 }
 
 #[must_use]
-pub fn restore_session(restore: &Restore, name: &str) -> Value {
+pub fn restore_session(restore: &RestoreManifest, name: &str) -> Value {
     let mut target = Map::new();
     if let Some(alias) = &restore.alias {
         target.insert("alias".to_owned(), alias.as_str().into());
@@ -173,8 +173,8 @@ mod tests {
         assert!(matches!(parsed, Ok(Manifest::Object(_))), "{parsed:?}\n{text}");
     }
 
-    fn restore(group: &str) -> Restore {
-        Restore {
+    fn restore(group: &str) -> RestoreManifest {
+        RestoreManifest {
             group: group.to_owned(),
             namespace: "default".to_owned(),
             repository: json!({"name": "main"}),

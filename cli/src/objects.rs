@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// One object: `apiVersion`, `kind`, `metadata`, `spec` and, if there is one, `status`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct View {
+pub struct ObjectDocument {
     pub key: ObjectKey,
     pub value: Value,
 }
@@ -24,7 +24,7 @@ pub const LATEST: &str = "@latest";
 /// Joins objects and statuses. A session is shown by its status alone if it has no object; the status of any other kind
 /// is dropped with its object.
 #[must_use]
-pub fn merge(objects: Vec<(ObjectKey, Value)>, statuses: Vec<(ObjectKey, Value)>) -> Vec<View> {
+pub fn merge(objects: Vec<(ObjectKey, Value)>, statuses: Vec<(ObjectKey, Value)>) -> Vec<ObjectDocument> {
     let mut merged: BTreeMap<ObjectKey, Value> = objects.into_iter().collect();
     for (key, status) in statuses {
         match merged.get_mut(&key) {
@@ -35,17 +35,17 @@ pub fn merge(objects: Vec<(ObjectKey, Value)>, statuses: Vec<(ObjectKey, Value)>
             None => {}
         }
     }
-    merged.into_iter().map(|(key, value)| View { key, value }).collect()
+    merged.into_iter().map(|(key, value)| ObjectDocument { key, value }).collect()
 }
 
 /// Adds the built-in Tasks and Functions, except those that an object of the same name replaces.
 #[must_use]
-pub fn with_built_in(mut views: Vec<View>) -> Vec<View> {
+pub fn with_built_in(mut views: Vec<ObjectDocument>) -> Vec<ObjectDocument> {
     for object in catalogue::objects() {
         let key = object.key();
         let is_replaced = views.iter().any(|v| (v.key.kind, v.key.name.as_str()) == (key.kind, key.name.as_str()));
         if !is_replaced {
-            views.push(View { value: built_in(object), key });
+            views.push(ObjectDocument { value: built_in(object), key });
         }
     }
     views
@@ -67,7 +67,7 @@ fn session_of(value: &Value) -> Option<Uuid> {
     stand_in::session_of_value(value).or_else(|| value.pointer("/metadata/uid")?.as_str()?.parse().ok())
 }
 
-impl View {
+impl ObjectDocument {
     /// The text at a JSON pointer; empty if there is none.
     #[must_use]
     pub fn text(&self, pointer: &str) -> &str {
@@ -135,12 +135,12 @@ impl View {
 /// Selects the objects of a kind in a namespace (`None` means all) in display order: sessions from the newest to the
 /// oldest, all others by name.
 #[must_use]
-pub fn select<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>) -> Vec<&'a View> {
-    let is_in_scope = |view: &&View| {
+pub fn select<'a>(views: &'a [ObjectDocument], kind: Kind, namespace: Option<&str>) -> Vec<&'a ObjectDocument> {
+    let is_in_scope = |view: &&ObjectDocument| {
         view.key.kind == kind
             && (namespace.is_none() || view.key.namespace.is_none() || view.key.namespace.as_deref() == namespace)
     };
-    let mut selected: Vec<&View> = views.iter().filter(is_in_scope).collect();
+    let mut selected: Vec<&ObjectDocument> = views.iter().filter(is_in_scope).collect();
     selected.sort_by(|a, b| (&a.key.namespace, &a.key.name).cmp(&(&b.key.namespace, &b.key.name)));
     if is_session(kind) {
         selected.sort_by_key(|view| std::cmp::Reverse(view.age()));
@@ -150,12 +150,12 @@ pub fn select<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>) -> Vec
 
 /// Finds the objects of a name, a uid or `@latest`: more than one if both API groups have that name.
 #[must_use]
-pub fn find<'a>(selected: &[&'a View], name: &str) -> Vec<&'a View> {
+pub fn find<'a>(selected: &[&'a ObjectDocument], name: &str) -> Vec<&'a ObjectDocument> {
     if name == LATEST {
         return selected.first().copied().into_iter().collect();
     }
-    let is_it = |view: &&&View| view.key.name == name || view.text("/metadata/uid") == name;
-    let mut found: Vec<&View> = selected.iter().filter(is_it).copied().collect();
+    let is_it = |view: &&&ObjectDocument| view.key.name == name || view.text("/metadata/uid") == name;
+    let mut found: Vec<&ObjectDocument> = selected.iter().filter(is_it).copied().collect();
     // Our own group first: commands that need one object take the first.
     found.sort_by_key(|view| view.key.group != LAGAN);
     found
@@ -166,7 +166,7 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    pub fn view(value: Value) -> View {
+    pub fn view(value: Value) -> ObjectDocument {
         let (group, _) = value["apiVersion"].as_str().unwrap().split_once('/').unwrap();
         let key = ObjectKey {
             group: group.to_owned(),
@@ -174,7 +174,7 @@ pub(crate) mod tests {
             namespace: value["metadata"]["namespace"].as_str().map(str::to_owned),
             name: value["metadata"]["name"].as_str().unwrap().to_owned(),
         };
-        View { key, value }
+        ObjectDocument { key, value }
     }
 
     fn session(name: &str, uid: u128, status: Option<&str>) -> (ObjectKey, Value) {
@@ -214,7 +214,7 @@ pub(crate) mod tests {
         let made = |name: &str, time: &str| {
             let (key, mut value) = session(name, 1, None);
             value["metadata"]["creationTimestamp"] = time.into();
-            View { key, value }
+            ObjectDocument { key, value }
         };
         let views = [made("z", "2026-11-22T10:00:00Z"), made("a", "2026-11-22T12:00:00Z")];
         let selected = select(&views, Kind::BackupSession, Some("default"));

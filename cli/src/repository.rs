@@ -23,7 +23,7 @@ use crate::client::Client;
 use crate::cluster;
 use crate::error::{Exit, Problem};
 use crate::facts::short;
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 use crate::streams::Streams;
 
 /// The place that holds the Secrets of repositories. They are never on NATS.
@@ -76,7 +76,7 @@ impl SecretStore {
     }
 }
 
-pub async fn snapshots(secrets: SecretStore, repository: &View) -> Result<SnapshotList, Problem> {
+pub async fn snapshots(secrets: SecretStore, repository: &ObjectDocument) -> Result<SnapshotList, Problem> {
     let key = repository.key.clone();
     let spec: RepositorySpec = serde_json::from_value(repository.value["spec"].clone())
         .map_err(|error| Problem::new(Exit::Failed, format!("{key} can't be read: {error}")))?;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use lagan_bus::Auth;
-use lagan_bus::server::{Server, ServerOptions};
+use lagan_bus::server::{ServerOptions, SupervisedServer};
 use lagan_sources::Source;
 use lagan_sources::endpoint::Endpoint;
 use lagan_sources::kubernetes::StashCompat;
@@ -20,7 +20,7 @@ use lagan_workers::process::{Sandbox, guard};
 use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
-use self::parts::{EnginePart, Operator, Parts, WorkerPart};
+use self::parts::{EnginePart, Operator, ProcessParts, WorkerPart};
 use crate::args::{EngineArgs, Global, UpArgs, WorkerArgs};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
@@ -57,7 +57,7 @@ pub async fn up(args: UpArgs, global: &Global) -> Result<Exit, Problem> {
     endpoint.write(&local.data_dir).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     let data_dir = local.data_dir.clone();
     eprintln!("{} reading {}", global.glyphs().of(Glyph::Action), endpoint.manifests.display());
-    let parts = Parts {
+    let parts = ProcessParts {
         operator: if server.is_some() { Operator::Lagan } else { Operator::Other },
         args: &args.part,
         engine: Some(EnginePart { flags: &args.engine, pools: vec![DEFAULT_POOL.to_owned()] }),
@@ -89,7 +89,7 @@ fn announce(global: &Global, url: String, sessions: u16) -> impl FnOnce() + Send
 pub async fn engine(args: EngineArgs, global: &Global) -> Result<Exit, Problem> {
     protect_memory()?;
     let stash = if args.stash_compat { StashCompat::On } else { StashCompat::Off };
-    let parts = Parts {
+    let parts = ProcessParts {
         operator: Operator::Other,
         args: &args.part,
         engine: Some(EnginePart { flags: &args.engine, pools: args.pools.clone() }),
@@ -103,7 +103,7 @@ pub async fn engine(args: EngineArgs, global: &Global) -> Result<Exit, Problem> 
 
 pub async fn worker(args: WorkerArgs, global: &Global) -> Result<Exit, Problem> {
     protect_memory()?;
-    let parts = Parts {
+    let parts = ProcessParts {
         operator: Operator::Other,
         args: &args.part,
         engine: None,
@@ -140,7 +140,7 @@ fn lock(data_dir: &Path) -> Result<Flock<File>, Problem> {
     })
 }
 
-async fn start_server(args: &UpArgs, data_dir: &Path) -> Result<Server, Problem> {
+async fn start_server(args: &UpArgs, data_dir: &Path) -> Result<SupervisedServer, Problem> {
     let binary = args.nats_server.clone().or_else(|| programs::on_path("nats-server")).ok_or_else(|| {
         Problem::new(Exit::Failed, "`nats-server` is not on PATH").help(
             "install nats-server 2.12 or newer, name its path with --nats-server, or name a running server with --nats-url",
@@ -152,7 +152,7 @@ async fn start_server(args: &UpArgs, data_dir: &Path) -> Result<Server, Problem>
     let own = std::env::current_exe().map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     options.guard = vec![own.display().to_string(), guard::SUBCOMMAND.to_owned(), std::process::id().to_string()];
     options.guard.extend([Sandbox::Off.word().to_owned(), "--".to_owned()]);
-    Server::start(options).await.map_err(|error| Problem::from_error(Exit::Failed, &error))
+    SupervisedServer::start(options).await.map_err(|error| Problem::from_error(Exit::Failed, &error))
 }
 
 /// Two tokens, cancelled by the first and by the second SIGINT or SIGTERM.

@@ -17,9 +17,9 @@ use lagan_sources::folder::Folder;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::client::{Backend, Client};
+use crate::client::{Client, ClientBackend};
 use crate::error::{Exit, Problem};
-use crate::objects::{View, find, merge, select, with_built_in};
+use crate::objects::{ObjectDocument, find, merge, select, with_built_in};
 use crate::outcome::status as status_of;
 use crate::streams::Streams;
 
@@ -103,10 +103,10 @@ pub struct Query<'a> {
 }
 
 /// Reads all objects of these kinds with their status, and adds the built-in Tasks and Functions.
-pub async fn views(client: &Client, wanted: Query<'_>) -> Result<Vec<View>, Problem> {
+pub async fn views(client: &Client, wanted: Query<'_>) -> Result<Vec<ObjectDocument>, Problem> {
     match &client.backend {
-        Backend::Bus(streams) => views_of_streams(streams).await,
-        Backend::Cluster(cluster) => {
+        ClientBackend::Bus(streams) => views_of_streams(streams).await,
+        ClientBackend::Cluster(cluster) => {
             let own = client.scope().map(|own| [own].into_iter().chain(wanted.namespaces.iter().copied()));
             let mut namespaces: Vec<String> = own.into_iter().flatten().map(str::to_owned).collect();
             namespaces.sort();
@@ -116,7 +116,7 @@ pub async fn views(client: &Client, wanted: Query<'_>) -> Result<Vec<View>, Prob
     }
 }
 
-async fn views_of_streams(streams: &Streams) -> Result<Vec<View>, Problem> {
+async fn views_of_streams(streams: &Streams) -> Result<Vec<ObjectDocument>, Problem> {
     let last = |stream| {
         let filter = subject::stream_subjects(stream, &streams.cluster);
         contents(&streams.bus, stream, filter, Start::LastPerSubject)
@@ -132,7 +132,7 @@ async fn views_of_streams(streams: &Streams) -> Result<Vec<View>, Problem> {
 }
 
 /// Gives a session the status that its facts amount to, for sessions that the reporter has not reached or has dropped.
-async fn fold_status(streams: &Streams, view: &mut View) -> Result<(), Problem> {
+async fn fold_status(streams: &Streams, view: &mut ObjectDocument) -> Result<(), Problem> {
     let Some(uid) = view.session() else { return Ok(()) };
     let found = within_patience(subject::SESSIONS, find_session(&streams.bus, &streams.cluster, uid)).await?;
     if let Some(session) = found.map_err(|error| Problem::from_error(Exit::Failed, &error))? {
@@ -149,7 +149,12 @@ pub async fn facts(streams: &Streams, uid: Uuid) -> Result<Vec<StoredFact>, Prob
 }
 
 /// Finds the object of this name; the error lists names that exist.
-pub fn find_one<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>, name: &str) -> Result<&'a View, Problem> {
+pub fn find_one<'a>(
+    views: &'a [ObjectDocument],
+    kind: Kind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<&'a ObjectDocument, Problem> {
     let selected = select(views, kind, namespace);
     match find(&selected, name)[..] {
         [] => Err(not_found(kind, namespace, name, &selected)),
@@ -158,7 +163,7 @@ pub fn find_one<'a>(views: &'a [View], kind: Kind, namespace: Option<&str>, name
 }
 
 #[must_use]
-pub fn not_found(kind: Kind, namespace: Option<&str>, name: &str, there: &[&View]) -> Problem {
+pub fn not_found(kind: Kind, namespace: Option<&str>, name: &str, there: &[&ObjectDocument]) -> Problem {
     let place = match namespace {
         Some(namespace) if kind.is_namespaced() => format!(" in namespace `{namespace}`"),
         _ => String::new(),

@@ -9,12 +9,12 @@ pub enum Headers {
 }
 
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct TextTable {
     headers: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     #[must_use]
     pub fn new(headers: Vec<&'static str>) -> Self {
         Self { headers, rows: Vec::new() }
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn columns_line_up_under_wide_glyphs() {
-        let mut table = Table::new(vec!["NAME", "PHASE", ""]);
+        let mut table = TextTable::new(vec!["NAME", "PHASE", ""]);
         table.row(vec!["shop-1".into(), "✔ Succeeded".into(), String::new()]);
         table.row(vec!["crm-1795337600".into(), "✖ Failed".into(), "boom".into()]);
         assert_eq!(

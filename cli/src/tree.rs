@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cron;
 use crate::glyph::Glyphs;
 use crate::human::{bytes, one_line, relative};
-use crate::objects::{View, find, select};
+use crate::objects::{ObjectDocument, find, select};
 use crate::views::address;
 
 /// Number of sessions below a configuration; `lagan get sessions` lists all.
@@ -25,21 +25,21 @@ pub struct Node<'a> {
     state: &'a str,
     detail: String,
     /// `None` if the object is named but does not exist.
-    view: Option<&'a View>,
+    view: Option<&'a ObjectDocument>,
     children: Vec<Node<'a>>,
 }
 
 /// The objects from which trees are made.
 #[derive(Clone, Copy)]
 pub struct Forest<'a> {
-    pub views: &'a [View],
+    pub views: &'a [ObjectDocument],
     pub now: Timestamp,
 }
 
 impl<'a> Forest<'a> {
     /// A configuration, its database, its repository and its newest sessions.
     #[must_use]
-    pub fn of_configuration(self, view: &'a View) -> Node<'a> {
+    pub fn of_configuration(self, view: &'a ObjectDocument) -> Node<'a> {
         let mut node = self.configuration(view);
         node.children.push(self.named(view, Kind::AppBinding, "/spec/target/ref", app_binding));
         node.children.push(self.named(view, Kind::Repository, "/spec/repository", |view| self.repository(view)));
@@ -52,7 +52,7 @@ impl<'a> Forest<'a> {
 
     /// A repository and the configurations that write into it.
     #[must_use]
-    pub fn of_repository(self, view: &'a View) -> Node<'a> {
+    pub fn of_repository(self, view: &'a ObjectDocument) -> Node<'a> {
         let mut node = self.repository(view);
         let mut users = select(self.views, Kind::BackupConfiguration, None);
         users.retain(|user| {
@@ -66,7 +66,13 @@ impl<'a> Forest<'a> {
         node
     }
 
-    fn named(self, of: &'a View, kind: Kind, place: &str, node: impl Fn(&'a View) -> Node<'a>) -> Node<'a> {
+    fn named(
+        self,
+        of: &'a ObjectDocument,
+        kind: Kind,
+        place: &str,
+        node: impl Fn(&'a ObjectDocument) -> Node<'a>,
+    ) -> Node<'a> {
         let namespace = match of.text(&format!("{place}/namespace")) {
             "" => of.key.namespace.as_deref(),
             namespace => Some(namespace),
@@ -87,7 +93,7 @@ impl<'a> Forest<'a> {
         )
     }
 
-    fn configuration(self, view: &'a View) -> Node<'a> {
+    fn configuration(self, view: &'a ObjectDocument) -> Node<'a> {
         let status: BackupConfigurationStatus = view.part("status");
         let is_paused = view.value.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
         let mut details = vec![cron::words(view.text("/spec/schedule"), view.text("/spec/timeZone"))];
@@ -103,7 +109,7 @@ impl<'a> Forest<'a> {
         leaf(view, state, details)
     }
 
-    fn repository(self, view: &'a View) -> Node<'a> {
+    fn repository(self, view: &'a ObjectDocument) -> Node<'a> {
         let status: RepositoryStatus = view.part("status");
         let ready = status.conditions.iter().find(|condition| condition.kind == "Ready").map(|ready| ready.status);
         let state = match (status.integrity, ready) {
@@ -131,7 +137,7 @@ impl<'a> Forest<'a> {
         leaf(view, state, details)
     }
 
-    fn session(self, view: &'a View) -> Node<'a> {
+    fn session(self, view: &'a ObjectDocument) -> Node<'a> {
         let run: RunStatus = view.part("status");
         let time = run.completion_time.or(run.start_time).or_else(|| view.created());
         let mut details: Vec<String> = time.map(|time| relative(time, self.now)).into_iter().collect();
@@ -146,13 +152,13 @@ impl<'a> Forest<'a> {
 }
 
 /// An AppBinding is shown as found only: whether its database answers is unknown until a session connects to it.
-fn app_binding(view: &View) -> Node<'_> {
+fn app_binding(view: &ObjectDocument) -> Node<'_> {
     let version = [view.text("/spec/type"), view.text("/spec/version")].join(" ");
     let details = [version.trim().to_owned(), address(view)].into_iter().filter(|text| !text.is_empty());
     leaf(view, "Found", details.collect())
 }
 
-fn leaf<'a>(view: &'a View, state: &'a str, details: Vec<String>) -> Node<'a> {
+fn leaf<'a>(view: &'a ObjectDocument, state: &'a str, details: Vec<String>) -> Node<'a> {
     Node { name: view.key.to_string(), state, detail: details.join(", "), view: Some(view), children: Vec::new() }
 }
 
@@ -214,7 +220,7 @@ mod tests {
     use super::*;
     use crate::objects::tests::view;
 
-    fn views() -> Vec<View> {
+    fn views() -> Vec<ObjectDocument> {
         let condition = |kind: &str, status: &str, message: &str| json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-11-22T11:00:00Z"});
         let session = |name: &str, time: &str, status: Value| {
             view(json!({
@@ -257,7 +263,7 @@ mod tests {
         .collect()
     }
 
-    fn forest(views: &[View]) -> Forest<'_> {
+    fn forest(views: &[ObjectDocument]) -> Forest<'_> {
         Forest { views, now: "2026-11-22T12:00:00Z".parse().unwrap() }
     }
 

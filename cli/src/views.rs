@@ -12,8 +12,8 @@ use lagan_schemas::resource::Kind;
 
 use crate::glyph::Glyphs;
 use crate::human::{age, bytes, relative};
-use crate::objects::View;
-use crate::table::Table;
+use crate::objects::ObjectDocument;
+use crate::table::TextTable;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Width {
@@ -41,7 +41,7 @@ pub struct TableStyle {
 struct Columns {
     narrow: &'static [&'static str],
     wide: &'static [&'static str],
-    cells: fn(&TableStyle, &View) -> Cells,
+    cells: fn(&TableStyle, &ObjectDocument) -> Cells,
 }
 
 /// The cells of one row.
@@ -53,7 +53,7 @@ struct Cells {
 }
 
 #[must_use]
-pub fn table(kind: Kind, views: &[&View], style: TableStyle) -> Table {
+pub fn table(kind: Kind, views: &[&ObjectDocument], style: TableStyle) -> TextTable {
     let columns = match kind {
         Kind::BackupSession => sessions::BACKUP,
         Kind::RestoreSession => sessions::RESTORE,
@@ -71,7 +71,7 @@ pub fn table(kind: Kind, views: &[&View], style: TableStyle) -> Table {
         headers.extend(columns.wide);
     }
     headers.extend(["AGE", ""]);
-    let mut table = Table::new(headers);
+    let mut table = TextTable::new(headers);
     for view in views {
         let cells = (columns.cells)(&style, view);
         let mut row = Vec::new();

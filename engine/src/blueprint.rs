@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lagan_bus::kv;
-use lagan_bus::lease::Mode;
+use lagan_bus::lease::LeaseMode;
 use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::SourceError;
@@ -33,7 +33,7 @@ pub(crate) async fn run(context: Context, intent: watch::Receiver<bool>) -> Resu
     loop {
         let lease = tokio::select! {
             () = context.stop.cancelled() => return Ok(()),
-            lease = context.leases.acquire(&scope, Mode::Exclusive, &owner, Duration::from_secs(3600)) => lease,
+            lease = context.leases.acquire(&scope, LeaseMode::Exclusive, &owner, Duration::from_secs(3600)) => lease,
         };
         let Ok(lease) = lease else { continue };
         tokio::select! {

@@ -15,13 +15,13 @@ use lagan_sources::Source;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::metrics::Metrics;
+use crate::metrics::EngineMetrics;
 use crate::sessions::Sessions;
 use crate::view::Resources;
 
 /// Settings from flags and the environment.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct EngineOptions {
     pub cluster: Cluster,
     pub source: Source,
     /// Number of copies of each stream.
@@ -32,7 +32,7 @@ pub struct Options {
     pub pushgateway: Option<url::Url>,
     pub resolve: Resolve,
     /// The metrics of this process.
-    pub metrics: Metrics,
+    pub metrics: EngineMetrics,
     /// Time after which a deleted Repository with `wipeOut` is let go, even if its data could not be deleted.
     pub wipe_within: Duration,
     /// Whether objects of other namespaces may be named without their consent.
@@ -79,7 +79,7 @@ impl Resolve {
 #[derive(Clone)]
 pub(crate) struct Context {
     pub bus: Bus,
-    pub options: Arc<Options>,
+    pub options: Arc<EngineOptions>,
     pub resources: Resources,
     pub sessions: Sessions,
     pub locks: Locks,

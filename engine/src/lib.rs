@@ -25,7 +25,7 @@ mod sweep;
 mod view;
 mod watcher;
 
-pub use context::{Options, Resolve, Timing};
+pub use context::{EngineOptions, Resolve, Timing};
 pub use error::EngineError;
-pub use metrics::Metrics;
+pub use metrics::EngineMetrics;
 pub use run::run;

@@ -26,9 +26,9 @@ use self::series::Series;
 /// The metrics of an engine on /metrics. Clones share one set. Only the process that reports counts sessions, so that over
 /// all engines of a cluster each session counts once.
 #[derive(Debug, Clone, Default)]
-pub struct Metrics(Arc<Mutex<Series>>);
+pub struct EngineMetrics(Arc<Mutex<Series>>);
 
-impl Metrics {
+impl EngineMetrics {
     /// Creates metrics that `registry` shows under the prefix `lagan`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
@@ -61,7 +61,7 @@ impl Metrics {
     }
 }
 
-impl Collector for Metrics {
+impl Collector for EngineMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         shown::encode(&self.series(), encoder, Timestamp::now())
     }

@@ -23,8 +23,8 @@ use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::{Kind, NamespacedName, Object};
 use lagan_schemas::subject::SessionKind;
 
-use self::answers::{Answers, Found};
-use self::consent::Consents;
+use self::answers::{Answers, Existence};
+use self::consent::ConsentContext;
 use self::find::find;
 use crate::context::Resolve;
 use crate::view::View;
@@ -46,7 +46,7 @@ fn refused(code: Code, message: impl Into<String>) -> Unresolved {
 }
 
 /// Everything that planning reads.
-pub(crate) struct Inputs<'a> {
+pub(crate) struct PlanInputs<'a> {
     pub view: &'a View,
     pub answers: &'a Answers,
     pub resolve: &'a Resolve,
@@ -59,10 +59,10 @@ pub(crate) struct Inputs<'a> {
     pub cross_namespace: CrossNamespace,
 }
 
-impl<'a> Inputs<'a> {
+impl<'a> PlanInputs<'a> {
     /// Asks objects of other namespaces whether an invoker of `namespace` may name them.
-    fn consents(&self, namespace: &'a str) -> Consents<'a> {
-        Consents { view: self.view, answers: self.answers, namespace }
+    fn consents(&self, namespace: &'a str) -> ConsentContext<'a> {
+        ConsentContext { view: self.view, answers: self.answers, namespace }
     }
 
     fn settle(&self, judged: Result<(), Refusal>, missing: &mut MissingConsents) -> Result<(), Unresolved> {
@@ -70,7 +70,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
+pub(crate) fn plan(kind: SessionKind, request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan, Unresolved> {
     match kind {
         SessionKind::Backup => backup::plan(request, inputs),
         SessionKind::Restore => restore::plan(request, inputs),
@@ -83,7 +83,7 @@ const POOL_ANNOTATION: &str = "lagan.dev/pool";
 
 /// The repository an invoker names, if it may use it, and the pool that reaches it.
 fn repository<'a>(
-    inputs: &Inputs<'a>,
+    inputs: &PlanInputs<'a>,
     invoker: &'a Object,
     named: &NamespacedName,
     missing: &mut MissingConsents,
@@ -105,19 +105,19 @@ fn repository<'a>(
 
 /// A repository as plans carry it, and the pool that reaches it.
 fn planned(
-    inputs: &Inputs<'_>,
-    find::Found { object, spec }: find::Found<'_, RepositorySpec>,
+    inputs: &PlanInputs<'_>,
+    find::FoundObject { object, spec }: find::FoundObject<'_, RepositorySpec>,
 ) -> Result<(PlanRepository, String), Unresolved> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let secret = spec.backend.storage_secret_name.clone().unwrap_or_default();
-    if inputs.answers.secret(namespace, &secret) == Found::No {
+    if inputs.answers.secret(namespace, &secret) == Existence::No {
         return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));
     }
     let pool = pool(inputs, object)?;
     Ok((PlanRepository { reference: object.reference(), backend: spec.backend.clone(), secret }, pool))
 }
 
-fn pool(inputs: &Inputs<'_>, repository: &Object) -> Result<String, Unresolved> {
+fn pool(inputs: &PlanInputs<'_>, repository: &Object) -> Result<String, Unresolved> {
     let default = inputs.pools.first().cloned().unwrap_or_default();
     let Some(named) = repository.metadata.annotations.get(POOL_ANNOTATION) else { return Ok(default) };
     if inputs.pools.contains(named) {

@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::error::EngineError;
 use crate::log_usage::LogUsage;
 use crate::plan::answers::Answers;
-use crate::plan::{Inputs, Unresolved, plan, wipe};
+use crate::plan::{PlanInputs, Unresolved, plan, wipe};
 use crate::sessions::Change;
 
 /// Time that a session waits for objects it refers to: they may be created a moment after it.
@@ -166,7 +166,7 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
             let wipe_within = context.options.wipe_within;
             let cross_namespace = context.options.cross_namespace;
             let inputs =
-                Inputs { view: &view, answers: &answers, resolve, pools, requested, wipe_within, cross_namespace };
+                PlanInputs { view: &view, answers: &answers, resolve, pools, requested, wipe_within, cross_namespace };
             plan(session.key.kind, request, &inputs)
         };
         if !answers.find_out(context.source()).await? {

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lagan_bus::kv;
-use lagan_bus::lease::Mode;
+use lagan_bus::lease::LeaseMode;
 use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::subject::ObjectKey;
 use tokio::sync::mpsc;
@@ -57,7 +57,7 @@ pub(crate) async fn run(context: Context, mut inbox: Inbox) -> Result<(), Engine
     let scope = kv::key(&["role", "reporter"]);
     let owner = context.instance.to_string();
     while !context.stop.is_cancelled() {
-        let acquire = context.leases.acquire(&scope, Mode::Exclusive, &owner, LEASE_WAIT);
+        let acquire = context.leases.acquire(&scope, LeaseMode::Exclusive, &owner, LEASE_WAIT);
         tokio::pin!(acquire);
         let lease = loop {
             tokio::select! {

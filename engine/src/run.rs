@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::consumers::ensure_consumers;
-use crate::context::{Context, Options};
+use crate::context::{Context, EngineOptions};
 use crate::error::EngineError;
 use crate::reporter::Inbox;
 use crate::sessions::{Change, Sessions};
@@ -32,7 +32,7 @@ type Parts = JoinSet<Result<(), EngineError>>;
 /// Runs until `stop`. `ready` is called once, when everything has been read and work is accepted.
 pub async fn run(
     bus: Bus,
-    options: Options,
+    options: EngineOptions,
     stop: CancellationToken,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
@@ -53,7 +53,7 @@ pub async fn run(
 /// Runs one set of parts, until `stop`, or until one of them ends.
 async fn generation(
     bus: &Bus,
-    options: &Arc<Options>,
+    options: &Arc<EngineOptions>,
     stop: &CancellationToken,
     ready: &mut Option<Ready>,
 ) -> Result<(), EngineError> {
@@ -105,7 +105,12 @@ struct Inboxes {
     scheduler_objects: mpsc::UnboundedReceiver<ObjectKey>,
 }
 
-fn context(bus: &Bus, options: &Arc<Options>, specs: &[StreamSpec], stop: &CancellationToken) -> (Context, Inboxes) {
+fn context(
+    bus: &Bus,
+    options: &Arc<EngineOptions>,
+    specs: &[StreamSpec],
+    stop: &CancellationToken,
+) -> (Context, Inboxes) {
     let bucket = |name| Bucket::of(bus, specs, name).expect("of_cluster lists every bucket");
     let (to_planner, planner_changes) = mpsc::unbounded_channel();
     let (to_reporter, reporter_changes) = mpsc::unbounded_channel();

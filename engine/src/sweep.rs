@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lagan_bus::Bus;
 use lagan_bus::heartbeat;
-use lagan_bus::observer::{Observer, Verdict};
+use lagan_bus::observer::{Liveness, Observer};
 use lagan_bus::read::last;
 use lagan_bus::session_log::{Writer, append_fact, read_session};
 use lagan_schemas::error::{Code, Failure, chain};
@@ -120,8 +120,8 @@ async fn holder(observer: &mut Observer, session: &Session) -> Held {
     }
     let Some(holder) = session.holder else { return Held::Nobody };
     match observer.look(&heartbeat::key(session.key.uid, holder.worker)).await {
-        Verdict::Dead => Held::Dead,
-        Verdict::Alive | Verdict::Unknown => Held::Perhaps,
+        Liveness::Dead => Held::Dead,
+        Liveness::Alive | Liveness::Unknown => Held::Perhaps,
     }
 }
 

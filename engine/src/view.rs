@@ -121,18 +121,18 @@ impl View {
 #[derive(Clone)]
 pub(crate) struct Resources {
     view: Arc<RwLock<View>>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<ReadProgress>,
     /// Each receives the key of every object that changed.
     listeners: Vec<mpsc::UnboundedSender<ObjectKey>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Progress {
+pub(crate) struct ReadProgress {
     pub position: Option<Position>,
     pub complete: bool,
 }
 
-impl Progress {
+impl ReadProgress {
     /// The last sequence that was read in the current store.
     pub fn sequence(self) -> u64 {
         self.position.map_or(0, |position| position.sequence)
@@ -157,7 +157,7 @@ impl Resources {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn changes(&self) -> watch::Receiver<Progress> {
+    pub fn changes(&self) -> watch::Receiver<ReadProgress> {
         self.progress.subscribe()
     }
 

@@ -8,7 +8,7 @@ mod publish;
 use std::time::Duration;
 
 use lagan_bus::kv;
-use lagan_bus::lease::Mode;
+use lagan_bus::lease::LeaseMode;
 use lagan_sources::source::Watched;
 use tokio::sync::watch;
 
@@ -28,7 +28,7 @@ pub(crate) async fn run(context: Context, intent: watch::Sender<bool>) -> Result
     loop {
         let lease = tokio::select! {
             () = context.stop.cancelled() => return Ok(()),
-            lease = context.leases.acquire(&scope, Mode::Exclusive, &owner, patience) => lease,
+            lease = context.leases.acquire(&scope, LeaseMode::Exclusive, &owner, patience) => lease,
         };
         patience = NEXT_TRY;
         let Ok(lease) = lease else {

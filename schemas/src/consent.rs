@@ -11,7 +11,7 @@ use crate::notice::{Notice, NoticeStatus};
 use crate::resource::repository::{RepositorySpec, UsagePolicy};
 use crate::resource::{Group, Object, Spec};
 
-pub use self::policy::{Policy, PolicyError};
+pub use self::policy::{ConsentPolicy, PolicyError};
 
 /// A use of an object, which the object's own namespace consents to by an annotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,24 +165,24 @@ pub fn repository(asker: Asker<'_>, (namespace, name): (&str, &str), spec: &Repo
     let allowed = spec.usage_policy.as_ref().map(|policy| &policy.allowed_namespaces);
     let field = "spec.usagePolicy.allowedNamespaces";
     let object = format!("Repository {namespace}/{name}");
-    by_policy(asker, allowed.map(Policy::of), field, Named { field: "repository", object, verb: "use it" })
+    by_policy(asker, allowed.map(ConsentPolicy::of), field, Named { field: "repository", object, verb: "use it" })
 }
 
 /// A snapshot that a RestoreSession names, and what its repository and its cluster say about its owner.
 #[derive(Debug, Clone, Copy)]
-pub struct Snapshot<'a> {
+pub struct NamedSnapshot<'a> {
     pub id: &'a str,
     /// Namespace of the configuration that wrote it; `None` for snapshots of other tools, which belong to the
     /// Repository's namespace.
     pub namespace: Option<&'a str>,
-    pub owner: Owner,
+    pub owner: OwnerNamespace,
     /// The policy that the backup wrote into the snapshot's tags.
     pub consent: Option<&'a str>,
 }
 
 /// Whether the namespace that a snapshot came from can still be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub enum OwnerNamespace {
     Exists,
     Gone,
     /// The namespace is one of another cluster. It has its owners there, even if this cluster has one of the same name.
@@ -194,23 +194,23 @@ pub enum Owner {
 /// Repository's is enough.
 pub fn snapshot(
     asker: Asker<'_>,
-    snapshot: Snapshot<'_>,
+    snapshot: NamedSnapshot<'_>,
     (namespace, name): (&str, &str),
     policy: Option<&UsagePolicy>,
 ) -> Result<(), Refusal> {
     let owner = snapshot.namespace.unwrap_or(namespace);
-    if owner == asker.namespace && snapshot.owner != Owner::OtherCluster {
+    if owner == asker.namespace && snapshot.owner != OwnerNamespace::OtherCluster {
         return Ok(());
     }
     let short = snapshot.id.get(..8).unwrap_or(snapshot.id);
     if namespace != asker.namespace {
         let allowed = policy.and_then(|policy| policy.cross_namespace_restore.as_ref());
-        let elsewhere = if snapshot.owner == Owner::OtherCluster { " of another cluster" } else { "" };
+        let elsewhere = if snapshot.owner == OwnerNamespace::OtherCluster { " of another cluster" } else { "" };
         let object = format!("snapshot {short} of namespace `{owner}`{elsewhere} in Repository {namespace}/{name}");
         let named = Named { field: "snapshot", object, verb: "restore snapshots of other namespaces" };
-        by_policy(asker, allowed.map(Policy::of), "spec.usagePolicy.crossNamespaceRestore", named)?;
+        by_policy(asker, allowed.map(ConsentPolicy::of), "spec.usagePolicy.crossNamespaceRestore", named)?;
     }
-    if snapshot.owner != Owner::Exists || snapshot.namespace.is_none() {
+    if snapshot.owner != OwnerNamespace::Exists || snapshot.namespace.is_none() {
         return Ok(());
     }
     let annotation = Use::Snapshots.annotation();
@@ -220,7 +220,7 @@ pub fn snapshot(
         asker.namespace
     );
     let named = Named { field: "snapshot", object, verb: "restore it" };
-    judge(asker, snapshot.consent.map(Policy::parse), "tag of consent".to_owned(), named, remedy)
+    judge(asker, snapshot.consent.map(ConsentPolicy::parse), "tag of consent".to_owned(), named, remedy)
 }
 
 /// An object that is named, as refusals speak of it.
@@ -238,14 +238,14 @@ fn by_annotation(
 ) -> Result<(), Refusal> {
     let annotation = wanted.annotation();
     let kind = named.object.split(' ').next().unwrap_or_default().to_owned();
-    let policy = annotations.get(annotation).map(|text| Policy::parse(text));
+    let policy = annotations.get(annotation).map(|text| ConsentPolicy::parse(text));
     let remedy = format!("annotate the {kind} with {annotation}: Namespaces={}", asker.namespace);
     judge(asker, policy, format!("annotation {annotation}"), named, remedy)
 }
 
 fn by_policy(
     asker: Asker<'_>,
-    policy: Option<Result<Policy, PolicyError>>,
+    policy: Option<Result<ConsentPolicy, PolicyError>>,
     place: &str,
     named: Named,
 ) -> Result<(), Refusal> {
@@ -256,12 +256,12 @@ fn by_policy(
 
 fn judge(
     asker: Asker<'_>,
-    policy: Option<Result<Policy, PolicyError>>,
+    policy: Option<Result<ConsentPolicy, PolicyError>>,
     place: String,
     Named { field, object, verb }: Named,
     remedy: String,
 ) -> Result<(), Refusal> {
-    let allowed = policy.unwrap_or(Ok(Policy::Same)).and_then(|policy| policy.allows(asker));
+    let allowed = policy.unwrap_or(Ok(ConsentPolicy::Same)).and_then(|policy| policy.allows(asker));
     match allowed {
         Ok(true) => Ok(()),
         Ok(false) => Err(Refusal::NotAllowed { field, object, asker: asker.namespace.to_owned(), verb, remedy }),

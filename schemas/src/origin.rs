@@ -81,12 +81,12 @@ pub struct Origin {
 
 /// A configuration of this cluster, as the owner of snapshots.
 #[derive(Debug, Clone, Copy)]
-pub struct Owner<'a> {
+pub struct SnapshotOwner<'a> {
     pub cluster: &'a ClusterIdentity,
     pub configuration: &'a ConfigurationKey,
 }
 
-impl Owner<'_> {
+impl SnapshotOwner<'_> {
     /// Whether the owner wrote a snapshot of this origin. It never wrote one without an origin.
     #[must_use]
     pub fn wrote(&self, origin: Option<&Origin>) -> bool {

@@ -1,5 +1,5 @@
-//! The structure of all crates: modules of one parent do not import each other in a circle, and one file asks which source
-//! of intent there is. These tests read source text; they compile nothing.
+//! The structure of all crates: modules of one parent do not import each other in a circle, one file asks which source of
+//! intent there is, and a name of a type means one thing. These tests read source text; they compile nothing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,31 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+/// Every source file of the workspace, tests too: its path from the root, and its text.
+fn files_of_the_workspace() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    CRATES.into_iter().chain(["tests"]).for_each(|name| sources(&root().join(name), &mut files));
+    files
+        .into_iter()
+        .map(|file| {
+            let path = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            (path, std::fs::read_to_string(file).unwrap())
+        })
+        .filter(|(path, _)| !path.contains("/target/"))
+        .collect()
+}
+
+/// Names of the types and traits in a file that other files can see.
+fn visible_types(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let (visibility, definition) = line.trim_start().split_once(' ')?;
+        let is_visible = visibility == "pub" || visibility.starts_with("pub(");
+        let (keyword, name) = definition.split_once(' ')?;
+        let is_type = matches!(keyword, "struct" | "enum" | "union" | "type" | "trait");
+        (is_visible && is_type).then(|| name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+    })
 }
 
 /// Drops comments, and test modules with everything after them: by convention they stand at the end of a file.
@@ -215,21 +240,27 @@ fn modules_of_one_parent_do_not_import_each_other_in_a_circle() {
 fn one_file_asks_whether_the_source_is_a_folder_or_an_api_server() {
     let forbidden = ["Source::Folder", "Source::Kubernetes", "Source::Cluster", "Origin::Folder", "Origin::Cluster"];
     let mut found = Vec::new();
-    for name in CRATES.into_iter().chain(["tests"]) {
-        let mut files = Vec::new();
-        sources(&root().join(name), &mut files);
-        for file in files {
-            let relative = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-            let this_file = relative.ends_with("schemas/tests/structure.rs");
-            if relative == ONE_FILE || this_file || relative.contains("/target/") {
-                continue;
-            }
-            let text = std::fs::read_to_string(&file).unwrap();
-            let named = forbidden.into_iter().filter(|name| text.contains(name));
-            found.extend(named.map(|name| format!("{relative}: {name}")));
+    for (file, text) in files_of_the_workspace() {
+        if file == ONE_FILE || file.ends_with("schemas/tests/structure.rs") {
+            continue;
         }
+        let named = forbidden.into_iter().filter(|name| text.contains(name));
+        found.extend(named.map(|name| format!("{file}: {name}")));
     }
     assert!(found.is_empty(), "ask what the source can do instead (sources/src/source.rs): {}", found.join(", "));
+}
+
+#[test]
+fn two_types_that_other_files_see_do_not_share_a_name() {
+    let files = files_of_the_workspace();
+    let mut defined: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (file, text) in &files {
+        visible_types(text).for_each(|name| defined.entry(name).or_default().push(file));
+    }
+    assert!(defined.len() > 500, "the reader of definitions finds only {} types", defined.len());
+    let shared = defined.into_iter().filter(|(_, files)| files.len() > 1);
+    let shared: Vec<String> = shared.map(|(name, files)| format!("{name}: {}", files.join(", "))).collect();
+    assert!(shared.is_empty(), "say in the name what each of them is:\n{}", shared.join("\n"));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct Folder {
 #[derive(Debug, Default)]
 pub struct Scan {
     pub objects: BTreeMap<ObjectKey, ManifestObject>,
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FolderProblem>,
     /// Kinds that Lagan does not read, as `apiVersion kind`.
     pub foreign: Vec<String>,
 }
@@ -38,7 +38,7 @@ pub struct ManifestObject {
 }
 
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum Problem {
+pub enum FolderProblem {
     #[error("`{path}` can't be read: {reason}")]
     Unreadable { path: PathBuf, reason: String },
     #[error(transparent)]
@@ -47,7 +47,7 @@ pub enum Problem {
     Twice { key: ObjectKey, first: PathBuf, file: PathBuf },
 }
 
-impl Problem {
+impl FolderProblem {
     /// Returns the file, and the position if it is known. Unlike the full text, it quotes nothing of the content.
     #[must_use]
     pub fn file(&self) -> String {
@@ -73,10 +73,10 @@ impl Scan {
     /// The file that can't be read and may hide a missing object (P17). `file` is where the object was seen last; without
     /// one, any such file may hold it.
     #[must_use]
-    pub fn hidden_by(&self, file: Option<&Path>) -> Option<&Problem> {
+    pub fn hidden_by(&self, file: Option<&Path>) -> Option<&FolderProblem> {
         self.problems.iter().find(|problem| match (file, problem) {
             (Some(file), problem) => problem.hides(file),
-            (None, problem) => !matches!(problem, Problem::Twice { .. }),
+            (None, problem) => !matches!(problem, FolderProblem::Twice { .. }),
         })
     }
 }
@@ -125,7 +125,7 @@ impl Folder {
 
     /// Reads one object with all its unpublished fields. If it is not found and a file that may hold it can't be read, the
     /// result is that problem.
-    pub fn object(&self, key: &ObjectKey) -> Result<Option<Object>, Box<Problem>> {
+    pub fn object(&self, key: &ObjectKey) -> Result<Option<Object>, Box<FolderProblem>> {
         let mut problems = Vec::new();
         let found = self.find_with(&key.name, &mut problems, |manifest| match manifest {
             Manifest::Object(object) => {
@@ -148,7 +148,7 @@ impl Folder {
     fn find_with<T>(
         &self,
         name: &str,
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<FolderProblem>,
         mut pick: impl FnMut(Manifest) -> Option<T>,
     ) -> Option<T> {
         self.files(problems).into_iter().find_map(|file| {
@@ -163,7 +163,7 @@ impl Folder {
         })
     }
 
-    fn files(&self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    fn files(&self, problems: &mut Vec<FolderProblem>) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for dir in &self.dirs {
             collect(dir, 0, &mut files, problems);
@@ -172,11 +172,11 @@ impl Folder {
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::Unreadable { path: path.to_owned(), reason: error.to_string() }
+fn unreadable(path: &Path, error: &std::io::Error) -> FolderProblem {
+    FolderProblem::Unreadable { path: path.to_owned(), reason: error.to_string() }
 }
 
-fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Vec<Problem>) {
+fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Vec<FolderProblem>) {
     let entries = match std::fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
         Ok(entries) => entries,
         Err(error) => return problems.push(unreadable(dir, &error)),
@@ -200,7 +200,7 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
     }
 }
 
-fn read(file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
+fn read(file: &Path, problems: &mut Vec<FolderProblem>) -> Option<String> {
     let size = file.metadata().map_or(0, |data| data.len());
     let text = if size > FILE_LIMIT {
         Err(std::io::Error::other(format!("it is larger than {FILE_LIMIT} bytes ({size})")))
@@ -229,7 +229,9 @@ fn add(scan: &mut Scan, object: Object, file: &Path) {
     let object = with_namespace(object);
     let key = object.key();
     match scan.objects.get(&key) {
-        Some(first) => scan.problems.push(Problem::Twice { key, first: first.file.clone(), file: file.to_owned() }),
+        Some(first) => {
+            scan.problems.push(FolderProblem::Twice { key, first: first.file.clone(), file: file.to_owned() });
+        }
         None => drop(scan.objects.insert(key, ManifestObject { object, file: file.to_owned() })),
     }
 }

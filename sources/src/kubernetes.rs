@@ -19,7 +19,7 @@ use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use self::access::{Access, client};
+pub use self::access::{KubeAccess, client};
 
 /// Field managers. They are constants, so that a renamed binary keeps its fields.
 pub const REPORTER: &str = "lagan-reporter";

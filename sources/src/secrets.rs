@@ -13,7 +13,7 @@ use crate::source::{Source, SourceError};
 
 /// User and password of a database.
 #[derive(Debug, Clone)]
-pub struct Login {
+pub struct BasicAuth {
     pub user: String,
     pub password: SecretString,
 }
@@ -33,7 +33,7 @@ pub enum LoginError {
 }
 
 /// Reads an AppBinding's credentials from its Secret, with the transforms applied, or from its URL.
-pub async fn login(source: &Source, namespace: &str, app_binding: &str) -> Result<Login, LoginError> {
+pub async fn login(source: &Source, namespace: &str, app_binding: &str) -> Result<BasicAuth, LoginError> {
     let path = format!("{namespace}/{app_binding}");
     let key = ObjectKey {
         group: kind::APP_CATALOG.to_owned(),
@@ -60,15 +60,15 @@ async fn find(source: &Source, namespace: &str, name: &str) -> Result<Secret, Lo
     found.ok_or_else(|| LoginError::SecretGone(format!("{namespace}/{name}")))
 }
 
-fn from_secret(secret: &Secret) -> Result<Login, LoginError> {
+fn from_secret(secret: &Secret) -> Result<BasicAuth, LoginError> {
     // The password may be empty, as that of a fresh root account, but the key must exist.
     let password = secret
         .find_text("password")?
         .ok_or_else(|| SecretError::KeyMissing { secret: secret.metadata.name.clone(), key: "password".to_owned() })?;
-    Ok(Login { user: secret.text("username")?, password: password.into() })
+    Ok(BasicAuth { user: secret.text("username")?, password: password.into() })
 }
 
-fn from_url(spec: &AppBindingSpec) -> Option<Login> {
+fn from_url(spec: &AppBindingSpec) -> Option<BasicAuth> {
     let url = DatabaseUrl::parse(spec.client_config.url.as_deref()?).ok()?;
-    Some(Login { user: url.user?, password: url.password.unwrap_or_default().into() })
+    Some(BasicAuth { user: url.user?, password: url.password.unwrap_or_default().into() })
 }

@@ -23,12 +23,12 @@ pub struct Source(Origin);
 
 #[derive(Debug, Clone)]
 enum Origin {
-    Folder(Local),
+    Folder(FolderSource),
     Cluster(Kubernetes),
 }
 
-impl From<Local> for Source {
-    fn from(local: Local) -> Self {
+impl From<FolderSource> for Source {
+    fn from(local: FolderSource) -> Self {
         Self(Origin::Folder(local))
     }
 }
@@ -42,7 +42,7 @@ impl From<Kubernetes> for Source {
 /// The place that a watcher follows.
 #[derive(Debug, Clone, Copy)]
 pub enum Watched<'a> {
-    Files(&'a Local),
+    Files(&'a FolderSource),
     Objects(&'a Kubernetes),
 }
 
@@ -55,7 +55,7 @@ pub struct LedgerIdentity {
 
 /// A folder of manifests and its ledger.
 #[derive(Debug, Clone)]
-pub struct Local {
+pub struct FolderSource {
     pub folder: Arc<Folder>,
     pub ledger: Arc<Ledger>,
     /// The directory of Lagan's own objects, which is part of the folder.
@@ -63,7 +63,7 @@ pub struct Local {
     pub data_dir: std::path::PathBuf,
 }
 
-impl Local {
+impl FolderSource {
     /// Removes the file of an object that Lagan itself made.
     fn remove(&self, key: &ObjectKey) -> Result<(), SourceError> {
         let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);

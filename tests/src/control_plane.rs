@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::http;
-use crate::ports::Port;
+use crate::ports::ReservedPort;
 use crate::process::{Output, Process, guarded, run};
 use crate::scratch::Scratch;
 use crate::tools;
@@ -34,9 +34,9 @@ pub struct ControlPlane {
     // Dropped first: servers must not write into a folder that is being removed.
     api: Mutex<Option<Process>>,
     etcd: Mutex<Option<Process>>,
-    port: Port,
-    etcd_port: Port,
-    peer_port: Port,
+    port: ReservedPort,
+    etcd_port: ReservedPort,
+    peer_port: ReservedPort,
     scratch: Scratch,
 }
 
@@ -63,7 +63,8 @@ impl ControlPlane {
     /// A new control plane without CRDs.
     pub fn bare() -> Result<Self> {
         let scratch = Scratch::new("kube")?;
-        let (port, etcd_port, peer_port) = (Port::reserve()?, Port::reserve()?, Port::reserve()?);
+        let (port, etcd_port, peer_port) =
+            (ReservedPort::reserve()?, ReservedPort::reserve()?, ReservedPort::reserve()?);
         scratch.private_file("tokens.csv", &format!("{ADMIN},admin,admin,\"system:masters\"\n"))?;
         let mut key = guarded(&tools::find("openssl")?);
         key.args(["genrsa", "-out"]).arg(scratch.join("accounts.key")).arg("2048");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::canary_secret;
 use crate::control_plane::ControlPlane;
 use crate::lagan::Lagan;
-use crate::mariadb::MariaDb;
+use crate::mariadb::MariaDbServer;
 use crate::nats::NatsServer;
 use crate::process::Process;
 use crate::restic::Restic;
@@ -20,7 +20,7 @@ use crate::world::{PATIENCE, secret};
 pub struct KubeWorld {
     pub lagan: Lagan,
     pub nats: NatsServer,
-    pub db: MariaDb,
+    pub db: MariaDbServer,
     pub plane: Arc<ControlPlane>,
     pub namespace: String,
     /// Password of the repository.
@@ -45,7 +45,7 @@ impl KubeWorld {
         let mut world = Self {
             lagan: Lagan::new()?,
             nats,
-            db: MariaDb::start()?,
+            db: MariaDbServer::start()?,
             kubeconfig: plane.kubeconfig(),
             plane,
             namespace,
@@ -99,8 +99,8 @@ spec:
     }
 
     /// Starts another database server and applies its AppBinding `name`.
-    pub fn second_database(&mut self, name: &str) -> Result<MariaDb> {
-        let db = MariaDb::start()?;
+    pub fn second_database(&mut self, name: &str) -> Result<MariaDbServer> {
+        let db = MariaDbServer::start()?;
         let binding = self.database(name, db.host(), db.port());
         let auth = secret(&format!("{name}-db"), &[("username", db.user()), ("password", db.password())]);
         self.apply(&format!("{auth}---\n{binding}"))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::ports::Port;
+use crate::ports::ReservedPort;
 use crate::process::{Output, Process, guarded, run};
 use crate::sample::Sample;
 use crate::scratch::Scratch;
@@ -22,15 +22,15 @@ const START: Duration = Duration::from_mins(1);
 /// Limit of one client call. Loading a gigabyte on a busy machine takes minutes.
 const CLIENT: Duration = Duration::from_mins(15);
 
-pub struct MariaDb {
+pub struct MariaDbServer {
     // Dropped first: a server must not write into a folder that is being removed.
     process: Process,
-    port: Port,
+    port: ReservedPort,
     password: String,
     scratch: Scratch,
 }
 
-impl MariaDb {
+impl MariaDbServer {
     pub fn start() -> Result<Self> {
         Self::start_with(&[])
     }
@@ -39,7 +39,7 @@ impl MariaDb {
     pub fn start_with(settings: &[&str]) -> Result<Self> {
         let scratch = Scratch::new("mariadb")?;
         template::copy_to(&scratch.join("data"))?;
-        let port = Port::reserve()?;
+        let port = ReservedPort::reserve()?;
         let password = canary_secret("mariadb-root");
         write_configs(&scratch, port.number(), &password, settings)?;
         let process = launch(&scratch)?;

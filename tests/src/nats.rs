@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 use crate::http;
-use crate::ports::Port;
+use crate::ports::ReservedPort;
 use crate::process::{Process, guarded};
 use crate::scratch::Scratch;
 use crate::tools;
@@ -16,7 +16,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// The moment at which JetStream acknowledges a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncInterval {
     /// After it is on disk (`sync_interval: always`), as with the server that `lagan up` starts.
     #[default]
     Always,
@@ -25,8 +25,8 @@ pub enum Sync {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Options {
-    pub sync: Sync,
+pub struct NatsOptions {
+    pub sync: SyncInterval,
     /// Token that clients must send; it is part of [`NatsServer::url`].
     pub token: Option<String>,
     /// More lines of the configuration, such as accounts.
@@ -36,20 +36,20 @@ pub struct Options {
 pub struct NatsServer {
     // Dropped first: a server must not write into a folder that is being removed.
     process: Process,
-    port: Port,
-    monitor: Port,
-    options: Options,
+    port: ReservedPort,
+    monitor: ReservedPort,
+    options: NatsOptions,
     scratch: Scratch,
 }
 
 impl NatsServer {
     pub fn start() -> Result<Self> {
-        Self::start_with(Options::default())
+        Self::start_with(NatsOptions::default())
     }
 
-    pub fn start_with(options: Options) -> Result<Self> {
+    pub fn start_with(options: NatsOptions) -> Result<Self> {
         let scratch = Scratch::new("nats")?;
-        let (port, monitor) = (Port::reserve()?, Port::reserve()?);
+        let (port, monitor) = (ReservedPort::reserve()?, ReservedPort::reserve()?);
         write_config(&scratch, &options, port.number(), monitor.number())?;
         let process = launch(&scratch, monitor.number())?;
         Ok(Self { process, port, monitor, options, scratch })
@@ -126,11 +126,11 @@ fn log_path(scratch: &Scratch) -> PathBuf {
     scratch.join("nats.log")
 }
 
-fn write_config(scratch: &Scratch, options: &Options, port: u16, monitor: u16) -> Result<()> {
+fn write_config(scratch: &Scratch, options: &NatsOptions, port: u16, monitor: u16) -> Result<()> {
     let store = scratch.join("store");
     let sync = match options.sync {
-        Sync::Always => "sync_interval: always",
-        Sync::ServerDefault => "",
+        SyncInterval::Always => "sync_interval: always",
+        SyncInterval::ServerDefault => "",
     };
     let auth =
         options.token.as_ref().map_or_else(String::new, |token| format!("authorization {{ token: {token:?} }}\n"));

@@ -13,12 +13,12 @@ const LOWEST: u16 = 10_240;
 const EPHEMERAL: u16 = 32_768;
 
 /// A reserved port, free for others after drop.
-pub struct Port {
+pub struct ReservedPort {
     number: u16,
     _lock: Flock<File>,
 }
 
-impl Port {
+impl ReservedPort {
     pub fn reserve() -> Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let range = highest().saturating_sub(LOWEST).max(1);

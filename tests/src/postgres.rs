@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use nix::unistd::{User, geteuid};
 
-use crate::ports::Port;
+use crate::ports::ReservedPort;
 use crate::process::{Process, guarded, run};
 use crate::scratch::Scratch;
 use crate::{canary_secret, tools};
@@ -19,17 +19,17 @@ const START: Duration = Duration::from_mins(1);
 /// The server refuses to run as root.
 const ACCOUNT: &str = "nobody";
 
-pub struct Postgres {
+pub struct PostgresServer {
     process: Process,
-    port: Port,
+    port: ReservedPort,
     password: String,
     scratch: Scratch,
 }
 
-impl Postgres {
+impl PostgresServer {
     pub fn start() -> Result<Self> {
         let scratch = Scratch::new("postgres")?;
-        let port = Port::reserve()?;
+        let port = ReservedPort::reserve()?;
         let password = canary_secret("postgres");
         let secret = scratch.private_file("password", &password)?;
         let home = scratch.join("server");
@@ -89,7 +89,7 @@ impl Postgres {
     }
 }
 
-impl Drop for Postgres {
+impl Drop for PostgresServer {
     /// Stopped at once: a server that is killed leaves shared memory behind.
     fn drop(&mut self) {
         let _ = self.process.signal(Signal::SIGQUIT);

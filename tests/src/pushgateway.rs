@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use crate::http;
-use crate::ports::Port;
+use crate::ports::ReservedPort;
 use crate::process::{Process, guarded};
 use crate::scratch::Scratch;
 use crate::tools;
@@ -14,13 +14,13 @@ const START: Duration = Duration::from_secs(20);
 
 pub struct Pushgateway {
     process: Process,
-    port: Port,
+    port: ReservedPort,
     scratch: Scratch,
 }
 
 impl Pushgateway {
     pub fn start() -> Result<Self> {
-        let (scratch, port) = (Scratch::new("pushgateway")?, Port::reserve()?);
+        let (scratch, port) = (Scratch::new("pushgateway")?, ReservedPort::reserve()?);
         let process = serve(&scratch, &port)?;
         Ok(Self { process, port, scratch })
     }
@@ -46,7 +46,7 @@ impl Pushgateway {
     }
 }
 
-fn serve(scratch: &Scratch, port: &Port) -> Result<Process> {
+fn serve(scratch: &Scratch, port: &ReservedPort) -> Result<Process> {
     let mut command = guarded(&tools::find("prometheus-pushgateway")?);
     command.arg(format!("--web.listen-address=127.0.0.1:{}", port.number()));
     let mut process = Process::spawn("pushgateway", command, &scratch.join("pushgateway.log"))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::http;
-use crate::ports::Port;
+use crate::ports::ReservedPort;
 use crate::process::{Process, guarded};
 use crate::scratch::Scratch;
 use crate::{canary_secret, tools};
@@ -33,7 +33,7 @@ const S3: usize = 6;
 pub struct S3Server {
     // Dropped first: a server must not write into a folder that is being removed.
     process: Process,
-    ports: Vec<Port>,
+    ports: Vec<ReservedPort>,
     access_key: String,
     secret_key: String,
     scratch: Scratch,
@@ -150,13 +150,13 @@ impl Drop for S3Server {
     }
 }
 
-fn reserve_ports() -> Result<Vec<Port>> {
+fn reserve_ports() -> Result<Vec<ReservedPort>> {
     let last = PORTS.len() - 2;
-    let mut ports = PORTS[..last].iter().map(|_| Port::reserve()).collect::<Result<Vec<_>>>()?;
+    let mut ports = PORTS[..last].iter().map(|_| ReservedPort::reserve()).collect::<Result<Vec<_>>>()?;
     // weed's maintenance worker always connects to the admin port + 10000.
     loop {
-        let admin = Port::reserve()?;
-        if let Some(grpc) = Port::reserve_number(admin.number() + 10_000)? {
+        let admin = ReservedPort::reserve()?;
+        if let Some(grpc) = ReservedPort::reserve_number(admin.number() + 10_000)? {
             ports.extend([admin, grpc]);
             return Ok(ports);
         }
@@ -164,7 +164,7 @@ fn reserve_ports() -> Result<Vec<Port>> {
 }
 
 /// Removes the sockets that weed puts into /tmp, whatever TMPDIR is, and leaves behind when killed.
-fn remove_sockets(ports: &[Port]) {
+fn remove_sockets(ports: &[ReservedPort]) {
     for (option, port) in PORTS.iter().zip(ports) {
         let part = option.split('.').next().unwrap_or_default();
         let grpc = if option.ends_with("grpc") { "-grpc" } else { "" };
@@ -174,7 +174,7 @@ fn remove_sockets(ports: &[Port]) {
 }
 
 /// Starts `weed mini`, which accepts writes after half a second; `weed server` waits three seconds for an election.
-fn launch(scratch: &Scratch, ports: &[Port]) -> Result<Process> {
+fn launch(scratch: &Scratch, ports: &[ReservedPort]) -> Result<Process> {
     remove_sockets(ports);
     let mut command = guarded(&tools::find("weed")?);
     let (data, identities) = (scratch.join("data"), scratch.join("identities.json"));

@@ -27,7 +27,7 @@ pub struct Authority {
 }
 
 /// A certificate and its key, as PEM files.
-pub struct Identity {
+pub struct CertificateFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
 }
@@ -59,7 +59,7 @@ impl Authority {
         Ok(std::fs::read_to_string(self.certificate())?)
     }
 
-    pub fn sign(&self, name: &str, usage: Usage) -> Result<Identity> {
+    pub fn sign(&self, name: &str, usage: Usage) -> Result<CertificateFiles> {
         let (subject, key, certificate) = (format!("/CN={name}"), format!("{name}.key"), format!("{name}.crt"));
         let extensions: &[&str] = match usage {
             Usage::Server => &["extendedKeyUsage=serverAuth", "subjectAltName=IP:127.0.0.1,DNS:localhost"],
@@ -69,7 +69,7 @@ impl Authority {
         all.extend(extensions);
         let arguments = ["-CA", "ca.crt", "-CAkey", "ca.key", "-subj", &subject, "-keyout", &key, "-out", &certificate];
         self.openssl(&arguments, &all)?;
-        Ok(Identity { certificate: self.scratch.join(&certificate), key: self.scratch.join(&key) })
+        Ok(CertificateFiles { certificate: self.scratch.join(&certificate), key: self.scratch.join(&key) })
     }
 
     fn openssl(&self, arguments: &[&str], extensions: &[&str]) -> Result<()> {
@@ -88,7 +88,7 @@ pub struct TlsProxy {
 
 impl TlsProxy {
     /// Starts a proxy in front of `127.0.0.1:to`. It ends with the test process.
-    pub fn start(identity: &Identity, to: u16) -> Result<Self> {
+    pub fn start(identity: &CertificateFiles, to: u16) -> Result<Self> {
         let chain = CertificateDer::pem_file_iter(&identity.certificate)?.collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_file(&identity.key)?;
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))

@@ -8,14 +8,14 @@ use anyhow::Result;
 
 /// The body of the server's answers.
 #[derive(Clone, Copy)]
-pub enum Answer {
+pub enum ResponseBody {
     Text(&'static str),
     /// The whole request, as some servers answer for unknown paths.
     Echo,
 }
 
 /// Starts a server that answers each request with the status in its path, and passes the request to the test.
-pub fn start(answer: Answer) -> Result<(u16, Receiver<String>)> {
+pub fn start(answer: ResponseBody) -> Result<(u16, Receiver<String>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let (asked, requests) = channel();
@@ -32,8 +32,8 @@ pub fn start(answer: Answer) -> Result<(u16, Receiver<String>)> {
             }
             let status = text.split('/').nth(1).and_then(|path| path.get(..3)).unwrap_or("500").to_owned();
             let said = match answer {
-                Answer::Text(said) => said,
-                Answer::Echo => text.as_str(),
+                ResponseBody::Text(said) => said,
+                ResponseBody::Echo => text.as_str(),
             };
             let length = said.len();
             let _ =

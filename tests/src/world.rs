@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::canary_secret;
 use crate::lagan::Lagan;
-use crate::mariadb::MariaDb;
+use crate::mariadb::MariaDbServer;
 use crate::process::{Output, Process};
 use crate::restic::Restic;
 use crate::s3::S3Server;
@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 pub struct World {
     pub lagan: Lagan,
-    pub db: MariaDb,
+    pub db: MariaDbServer,
     /// Password of the repository.
     pub password: String,
 }
@@ -28,7 +28,7 @@ pub struct World {
 impl World {
     /// Starts MariaDB and writes manifests of Secret, Repository `local` and AppBinding `shop`.
     pub fn new() -> Result<Self> {
-        let world = Self { lagan: Lagan::new()?, db: MariaDb::start()?, password: canary_secret("repository") };
+        let world = Self { lagan: Lagan::new()?, db: MariaDbServer::start()?, password: canary_secret("repository") };
         world.lagan.manifest("repository.yaml", &world.repository())?;
         world.lagan.manifest("shop-db.yaml", &app_binding("shop", &world.db))?;
         Ok(world)
@@ -84,8 +84,8 @@ spec:
     }
 
     /// Starts another database server and writes its AppBinding `name`.
-    pub fn second_database(&self, name: &str) -> Result<MariaDb> {
-        let db = MariaDb::start()?;
+    pub fn second_database(&self, name: &str) -> Result<MariaDbServer> {
+        let db = MariaDbServer::start()?;
         self.lagan.manifest(&format!("{name}-db.yaml"), &app_binding(name, &db))?;
         Ok(db)
     }
@@ -180,7 +180,7 @@ pub fn secret(name: &str, keys: &[(&str, &str)]) -> String {
 
 /// The manifests of an AppBinding and its Secret.
 #[must_use]
-pub fn app_binding(name: &str, db: &MariaDb) -> String {
+pub fn app_binding(name: &str, db: &MariaDbServer) -> String {
     format!(
         "{}---
 apiVersion: appcatalog.appscode.com/v1alpha1

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use async_nats::jetstream;
 use lagan_tests::canary::Canaries;
 use lagan_tests::lagan::Lagan;
-use lagan_tests::mariadb::MariaDb;
+use lagan_tests::mariadb::MariaDbServer;
 use lagan_tests::nats::{self, NatsServer};
 use lagan_tests::process::{Process, guarded, run};
 use lagan_tests::restic::Restic;
@@ -30,8 +30,10 @@ fn is_alive(pid: u32) -> bool {
 
 #[tokio::test]
 async fn acknowledged_messages_survive_a_killed_nats_server_but_not_a_deleted_store() -> Result<()> {
-    let mut server =
-        NatsServer::start_with(nats::Options { token: Some(canary_secret("nats")), ..nats::Options::default() })?;
+    let mut server = NatsServer::start_with(nats::NatsOptions {
+        token: Some(canary_secret("nats")),
+        ..nats::NatsOptions::default()
+    })?;
     let client = server.connect().await?;
     let stream = jetstream::stream::Config { name: "T".into(), subjects: vec!["t.>".into()], ..Default::default() };
     let context = jetstream::new(client);
@@ -57,7 +59,7 @@ async fn acknowledged_messages_survive_a_killed_nats_server_but_not_a_deleted_st
 
 #[test]
 fn the_sample_survives_a_killed_mariadb_and_loads_again_from_its_own_dump() -> Result<()> {
-    let mut server = MariaDb::start()?;
+    let mut server = MariaDbServer::start()?;
     let sample = Sample { megabytes: 2, seed: 3 };
     server.load_sample("shop", sample)?;
     let before = server.checksums("shop")?;
@@ -90,7 +92,7 @@ fn the_sample_survives_a_killed_mariadb_and_loads_again_from_its_own_dump() -> R
 
 #[test]
 fn a_wrong_password_is_refused_and_failed_sql_is_an_error() -> Result<()> {
-    let server = MariaDb::start()?;
+    let server = MariaDbServer::start()?;
     let error = server.query("SELECT * FROM nowhere.nothing").err().unwrap();
     assert!(format!("{error:#}").contains("ERROR 1049") || format!("{error:#}").contains("1146"));
     let mut stranger = guarded(&tools::find("mariadb")?);

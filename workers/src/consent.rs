@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lagan_schemas::consent::{self, Asker, CrossNamespace, MissingConsents, Owner, Refusal, Use};
+use lagan_schemas::consent::{self, Asker, CrossNamespace, MissingConsents, OwnerNamespace, Refusal, Use};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::Notice;
 use lagan_schemas::plan::{Application, Plan, RestoreWork, Work};
@@ -105,29 +105,29 @@ impl<'a> Consents<'a> {
     async fn snapshot(&mut self, snapshot: &Snapshot, reference: &ObjectRef) -> Result<(), Failure> {
         let origin = snapshot.origin();
         let owner = match &origin {
-            Some(origin) if !self.intent.identity().await?.owns(origin.cluster) => Owner::OtherCluster,
+            Some(origin) if !self.intent.identity().await?.owns(origin.cluster) => OwnerNamespace::OtherCluster,
             Some(origin) => self.owner(&origin.configuration.namespace).await?,
-            None => Owner::Exists,
+            None => OwnerNamespace::Exists,
         };
         let namespace = origin.as_ref().map(|origin| origin.configuration.namespace.as_str());
-        if owner == Owner::Exists && namespace.or(reference.namespace.as_deref()) == Some(self.namespace) {
+        if owner == OwnerNamespace::Exists && namespace.or(reference.namespace.as_deref()) == Some(self.namespace) {
             return Ok(());
         }
         let spec = self.read_repository(reference).await?;
         let consent = Tag::Consent.find(&snapshot.tags);
-        let taken = consent::Snapshot { id: &snapshot.id, namespace, owner, consent };
+        let taken = consent::NamedSnapshot { id: &snapshot.id, namespace, owner, consent };
         self.ask(|asker| consent::snapshot(asker, taken, path(reference), spec.usage_policy.as_ref())).await
     }
 
-    async fn owner(&self, namespace: &str) -> Result<Owner, Failure> {
+    async fn owner(&self, namespace: &str) -> Result<OwnerNamespace, Failure> {
         if namespace == self.namespace {
-            return Ok(Owner::Exists);
+            return Ok(OwnerNamespace::Exists);
         }
         match self.intent.source.has_namespace(namespace).await {
-            Ok(true) => Ok(Owner::Exists),
-            Ok(false) => Ok(Owner::Gone),
+            Ok(true) => Ok(OwnerNamespace::Exists),
+            Ok(false) => Ok(OwnerNamespace::Gone),
             // A namespace that may not be looked at may exist.
-            Err(error) if error.is_refusal() => Ok(Owner::Exists),
+            Err(error) if error.is_refusal() => Ok(OwnerNamespace::Exists),
             Err(error) => Err(unanswered(&error)),
         }
     }

@@ -19,10 +19,10 @@ use lagan_schemas::fact::{Notice, RecordTotals};
 
 use crate::process::{DumpOutcome, FeedReport, Program, Scanner, escape};
 
-pub(crate) use access::{Access, Endpoint, Programs, ca_pem};
+pub(crate) use access::{Access, AllowedPrograms, ca_pem};
 
 /// The questions that the general code asks a database engine.
-pub(crate) trait Database: Send + Sync {
+pub(crate) trait DatabaseEngine: Send + Sync {
     /// Checks the arguments of a dump, the server and the rights of the account. Answers the program to run and how its
     /// stream is judged.
     fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>>;
@@ -35,7 +35,7 @@ pub(crate) trait Database: Send + Sync {
 
     /// Checks the arguments of a restore and looks at the target. From the record of the stream it decides which
     /// databases are written to. It changes nothing.
-    fn inspect<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Load, Failure>>;
+    fn inspect<'a>(&'a self, access: &'a Access, stream: RestoreStream<'a>) -> BoxFuture<'a, Result<Load, Failure>>;
 
     /// The depths to which this engine can compare a target.
     fn depths(&self) -> &'static [Depth];
@@ -45,7 +45,7 @@ pub(crate) trait Database: Send + Sync {
     fn compare<'a>(
         &'a self,
         access: &'a Access,
-        stream: Stream<'a>,
+        stream: RestoreStream<'a>,
         depth: Depth,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
 
@@ -95,7 +95,7 @@ pub(crate) trait Survey: Send {
 
 /// A stream that is to be restored: its record, and the part of it that is wanted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stream<'a> {
+pub(crate) struct RestoreStream<'a> {
     pub record: &'a [u8],
     pub wanted: Wanted<'a>,
     pub clearing: Clearing,
@@ -167,18 +167,18 @@ macro_rules! engines {
     ($($arm:ident($engine:ty) = $name:literal;)*) => {
         /// An engine that needs code.
         #[derive(Clone)]
-        pub(crate) enum Engine {
+        pub(crate) enum CodedEngine {
             $($arm(Arc<$engine>),)*
         }
 
-        impl Engine {
+        impl CodedEngine {
             fn all() -> Vec<(&'static str, Self)> {
                 vec![$(($name, Self::$arm(Arc::default())),)*]
             }
         }
 
-        impl Deref for Engine {
-            type Target = dyn Database;
+        impl Deref for CodedEngine {
+            type Target = dyn DatabaseEngine;
 
             fn deref(&self) -> &Self::Target {
                 match self {
@@ -195,16 +195,16 @@ engines! {
 }
 
 /// The engines of a worker, with what they learn about its programs.
-pub(crate) struct Engines(Vec<(&'static str, Engine)>);
+pub(crate) struct Engines(Vec<(&'static str, CodedEngine)>);
 
 impl Default for Engines {
     fn default() -> Self {
-        Self(Engine::all())
+        Self(CodedEngine::all())
     }
 }
 
 impl Engines {
-    pub fn find(&self, name: &str) -> Result<Engine, Failure> {
+    pub fn find(&self, name: &str) -> Result<CodedEngine, Failure> {
         let found = self.0.iter().find(|(known, _)| *known == name).map(|(_, engine)| engine.clone());
         found.ok_or_else(|| {
             let message = format!("this worker knows no database engine `{name}`");
@@ -233,7 +233,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Checks that all of a stream was fed, to its end.
-pub(crate) fn check_fed(engine: &Engine, report: &FeedReport, expected_bytes: u64) -> Result<(), String> {
+pub(crate) fn check_fed(engine: &CodedEngine, report: &FeedReport, expected_bytes: u64) -> Result<(), String> {
     if report.bytes != expected_bytes {
         return Err(format!("{} of {expected_bytes} bytes were fed", report.bytes));
     }

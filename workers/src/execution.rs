@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::maybe_done;
-use lagan_bus::lease::{Lease, Mode};
+use lagan_bus::lease::{Lease, LeaseMode};
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{Notice, TargetResult};
 use lagan_schemas::plan::{BackupWork, Database, Plan, PlanRepository, RestoreWork, Step, WipeWork, Work};
@@ -17,13 +17,13 @@ use crate::databases::Access;
 use crate::failures::of_stop;
 use crate::hooks::Hooks;
 use crate::opened::{Missing, Opened, lease};
-use crate::place::{Place, place};
+use crate::place::{RepositoryAccess, place};
 use crate::progress::{ProgressContext, ProgressReporter};
 use crate::repository::Repository;
 use crate::restore::Restore;
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
-use crate::session::{Broken, Failed, Outcome};
+use crate::session::{Broken, Failed, SessionOutcome};
 use crate::wipe;
 use crate::worker::Worker;
 
@@ -43,7 +43,7 @@ pub(crate) struct Execution<'a> {
     pub hooks: Hooks<'a>,
 }
 
-pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> Outcome {
+pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, plan: &Plan) -> SessionOutcome {
     let session = held.session().await;
     if let Some(cancel) = &session.cancel {
         return StopCause::Cancelled(cancel.clone()).failure().into();
@@ -53,7 +53,7 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
     }
     let hooks = match Hooks::new(worker, held, life, plan).recall(&session).read().await {
         Ok(hooks) => hooks,
-        Err(failed) => return Outcome::Failed(Box::new(failed)),
+        Err(failed) => return SessionOutcome::Failed(Box::new(failed)),
     };
     let (verified, rejected) = (Vec::new(), Vec::new());
     let conditions = if plan.target().is_some() { worker.notices() } else { Vec::new() };
@@ -139,12 +139,13 @@ impl Execution<'_> {
     }
 
     /// Takes the place of a repository for this worker alone, without opening it.
-    async fn take_place(&self, work: &WipeWork) -> Result<(Place, Leased), Failure> {
+    async fn take_place(&self, work: &WipeWork) -> Result<(RepositoryAccess, Leased), Failure> {
         let intent = &self.worker.intent;
         intent.confirm_wipe(&work.repository).await?;
         let secret = intent.storage_secret(&work.repository).await?;
         let place = place(&work.repository, &secret, intent.volumes())?;
-        let lease = lease(self.worker, &place.storage, (&self.owner(), Mode::Exclusive), &self.life.token()).await?;
+        let lease =
+            lease(self.worker, &place.storage, (&self.owner(), LeaseMode::Exclusive), &self.life.token()).await?;
         let leased = self.watch(lease, place.storage.place().to_string());
         Ok((place, leased))
     }
@@ -176,14 +177,14 @@ impl Execution<'_> {
         of_stop(self.life.stopped(), failure)
     }
 
-    async fn conclude(mut self, worked: Result<(), Broken>) -> Outcome {
+    async fn conclude(mut self, worked: Result<(), Broken>) -> SessionOutcome {
         let worked = match worked {
             Ok(()) => Ok(self.verified.clone()),
-            Err(Broken::Fenced) => return Outcome::Fenced,
+            Err(Broken::Fenced) => return SessionOutcome::Fenced,
             Err(Broken::Failed(failure)) => Err(failure),
         };
         if worked.is_err() && self.life.stopped() == Some(StopCause::Fenced) {
-            return Outcome::Fenced;
+            return SessionOutcome::Fenced;
         }
         let worked = match self.plan.target() {
             Some(target) => self.hooks.post(target, worked).await,
@@ -191,12 +192,17 @@ impl Execution<'_> {
         };
         let conditions = self.conditions.into_iter().chain(self.hooks.into_notices()).collect();
         match worked {
-            Ok(results) => Outcome::Succeeded { results, conditions },
+            Ok(results) => SessionOutcome::Succeeded { results, conditions },
             Err(failure) => {
                 // A verified snapshot stays valid, whatever failed after it. A restore has none.
                 let is_backup = matches!(self.plan.work, Work::Backup(_));
                 let results = if is_backup { self.verified } else { Vec::new() };
-                Outcome::Failed(Box::new(Failed { failure, results, rejected_snapshots: self.rejected, conditions }))
+                SessionOutcome::Failed(Box::new(Failed {
+                    failure,
+                    results,
+                    rejected_snapshots: self.rejected,
+                    conditions,
+                }))
             }
         }
     }

@@ -4,8 +4,8 @@ use std::error::Error;
 
 use lagan_schemas::error::{Code, Failure, chain};
 
-use crate::databases::Database;
-use crate::process::{DumpOutcome, Exit, Side, SpawnError, Stop};
+use crate::databases::DatabaseEngine;
+use crate::process::{ChildExit, DumpOutcome, Side, SpawnError, Stop};
 use crate::repository::{self, ChoiceError};
 use crate::session::life::StopCause;
 
@@ -39,7 +39,7 @@ pub(crate) fn of_choice(error: &ChoiceError) -> Failure {
 }
 
 /// Why a dump that has ended is no dump; `None` if its end is not the cause of anything.
-pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome, engine: &dyn Database) -> Option<Failure> {
+pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome, engine: &dyn DatabaseEngine) -> Option<Failure> {
     let stderr = stderr(&outcome.stderr.lines);
     match (outcome.stop, outcome.exit) {
         (Some(Stop::Stalled(Side::Dump)), _) => Some(Failure::new(
@@ -51,12 +51,12 @@ pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome, engine: &dyn Databas
             format!("the storage took nothing for too long after {} bytes", outcome.bytes),
         )),
         // We ended it: whoever did so knows why.
-        (Some(_), _) | (None, Exit::Code(0)) => None,
-        (None, Exit::Signal(signal)) => {
+        (Some(_), _) | (None, ChildExit::Code(0)) => None,
+        (None, ChildExit::Signal(signal)) => {
             let message = format!("`{program}` was killed by signal {signal} after {} bytes{stderr}", outcome.bytes);
             Some(Failure::new(Code::DumpKilled, message))
         }
-        (None, Exit::Code(exit)) => {
+        (None, ChildExit::Code(exit)) => {
             let explanation = engine.explain(&outcome.stderr.lines);
             let code = explanation.as_ref().and_then(|explanation| explanation.code).unwrap_or(Code::DumpFailed);
             let hint = explanation.map(|explanation| format!("; {}", explanation.hint)).unwrap_or_default();

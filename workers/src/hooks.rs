@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::hidden::Hidden;
 use self::ready::{Action, ReadyHook, ReadyHooks};
-use self::template::{Data, RenderError};
+use self::template::{RenderError, TemplateData};
 
 pub(crate) use self::stage::Hooks;
 use crate::outbound::{AddressError, Outbound};
@@ -152,7 +152,12 @@ fn service<'a>(
 
 impl Site<'_> {
     /// Runs one hook until its end, its limit or `stop`. Returns one line about the result.
-    pub async fn run(&self, hook: &ReadyHook, data: &Data, stop: &CancellationToken) -> Result<String, HookError> {
+    pub async fn run(
+        &self,
+        hook: &ReadyHook,
+        data: &TemplateData,
+        stop: &CancellationToken,
+    ) -> Result<String, HookError> {
         let limit = match hook.action {
             Action::Exec(_) => PROGRAM,
             Action::HttpGet(_) | Action::HttpPost(_) | Action::TcpSocket(_) => REQUEST,
@@ -166,7 +171,7 @@ impl Site<'_> {
         }
     }
 
-    async fn act(&self, hook: &ReadyHook, data: &Data) -> Result<String, HookError> {
+    async fn act(&self, hook: &ReadyHook, data: &TemplateData) -> Result<String, HookError> {
         let hidden = Hidden::of(&hook.action, data);
         let done = match &hook.action {
             Action::Exec(exec) => exec::run(self, (exec, hook.container.as_deref()), data, &hidden).await,

@@ -6,7 +6,7 @@ use lagan_schemas::origin::ClusterIdentity;
 use lagan_schemas::plan::{Database, PlanRepository};
 use lagan_schemas::resource::secret::{Secret, SecretError};
 use lagan_schemas::resource::{Object, ObjectRef, Spec};
-use lagan_sources::secrets::{self, Login, LoginError};
+use lagan_sources::secrets::{self, BasicAuth, LoginError};
 use lagan_sources::{Source, SourceError};
 
 use crate::place::Volumes;
@@ -74,7 +74,7 @@ impl Intent {
         }
     }
 
-    pub async fn login(&self, database: &Database) -> Result<Login, Failure> {
+    pub async fn login(&self, database: &Database) -> Result<BasicAuth, Failure> {
         let credentials = &database.credentials;
         secrets::login(&self.source, &credentials.namespace, &credentials.app_binding).await.map_err(|error| {
             let code = match &error {
@@ -114,7 +114,7 @@ mod tests {
     use lagan_schemas::resource::Kind;
     use lagan_sources::folder::Folder;
     use lagan_sources::ledger::{Identity, Ledger, LedgerEntry};
-    use lagan_sources::source::Local;
+    use lagan_sources::source::FolderSource;
     use uuid::Uuid;
 
     use super::*;
@@ -144,7 +144,7 @@ mod tests {
         ledger.update(|_| (vec![LedgerEntry::Object { key: asked(None).key(), identity }], ())).unwrap();
         let folder = Folder::new(vec![dir.to_owned()]).into();
         let (objects, data_dir) = (dir.to_owned(), dir.to_owned());
-        Intent { source: Local { folder, ledger: ledger.into(), objects, data_dir }.into() }
+        Intent { source: FolderSource { folder, ledger: ledger.into(), objects, data_dir }.into() }
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //! It must not decide what to do; the plan says it.
 
 mod backup;
+pub mod connection;
 mod consent;
 mod databases;
 mod execution;
@@ -22,9 +23,9 @@ mod session;
 mod wipe;
 mod worker;
 
-pub use metrics::Metrics;
+pub use metrics::WorkerMetrics;
 pub use outbound::{Outbound, ProtectedServer};
-pub use place::{Place, Volumes, place, storage_of};
+pub use place::{RepositoryAccess, Volumes, place, storage_of};
 pub use process::Spawner;
 pub use retention::{Asking, unnamed_snapshots};
-pub use worker::{Options, WorkerError, run};
+pub use worker::{WorkerError, WorkerOptions, run};

@@ -9,12 +9,12 @@ type ByLane = Family<[(&'static str, &'static str); 1], Gauge>;
 
 /// Clones are one and the same.
 #[derive(Debug, Clone, Default)]
-pub struct Metrics {
+pub struct WorkerMetrics {
     slots: ByLane,
     busy: ByLane,
 }
 
-impl Metrics {
+impl WorkerMetrics {
     /// `registry` shows them from now on, under prefix `lagan`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();

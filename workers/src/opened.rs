@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lagan_bus::kv;
-use lagan_bus::lease::{Lease, LeaseError, Mode};
+use lagan_bus::lease::{Lease, LeaseError, LeaseMode};
 use lagan_schemas::error::{Code, Failure, chain};
 use tokio_util::sync::CancellationToken;
 
 use crate::failures::{internal, of_repository};
-use crate::place::Place;
+use crate::place::RepositoryAccess;
 use crate::repository::{Error, Presence, Repository, Storage, StorageAccess};
 use crate::worker::Worker;
 
@@ -33,14 +33,14 @@ impl Opened {
     /// Opens the repository. `stop` ends this and every later request to its storage.
     pub async fn open(
         worker: &Worker,
-        place: &Place,
+        place: &RepositoryAccess,
         owner: &str,
         missing: Missing,
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
         let access = worker.access(stop);
         let acquire = async |mode| lease(worker, &place.storage, (owner, mode), stop).await;
-        let lease = acquire(Mode::Shared).await?;
+        let lease = acquire(LeaseMode::Shared).await?;
         match open(place, &access).await {
             Ok(repository) => return Ok(Self { repository, lease }),
             Err(error) if matches!(error, Error::Absent { .. }) && missing == Missing::Init => {}
@@ -50,11 +50,11 @@ impl Opened {
             }
         }
         lease.release().await;
-        let alone = acquire(Mode::Exclusive).await?;
+        let alone = acquire(LeaseMode::Exclusive).await?;
         let made = init(place, &access).await;
         alone.release().await;
         made?;
-        let lease = acquire(Mode::Shared).await?;
+        let lease = acquire(LeaseMode::Shared).await?;
         match open(place, &access).await {
             Ok(repository) => Ok(Self { repository, lease }),
             Err(error) => {
@@ -69,7 +69,7 @@ impl Opened {
 pub(crate) async fn lease(
     worker: &Worker,
     storage: &Storage,
-    (owner, mode): (&str, Mode),
+    (owner, mode): (&str, LeaseMode),
     stop: &CancellationToken,
 ) -> Result<Lease, Failure> {
     let place = storage.place();
@@ -101,13 +101,13 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))
 }
 
-async fn open(place: &Place, access: &StorageAccess) -> Result<Arc<Repository>, Error> {
+async fn open(place: &RepositoryAccess, access: &StorageAccess) -> Result<Arc<Repository>, Error> {
     let (place, access) = (place.clone(), access.clone());
     let opened = tokio::task::spawn_blocking(move || Repository::open(&place.storage, &place.password, &access)).await;
     opened.map_err(|error| Error::Core { action: "open the repository", detail: error.to_string() })?.map(Arc::new)
 }
 
-async fn init(place: &Place, access: &StorageAccess) -> Result<(), Failure> {
+async fn init(place: &RepositoryAccess, access: &StorageAccess) -> Result<(), Failure> {
     let (place, access) = (place.clone(), access.clone());
     let made = blocking(move || match Repository::probe(&place.storage, &access)? {
         // Somebody was faster while we waited for the lease.

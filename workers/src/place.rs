@@ -10,7 +10,7 @@ use lagan_schemas::resource::secret::Secret;
 use secrecy::SecretString;
 
 use crate::intent::secret_failure;
-use crate::repository::{Fs, S3, Storage, Tls};
+use crate::repository::{CertificateCheck, Fs, S3, Storage};
 
 pub use lagan_schemas::place::Volumes;
 
@@ -18,14 +18,14 @@ const DEFAULT_S3_ENDPOINT: &str = "s3.amazonaws.com";
 
 /// A repository's place and what opens it.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct RepositoryAccess {
     pub storage: Storage,
     pub password: SecretString,
 }
 
-pub fn place(repository: &PlanRepository, secret: &Secret, volumes: Volumes) -> Result<Place, Failure> {
+pub fn place(repository: &PlanRepository, secret: &Secret, volumes: Volumes) -> Result<RepositoryAccess, Failure> {
     let password = secret.text("RESTIC_PASSWORD").map_err(|error| secret_failure(&error))?;
-    Ok(Place { storage: storage_of(&repository.backend, secret, volumes)?, password: password.into() })
+    Ok(RepositoryAccess { storage: storage_of(&repository.backend, secret, volumes)?, password: password.into() })
 }
 
 /// Where a backend's data lives, with the keys of its Secret.
@@ -42,7 +42,7 @@ pub fn storage_of(backend: &Backend, secret: &Secret, volumes: Volumes) -> Resul
         bucket: s3.bucket.clone(),
         prefix: s3.prefix.clone().unwrap_or_default(),
         region: s3.region.clone().filter(|region| !region.is_empty()),
-        tls: if s3.insecure_tls == Some(true) { Tls::Unverified } else { Tls::Verified },
+        tls: if s3.insecure_tls == Some(true) { CertificateCheck::Unverified } else { CertificateCheck::Verified },
         ca_pem: secret.find("CA_CERT_DATA").map_err(|error| secret_failure(&error))?,
         access_key_id: text("AWS_ACCESS_KEY_ID")?.map(Into::into),
         secret_access_key: text("AWS_SECRET_ACCESS_KEY")?.map(Into::into),

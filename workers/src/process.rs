@@ -20,7 +20,7 @@ mod stderr;
 mod tests;
 
 pub use capture::{Capture, CaptureError, Captured, capture};
-pub use control::{Exit, Side, Stop, Stragglers};
+pub use control::{ChildExit, Side, Stop, Stragglers};
 pub use dump::{DumpHandle, DumpOutcome, DumpReader, DumpSettings, Scanner};
 pub use feed::{FeedError, FeedReport, Feeder, Pulse};
 pub use program::{BASE_ENV, Input, Program, ProgramError, secret_path};

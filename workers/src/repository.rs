@@ -40,15 +40,15 @@ mod wipe;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{Backup, Companion, Gate, GateRefused, Written};
+pub use backup::{Companion, Gate, GateRefused, NewSnapshot, WrittenSnapshot};
 pub use choice::{Candidate, ChoiceError, WantedSnapshot, by_id, latest};
 pub use error::Error;
 pub use open::{Presence, Repository, Statistics};
 pub use restore::SnapshotReader;
-pub use retention::{Decision, Policy, Verdict, retention};
+pub use retention::{Decision, RetentionRules, Verdict, retention};
 pub use snapshot::{Damaged, Snapshot, SnapshotList};
-pub use storage::{Fs, S3, Storage, Tls};
+pub use storage::{CertificateCheck, Fs, S3, Storage};
 pub use storage_access::StorageAccess;
 pub use store_error::{StoreError, StoreErrorKind};
-pub use verify::{Expected, ReadBack};
+pub use verify::{ExpectedSnapshot, ReadBack};
 pub use wipe::{Content, Wipe, WipeError};

@@ -15,7 +15,7 @@ use lagan_schemas::plan::{Existing, RestoreWork, Verify};
 
 use self::feed::{Fed, Feed, Pauses, feed};
 use crate::consent;
-use crate::databases::{Access, Clearing, Depth, Engine, Load, Stream, Wanted, check_fed};
+use crate::databases::{Access, Clearing, CodedEngine, Depth, Load, RestoreStream, Wanted, check_fed};
 use crate::execution::Execution;
 use crate::failures::{of_repository, of_spawn};
 use crate::opened::blocking;
@@ -83,7 +83,7 @@ impl Restore<'_, '_> {
     /// one that may go over existing data: that proves that all of it can be read before the first statement.
     async fn inspect(
         &mut self,
-        engine: &Engine,
+        engine: &CodedEngine,
         access: &Access,
         snapshot: &Snapshot,
     ) -> Result<(Vec<u8>, Load), Failure> {
@@ -139,17 +139,17 @@ impl Restore<'_, '_> {
         }
     }
 
-    fn stream<'s>(&'s self, record: &'s [u8]) -> Stream<'s> {
+    fn stream<'s>(&'s self, record: &'s [u8]) -> RestoreStream<'s> {
         let clearing = match self.work.existing {
             Existing::Refuse | Existing::Merge => Clearing::Leave,
             Existing::Replace => Clearing::Empty,
         };
         let wanted = Wanted { databases: &self.work.databases, renamed: self.work.renamed.as_deref() };
-        Stream { record, wanted, clearing }
+        RestoreStream { record, wanted, clearing }
     }
 
     /// Feeds the snapshot to the client; gives the length of the stream.
-    async fn load(&self, engine: &Engine, load: Load, snapshot: &Snapshot) -> Result<u64, Broken> {
+    async fn load(&self, engine: &CodedEngine, load: Load, snapshot: &Snapshot) -> Result<u64, Broken> {
         let (size, reader) = {
             let (repository, id) = (Arc::clone(self.repository), snapshot.id.clone());
             let path = self.work.source.path.clone();
@@ -171,7 +171,7 @@ impl Restore<'_, '_> {
         Ok(size)
     }
 
-    async fn start(&self, engine: &Engine, program: Program) -> Result<Feeder, Failure> {
+    async fn start(&self, engine: &CodedEngine, program: Program) -> Result<Feeder, Failure> {
         let (life, span) = (Arc::clone(self.execution.life), tracing::Span::current());
         let (mut pauses, idle_limit) = (Pauses::default(), engine.idle_limit());
         let alive = move || {
@@ -213,7 +213,7 @@ impl Restore<'_, '_> {
         }
     }
 
-    fn judge(&self, engine: &Engine, fed: Fed, snapshot: &Snapshot) -> Result<(), Failure> {
+    fn judge(&self, engine: &CodedEngine, fed: Fed, snapshot: &Snapshot) -> Result<(), Failure> {
         let Fed { report, expected_bytes, stopped } = fed;
         let short = snapshot.id.get(..8).unwrap_or(&snapshot.id);
         let paused = match report.paused.as_secs() {

@@ -9,14 +9,14 @@ use lagan_bus::Bus;
 use lagan_bus::session_log::find_session;
 use lagan_schemas::error::{Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus, RetentionMode, RetentionResult};
-use lagan_schemas::origin::{ClusterIdentity, Owner};
+use lagan_schemas::origin::{ClusterIdentity, SnapshotOwner};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::Cluster;
 use uuid::Uuid;
 
 use crate::failures::of_repository;
-use crate::repository::{Decision, Policy, Snapshot, Verdict, retention};
+use crate::repository::{Decision, RetentionRules, Snapshot, Verdict, retention};
 use crate::worker::Worker;
 
 /// Facts are kept for a week; sessions of older snapshots can't be asked about.
@@ -89,7 +89,7 @@ fn ended_without(session: &Session, snapshot: &str) -> bool {
 /// Decides about the snapshots of one configuration of this cluster.
 pub(crate) fn decide(
     snapshots: &[Snapshot],
-    owner: Owner<'_>,
+    owner: SnapshotOwner<'_>,
     policy: &RetentionPolicy,
     now: &Zoned,
     unnamed: &HashSet<String>,
@@ -117,9 +117,9 @@ pub(crate) fn shared_name(snapshots: &[Snapshot], cluster: &ClusterIdentity, nam
     })
 }
 
-fn rules(policy: &RetentionPolicy) -> Policy {
+fn rules(policy: &RetentionPolicy) -> RetentionRules {
     let count = |n: Option<i64>| n.map_or(0, |n| u32::try_from(n.max(0)).unwrap_or(u32::MAX));
-    Policy {
+    RetentionRules {
         last: count(policy.keep_last),
         hourly: count(policy.keep_hourly),
         daily: count(policy.keep_daily),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_bus::heartbeat;
-use lagan_bus::observer::{Observer, Verdict};
+use lagan_bus::observer::{Liveness, Observer};
 use lagan_bus::session_log::{LogError, Writer, append_fact, append_fact_as, read_session};
 use lagan_bus::{Delivery, Settle, trace};
 use lagan_schemas::error::{Class, Code, Failure, chain};
@@ -34,7 +34,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const SUCCESSOR: Writer = Writer { author: Author::Successor, component: "worker" };
 
 /// The outcome of running a plan.
-pub(crate) enum Outcome {
+pub(crate) enum SessionOutcome {
     Succeeded {
         results: Vec<TargetResult>,
         conditions: Vec<Notice>,
@@ -52,7 +52,7 @@ pub(crate) struct Failed {
     pub conditions: Vec<Notice>,
 }
 
-impl From<Failure> for Outcome {
+impl From<Failure> for SessionOutcome {
     fn from(failure: Failure) -> Self {
         Self::Failed(Box::new(Failed {
             failure,
@@ -115,9 +115,9 @@ impl Worker {
                 let verdict = self.while_alive(&delivery, observer.settle(&key)).await;
                 observer.forget(&key);
                 match (verdict, then) {
-                    (Verdict::Alive | Verdict::Unknown, _) => settle(delivery, again_soon).await,
-                    (Verdict::Dead, AfterDeath::Start) => self.start(delivery, session).await,
-                    (Verdict::Dead, AfterDeath::FailRestore) => self.fail_restore(delivery, session).await,
+                    (Liveness::Alive | Liveness::Unknown, _) => settle(delivery, again_soon).await,
+                    (Liveness::Dead, AfterDeath::Start) => self.start(delivery, session).await,
+                    (Liveness::Dead, AfterDeath::FailRestore) => self.fail_restore(delivery, session).await,
                 }
             }
         }
@@ -207,12 +207,12 @@ impl Worker {
     }
 
     /// Appends the last fact of this attempt.
-    async fn conclude(&self, held: &Held, life: &Life, outcome: Outcome) -> Result<(), HeldError> {
+    async fn conclude(&self, held: &Held, life: &Life, outcome: SessionOutcome) -> Result<(), HeldError> {
         let session = held.session().await;
         let plan = session.plan.as_deref();
         let fact = match outcome {
-            Outcome::Fenced => return Err(HeldError::Fenced),
-            Outcome::Succeeded { results, conditions } => {
+            SessionOutcome::Fenced => return Err(HeldError::Fenced),
+            SessionOutcome::Succeeded { results, conditions } => {
                 for result in &results {
                     tracing::info!(
                         snapshot = result.snapshot,
@@ -223,7 +223,7 @@ impl Worker {
                 }
                 Fact::Succeeded(Succeeded { holder: held.holder, results, conditions })
             }
-            Outcome::Failed(failed) => {
+            SessionOutcome::Failed(failed) => {
                 tracing::warn!(failure = %failed.failure, "session did not succeed");
                 verdict(&session, plan, life.stopped(), held.holder, *failed, Timestamp::now())
             }

@@ -8,7 +8,7 @@ use lagan_schemas::plan::PlanRepository;
 
 use crate::execution::Execution;
 use crate::opened::blocking;
-use crate::place::Place;
+use crate::place::RepositoryAccess;
 use crate::repository::{Content, Storage, Wipe, WipeError};
 use crate::session::Broken;
 use crate::session::life::{Life, StopCause};
@@ -16,7 +16,7 @@ use crate::session::life::{Life, StopCause};
 pub(crate) async fn run(
     execution: &mut Execution<'_>,
     repository: &PlanRepository,
-    place: &Place,
+    place: &RepositoryAccess,
     lease: &Lease,
 ) -> Result<(), Broken> {
     let mut deleted = Content::default();
@@ -51,7 +51,7 @@ fn with_deleted_objects(failure: Failure, deleted: Content) -> Failure {
 async fn delete(
     execution: &Execution<'_>,
     repository: &PlanRepository,
-    (place, lease): (&Place, &Lease),
+    (place, lease): (&RepositoryAccess, &Lease),
     deleted: &mut Content,
 ) -> Result<Option<String>, Failure> {
     let Storage::S3(s3) = place.storage.clone() else {

@@ -24,9 +24,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::databases::{Engines, Programs};
+use crate::databases::{AllowedPrograms, Engines};
 use crate::intent::Intent;
-use crate::metrics::Metrics;
+use crate::metrics::WorkerMetrics;
 use crate::outbound::Outbound;
 use crate::process::{Sandbox, Spawner, is_sandbox_available};
 use crate::repository::StorageAccess;
@@ -35,7 +35,7 @@ const PULL: Duration = Duration::from_secs(30);
 
 /// What an administrator chooses.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct WorkerOptions {
     pub cluster: Cluster,
     pub pool: String,
     /// Sessions at once in the normal lane; the urgent and the maintenance lane have one slot each.
@@ -55,7 +55,7 @@ pub struct Options {
     pub spawner: Spawner,
     pub host: String,
     /// Where this process keeps its numbers.
-    pub metrics: Metrics,
+    pub metrics: WorkerMetrics,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub enum WorkerError {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Timing {
+pub(crate) struct WorkerTiming {
     pub failover: Duration,
 }
 
@@ -78,17 +78,17 @@ pub(crate) struct Worker {
     pub cluster: Cluster,
     pub instance: Uuid,
     pub host: String,
-    pub timing: Timing,
+    pub timing: WorkerTiming,
     pub heartbeats: Bucket,
     pub leases: Leases,
     pub intent: Intent,
-    pub programs: Programs,
+    pub programs: AllowedPrograms,
     pub outbound: Arc<Outbound>,
     pub cross_namespace: CrossNamespace,
     pub spawner: Spawner,
     pub is_sandboxed: bool,
     pub engines: Engines,
-    pub metrics: Metrics,
+    pub metrics: WorkerMetrics,
     pub drain: CancellationToken,
     pub stop_now: CancellationToken,
 }
@@ -97,7 +97,7 @@ pub(crate) struct Worker {
 /// restore that is past its first byte. `ready` is called once, when work is pulled.
 pub async fn run(
     bus: Bus,
-    options: Options,
+    options: WorkerOptions,
     drain: CancellationToken,
     stop_now: CancellationToken,
     ready: impl FnOnce(),
@@ -112,10 +112,10 @@ pub async fn run(
         cluster: options.cluster.clone(),
         instance: Uuid::new_v4(),
         host: options.host.clone(),
-        timing: Timing { failover: options.failover },
+        timing: WorkerTiming { failover: options.failover },
         leases: Leases::new(bucket(streams::LEASES), options.failover),
         intent: Intent { source: options.source.clone() },
-        programs: Programs::new(options.programs.clone()),
+        programs: AllowedPrograms::new(options.programs.clone()),
         outbound: Arc::new(options.outbound.clone()),
         cross_namespace: options.cross_namespace,
         spawner: options.spawner.clone(),

@@ -7,7 +7,7 @@ use lagan_bus::streams::{self, StreamSpec};
 use lagan_bus::{AppendError, Bus, read};
 use lagan_schemas::subject::SESSIONS;
 
-use crate::support::{Proxy, Rig, fact, filter};
+use crate::support::{LossyProxy, Rig, fact, filter};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_eight_racers_one_wins_each_round() {
@@ -49,7 +49,7 @@ async fn the_fence_covers_every_fact_of_a_session_and_no_other_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_whose_answer_is_lost_is_found_again() {
     let (rig, other) = Rig::start().await;
-    let proxy = Proxy::to(rig.server.url()).await;
+    let proxy = LossyProxy::to(rig.server.url()).await;
     let mut options = rig.options();
     options.url.clone_from(&proxy.url);
     let bus = Bus::connect(options).await.unwrap();

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use lagan_bus::request::{self, Denied, RequestError};
-use lagan_bus::server::{Server, ServerError, ServerOptions};
+use lagan_bus::server::{ServerError, ServerOptions, SupervisedServer};
 use lagan_bus::sync::{Sync, sync_always};
 use lagan_bus::{Auth, Bus, Connect, ConnectError};
 use secrecy::ExposeSecret;
@@ -128,7 +128,7 @@ async fn our_own_server_syncs_always_and_keeps_its_token_to_itself() {
     options.monitoring = Some(port);
     // Any program that execs will do as a guard.
     options.guard = vec!["env".into(), "--".into()];
-    let server = Server::start(options).await.unwrap();
+    let server = SupervisedServer::start(options).await.unwrap();
     let monitoring = format!("http://127.0.0.1:{port}");
     assert_eq!(sync_always(Some(&monitoring)).await, Sync::Always);
     assert!(matches!(sync_always(None).await, Sync::Unknown(_)));
@@ -145,8 +145,8 @@ async fn our_own_server_syncs_always_and_keeps_its_token_to_itself() {
 #[tokio::test]
 async fn a_program_that_is_not_a_server_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let missing = Server::start(ServerOptions::new("/nonexistent/nats-server", dir.path())).await;
+    let missing = SupervisedServer::start(ServerOptions::new("/nonexistent/nats-server", dir.path())).await;
     assert!(matches!(missing, Err(ServerError::Run { .. })));
-    let echo = Server::start(ServerOptions::new("echo", dir.path())).await;
+    let echo = SupervisedServer::start(ServerOptions::new("echo", dir.path())).await;
     assert!(matches!(echo, Err(ServerError::TooOld { .. })));
 }

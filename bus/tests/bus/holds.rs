@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use lagan_bus::Bus;
 use lagan_bus::heartbeat::Heartbeat;
 use lagan_bus::kv::{self, Written};
-use lagan_bus::lease::{LeaseError, Leases, Lost, Mode};
+use lagan_bus::lease::{LeaseError, LeaseMode, Leases, Lost};
 use lagan_bus::lock::{LockHolder, Locked, Locks};
-use lagan_bus::observer::{Observer, Verdict};
+use lagan_bus::observer::{Liveness, Observer};
 use lagan_bus::streams::{HEARTBEATS, LEASES, LOCKS};
 use nix::sys::signal::Signal;
 
-use crate::support::{Proxy, Rig, TTL};
+use crate::support::{LossyProxy, Rig, TTL};
 
 fn holder(owner: impl ToString) -> LockHolder {
     LockHolder { owner: owner.to_string(), detail: serde_json::Value::Null }
@@ -49,7 +49,7 @@ async fn a_lock_is_taken_over_by_one_of_many() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_whose_answer_is_lost_is_ours() {
     let (rig, _bus) = Rig::start().await;
-    let proxy = Proxy::to(rig.server.url()).await;
+    let proxy = LossyProxy::to(rig.server.url()).await;
     let mut options = rig.options();
     options.url.clone_from(&proxy.url);
     let bus = Bus::connect(options).await.unwrap();
@@ -66,9 +66,9 @@ async fn an_exclusive_lease_stands_alone() {
     let leases = Leases::new(rig.bucket(&bus, LEASES), TTL);
     let scope = kv::key(&["repo", "s3://bucket/a.b"]);
     let now = Duration::ZERO;
-    let one = leases.acquire(&scope, Mode::Shared, "w1", now).await.unwrap();
-    let two = leases.acquire(&scope, Mode::Shared, "w2", now).await.unwrap();
-    let Err(LeaseError::Held { mut owners }) = leases.acquire(&scope, Mode::Exclusive, "prune", now).await else {
+    let one = leases.acquire(&scope, LeaseMode::Shared, "w1", now).await.unwrap();
+    let two = leases.acquire(&scope, LeaseMode::Shared, "w2", now).await.unwrap();
+    let Err(LeaseError::Held { mut owners }) = leases.acquire(&scope, LeaseMode::Exclusive, "prune", now).await else {
         panic!("exclusive beside shared");
     };
     owners.sort();
@@ -77,10 +77,12 @@ async fn an_exclusive_lease_stands_alone() {
     // Waiting for it keeps newcomers out; it comes when the last one goes.
     let waiting = {
         let (leases, scope) = (leases.clone(), scope.clone());
-        tokio::spawn(async move { leases.acquire(&scope, Mode::Exclusive, "prune", Duration::from_secs(20)).await })
+        tokio::spawn(
+            async move { leases.acquire(&scope, LeaseMode::Exclusive, "prune", Duration::from_secs(20)).await },
+        )
     };
     loop {
-        match leases.acquire(&scope, Mode::Shared, "w3", now).await {
+        match leases.acquire(&scope, LeaseMode::Shared, "w3", now).await {
             Err(LeaseError::Held { owners }) => break assert_eq!(owners, ["prune"]),
             Ok(lease) => lease.release().await,
             Err(error) => panic!("{error}"),
@@ -91,16 +93,16 @@ async fn an_exclusive_lease_stands_alone() {
     assert!(!waiting.is_finished());
     two.release().await;
     let prune = waiting.await.unwrap().unwrap();
-    assert!(leases.acquire(&scope, Mode::Shared, "w3", now).await.is_err());
-    assert!(leases.acquire(&scope, Mode::Exclusive, "init", now).await.is_err());
+    assert!(leases.acquire(&scope, LeaseMode::Shared, "w3", now).await.is_err());
+    assert!(leases.acquire(&scope, LeaseMode::Exclusive, "init", now).await.is_err());
     // Renewed beyond its TTL.
     let until = Instant::now() + TTL * 2;
     while Instant::now() < until {
         assert!(prune.tenure().is_held());
-        assert!(leases.acquire(&scope, Mode::Shared, "w3", now).await.is_err());
+        assert!(leases.acquire(&scope, LeaseMode::Shared, "w3", now).await.is_err());
     }
     prune.release().await;
-    leases.acquire(&scope, Mode::Shared, "w3", now).await.unwrap().release().await;
+    leases.acquire(&scope, LeaseMode::Shared, "w3", now).await.unwrap().release().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,8 +114,8 @@ async fn shared_and_exclusive_racers_never_meet() {
         let leases = Leases::new(rig.bucket(&rig.bus().await, LEASES), TTL);
         let inside = std::sync::Arc::clone(&inside);
         racers.spawn(async move {
-            let mode = if racer % 3 == 0 { Mode::Exclusive } else { Mode::Shared };
-            let (weight, allowed) = if mode == Mode::Exclusive { (100, 0..=0) } else { (1, 0..=99) };
+            let mode = if racer % 3 == 0 { LeaseMode::Exclusive } else { LeaseMode::Shared };
+            let (weight, allowed) = if mode == LeaseMode::Exclusive { (100, 0..=0) } else { (1, 0..=99) };
             for _ in 0..6 {
                 let lease =
                     leases.acquire("repo.x", mode, &format!("r{racer}"), Duration::from_secs(30)).await.unwrap();
@@ -131,13 +133,13 @@ async fn shared_and_exclusive_racers_never_meet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_is_cut_off_knows_before_anybody_else_gets_the_lease() {
     let (rig, bus) = Rig::start().await;
-    let proxy = Proxy::to(rig.server.url()).await;
+    let proxy = LossyProxy::to(rig.server.url()).await;
     let mut options = rig.options();
     options.url.clone_from(&proxy.url);
     let cut_off = Bus::connect(options).await.unwrap();
     let others = Leases::new(rig.bucket(&bus, LEASES), TTL);
     // A shared holder is taken over as an exclusive one is.
-    for (scope, mode) in [("role.reporter", Mode::Exclusive), ("repository.x", Mode::Shared)] {
+    for (scope, mode) in [("role.reporter", LeaseMode::Exclusive), ("repository.x", LeaseMode::Shared)] {
         let lease = Leases::new(rig.bucket(&cut_off, LEASES), TTL);
         let lease = lease.acquire(scope, mode, "a", Duration::ZERO).await.unwrap();
         proxy.open.send_replace(false);
@@ -147,7 +149,7 @@ async fn a_holder_that_is_cut_off_knows_before_anybody_else_gets_the_lease() {
                 Instant::now()
             },
             async {
-                let taken = others.acquire(scope, Mode::Exclusive, "b", TTL * 5).await.unwrap();
+                let taken = others.acquire(scope, LeaseMode::Exclusive, "b", TTL * 5).await.unwrap();
                 (Instant::now(), taken)
             }
         );
@@ -182,7 +184,7 @@ async fn impatient(rig: &Rig) -> Bus {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_that_everybody_sees_kills_nobody_and_takes_no_lease() {
-    for (back, mode) in [(Return::Continued, Mode::Exclusive), (Return::Restarted, Mode::Shared)] {
+    for (back, mode) in [(Return::Continued, LeaseMode::Exclusive), (Return::Restarted, LeaseMode::Shared)] {
         let (rig, bus) = Rig::start().await;
         let holding = impatient(&rig).await;
         let lease = Leases::new(rig.bucket(&holding, LEASES), TTL);
@@ -190,10 +192,12 @@ async fn an_outage_that_everybody_sees_kills_nobody_and_takes_no_lease() {
         let heartbeat = Heartbeat::start(rig.bucket(&holding, HEARTBEATS), "w1".into(), "w1".into());
         heartbeat.beats().changed().await.unwrap();
         let mut observer = Observer::new(rig.bucket(&bus, HEARTBEATS));
-        let watching = tokio::spawn(async move { while observer.settle("w1").await != Verdict::Dead {} });
+        let watching = tokio::spawn(async move { while observer.settle("w1").await != Liveness::Dead {} });
         let others = Leases::new(rig.bucket(&impatient(&rig).await, LEASES), TTL);
         let mut waiting =
-            tokio::spawn(async move { others.acquire("repository.x", Mode::Exclusive, "b", TTL * 20).await.unwrap() });
+            tokio::spawn(
+                async move { others.acquire("repository.x", LeaseMode::Exclusive, "b", TTL * 20).await.unwrap() },
+            );
         rig.signal(Signal::SIGSTOP);
         lease.tenure().unconfirmed().await;
         assert!(tokio::time::timeout(TTL * 3, &mut waiting).await.is_err(), "{back:?}: taken in the outage");
@@ -217,7 +221,7 @@ async fn an_outage_that_everybody_sees_kills_nobody_and_takes_no_lease() {
 async fn leases_and_heartbeats_outlive_a_killed_server() {
     let (rig, bus) = Rig::start().await;
     let leases = Leases::new(rig.bucket(&bus, LEASES), TTL);
-    let lease = leases.acquire("role.watcher", Mode::Exclusive, "a", Duration::ZERO).await.unwrap();
+    let lease = leases.acquire("role.watcher", LeaseMode::Exclusive, "a", Duration::ZERO).await.unwrap();
     let heartbeat = Heartbeat::start(rig.bucket(&bus, HEARTBEATS), "w1".into(), "w1".into());
     let mut beats = heartbeat.beats();
     beats.changed().await.unwrap();
@@ -238,21 +242,21 @@ async fn an_observer_calls_nobody_dead_before_a_full_ttl_of_silence() {
     let heartbeat = Heartbeat::start(rig.bucket(&rig.bus().await, HEARTBEATS), "w1".into(), "w1".into());
     heartbeat.beats().changed().await.unwrap();
     let mut observer = Observer::new(rig.bucket(&bus, HEARTBEATS));
-    assert_eq!(observer.look("w1").await, Verdict::Unknown);
-    assert_eq!(observer.settle("w1").await, Verdict::Alive);
+    assert_eq!(observer.look("w1").await, Liveness::Unknown);
+    assert_eq!(observer.settle("w1").await, Liveness::Alive);
     drop(heartbeat);
     let silent = Instant::now();
     let verdict = loop {
         // A beat may have been on its way when the heart stopped.
         match observer.settle("w1").await {
-            Verdict::Alive => {}
+            Liveness::Alive => {}
             verdict => break verdict,
         }
     };
-    assert_eq!(verdict, Verdict::Dead);
+    assert_eq!(verdict, Liveness::Dead);
     assert!(silent.elapsed() >= TTL * 9 / 10, "{:?}", silent.elapsed());
 
     let asked = Instant::now();
-    assert_eq!(observer.settle("never-was").await, Verdict::Dead);
+    assert_eq!(observer.settle("never-was").await, Liveness::Dead);
     assert!(asked.elapsed() >= TTL, "{:?}", asked.elapsed());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lagan_bus::append::append;
 use lagan_bus::consumers::{self, Begin, ConsumerSpec, Ensured};
-use lagan_bus::streams::{self, Sizes, Storage, StreamError, StreamSpec};
+use lagan_bus::streams::{self, Sizes, StreamError, StreamSpec, StreamStorage};
 use lagan_bus::{Expect, HeaderMap, publish, read};
 use lagan_schemas::subject::{Cluster, RESOURCES, SESSIONS};
 
@@ -62,7 +62,7 @@ async fn streams_of_another_cluster_are_refused() {
 #[tokio::test]
 async fn storage_that_cannot_be_changed_is_explained() {
     let (rig, bus) = Rig::start().await;
-    let changed = StreamSpec { storage: Storage::Memory, ..rig.specs[0].clone() };
+    let changed = StreamSpec { storage: StreamStorage::Memory, ..rig.specs[0].clone() };
     assert!(matches!(streams::ensure(&bus, &[changed]).await, Err(StreamError::StorageFixed { .. })));
     let huge = StreamSpec { max_bytes: 1 << 50, ..rig.specs[0].clone() };
     assert!(matches!(streams::ensure(&bus, &[huge]).await, Err(StreamError::NoSpace { .. })));

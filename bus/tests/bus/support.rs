@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lagan_bus::kv::Bucket;
-use lagan_bus::server::{Server, ServerOptions};
+use lagan_bus::server::{ServerOptions, SupervisedServer};
 use lagan_bus::streams::{self, Sizes, StreamSpec};
 use lagan_bus::{Append, Auth, Bus, Connect};
 use lagan_schemas::subject::Cluster;
@@ -27,7 +27,7 @@ pub fn binary() -> PathBuf {
 }
 
 pub struct Rig {
-    pub server: Server,
+    pub server: SupervisedServer,
     pub specs: Vec<StreamSpec>,
     _dir: TempDir,
 }
@@ -43,7 +43,7 @@ pub fn sizes() -> Sizes {
 impl Rig {
     pub async fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(ServerOptions::new(binary(), dir.path())).await.unwrap();
+        let server = SupervisedServer::start(ServerOptions::new(binary(), dir.path())).await.unwrap();
         Self { server, specs: streams::of_cluster(&cluster(), &sizes()), _dir: dir }
     }
 
@@ -112,20 +112,20 @@ pub fn fact(session: &str, fact: &str, expected: u64, id: impl std::fmt::Display
 }
 
 /// Forwards to a server, and can lose one answer. While it is closed it cuts and refuses connections.
-pub struct Proxy {
+pub struct LossyProxy {
     pub url: String,
     pub open: watch::Sender<bool>,
     pub lose_next_ack: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Proxy {
+impl Drop for LossyProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Proxy {
+impl LossyProxy {
     pub async fn to(url: &str) -> Self {
         let upstream = url.trim_start_matches("nats://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

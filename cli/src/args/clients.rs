@@ -18,7 +18,7 @@ use crate::human::parse_duration;
 /// options for a cluster are in `Global`.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "NATS")]
-pub struct Connection {
+pub struct NatsArgs {
     /// Address of the NATS server [default: that of the running `lagan up`]; in a cluster it adds the facts of sessions
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL")]
     pub nats_url: Option<String>,
@@ -49,7 +49,7 @@ pub struct BackupArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -60,7 +60,7 @@ pub struct TriggerArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -71,7 +71,7 @@ pub struct PauseArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -84,7 +84,7 @@ pub struct TreeArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -118,7 +118,7 @@ pub struct RestoreArgs {
     pub overwrite: bool,
     /// Comparison of the target with the snapshot after the last statement [default: objects]
     #[arg(long, value_enum, value_name = "DEPTH")]
-    pub verify: Option<Verify>,
+    pub verify: Option<VerifyArg>,
     /// Show what would be restored, and change nothing
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
@@ -131,11 +131,11 @@ pub struct RestoreArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Verify {
+pub enum VerifyArg {
     /// Compare nothing
     None,
     /// Fail if an object is missing
@@ -144,12 +144,12 @@ pub enum Verify {
     Rows,
 }
 
-impl From<Verify> for restore_session::Verify {
-    fn from(verify: Verify) -> Self {
+impl From<VerifyArg> for restore_session::Verify {
+    fn from(verify: VerifyArg) -> Self {
         match verify {
-            Verify::None => Self::None,
-            Verify::Objects => Self::Objects,
-            Verify::Rows => Self::Rows,
+            VerifyArg::None => Self::None,
+            VerifyArg::Objects => Self::Objects,
+            VerifyArg::Rows => Self::Rows,
         }
     }
 }
@@ -167,7 +167,7 @@ pub struct GetArgs {
     #[arg(long)]
     pub no_headers: bool,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -180,7 +180,7 @@ pub struct DescribeArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -199,7 +199,7 @@ pub struct SnapshotsArgs {
     #[arg(long)]
     pub no_headers: bool,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -217,7 +217,7 @@ pub struct EventsArgs {
     #[arg(short, long, default_value = "table", value_parser = formats(&["table", "json", "jsonl", "yaml"]))]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -231,7 +231,7 @@ pub struct CancelArgs {
     #[arg(short, long, default_value = "table", value_parser = formats(&["table", "json", "jsonl", "yaml"]))]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -254,7 +254,7 @@ pub struct ClusterShowArgs {
     #[arg(short, long, default_value = "table", value_parser = formats(&["table", "json", "jsonl", "yaml"]))]
     pub output: Format,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -262,7 +262,7 @@ pub struct ClusterAdoptArgs {
     /// Identity of the lost cluster, as `lagan snapshots -o yaml` shows it
     pub identity: Uuid,
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: NatsArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -278,11 +278,11 @@ pub struct ExplainArgs {
 pub struct CrdArgs {
     /// API group of the definitions
     #[arg(long, value_enum, default_value_t)]
-    pub group: CrdGroup,
+    pub group: CrdGroupArg,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum CrdGroup {
+pub enum CrdGroupArg {
     /// Lagan's own kinds, lagan.dev
     #[default]
     Lagan,

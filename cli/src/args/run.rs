@@ -44,7 +44,7 @@ pub struct PartArgs {
 pub struct EngineFlags {
     /// Connect to another address where an AppBinding names this one, as with curl (repeatable)
     #[arg(long, value_name = "HOST:PORT=HOST:PORT")]
-    pub resolve: Vec<Resolve>,
+    pub resolve: Vec<ResolveArg>,
     /// Prometheus Pushgateway that gets the metrics of ended sessions, under the names that Stash uses
     #[arg(long, value_name = "URL", value_parser = values::http_url)]
     pub pushgateway: Option<url::Url>,
@@ -160,14 +160,14 @@ pub struct WorkerArgs {
 
 /// A replacement of one address by another, like curl's `--connect-to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolve {
+pub struct ResolveArg {
     pub from_host: String,
     pub from_port: u16,
     pub to_host: String,
     pub to_port: u16,
 }
 
-impl FromStr for Resolve {
+impl FromStr for ResolveArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -191,11 +191,15 @@ mod tests {
 
     #[test]
     fn an_address_is_replaced_as_with_curl() {
-        let expected =
-            Resolve { from_host: "shop-db.default.svc".into(), from_port: 3306, to_host: "::1".into(), to_port: 13306 };
+        let expected = ResolveArg {
+            from_host: "shop-db.default.svc".into(),
+            from_port: 3306,
+            to_host: "::1".into(),
+            to_port: 13306,
+        };
         assert_eq!("shop-db.default.svc:3306=[::1]:13306".parse(), Ok(expected));
         for bad in ["a:1", "a:1=b", "a=b:1", ":1=b:1", "a:x=b:1", ""] {
-            assert!(bad.parse::<Resolve>().is_err(), "{bad}");
+            assert!(bad.parse::<ResolveArg>().is_err(), "{bad}");
         }
     }
 }

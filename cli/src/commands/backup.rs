@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::args::{BackupArgs, Format, Global, TriggerArgs, Wait};
-use crate::client::{self, Backend, Client};
+use crate::client::{self, Client, ClientBackend};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::manifests::{self, Creation, backup_session, timestamped_names};
 use crate::narration::NarrationContext;
-use crate::objects::{View, select};
+use crate::objects::{ObjectDocument, select};
 use crate::outcome::status;
 use crate::output::{data, document, narrate};
 use crate::store::{self, Query};
@@ -53,7 +53,11 @@ pub async fn trigger(args: TriggerArgs, global: &Global) -> Result<Exit, Problem
 }
 
 /// Names that no session of this kind is known to have.
-pub fn free_names<'a>(views: &'a [View], kind: Kind, invoker: &'a ObjectKey) -> impl Iterator<Item = String> + use<'a> {
+pub fn free_names<'a>(
+    views: &'a [ObjectDocument],
+    kind: Kind,
+    invoker: &'a ObjectKey,
+) -> impl Iterator<Item = String> + use<'a> {
     let sessions = select(views, kind, invoker.namespace.as_deref());
     let is_free = move |name: &String| !sessions.iter().any(|session| session.key.name == *name);
     timestamped_names(&invoker.name, Timestamp::now()).filter(is_free)
@@ -80,11 +84,11 @@ pub async fn create(
 /// Creates the object where the engine finds it, and returns it as created; `None` if its name is taken.
 async fn try_create(client: &Client, key: &ObjectKey, object: Value) -> Result<Option<Value>, Problem> {
     match &client.backend {
-        Backend::Bus(streams) => match manifests::create(&streams.objects, &object)? {
+        ClientBackend::Bus(streams) => match manifests::create(&streams.objects, &object)? {
             Creation::Created => wait::until_noticed(streams, key).await.map(Some),
             Creation::NameTaken => Ok(None),
         },
-        Backend::Cluster(cluster) => cluster.create(key, object).await,
+        ClientBackend::Cluster(cluster) => cluster.create(key, object).await,
     }
 }
 
@@ -94,7 +98,7 @@ pub struct NewSession<'a> {
     pub created: Value,
     /// The invoker in the session's subject: the BackupConfiguration, or the RestoreSession itself.
     pub invoker: String,
-    pub views: &'a [View],
+    pub views: &'a [ObjectDocument],
     pub wait: Wait,
     pub output: Format,
 }
@@ -120,7 +124,7 @@ pub async fn report(client: &Client, global: &Global, session: NewSession<'_>) -
         Some(streams) => follow_facts(streams, global, (&key, created, invoker), context, wait.timeout).await?,
         None => {
             let cluster = client.cluster().expect("a client without NATS has a cluster");
-            let view = View { key: key.clone(), value: created };
+            let view = ObjectDocument { key: key.clone(), value: created };
             let ended = wait::object::until_ended(cluster, global, view, context, wait.timeout).await?;
             (ended.exit, ended.object)
         }
@@ -166,13 +170,13 @@ fn key_of(object: &Value) -> Result<ObjectKey, Problem> {
 }
 
 /// Number of sessions that wait to start.
-fn ahead(views: &[View]) -> usize {
-    let is_waiting = |view: &&View| view.phase() == "Pending" && view.value.get("status").is_some();
+fn ahead(views: &[ObjectDocument]) -> usize {
+    let is_waiting = |view: &&ObjectDocument| view.phase() == "Pending" && view.value.get("status").is_some();
     views.iter().filter(is_waiting).count()
 }
 
 /// Duration of the last successful session of the same configuration, in seconds.
-fn last_run(views: &[View], kind: Kind, invoker: &str) -> Option<u64> {
+fn last_run(views: &[ObjectDocument], kind: Kind, invoker: &str) -> Option<u64> {
     let sessions = select(views, kind, None);
     let same = sessions.iter().find(|s| s.phase() == "Succeeded" && s.text("/spec/invoker/name") == invoker)?;
     let span = same.time("/status/completionTime")?.duration_since(same.time("/status/startTime")?);

@@ -11,7 +11,7 @@ use crate::client;
 use crate::cluster::KubeEvent;
 use crate::description::{Described, describe};
 use crate::error::{Exit, Problem};
-use crate::objects::{View, select};
+use crate::objects::{ObjectDocument, select};
 use crate::output::{data, document, page};
 use crate::store::{self, Query};
 use crate::table::Headers;
@@ -62,7 +62,7 @@ pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
 }
 
 /// A table of the newest sessions of a configuration; `None` for other kinds.
-fn sessions_of(view: &View, views: &[View], style: TableStyle) -> Option<String> {
+fn sessions_of(view: &ObjectDocument, views: &[ObjectDocument], style: TableStyle) -> Option<String> {
     if view.key.kind != Kind::BackupConfiguration {
         return None;
     }

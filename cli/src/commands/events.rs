@@ -19,7 +19,7 @@ use crate::glyph::Glyphs;
 use crate::objects::{find, select};
 use crate::output::{narrate, page, yaml};
 use crate::store::{self, Query, StoredFact};
-use crate::table::{Headers, Table};
+use crate::table::{Headers, TextTable};
 
 pub async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
@@ -125,7 +125,7 @@ impl Printer {
     }
 
     fn render(&mut self, facts: &[StoredFact]) -> String {
-        let mut table = Table::new(vec!["TIME", "SESSION", "FACT", "DETAIL"]);
+        let mut table = TextTable::new(vec!["TIME", "SESSION", "FACT", "DETAIL"]);
         let mut documents = String::new();
         for fact in facts {
             self.learn_name(fact);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::args::{ExplainArgs, Format, Global};
 use crate::error::{Exit, Problem};
 use crate::output::{data, json, page, yaml};
-use crate::table::{Headers, Table};
+use crate::table::{Headers, TextTable};
 
 pub fn run(args: &ExplainArgs, global: &Global) -> Result<Exit, Problem> {
     let codes = match &args.code {
@@ -45,7 +45,7 @@ fn explain(code: Code) -> String {
 }
 
 fn list(codes: &[Code]) -> String {
-    let mut table = Table::new(vec!["CODE", "REASON", "CLASS", "NEXT"]);
+    let mut table = TextTable::new(vec!["CODE", "REASON", "CLASS", "NEXT"]);
     for code in codes {
         let class = format!("{:?}", code.class()).to_lowercase();
         table.row(vec![code.to_string(), code.reason().to_owned(), class, code.help().to_owned()]);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::args::{Format, GetArgs, Global};
 use crate::client;
 use crate::error::{Exit, Problem};
-use crate::objects::{View, find, select};
+use crate::objects::{ObjectDocument, find, select};
 use crate::output::{self, data, document, page};
 use crate::store::{self, Query};
 use crate::table::Headers;
@@ -82,8 +82,8 @@ enum Selection {
 }
 
 /// One object by itself if it is named, else a list in the form of kubectl.
-fn documents(format: Format, kind: Kind, shown: &[&View], selection: Selection) -> Option<String> {
-    let each = |view: &&View| document(format, kind, &view.value);
+fn documents(format: Format, kind: Kind, shown: &[&ObjectDocument], selection: Selection) -> Option<String> {
+    let each = |view: &&ObjectDocument| document(format, kind, &view.value);
     match (format, shown) {
         (Format::Table | Format::Wide, _) => None,
         (Format::Name | Format::Jsonl, _) => Some(shown.iter().filter_map(each).collect()),

@@ -8,7 +8,7 @@ use lagan_sources::folder::Folder;
 use serde_json::Value;
 
 use crate::args::{Global, PauseArgs};
-use crate::client::{self, Backend};
+use crate::client::{self, ClientBackend};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::output::{data, document, narrate};
@@ -38,8 +38,8 @@ async fn set(args: PauseArgs, global: &Global, wanted: Schedule) -> Result<Exit,
     let is_so_already = is_paused == (wanted == Schedule::Paused);
     let object = match (&client.backend, is_so_already) {
         (_, true) => found.value.clone(),
-        (Backend::Cluster(cluster), false) => cluster.pause(&found.key, wanted == Schedule::Paused).await?,
-        (Backend::Bus(streams), false) => {
+        (ClientBackend::Cluster(cluster), false) => cluster.pause(&found.key, wanted == Schedule::Paused).await?,
+        (ClientBackend::Bus(streams), false) => {
             let file = streams.manifests.as_deref().and_then(|folder| file_of(folder, &found.key));
             return Err(edit(&found.key, wanted, file));
         }

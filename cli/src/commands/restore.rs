@@ -14,8 +14,8 @@ use crate::args::{Global, RestoreArgs};
 use crate::client::{self, Client};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
-use crate::manifests::{Overwrite, Restore, app_binding, restore_session, restore_task, target_of};
-use crate::objects::{View, find, select};
+use crate::manifests::{Overwrite, RestoreManifest, app_binding, restore_session, restore_task, target_of};
+use crate::objects::{ObjectDocument, find, select};
 use crate::output::{data, document, narrate, page, yaml};
 use crate::preview::{Preview, preview};
 use crate::repository::{self, SnapshotChoice};
@@ -76,11 +76,16 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
 struct Request<'a> {
     /// The first part of the session's name.
     name: String,
-    repository: &'a View,
-    restore: Restore,
+    repository: &'a ObjectDocument,
+    restore: RestoreManifest,
 }
 
-fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Request<'a>, Problem> {
+fn of_configuration<'a>(
+    views: &'a [ObjectDocument],
+    own: &str,
+    args: &RestoreArgs,
+    name: &str,
+) -> Result<Request<'a>, Problem> {
     let configuration = store::find_one(views, Kind::BackupConfiguration, Some(own), name)?;
     let unreadable =
         |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
@@ -95,7 +100,7 @@ fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: 
     let namespace = spec.repository.namespace.as_deref().unwrap_or(own);
     let repository = store::find_one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
     let task = restore_task(spec.task.as_ref()).filter(|task| has_task(views, task));
-    let restore = Restore {
+    let restore = RestoreManifest {
         group: configuration.key.group.clone(),
         namespace: own.to_owned(),
         repository: json!(spec.repository),
@@ -113,11 +118,16 @@ fn of_configuration<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: 
     Ok(Request { name: configuration.key.name.clone(), repository, restore })
 }
 
-fn of_repository<'a>(views: &'a [View], own: &str, args: &RestoreArgs, name: &str) -> Result<Request<'a>, Problem> {
+fn of_repository<'a>(
+    views: &'a [ObjectDocument],
+    own: &str,
+    args: &RestoreArgs,
+    name: &str,
+) -> Result<Request<'a>, Problem> {
     let (namespace, name) = name.split_once('/').unwrap_or((own, name));
     let repository = store::find_one(views, Kind::Repository, Some(namespace), name)?;
     let target = args.to.as_deref().map(app_binding);
-    let restore = Restore {
+    let restore = RestoreManifest {
         group: repository.key.group.clone(),
         namespace: own.to_owned(),
         repository: json!({ "namespace": namespace, "name": name }),
@@ -140,18 +150,18 @@ fn overwrite(args: &RestoreArgs) -> Overwrite {
 }
 
 /// A session waits for a Task that does not exist, so without one the choice is left to the AppBinding.
-fn has_task(views: &[View], name: &str) -> bool {
+fn has_task(views: &[ObjectDocument], name: &str) -> bool {
     catalogue::find(Kind::Task, name).is_some()
         || select(views, Kind::Task, None).iter().any(|task| task.key.name == name)
 }
 
-fn target<'a>(views: &'a [View], own: &str, target: &TargetRef) -> Result<&'a View, Problem> {
+fn target<'a>(views: &'a [ObjectDocument], own: &str, target: &TargetRef) -> Result<&'a ObjectDocument, Problem> {
     let namespace = target.namespace.as_deref().unwrap_or(own);
     store::find_one(views, Kind::AppBinding, Some(namespace), &target.name)
 }
 
 /// Asks the person at the terminal. A script has no terminal, and its `--overwrite` is consent enough.
-fn confirm(global: &Global, args: &RestoreArgs, binding: &View) -> Result<(), Problem> {
+fn confirm(global: &Global, args: &RestoreArgs, binding: &ObjectDocument) -> Result<(), Problem> {
     if args.yes || !std::io::stdin().is_terminal() {
         return Ok(());
     }
@@ -173,7 +183,7 @@ async fn dry_run(
     client: &Client,
     global: &Global,
     args: &RestoreArgs,
-    (request, views, name): (&Request<'_>, &[View], &str),
+    (request, views, name): (&Request<'_>, &[ObjectDocument], &str),
 ) -> Result<Exit, Problem> {
     let secrets = repository::secrets(client, None)?;
     let list = repository::snapshots(secrets, request.repository).await?;
@@ -220,7 +230,7 @@ async fn dry_run(
 }
 
 /// Path of the dump in the snapshots, as the Function of the restore's Task reads it; `None` if the Task is not known.
-fn dump_path(views: &[View], restore: &Restore) -> Option<String> {
+fn dump_path(views: &[ObjectDocument], restore: &RestoreManifest) -> Option<String> {
     let task = find(&select(views, Kind::Task, None), restore.task.as_deref()?).first().copied()?;
     let steps = task.value.pointer("/spec/steps").and_then(Value::as_array)?;
     let functions = select(views, Kind::Function, None);

@@ -10,11 +10,11 @@ use crate::client;
 use crate::error::{Exit, Problem};
 use crate::glyph::{Glyph, Glyphs};
 use crate::human::{bytes, one_line, time};
-use crate::objects::{View, select};
+use crate::objects::{ObjectDocument, select};
 use crate::output::{data, json as pretty, narrate, page, yaml};
 use crate::repository::{self, SnapshotRow, document};
 use crate::store::{self, Query};
-use crate::table::{Headers, Table};
+use crate::table::{Headers, TextTable};
 
 pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
@@ -37,7 +37,7 @@ pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> 
     Ok(if list.damaged.is_empty() { Exit::Ok } else { Exit::Failed })
 }
 
-fn only<'a>(views: &'a [View], scope: Option<&str>) -> Result<&'a View, Problem> {
+fn only<'a>(views: &'a [ObjectDocument], scope: Option<&str>) -> Result<&'a ObjectDocument, Problem> {
     let all = select(views, Kind::Repository, scope);
     match all[..] {
         [one] => Ok(one),
@@ -55,7 +55,7 @@ fn print(
     format: Format,
     headers: Headers,
     list: &SnapshotList,
-    repository: &View,
+    repository: &ObjectDocument,
     global: &Global,
 ) -> Result<(), Problem> {
     let documents =
@@ -84,8 +84,8 @@ fn damaged(list: &SnapshotList) -> Vec<Value> {
 }
 
 /// A table of the snapshots, the oldest first as in restic.
-fn table(rows: &[SnapshotRow], glyphs: Glyphs, now: Timestamp) -> Table {
-    let mut table = Table::new(vec!["ID", "TIME", "AGE", "HOST", "PATH", "CONFIGURATION", "SIZE", "TAGS"]);
+fn table(rows: &[SnapshotRow], glyphs: Glyphs, now: Timestamp) -> TextTable {
+    let mut table = TextTable::new(vec!["ID", "TIME", "AGE", "HOST", "PATH", "CONFIGURATION", "SIZE", "TAGS"]);
     let or_nothing = |text: String| if text.is_empty() { glyphs.nothing().to_owned() } else { text };
     for row in rows {
         table.row(vec![

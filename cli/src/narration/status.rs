@@ -12,7 +12,7 @@ use super::{MESSAGE_LIMIT, NarrationContext};
 use crate::error::Exit;
 use crate::glyph::Glyph;
 use crate::human::{between, bytes, duration, one_line};
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 
 /// Conditions whose content other lines have.
 const IN_OTHER_LINES: [&str; 7] = [
@@ -28,20 +28,20 @@ const IN_OTHER_LINES: [&str; 7] = [
 #[derive(Debug)]
 pub struct StatusNarrator {
     context: NarrationContext,
-    view: View,
+    view: ObjectDocument,
     status: BackupSessionStatus,
 }
 
 impl StatusNarrator {
     /// A narrator for the object as it was created.
     #[must_use]
-    pub fn new(context: NarrationContext, view: View) -> Self {
+    pub fn new(context: NarrationContext, view: ObjectDocument) -> Self {
         Self { context, view, status: BackupSessionStatus::default() }
     }
 
     /// The object as last seen.
     #[must_use]
-    pub fn view(&self) -> &View {
+    pub fn view(&self) -> &ObjectDocument {
         &self.view
     }
 
@@ -57,7 +57,7 @@ impl StatusNarrator {
     }
 
     /// Takes the current object and returns the lines to print about its changes.
-    pub fn object(&mut self, view: View) -> Vec<String> {
+    pub fn object(&mut self, view: ObjectDocument) -> Vec<String> {
         if self.exit().is_some() {
             return Vec::new();
         }
@@ -236,7 +236,7 @@ mod tests {
     use crate::invocation::{CommandTemplate, ProgramName};
     use crate::objects::tests::view;
 
-    fn backup(status: Value) -> View {
+    fn backup(status: Value) -> ObjectDocument {
         view(json!({
             "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession",
             "metadata": {"name": "shop-1795341200", "namespace": "prod"},
@@ -245,7 +245,7 @@ mod tests {
         }))
     }
 
-    fn restore(status: Value) -> View {
+    fn restore(status: Value) -> ObjectDocument {
         view(json!({
             "apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession",
             "metadata": {"name": "shop-1795341200", "namespace": "prod"},
@@ -254,7 +254,7 @@ mod tests {
         }))
     }
 
-    fn narrator(first: View) -> StatusNarrator {
+    fn narrator(first: ObjectDocument) -> StatusNarrator {
         let context = NarrationContext {
             name: "shop-1795341200".into(),
             template: CommandTemplate::new(ProgramName::KubectlPlugin).flag("--context", Some("eu")),
@@ -265,7 +265,7 @@ mod tests {
         StatusNarrator::new(context, first)
     }
 
-    fn tell(narrator: &mut StatusNarrator, views: Vec<View>) -> Vec<String> {
+    fn tell(narrator: &mut StatusNarrator, views: Vec<ObjectDocument>) -> Vec<String> {
         views.into_iter().flat_map(|view| narrator.object(view)).collect()
     }
 

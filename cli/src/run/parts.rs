@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use lagan_bus::sync::{Sync, sync_always};
 use lagan_bus::{Auth, Bus, Connect};
-use lagan_engine::{Options as EngineOptions, Resolve, Timing};
+use lagan_engine::{EngineOptions, Resolve, Timing};
 use lagan_schemas::consent::CrossNamespace;
 use lagan_sources::Source;
 use lagan_workers::process::{Sandbox, is_sandbox_available};
-use lagan_workers::{Options as WorkerOptions, Outbound, ProtectedServer, Spawner};
+use lagan_workers::{Outbound, ProtectedServer, Spawner, WorkerOptions};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub(super) struct WorkerPart<'a> {
 }
 
 /// The parts of one process, with what they share.
-pub(super) struct Parts<'a> {
+pub(super) struct ProcessParts<'a> {
     pub operator: Operator,
     pub args: &'a PartArgs,
     pub engine: Option<EnginePart<'a>>,
@@ -52,7 +52,7 @@ pub(super) struct Parts<'a> {
 /// The result of a part that has ended.
 type PartResult = Result<(), Problem>;
 
-impl Parts<'_> {
+impl ProcessParts<'_> {
     /// Runs until a signal, or until a part fails.
     pub async fn run(self, ready: Box<dyn FnOnce() + Send>) -> Result<Exit, Problem> {
         let listener = match self.args.listen {
@@ -174,7 +174,7 @@ impl Parts<'_> {
             pushgateway: flags.pushgateway.clone(),
             replicas: self.args.nats_replicas.into(),
             resolve: Resolve(resolve.collect()),
-            metrics: lagan_engine::Metrics::register(registry),
+            metrics: lagan_engine::EngineMetrics::register(registry),
             wipe_within: flags.wipe_within,
             cross_namespace: self.cross_namespace(),
             timing: Timing { failover: self.args.failover },
@@ -204,7 +204,7 @@ impl Parts<'_> {
             cross_namespace: self.cross_namespace(),
             spawner: spawner(flags)?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            metrics: lagan_workers::Metrics::register(registry),
+            metrics: lagan_workers::WorkerMetrics::register(registry),
         })
     }
 }

@@ -7,9 +7,9 @@ use lagan_schemas::error::chain;
 use lagan_sources::Source;
 use lagan_sources::endpoint::data_dir;
 use lagan_sources::folder::Folder;
-use lagan_sources::kubernetes::{Access, Kubernetes, StashCompat, client};
+use lagan_sources::kubernetes::{KubeAccess, Kubernetes, StashCompat, client};
 use lagan_sources::ledger::Ledger;
-use lagan_sources::source::Local;
+use lagan_sources::source::FolderSource;
 
 use crate::args::{Global, SourceArgs};
 use crate::error::{Exit, Problem};
@@ -22,7 +22,7 @@ pub(super) async fn source(args: &SourceArgs, stash: StashCompat, global: &Globa
 }
 
 async fn kubernetes(args: &SourceArgs, wanted: StashCompat, global: &Global) -> Result<Kubernetes, Problem> {
-    let access = Access { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
+    let access = KubeAccess { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
     let failed = |error: &dyn std::error::Error| {
         Problem::new(Exit::Unreachable, chain(error))
             .help("check the kubeconfig and its context; in a pod, the ServiceAccount and its rights")
@@ -36,7 +36,7 @@ async fn kubernetes(args: &SourceArgs, wanted: StashCompat, global: &Global) -> 
     Ok(kubernetes)
 }
 
-pub(super) fn folder(manifests: &Path, global: &Global) -> Result<Local, Problem> {
+pub(super) fn folder(manifests: &Path, global: &Global) -> Result<FolderSource, Problem> {
     let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let data_dir = data_dir(global.data_dir.clone(), var("XDG_STATE_HOME"), var("HOME"));
     let manifests = manifests.canonicalize().map_err(|error| {
@@ -51,7 +51,7 @@ pub(super) fn folder(manifests: &Path, global: &Global) -> Result<Local, Problem
     let objects = data_dir.join("objects");
     let ledger = Ledger::open(&data_dir).map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     let folder = Folder::new(vec![manifests, objects.clone()]);
-    Ok(Local { folder: Arc::new(folder), ledger: Arc::new(ledger), objects, data_dir })
+    Ok(FolderSource { folder: Arc::new(folder), ledger: Arc::new(ledger), objects, data_dir })
 }
 
 /// Denies access to other users: the folder holds a token, the ledger and the session log.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Cells, Columns, TableStyle};
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 
 pub(super) const TASK: Columns = Columns { narrow: &["STEPS", "SOURCE"], wide: &["GROUP"], cells: task };
 pub(super) const FUNCTION: Columns =
@@ -17,7 +17,7 @@ pub(super) const APP_BINDING: Columns = Columns {
 pub(super) const BLUEPRINT: Columns =
     Columns { narrow: &["TASK", "SCHEDULE", "USAGES"], wide: &["GROUP"], cells: blueprint };
 
-fn blueprint(_: &TableStyle, view: &View) -> Cells {
+fn blueprint(_: &TableStyle, view: &ObjectDocument) -> Cells {
     let usages = view.number("/status/usages").map(|count| count.to_string()).unwrap_or_default();
     Cells {
         narrow: vec![view.text("/spec/task/name").to_owned(), view.text("/spec/schedule").to_owned(), usages],
@@ -26,17 +26,17 @@ fn blueprint(_: &TableStyle, view: &View) -> Cells {
     }
 }
 
-fn source(view: &View) -> String {
+fn source(view: &ObjectDocument) -> String {
     if view.is_built_in() { "built-in".to_owned() } else { "manifest".to_owned() }
 }
 
-fn task(_: &TableStyle, view: &View) -> Cells {
+fn task(_: &TableStyle, view: &ObjectDocument) -> Cells {
     let steps = view.value.pointer("/spec/steps").and_then(Value::as_array);
     let names: Vec<_> = steps.into_iter().flatten().filter_map(|step| step["name"].as_str()).collect();
     Cells { narrow: vec![names.join(", "), source(view)], wide: vec![view.key.group.clone()], note: String::new() }
 }
 
-fn function(_: &TableStyle, view: &View) -> Cells {
+fn function(_: &TableStyle, view: &ObjectDocument) -> Cells {
     let action = match (view.text("/spec/stream/stdout"), view.text("/spec/stream/stdin")) {
         ("", "") => String::new(),
         (_, "") => "backup".to_owned(),
@@ -54,7 +54,7 @@ fn function(_: &TableStyle, view: &View) -> Cells {
 }
 
 /// The address of an AppBinding's database.
-pub fn address(view: &View) -> String {
+pub fn address(view: &ObjectDocument) -> String {
     let service = view.text("/spec/clientConfig/service/name");
     if service.is_empty() {
         return view.text("/spec/clientConfig/url").to_owned();
@@ -67,7 +67,7 @@ pub fn address(view: &View) -> String {
     format!("{service}.{namespace}.svc{port}")
 }
 
-fn app_binding(_: &TableStyle, view: &View) -> Cells {
+fn app_binding(_: &TableStyle, view: &ObjectDocument) -> Cells {
     let addon = |action: &str| view.text(&format!("/spec/parameters/stash/addon/{action}/name")).to_owned();
     Cells {
         narrow: vec![

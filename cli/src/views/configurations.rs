@@ -6,7 +6,7 @@ use lagan_schemas::resource::backup_configuration::BackupConfigurationStatus;
 use super::{Cells, Columns, TableStyle};
 use crate::glyph::Glyph;
 use crate::human::one_line;
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 
 pub(super) const COLUMNS: Columns = Columns {
     narrow: &["TARGET", "REPOSITORY", "SCHEDULE", "PAUSED", "PHASE", "LAST SUCCESS", "NEXT"],
@@ -16,7 +16,7 @@ pub(super) const COLUMNS: Columns = Columns {
 
 const NOTE_LIMIT: usize = 100;
 
-fn cells(style: &TableStyle, view: &View) -> Cells {
+fn cells(style: &TableStyle, view: &ObjectDocument) -> Cells {
     let status: BackupConfigurationStatus = view.part("status");
     let is_paused = view.value.pointer("/spec/paused").and_then(serde_json::Value::as_bool) == Some(true);
     let paused = if is_paused { format!("{} yes", style.glyphs.of(Glyph::Skipped)) } else { "no".to_owned() };

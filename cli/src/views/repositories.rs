@@ -4,7 +4,7 @@ use lagan_schemas::resource::repository::RepositoryStatus;
 
 use super::{Cells, Columns, TableStyle, size};
 use crate::glyph::Glyph;
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 
 pub(super) const COLUMNS: Columns = Columns {
     narrow: &["BACKEND", "INTEGRITY", "SIZE", "SNAPSHOTS", "LAST BACKUP"],
@@ -12,7 +12,7 @@ pub(super) const COLUMNS: Columns = Columns {
     cells,
 };
 
-fn cells(style: &TableStyle, view: &View) -> Cells {
+fn cells(style: &TableStyle, view: &ObjectDocument) -> Cells {
     let status: RepositoryStatus = view.part("status");
     let integrity = match status.integrity {
         Some(true) => format!("{} ok", style.glyphs.of(Glyph::Succeeded)),
@@ -34,7 +34,7 @@ fn cells(style: &TableStyle, view: &View) -> Cells {
 }
 
 /// The kind of storage, and the location in it.
-fn place(view: &View) -> (&'static str, String) {
+fn place(view: &ObjectDocument) -> (&'static str, String) {
     let under = |base: &str, sub: &str| match sub.trim_matches('/') {
         "" => base.to_owned(),
         sub => format!("{}/{sub}", base.trim_end_matches('/')),

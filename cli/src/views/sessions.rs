@@ -4,7 +4,7 @@ use lagan_schemas::resource::backup_session::RunStatus;
 
 use super::{Cells, Columns, TableStyle, size};
 use crate::human::{between, one_line};
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 
 pub(super) const BACKUP: Columns = Columns {
     narrow: &["PLAN", "PHASE", "DURATION", "SNAPSHOT", "SIZE", "ADDED"],
@@ -20,7 +20,7 @@ pub(super) const RESTORE: Columns = Columns {
 
 const NOTE_LIMIT: usize = 100;
 
-fn backup(style: &TableStyle, view: &View) -> Cells {
+fn backup(style: &TableStyle, view: &ObjectDocument) -> Cells {
     let run: RunStatus = view.part("status");
     Cells {
         narrow: vec![
@@ -36,7 +36,7 @@ fn backup(style: &TableStyle, view: &View) -> Cells {
     }
 }
 
-fn restore(style: &TableStyle, view: &View) -> Cells {
+fn restore(style: &TableStyle, view: &ObjectDocument) -> Cells {
     let run: RunStatus = view.part("status");
     Cells {
         narrow: vec![
@@ -58,7 +58,7 @@ fn wide(run: RunStatus) -> Vec<String> {
 }
 
 /// The duration of a session; for a running one the time since its start.
-fn duration(style: &TableStyle, view: &View) -> String {
+fn duration(style: &TableStyle, view: &ObjectDocument) -> String {
     match (view.phase(), view.time("/status/startTime"), view.time("/status/completionTime")) {
         (_, Some(start), Some(end)) => between(start, end),
         ("Running", Some(start), None) => between(start, style.now),
@@ -67,7 +67,7 @@ fn duration(style: &TableStyle, view: &View) -> String {
 }
 
 /// The failure of a session in one line, also while it is retried.
-fn note(view: &View, run: &RunStatus) -> String {
+fn note(view: &ObjectDocument, run: &RunStatus) -> String {
     let (Some(message), false) = (&run.message, view.phase() == "Succeeded") else { return String::new() };
     let code = run.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
     one_line(message, NOTE_LIMIT) + &code

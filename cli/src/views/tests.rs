@@ -12,7 +12,7 @@ fn style(width: Width, namespaces: Namespaces) -> TableStyle {
     TableStyle { glyphs: Glyphs::Unicode, now: "2026-11-22T12:00:00Z".parse().unwrap(), width, namespaces }
 }
 
-fn object(kind: Kind, name: &str, rest: Value) -> View {
+fn object(kind: Kind, name: &str, rest: Value) -> ObjectDocument {
     let mut value = json!({
         "apiVersion": kind.api_versions()[0], "kind": kind,
         "metadata": {"name": name, "namespace": "prod", "creationTimestamp": "2026-11-22T11:57:00Z"},
@@ -21,7 +21,7 @@ fn object(kind: Kind, name: &str, rest: Value) -> View {
     view(value)
 }
 
-fn render(kind: Kind, views: &[View], width: Width) -> String {
+fn render(kind: Kind, views: &[ObjectDocument], width: Width) -> String {
     let selected = select(views, kind, Some("prod"));
     table(kind, &selected, style(width, Namespaces::One)).render(Headers::Show)
 }

@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Screen, reached};
 use crate::args::Global;
-use crate::cluster::{Cluster, printable};
+use crate::cluster::{ClusterClient, printable};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::narration::{NarrationContext, StatusNarrator};
-use crate::objects::View;
+use crate::objects::ObjectDocument;
 
 /// Delay before the command warns that no engine has taken the session.
 const TAKEN_WITHIN: Duration = Duration::from_secs(15);
@@ -34,9 +34,9 @@ pub struct EndedObject {
 
 /// Narrates the session until it ends, the timeout is reached, or the person presses Ctrl-C.
 pub async fn until_ended(
-    cluster: &Cluster,
+    cluster: &ClusterClient,
     global: &Global,
-    created: View,
+    created: ObjectDocument,
     context: NarrationContext,
     timeout: Option<Duration>,
 ) -> Result<EndedObject, Problem> {
@@ -110,7 +110,7 @@ impl Waiting {
         self.is_away = false;
         let own = self.narrator.view().uid();
         let found = object.and_then(|object| serde_json::to_value(object).ok()).map(printable);
-        let found = found.map(|value| View { key: self.narrator.view().key.clone(), value });
+        let found = found.map(|value| ObjectDocument { key: self.narrator.view().key.clone(), value });
         let Some(view) = found.filter(|view| view.uid() == own) else {
             let key = &self.narrator.view().key;
             return Err(Problem::new(Exit::Failed, format!("{key} was deleted"))

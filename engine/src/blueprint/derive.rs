@@ -23,14 +23,14 @@ const NAME_PREFIX: &str = "app";
 
 /// The blueprints that an AppBinding names in its annotations, and the values that it overrides.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct BlueprintAnnotations {
     pub group: Group,
     pub blueprints: Vec<String>,
     schedule: Option<String>,
     params: Vec<Param>,
 }
 
-pub(crate) fn asked(binding: &Object) -> Option<Asked> {
+pub(crate) fn asked(binding: &Object) -> Option<BlueprintAnnotations> {
     let annotations = &binding.metadata.annotations;
     let (group, blueprints) = consent::blueprints(annotations)?;
     let prefix = group.as_str();
@@ -38,7 +38,7 @@ pub(crate) fn asked(binding: &Object) -> Option<Asked> {
     let param = |(key, value): (&String, &String)| {
         Some(Param { name: key.strip_prefix(&params)?.to_owned(), value: value.clone() })
     };
-    Some(Asked {
+    Some(BlueprintAnnotations {
         group,
         blueprints,
         schedule: annotations.get(&format!("{prefix}/schedule")).cloned(),
@@ -84,7 +84,7 @@ pub(crate) fn usages(view: &View, blueprint: &Object) -> usize {
     view.of_kind(Kind::AppBinding).filter(names).count()
 }
 
-fn from_blueprint(binding: &Object, blueprint: &Object, asked: &Asked) -> Result<[Object; 2], String> {
+fn from_blueprint(binding: &Object, blueprint: &Object, asked: &BlueprintAnnotations) -> Result<[Object; 2], String> {
     let Spec::BackupBlueprint(spec) = &blueprint.spec else { return Err("it has no spec".to_owned()) };
     let own = binding.metadata.namespace.clone().unwrap_or_default();
     let given = |namespace: &Option<String>| namespace.clone().filter(|namespace| !namespace.is_empty());
@@ -156,7 +156,7 @@ fn repository(spec: &BackupBlueprintSpec, variables: &Variables) -> Result<Repos
 fn configuration(
     spec: &BackupBlueprintSpec,
     binding: &Object,
-    asked: &Asked,
+    asked: &BlueprintAnnotations,
     variables: &Variables,
 ) -> Result<BackupConfigurationSpec, String> {
     let schedule = asked.schedule.clone().or_else(|| spec.schedule.clone());

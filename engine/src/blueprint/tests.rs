@@ -4,7 +4,7 @@ use lagan_schemas::manifest::{Manifest, parse};
 use lagan_sources::Source;
 use lagan_sources::folder::Folder;
 use lagan_sources::ledger::{Identity, Ledger, LedgerEntry};
-use lagan_sources::source::Local;
+use lagan_sources::source::FolderSource;
 use uuid::Uuid;
 
 use super::*;
@@ -37,14 +37,14 @@ fn body(token: &str) -> String {
 struct World {
     dir: tempfile::TempDir,
     source: Source,
-    local: Local,
+    local: FolderSource,
     view: View,
 }
 
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let local = Local {
+        let local = FolderSource {
             folder: Folder::new(vec![dir.path().to_owned()]).into(),
             ledger: Ledger::open(dir.path()).unwrap().into(),
             objects: dir.path().to_owned(),

@@ -10,9 +10,9 @@ use url::Url;
 
 /// The name of a job, as Stash builds it: `<invoker kind>-<namespace>-<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Group(String);
+pub(crate) struct PushJob(String);
 
-impl Group {
+impl PushJob {
     /// `None` for kinds that are not invokers.
     pub fn of(key: &ObjectKey) -> Option<Self> {
         let kind = match key.kind {
@@ -38,7 +38,7 @@ impl Group {
     }
 }
 
-impl fmt::Display for Group {
+impl fmt::Display for PushJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -13,7 +13,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::gauge::{Gauge, text};
-use super::group::Group;
+use super::group::PushJob;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds between tries. After the last one the value is given up.
@@ -22,7 +22,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// The session whose gauges a push carries, and the object that shows it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Origin {
+pub(crate) struct PushedSession {
     pub key: ObjectKey,
     pub uid: Uuid,
 }
@@ -30,18 +30,18 @@ pub(crate) struct Origin {
 /// The result of a push. After a failure, a later try may still succeed and is returned too.
 #[derive(Debug)]
 pub(crate) struct Pushed {
-    pub origin: Origin,
+    pub origin: PushedSession,
     pub result: Result<(), String>,
 }
 
 /// Accepts gauges to push. Dropping it ends the push that is on its way.
 pub(crate) struct Pusher {
-    orders: mpsc::UnboundedSender<(Group, Order)>,
+    orders: mpsc::UnboundedSender<(PushJob, Order)>,
     _task: AbortOnDropHandle<()>,
 }
 
 enum Order {
-    Put(Origin, Vec<Gauge>),
+    Put(PushedSession, Vec<Gauge>),
     Delete,
 }
 
@@ -52,7 +52,7 @@ impl Pusher {
     }
 
     /// Replaces the group of `object` with these gauges.
-    pub fn put(&self, object: &ObjectKey, origin: Origin, gauges: Vec<Gauge>) {
+    pub fn put(&self, object: &ObjectKey, origin: PushedSession, gauges: Vec<Gauge>) {
         self.order(object, Order::Put(origin, gauges));
     }
 
@@ -61,7 +61,7 @@ impl Pusher {
     }
 
     fn order(&self, object: &ObjectKey, order: Order) {
-        if let Some(group) = Group::of(object) {
+        if let Some(group) = PushJob::of(object) {
             // The task ends only when the reporter stops.
             let _ = self.orders.send((group, order));
         }
@@ -76,14 +76,14 @@ struct Pending {
 
 async fn run(
     gateway: Url,
-    mut orders: mpsc::UnboundedReceiver<(Group, Order)>,
+    mut orders: mpsc::UnboundedReceiver<(PushJob, Order)>,
     results: mpsc::UnboundedSender<Pushed>,
 ) {
     let client = match reqwest::Client::builder().timeout(TIMEOUT).build() {
         Ok(client) => client,
         Err(error) => return tracing::error!(error = chain(&error), "metrics can't be pushed"),
     };
-    let mut pending: BTreeMap<Group, Pending> = BTreeMap::new();
+    let mut pending: BTreeMap<PushJob, Pending> = BTreeMap::new();
     loop {
         let next = pending.iter().min_by_key(|(_, pending)| pending.after).map(|(group, p)| (group.clone(), p.after));
         tokio::select! {
@@ -105,7 +105,7 @@ async fn run(
 
 /// Sends the result, and returns what is to be tried again. An order that arrives meanwhile replaces it.
 fn settle(
-    group: &Group,
+    group: &PushJob,
     done: Pending,
     result: Result<(), String>,
     results: &mpsc::UnboundedSender<Pushed>,

@@ -21,21 +21,21 @@ const WAITS: [f64; 9] = [0.1, 0.5, 1., 5., 15., 60., 300., 900., 3600.];
 const GAPS: usize = 8;
 
 /// Namespace and name of a configuration or a repository.
-pub(super) type Owner = (String, String);
+pub(super) type SeriesOwner = (String, String);
 
 #[derive(Debug, Default)]
 pub(super) struct Series {
     /// By configuration.
-    pub backups: BTreeMap<Owner, Runs>,
+    pub backups: BTreeMap<SeriesOwner, Runs>,
     /// By repository, because every restore has a name of its own.
-    pub restores: BTreeMap<Owner, Runs>,
-    pub schedules: BTreeMap<Owner, Slots>,
-    pub repositories: BTreeMap<Owner, RepositoryStatus>,
+    pub restores: BTreeMap<SeriesOwner, Runs>,
+    pub schedules: BTreeMap<SeriesOwner, Slots>,
+    pub repositories: BTreeMap<SeriesOwner, RepositoryStatus>,
 }
 
 #[derive(Debug)]
 pub(super) struct Runs {
-    pub ended: BTreeMap<End, u64>,
+    pub ended: BTreeMap<SessionEnd, u64>,
     pub duration: Histogram,
     pub wait: Histogram,
     pub last: Last,
@@ -59,7 +59,7 @@ impl Default for Runs {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct End {
+pub(super) struct SessionEnd {
     pub repository: String,
     pub result: &'static str,
     /// Empty for a success.
@@ -95,7 +95,7 @@ impl Series {
         };
         let failure = session.last_failure.as_ref().filter(|_| session.phase != Phase::Succeeded);
         let code = failure.map_or("", |failure| Code::as_str(failure.code));
-        *runs.ended.entry(End { repository, result, code }).or_default() += 1;
+        *runs.ended.entry(SessionEnd { repository, result, code }).or_default() += 1;
         runs.take(session);
     }
 
@@ -114,7 +114,7 @@ impl Series {
 
     fn configuration(
         &mut self,
-        owner: Owner,
+        owner: SeriesOwner,
         object: &Object,
         (spec, status): (&BackupConfigurationSpec, &BackupConfigurationStatus),
         now: Timestamp,

@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::gauge::Labels;
-use super::series::{Owner, Runs, Series};
+use super::series::{Runs, Series, SeriesOwner};
 
 pub(super) fn encode(series: &Series, encoder: DescriptorEncoder<'_>, now: Timestamp) -> fmt::Result {
     let mut page = Page(encoder);
@@ -55,7 +55,7 @@ impl Page<'_> {
         &mut self,
         kind: &str,
         of: &'static str,
-        runs: impl Iterator<Item = (&'s Owner, &'s Runs)> + Clone,
+        runs: impl Iterator<Item = (&'s SeriesOwner, &'s Runs)> + Clone,
     ) -> fmt::Result {
         let each = || runs.clone().map(|(key, runs)| (labels(of, key), runs));
         let ended = each().flat_map(|(labels, runs)| {
@@ -120,7 +120,7 @@ impl Page<'_> {
     }
 }
 
-fn labels(of: &'static str, (namespace, name): &Owner) -> Labels {
+fn labels(of: &'static str, (namespace, name): &SeriesOwner) -> Labels {
     vec![("namespace", namespace.clone()), (of, name.clone())]
 }
 

@@ -13,9 +13,9 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use std::sync::Arc;
 
-use super::Metrics;
+use super::EngineMetrics;
 use super::gauge::{Gauge, text};
-use super::group::Group;
+use super::group::PushJob;
 use super::stash::gauges;
 use crate::fixtures::{at, result, story};
 use crate::view::View;
@@ -171,7 +171,7 @@ fn a_group_has_the_jobs_name_in_its_path() {
         name: name.to_owned(),
     };
     let gateway = "http://gateway:9091/below/".parse().unwrap();
-    let path = |kind, name| Group::of(&key(kind, name)).map(|group| group.url(&gateway).path().to_owned());
+    let path = |kind, name| PushJob::of(&key(kind, name)).map(|group| group.url(&gateway).path().to_owned());
     let job = |job: &str| Some(format!("/below/metrics/{job}"));
     assert_eq!(path(Kind::BackupConfiguration, "shop"), job("job/backupconfiguration-demo-shop"));
     assert_eq!(path(Kind::RestoreSession, "ba ck"), job("job/restoresession-demo-ba%20ck"));
@@ -188,7 +188,7 @@ fn page(registry: &Registry) -> Vec<String> {
 #[test]
 fn own_series_name_configurations_and_go_with_them() {
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
+    let metrics = EngineMetrics::register(&mut registry);
     let configuration = object(CONFIGURATION);
     metrics.session_ended(&good_backup());
     metrics.session_ended(&story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end());

@@ -19,14 +19,14 @@ enum Question {
 
 /// Whether something is at the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Existence {
     Yes,
     No,
     /// The source does not answer now.
     Unknown,
 }
 
-impl Found {
+impl Existence {
     pub const fn when(there: bool) -> Self {
         if there { Self::Yes } else { Self::No }
     }
@@ -34,7 +34,7 @@ impl Found {
 
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    secrets: BTreeMap<Name, Found>,
+    secrets: BTreeMap<Name, Existence>,
     labels: BTreeMap<String, Option<Pairs>>,
     services: BTreeMap<Name, Option<Pairs>>,
     open: RefCell<Vec<Question>>,
@@ -48,13 +48,13 @@ impl Answers {
     }
 
     /// Says whether a Secret is at its source. One that was never asked for counts as there, and is looked up.
-    pub fn secret(&self, namespace: &str, name: &str) -> Found {
+    pub fn secret(&self, namespace: &str, name: &str) -> Existence {
         let key = (namespace.to_owned(), name.to_owned());
         let Some(found) = self.secrets.get(&key).copied() else {
             self.open.borrow_mut().push(Question::Secret(key));
-            return Found::Yes;
+            return Existence::Yes;
         };
-        self.missing.set(self.missing.get() || found != Found::Yes);
+        self.missing.set(self.missing.get() || found != Existence::Yes);
         found
     }
 
@@ -81,7 +81,7 @@ impl Answers {
         for question in &open {
             match question {
                 Question::Secret(key) => {
-                    let found = Found::when(source.has_secret(&key.0, &key.1).await?);
+                    let found = Existence::when(source.has_secret(&key.0, &key.1).await?);
                     self.secrets.insert(key.clone(), found);
                 }
                 Question::Labels(namespace) => {
@@ -106,7 +106,7 @@ impl Answers {
                 tracing::debug!(error = lagan_schemas::error::chain(&error), "source does not answer");
                 for question in open {
                     match question {
-                        Question::Secret(key) => drop(self.secrets.entry(key).or_insert(Found::Unknown)),
+                        Question::Secret(key) => drop(self.secrets.entry(key).or_insert(Existence::Unknown)),
                         Question::Labels(namespace) => drop(self.labels.entry(namespace).or_insert(None)),
                         Question::Service(key) => drop(self.services.entry(key).or_insert(None)),
                     }
@@ -131,7 +131,7 @@ impl Answers {
     #[cfg(test)]
     pub fn find_out_from(
         &mut self,
-        secret: impl Fn(&Name) -> Found,
+        secret: impl Fn(&Name) -> Existence,
         labels: Option<&[(&str, &str)]>,
         service: impl Fn(&Name) -> Option<Pairs>,
     ) -> bool {

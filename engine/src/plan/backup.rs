@@ -1,6 +1,6 @@
 //! The plan of a backup.
 
-use lagan_schemas::consent::{MissingConsents, Policy, Use};
+use lagan_schemas::consent::{ConsentPolicy, MissingConsents, Use};
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Notice, NoticeStatus, Priority, Requested};
 use lagan_schemas::plan::{BackupWork, OneOrMore, Plan, PlanTarget, VERSION, Work};
@@ -13,12 +13,12 @@ use lagan_schemas::subject::Lane;
 use super::find::{Uid, app_binding, invoker};
 use super::task::Direction;
 use super::variables::{self, Facts};
-use super::{Inputs, STALL_SECONDS, Unresolved, database, deadline, hooks, refused, repository, retry, task};
+use super::{PlanInputs, STALL_SECONDS, Unresolved, database, deadline, hooks, refused, repository, retry, task};
 
 /// restic host of a target without an alias, as Stash names it.
 const DEFAULT_HOST: &str = "host-0";
 
-pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
+pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan, Unresolved> {
     // A request of an object names no uid of the configuration.
     let configuration = invoker::<BackupConfigurationSpec>(inputs, &request.invoker, Uid::IfGiven)?;
     let (configuration, spec) = (configuration.object, configuration.spec);
@@ -42,7 +42,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
         retention: Some(&spec.retention_policy),
         snapshot: None,
     };
-    let given = task::Given { invoker: configuration, task: spec.task.as_ref(), binding };
+    let given = task::TaskContext { invoker: configuration, task: spec.task.as_ref(), binding };
     let resolved = task::resolve(inputs, given, Direction::Backup, &variables::built_in(&facts))?;
     let target = PlanTarget {
         name: alias.unwrap_or_else(|| reference.name.clone()),
@@ -80,10 +80,10 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
 
 /// The consent that the snapshots carry, or the reason why the configuration's annotation can't be read. Without a
 /// readable annotation the snapshots carry none.
-fn consent_of(configuration: &Object) -> (Option<Policy>, Option<Notice>) {
+fn consent_of(configuration: &Object) -> (Option<ConsentPolicy>, Option<Notice>) {
     let annotation = Use::Snapshots.annotation();
-    match configuration.metadata.annotations.get(annotation).map(|text| Policy::parse(text)) {
-        None | Some(Ok(Policy::Same)) => (None, None),
+    match configuration.metadata.annotations.get(annotation).map(|text| ConsentPolicy::parse(text)) {
+        None | Some(Ok(ConsentPolicy::Same)) => (None, None),
         Some(Ok(policy)) => (Some(policy), None),
         Some(Err(why)) => {
             let notice = Notice {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use lagan_schemas::consent::{self, Asker, Owner, Refusal, Snapshot, Use};
+use lagan_schemas::consent::{self, Asker, NamedSnapshot, OwnerNamespace, Refusal, Use};
 use lagan_schemas::plan::PlanHooks;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
 use lagan_schemas::resource::hooks::BackupHooks;
@@ -17,13 +17,13 @@ use crate::view::View;
 
 /// The namespace of an invoker, and what is known of the objects that it names.
 #[derive(Clone, Copy)]
-pub(crate) struct Consents<'a> {
+pub(crate) struct ConsentContext<'a> {
     pub view: &'a View,
     pub answers: &'a Answers,
     pub namespace: &'a str,
 }
 
-impl Consents<'_> {
+impl ConsentContext<'_> {
     fn ask(&self, judge: impl FnOnce(Asker<'_>) -> Result<(), Refusal>) -> Result<(), Refusal> {
         let labels = || self.answers.labels(self.namespace);
         judge(Asker { namespace: self.namespace, labels: &labels })
@@ -45,7 +45,8 @@ impl Consents<'_> {
     pub fn snapshots_of(&self, owner: &str, repository: &ObjectRef) -> Result<(), Refusal> {
         let Some(object) = self.view.objects.get(&repository.key()) else { return Ok(()) };
         let Spec::Repository(spec) = &object.spec else { return Ok(()) };
-        let snapshot = Snapshot { id: "latest", namespace: Some(owner), owner: Owner::Gone, consent: None };
+        let snapshot =
+            NamedSnapshot { id: "latest", namespace: Some(owner), owner: OwnerNamespace::Gone, consent: None };
         self.ask(|asker| consent::snapshot(asker, snapshot, path(object), spec.usage_policy.as_ref()))
     }
 
@@ -71,7 +72,7 @@ pub(crate) fn of_configuration(
     answers: &Answers,
 ) -> Result<(), Refusal> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let consents = Consents { view, answers, namespace };
+    let consents = ConsentContext { view, answers, namespace };
     let target = spec.target.as_ref().and_then(|target| target.reference.as_ref());
     let binding = target.and_then(|target| {
         let namespace = target.namespace.as_deref().unwrap_or(namespace);

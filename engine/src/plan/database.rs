@@ -5,12 +5,12 @@ use lagan_schemas::error::Code;
 use lagan_schemas::plan::{Credentials, Database, Tls, TlsMode};
 use lagan_schemas::resource::app_binding::{AppBindingSpec, DatabaseUrl};
 
-use super::answers::Found;
+use super::answers::Existence;
 use super::find::Binding;
-use super::{Inputs, Unresolved, refused};
+use super::{PlanInputs, Unresolved, refused};
 
 pub(super) fn resolve(
-    inputs: &Inputs<'_>,
+    inputs: &PlanInputs<'_>,
     Binding { object, spec }: Binding<'_>,
     engine: &Engine,
     wait_seconds: u32,
@@ -23,7 +23,7 @@ pub(super) fn resolve(
     let (host, port) = inputs.resolve.address(host, port);
     let secret = spec.secret.as_ref().map(|secret| secret.name.clone());
     if let Some(secret) = &secret
-        && inputs.answers.secret(&namespace, secret) == Found::No
+        && inputs.answers.secret(&namespace, secret) == Existence::No
     {
         return Err(Unresolved::Missing(vec![format!("Secret {namespace}/{secret}")]));
     }

@@ -7,7 +7,7 @@ use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::restore_session::RestoreSessionSpec;
 use lagan_schemas::resource::{Group, Kind, Object, ObjectRef, Spec};
 
-use super::{Inputs, Unresolved, refused};
+use super::{PlanInputs, Unresolved, refused};
 use crate::view::{Lookup, View};
 
 /// A spec that belongs to one kind of object.
@@ -40,31 +40,31 @@ kind_specs! {
 }
 
 /// An object of the view, and its spec.
-pub(crate) struct Found<'a, S> {
+pub(crate) struct FoundObject<'a, S> {
     pub object: &'a Object,
     pub spec: &'a S,
 }
 
-impl<S> Clone for Found<'_, S> {
+impl<S> Clone for FoundObject<'_, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S> Copy for Found<'_, S> {}
+impl<S> Copy for FoundObject<'_, S> {}
 
 /// The AppBinding of a target.
-pub(crate) type Binding<'a> = Found<'a, AppBindingSpec>;
+pub(crate) type Binding<'a> = FoundObject<'a, AppBindingSpec>;
 
 /// Finds an object, or says what is missing.
 pub(super) fn find<'a, S: KindSpec>(
-    inputs: &Inputs<'a>,
+    inputs: &PlanInputs<'a>,
     group: Group,
     namespace: &str,
     name: &str,
-) -> Result<Found<'a, S>, Unresolved> {
+) -> Result<FoundObject<'a, S>, Unresolved> {
     let object = valid(inputs.view, S::KIND, group, Some(namespace), name)?;
-    let found = object.and_then(|object| Some(Found { object, spec: S::of(&object.spec)? }));
+    let found = object.and_then(|object| Some(FoundObject { object, spec: S::of(&object.spec)? }));
     found.ok_or_else(|| Unresolved::Missing(vec![format!("{} {namespace}/{name}", S::KIND)]))
 }
 
@@ -88,10 +88,10 @@ pub(super) fn valid<'a>(
 
 /// Finds the object that a session runs for. One that was deleted and made again under the same name is another object.
 pub(super) fn invoker<'a, S: KindSpec>(
-    inputs: &Inputs<'a>,
+    inputs: &PlanInputs<'a>,
     named: &ObjectRef,
     uid: Uid,
-) -> Result<Found<'a, S>, Unresolved> {
+) -> Result<FoundObject<'a, S>, Unresolved> {
     let namespace = named.namespace.as_deref().unwrap_or_default();
     let found = find::<S>(inputs, named.key_group(), namespace, &named.name)?;
     let is_named = found.object.metadata.uid == named.uid || (uid == Uid::IfGiven && named.uid.is_none());
@@ -111,7 +111,7 @@ pub(super) enum Uid {
 
 /// Finds the AppBinding that `target.ref` names.
 pub(super) fn app_binding<'a>(
-    inputs: &Inputs<'a>,
+    inputs: &PlanInputs<'a>,
     own_namespace: &str,
     target: &TargetRef,
 ) -> Result<Binding<'a>, Unresolved> {

@@ -16,10 +16,10 @@ use super::find::{Uid, app_binding, invoker};
 use super::task::Direction;
 use super::variables::{self, Facts};
 use super::{
-    DEFAULT_RETRY, Inputs, STALL_SECONDS, Unresolved, database, deadline, hooks, ignored, refused, repository, task,
+    DEFAULT_RETRY, PlanInputs, STALL_SECONDS, Unresolved, database, deadline, hooks, ignored, refused, repository, task,
 };
 
-pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
+pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan, Unresolved> {
     let Cause::Object { object } = &request.cause else {
         return Err(refused(Code::IntentNotConfirmed, "no object asks for this restore"));
     };
@@ -53,7 +53,7 @@ pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unr
             SnapshotSelector::Id(id) => id,
         }),
     };
-    let given = task::Given { invoker: session, task: spec.task.as_ref(), binding };
+    let given = task::TaskContext { invoker: session, task: spec.task.as_ref(), binding };
     let resolved = task::resolve(inputs, given, Direction::Restore, &variables::built_in(&facts))?;
     let target = PlanTarget {
         name: alias.unwrap_or_else(|| reference.name.clone()),

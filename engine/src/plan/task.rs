@@ -15,7 +15,7 @@ use lagan_schemas::resource::{Group, Kind, Object, Param, Spec};
 use lagan_schemas::substitution::{Variables, names, substitute};
 
 use super::find::{Binding, valid};
-use super::{Inputs, Unresolved, refused};
+use super::{PlanInputs, Unresolved, refused};
 use crate::view::View;
 
 const DEFAULT_WAIT_SECONDS: u32 = 300;
@@ -29,7 +29,7 @@ pub(crate) enum Direction {
 
 /// An invoker, the Task that it names, and the AppBinding of its target, which may name a Task too.
 #[derive(Clone, Copy)]
-pub(crate) struct Given<'a> {
+pub(crate) struct TaskContext<'a> {
     pub invoker: &'a Object,
     pub task: Option<&'a TaskRef>,
     pub binding: Binding<'a>,
@@ -44,8 +44,8 @@ pub(super) struct Resolved {
 }
 
 pub(super) fn resolve(
-    inputs: &Inputs<'_>,
-    given: Given<'_>,
+    inputs: &PlanInputs<'_>,
+    given: TaskContext<'_>,
     direction: Direction,
     built_in: &Variables,
 ) -> Result<Resolved, Unresolved> {
@@ -75,7 +75,7 @@ struct Chosen {
     function: FunctionSpec,
 }
 
-fn choose(view: &View, given: Given<'_>, direction: Direction) -> Result<Chosen, Unresolved> {
+fn choose(view: &View, given: TaskContext<'_>, direction: Direction) -> Result<Chosen, Unresolved> {
     let (name, params) = task_of(given, direction)?;
     let group = given.invoker.group();
     let task = task(view, group, &name)?;
@@ -103,13 +103,13 @@ fn unknown_param(task: &str, params: &BTreeMap<String, String>, function: &Funct
 }
 
 /// The problem with the Task that a configuration or a restore would run, as far as it can be known before a session.
-pub(crate) fn problem(view: &View, given: Given<'_>, direction: Direction) -> Option<String> {
+pub(crate) fn problem(view: &View, given: TaskContext<'_>, direction: Direction) -> Option<String> {
     let Chosen { name, params, function, .. } = choose(view, given, direction).ok()?;
     unknown_param(&name, &params, &function)
 }
 
 /// Name and parameters of the Task: each is the invoker's own, else the AppBinding's.
-fn task_of(given: Given<'_>, direction: Direction) -> Result<(String, BTreeMap<String, String>), Unresolved> {
+fn task_of(given: TaskContext<'_>, direction: Direction) -> Result<(String, BTreeMap<String, String>), Unresolved> {
     let Binding { object, spec } = given.binding;
     let addon = spec.parameters.as_ref().and_then(|p| p.stash.as_ref()).map(|stash| &stash.addon);
     let default = addon.and_then(|addon| match direction {

@@ -20,8 +20,8 @@ use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::{Lane, SessionKind};
 use uuid::Uuid;
 
-use super::answers::{Answers, Found};
-use super::{Inputs, Unresolved, plan};
+use super::answers::{Answers, Existence};
+use super::{PlanInputs, Unresolved, plan};
 use crate::context::Resolve;
 use crate::view::View;
 
@@ -149,7 +149,8 @@ impl World {
         let mut answers = Answers::default();
         loop {
             let planned = self.planned_with(kind, request, &answers);
-            let there = |key: &(String, String)| if self.secrets.contains(key) { Found::Yes } else { Found::No };
+            let there =
+                |key: &(String, String)| if self.secrets.contains(key) { Existence::Yes } else { Existence::No };
             let service = |key: &(String, String)| self.services.get(key).cloned();
             if !answers.find_out_from(there, self.labels, service) {
                 return planned;
@@ -158,7 +159,7 @@ impl World {
     }
 
     fn planned_with(&self, kind: SessionKind, request: &Requested, answers: &Answers) -> Result<Plan, Unresolved> {
-        let inputs = Inputs {
+        let inputs = PlanInputs {
             view: &self.view,
             answers,
             resolve: &self.resolve,

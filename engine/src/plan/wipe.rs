@@ -15,14 +15,14 @@ use lagan_schemas::subject::Lane;
 use uuid::Uuid;
 
 use super::find::{Uid, invoker};
-use super::{Inputs, STALL_SECONDS, Unresolved, planned, refused};
+use super::{PlanInputs, STALL_SECONDS, Unresolved, planned, refused};
 
 /// Until the deadline: a storage that comes back in time is wiped.
 const RETRY: Retry = Retry { max: 1000, delay_seconds: 5 };
 /// What a repository consists of, at the top of its prefix.
 const RESTIC: [&str; 6] = ["config", "data", "index", "keys", "locks", "snapshots"];
 
-pub(super) fn plan(request: &Requested, inputs: &Inputs<'_>) -> Result<Plan, Unresolved> {
+pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan, Unresolved> {
     let found = invoker::<RepositorySpec>(inputs, &request.invoker, Uid::Required)?;
     let (object, spec) = (found.object, found.spec);
     let path = object.key();

@@ -12,12 +12,12 @@ use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::schedule::{Schedule, ScheduleError};
 
 use super::conditions::Conditions;
-use crate::plan::answers::{Answers, Found};
+use crate::plan::answers::{Answers, Existence};
 use crate::plan::{consent, find, ignored, task};
 use crate::view::{Lookup, UNREADABLE_MANIFEST, View};
 
 /// Everything that the status depends on, except the old status.
-pub(crate) struct Inputs<'a> {
+pub(crate) struct ConfigurationInputs<'a> {
     pub object: &'a Object,
     pub spec: &'a BackupConfigurationSpec,
     pub view: &'a View,
@@ -26,7 +26,7 @@ pub(crate) struct Inputs<'a> {
     pub now: Timestamp,
 }
 
-pub(crate) fn status(inputs: &Inputs<'_>, old: BackupConfigurationStatus) -> BackupConfigurationStatus {
+pub(crate) fn status(inputs: &ConfigurationInputs<'_>, old: BackupConfigurationStatus) -> BackupConfigurationStatus {
     let generation = inputs.object.metadata.generation;
     let mut conditions = Conditions::new(old.conditions, generation, inputs.now);
     let schedule = manifest::schedule(inputs.spec, inputs.object.metadata.uid.unwrap_or_default());
@@ -74,7 +74,7 @@ const CRON_JOB: &str = "CronJobCreated";
 const MANIFEST: &str = "ManifestRead";
 
 /// Names the file that can't be read; the condition exists only while there is one.
-fn manifest_read(inputs: &Inputs<'_>, conditions: &mut Conditions) {
+fn manifest_read(inputs: &ConfigurationInputs<'_>, conditions: &mut Conditions) {
     match inputs.object.metadata.annotations.get(UNREADABLE_MANIFEST) {
         None => conditions.remove(MANIFEST),
         Some(file) => {
@@ -100,7 +100,7 @@ fn phase(checks: &[Check]) -> ConfigurationPhase {
     }
 }
 
-fn validation(inputs: &Inputs<'_>, schedule: Option<&ScheduleError>) -> Check {
+fn validation(inputs: &ConfigurationInputs<'_>, schedule: Option<&ScheduleError>) -> Check {
     let problem = schedule.map(ToString::to_string).or_else(|| task_problem(inputs));
     match problem {
         None => Check {
@@ -119,43 +119,43 @@ fn validation(inputs: &Inputs<'_>, schedule: Option<&ScheduleError>) -> Check {
 }
 
 /// The problem with the Task that the AppBinding of the target leads to.
-fn task_problem(inputs: &Inputs<'_>) -> Option<String> {
+fn task_problem(inputs: &ConfigurationInputs<'_>) -> Option<String> {
     let binding = look_up_target(inputs).object()?;
     let Spec::AppBinding(spec) = &binding.spec else { return None };
-    let binding = find::Found { object: binding, spec: spec.as_ref() };
-    let given = task::Given { invoker: inputs.object, task: inputs.spec.task.as_ref(), binding };
+    let binding = find::FoundObject { object: binding, spec: spec.as_ref() };
+    let given = task::TaskContext { invoker: inputs.object, task: inputs.spec.task.as_ref(), binding };
     task::problem(inputs.view, given, task::Direction::Backup)
 }
 
-fn repository_namespace<'a>(inputs: &Inputs<'a>) -> &'a str {
+fn repository_namespace<'a>(inputs: &ConfigurationInputs<'a>) -> &'a str {
     let own = inputs.object.metadata.namespace.as_deref().unwrap_or_default();
     inputs.spec.repository.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own)
 }
 
-fn look_up_repository<'a>(inputs: &Inputs<'a>) -> Lookup<'a> {
+fn look_up_repository<'a>(inputs: &ConfigurationInputs<'a>) -> Lookup<'a> {
     let namespace = repository_namespace(inputs);
     inputs.view.look_up(Kind::Repository, inputs.object.group(), Some(namespace), &inputs.spec.repository.name)
 }
 
-fn repository(inputs: &Inputs<'_>) -> Check {
+fn repository(inputs: &ConfigurationInputs<'_>) -> Check {
     let path = format!("{}/{}", repository_namespace(inputs), inputs.spec.repository.name);
     let found = look_up_repository(inputs);
     let reason = if found.object().is_some() { "RepositoryAvailable" } else { "RepositoryNotAvailable" };
     presence(REPOSITORY, reason, &found, &format!("Repository {path}"))
 }
 
-fn target_reference<'a>(inputs: &Inputs<'a>) -> Option<&'a TargetRef> {
+fn target_reference<'a>(inputs: &ConfigurationInputs<'a>) -> Option<&'a TargetRef> {
     inputs.spec.target.as_ref().and_then(|target| target.reference.as_ref())
 }
 
-fn look_up_target<'a>(inputs: &Inputs<'a>) -> Lookup<'a> {
+fn look_up_target<'a>(inputs: &ConfigurationInputs<'a>) -> Lookup<'a> {
     let Some(target) = target_reference(inputs) else { return Lookup::Absent };
     let own = inputs.object.metadata.namespace.as_deref().unwrap_or_default();
     let namespace = target.namespace.as_deref().unwrap_or(own);
     inputs.view.look_up(Kind::AppBinding, Group::AppCatalog, Some(namespace), &target.name)
 }
 
-fn target(inputs: &Inputs<'_>) -> Check {
+fn target(inputs: &ConfigurationInputs<'_>) -> Check {
     let name = target_reference(inputs).map_or("?", |target| target.name.as_str());
     let found = look_up_target(inputs);
     let reason = if found.object().is_some() { "TargetAvailable" } else { "TargetNotAvailable" };
@@ -173,7 +173,7 @@ fn presence(kind: &'static str, reason: &'static str, found: &Lookup<'_>, name: 
 }
 
 /// Whether the objects of other namespaces that the configuration names consent.
-fn usage(inputs: &Inputs<'_>) -> Check {
+fn usage(inputs: &ConfigurationInputs<'_>) -> Check {
     let judged = consent::of_configuration((inputs.object, inputs.spec), inputs.view, inputs.answers);
     if judged.is_err() {
         // Labels of namespaces and annotations of Services are not watched.
@@ -194,18 +194,18 @@ fn usage(inputs: &Inputs<'_>) -> Check {
     Check { kind: USAGE, status, reason, message }
 }
 
-fn backend_secret(inputs: &Inputs<'_>) -> Check {
+fn backend_secret(inputs: &ConfigurationInputs<'_>) -> Check {
     let secret = match look_up_repository(inputs).object().map(|object| &object.spec) {
         Some(Spec::Repository(spec)) => spec.backend.storage_secret_name.clone(),
         _ => None,
     };
     let namespace = repository_namespace(inputs);
-    let found = secret.as_deref().map_or(Found::No, |secret| inputs.answers.secret(namespace, secret));
+    let found = secret.as_deref().map_or(Existence::No, |secret| inputs.answers.secret(namespace, secret));
     let name = secret.unwrap_or_else(|| "of the Repository".to_owned());
     let (status, reason, says) = match found {
-        Found::Yes => (ConditionStatus::True, "BackendSecretAvailable", "exists"),
-        Found::No => (ConditionStatus::False, "BackendSecretNotAvailable", "does not exist"),
-        Found::Unknown => {
+        Existence::Yes => (ConditionStatus::True, "BackendSecretAvailable", "exists"),
+        Existence::No => (ConditionStatus::False, "BackendSecretNotAvailable", "does not exist"),
+        Existence::Unknown => {
             (ConditionStatus::Unknown, "UnableToCheckBackendSecretAvailability", "can't be looked up at the moment")
         }
     };

@@ -7,7 +7,7 @@ use lagan_schemas::resource::repository::{RepositorySpec, WIPE_OUT_FINALIZER};
 use super::note::Note;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum FinalizerChange {
     Add,
     /// Removes the finalizer, and first reports the note.
     Remove(Option<Note>),
@@ -15,14 +15,18 @@ pub(crate) enum Step {
 
 /// The next step for a Repository. `spec` is `None` if it can't be read. `outcome` is how the session that deletes its
 /// data ended, once it has.
-pub(crate) fn step(metadata: &Metadata, spec: Option<&RepositorySpec>, outcome: Option<&Note>) -> Option<Step> {
+pub(crate) fn step(
+    metadata: &Metadata,
+    spec: Option<&RepositorySpec>,
+    outcome: Option<&Note>,
+) -> Option<FinalizerChange> {
     let wipes = spec.map(RepositorySpec::wipes);
     let is_deleted = metadata.deletion_timestamp.is_some();
     match (wipes, is_held(metadata), is_deleted) {
-        (Some(true), false, false) => Some(Step::Add),
-        (Some(true), true, true) => outcome.map(|note| Step::Remove(Some(note.clone()))),
-        (Some(false) | None, true, true) => Some(Step::Remove(outcome.cloned())),
-        (Some(false), true, false) => Some(Step::Remove(None)),
+        (Some(true), false, false) => Some(FinalizerChange::Add),
+        (Some(true), true, true) => outcome.map(|note| FinalizerChange::Remove(Some(note.clone()))),
+        (Some(false) | None, true, true) => Some(FinalizerChange::Remove(outcome.cloned())),
+        (Some(false), true, false) => Some(FinalizerChange::Remove(None)),
         _ => None,
     }
 }
@@ -33,11 +37,11 @@ pub(crate) fn is_held(metadata: &Metadata) -> bool {
 }
 
 /// All finalizers of the object after the step; those of others stay.
-pub(crate) fn finalizers_after(step: &Step, metadata: &Metadata) -> Vec<String> {
+pub(crate) fn finalizers_after(step: &FinalizerChange, metadata: &Metadata) -> Vec<String> {
     let mut names = metadata.finalizers.clone();
     match step {
-        Step::Add => names.push(WIPE_OUT_FINALIZER.to_owned()),
-        Step::Remove(_) => names.retain(|name| name != WIPE_OUT_FINALIZER),
+        FinalizerChange::Add => names.push(WIPE_OUT_FINALIZER.to_owned()),
+        FinalizerChange::Remove(_) => names.retain(|name| name != WIPE_OUT_FINALIZER),
     }
     names
 }
@@ -65,9 +69,9 @@ mod tests {
         let local = spec(json!({"wipeOut": true, "backend": {"local": {"mountPath": "/x"}}}));
         let (ours, others) = (&["x/y", WIPE_OUT_FINALIZER][..], &["x/y"][..]);
         let deleted = Some("2027-01-15T08:00:00Z");
-        let removed = Some(Step::Remove(Some(note.clone())));
+        let removed = Some(FinalizerChange::Remove(Some(note.clone())));
         for (spec, finalizers, deletion, outcome, expected) in [
-            (Some(&on), others, None, None, Some(Step::Add)),
+            (Some(&on), others, None, None, Some(FinalizerChange::Add)),
             (Some(&on), ours, None, None, None),
             // Kubernetes accepts no new finalizer then.
             (Some(&on), others, deleted, None, None),
@@ -77,11 +81,11 @@ mod tests {
             (Some(&on), ours, None, Some(&note), None),
             (Some(&off), others, None, None, None),
             (Some(&off), others, deleted, None, None),
-            (Some(&off), ours, None, None, Some(Step::Remove(None))),
-            (Some(&off), ours, deleted, None, Some(Step::Remove(None))),
+            (Some(&off), ours, None, None, Some(FinalizerChange::Remove(None))),
+            (Some(&off), ours, deleted, None, Some(FinalizerChange::Remove(None))),
             (Some(&off), ours, deleted, Some(&note), removed.clone()),
             (Some(&local), others, None, None, None),
-            (Some(&local), ours, deleted, None, Some(Step::Remove(None))),
+            (Some(&local), ours, deleted, None, Some(FinalizerChange::Remove(None))),
             // A spec that can't be read may ask for it: the object is left as it is until it is deleted.
             (None, ours, None, None, None),
             (None, ours, deleted, Some(&note), removed),
@@ -93,9 +97,10 @@ mod tests {
 
     #[test]
     fn finalizers_of_others_stay() {
-        let added = finalizers_after(&Step::Add, &metadata(&["x/y"], None));
+        let added = finalizers_after(&FinalizerChange::Add, &metadata(&["x/y"], None));
         assert_eq!(added, ["x/y", WIPE_OUT_FINALIZER]);
-        let removed = finalizers_after(&Step::Remove(None), &metadata(&["x/y", WIPE_OUT_FINALIZER, "z"], None));
+        let removed =
+            finalizers_after(&FinalizerChange::Remove(None), &metadata(&["x/y", WIPE_OUT_FINALIZER, "z"], None));
         assert_eq!(removed, ["x/y", "z"]);
     }
 }

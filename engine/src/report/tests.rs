@@ -321,7 +321,8 @@ fn configuration_status(view: &View) -> BackupConfigurationStatus {
 fn status_of(object: &Object, view: &View, cross_namespace: CrossNamespace) -> BackupConfigurationStatus {
     let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
     let answers = Answers::default();
-    let inputs = configuration::Inputs { object, spec, view, answers: &answers, cross_namespace, now: at(0) };
+    let inputs =
+        configuration::ConfigurationInputs { object, spec, view, answers: &answers, cross_namespace, now: at(0) };
     configuration::status(&inputs, BackupConfigurationStatus::default())
 }
 
@@ -422,7 +423,8 @@ fn status_after(object: &Object, view: &View, old: BackupConfigurationStatus) ->
     let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
     let answers = Answers::default();
     let cross_namespace = CrossNamespace::NeedsConsent;
-    let inputs = configuration::Inputs { object, spec, view, answers: &answers, cross_namespace, now: at(0) };
+    let inputs =
+        configuration::ConfigurationInputs { object, spec, view, answers: &answers, cross_namespace, now: at(0) };
     configuration::status(&inputs, old)
 }
 

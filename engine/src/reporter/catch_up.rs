@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::live::LiveObject;
-use super::sink::{Identity, PendingChange, StatusSink};
+use super::sink::{DeleteTarget, PendingChange, StatusSink};
 use super::statuses::Statuses;
 use crate::context::Context;
 use crate::report::difference::contains;
@@ -112,10 +112,10 @@ fn has_conditions(status: &Value) -> bool {
 }
 
 /// The object of a scheduled session that has ended and has left the history since.
-fn expired_stand_in(kind: Kind, object: &LiveObject) -> Option<Identity> {
+fn expired_stand_in(kind: Kind, object: &LiveObject) -> Option<DeleteTarget> {
     let has_ended = matches!(head(&object.status).phase.as_str(), "Succeeded" | "Failed" | "Skipped");
     let uid: Uuid = object.uid()?;
-    (kind == Kind::BackupSession && object.session().is_some() && has_ended).then_some(Identity::Object(uid))
+    (kind == Kind::BackupSession && object.session().is_some() && has_ended).then_some(DeleteTarget::Object(uid))
 }
 
 /// Whether the object of a document must exist: that of a scheduled session must until the session has ended. After

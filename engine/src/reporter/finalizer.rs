@@ -9,7 +9,7 @@ use serde_json::json;
 use super::events;
 use super::live::LiveObject;
 use super::sink::FinalizerCheck;
-use crate::report::finalizer::{Step, finalizers_after, step};
+use crate::report::finalizer::{FinalizerChange, finalizers_after, step};
 use crate::report::note::{Note, Severity};
 
 /// Tries against writers who change the object in between. Each of their writes leads to another check.
@@ -31,7 +31,7 @@ pub(super) async fn settle(
         let spec: Option<RepositorySpec> = serde_json::from_value(object.spec.clone()).ok();
         let Some(step) = step(metadata, spec.as_ref(), check.outcome.as_ref()) else { return Ok(()) };
         // Reported first: once the finalizer is removed, nothing would lead back here.
-        if let (Step::Remove(Some(note)), 0) = (&step, round) {
+        if let (FinalizerChange::Remove(Some(note)), 0) = (&step, round) {
             log(key, note);
             let api_version = found.get("apiVersion").and_then(|version| version.as_str()).unwrap_or_default();
             events::publish(recorder, &events::reference(key, api_version, check.repository), note).await;

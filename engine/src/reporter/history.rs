@@ -12,10 +12,10 @@ use lagan_schemas::session::Session;
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::stand_in;
 
-use super::sink::{Identity, PendingChange, StatusSink};
+use super::sink::{DeleteTarget, PendingChange, StatusSink};
 use super::statuses::Statuses;
 use crate::context::Context;
-use crate::plan::answers::Found;
+use crate::plan::answers::Existence;
 use crate::report::session::seconds;
 
 /// Time after its end in which a scheduled session gets an object. It is much longer than a takeover by another reporter.
@@ -72,16 +72,21 @@ pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Ses
 
 /// Whether somebody deleted the object that showed an ended session: then its status does not come back after a restart,
 /// when the log is read again. If STATUS has no status, the API server is asked.
-pub(super) async fn was_deleted(context: &Context, statuses: &Statuses, session: &Session, key: &ObjectKey) -> Found {
-    let Some(api) = context.source().statuses() else { return Found::No };
+pub(super) async fn was_deleted(
+    context: &Context,
+    statuses: &Statuses,
+    session: &Session,
+    key: &ObjectKey,
+) -> Existence {
+    let Some(api) = context.source().statuses() else { return Existence::No };
     if statuses.has(key) || !was_shown(session, Timestamp::now()) {
-        return Found::No;
+        return Existence::No;
     }
     match api.get(key).await {
-        Ok(object) => Found::when(object.is_none()),
+        Ok(object) => Existence::when(object.is_none()),
         Err(error) => {
             tracing::warn!(object = %key, error = chain(&error), "existence of the object is not known yet");
-            Found::Unknown
+            Existence::Unknown
         }
     }
 }
@@ -114,9 +119,9 @@ pub(super) async fn remove_beyond_limit(
     }
 }
 
-fn identity(document: &StatusDocument) -> Option<Identity> {
+fn identity(document: &StatusDocument) -> Option<DeleteTarget> {
     let metadata = &document.metadata.common;
-    stand_in::session_of(metadata).map(Identity::StandIn).or(metadata.uid.map(Identity::Object))
+    stand_in::session_of(metadata).map(DeleteTarget::StandIn).or(metadata.uid.map(DeleteTarget::Object))
 }
 
 #[cfg(test)]

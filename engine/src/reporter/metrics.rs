@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use super::Reporter;
 use super::sink::PendingChange;
 use crate::context::Context;
-use crate::metrics::Metrics;
-use crate::metrics::push::{Origin, Pushed, Pusher};
+use crate::metrics::EngineMetrics;
+use crate::metrics::push::{Pushed, PushedSession, Pusher};
 use crate::metrics::stash;
 use crate::report::preserved_fields::{METRICS_PUSHED, set_condition};
 use crate::report::session::seconds;
 
 pub(super) struct MetricsSink {
-    metrics: Metrics,
+    metrics: EngineMetrics,
     /// `None` if no gateway is configured.
     pusher: Option<Pusher>,
 }
@@ -42,7 +42,7 @@ impl MetricsSink {
         self.metrics.session_ended(session);
         // A skipped session did nothing, so the gauges of the last one stay.
         if let (Some(pusher), false) = (&self.pusher, session.phase == Phase::Skipped) {
-            let origin = Origin { key, uid: session.key.uid };
+            let origin = PushedSession { key, uid: session.key.uid };
             pusher.put(&invoker, origin, stash::gauges(session, &view));
         }
     }
@@ -62,7 +62,7 @@ impl MetricsSink {
 impl Reporter<'_> {
     /// Writes the result of a push to the status of its session.
     pub(super) async fn metrics_pushed(&mut self, pushed: &Pushed) {
-        let Origin { key, uid } = &pushed.origin;
+        let PushedSession { key, uid } = &pushed.origin;
         let condition = condition(&pushed.result, seconds(Timestamp::now()));
         // A write that fails reads back what somebody else wrote meanwhile; the second try is made on top of that.
         for _ in 0..2 {

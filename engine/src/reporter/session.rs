@@ -13,7 +13,7 @@ use lagan_schemas::subject::ObjectKey;
 use super::sink::PendingChange;
 use super::{Reporter, history};
 use crate::error::EngineError;
-use crate::plan::answers::{Answers, Found};
+use crate::plan::answers::{Answers, Existence};
 use crate::report::{configuration, document, note, preserved_fields, repository, session as session_report, wipe};
 
 impl Reporter<'_> {
@@ -40,9 +40,9 @@ impl Reporter<'_> {
             return Ok(false);
         }
         match history::was_deleted(self.context, &self.statuses, session, &key).await {
-            Found::Yes => Ok(true),
-            Found::No => Ok(self.write_session(session, key).await),
-            Found::Unknown => Ok(false),
+            Existence::Yes => Ok(true),
+            Existence::No => Ok(self.write_session(session, key).await),
+            Existence::Unknown => Ok(false),
         }
     }
 
@@ -154,8 +154,14 @@ impl Reporter<'_> {
             let cross_namespace = self.context.options.cross_namespace;
             let status = {
                 let view = self.context.resources.read();
-                let inputs =
-                    configuration::Inputs { object: &object, spec, view: &view, answers, cross_namespace, now };
+                let inputs = configuration::ConfigurationInputs {
+                    object: &object,
+                    spec,
+                    view: &view,
+                    answers,
+                    cross_namespace,
+                    now,
+                };
                 configuration::status(&inputs, old.clone())
             };
             if !answers.try_to_find_out(self.context.source()).await {

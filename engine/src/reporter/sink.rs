@@ -14,7 +14,7 @@ use crate::report::note::Note;
 /// A pending change to one Kubernetes object.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PendingChange {
-    pub action: Option<Action>,
+    pub action: Option<ObjectWrite>,
     /// Labels to add.
     pub labels: BTreeMap<String, String>,
     pub events: Vec<PendingEvent>,
@@ -22,18 +22,18 @@ pub(super) struct PendingChange {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Action {
+pub(super) enum ObjectWrite {
     /// Applies the status of the document. The object of a scheduled session is created first if it is missing.
     ApplyStatus {
         document: StoredDocument,
         session: Option<Uuid>,
     },
-    Delete(Identity),
+    Delete(DeleteTarget),
 }
 
 /// The object to delete: a name can be used again.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Identity {
+pub(super) enum DeleteTarget {
     Object(Uuid),
     /// The object that stands for this scheduled session.
     StandIn(Uuid),
@@ -57,7 +57,7 @@ pub(super) struct FinalizerCheck {
 impl PendingChange {
     pub fn status(document: &StatusDocument) -> Self {
         let session = stand_in::session_of(&document.metadata.common);
-        Self { action: Some(Action::ApplyStatus { document: document.into(), session }), ..Self::default() }
+        Self { action: Some(ObjectWrite::ApplyStatus { document: document.into(), session }), ..Self::default() }
     }
 
     pub fn with_event(mut self, note: Option<Note>, configuration: Option<ObjectRef>) -> Self {
@@ -73,21 +73,21 @@ impl PendingChange {
         Self { finalizer: Some(FinalizerCheck { repository, outcome }), ..Self::default() }
     }
 
-    pub fn delete(identity: Identity) -> Self {
-        Self { action: Some(Action::Delete(identity)), ..Self::default() }
+    pub fn delete(identity: DeleteTarget) -> Self {
+        Self { action: Some(ObjectWrite::Delete(identity)), ..Self::default() }
     }
 
     /// The scheduled session whose object is changed.
     pub fn session(&self) -> Option<Uuid> {
         match &self.action {
-            Some(Action::ApplyStatus { session, .. }) => *session,
-            Some(Action::Delete(Identity::StandIn(session))) => Some(*session),
-            Some(Action::Delete(Identity::Object(_))) | None => None,
+            Some(ObjectWrite::ApplyStatus { session, .. }) => *session,
+            Some(ObjectWrite::Delete(DeleteTarget::StandIn(session))) => Some(*session),
+            Some(ObjectWrite::Delete(DeleteTarget::Object(_))) | None => None,
         }
     }
 
     pub fn deletes(&self) -> bool {
-        matches!(self.action, Some(Action::Delete(_)))
+        matches!(self.action, Some(ObjectWrite::Delete(_)))
     }
 
     /// Adds a later change of the same object. Of two actions only the later one is done: a status after a deletion is

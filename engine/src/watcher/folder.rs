@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use lagan_schemas::manifest::update_problems;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
-use lagan_sources::folder::{Folder, Problem, Scan};
+use lagan_sources::folder::{Folder, FolderProblem, Scan};
 use lagan_sources::ledger::{Identity, LedgerEntry, State};
-use lagan_sources::source::Local;
+use lagan_sources::source::FolderSource;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -30,7 +30,11 @@ const RESCAN: Duration = Duration::from_secs(60);
 /// Name space of the UUIDs that stand for an object's content.
 const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002);
 
-pub(super) async fn watch(context: &Context, local: &Local, intent: &watch::Sender<bool>) -> Result<(), EngineError> {
+pub(super) async fn watch(
+    context: &Context,
+    local: &FolderSource,
+    intent: &watch::Sender<bool>,
+) -> Result<(), EngineError> {
     let (wake, mut woken) = mpsc::channel(1);
     let mut notifier = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -69,7 +73,7 @@ impl Memory {
     }
 
     /// The file that may hold a missing object and can't be read now.
-    fn hidden_by<'s>(&self, key: &ObjectKey, scan: &'s Scan) -> Option<&'s Problem> {
+    fn hidden_by<'s>(&self, key: &ObjectKey, scan: &'s Scan) -> Option<&'s FolderProblem> {
         scan.hidden_by(self.files.get(key).map(PathBuf::as_path))
     }
 
@@ -96,7 +100,7 @@ impl Memory {
 }
 
 /// Scans the folder, assigns identities and publishes. Returns the time at which a missing object may be buried.
-async fn look(context: &Context, local: &Local, memory: &mut Memory) -> Result<Option<Instant>, EngineError> {
+async fn look(context: &Context, local: &FolderSource, memory: &mut Memory) -> Result<Option<Instant>, EngineError> {
     let scan = scan(Arc::clone(&local.folder)).await?;
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let assigned = local.ledger.update(|state| {

@@ -17,7 +17,7 @@ const LIMIT: usize = 160;
 /// The namespaces that may use an object of another namespace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub enum Policy {
+pub enum ConsentPolicy {
     /// Only the object's own namespace.
     Same,
     All,
@@ -42,7 +42,7 @@ pub enum PolicyError {
     NoLabels,
 }
 
-impl Policy {
+impl ConsentPolicy {
     /// Reads the word of an annotation or a tag. Tags separate by `+`, because restic splits tags at commas.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let text = text.trim();
@@ -105,13 +105,13 @@ impl Policy {
     }
 }
 
-impl From<Policy> for String {
-    fn from(policy: Policy) -> Self {
+impl From<ConsentPolicy> for String {
+    fn from(policy: ConsentPolicy) -> Self {
         policy.to_string()
     }
 }
 
-impl TryFrom<String> for Policy {
+impl TryFrom<String> for ConsentPolicy {
     type Error = PolicyError;
 
     fn try_from(text: String) -> Result<Self, PolicyError> {
@@ -120,7 +120,7 @@ impl TryFrom<String> for Policy {
 }
 
 /// The word as snapshot tags carry it.
-impl fmt::Display for Policy {
+impl fmt::Display for ConsentPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Same | Self::Selector(_) => f.write_str("Same"),

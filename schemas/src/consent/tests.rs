@@ -49,21 +49,21 @@ fn a_policy_says_which_namespaces_may_use_an_object() {
         ("Namespaces=", Err(PolicyError::Empty("Namespaces=".to_owned()))),
         ("Labels= , ", Err(PolicyError::Empty("Labels= ,".to_owned()))),
     ] {
-        let judged = Policy::parse(word).and_then(|policy| policy.allows(dev(&labels)));
+        let judged = ConsentPolicy::parse(word).and_then(|policy| policy.allows(dev(&labels)));
         assert_eq!(judged, allowed, "{word:?}");
     }
-    let by_label = Policy::parse("Labels=team=shop").unwrap();
+    let by_label = ConsentPolicy::parse("Labels=team=shop").unwrap();
     assert_eq!(by_label.allows(dev(&without_labels)), Err(PolicyError::NoLabels));
-    assert_eq!(Policy::parse(&format!("Namespaces={}", "n".repeat(200))), Err(PolicyError::TooLong(211)));
+    assert_eq!(ConsentPolicy::parse(&format!("Namespaces={}", "n".repeat(200))), Err(PolicyError::TooLong(211)));
 }
 
 #[test]
 fn a_policy_in_a_tag_means_the_same_and_holds_no_comma() {
     for word in ["Same", "All", "Namespaces=dev,qa", "Labels=stage=test,team=shop"] {
-        let policy = Policy::parse(word).unwrap();
+        let policy = ConsentPolicy::parse(word).unwrap();
         let tag = policy.to_string();
         assert!(!tag.contains(','), "{tag}");
-        assert_eq!(Policy::parse(&tag).unwrap(), policy);
+        assert_eq!(ConsentPolicy::parse(&tag).unwrap(), policy);
     }
 }
 
@@ -137,10 +137,10 @@ fn a_repository_lets_other_namespaces_use_it_by_its_policy() {
 
 #[test]
 fn a_snapshot_of_another_namespace_needs_the_consent_of_both_owners() {
-    let of = |namespace, owner, consent| Snapshot { id: "0123456789", namespace, owner, consent };
+    let of = |namespace, owner, consent| NamedSnapshot { id: "0123456789", namespace, owner, consent };
     let open = usage(json!({"crossNamespaceRestore": {"from": "All"}}));
     let shared = usage(json!({"allowedNamespaces": {"from": "All"}}));
-    let (here, gone) = (Owner::Exists, Owner::Gone);
+    let (here, gone) = (OwnerNamespace::Exists, OwnerNamespace::Gone);
     for (taken, repository, policy, allowed) in [
         (of(Some("dev"), here, None), "prod", None, true),
         (of(Some("prod"), here, None), "shared", Some(&shared), false),
@@ -154,9 +154,9 @@ fn a_snapshot_of_another_namespace_needs_the_consent_of_both_owners() {
         (of(Some("prod"), here, None), "dev", None, false),
         (of(Some("prod"), here, Some("All")), "dev", None, true),
         (of(Some("prod"), gone, None), "dev", None, true),
-        (of(Some("dev"), Owner::OtherCluster, None), "dev", None, true),
-        (of(Some("dev"), Owner::OtherCluster, Some("All")), "shared", Some(&shared), false),
-        (of(Some("dev"), Owner::OtherCluster, None), "shared", Some(&open), true),
+        (of(Some("dev"), OwnerNamespace::OtherCluster, None), "dev", None, true),
+        (of(Some("dev"), OwnerNamespace::OtherCluster, Some("All")), "shared", Some(&shared), false),
+        (of(Some("dev"), OwnerNamespace::OtherCluster, None), "shared", Some(&open), true),
         (of(None, here, None), "dev", None, true),
         (of(None, here, None), "prod", Some(&shared), false),
         (of(None, here, None), "prod", Some(&open), true),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{OneOrMore, PlanTarget};
-use crate::consent::Policy;
+use crate::consent::ConsentPolicy;
 use crate::origin::ConfigurationKey;
 use crate::resource::ObjectRef;
 use crate::resource::repository::{Backend, RetentionPolicy};
@@ -36,7 +36,7 @@ pub struct BackupWork {
     /// Other namespaces that may restore the snapshots. The worker writes it into their tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
-    pub consent: Option<Policy>,
+    pub consent: Option<ConsentPolicy>,
 }
 
 /// Feed a snapshot to a database client.

@@ -10,13 +10,13 @@ use super::KubernetesError;
 
 /// Settings of the connection: a kubeconfig, or the pod's ServiceAccount.
 #[derive(Debug, Clone, Default)]
-pub struct Access {
+pub struct KubeAccess {
     pub kubeconfig: Option<PathBuf>,
     pub context: Option<String>,
 }
 
 /// Builds a client from the kubeconfig that kubectl would use, or from the pod's ServiceAccount.
-pub async fn client(access: &Access) -> Result<(Client, String), KubernetesError> {
+pub async fn client(access: &KubeAccess) -> Result<(Client, String), KubernetesError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Config(error);
     let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match &access.kubeconfig {

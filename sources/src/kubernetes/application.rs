@@ -31,7 +31,7 @@ pub struct Executed {
 
 /// A program for a pod.
 #[derive(Debug, Clone, Copy)]
-pub struct Command<'a> {
+pub struct PodCommand<'a> {
     pub argv: &'a [String],
     /// The container; by default the pod's first one.
     pub container: Option<&'a str>,
@@ -67,7 +67,7 @@ impl Kubernetes {
     }
 
     /// Runs a program in a pod until it ends or the future is dropped.
-    pub async fn exec(&self, namespace: &str, pod: &str, command: Command<'_>) -> Result<Executed, KubernetesError> {
+    pub async fn exec(&self, namespace: &str, pod: &str, command: PodCommand<'_>) -> Result<Executed, KubernetesError> {
         let path = format!("{namespace}/{pod}");
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let container = match command.container {

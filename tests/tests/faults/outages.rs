@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use lagan_tests::mariadb::MariaDb;
+use lagan_tests::mariadb::MariaDbServer;
 use lagan_tests::nats::NatsServer;
 use lagan_tests::process::Process;
 use lagan_tests::proxy::Proxy;
@@ -90,7 +90,7 @@ fn kinds(world: &World, session: &str, client: &[&str]) -> Result<Vec<String>> {
 /// A restore of many statements into `copy`, of which the client has read the first.
 struct Restoring {
     world: World,
-    copy: MariaDb,
+    copy: MariaDbServer,
     throttle: Throttle,
 }
 

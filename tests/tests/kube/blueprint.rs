@@ -5,7 +5,7 @@ use lagan_tests::canary::Canaries;
 use lagan_tests::canary_secret;
 use lagan_tests::kube_world::{KubeWorld, phase};
 use lagan_tests::sample::Sample;
-use lagan_tests::webhook::{self, Answer};
+use lagan_tests::webhook::{self, ResponseBody};
 use lagan_tests::world::{PATIENCE, secret};
 
 use super::STASH;
@@ -20,7 +20,7 @@ fn an_annotation_makes_a_backup_and_taking_it_away_keeps_the_repository() -> Res
     // The object is cluster-scoped, so its name must be unique to this test.
     let blueprint = format!("{namespace}-nightly");
     world.apply(&secret("auto", &[("RESTIC_PASSWORD", &world.password)]))?;
-    let (port, asked) = webhook::start(Answer::Text("said so"))?;
+    let (port, asked) = webhook::start(ResponseBody::Text("said so"))?;
     let manifest = |token: &str| {
         format!(
             "apiVersion: {STASH}

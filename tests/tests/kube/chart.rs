@@ -79,25 +79,29 @@ impl Chart {
     }
 
     /// Starts engine and worker under their ServiceAccounts. They log everything, so that no refusal is missed.
-    pub fn start(&self, world: &mut KubeWorld, worker: &[&str]) -> Result<Parts<'_>> {
+    pub fn start(&self, world: &mut KubeWorld, worker: &[&str]) -> Result<ReleaseParts<'_>> {
         let mut start = |part: &str, more: &[&str]| {
             let token = world.plane.token(&self.release, &self.account(part))?;
             let file = format!("{}.kubeconfig", self.account(part));
             world.kubeconfig = world.plane.write_kubeconfig(&file, world.plane.port(), &token)?;
             world.part(part, part, &[&["-vv"], more].concat())
         };
-        Ok(Parts { chart: self, engine: start("engine", &["--stash-compat"])?, worker: start("worker", worker)? })
+        Ok(ReleaseParts {
+            chart: self,
+            engine: start("engine", &["--stash-compat"])?,
+            worker: start("worker", worker)?,
+        })
     }
 }
 
 /// Engine and worker of a release.
-pub(super) struct Parts<'a> {
+pub(super) struct ReleaseParts<'a> {
     chart: &'a Chart,
     pub engine: Process,
     pub worker: Process,
 }
 
-impl Parts<'_> {
+impl ReleaseParts<'_> {
     /// Lists the requests of a part to the API server as `code verb path`.
     pub fn asked(&self, world: &KubeWorld, part: &str) -> Result<Vec<String>> {
         world.plane.requests_of(&self.chart.release, &self.chart.account(part))

@@ -7,7 +7,7 @@ use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
 use lagan_tests::s3::S3Server;
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually;
-use lagan_tests::webhook::{self, Answer};
+use lagan_tests::webhook::{self, ResponseBody};
 use lagan_tests::world::{PATIENCE, secret};
 use serde_json::Value;
 
@@ -57,7 +57,7 @@ fn rights_suffice_for_a_blueprint() -> Result<()> {
     let mut world = KubeWorld::new("rblueprint")?;
     sample(&world)?;
     let chart = Chart::install(&world)?;
-    let (port, asked) = webhook::start(Answer::Text("said so"))?;
+    let (port, asked) = webhook::start(ResponseBody::Text("said so"))?;
     let parts = chart.start(&mut world, &["--allow-hook-host", "127.0.0.1"])?;
     // The object is cluster-scoped, so its name must be unique to this test.
     let name = format!("{}-nightly", world.namespace);
@@ -117,7 +117,7 @@ fn rights_suffice_for_hooks_events_and_the_history() -> Result<()> {
     let mut world = KubeWorld::new("rhooks")?;
     sample(&world)?;
     let chart = Chart::install(&world)?;
-    let (port, asked) = webhook::start(Answer::Text("said so"))?;
+    let (port, asked) = webhook::start(ResponseBody::Text("said so"))?;
     world.apply(&service(port))?;
     let parts = chart.start(&mut world, &["--allow-hook-host", "127.0.0.1"])?;
     let hooks = "hooks:\n  preBackup: {httpPost: {port: notes, path: /200/before}}\n  \

@@ -11,7 +11,7 @@ use anyhow::Result;
 use lagan_tests::control_plane::ControlPlane;
 use lagan_tests::http;
 use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
-use lagan_tests::ports::Port;
+use lagan_tests::ports::ReservedPort;
 use lagan_tests::process::Process;
 use lagan_tests::proxy::Proxy;
 use lagan_tests::sample::Sample;
@@ -113,7 +113,7 @@ fn a_watch_that_is_cut_every_second_misses_nothing() -> Result<()> {
 #[test]
 fn what_changes_while_nats_is_away_is_published_when_it_is_back() -> Result<()> {
     let mut world = KubeWorld::new("away")?;
-    let port = Port::reserve()?;
+    let port = ReservedPort::reserve()?;
     let _engine = world.engine(&["--listen", &format!("127.0.0.1:{}", port.number())])?;
     let is_ready = |status: u16| {
         let what = format!("/readyz to answer {status}");

@@ -8,7 +8,7 @@ use lagan_tests::canary_secret;
 use lagan_tests::kube_world::{KubeWorld, backup_session, condition, phase};
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually;
-use lagan_tests::webhook::{self, Answer};
+use lagan_tests::webhook::{self, ResponseBody};
 use lagan_tests::world::PATIENCE;
 use serde_json::Value;
 
@@ -165,7 +165,7 @@ spec:
   clientConfig: {{url: \"{url}\", other: {kept}}}
 "
     ))?;
-    let (port, asked) = webhook::start(Answer::Echo)?;
+    let (port, asked) = webhook::start(ResponseBody::Echo)?;
     let [token, told] = ["token", "told"].map(canary_secret);
     let hook = |status: u16, token: &str| {
         format!(

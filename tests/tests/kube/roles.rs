@@ -10,7 +10,7 @@ use async_nats::{ConnectOptions, Event};
 use lagan_tests::Scratch;
 use lagan_tests::control_plane::ControlPlane;
 use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
-use lagan_tests::nats::{NatsServer, Options};
+use lagan_tests::nats::{NatsOptions, NatsServer};
 use lagan_tests::process::{guarded, run};
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually_async;
@@ -34,7 +34,7 @@ fn server() -> Result<(NatsServer, Scratch)> {
     // The server resolves even an absolute path relative to its own file.
     let folder = scratch.path().file_name().context("a folder")?.to_string_lossy().into_owned();
     let more = format!("include \"../{folder}/accounts.conf\"");
-    let server = NatsServer::start_with(Options { more, ..Options::default() })?;
+    let server = NatsServer::start_with(NatsOptions { more, ..NatsOptions::default() })?;
     Ok((server, scratch))
 }
 

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use lagan_tests::kube_world::{KubeWorld, backup_session, condition, is_true, phase};
-use lagan_tests::mariadb::MariaDb;
+use lagan_tests::mariadb::MariaDbServer;
 use lagan_tests::sample::Sample;
-use lagan_tests::webhook::{self, Answer};
+use lagan_tests::webhook::{self, ResponseBody};
 use lagan_tests::world::{PATIENCE, secret};
 use serde_json::Value;
 
@@ -162,8 +162,8 @@ fn a_database_of_another_namespace_is_neither_read_nor_overwritten_before_it_con
 }
 
 /// A database of `dev`, empty.
-fn database_of_dev(tenants: &mut Tenants) -> Result<MariaDb> {
-    let copy = MariaDb::start()?;
+fn database_of_dev(tenants: &mut Tenants) -> Result<MariaDbServer> {
+    let copy = MariaDbServer::start()?;
     let prod = std::mem::replace(&mut tenants.world.namespace, tenants.dev.clone());
     let binding = tenants.world.database("copy", copy.host(), copy.port());
     tenants.world.namespace = prod;
@@ -222,7 +222,7 @@ fn a_snapshot_of_another_namespace_is_restored_only_with_the_consent_of_reposito
 #[test]
 fn a_hook_reaches_a_service_of_another_namespace_only_with_its_consent() -> Result<()> {
     let mut tenants = Tenants::new("hooked")?;
-    let (port, asked) = webhook::start(Answer::Text("said so"))?;
+    let (port, asked) = webhook::start(ResponseBody::Text("said so"))?;
     let prod = tenants.world.namespace.clone();
     tenants.world.apply("apiVersion: v1\nkind: Service\nmetadata: {name: shop}\nspec: {ports: [{port: 3306}]}\n")?;
     // The AppBinding is of `dev`; only its Service is of `prod`.

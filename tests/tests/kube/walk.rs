@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use lagan_tests::kube_world::{KubeWorld, condition, is_true, phase};
-use lagan_tests::mariadb::MariaDb;
+use lagan_tests::mariadb::MariaDbServer;
 use lagan_tests::pushgateway::Pushgateway;
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually;
@@ -172,7 +172,7 @@ fn backed_up(world: &KubeWorld, step: &mut Steps) -> Result<()> {
 }
 
 /// The 7 steps of a restore.
-fn restored(world: &KubeWorld, copy: &MariaDb, step: &mut Steps) -> Result<()> {
+fn restored(world: &KubeWorld, copy: &MariaDbServer, step: &mut Steps) -> Result<()> {
     let namespace = &world.namespace;
     step.next("1. the user creates a RestoreSession that targets the AppBinding to restore into");
     world.apply(&format!(

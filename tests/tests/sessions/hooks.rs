@@ -2,7 +2,7 @@
 
 use lagan_tests::canary::Canaries;
 use lagan_tests::canary_secret;
-use lagan_tests::webhook::{Answer, start};
+use lagan_tests::webhook::{ResponseBody, start};
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn condition<'a>(session: &'a serde_json::Value, kind: &str) -> &'a serde_json::
 fn hooks_run_around_a_backup_and_their_failure_is_its_failure() -> Result<()> {
     let world = World::new()?;
     world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
-    let (port, asked) = start(Answer::Text("said s"))?;
+    let (port, asked) = start(ResponseBody::Text("said s"))?;
     let hooks = |pre: &str, post_hook: &str| {
         format!("hooks:\n  preBackup: {}\n  postBackup: {}", post(port, pre), post(port, post_hook))
     };
@@ -96,7 +96,7 @@ fn a_post_hook_runs_by_its_policy_in_attempts_that_fail() -> Result<()> {
     world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
     // A dump without its trailer is retried.
     world.stub("mariadb-dump", "echo half; exit 0")?;
-    let (port, asked) = start(Answer::Text(""))?;
+    let (port, asked) = start(ResponseBody::Text(""))?;
     let expected = [("Always", 2), ("OnSuccess", 0), ("OnFailure", 2), ("OnFinalRetryFailure", 1)];
     for (policy, _) in expected {
         let hook = post(port, &format!("200/{policy}")).replacen('{', &format!("{{executionPolicy: {policy}, "), 1);
@@ -133,7 +133,7 @@ fn what_hooks_hold_reaches_whom_they_ask_and_nobody_else() -> Result<()> {
     let world = World::new()?;
     world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
     let _copy = world.second_database("copy")?;
-    let (port, asked) = start(Answer::Echo)?;
+    let (port, asked) = start(ResponseBody::Echo)?;
     let tokens = ["first", "second", "restore", "echo", "form"].map(canary_secret);
     let [first, second, restore, echo, form] = &tokens;
     world.configure("shop", "local", SHOP, &format!("hooks:\n  preBackup: {}", with_token(port, 200, first)))?;
@@ -189,7 +189,7 @@ fn planned(world: &World, name: &str, client: &[&str]) -> Result<String> {
 fn what_stands_at_the_source_when_a_worker_begins_is_what_runs() -> Result<()> {
     let world = World::new()?;
     world.db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
-    let (port, asked) = start(Answer::Text("said s"))?;
+    let (port, asked) = start(ResponseBody::Text("said s"))?;
     let (old, new) = (canary_secret("old"), canary_secret("new"));
     let hooks = |token: &str| format!("hooks:\n  preBackup: {}", with_token(port, 200, token));
     // Each has a target of its own, because a target's lock lets one session be planned.

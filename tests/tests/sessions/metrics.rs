@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use lagan_tests::http;
-use lagan_tests::ports::Port;
+use lagan_tests::ports::ReservedPort;
 use lagan_tests::pushgateway::Pushgateway;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::{PATIENCE, World};
@@ -37,7 +37,7 @@ fn a_small_world() -> Result<World> {
 fn metrics_are_pushed_under_stashs_names_and_go_with_their_configuration() -> Result<()> {
     let world = a_small_world()?;
     let gateway = Pushgateway::start()?;
-    let port = Port::reserve()?;
+    let port = ReservedPort::reserve()?;
     let listen = format!("127.0.0.1:{}", port.number());
     let mut up = world.up(&["--failover", "5", "--listen", &listen, "--pushgateway", &gateway.url()])?;
     for path in ["/healthz", "/readyz"] {

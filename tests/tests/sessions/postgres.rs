@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use lagan_tests::postgres::Postgres;
+use lagan_tests::postgres::PostgresServer;
 use lagan_tests::process::Process;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::{PATIENCE, World, configuration, restore_session, secret};
@@ -47,15 +47,15 @@ SELECT line FROM said ORDER BY line COLLATE "C";
 
 struct Scene {
     world: World,
-    source: Postgres,
-    copy: Postgres,
+    source: PostgresServer,
+    copy: PostgresServer,
     _up: Process,
 }
 
 impl Scene {
     /// Two servers, of which the first has a database with unusual content, and a backup of it.
     fn new() -> Result<Self> {
-        let (world, source, copy) = (World::new()?, Postgres::start()?, Postgres::start()?);
+        let (world, source, copy) = (World::new()?, PostgresServer::start()?, PostgresServer::start()?);
         for (name, server) in [("crm", &source), ("copy", &copy)] {
             world.lagan.manifest(&format!("{name}.yaml"), &app_binding(name, server, "root", server.password()))?;
         }
@@ -77,7 +77,7 @@ impl Scene {
     }
 }
 
-fn app_binding(name: &str, server: &Postgres, user: &str, password: &str) -> String {
+fn app_binding(name: &str, server: &PostgresServer, user: &str, password: &str) -> String {
     format!(
         "{}---
 apiVersion: appcatalog.appscode.com/v1alpha1

@@ -1,7 +1,7 @@
 //! Restores touch what they name and nothing else, and know that before the first statement.
 
 use anyhow::Result;
-use lagan_tests::mariadb::MariaDb;
+use lagan_tests::mariadb::MariaDbServer;
 use lagan_tests::process::Process;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::{PATIENCE, World, restore_session};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// A repository with a snapshot of the databases `shop` and `till`, and a second server with databases of its own.
 struct Scene {
     world: World,
-    copy: MariaDb,
+    copy: MariaDbServer,
     _up: Process,
 }
 

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lagan_tests::mariadb::MariaDb;
+use lagan_tests::mariadb::MariaDbServer;
 use lagan_tests::restic::Restic;
 use lagan_tests::s3::S3Server;
 use lagan_tests::tls::{Authority, TlsProxy, Usage};
@@ -90,7 +90,7 @@ fn a_database_that_asks_for_a_client_certificate_gets_it() -> Result<()> {
     let authority = Authority::new()?;
     let server = authority.sign("127.0.0.1", Usage::Server)?;
     let client = authority.sign("lagan", Usage::Client)?;
-    let db = MariaDb::start_with(&[
+    let db = MariaDbServer::start_with(&[
         &format!("ssl-ca={}", authority.certificate().display()),
         &format!("ssl-cert={}", server.certificate.display()),
         &format!("ssl-key={}", server.key.display()),

@@ -8,7 +8,7 @@ use super::{Backup, Sound};
 use crate::failures::of_repository;
 use crate::opened::blocking;
 use crate::repository::tags::Tag;
-use crate::repository::{Error, Expected, ReadBack};
+use crate::repository::{Error, ExpectedSnapshot, ReadBack};
 
 /// A session that lost more workers than this is not started again (P8).
 const LOST_WORKERS: u32 = 3;
@@ -58,7 +58,7 @@ impl Backup<'_, '_> {
     /// The inner result says whether the snapshot is sound; the outer one is an error of asking.
     pub(super) async fn read_back(&self, id: &str, bytes: Option<u64>) -> Result<Result<ReadBack, Error>, Failure> {
         let (repository, id) = (Arc::clone(self.repository), id.to_owned());
-        match blocking(move || repository.verify(&id, Expected { bytes })).await? {
+        match blocking(move || repository.verify(&id, ExpectedSnapshot { bytes })).await? {
             Err(error) if !is_about_the_snapshot(&error) => Err(of_repository(&error)),
             sound => Ok(sound),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Zoned;
 use lagan_schemas::error::Failure;
-use lagan_schemas::origin::{ConfigurationKey, Owner};
+use lagan_schemas::origin::{ConfigurationKey, SnapshotOwner};
 use lagan_schemas::plan::{PlanRepository, Work};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::{Phase, Session};
@@ -47,7 +47,7 @@ async fn forget_in(
     named: &[String],
 ) -> Result<(), Failure> {
     let cluster = &worker.intent.identity().await?;
-    let owner = Owner { cluster, configuration };
+    let owner = SnapshotOwner { cluster, configuration };
     let secret = worker.intent.storage_secret(planned).await?;
     let place = place(planned, &secret, worker.intent.volumes())?;
     let lease_owner = format!("{}-forget-{}", session.key.uid, worker.instance);

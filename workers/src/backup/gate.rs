@@ -9,7 +9,7 @@ use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Committing, Fact};
 use tokio::runtime::Handle;
 
-use crate::databases::{DumpedStream, Engine};
+use crate::databases::{CodedEngine, DumpedStream};
 use crate::failures::{of_dump, of_stop};
 use crate::process::DumpHandle;
 use crate::repository::{Companion, Gate, GateRefused};
@@ -27,7 +27,7 @@ pub(super) struct CommitGate {
     /// The lease of the repository.
     pub lease: Tenure,
     pub deadline: Option<Timestamp>,
-    pub engine: Engine,
+    pub engine: CodedEngine,
     pub dump: Arc<DumpHandle>,
     pub program: String,
     pub stream: Box<dyn DumpedStream>,

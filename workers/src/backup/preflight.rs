@@ -7,13 +7,13 @@ use std::time::Instant;
 use lagan_schemas::error::Failure;
 use lagan_schemas::plan::BackupWork;
 
-use crate::databases::{Access, Dump, Engine};
+use crate::databases::{Access, CodedEngine, Dump};
 use crate::session::life::Life;
 use crate::worker::Worker;
 
 /// A dump that may start, and the time at which the database said so.
 pub(crate) struct Ready {
-    pub engine: Engine,
+    pub engine: CodedEngine,
     pub dump: Dump,
     pub asked: Instant,
 }

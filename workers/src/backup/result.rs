@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::Zoned;
 use lagan_schemas::fact::{RepositoryStatistics, TargetResult};
-use lagan_schemas::origin::{ConfigurationKey, Owner};
+use lagan_schemas::origin::{ConfigurationKey, SnapshotOwner};
 
 use super::{Backup, Sound};
 use crate::failures::of_repository;
@@ -29,7 +29,7 @@ impl Backup<'_, '_> {
         self.execution.conditions.extend(shared);
         let policy = &self.work.retention;
         let own = ConfigurationKey::of(&plan.invoker);
-        let owner = Owner { cluster: self.cluster, configuration: &own };
+        let owner = SnapshotOwner { cluster: self.cluster, configuration: &own };
         let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
         let retention = retention::summary(&decisions, policy);
         let removed = if retention.dry_run { 0 } else { retention.removed };

@@ -18,7 +18,7 @@ use crate::failures::{of_dump, of_repository, of_spawn};
 use crate::opened::blocking;
 use crate::process::{DumpHandle, DumpReader, DumpSettings};
 use crate::repository::tags::Tag;
-use crate::repository::{self, Error, Written};
+use crate::repository::{self, Error, WrittenSnapshot};
 use crate::session::Broken;
 
 const BLOCKS: usize = 8;
@@ -74,7 +74,7 @@ impl Backup<'_, '_> {
         Ok((reader, gate))
     }
 
-    fn describe(&self) -> Result<repository::Backup, Failure> {
+    fn describe(&self) -> Result<repository::NewSnapshot, Failure> {
         let tag = |tag: Tag, value: &str| tag.format(value).map_err(|error| of_repository(&error));
         let execution = &self.execution;
         let invoker = &execution.plan.invoker;
@@ -88,7 +88,7 @@ impl Backup<'_, '_> {
             tag(Tag::Target, &self.work.target.name)?,
             tag(Tag::Attempt, &execution.held.holder.attempt.to_string())?,
         ];
-        Ok(repository::Backup {
+        Ok(repository::NewSnapshot {
             host: self.work.host.clone(),
             path: self.work.path.clone(),
             tags: tags.into_iter().chain(consent).collect(),
@@ -109,7 +109,7 @@ impl Backup<'_, '_> {
 
     async fn verify(
         &mut self,
-        written: Written,
+        written: WrittenSnapshot,
         sha256: String,
         record: Option<RecordTotals>,
     ) -> Result<Sound, Broken> {

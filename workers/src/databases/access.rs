@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use lagan_schemas::error::{Code, Failure};
-use lagan_schemas::plan::{Database, Step, TlsMode};
-use secrecy::SecretString;
+use lagan_schemas::plan::{Database, Step};
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::{ClientCertificate, Connection, ConnectionTls};
 use crate::intent::{Intent, secret_failure};
 use crate::process::Spawner;
 
@@ -18,48 +18,23 @@ use crate::process::Spawner;
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub spawner: Spawner,
-    pub programs: Programs,
+    pub programs: AllowedPrograms,
     /// Name of the Function, for messages.
     pub function: String,
     pub executable: PathBuf,
     /// The Function's arguments and the user's. The engine judges them together.
     pub arguments: Vec<String>,
-    pub endpoint: Endpoint,
+    pub connection: Connection,
     /// How long the server is waited for.
     pub wait: Duration,
     pub cancel: CancellationToken,
 }
 
-/// Address and login of a server.
-#[derive(Debug, Clone)]
-pub(crate) struct Endpoint {
-    pub host: String,
-    pub port: u16,
-    pub user: String,
-    pub password: SecretString,
-    pub tls: Tls,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Tls {
-    pub mode: TlsMode,
-    pub ca_pem: Option<String>,
-    pub client: Option<ClientCertificate>,
-    /// The name in the server's certificate, where it is not the host's.
-    pub server_name: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct ClientCertificate {
-    pub cert_pem: String,
-    pub key_pem: SecretString,
-}
-
 /// The programs that plans may name, by name. Only these are run, whatever a plan says.
 #[derive(Debug, Clone)]
-pub(crate) struct Programs(Arc<BTreeMap<String, PathBuf>>);
+pub(crate) struct AllowedPrograms(Arc<BTreeMap<String, PathBuf>>);
 
-impl Programs {
+impl AllowedPrograms {
     pub fn new(programs: BTreeMap<String, PathBuf>) -> Self {
         Self(Arc::new(programs))
     }
@@ -78,7 +53,7 @@ impl Programs {
 impl Access {
     /// Reads the login at its source.
     pub async fn resolve(
-        (spawner, programs, intent): (&Spawner, &Programs, &Intent),
+        (spawner, programs, intent): (&Spawner, &AllowedPrograms, &Intent),
         database: &Database,
         step: &Step,
         cancel: &CancellationToken,
@@ -89,33 +64,28 @@ impl Access {
             function: step.function.clone(),
             executable: programs.find(&step.program)?,
             arguments: step.args.iter().chain(&step.user_args).cloned().collect(),
-            endpoint: Endpoint::resolve(intent, database).await?,
+            connection: connection(intent, database).await?,
             wait: Duration::from_secs(database.wait_seconds.into()),
             cancel: cancel.clone(),
         })
     }
 }
 
-impl Endpoint {
-    async fn resolve(intent: &Intent, database: &Database) -> Result<Self, Failure> {
-        let login = intent.login(database).await?;
-        let tls = &database.tls;
-        let client = match &tls.client_secret {
-            None => None,
-            Some(name) => {
-                let secret = intent.secret(&database.credentials.namespace, name).await?;
-                let text = |key: &str| secret.text(key).map_err(|error| secret_failure(&error));
-                Some(ClientCertificate { cert_pem: text("tls.crt")?, key_pem: text("tls.key")?.into() })
-            }
-        };
-        Ok(Self {
-            host: database.host.clone(),
-            port: database.port,
-            user: login.user,
-            password: login.password,
-            tls: Tls { mode: tls.mode, ca_pem: ca_pem(database)?, client, server_name: tls.server_name.clone() },
-        })
-    }
+/// Reads the login of a database, and its client certificate, at their source.
+async fn connection(intent: &Intent, database: &Database) -> Result<Connection, Failure> {
+    let login = intent.login(database).await?;
+    let tls = &database.tls;
+    let client = match &tls.client_secret {
+        None => None,
+        Some(name) => {
+            let secret = intent.secret(&database.credentials.namespace, name).await?;
+            let text = |key: &str| secret.text(key).map_err(|error| secret_failure(&error));
+            Some(ClientCertificate { cert_pem: text("tls.crt")?, key_pem: text("tls.key")?.into() })
+        }
+    };
+    let tls = ConnectionTls { mode: tls.mode, ca_pem: ca_pem(database)?, client, server_name: tls.server_name.clone() };
+    let (host, port) = (database.host.clone(), database.port);
+    Ok(Connection { host, port, user: login.user, password: login.password, tls })
 }
 
 /// The certificate authorities that the AppBinding trusts.

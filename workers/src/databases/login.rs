@@ -9,26 +9,27 @@ use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::plan::TlsMode;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Access, Endpoint};
+use super::Access;
+use crate::connection::Connection;
 use crate::process::{Program, secret_path};
 
 impl Access {
     /// The program with its login for one database of the server.
     pub fn program(&self, executable: &Path, engine: &Engine, database: &str) -> Result<Program, Failure> {
-        let endpoint = &self.endpoint;
+        let connection = &self.connection;
         let login = engine.login.as_ref().ok_or_else(|| format!("{} has no login in the catalogue", engine.name));
-        let login = login.and_then(|login| check(endpoint).map(|()| login));
+        let login = login.and_then(|login| check(connection).map(|()| login));
         let login = login.map_err(|why| Failure::new(Code::InvalidSpec, why))?;
         let mut program = Program::new(executable);
-        program.redact.push(endpoint.password.clone());
+        program.redact.push(connection.password.clone());
         program.env.extend(login.constants.clone());
         for (name, variable) in &login.variables {
             program
                 .env
-                .extend(variable_of(endpoint, *variable, &login.tls, database).map(|value| (name.clone(), value)));
+                .extend(variable_of(connection, *variable, &login.tls, database).map(|value| (name.clone(), value)));
         }
         for (name, file) in &login.files {
-            if let Some(content) = file_of(endpoint, *file, login) {
+            if let Some(content) = file_of(connection, *file, login) {
                 program.env.push((name.clone(), secret_path(program.secret_files.len())));
                 program.secret_files.push(content);
             }
@@ -37,19 +38,19 @@ impl Access {
     }
 }
 
-fn check(endpoint: &Endpoint) -> Result<(), String> {
+fn check(connection: &Connection) -> Result<(), String> {
     // A client could take a path for a socket, a comma for another host, and a `=` for a whole connection string.
-    let host = &endpoint.host;
+    let host = &connection.host;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
     if host.is_empty() || host.starts_with('-') || !host.chars().all(plain) {
         return Err(format!("host `{host}` is not a host name or an address"));
     }
-    for (field, value) in [("user name", endpoint.user.as_str()), ("password", endpoint.password.expose_secret())] {
+    for (field, value) in [("user name", connection.user.as_str()), ("password", connection.password.expose_secret())] {
         if value.contains(['\n', '\r', '\0']) {
             return Err(format!("the {field} contains a line break or a NUL byte, which a password file cannot hold"));
         }
     }
-    match &endpoint.tls.server_name {
+    match &connection.tls.server_name {
         Some(name) if name != host && host.parse::<IpAddr>().is_err() => Err(format!(
             "`serverName: {name}` cannot be checked: the client checks the host it connects to, `{host}`; give its address as host"
         )),
@@ -58,15 +59,15 @@ fn check(endpoint: &Endpoint) -> Result<(), String> {
 }
 
 /// The value of a variable; `None` if it is not set.
-fn variable_of(endpoint: &Endpoint, variable: LoginVariable, tls: &TlsWords, database: &str) -> Option<String> {
-    let other_name = endpoint.tls.server_name.as_ref().filter(|name| **name != endpoint.host);
+fn variable_of(connection: &Connection, variable: LoginVariable, tls: &TlsWords, database: &str) -> Option<String> {
+    let other_name = connection.tls.server_name.as_ref().filter(|name| **name != connection.host);
     Some(match variable {
-        LoginVariable::Host => other_name.unwrap_or(&endpoint.host).clone(),
-        LoginVariable::Address => other_name.map(|_| endpoint.host.clone())?,
-        LoginVariable::Port => endpoint.port.to_string(),
-        LoginVariable::User => endpoint.user.clone(),
+        LoginVariable::Host => other_name.unwrap_or(&connection.host).clone(),
+        LoginVariable::Address => other_name.map(|_| connection.host.clone())?,
+        LoginVariable::Port => connection.port.to_string(),
+        LoginVariable::User => connection.user.clone(),
         LoginVariable::Database => database.to_owned(),
-        LoginVariable::Tls => match endpoint.tls.mode {
+        LoginVariable::Tls => match connection.tls.mode {
             TlsMode::Disabled => tls.disabled.clone(),
             TlsMode::Preferred => tls.preferred.clone(),
             TlsMode::Required => tls.required.clone(),
@@ -76,17 +77,17 @@ fn variable_of(endpoint: &Endpoint, variable: LoginVariable, tls: &TlsWords, dat
     })
 }
 
-fn file_of(endpoint: &Endpoint, file: LoginFile, login: &Login) -> Option<SecretString> {
-    let client = endpoint.tls.client.as_ref();
+fn file_of(connection: &Connection, file: LoginFile, login: &Login) -> Option<SecretString> {
+    let client = connection.tls.client.as_ref();
     match file {
         LoginFile::Password => {
             let mut line = login.password.start.clone();
-            for character in endpoint.password.expose_secret().chars() {
+            for character in connection.password.expose_secret().chars() {
                 line.extend(login.password.escaped.contains(character).then_some('\\').into_iter().chain([character]));
             }
             Some(format!("{line}\n").into())
         }
-        LoginFile::Authorities => endpoint.tls.ca_pem.as_deref().map(Into::into),
+        LoginFile::Authorities => connection.tls.ca_pem.as_deref().map(Into::into),
         LoginFile::Certificate => client.map(|client| client.cert_pem.as_str().into()),
         LoginFile::Key => client.map(|client| client.key_pem.clone()),
     }

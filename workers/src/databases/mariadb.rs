@@ -9,15 +9,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::Notice;
-use lagan_schemas::plan::TlsMode as PlanTls;
 
 use self::failures::{code_of, of_arguments, of_preflight};
 use self::stream::{RecordedStream, StreamSurvey, notices};
-use super::{Access, Database, Depth, Dump, DumpedStream, Endpoint, Explanation, Load, Stream, Survey};
-use crate::mariadb::{
-    Client, ClientCertificate, Connection, DumpArgs, Failure as ClientFailure, Tls, TlsMode, Versions, ends_as_dump,
-    engine, prepare,
-};
+use super::{Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, Load, RestoreStream, Survey};
+use crate::mariadb::{ClientFailure, DumpArgs, SqlClient, Versions, attach, ends_as_dump, engine, prepare};
 use crate::process::{Program, escape};
 
 /// Bytes of a stream's end that a message shows.
@@ -31,7 +27,7 @@ pub(crate) struct MariaDb {
     versions: Versions,
 }
 
-impl Database for MariaDb {
+impl DatabaseEngine for MariaDb {
     fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>> {
         Box::pin(self.dump(access))
     }
@@ -44,7 +40,7 @@ impl Database for MariaDb {
         Box::new(StreamSurvey::new(stored))
     }
 
-    fn inspect<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Load, Failure>> {
+    fn inspect<'a>(&'a self, access: &'a Access, stream: RestoreStream<'a>) -> BoxFuture<'a, Result<Load, Failure>> {
         Box::pin(self.load(access, stream))
     }
 
@@ -55,7 +51,7 @@ impl Database for MariaDb {
     fn compare<'a>(
         &'a self,
         access: &'a Access,
-        stream: Stream<'a>,
+        stream: RestoreStream<'a>,
         depth: Depth,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
         Box::pin(self.compare(access, stream, depth))
@@ -82,12 +78,12 @@ impl Database for MariaDb {
 }
 
 impl MariaDb {
-    async fn client(&self, access: &Access) -> Result<Client, Failure> {
+    async fn client(&self, access: &Access) -> Result<SqlClient, Failure> {
         let mariadb = access.programs.find(&engine().programs.client)?;
         let version = self.versions.of(&access.spawner, mariadb.clone(), &access.cancel).await;
         let version = version.map_err(|error| Failure::new(Code::ProgramNotAllowed, chain(&error)))?;
-        let connection = connection(&access.endpoint);
-        Ok(Client { spawner: access.spawner.clone(), mariadb, version, connection, cancel: access.cancel.clone() })
+        let connection = access.connection.clone();
+        Ok(SqlClient { spawner: access.spawner.clone(), mariadb, version, connection, cancel: access.cancel.clone() })
     }
 
     async fn dump(&self, access: &Access) -> Result<Dump, Failure> {
@@ -103,41 +99,21 @@ impl MariaDb {
 }
 
 /// The step's program with its login attached.
-fn program(access: &Access, client: &Client, args: Vec<String>) -> Result<Program, Failure> {
+fn program(access: &Access, client: &SqlClient, args: Vec<String>) -> Result<Program, Failure> {
     let mut program = Program { args, ..Program::new(&access.executable) };
-    let attached = client.connection.attach(&mut program, &client.version);
+    let attached = attach(&client.connection, &mut program, &client.version);
     attached.map_err(|error| Failure::new(Code::InvalidSpec, chain(&error)))?;
     Ok(program)
-}
-
-fn connection(endpoint: &Endpoint) -> Connection {
-    let tls = &endpoint.tls;
-    let mode = match tls.mode {
-        PlanTls::Disabled => TlsMode::Disabled,
-        PlanTls::Preferred => TlsMode::Preferred,
-        PlanTls::Required => TlsMode::Required,
-        PlanTls::VerifyCa => TlsMode::VerifyCa,
-        PlanTls::VerifyIdentity => TlsMode::VerifyIdentity,
-    };
-    let client = tls.client.clone();
-    let client = client.map(|client| ClientCertificate { cert_pem: client.cert_pem, key_pem: client.key_pem });
-    Connection {
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        user: endpoint.user.clone(),
-        password: endpoint.password.clone(),
-        tls: Tls { mode, ca_pem: tls.ca_pem.clone(), client, server_name: tls.server_name.clone() },
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mariadb::RestoreArgs;
+    use crate::mariadb::CheckedRestoreArgs;
 
     #[test]
     fn the_limit_for_idle_connections_is_the_one_that_a_restore_sets() {
-        let argv = RestoreArgs::parse(&[]).expect("no arguments are good arguments").argv(None);
+        let argv = CheckedRestoreArgs::parse(&[]).expect("no arguments are good arguments").argv(None);
         let set = format!("wait_timeout={}", IDLE_LIMIT.as_secs());
         assert!(argv.iter().any(|arg| format!("{arg:?}").contains(&set)), "{argv:?}");
     }

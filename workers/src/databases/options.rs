@@ -13,7 +13,7 @@ const NAMES: &str = "names";
 
 /// Arguments that keep to the rules.
 #[derive(Debug)]
-pub(crate) struct Given {
+pub(crate) struct CheckedArguments {
     rules: &'static OptionRules,
     /// Options with their values, in the order of the rules.
     pub options: Vec<(String, Option<String>)>,
@@ -22,7 +22,7 @@ pub(crate) struct Given {
     pub leaves_out: bool,
 }
 
-impl Given {
+impl CheckedArguments {
     /// The arguments of a step, by the rules for its program.
     pub fn of(access: &Access, engine: &'static Engine) -> Result<Self, Failure> {
         let program = access.executable.file_name().unwrap_or_default().to_string_lossy();
@@ -48,7 +48,7 @@ impl Given {
     }
 }
 
-fn parse(rules: &'static OptionRules, args: &[String]) -> Result<Given, String> {
+fn parse(rules: &'static OptionRules, args: &[String]) -> Result<CheckedArguments, String> {
     let found = command(rules).try_get_matches_from(args).map_err(|error| refusal(&error))?;
     for forbidden in &rules.forbidden {
         if let Some(name) = forbidden.names.iter().find(|name| is_given(&found, name)) {
@@ -56,7 +56,7 @@ fn parse(rules: &'static OptionRules, args: &[String]) -> Result<Given, String> 
             return Err(format!("option `{dashes}{name}` is forbidden: {}", forbidden.reason));
         }
     }
-    let mut given = Given { rules, options: Vec::new(), names: Vec::new(), leaves_out: false };
+    let mut given = CheckedArguments { rules, options: Vec::new(), names: Vec::new(), leaves_out: false };
     for option in rules.allowed.iter().filter(|option| is_given(&found, &option.name)) {
         given.leaves_out |= option.leaves_out;
         match option.value {
@@ -163,7 +163,7 @@ mod tests {
         }))
     }
 
-    fn of(line: &str) -> Result<Given, String> {
+    fn of(line: &str) -> Result<CheckedArguments, String> {
         parse(rules(), &line.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>())
     }
 

@@ -16,9 +16,11 @@ use lagan_schemas::fact::{Notice, RecordTotals};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use self::record::{Record, Recorder, TABLE};
-use super::options::Given;
-use super::{Access, Database, Depth, Dump, DumpedStream, Explanation, Load, Stream, Survey, hex, questions, shown};
+use self::record::{PostgresRecord, PostgresRecorder, TABLE};
+use super::options::CheckedArguments;
+use super::{
+    Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, Load, RestoreStream, Survey, hex, questions, shown,
+};
 use crate::process::{DumpOutcome, Program, Scanner};
 
 /// The database of an account that names none.
@@ -27,20 +29,20 @@ const DATABASE: &str = "postgres";
 #[derive(Default)]
 pub(crate) struct Postgres;
 
-impl Database for Postgres {
+impl DatabaseEngine for Postgres {
     fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>> {
         dump(access).boxed()
     }
 
     fn reads_record(&self, record: &[u8]) -> bool {
-        Record::parse(record).is_some()
+        PostgresRecord::parse(record).is_some()
     }
 
     fn survey(&self, stored: Option<&[u8]>) -> Box<dyn Survey> {
-        Box::new(StreamSurvey { recorder: Recorder::default(), stored: stored.and_then(Record::parse) })
+        Box::new(StreamSurvey { recorder: PostgresRecorder::default(), stored: stored.and_then(PostgresRecord::parse) })
     }
 
-    fn inspect<'a>(&'a self, access: &'a Access, stream: Stream<'a>) -> BoxFuture<'a, Result<Load, Failure>> {
+    fn inspect<'a>(&'a self, access: &'a Access, stream: RestoreStream<'a>) -> BoxFuture<'a, Result<Load, Failure>> {
         load::load(access, stream).boxed()
     }
 
@@ -51,7 +53,7 @@ impl Database for Postgres {
     fn compare<'a>(
         &'a self,
         access: &'a Access,
-        stream: Stream<'a>,
+        stream: RestoreStream<'a>,
         _: Depth,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
         load::compare(access, stream).boxed()
@@ -94,7 +96,7 @@ fn engine() -> &'static Engine {
 }
 
 async fn dump(access: &Access) -> Result<Dump, Failure> {
-    let mut given = Given::of(access, engine())?;
+    let mut given = CheckedArguments::of(access, engine())?;
     let database = given.take("dbname").or_else(|| given.names.pop()).unwrap_or_else(|| DATABASE.to_owned());
     let server: State = questions::state(access, engine(), &database).await?;
     if !given.leaves_out && !server.unreadable.is_empty() {
@@ -102,7 +104,7 @@ async fn dump(access: &Access) -> Result<Dump, Failure> {
         return Err(Failure::new(Code::MissingPrivileges, message));
     }
     let program = Program { args: given.argv(), ..access.program(&access.executable, engine(), &database)? };
-    let recorder: Arc<Mutex<Recorder>> = Arc::default();
+    let recorder: Arc<Mutex<PostgresRecorder>> = Arc::default();
     let expected = if given.leaves_out { BTreeMap::new() } else { server.objects };
     let stream = RecordedStream { recorder: Arc::clone(&recorder), database, time: Timestamp::now(), expected };
     let scanner: Scanner = Box::new(move |block: &mut Vec<u8>| {
@@ -113,7 +115,7 @@ async fn dump(access: &Access) -> Result<Dump, Failure> {
 
 /// A dump on its way into a snapshot.
 struct RecordedStream {
-    recorder: Arc<Mutex<Recorder>>,
+    recorder: Arc<Mutex<PostgresRecorder>>,
     database: String,
     time: Timestamp,
     /// Objects that the server had when it was asked, by kind.
@@ -121,9 +123,9 @@ struct RecordedStream {
 }
 
 impl RecordedStream {
-    fn recorded(&self) -> Record {
+    fn recorded(&self) -> PostgresRecord {
         let record = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
-        Record { database: Some(self.database.clone()), time: Some(self.time.to_string()), ..record }
+        PostgresRecord { database: Some(self.database.clone()), time: Some(self.time.to_string()), ..record }
     }
 }
 
@@ -154,8 +156,8 @@ impl DumpedStream for RecordedStream {
 
 /// A stream that was found in a snapshot.
 struct StreamSurvey {
-    recorder: Recorder,
-    stored: Option<Record>,
+    recorder: PostgresRecorder,
+    stored: Option<PostgresRecord>,
 }
 
 impl Survey for StreamSurvey {
@@ -165,7 +167,7 @@ impl Survey for StreamSurvey {
 
     fn finish(self: Box<Self>) -> Vec<u8> {
         let (database, time) = self.stored.map(|stored| (stored.database, stored.time)).unwrap_or_default();
-        Record { database, time, ..self.recorder.finish() }.to_json()
+        PostgresRecord { database, time, ..self.recorder.finish() }.to_json()
     }
 }
 

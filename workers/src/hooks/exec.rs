@@ -1,10 +1,10 @@
 //! `exec`: a program in a pod of the application. Its arguments are an argv and pass through no shell.
 
 use lagan_schemas::resource::hooks::ExecAction;
-use lagan_sources::kubernetes::application::Command;
+use lagan_sources::kubernetes::application::PodCommand;
 
 use super::hidden::Hidden;
-use super::template::{Data, render};
+use super::template::{TemplateData, render};
 use super::{HookError, Need, Site, quoted, service};
 
 /// Limit of an argv, which the API server takes in the address of a request.
@@ -13,7 +13,7 @@ const ARGV_BYTES: usize = 256 * 1024;
 pub(super) async fn run(
     site: &Site<'_>,
     (exec, container): (&ExecAction, Option<&str>),
-    data: &Data,
+    data: &TemplateData,
     hidden: &Hidden,
 ) -> Result<String, HookError> {
     let (api, namespace, name) = service(site.source, site.application, Need::Pod)?;
@@ -23,7 +23,7 @@ pub(super) async fn run(
     }
     let pod = api.ready_pod(namespace, name).await?;
     let pod = pod.ok_or_else(|| HookError::NoPod(format!("{namespace}/{name}")))?;
-    let done = api.exec(namespace, &pod, Command { argv: &argv, container }).await?;
+    let done = api.exec(namespace, &pod, PodCommand { argv: &argv, container }).await?;
     // Arguments may hold secrets, so messages show only the name of the program.
     let program = format!("`{}`", argv.first().map(String::as_str).unwrap_or_default());
     match done.exit_code {

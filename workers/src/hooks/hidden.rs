@@ -4,7 +4,7 @@
 use lagan_schemas::resource::hooks::HttpHeader;
 
 use super::ready::Action;
-use super::template::{Data, render};
+use super::template::{TemplateData, render};
 
 const MASK: &str = "[redacted]";
 /// Shorter texts are not removed: they would blank half of every message and could be guessed anyway.
@@ -23,7 +23,7 @@ enum Words {
 
 impl Hidden {
     /// Collects the contents of an action; `data` renders its templates.
-    pub fn of(action: &Action, data: &Data) -> Self {
+    pub fn of(action: &Action, data: &TemplateData) -> Self {
         let mut hidden = Self(Vec::new());
         match action {
             // Messages show the name of the program, so only its arguments are hidden.
@@ -67,7 +67,7 @@ impl Hidden {
     }
 
     /// Adds the rendered text, in which a function of a template may have changed the spelling of a token.
-    fn add_rendered(&mut self, text: &str, data: &Data, words: Words) {
+    fn add_rendered(&mut self, text: &str, data: &TemplateData, words: Words) {
         if let Ok(rendered) = render(text, data) {
             self.add(&rendered, words);
         }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn hide(action: &Action, text: &str) -> String {
-        Hidden::of(action, &Data { name: "shop-1".to_owned(), ..Data::default() }).hide(text)
+        Hidden::of(action, &TemplateData { name: "shop-1".to_owned(), ..TemplateData::default() }).hide(text)
     }
 
     #[test]

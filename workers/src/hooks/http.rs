@@ -9,7 +9,7 @@ use reqwest::{Client, Method, Response};
 use url::{Host, Url};
 
 use super::hidden::Hidden;
-use super::template::{Data, render};
+use super::template::{TemplateData, render};
 use super::{CONNECT, HookError, REQUEST, Site, quoted};
 use crate::outbound::{Checked, Purpose, Trust, client_of_one_host};
 
@@ -50,7 +50,7 @@ pub(super) async fn get(site: &Site<'_>, get: &HttpGetAction, hidden: &Hidden) -
 pub(super) async fn post(
     site: &Site<'_>,
     post: &HttpPostAction,
-    data: &Data,
+    data: &TemplateData,
     hidden: &Hidden,
 ) -> Result<String, HookError> {
     let body = match &post.body {

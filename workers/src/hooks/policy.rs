@@ -5,7 +5,7 @@ use lagan_schemas::resource::hooks::ExecutionPolicy;
 
 /// The end of the work on a target, as post hooks distinguish it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum WorkEnding {
     Succeeded,
     /// The work failed and is tried again.
     Retried,
@@ -15,7 +15,7 @@ pub(super) enum Ending {
     HandedOn,
 }
 
-impl Ending {
+impl WorkEnding {
     /// Classifies a failure. `again` is the retry that follows, or `None` if there is none.
     pub fn of_failure(again: Option<Counted>) -> Self {
         match again {
@@ -26,13 +26,13 @@ impl Ending {
     }
 }
 
-pub(super) const fn is_due(policy: ExecutionPolicy, ending: Ending) -> bool {
+pub(super) const fn is_due(policy: ExecutionPolicy, ending: WorkEnding) -> bool {
     match (policy, ending) {
-        (_, Ending::HandedOn) => false,
+        (_, WorkEnding::HandedOn) => false,
         (ExecutionPolicy::Always, _) => true,
-        (ExecutionPolicy::OnSuccess, ending) => matches!(ending, Ending::Succeeded),
-        (ExecutionPolicy::OnFailure, ending) => matches!(ending, Ending::Retried | Ending::Failed),
-        (ExecutionPolicy::OnFinalRetryFailure, ending) => matches!(ending, Ending::Failed),
+        (ExecutionPolicy::OnSuccess, ending) => matches!(ending, WorkEnding::Succeeded),
+        (ExecutionPolicy::OnFailure, ending) => matches!(ending, WorkEnding::Retried | WorkEnding::Failed),
+        (ExecutionPolicy::OnFinalRetryFailure, ending) => matches!(ending, WorkEnding::Failed),
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn each_policy_runs_after_the_ends_that_it_names() {
         use ExecutionPolicy::{Always, OnFailure, OnFinalRetryFailure, OnSuccess};
-        let endings = [Ending::Succeeded, Ending::Retried, Ending::Failed, Ending::HandedOn];
+        let endings = [WorkEnding::Succeeded, WorkEnding::Retried, WorkEnding::Failed, WorkEnding::HandedOn];
         for (policy, expected) in [
             (Always, [true, true, true, false]),
             (OnSuccess, [true, false, false, false]),
@@ -56,8 +56,8 @@ mod tests {
 
     #[test]
     fn a_drain_is_no_end_and_a_retry_is_not_the_last() {
-        assert_eq!(Ending::of_failure(Some(Counted::No)), Ending::HandedOn);
-        assert_eq!(Ending::of_failure(Some(Counted::Yes)), Ending::Retried);
-        assert_eq!(Ending::of_failure(None), Ending::Failed);
+        assert_eq!(WorkEnding::of_failure(Some(Counted::No)), WorkEnding::HandedOn);
+        assert_eq!(WorkEnding::of_failure(Some(Counted::Yes)), WorkEnding::Retried);
+        assert_eq!(WorkEnding::of_failure(None), WorkEnding::Failed);
     }
 }

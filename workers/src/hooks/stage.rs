@@ -15,9 +15,9 @@ use lagan_schemas::session::Session;
 use lagan_schemas::subject::SessionKind;
 use tokio_util::sync::CancellationToken;
 
-use super::policy::{Ending, is_due};
+use super::policy::{WorkEnding, is_due};
 use super::ready::{ReadyHook, ReadyHooks};
-use super::template::{Data, Invoker, StatusData, TargetData};
+use super::template::{InvokerData, StatusData, TargetData, TemplateData};
 use super::{HookError, Site, check_supported};
 use crate::consent::Consents;
 use crate::databases::ca_pem;
@@ -143,8 +143,8 @@ impl<'a> Hooks<'a> {
         let session = self.held.session().await;
         let stopped = self.life.stopped();
         let ending = match &worked {
-            Ok(_) => Ending::Succeeded,
-            Err(failure) => Ending::of_failure(again(&session, Some(self.plan), stopped.as_ref(), failure)),
+            Ok(_) => WorkEnding::Succeeded,
+            Err(failure) => WorkEnding::of_failure(again(&session, Some(self.plan), stopped.as_ref(), failure)),
         };
         if !is_due(post.policy, ending) || stopped == Some(StopCause::Fenced) {
             return worked;
@@ -166,7 +166,7 @@ impl<'a> Hooks<'a> {
         &self,
         target: &PlanTarget,
         hook: &ReadyHook,
-        (names, data): (&Names, &Data),
+        (names, data): (&Names, &TemplateData),
         stop: &CancellationToken,
     ) -> Result<String, Failure> {
         let Some(planned) = &target.hooks else { return Ok(String::new()) };
@@ -199,17 +199,17 @@ impl<'a> Hooks<'a> {
         done.map(drop)
     }
 
-    fn data(&self, session: &Session, target: &PlanTarget, state: State<'_>) -> Data {
+    fn data(&self, session: &Session, target: &PlanTarget, state: State<'_>) -> TemplateData {
         let (invoker, reference) = (&self.plan.invoker, &target.reference);
         let (phase, error) = match state {
             State::Running => ("Running", String::new()),
             State::Succeeded => ("Succeeded", String::new()),
             State::Failed(failure) => ("Failed", failure.to_string()),
         };
-        Data {
+        TemplateData {
             name: self.plan.session_name.clone(),
             namespace: session.key.namespace.clone(),
-            invoker: Invoker {
+            invoker: InvokerData {
                 api_group: invoker.api_version.split_once('/').map_or("", |(group, _)| group).to_owned(),
                 kind: invoker.kind.to_string(),
                 name: invoker.name.clone(),

@@ -28,10 +28,10 @@ pub(crate) enum RenderError {
 /// The values that templates can use.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Data {
+pub(crate) struct TemplateData {
     pub name: String,
     pub namespace: String,
-    pub invoker: Invoker,
+    pub invoker: InvokerData,
     pub target: TargetData,
     pub status: StatusData,
     pub retry_left: u32,
@@ -39,7 +39,7 @@ pub(crate) struct Data {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Invoker {
+pub(crate) struct InvokerData {
     pub api_group: String,
     pub kind: String,
     pub name: String,
@@ -64,7 +64,7 @@ pub(crate) struct StatusData {
 }
 
 /// Renders a template. Text without `{{` is returned unchanged, as in Stash.
-pub(crate) fn render(text: &str, data: &Data) -> Result<String, RenderError> {
+pub(crate) fn render(text: &str, data: &TemplateData) -> Result<String, RenderError> {
     if !text.contains("{{") {
         return Ok(text.to_owned());
     }
@@ -94,7 +94,7 @@ impl fmt::Write for Bounded {
 
 /// Offers each field under both spellings: Stash's documentation uses Go's (`.Status.Phase`), other users write the JSON
 /// name (`.status.phase`).
-fn values(data: &Data) -> Result<Value, TemplateError> {
+fn values(data: &TemplateData) -> Result<Value, TemplateError> {
     let json = serde_json::to_value(data).unwrap_or_default();
     to_value(&both_spellings(json))
 }
@@ -166,11 +166,15 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn data() -> Data {
-        Data {
+    fn data() -> TemplateData {
+        TemplateData {
             name: "shop-1".into(),
             namespace: "demo".into(),
-            invoker: Invoker { api_group: "lagan.dev".into(), kind: "BackupConfiguration".into(), name: "shop".into() },
+            invoker: InvokerData {
+                api_group: "lagan.dev".into(),
+                kind: "BackupConfiguration".into(),
+                name: "shop".into(),
+            },
             target: TargetData { kind: "AppBinding".into(), name: "db".into(), ..TargetData::default() },
             status: StatusData { phase: "Failed".into(), duration: "1m9s".into(), error: "it \"broke\"\n".into() },
             retry_left: 2,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use lagan_schemas::resource::hooks::{ExecutionPolicy, Hook};
 use lagan_sources::folder::Folder;
 use lagan_sources::ledger::Ledger;
-use lagan_sources::source::Local;
+use lagan_sources::source::FolderSource;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use super::*;
 
 fn folder() -> Source {
     let dir = tempfile::tempdir().unwrap().keep();
-    Source::from(Local {
+    Source::from(FolderSource {
         folder: Folder::new(vec![dir.clone()]).into(),
         ledger: Ledger::open(&dir).unwrap().into(),
         objects: dir.clone(),
@@ -43,7 +43,7 @@ async fn run_allowed(action: serde_json::Value, allowed: &[String]) -> Result<St
     let outbound = Outbound { hook_hosts: allowed.to_vec(), ..Outbound::default() };
     let site =
         Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, outbound: &outbound };
-    let data = Data { name: "shop-1".to_owned(), ..Data::default() };
+    let data = TemplateData { name: "shop-1".to_owned(), ..TemplateData::default() };
     site.run(&hook(action), &data, &CancellationToken::new()).await
 }
 
@@ -229,7 +229,7 @@ async fn a_hook_stops_with_its_session() {
     let site =
         Site { source: &source, application: &application, host: "127.0.0.1", ca_pem: None, outbound: &outbound };
     let get = hook(json!({"httpGet": {"port": port}}));
-    let data = Data::default();
+    let data = TemplateData::default();
     let (done, ()) = tokio::join!(site.run(&get, &data, &stop), async {
         asked.recv().await.unwrap();
         stop.cancel();

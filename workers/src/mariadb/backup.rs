@@ -6,13 +6,16 @@ use std::{
     time::Duration,
 };
 
+use lagan_schemas::error::Class;
+
 use super::{
-    client::{Client, HANDSHAKE, LIMITS, QueryError, Rows, identifier},
+    client::{HANDSHAKE, LIMITS, QueryError, Rows, SqlClient, identifier},
+    connection::needs_encryption,
     dump_args::{DumpArgs, Scope},
-    failure::{Class, Failure},
+    failure::ClientFailure,
     finding::Finding,
     grants::{Grants, MissingGrant},
-    inventory::{Column, Expected, Inventory, Kind, Table},
+    inventory::{Column, ExpectedObjects, Inventory, InventoryKind, TableEntry},
     loadable::{self, leave_out_unencoded, qualified, unencoded_databases},
     options::Switch,
     order::{Order, order, sequence_databases},
@@ -29,14 +32,14 @@ pub struct Prepared {
     pub argv: Vec<String>,
     /// The form of text in the stream, for its scanner.
     pub text: TextForm,
-    pub expected: Expected,
+    pub expected: ExpectedObjects,
     pub findings: Vec<Finding>,
-    pub server: Server,
+    pub server: ServerFacts,
 }
 
 /// Facts about the server that is dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerFacts {
     pub version: String,
     pub max_allowed_packet_bytes: u64,
     pub lower_case_table_names: u8,
@@ -57,7 +60,7 @@ pub enum PreflightError {
     #[error("the dump would have holes: the account lacks {}", list(.0))]
     MissingGrants(Vec<MissingGrant>),
     #[error("broken views cannot be dumped: {}; repair or drop them, or leave them out with --ignore-table=DATABASE.VIEW", views(.0))]
-    BrokenViews(Vec<(String, Failure)>),
+    BrokenViews(Vec<(String, ClientFailure)>),
     #[error("mariadb-dump never ends on events whose body contains `;;`: {}; change them, or leave events out with --skip-events", quoted(.0))]
     EventBodies(Vec<String>),
     #[error("databases whose tables take defaults from each other's sequences cannot be restored from one dump: {}; back them up one by one, or move the sequences", quoted(.0))]
@@ -97,21 +100,21 @@ fn quoted(names: &[String]) -> String {
 }
 
 fn conditions(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| finding.condition().message).collect::<Vec<_>>().join("; ")
+    findings.iter().map(|finding| finding.notice().message).collect::<Vec<_>>().join("; ")
 }
 
 fn list(grants: &[MissingGrant]) -> String {
     grants.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-fn views(broken: &[(String, Failure)]) -> String {
+fn views(broken: &[(String, ClientFailure)]) -> String {
     broken.iter().take(10).map(|(view, failure)| format!("`{view}`: {}", failure.line)).collect::<Vec<_>>().join("; ")
 }
 
 /// Waits for the server at most `wait`, then checks everything about which a dump itself would be silent.
-pub async fn prepare(client: &Client, mut args: DumpArgs, wait: Duration) -> Result<Prepared, PreflightError> {
+pub async fn prepare(client: &SqlClient, mut args: DumpArgs, wait: Duration) -> Result<Prepared, PreflightError> {
     // Nothing is asked over a connection that is less private than was asked for.
-    if client.connection.tls.mode.needs_encryption() {
+    if needs_encryption(client.connection.tls.mode) {
         client.wait_ready(wait).await?;
     }
     let questions = Inventory::questions(&args);
@@ -119,7 +122,7 @@ pub async fn prepare(client: &Client, mut args: DumpArgs, wait: Duration) -> Res
     let [databases, tables, columns, views, triggers, routines, events] = questions;
     let questions = [server, "SHOW GRANTS".to_owned(), databases, tables, columns, views, triggers, routines, events];
     let [server, grants, inventory @ ..] = client.ask_when_ready(questions, wait).await?;
-    let server = Server::read(server)?;
+    let server = ServerFacts::read(server)?;
     if !["binary", "utf8mb4"].contains(&server.handshake.as_str()) {
         return Err(PreflightError::CharacterSet(server.handshake));
     }
@@ -147,7 +150,7 @@ pub async fn prepare(client: &Client, mut args: DumpArgs, wait: Duration) -> Res
     Ok(Prepared { argv: args.argv(), text: args.text, expected: inventory.expected, findings, server })
 }
 
-impl Server {
+impl ServerFacts {
     fn read(rows: Rows) -> Result<Self, QueryError> {
         let row = rows.into_iter().next().ok_or(QueryError::Answer)?;
         let [version, packet, case, handshake, limits] =
@@ -186,7 +189,7 @@ fn check_names(args: &DumpArgs, inventory: &Inventory) -> Result<(), PreflightEr
 
 /// Refuses a dump that would leave out what the account cannot see or read.
 async fn check_grants(
-    client: &Client,
+    client: &SqlClient,
     args: &DumpArgs,
     inventory: &Inventory,
     grants: &Grants,
@@ -198,21 +201,21 @@ async fn check_grants(
     let unreadable = unreadable(client, inventory, grants).await?;
     for database in &inventory.databases {
         let on = || format!("{}.*", identifier(database));
-        let tables: Vec<&Table> = inventory.tables.iter().filter(|table| table.database == *database).collect();
+        let tables: Vec<&TableEntry> = inventory.tables.iter().filter(|table| table.database == *database).collect();
         let named = matches!(&args.scope, Scope::One { tables, .. } if !tables.is_empty());
         let seen = named || grants.sees_tables(database);
         if !seen || tables.iter().any(|table| unreadable.contains(table)) {
             missing.push(lacks("SELECT", on(), "tables would be left out"));
         }
         let on_each = |privilege, kind| {
-            let held = |table: &&Table| grants.on_table(privilege, database, &table.name);
+            let held = |table: &&TableEntry| grants.on_table(privilege, database, &table.name);
             grants.on_database(privilege, database)
                 || (seen && tables.iter().filter(|table| table.kind == kind).all(held))
         };
-        if args.is_on("triggers", Switch::On) && !on_each("TRIGGER", Kind::Table) {
+        if args.is_on("triggers", Switch::On) && !on_each("TRIGGER", InventoryKind::Table) {
             missing.push(lacks("TRIGGER", on(), "triggers would be left out"));
         }
-        if seen && !on_each("SHOW VIEW", Kind::View) {
+        if seen && !on_each("SHOW VIEW", InventoryKind::View) {
             missing.push(lacks("SHOW VIEW", on(), "views cannot be dumped"));
         }
         if args.is_on("events", Switch::Off) && !grants.on_database("EVENT", database) {
@@ -234,31 +237,35 @@ fn lacks(privilege: &'static str, on: String, consequence: &'static str) -> Miss
 /// The tables that the account sees but cannot read. Without a grant on the whole table it may hold one on each of
 /// its columns, so the server is asked.
 async fn unreadable<'i>(
-    client: &Client,
+    client: &SqlClient,
     inventory: &'i Inventory,
     grants: &Grants,
-) -> Result<Vec<&'i Table>, QueryError> {
-    let doubtful: Vec<&Table> =
+) -> Result<Vec<&'i TableEntry>, QueryError> {
+    let doubtful: Vec<&TableEntry> =
         inventory.tables.iter().filter(|table| !grants.on_table("SELECT", &table.database, &table.name)).collect();
-    let (odd, asked): (Vec<&Table>, Vec<&Table>) = doubtful.into_iter().partition(|table| table.name.contains('\n'));
-    let name = |table: &&Table| format!("{}.{}", identifier(&table.database), identifier(&table.name));
+    let (odd, asked): (Vec<&TableEntry>, Vec<&TableEntry>) =
+        doubtful.into_iter().partition(|table| table.name.contains('\n'));
+    let name = |table: &&TableEntry| format!("{}.{}", identifier(&table.database), identifier(&table.name));
     let questions: Vec<String> = asked.iter().map(|table| format!("SELECT * FROM {} LIMIT 0", name(table))).collect();
     let answers = client.each(&questions).await?;
     let refused = asked.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(table, _)| table);
     Ok(odd.into_iter().chain(refused).collect())
 }
 
-async fn check_views(client: &Client, inventory: &Inventory) -> Result<(), PreflightError> {
+async fn check_views(client: &SqlClient, inventory: &Inventory) -> Result<(), PreflightError> {
     // A line break in a name would shift the line numbers by which errors are told apart.
-    let views: Vec<&Table> =
-        inventory.tables.iter().filter(|table| table.kind == Kind::View && !table.name.contains('\n')).collect();
+    let views: Vec<&TableEntry> = inventory
+        .tables
+        .iter()
+        .filter(|table| table.kind == InventoryKind::View && !table.name.contains('\n'))
+        .collect();
     // mariadb-dump asks the same question.
     let questions: Vec<String> = views
         .iter()
         .map(|view| format!("SHOW FIELDS FROM {}.{}", identifier(&view.database), identifier(&view.name)))
         .collect();
     let answers = client.each(&questions).await?;
-    let broken: Vec<(String, Failure)> = views
+    let broken: Vec<(String, ClientFailure)> = views
         .iter()
         .zip(answers)
         .filter_map(|(view, answer)| Some((format!("{}.{}", view.database, view.name), answer.err()?)))
@@ -297,7 +304,7 @@ fn arrange(args: &mut DumpArgs, inventory: &Inventory, findings: &mut Vec<Findin
     }
 }
 
-fn keep_history(client: &Client, args: &mut DumpArgs, inventory: &Inventory, findings: &mut Vec<Finding>) {
+fn keep_history(client: &SqlClient, args: &mut DumpArgs, inventory: &Inventory, findings: &mut Vec<Finding>) {
     let versioned: Vec<(String, String)> = inventory
         .tables
         .iter()
@@ -315,8 +322,8 @@ fn keep_history(client: &Client, args: &mut DumpArgs, inventory: &Inventory, fin
 }
 
 fn note_engines(args: &DumpArgs, inventory: &Inventory, findings: &mut Vec<Finding>) {
-    let plain = |table: &&Table| {
-        table.kind == Kind::Table
+    let plain = |table: &&TableEntry| {
+        table.kind == InventoryKind::Table
             && table.database != "mysql"
             && !TRANSACTIONAL.iter().any(|engine| table.engine.eq_ignore_ascii_case(engine))
     };
@@ -328,10 +335,10 @@ fn note_engines(args: &DumpArgs, inventory: &Inventory, findings: &mut Vec<Findi
 }
 
 async fn note_values(
-    client: &Client,
+    client: &SqlClient,
     args: &mut DumpArgs,
     inventory: &Inventory,
-    server: &Server,
+    server: &ServerFacts,
     findings: &mut Vec<Finding>,
 ) -> Result<(), QueryError> {
     if !inventory.question_marks.is_empty() && !args.is_on("no-create-info", Switch::Off) {

@@ -7,15 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lagan_schemas::{error::Class, plan::TlsMode};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    connection::{Connection, ConnectionError, TlsMode},
-    failure::{Class, Failure},
+    connection::{ConnectionError, attach, needs_encryption},
+    failure::ClientFailure,
     version::ClientVersion,
 };
-use crate::process::{Capture, CaptureError, Captured, Exit, Input, Program, Spawner, capture};
+use crate::connection::Connection;
+use crate::process::{Capture, CaptureError, Captured, ChildExit, Input, Program, Spawner, capture};
 
 /// The answer to one statement: rows of fields.
 pub type Rows = Vec<Vec<String>>;
@@ -39,7 +41,7 @@ pub(super) const HANDSHAKE: &str = "@lagan_handshake";
 
 /// A server as seen through the client program.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct SqlClient {
     pub spawner: Spawner,
     /// The `mariadb` program.
     pub mariadb: PathBuf,
@@ -55,11 +57,11 @@ pub enum QueryError {
     #[error(transparent)]
     Run(#[from] CaptureError),
     #[error("the server refused: {}; {}", failure.line, failure.kind.hint())]
-    Refused { failure: Failure },
+    Refused { failure: ClientFailure },
     #[error("the client ended with {exit:?}: {stderr}")]
-    Client { exit: Exit, stderr: String },
+    Client { exit: ChildExit, stderr: String },
     #[error("the server was not ready within {} s: {}; {}", waited.as_secs(), last.line, last.kind.hint())]
-    NotReady { waited: Duration, last: Failure },
+    NotReady { waited: Duration, last: ClientFailure },
     #[error("the connection is not encrypted, but TLS mode is `{mode:?}`")]
     NotEncrypted { mode: TlsMode },
     #[error("the server's answer cannot be read")]
@@ -80,7 +82,7 @@ impl QueryError {
 
     /// The error as the server told it.
     #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&ClientFailure> {
         match self {
             Self::Refused { failure } | Self::NotReady { last: failure, .. } => Some(failure),
             _ => None,
@@ -88,7 +90,7 @@ impl QueryError {
     }
 }
 
-impl Client {
+impl SqlClient {
     /// The rows that one statement answers.
     pub async fn query(&self, sql: &str) -> Result<Rows, QueryError> {
         Ok(self.ask([sql.to_owned()]).await?.concat())
@@ -104,14 +106,14 @@ impl Client {
             let answers = answers(&String::from_utf8_lossy(&captured.stdout), &end, N).ok_or(QueryError::Answer)?;
             return answers.try_into().map_err(|_| QueryError::Answer);
         }
-        match Failure::read(&captured.stderr.lines) {
+        match ClientFailure::read(&captured.stderr.lines) {
             Some(failure) => Err(QueryError::Refused { failure }),
             None => Err(QueryError::Client { exit: captured.exit, stderr: captured.stderr.text }),
         }
     }
 
     /// Asks each question, whatever the others answer. No question may hold a line break.
-    pub(super) async fn each(&self, questions: &[String]) -> Result<Vec<Result<Rows, Failure>>, QueryError> {
+    pub(super) async fn each(&self, questions: &[String]) -> Result<Vec<Result<Rows, ClientFailure>>, QueryError> {
         if questions.is_empty() {
             return Ok(Vec::new());
         }
@@ -122,13 +124,13 @@ impl Client {
         let mut refused = BTreeMap::new();
         for line in &captured.stderr.lines {
             let at = line.split_once(" at line ").and_then(|(_, rest)| rest.split(':').next()?.parse::<usize>().ok());
-            if let (Some(at), Some(failure)) = (at, Failure::read(std::slice::from_ref(line))) {
+            if let (Some(at), Some(failure)) = (at, ClientFailure::read(std::slice::from_ref(line))) {
                 refused.entry(at.saturating_sub(1)).or_insert(failure);
             }
         }
         let Some(answers) = answers(&String::from_utf8_lossy(&captured.stdout), &end, questions.len()) else {
             // The connection failed, or broke on the way.
-            let failure = Failure::read(&captured.stderr.lines).ok_or(QueryError::Answer)?;
+            let failure = ClientFailure::read(&captured.stderr.lines).ok_or(QueryError::Answer)?;
             return Err(QueryError::Refused { failure });
         };
         let answer = |(at, rows)| refused.remove(&at).map_or(Ok(rows), Err);
@@ -155,7 +157,7 @@ impl Client {
             input: Input::Bytes([PROLOGUE, &script].concat().into_bytes()),
             ..Program::new(&self.mariadb)
         };
-        self.connection.attach(&mut program, &self.version)?;
+        attach(&self.connection, &mut program, &self.version)?;
         let limits = Capture::default();
         let times = u32::try_from(questions).unwrap_or(u32::MAX);
         let limits =
@@ -169,7 +171,7 @@ impl Client {
         let [rows] = self.ask_when_ready(["SHOW SESSION STATUS LIKE 'Ssl_cipher'".to_owned()], limit).await?;
         let mode = self.connection.tls.mode;
         let encrypted = rows.iter().any(|row| row.get(1).is_some_and(|cipher| !cipher.is_empty()));
-        if mode.needs_encryption() && !encrypted { Err(QueryError::NotEncrypted { mode }) } else { Ok(()) }
+        if needs_encryption(mode) && !encrypted { Err(QueryError::NotEncrypted { mode }) } else { Ok(()) }
     }
 
     /// Asks again and again until the server answers, at most for `limit`.

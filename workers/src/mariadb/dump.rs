@@ -19,10 +19,10 @@ mod settings;
 mod token;
 
 pub use complete::{Cut, Ending, Fault, FirstDump};
-pub use filter::{Filter, FilterError, NameCase, Wanted, WantedDatabase};
+pub use filter::{Filter, FilterError, NameCase, WantedDatabase, WantedDatabases};
 pub use record::{
-    DatabaseRecord, Few, Header, Listed, Names, Naming, Needs, Object, Oddity, OddityKind, RECORD_VERSION, Record,
-    TableRecord, Taken,
+    DatabaseRecord, Few, Header, Listed, Names, Naming, Needs, Oddity, OddityKind, RECORD_VERSION, Record,
+    RecordedKind, TableRecord, Taken,
 };
 pub use recorder::Recorder;
 

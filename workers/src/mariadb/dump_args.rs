@@ -1,7 +1,7 @@
 //! The arguments of `mariadb-dump`: refuses some of the user's, reads what they select, and makes the final argv.
 
 use super::{
-    options::{ArgumentError, Given, Parsed, Switch, parse, rules},
+    options::{ArgumentError, GivenOption, Parsed, Switch, parse, rules},
     text::TextForm,
 };
 
@@ -46,7 +46,7 @@ pub struct DumpArgs {
     /// `database.table`, as given.
     pub ignored_tables: Vec<String>,
     pub text: TextForm,
-    options: Vec<Given>,
+    options: Vec<GivenOption>,
     require_loadable: Switch,
 }
 
@@ -85,7 +85,7 @@ impl DumpArgs {
     }
 
     pub(super) fn switch_on(&mut self, name: &'static str) {
-        self.options.push(Given { name, on: Switch::On, value: None });
+        self.options.push(GivenOption { name, on: Switch::On, value: None });
     }
 
     /// Names the databases of `--all-databases` in an order of our own.
@@ -118,11 +118,11 @@ impl DumpArgs {
     }
 }
 
-pub(super) fn state(options: &[Given], name: &str) -> Option<Switch> {
+pub(super) fn state(options: &[GivenOption], name: &str) -> Option<Switch> {
     options.iter().rev().find(|given| given.name == name).map(|given| given.on)
 }
 
-pub(super) fn render(given: &Given) -> String {
+pub(super) fn render(given: &GivenOption) -> String {
     match (given.on, &given.value) {
         (Switch::Off, _) => format!("--skip-{}", given.name),
         (Switch::On, Some(value)) => format!("--{}={value}", given.name),

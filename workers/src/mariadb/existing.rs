@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{
-    client::{Client, QueryError, identifier, literal},
-    dump::{DatabaseRecord, NameCase, Object, Record},
+    client::{QueryError, SqlClient, identifier, literal},
+    dump::{DatabaseRecord, NameCase, Record, RecordedKind},
     inventory::is_system,
-    scope::{Destination, RestoreScope},
+    scope::{RestoreScope, TargetDatabase},
 };
 
 /// Number of the error of a database that does not exist.
@@ -24,7 +24,7 @@ pub struct Met {
 }
 
 /// Compares the databases of a restore with what its dump brings.
-pub async fn met(client: &Client, scope: &RestoreScope, record: &Record, case: NameCase) -> Result<Met, QueryError> {
+pub async fn met(client: &SqlClient, scope: &RestoreScope, record: &Record, case: NameCase) -> Result<Met, QueryError> {
     let names = scope.databases.iter().filter(|database| !is_system(&database.name)).map(|d| literal(&d.name));
     let list = names.collect::<Vec<_>>().join(",");
     if list.is_empty() {
@@ -74,7 +74,7 @@ enum Place {
 
 impl Brings {
     /// Nothing if the record does not list them all.
-    fn of(destination: &Destination, record: &Record, case: NameCase) -> Option<Self> {
+    fn of(destination: &TargetDatabase, record: &Record, case: NameCase) -> Option<Self> {
         let found: &DatabaseRecord = record.database(destination.source.as_deref())?;
         if !found.tables.is_whole() || !found.objects.values().all(super::dump::Listed::is_whole) {
             return None;
@@ -84,14 +84,14 @@ impl Brings {
         let others = found.objects.iter().flat_map(|(kind, listed)| {
             // Names of programs and events ignore case on every server.
             listed.listed.iter().map(move |name| match kind {
-                Object::View => ("view".to_owned(), fold(name)),
-                Object::Sequence => ("sequence".to_owned(), fold(name)),
-                Object::Procedure => ("procedure".to_owned(), name.to_lowercase()),
-                Object::Function => ("function".to_owned(), name.to_lowercase()),
-                Object::Package => ("package".to_owned(), name.to_lowercase()),
-                Object::PackageBody => ("package body".to_owned(), name.to_lowercase()),
-                Object::Event => ("event".to_owned(), name.to_lowercase()),
-                Object::Trigger => ("trigger".to_owned(), name.clone()),
+                RecordedKind::View => ("view".to_owned(), fold(name)),
+                RecordedKind::Sequence => ("sequence".to_owned(), fold(name)),
+                RecordedKind::Procedure => ("procedure".to_owned(), name.to_lowercase()),
+                RecordedKind::Function => ("function".to_owned(), name.to_lowercase()),
+                RecordedKind::Package => ("package".to_owned(), name.to_lowercase()),
+                RecordedKind::PackageBody => ("package body".to_owned(), name.to_lowercase()),
+                RecordedKind::Event => ("event".to_owned(), name.to_lowercase()),
+                RecordedKind::Trigger => ("trigger".to_owned(), name.clone()),
             })
         });
         Some(Self { case, objects: tables.chain(others).collect() })
@@ -115,7 +115,7 @@ impl Brings {
 
 /// Asks how the databases were made that the stream does not create, and returns the statements that empty all of them.
 /// They are fed before the stream, so that nothing is dropped before the log knows that the restore writes.
-pub async fn clearing(client: &Client, scope: &RestoreScope) -> Result<String, QueryError> {
+pub async fn clearing(client: &SqlClient, scope: &RestoreScope) -> Result<String, QueryError> {
     let mut statements = String::new();
     for destination in scope.databases.iter().filter(|destination| !is_system(&destination.name)) {
         let name = identifier(&destination.name);

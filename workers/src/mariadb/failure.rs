@@ -1,12 +1,7 @@
 //! Reads the error numbers of the clients and tells whether another attempt can help and what a person can do.
 //! It never reads prose, because the server may speak another language.
 
-/// Whether the same attempt may succeed later without anybody changing anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    Permanent,
-    Transient,
-}
+use lagan_schemas::error::Class;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
@@ -42,7 +37,7 @@ const TLS: u32 = 2026;
 
 /// The first error that a client reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct ClientFailure {
     pub kind: FailureKind,
     /// MariaDB's number: below 2000 and above 3000 from the server, 2000-2999 from the client.
     pub number: Option<u32>,
@@ -52,7 +47,7 @@ pub struct Failure {
     pub object: Option<String>,
 }
 
-impl Failure {
+impl ClientFailure {
     /// Reads the lines of a client's stderr; `None` if none of them reports an error.
     #[must_use]
     pub fn read(lines: &[String]) -> Option<Self> {
@@ -216,8 +211,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
-    fn read(line: &str) -> Failure {
-        Failure::read(&["Warning: mariadb: something (12)".into(), line.into()]).unwrap()
+    fn read(line: &str) -> ClientFailure {
+        ClientFailure::read(&["Warning: mariadb: something (12)".into(), line.into()]).unwrap()
     }
 
     #[test]
@@ -291,6 +286,6 @@ mod tests {
         let denied = read("mariadb-dump: u1 has insufficient privileges to SHOW CREATE FUNCTION `f`!");
         assert_eq!((denied.kind, denied.object.as_deref()), (FailureKind::MissingPrivilege, Some("f")));
         assert_eq!(read("mariadb-dump: unknown option '--x'").kind, FailureKind::Usage);
-        assert_eq!(Failure::read(&["all is well".into()]), None);
+        assert_eq!(ClientFailure::read(&["all is well".into()]), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Conditions that a backup reports although it succeeds. It decides nothing: `backup` collects them.
 
+use lagan_schemas::fact::{Notice, NoticeStatus};
+
 use crate::process::escape;
 
 /// A fact about the source that limits what a restore of this dump can bring back. Names are `database.table` or
@@ -33,14 +35,6 @@ pub enum Finding {
     LargeRows { statement_bytes: u64, server_packet_bytes: u64 },
 }
 
-/// A finding as a condition: its type, its reason, and a sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    pub kind: &'static str,
-    pub reason: &'static str,
-    pub message: String,
-}
-
 impl Finding {
     /// Whether it can make a restore fail or bring back less.
     #[must_use]
@@ -65,8 +59,9 @@ impl Finding {
         }
     }
 
+    /// The finding as a condition of its session.
     #[must_use]
-    pub fn condition(&self) -> Condition {
+    pub fn notice(&self) -> Notice {
         let (kind, reason, text) = self.words();
         let message = match self {
             Self::LargeRows { statement_bytes, server_packet_bytes } => format!(
@@ -75,7 +70,7 @@ impl Finding {
             ),
             other => format!("{text}: {}", some(other.names())),
         };
-        Condition { kind, reason, message }
+        Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message }
     }
 
     fn words(&self) -> (&'static str, &'static str, &'static str) {

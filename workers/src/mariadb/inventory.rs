@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     client::{QueryError, Rows, literal},
-    dump::{DatabaseRecord, Object, Record},
+    dump::{DatabaseRecord, Record, RecordedKind},
     dump_args::{DumpArgs, Scope},
     options::Switch,
     text::EXACT_IN_UTF8,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum InventoryKind {
     Table,
     View,
     Sequence,
@@ -23,15 +23,15 @@ pub enum Kind {
 
 /// The objects that must be found in the stream, by database ("" if the dump names none) and kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Expected {
-    objects: BTreeMap<(String, Kind), BTreeSet<String>>,
+pub struct ExpectedObjects {
+    objects: BTreeMap<(String, InventoryKind), BTreeSet<String>>,
 }
 
 /// Objects of one kind that the stream lacks in one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingObjects {
     pub database: String,
-    pub kind: Kind,
+    pub kind: InventoryKind,
     pub expected: usize,
     pub found: u64,
     /// The missing ones where they can be told, else all candidates.
@@ -39,24 +39,24 @@ pub struct MissingObjects {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Table {
+pub(super) struct TableEntry {
     pub database: String,
     pub name: String,
-    pub kind: Kind,
+    pub kind: InventoryKind,
     pub versioned: bool,
     pub engine: String,
     /// As `information_schema` shows them.
     pub options: String,
 }
 
-impl Table {
+impl TableEntry {
     pub(super) fn dotted(&self) -> String {
         format!("{}.{}", self.database, self.name)
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct View {
+pub(super) struct ViewEntry {
     pub database: String,
     pub name: String,
     pub definition: String,
@@ -83,10 +83,10 @@ pub(super) struct Inventory {
     pub databases: Vec<String>,
     /// All databases that the account sees.
     pub known: BTreeSet<String>,
-    pub tables: Vec<Table>,
+    pub tables: Vec<TableEntry>,
     /// (database, name) of tables, views and sequences beside them that the dump leaves out.
     pub unselected: BTreeSet<(String, String)>,
-    pub views: Vec<View>,
+    pub views: Vec<ViewEntry>,
     /// Events whose time is over, so that the server would not create them again.
     pub expired_events: Vec<String>,
     /// Events with a comment, and with more ends of comments than beginnings.
@@ -106,7 +106,7 @@ pub(super) struct Inventory {
     pub legacy_text: Vec<Column>,
     /// Columns whose ENUM, SET or default is shown with a `?`.
     pub question_marks: Vec<Column>,
-    pub expected: Expected,
+    pub expected: ExpectedObjects,
 }
 
 const SYSTEM: [&str; 4] = ["information_schema", "performance_schema", "mysql", "sys"];
@@ -179,7 +179,7 @@ impl Inventory {
         inventory.take_routines(args, routines)?;
         inventory.take_events(args, events)?;
         if args.is_on("no-create-info", Switch::Off) {
-            inventory.expected = Expected::default();
+            inventory.expected = ExpectedObjects::default();
         }
         Ok(inventory)
     }
@@ -196,18 +196,18 @@ impl Inventory {
             }
             let versioned = kind == "SYSTEM VERSIONED";
             let kind = match kind.as_str() {
-                "VIEW" | "SYSTEM VIEW" => Kind::View,
-                "SEQUENCE" => Kind::Sequence,
-                _ => Kind::Table,
+                "VIEW" | "SYSTEM VIEW" => InventoryKind::View,
+                "SEQUENCE" => InventoryKind::Sequence,
+                _ => InventoryKind::Table,
             };
             self.expected.add(args, &database, kind, &name);
-            self.tables.push(Table { database, name, kind, versioned, engine, options });
+            self.tables.push(TableEntry { database, name, kind, versioned, engine, options });
         }
         Ok(())
     }
 
     fn take_columns(&mut self, rows: Rows) -> Result<(), QueryError> {
-        let stored = |table: &&Table| table.kind == Kind::Table;
+        let stored = |table: &&TableEntry| table.kind == InventoryKind::Table;
         let tables: BTreeSet<(&str, &str)> =
             self.tables.iter().filter(stored).map(|table| (table.database.as_str(), table.name.as_str())).collect();
         for row in rows {
@@ -243,7 +243,7 @@ impl Inventory {
         for row in rows {
             let [database, name, definition] = columns(row)?;
             if self.has(&database) && selects_table(args, &database, &name) {
-                self.views.push(View { database, name, definition });
+                self.views.push(ViewEntry { database, name, definition });
             }
         }
         Ok(())
@@ -253,7 +253,7 @@ impl Inventory {
         for row in rows {
             let [database, table, name] = columns(row)?;
             if self.has(&database) && selects_table(args, &database, &table) {
-                self.expected.add(args, &database, Kind::Trigger, &name);
+                self.expected.add(args, &database, InventoryKind::Trigger, &name);
             }
         }
         Ok(())
@@ -263,7 +263,7 @@ impl Inventory {
         for row in rows {
             let [database, name, hidden] = columns(row)?;
             if self.has(&database) {
-                self.expected.add(args, &database, Kind::Routine, &name);
+                self.expected.add(args, &database, InventoryKind::Routine, &name);
                 if hidden == "1" {
                     self.hidden_routines.insert(database);
                 }
@@ -282,7 +282,7 @@ impl Inventory {
                 if expired == "1" {
                     self.expired_events.push(format!("{database}.{name}"));
                 }
-                self.expected.add(args, &database, Kind::Event, &name);
+                self.expected.add(args, &database, InventoryKind::Event, &name);
                 if doubled != "0" {
                     self.doubled_semicolons.push((database, name));
                 }
@@ -301,7 +301,7 @@ impl Inventory {
         }
         self.expected.objects.retain(|(database, _), _| !left_out(database, None));
         for ((database, kind), names) in &mut self.expected.objects {
-            if matches!(kind, Kind::Table | Kind::View | Kind::Sequence) {
+            if matches!(kind, InventoryKind::Table | InventoryKind::View | InventoryKind::Sequence) {
                 names.retain(|name| !gone(database, name));
             }
         }
@@ -313,8 +313,8 @@ impl Inventory {
     }
 }
 
-impl Expected {
-    fn add(&mut self, args: &DumpArgs, database: &str, kind: Kind, name: &str) {
+impl ExpectedObjects {
+    fn add(&mut self, args: &DumpArgs, database: &str, kind: InventoryKind, name: &str) {
         let database = match args.scope {
             Scope::One { .. } => String::new(),
             _ => database.to_owned(),
@@ -323,7 +323,7 @@ impl Expected {
     }
 
     #[must_use]
-    pub fn count(&self, kind: Kind) -> usize {
+    pub fn count(&self, kind: InventoryKind) -> usize {
         self.objects.iter().filter(|((_, found), _)| *found == kind).map(|(_, names)| names.len()).sum()
     }
 
@@ -334,7 +334,12 @@ impl Expected {
     }
 }
 
-fn missing(database: &str, kind: Kind, expected: &BTreeSet<String>, record: &Record) -> Option<MissingObjects> {
+fn missing(
+    database: &str,
+    kind: InventoryKind,
+    expected: &BTreeSet<String>,
+    record: &Record,
+) -> Option<MissingObjects> {
     let nothing = DatabaseRecord::default();
     let found = record.database((!database.is_empty()).then_some(database)).unwrap_or(&nothing);
     let (found, names): (u64, Vec<String>) = match listed(found, kind) {
@@ -355,33 +360,35 @@ fn missing(database: &str, kind: Kind, expected: &BTreeSet<String>, record: &Rec
 
 /// The names in the stream, where all of them can be told. Text of programs, with their names, is in a character set
 /// of its own, so they are counted; and so is everything of a database that has very many objects.
-fn listed(database: &DatabaseRecord, kind: Kind) -> Option<BTreeSet<&str>> {
-    let of = |object: Object| match database.objects.get(&object) {
+fn listed(database: &DatabaseRecord, kind: InventoryKind) -> Option<BTreeSet<&str>> {
+    let of = |object: RecordedKind| match database.objects.get(&object) {
         None => Some(BTreeSet::new()),
         Some(listed) => listed.is_whole().then(|| listed.listed.iter().map(String::as_str).collect()),
     };
     match kind {
-        Kind::Table => {
+        InventoryKind::Table => {
             let tables = &database.tables;
             tables.is_whole().then(|| tables.listed.iter().map(|table| table.name.as_str()).collect())
         }
-        Kind::View => of(Object::View),
-        Kind::Sequence => of(Object::Sequence),
-        Kind::Trigger | Kind::Routine | Kind::Event => None,
+        InventoryKind::View => of(RecordedKind::View),
+        InventoryKind::Sequence => of(RecordedKind::Sequence),
+        InventoryKind::Trigger | InventoryKind::Routine | InventoryKind::Event => None,
     }
 }
 
-fn count(database: &DatabaseRecord, kind: Kind) -> u64 {
+fn count(database: &DatabaseRecord, kind: InventoryKind) -> u64 {
     match kind {
-        Kind::Table => database.tables.count,
-        Kind::View => database.count(Object::View),
-        Kind::Sequence => database.count(Object::Sequence),
-        Kind::Trigger => database.count(Object::Trigger),
-        Kind::Event => database.count(Object::Event),
-        Kind::Routine => [Object::Procedure, Object::Function, Object::Package, Object::PackageBody]
-            .iter()
-            .map(|object| database.count(*object))
-            .sum(),
+        InventoryKind::Table => database.tables.count,
+        InventoryKind::View => database.count(RecordedKind::View),
+        InventoryKind::Sequence => database.count(RecordedKind::Sequence),
+        InventoryKind::Trigger => database.count(RecordedKind::Trigger),
+        InventoryKind::Event => database.count(RecordedKind::Event),
+        InventoryKind::Routine => {
+            [RecordedKind::Procedure, RecordedKind::Function, RecordedKind::Package, RecordedKind::PackageBody]
+                .iter()
+                .map(|object| database.count(*object))
+                .sum()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::{
     dump_args::{DumpArgs, Scope},
     finding::Finding,
-    inventory::{Inventory, Kind, Table, is_system},
+    inventory::{Inventory, InventoryKind, TableEntry, is_system},
     options::Switch,
 };
 
@@ -37,7 +37,7 @@ pub(super) fn leave_out_unencoded(args: &mut DumpArgs, inventory: &mut Inventory
         inventory.forget(|database, _| unencoded.contains(database));
         inventory.databases.retain(|name| !unencoded.contains(name));
     }
-    let tables: Vec<Table> =
+    let tables: Vec<TableEntry> =
         inventory.tables.iter().filter(|table| table.name.starts_with(UNENCODED)).cloned().collect();
     for table in &tables {
         args.ignored_tables.push(table.dotted());
@@ -57,11 +57,11 @@ pub(super) fn findings(args: &DumpArgs, inventory: &Inventory) -> Vec<Finding> {
     if args.is_on("no-create-info", Switch::Off) {
         return Vec::new();
     }
-    let tables = |chosen: &dyn Fn(&Table) -> bool| -> Vec<String> {
-        let stored = |table: &&Table| table.kind == Kind::Table && table.database != "mysql";
-        inventory.tables.iter().filter(stored).filter(|table| chosen(table)).map(Table::dotted).collect()
+    let tables = |chosen: &dyn Fn(&TableEntry) -> bool| -> Vec<String> {
+        let stored = |table: &&TableEntry| table.kind == InventoryKind::Table && table.database != "mysql";
+        inventory.tables.iter().filter(stored).filter(|table| chosen(table)).map(TableEntry::dotted).collect()
     };
-    let bound = |table: &Table| {
+    let bound = |table: &TableEntry| {
         let options = table.options.to_ascii_uppercase();
         BOUND_OPTIONS.iter().any(|option| options.contains(option))
             || !COMMON_ENGINES.iter().any(|engine| table.engine.eq_ignore_ascii_case(engine))

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    client::{Client, QueryError, Rows, identifier},
-    dump::{DatabaseRecord, NameCase, Needs, Object, Record},
-    failure::Failure,
+    client::{QueryError, Rows, SqlClient, identifier},
+    dump::{DatabaseRecord, NameCase, Needs, Record, RecordedKind},
+    failure::ClientFailure,
     grants::{Grants, MissingGrant},
     restore::exists,
-    scope::{Destination, RestoreScope},
+    scope::{RestoreScope, TargetDatabase},
 };
 
 /// A reason why a restore would break off, or bring back something else than the dump holds.
@@ -84,7 +84,7 @@ struct Settings {
 
 /// Finds everything that stands in the way of this restore. Databases of the dump that are not restored do not count.
 pub async fn obstacles(
-    client: &Client,
+    client: &SqlClient,
     record: &Record,
     scope: &RestoreScope,
     case: NameCase,
@@ -100,7 +100,7 @@ pub async fn obstacles(
     let [settings, grants, known, engines] = client.ask(questions).await?;
     let settings = Settings::read(settings)?;
     let grants = Grants::parse(grants.iter().filter_map(|row| row.first()).map(String::as_str));
-    let databases: Vec<(&Destination, &DatabaseRecord)> = scope
+    let databases: Vec<(&TargetDatabase, &DatabaseRecord)> = scope
         .databases
         .iter()
         .filter_map(|destination| Some((destination, record.database(destination.source.as_deref())?)))
@@ -119,7 +119,7 @@ pub async fn obstacles(
 }
 
 /// The needs of this restore. The filter leaves out variables of the whole server that no wanted database sets.
-fn needs(record: &Record, scope: &RestoreScope, databases: &[(&Destination, &DatabaseRecord)]) -> Needs {
+fn needs(record: &Record, scope: &RestoreScope, databases: &[(&TargetDatabase, &DatabaseRecord)]) -> Needs {
     let mut needs = record.needs_of(databases.iter().map(|(_, database)| *database));
     if scope.filter.is_some() {
         let dropped = |name: &str| name.starts_with("GLOBAL ");
@@ -163,12 +163,12 @@ fn check_server(needed_bytes: u64, settings: &Settings, grants: &Grants, found: 
 /// Databases that the dump does not create and the server does not have. The list does not show those in which the account
 /// may only create objects, so each is asked for by name.
 async fn absent(
-    client: &Client,
-    databases: &[(&Destination, &DatabaseRecord)],
+    client: &SqlClient,
+    databases: &[(&TargetDatabase, &DatabaseRecord)],
     (known, case): (&BTreeSet<String>, NameCase),
 ) -> Result<BTreeSet<String>, QueryError> {
     let mut absent = BTreeSet::new();
-    for (Destination { name, created, .. }, _) in databases {
+    for (TargetDatabase { name, created, .. }, _) in databases {
         let is_known = *created || known.iter().any(|known| case.same(known, name));
         if !is_known && !exists(client, name).await? {
             absent.insert(name.clone());
@@ -178,7 +178,7 @@ async fn absent(
 }
 
 fn check_databases(
-    databases: &[(&Destination, &DatabaseRecord)],
+    databases: &[(&TargetDatabase, &DatabaseRecord)],
     absent: &BTreeSet<String>,
     grants: &Grants,
     found: &mut Vec<Obstacle>,
@@ -202,10 +202,10 @@ fn check_databases(
 }
 
 /// The privileges that a restore of a database needs, and what fails without each.
-fn rights(database: &DatabaseRecord, destination: &Destination) -> Vec<(&'static str, &'static str)> {
-    let tables = database.tables.count + database.count(Object::Sequence);
-    let views = database.count(Object::View);
-    let routines = [Object::Procedure, Object::Function, Object::Package, Object::PackageBody];
+fn rights(database: &DatabaseRecord, destination: &TargetDatabase) -> Vec<(&'static str, &'static str)> {
+    let tables = database.tables.count + database.count(RecordedKind::Sequence);
+    let views = database.count(RecordedKind::View);
+    let routines = [RecordedKind::Procedure, RecordedKind::Function, RecordedKind::Package, RecordedKind::PackageBody];
     let mut rights: Vec<(&'static str, &'static str)> = Vec::new();
     let mut need = |count: u64, list: &[(&'static str, &'static str)]| {
         for right in list {
@@ -225,8 +225,8 @@ fn rights(database: &DatabaseRecord, destination: &Destination) -> Vec<(&'static
             ("DROP", "the dump drops tables first"),
         ],
     );
-    need(database.count(Object::Trigger), &[("TRIGGER", "the dump creates triggers")]);
-    need(database.count(Object::Event), &[("EVENT", "the dump creates events")]);
+    need(database.count(RecordedKind::Trigger), &[("TRIGGER", "the dump creates triggers")]);
+    need(database.count(RecordedKind::Event), &[("EVENT", "the dump creates events")]);
     need(
         routines.iter().map(|kind| database.count(*kind)).sum(),
         &[("CREATE ROUTINE", "the dump creates routines"), ("ALTER ROUTINE", "the dump drops routines first")],
@@ -235,7 +235,7 @@ fn rights(database: &DatabaseRecord, destination: &Destination) -> Vec<(&'static
 }
 
 fn check_programs(
-    databases: &[(&Destination, &DatabaseRecord)],
+    databases: &[(&TargetDatabase, &DatabaseRecord)],
     needs: &Needs,
     (settings, grants): (&Settings, &Grants),
     found: &mut Vec<Obstacle>,
@@ -245,8 +245,8 @@ fn check_programs(
     if !others.is_empty() && !grants.globally("SET USER") && !grants.globally("SUPER") {
         found.push(Obstacle::Definers(others));
     }
-    let guarded = |(_, database): &(&Destination, &DatabaseRecord)| {
-        database.count(Object::Trigger) + database.count(Object::Function) > 0
+    let guarded = |(_, database): &(&TargetDatabase, &DatabaseRecord)| {
+        database.count(RecordedKind::Trigger) + database.count(RecordedKind::Function) > 0
     };
     if settings.guarded_binary_log && databases.iter().any(guarded) {
         if !grants.globally("SUPER") {
@@ -279,7 +279,7 @@ fn check_engines(needs: &Needs, settings: &Settings, engines: &BTreeSet<String>,
 
 /// Asks the server for every name that an older one may not know. It names the error by number.
 async fn unknown_names(
-    client: &Client,
+    client: &SqlClient,
     record: &Record,
     needs: &Needs,
     settings: &Settings,
@@ -298,7 +298,7 @@ async fn unknown_names(
         let questions: Vec<String> = names.iter().map(|name| question(what, name)).collect();
         let answers = client.each(&questions).await?;
         let refused =
-            |answer: &Result<Rows, Failure>| answer.as_ref().is_err_and(|failure| failure.number == Some(number));
+            |answer: &Result<Rows, ClientFailure>| answer.as_ref().is_err_and(|failure| failure.number == Some(number));
         let unknown: Vec<String> =
             names.iter().zip(&answers).filter(|(_, answer)| refused(answer)).map(|(name, _)| (*name).clone()).collect();
         if !unknown.is_empty() {

@@ -29,7 +29,7 @@ struct Spec {
 
 /// One option as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Given {
+pub(super) struct GivenOption {
     pub name: &'static str,
     pub on: Switch,
     pub value: Option<String>,
@@ -43,7 +43,7 @@ pub(super) enum Switch {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parsed {
-    pub options: Vec<Given>,
+    pub options: Vec<GivenOption>,
     pub names: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ fn parse_long<'a>(
     given: &str,
     long: &str,
     rest: &mut impl Iterator<Item = &'a String>,
-) -> Result<Given, ArgumentError> {
+) -> Result<GivenOption, ArgumentError> {
     let (name, inline) = match long.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (long, None),
@@ -123,14 +123,14 @@ fn parse_long<'a>(
         }
         (_, inline) => inline,
     };
-    spec.judge(Given { name: spec.name, on, value }, given)
+    spec.judge(GivenOption { name: spec.name, on, value }, given)
 }
 
 fn parse_short<'a>(
     specs: &[Spec],
     given: &str,
     rest: &mut impl Iterator<Item = &'a String>,
-    options: &mut Vec<Given>,
+    options: &mut Vec<GivenOption>,
 ) -> Result<(), ArgumentError> {
     let letters = given.strip_prefix('-').unwrap_or(given);
     for (at, letter) in letters.char_indices() {
@@ -149,7 +149,7 @@ fn parse_short<'a>(
                 None => return Err(ArgumentError::NoValue { given: given.to_owned() }),
             },
         };
-        options.push(spec.judge(Given { name: spec.name, on: Switch::On, value }, given)?);
+        options.push(spec.judge(GivenOption { name: spec.name, on: Switch::On, value }, given)?);
         if spec.takes != OptionValue::None {
             break;
         }
@@ -169,7 +169,7 @@ impl Spec {
         }
     }
 
-    fn judge(&self, option: Given, given: &str) -> Result<Given, ArgumentError> {
+    fn judge(&self, option: GivenOption, given: &str) -> Result<GivenOption, ArgumentError> {
         match self.rule {
             Rule::AlwaysOn(reason) if option.on == Switch::Off => Err(self.refuse(given, reason)),
             Rule::Only(only, reason) if option.value.as_deref() != Some(only) => Err(self.refuse(given, reason)),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    client::{Client, QueryError, Rows, identifier, literal},
-    dump::{DatabaseRecord, NameCase, Object, Record, TableRecord},
+    client::{QueryError, Rows, SqlClient, identifier, literal},
+    dump::{DatabaseRecord, NameCase, Record, RecordedKind, TableRecord},
     inventory::is_system,
     scope::RestoreScope,
 };
@@ -20,7 +20,7 @@ pub enum Comparison {
 
 /// The differences between a dump and the server that it was restored into.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadBack {
+pub struct RestoreDifferences {
     /// Objects and rows of the dump that are not there.
     pub missing: Vec<String>,
     /// Tables whose rows could not be counted, with the server's words.
@@ -35,25 +35,25 @@ pub struct ReadBack {
 const NO_SUCH_TABLE: u32 = 1146;
 
 /// Names by database and kind; tables have none.
-type Held = BTreeMap<(String, Option<Object>), BTreeSet<String>>;
+type Held = BTreeMap<(String, Option<RecordedKind>), BTreeSet<String>>;
 
 /// Asks the server for all objects of the databases that a restore wrote to. Those of the server itself are not compared.
 pub async fn read_back(
-    client: &Client,
+    client: &SqlClient,
     record: &Record,
     scope: &RestoreScope,
     (case, comparison): (NameCase, Comparison),
-) -> Result<ReadBack, QueryError> {
+) -> Result<RestoreDifferences, QueryError> {
     let restored = scope.databases.iter().filter(|destination| !is_system(&destination.name));
     let databases: Vec<(&str, &DatabaseRecord)> = restored
         .filter_map(|destination| Some((destination.name.as_str(), record.database(destination.source.as_deref())?)))
         .collect();
     if databases.is_empty() {
-        return Ok(ReadBack::default());
+        return Ok(RestoreDifferences::default());
     }
     let [objects, versioned] = client.ask(questions(&databases)).await?;
     let held = held(objects, case)?;
-    let mut found = ReadBack::default();
+    let mut found = RestoreDifferences::default();
     for (name, database) in &databases {
         compare(database, name, case, &held, &mut found);
     }
@@ -91,14 +91,14 @@ fn held(rows: Rows, case: NameCase) -> Result<Held, QueryError> {
     for row in rows {
         let [database, kind, name] = <[String; 3]>::try_from(row).map_err(|_| QueryError::Answer)?;
         let kind = match kind.as_str() {
-            "VIEW" => Some(Object::View),
-            "SEQUENCE" => Some(Object::Sequence),
-            "TRIGGER" => Some(Object::Trigger),
-            "PROCEDURE" => Some(Object::Procedure),
-            "FUNCTION" => Some(Object::Function),
-            "PACKAGE" => Some(Object::Package),
-            "PACKAGE BODY" => Some(Object::PackageBody),
-            "EVENT" => Some(Object::Event),
+            "VIEW" => Some(RecordedKind::View),
+            "SEQUENCE" => Some(RecordedKind::Sequence),
+            "TRIGGER" => Some(RecordedKind::Trigger),
+            "PROCEDURE" => Some(RecordedKind::Procedure),
+            "FUNCTION" => Some(RecordedKind::Function),
+            "PACKAGE" => Some(RecordedKind::Package),
+            "PACKAGE BODY" => Some(RecordedKind::PackageBody),
+            "EVENT" => Some(RecordedKind::Event),
             _ => None,
         };
         held.entry((case.fold(&database), kind)).or_default().insert(folded(kind, &name, case));
@@ -107,24 +107,24 @@ fn held(rows: Rows, case: NameCase) -> Result<Held, QueryError> {
 }
 
 /// The server ignores the case of programs' names everywhere.
-fn folded(kind: Option<Object>, name: &str, case: NameCase) -> String {
+fn folded(kind: Option<RecordedKind>, name: &str, case: NameCase) -> String {
     match kind {
-        None | Some(Object::View | Object::Sequence) => case.fold(name),
-        Some(Object::Trigger) => name.to_owned(),
+        None | Some(RecordedKind::View | RecordedKind::Sequence) => case.fold(name),
+        Some(RecordedKind::Trigger) => name.to_owned(),
         Some(_) => name.to_lowercase(),
     }
 }
 
-fn compare(database: &DatabaseRecord, name: &str, case: NameCase, held: &Held, found: &mut ReadBack) {
+fn compare(database: &DatabaseRecord, name: &str, case: NameCase, held: &Held, found: &mut RestoreDifferences) {
     let tables = database.tables.listed.iter().map(|table| table.name.clone()).collect();
-    let mut wanted: Vec<(Option<Object>, u64, Vec<String>)> = vec![(None, database.tables.count, tables)];
+    let mut wanted: Vec<(Option<RecordedKind>, u64, Vec<String>)> = vec![(None, database.tables.count, tables)];
     wanted.extend(database.objects.iter().map(|(kind, listed)| (Some(*kind), listed.count, listed.listed.clone())));
     for (kind, count, listed) in wanted {
         let there = held.get(&(case.fold(name), kind)).cloned().unwrap_or_default();
         let word = word(kind);
         let absent = listed.iter().filter(|object| !there.contains(&folded(kind, object, case)));
         let absent: Vec<String> = absent.map(|object| format!("{word} `{name}`.`{object}`")).collect();
-        if kind == Some(Object::Event) {
+        if kind == Some(RecordedKind::Event) {
             found.expired.extend(absent);
         } else if absent.is_empty() && (there.len() as u64) < count {
             found.missing.push(format!("{} of {count} {word}s of `{name}`", count - there.len() as u64));
@@ -139,17 +139,17 @@ fn compare(database: &DatabaseRecord, name: &str, case: NameCase, held: &Held, f
     }
 }
 
-fn word(kind: Option<Object>) -> &'static str {
+fn word(kind: Option<RecordedKind>) -> &'static str {
     match kind {
         None => "table",
-        Some(Object::View) => "view",
-        Some(Object::Sequence) => "sequence",
-        Some(Object::Trigger) => "trigger",
-        Some(Object::Procedure) => "procedure",
-        Some(Object::Function) => "function",
-        Some(Object::Package) => "package",
-        Some(Object::PackageBody) => "package body",
-        Some(Object::Event) => "event",
+        Some(RecordedKind::View) => "view",
+        Some(RecordedKind::Sequence) => "sequence",
+        Some(RecordedKind::Trigger) => "trigger",
+        Some(RecordedKind::Procedure) => "procedure",
+        Some(RecordedKind::Function) => "function",
+        Some(RecordedKind::Package) => "package",
+        Some(RecordedKind::PackageBody) => "package body",
+        Some(RecordedKind::Event) => "event",
     }
 }
 
@@ -163,10 +163,10 @@ enum Counted {
 
 /// Counts the rows of every listed table. Of versioned tables the dump may hold the history, which counts, too.
 async fn count_rows(
-    client: &Client,
+    client: &SqlClient,
     (databases, counted): (&[(&str, &DatabaseRecord)], Counted),
     versioned: &BTreeSet<(String, String)>,
-    found: &mut ReadBack,
+    found: &mut RestoreDifferences,
 ) -> Result<(), QueryError> {
     // A line break in a name would shift the line numbers by which refusals are told apart.
     let mut tables: Vec<(&str, &TableRecord)> = Vec::new();

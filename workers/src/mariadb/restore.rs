@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    client::{Client, QueryError, identifier, literal},
+    client::{QueryError, SqlClient, identifier, literal},
     dump::NameCase,
-    failure::Failure,
+    failure::ClientFailure,
     inventory::is_system,
     stream::ends_as_dump,
 };
-use crate::process::{Exit, FeedReport, escape};
+use crate::process::{ChildExit, FeedReport, escape};
 
 /// Which databases a restore writes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum TargetState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreIncomplete {
     #[error("the client failed ({exit:?}): {}", failure.as_ref().map_or("it says nothing", |failure| failure.line.as_str()))]
-    Failed { exit: Option<Exit>, failure: Option<Failure> },
+    Failed { exit: Option<ChildExit>, failure: Option<ClientFailure> },
     #[error("{fed_bytes} of {expected_bytes} bytes were fed")]
     Short { fed_bytes: u64, expected_bytes: u64 },
     #[error("what was fed is no complete dump; it ends with `{end}`")]
@@ -46,7 +46,7 @@ pub enum RestoreIncomplete {
 }
 
 /// How the server compares names of databases and tables.
-pub async fn name_case(client: &Client, wait: Duration) -> Result<NameCase, QueryError> {
+pub async fn name_case(client: &SqlClient, wait: Duration) -> Result<NameCase, QueryError> {
     client.wait_ready(wait).await?;
     let rows = client.query("SELECT @@lower_case_table_names").await?;
     let answer = rows.first().and_then(|row| row.first()).ok_or(QueryError::Answer)?;
@@ -54,7 +54,7 @@ pub async fn name_case(client: &Client, wait: Duration) -> Result<NameCase, Quer
 }
 
 /// Counts what the databases of a restore hold already. A database that does not exist holds nothing.
-pub async fn target_state(client: &Client, touches: &Touches) -> Result<TargetState, QueryError> {
+pub async fn target_state(client: &SqlClient, touches: &Touches) -> Result<TargetState, QueryError> {
     let looked_at: Vec<String> = match touches {
         Touches::Database(name) => vec![name.clone()],
         Touches::Databases(names) => names.clone(),
@@ -89,7 +89,7 @@ pub async fn target_state(client: &Client, touches: &Touches) -> Result<TargetSt
 }
 
 /// Asks for a database that a list does not show: the account may still be allowed to use it.
-pub(super) async fn exists(client: &Client, database: &str) -> Result<bool, QueryError> {
+pub(super) async fn exists(client: &SqlClient, database: &str) -> Result<bool, QueryError> {
     match client.query(&format!("SHOW TABLES FROM {}", identifier(database))).await {
         Ok(_) => Ok(true),
         Err(QueryError::Refused { failure }) if failure.number == Some(1049) => Ok(false),
@@ -101,7 +101,7 @@ pub(super) async fn exists(client: &Client, database: &str) -> Result<bool, Quer
 /// with a stream that was cut between two statements.
 pub fn check_fed(report: &FeedReport, expected_bytes: u64) -> Result<(), RestoreIncomplete> {
     if !report.clean() {
-        let failure = Failure::read(&report.stderr.lines);
+        let failure = ClientFailure::read(&report.stderr.lines);
         return Err(RestoreIncomplete::Failed { exit: report.exit, failure });
     }
     if report.bytes != expected_bytes {

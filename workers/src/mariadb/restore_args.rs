@@ -2,7 +2,7 @@
 
 use super::{
     dump_args::{render, state},
-    options::{ArgumentError, Given, Parsed, Switch, parse, rules},
+    options::{ArgumentError, GivenOption, Parsed, Switch, parse, rules},
 };
 
 /// The program whose rules in the catalogue the arguments keep to.
@@ -21,15 +21,15 @@ pub enum Selection {
 
 /// The arguments of a restore, understood and within the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestoreArgs {
+pub struct CheckedRestoreArgs {
     /// The database that is named.
     pub database: Option<String>,
     /// Whether only this database of the dump is wanted.
     pub selection: Selection,
-    options: Vec<Given>,
+    options: Vec<GivenOption>,
 }
 
-impl RestoreArgs {
+impl CheckedRestoreArgs {
     pub fn parse(args: &[String]) -> Result<Self, ArgumentError> {
         let Parsed { mut options, names } = parse(rules(PROGRAM), args)?;
         let named = options.iter().rev().find(|given| given.name == "database");
@@ -67,8 +67,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
-    fn args(text: &str) -> Result<RestoreArgs, ArgumentError> {
-        RestoreArgs::parse(&text.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>())
+    fn args(text: &str) -> Result<CheckedRestoreArgs, ArgumentError> {
+        CheckedRestoreArgs::parse(&text.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::dump::{FilterError, NameCase, Object, OddityKind, Record, Wanted, WantedDatabase};
+use super::dump::{FilterError, NameCase, OddityKind, Record, RecordedKind, WantedDatabase, WantedDatabases};
 use super::inventory::is_system;
 use super::restore::Touches;
 use crate::process::escape;
@@ -22,16 +22,16 @@ pub struct Asked {
 /// The databases that a restore writes to, and how its stream must pass for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreScope {
-    pub databases: Vec<Destination>,
+    pub databases: Vec<TargetDatabase>,
     /// Takes some databases out of the stream, or gives one of them another name.
-    pub filter: Option<Wanted>,
+    pub filter: Option<WantedDatabases>,
     /// The database that the client selects before it reads the stream, which must exist.
     pub selects: Option<String>,
 }
 
 /// A database of the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Destination {
+pub struct TargetDatabase {
     pub name: String,
     /// Its name in the dump; nothing if the dump does not name it.
     pub source: Option<String>,
@@ -118,7 +118,7 @@ pub fn scope(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreSc
             let Some(found) = record.database(database.source.as_deref()) else { continue };
             let of = |kind| found.objects.get(&kind).into_iter().flat_map(|listed| &listed.listed);
             let tables = found.tables.listed.iter().map(|table| &table.name);
-            distinct(Some(&database.name), tables.chain(of(Object::View)).chain(of(Object::Sequence)))?;
+            distinct(Some(&database.name), tables.chain(of(RecordedKind::View)).chain(of(RecordedKind::Sequence)))?;
         }
     }
     Ok(scope)
@@ -176,7 +176,7 @@ fn nameless(record: &Record, into: Option<&String>, renamed: Option<&String>) ->
     {
         return Err(FilterError::NamesItself { database: origin.clone(), naming: Box::new(naming.clone()) }.into());
     }
-    let databases = vec![Destination { name: name.clone(), source: None, created: false }];
+    let databases = vec![TargetDatabase { name: name.clone(), source: None, created: false }];
     Ok(RestoreScope { databases, filter: None, selects: Some(name.clone()) })
 }
 
@@ -202,7 +202,7 @@ fn some(
         can_be_renamed(record, source)?;
     }
     let alone = sources.len() == named.len() && record.database(None).is_none();
-    let filter = (renamed.is_some() || !alone).then(|| Wanted {
+    let filter = (renamed.is_some() || !alone).then(|| WantedDatabases {
         databases: sources
             .iter()
             .map(|name| WantedDatabase { name: (*name).clone(), renamed: renamed.cloned() })
@@ -233,9 +233,9 @@ fn no_unclear(record: &Record, wanted: &[String], case: NameCase) -> Result<(), 
     unclear.map_or(Ok(()), |oddity| Err(FilterError::Unclear { statement: oddity.statement.clone() }))
 }
 
-fn destination(record: &Record, source: &str, name: &str) -> Destination {
+fn destination(record: &Record, source: &str, name: &str) -> TargetDatabase {
     let created = record.database(Some(source)).is_some_and(|database| database.created);
-    Destination { name: name.to_owned(), source: Some(source.to_owned()), created }
+    TargetDatabase { name: name.to_owned(), source: Some(source.to_owned()), created }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
     dump::{Fault, Record, Recorder},
-    inventory::{Expected, MissingObjects},
+    inventory::{ExpectedObjects, MissingObjects},
     rewrite::Rewriter,
     text::TextForm,
 };
@@ -77,7 +77,7 @@ pub fn scanner(text: TextForm) -> (Scanner, Recording) {
 }
 
 /// Whether a clean end of `mariadb-dump` left a complete dump. The exit status is the gate's own business.
-pub fn check_dump(outcome: &DumpOutcome, recording: &Recording, expected: &Expected) -> Result<(), Incomplete> {
+pub fn check_dump(outcome: &DumpOutcome, recording: &Recording, expected: &ExpectedObjects) -> Result<(), Incomplete> {
     let record = recording.record();
     if outcome.bytes == 0 {
         return Err(Fault::Empty.into());

@@ -6,7 +6,7 @@
 //! hexadecimal literals.
 
 use super::{
-    client::{Client, QueryError, identifier},
+    client::{QueryError, SqlClient, identifier},
     dump_args::DumpArgs,
     finding::Finding,
     inventory::{Column, Inventory},
@@ -54,7 +54,7 @@ pub(super) fn choose(args: &mut DumpArgs, inventory: &Inventory, handshake: &str
 }
 
 /// The FLOAT columns with values that would change in a dump.
-pub(super) async fn inexact_floats(client: &Client, inventory: &Inventory) -> Result<Vec<String>, QueryError> {
+pub(super) async fn inexact_floats(client: &SqlClient, inventory: &Inventory) -> Result<Vec<String>, QueryError> {
     // A line break in a name would shift the line numbers by which refusals are told apart.
     let (odd, asked): (Vec<&Column>, Vec<&Column>) =
         inventory.floats.iter().partition(|column| column.dotted().contains('\n'));

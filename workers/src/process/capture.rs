@@ -6,7 +6,7 @@ use std::{io::Read, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control::{Exit, Stop},
+    control::{ChildExit, Stop},
     dump::{DumpReader, DumpSettings},
     program::Program,
     spawner::{SpawnError, Spawner},
@@ -25,7 +25,7 @@ pub struct Capture {
 /// The output of a program that ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
-    pub exit: Exit,
+    pub exit: ChildExit,
     pub stdout: Vec<u8>,
     pub stderr: StderrTail,
 }

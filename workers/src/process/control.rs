@@ -22,7 +22,7 @@ const ABANDON_AFTER: Duration = Duration::from_secs(1);
 
 /// The end of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub enum ChildExit {
     Code(i32),
     Signal(i32),
 }
@@ -64,7 +64,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct State {
-    exit: Option<Exit>,
+    exit: Option<ChildExit>,
     stop: Option<Stop>,
     open_pipes: usize,
     stragglers: Stragglers,
@@ -85,7 +85,7 @@ pub(super) struct Control {
 #[derive(Debug)]
 pub(super) struct OpenPipe(Arc<Control>);
 
-impl Exit {
+impl ChildExit {
     #[must_use]
     pub fn success(self) -> bool {
         self == Self::Code(0)
@@ -113,7 +113,7 @@ impl Control {
         OpenPipe(Arc::clone(self))
     }
 
-    pub(super) fn exit(&self) -> Option<Exit> {
+    pub(super) fn exit(&self) -> Option<ChildExit> {
         self.lock().exit
     }
 
@@ -244,16 +244,16 @@ pub(super) fn supervise(mut child: Child, control: &Control, linger: Duration) {
     control.set(Phase::Finished, |state| state.finished = true);
 }
 
-fn await_exit(pid: Pid) -> Exit {
+fn await_exit(pid: Pid) -> ChildExit {
     loop {
         match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
-            Ok(WaitStatus::Exited(_, code)) => return Exit::Code(code),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Exit::Signal(signal as i32),
+            Ok(WaitStatus::Exited(_, code)) => return ChildExit::Code(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return ChildExit::Signal(signal as i32),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => {
                 // Another part of the process reaped our child. Its status is lost, and that is no success.
                 tracing::error!(pid = pid.as_raw(), %errno, "cannot wait for a program");
-                return Exit::Code(-1);
+                return ChildExit::Code(-1);
             }
         }
     }

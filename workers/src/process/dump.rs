@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control::{Exit, OpenPipe, Side, Stop, Stragglers},
+    control::{ChildExit, OpenPipe, Side, Stop, Stragglers},
     program::Program,
     queue::{Push, Queue, TICK, ready},
     spawner::{Ends, Run, SpawnError, Spawner, thread},
@@ -46,7 +46,7 @@ pub struct DumpSettings {
 /// The end of a dump, recorded before its reader sees the end of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DumpOutcome {
-    pub exit: Exit,
+    pub exit: ChildExit,
     /// Set if we ended the child; then `exit` is only the consequence.
     pub stop: Option<Stop>,
     pub stragglers: Stragglers,
@@ -238,7 +238,7 @@ impl Pump {
 
         let stderr = self.run.upgrade().map(|run| run.stderr()).unwrap_or_default();
         let outcome = DumpOutcome {
-            exit: self.control.exit().unwrap_or(Exit::Code(-1)),
+            exit: self.control.exit().unwrap_or(ChildExit::Code(-1)),
             stop: self.control.stopped(),
             stragglers: self.control.stragglers(),
             bytes: self.shared.bytes.load(Ordering::Relaxed),

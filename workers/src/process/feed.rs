@@ -21,7 +21,7 @@ use nix::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control::{Exit, Stop, Stragglers},
+    control::{ChildExit, Stop, Stragglers},
     program::Program,
     queue::{TICK, ready},
     spawner::{Ends, Run, SpawnError, Spawner},
@@ -53,7 +53,7 @@ pub struct FeedReport {
     pub tail: Vec<u8>,
     /// Time for which the child was fed nothing, because this worker might not write.
     pub paused: Duration,
-    pub exit: Option<Exit>,
+    pub exit: Option<ChildExit>,
     pub stop: Option<Stop>,
     pub stragglers: Stragglers,
     pub stderr: StderrTail,
@@ -89,7 +89,7 @@ impl FeedReport {
     /// Tells whether the child took all of its input: it ended by itself with exit code 0.
     #[must_use]
     pub fn clean(&self) -> bool {
-        self.exit.is_some_and(Exit::success) && self.stop.is_none()
+        self.exit.is_some_and(ChildExit::success) && self.stop.is_none()
     }
 }
 

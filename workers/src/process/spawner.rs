@@ -95,7 +95,7 @@ pub(super) struct Run {
     _cancelled: AbortOnDropHandle<()>,
 }
 
-pub(super) struct Started {
+pub(super) struct StartedProgram {
     pub run: Arc<Run>,
     pub stdin: Option<ChildStdin>,
     pub stdout: Option<(ChildStdout, OpenPipe)>,
@@ -123,7 +123,7 @@ impl Spawner {
         program: Program,
         ends: Ends,
         cancel: &CancellationToken,
-    ) -> Result<Started, SpawnError> {
+    ) -> Result<StartedProgram, SpawnError> {
         program.check()?;
         access(&program.executable, AccessFlags::X_OK)
             .map_err(|errno| SpawnError::NotExecutable { path: program.executable.clone(), source: errno.into() })?;
@@ -166,7 +166,7 @@ impl Spawner {
         let cancelled =
             AbortOnDropHandle::new(tokio::spawn(cancellation(Arc::clone(&control), cancel.clone(), self.grace)));
         let run = Run { control, stderr: collector, redact, _cancelled: cancelled };
-        Ok(Started { run: Arc::new(run), stdin, stdout })
+        Ok(StartedProgram { run: Arc::new(run), stdin, stdout })
     }
 
     fn command(&self, program: &Program, ends: Ends) -> io::Result<Command> {

@@ -82,7 +82,7 @@ async fn a_stream_comes_through_byte_for_byte_with_its_hash_and_tail() {
 #[tokio::test]
 async fn a_dump_that_exits_3_after_megabytes_never_looks_like_the_end_of_a_stream() {
     let (bytes, result, outcome) = outcome("head -c 3000000 /dev/zero; echo broken >&2; exit 3").await;
-    assert_eq!((bytes.len(), outcome.exit), (3_000_000, Exit::Code(3)));
+    assert_eq!((bytes.len(), outcome.exit), (3_000_000, ChildExit::Code(3)));
     assert!(result.is_err() && !outcome.clean());
     assert_eq!(outcome.stderr.text, "broken");
 }
@@ -90,7 +90,7 @@ async fn a_dump_that_exits_3_after_megabytes_never_looks_like_the_end_of_a_strea
 #[tokio::test]
 async fn a_killed_dump_tells_its_signal() {
     let (_, result, outcome) = outcome("echo x; kill -KILL $$").await;
-    assert_eq!(outcome.exit, Exit::Signal(9));
+    assert_eq!(outcome.exit, ChildExit::Signal(9));
     assert!(result.is_err());
 }
 
@@ -128,7 +128,7 @@ async fn a_program_that_ignores_sigterm_is_killed_after_the_grace() {
     let since = Instant::now();
     cancel.cancel();
     let outcome = handle.wait().await;
-    assert_eq!((outcome.exit, outcome.stop), (Exit::Signal(9), Some(Stop::Cancelled)));
+    assert_eq!((outcome.exit, outcome.stop), (ChildExit::Signal(9), Some(Stop::Cancelled)));
     assert!(since.elapsed() < Duration::from_secs(10));
     until("the group is gone", || !group_lives(pid)).await;
     assert!(read(reading).await.1.is_err());
@@ -139,7 +139,7 @@ async fn a_grandchild_that_holds_stdout_open_is_killed_and_the_stream_ends() {
     let since = Instant::now();
     let (bytes, _, outcome) = outcome("echo whole; sleep 600 & exit 0").await;
     assert!(since.elapsed() < Duration::from_secs(10));
-    assert_eq!((bytes.as_slice(), outcome.exit), (b"whole\n".as_slice(), Exit::Code(0)));
+    assert_eq!((bytes.as_slice(), outcome.exit), (b"whole\n".as_slice(), ChildExit::Code(0)));
     assert_eq!(outcome.stragglers, Stragglers::Killed);
 }
 
@@ -159,7 +159,7 @@ async fn a_silent_dump_is_a_stalled_dump() {
     let outcome = handle.wait().await;
     assert_eq!(bytes, b"begun\n");
     assert!(result.is_err());
-    assert_eq!((outcome.stop, outcome.exit), (Some(Stop::Stalled(Side::Dump)), Exit::Signal(9)));
+    assert_eq!((outcome.stop, outcome.exit), (Some(Stop::Stalled(Side::Dump)), ChildExit::Signal(9)));
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn a_feeder_that_lost_its_right_kills_the_child_before_its_input_ends() {
     let feeding = tokio::task::spawn_blocking(move || feeder.feed(&vec![0; 20_000_000]));
     alive.store(false, Ordering::Relaxed);
     let error = feeding.await.unwrap().unwrap_err();
-    assert!(matches!(&error, FeedError::Lost { report } if report.exit == Some(Exit::Signal(9))), "{error:?}");
+    assert!(matches!(&error, FeedError::Lost { report } if report.exit == Some(ChildExit::Signal(9))), "{error:?}");
     assert!(!target.path().join("end").exists());
 }
 
@@ -312,7 +312,7 @@ async fn a_child_that_ends_early_is_reported_with_its_exit_and_stderr() {
         feeder("head -c 10 > /dev/null; echo no >&2; exit 1", &Arc::new(AtomicBool::new(true))).await;
     let error = tokio::task::spawn_blocking(move || feeder.feed(&vec![0; 20_000_000])).await.unwrap().unwrap_err();
     let report = error.report();
-    assert_eq!((report.exit, report.stderr.text.as_str()), (Some(Exit::Code(1)), "no"));
+    assert_eq!((report.exit, report.stderr.text.as_str()), (Some(ChildExit::Code(1)), "no"));
 }
 
 #[tokio::test]
@@ -339,5 +339,5 @@ async fn a_run_with_limits_is_stopped_when_it_takes_too_long_or_says_too_much() 
     let (_directory, mut asked) = script("cat; exit 7");
     asked.input = Input::Bytes(b"hello".to_vec());
     let captured = capture(&spawner(), asked, limits, &cancel).await.unwrap();
-    assert_eq!((captured.exit, captured.stdout.as_slice()), (Exit::Code(7), b"hello".as_slice()));
+    assert_eq!((captured.exit, captured.stdout.as_slice()), (ChildExit::Code(7), b"hello".as_slice()));
 }

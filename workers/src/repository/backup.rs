@@ -25,7 +25,7 @@ use super::tags;
 const INDEX_THREADS: usize = 5;
 
 /// The description of a snapshot that is to be written.
-pub struct Backup {
+pub struct NewSnapshot {
     pub host: String,
     /// A single name under the root, such as `/dumpfile.sql`, as Stash writes it.
     pub path: String,
@@ -35,7 +35,7 @@ pub struct Backup {
 
 /// A snapshot that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenSnapshot {
     pub snapshot_id: String,
     /// Length of the file in the snapshot.
     pub bytes: u64,
@@ -70,7 +70,12 @@ pub struct GateRefused {
 impl Repository {
     /// Stores `input` and returns once no write of this backup is in flight. After an error the owner of `input` must
     /// close it, because a thread may still be waiting for its next byte.
-    pub fn backup(&self, backup: &Backup, input: Box<dyn Read + Send>, gate: &dyn Gate) -> Result<Written, Error> {
+    pub fn backup(
+        &self,
+        backup: &NewSnapshot,
+        input: Box<dyn Read + Send>,
+        gate: &dyn Gate,
+    ) -> Result<WrittenSnapshot, Error> {
         let began = Instant::now();
         let path = checked_path(&backup.path)?;
         let snapshot = new_snapshot(backup)?;
@@ -83,7 +88,7 @@ impl Repository {
             Err(storage) if matches!(error, Error::Core { .. } | Error::Incomplete { .. }) => Error::Storage(storage),
             _ => error,
         })?;
-        Ok(Written {
+        Ok(WrittenSnapshot {
             snapshot_id: id.to_hex().to_string(),
             bytes,
             added_bytes: archive.uploads().bytes(),
@@ -159,7 +164,7 @@ fn checked_path(path: &str) -> Result<PathBuf, Error> {
     }
 }
 
-fn new_snapshot(backup: &Backup) -> Result<SnapshotFile, Error> {
+fn new_snapshot(backup: &NewSnapshot) -> Result<SnapshotFile, Error> {
     let mut snapshot = SnapshotOptions::default()
         .host(backup.host.clone())
         // Without a command here, the whole command line of this process would be stored.

@@ -21,12 +21,12 @@ pub(super) struct BlobLocation {
     pub(super) offset: u32,
     pub(super) length: u32,
     pub(super) uncompressed: Option<NonZeroU32>,
-    pub(super) standing: Standing,
+    pub(super) standing: PackState,
 }
 
 /// Whether a pack is to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum PackState {
     Kept,
     /// A prune has marked the pack. It will be deleted unless another prune sees that it is needed.
     Marked,
@@ -62,11 +62,11 @@ struct Merge {
 impl Merge {
     fn add(&mut self, index: &IndexFile, kind: BlobType, wanted: &HashSet<Id>) -> Result<(), Error> {
         for pack in &index.packs {
-            self.collect(pack, kind, wanted, Standing::Kept)?;
+            self.collect(pack, kind, wanted, PackState::Kept)?;
         }
         for pack in &index.packs_to_delete {
             self.marked_packs.insert(*pack.id);
-            self.collect(pack, kind, wanted, Standing::Marked)?;
+            self.collect(pack, kind, wanted, PackState::Marked)?;
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Merge {
         pack: &IndexPack,
         kind: BlobType,
         wanted: &HashSet<Id>,
-        standing: Standing,
+        standing: PackState,
     ) -> Result<(), Error> {
         for blob in pack.blobs.iter().filter(|blob| blob.tpe == kind && wanted.contains(&*blob.id)) {
             let location = BlobLocation {
@@ -90,9 +90,9 @@ impl Merge {
             check_lengths(&location, kind)?;
             self.pack_lengths.insert(location.pack, pack.pack_size());
             match (standing, self.kept.get(&location.blob)) {
-                (Standing::Marked, _) => drop(self.marked.insert(location.blob, location)),
-                (Standing::Kept, Some(first)) if first.pack != location.pack => self.duplicates.push(location),
-                (Standing::Kept, _) => drop(self.kept.insert(location.blob, location)),
+                (PackState::Marked, _) => drop(self.marked.insert(location.blob, location)),
+                (PackState::Kept, Some(first)) if first.pack != location.pack => self.duplicates.push(location),
+                (PackState::Kept, _) => drop(self.kept.insert(location.blob, location)),
             }
         }
         Ok(())
@@ -199,7 +199,7 @@ mod tests {
         serde_json::from_value(json!({"packs": packs(kept), "packs_to_delete": packs(marked)})).unwrap()
     }
 
-    fn standing(files: &[&IndexFile]) -> (u8, Standing) {
+    fn standing(files: &[&IndexFile]) -> (u8, PackState) {
         let mut merge = Merge::default();
         for file in files {
             merge.add(file, BlobType::Data, &HashSet::from([id(1)])).unwrap();
@@ -215,11 +215,11 @@ mod tests {
     fn a_blob_in_a_kept_and_in_a_marked_pack_is_kept_whatever_the_order_of_the_index_files() {
         let (old, new) = (index(&[8, 9], &[]), index(&[8], &[9]));
         for files in [[&old, &new], [&new, &old]] {
-            assert_eq!(standing(&files), (8, Standing::Kept));
+            assert_eq!(standing(&files), (8, PackState::Kept));
         }
         let (old, new) = (index(&[9, 8], &[]), index(&[], &[9]));
         for files in [[&old, &new], [&new, &old]] {
-            assert_eq!(standing(&files), (8, Standing::Kept));
+            assert_eq!(standing(&files), (8, PackState::Kept));
         }
     }
 
@@ -239,7 +239,7 @@ mod tests {
     fn a_pack_that_one_index_file_keeps_and_another_marks_is_marked() {
         let (old, new) = (index(&[9], &[]), index(&[], &[9]));
         for files in [[&old, &new], [&new, &old]] {
-            assert_eq!(standing(&files), (9, Standing::Marked));
+            assert_eq!(standing(&files), (9, PackState::Marked));
         }
     }
 }

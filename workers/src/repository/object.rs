@@ -8,7 +8,7 @@ use opendal::layers::{RetryEvent, RetryInterceptor, RetryLayer, TimeoutLayer};
 use opendal::{HttpTransporter, OperationContext, Operator, services};
 use secrecy::ExposeSecret;
 
-use super::storage::{S3, Tls};
+use super::storage::{CertificateCheck, S3};
 use super::store_error::{Redactor, StoreError, StoreErrorKind};
 use super::transport::Transport;
 use crate::outbound::{Outbound, Purpose, Trust, client_of_storage};
@@ -60,8 +60,8 @@ fn client(s3: &S3, outbound: &Arc<Outbound>) -> Result<reqwest::Client, StoreErr
         .check_literal(Purpose::Storage, host, port)
         .map_err(|error| misconfigured("endpoint", error.to_string()))?;
     let trust = match s3.tls {
-        Tls::Unverified => Trust::Anything,
-        Tls::Verified => Trust::System { more_pem: s3.ca_pem.as_deref() },
+        CertificateCheck::Unverified => Trust::Anything,
+        CertificateCheck::Verified => Trust::System { more_pem: s3.ca_pem.as_deref() },
     };
     client_of_storage(outbound, port, trust, CONNECT_TIMEOUT)
         .map_err(|error| misconfigured("CA_CERT_DATA", error.to_string()))

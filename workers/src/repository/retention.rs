@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Zoned;
-use lagan_schemas::origin::Owner;
+use lagan_schemas::origin::SnapshotOwner;
 use rustic_core::{KeepOptions, StringList};
 
 use super::error::Error;
@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 
 /// The rules of retention. Zero means that there is no such rule; without any rule every snapshot is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct RetentionRules {
     pub last: u32,
     pub hourly: u32,
     pub daily: u32,
@@ -41,8 +41,8 @@ pub struct Decision {
 /// and they are removed.
 pub fn retention(
     snapshots: &[Snapshot],
-    owner: Owner<'_>,
-    policy: &Policy,
+    owner: SnapshotOwner<'_>,
+    policy: &RetentionRules,
     now: &Zoned,
     excluded: &HashSet<String>,
 ) -> Result<Vec<Decision>, Error> {
@@ -86,7 +86,7 @@ fn decision(id: String, verdict: Verdict, reason: &str) -> Decision {
     Decision { id, verdict, reasons: vec![reason.to_owned()] }
 }
 
-fn options(policy: &Policy) -> Option<KeepOptions> {
+fn options(policy: &RetentionRules) -> Option<KeepOptions> {
     let count = |count: u32| (count > 0).then(|| i32::try_from(count).unwrap_or(i32::MAX));
     let mut options = KeepOptions::default();
     options.keep_last = count(policy.last);

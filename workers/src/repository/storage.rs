@@ -31,7 +31,7 @@ pub struct S3 {
     pub prefix: String,
     /// `us-east-1` if it is not given, as in restic.
     pub region: Option<String>,
-    pub tls: Tls,
+    pub tls: CertificateCheck,
     /// PEM certificates that are trusted in addition to the system's.
     pub ca_pem: Option<Vec<u8>>,
     pub access_key_id: Option<SecretString>,
@@ -40,7 +40,7 @@ pub struct S3 {
 
 /// Whether the certificate of a storage must be valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Tls {
+pub enum CertificateCheck {
     #[default]
     Verified,
     /// Any certificate is accepted (`insecureTLS: true`).
@@ -141,7 +141,7 @@ mod tests {
             bucket: "b".to_owned(),
             prefix: prefix.to_owned(),
             region: None,
-            tls: Tls::Verified,
+            tls: CertificateCheck::Verified,
             ca_pem: None,
             access_key_id: Some("AKIDCANARY".into()),
             secret_access_key: Some("SECRETCANARY".into()),

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::{Backup, Error, Fs, Gate, GateRefused, Repository, Storage, StorageAccess, Written};
+use super::{Error, Fs, Gate, GateRefused, NewSnapshot, Repository, Storage, StorageAccess, WrittenSnapshot};
 
 const PASSWORD: &str = "correct horse";
 
@@ -101,8 +101,8 @@ impl Gate for Willing {
     }
 }
 
-fn request(path: &str) -> Backup {
-    Backup {
+fn request(path: &str) -> NewSnapshot {
+    NewSnapshot {
         host: "host-0".to_owned(),
         path: path.to_owned(),
         tags: vec![
@@ -115,7 +115,7 @@ fn request(path: &str) -> Backup {
     }
 }
 
-fn store(repository: &Repository, content: &[u8]) -> Written {
+fn store(repository: &Repository, content: &[u8]) -> WrittenSnapshot {
     let input = Box::new(Cursor::new(content.to_vec()));
     repository.backup(&request("/dumpfile.sql"), input, &Willing::default()).unwrap()
 }

@@ -11,7 +11,7 @@ use rustic_core::repofile::{BlobType, Node, SnapshotFile};
 use rustic_core::{FileType, Id};
 
 use super::error::Error;
-use super::locate::{BlobIndex, Standing};
+use super::locate::{BlobIndex, PackState};
 use super::open::Repository;
 use super::store::path_of;
 
@@ -23,7 +23,7 @@ const SAMPLE: usize = 3;
 
 /// Facts about the snapshot that the caller knows; the others are taken from the snapshot itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Expected {
+pub struct ExpectedSnapshot {
     pub bytes: Option<u64>,
 }
 
@@ -39,7 +39,7 @@ pub struct ReadBack {
 impl Repository {
     /// Reads the snapshot back. A fault of the snapshot is `Error::ReadBack`; a storage that could not be asked is
     /// `Error::Storage`.
-    pub fn verify(&self, snapshot_id: &str, expected: Expected) -> Result<ReadBack, Error> {
+    pub fn verify(&self, snapshot_id: &str, expected: ExpectedSnapshot) -> Result<ReadBack, Error> {
         let wrong = |detail: String| Error::ReadBack { id: snapshot_id.to_owned(), detail };
         // A missing file is a fault of the snapshot, not a storage that cannot be asked.
         self.check(snapshot_id, expected).map_err(|error| match error {
@@ -50,7 +50,7 @@ impl Repository {
         })
     }
 
-    fn check(&self, snapshot_id: &str, expected: Expected) -> Result<ReadBack, Error> {
+    fn check(&self, snapshot_id: &str, expected: ExpectedSnapshot) -> Result<ReadBack, Error> {
         let snapshot = self.snapshot_file(snapshot_id)?;
         let (tree, location, trees) = self.tree(*snapshot.tree)?;
         let (file, companions) = files(&tree.nodes, &snapshot)?;
@@ -59,9 +59,9 @@ impl Repository {
         let mut found = self.find(BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
         check_blobs(&of(file), &found, file, expected)?;
         for companion in companions {
-            check_blobs(&of(companion), &found, companion, Expected::default())?;
+            check_blobs(&of(companion), &found, companion, ExpectedSnapshot::default())?;
         }
-        if location.standing == Standing::Marked {
+        if location.standing == PackState::Marked {
             return Err(damaged("its tree is in a pack marked for deletion"));
         }
         let order = packs_in_order(&content, &found, location.pack);
@@ -127,11 +127,11 @@ fn files<'n>(nodes: &'n [Node], snapshot: &SnapshotFile) -> Result<(&'n Node, Ve
     }
 }
 
-fn check_blobs(content: &[Id], found: &BlobIndex, file: &Node, expected: Expected) -> Result<(), Error> {
+fn check_blobs(content: &[Id], found: &BlobIndex, file: &Node, expected: ExpectedSnapshot) -> Result<(), Error> {
     let mut length = 0;
     for id in content {
         let blob = found.blobs.get(id).ok_or_else(|| damaged(format!("blob `{id}` is not in the index")))?;
-        if blob.standing == Standing::Marked {
+        if blob.standing == PackState::Marked {
             return Err(damaged(format!("blob `{id}` is only in a pack marked for deletion")));
         }
         length += blob.content_length();

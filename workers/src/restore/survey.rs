@@ -10,7 +10,7 @@ use lagan_schemas::event::Activity;
 
 use super::Restore;
 use crate::backup::RECORD;
-use crate::databases::Engine;
+use crate::databases::CodedEngine;
 use crate::failures::of_repository;
 use crate::opened::blocking;
 use crate::repository::{Error, Repository, Snapshot, StoreError};
@@ -29,7 +29,7 @@ impl Restore<'_, '_> {
     /// Reads the stream to its last byte.
     pub(super) async fn survey(
         &self,
-        engine: &Engine,
+        engine: &CodedEngine,
         snapshot: &Snapshot,
         stored: Option<&[u8]>,
     ) -> Result<Vec<u8>, Failure> {

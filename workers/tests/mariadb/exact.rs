@@ -6,11 +6,11 @@ use std::fmt::Write;
 use lagan_workers::mariadb::{Finding, PreflightError, TextForm};
 
 use crate::{
-    server::{Server, other, source, target},
+    server::{TestServer, other, source, target},
     steps::{Dumped, dump, preflight, restore},
 };
 
-async fn restored(source: &Server, target: &Server, databases: &[&str]) -> Dumped {
+async fn restored(source: &TestServer, target: &TestServer, databases: &[&str]) -> Dumped {
     let args: Vec<&str> = ["--databases", "--"].iter().chain(databases).copied().collect();
     let dumped = dump(&source.client(), &args).await;
     assert!(dumped.outcome.clean(), "{:?}", dumped.outcome.stderr);
@@ -27,7 +27,7 @@ async fn restored(source: &Server, target: &Server, databases: &[&str]) -> Dumpe
 }
 
 /// Everything a server says about the tables of a database, a line for each fact.
-fn facts(server: &Server, database: &str) -> Vec<String> {
+fn facts(server: &TestServer, database: &str) -> Vec<String> {
     let definitions = server.sql(&format!(
         "select concat('show create table ', name, '; checksum table ', name, ' extended;') from (\
          select concat('`', table_schema, '`.`', replace(table_name, '`', '``'), '`') name \
@@ -44,7 +44,7 @@ fn facts(server: &Server, database: &str) -> Vec<String> {
 }
 
 /// Text of every character set: each byte of the small ones, each pair of bytes of the others, each collation.
-fn character_sets(server: &Server) -> String {
+fn character_sets(server: &TestServer) -> String {
     let mut sql = String::from("create database sets character set utf8mb4; use sets; set sql_mode = '';\n");
     let sets = server.sql("select character_set_name, maxlen from information_schema.character_sets order by 1");
     for (set, longest) in sets.lines().filter_map(|line| line.split_once('\t')) {

@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
+use lagan_schemas::error::Class;
 use lagan_workers::{
     mariadb::dump::Fault,
     mariadb::{
-        Class, Failure, FailureKind, Incomplete, RestoreIncomplete, Versions, check_dump, check_fed, probe, scanner,
+        ClientFailure, FailureKind, Incomplete, RestoreIncomplete, Versions, attach, check_dump, check_fed, probe,
+        scanner,
     },
-    process::{DumpSettings, Exit, FeedError, Program, Pulse},
+    process::{ChildExit, DumpSettings, FeedError, Program, Pulse},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,8 +43,8 @@ async fn a_killed_connection_leaves_a_failed_dump_that_may_be_tried_again() {
     .await
     .unwrap();
     let outcome = handle.wait().await;
-    assert_eq!((outcome.exit, outcome.stop), (Exit::Code(3), None));
-    let failure = Failure::read(&outcome.stderr.lines).unwrap();
+    assert_eq!((outcome.exit, outcome.stop), (ChildExit::Code(3), None));
+    let failure = ClientFailure::read(&outcome.stderr.lines).unwrap();
     assert_eq!((failure.kind, failure.object.as_deref()), (FailureKind::LostConnection, Some("t")));
     assert_eq!(failure.kind.class(), Class::Transient);
     let checked = check_dump(&outcome, &recording, &prepared.expected);
@@ -96,7 +98,7 @@ async fn a_failed_statement_fails_the_restore_and_its_rows_are_not_in_the_messag
     let dump = "use dup;\ninsert into t values(1,'canary-in-a-row');\n\n-- Dump completed\n";
     let result = restore(&target().client(), &[], dump.as_bytes()).await;
     let Err(RestoreIncomplete::Failed { exit, failure: Some(failure) }) = &result else { unreachable!("{result:?}") };
-    assert_eq!((*exit, failure.number), (Some(Exit::Code(1)), Some(1062)));
+    assert_eq!((*exit, failure.number), (Some(ChildExit::Code(1)), Some(1062)));
     assert!(!format!("{result:?}").contains("canary"), "{result:?}");
 }
 
@@ -107,7 +109,7 @@ async fn losing_the_right_to_write_kills_the_client_before_it_sees_the_end() {
     let pulse = Arc::clone(&alive);
     let mut program = Program { args: vec!["--batch".into()], ..Program::new(MARIADB) };
     let client = target().client();
-    client.connection.attach(&mut program, &client.version).unwrap();
+    attach(&client.connection, &mut program, &client.version).unwrap();
     let alive_now = move || if pulse.load(Ordering::Relaxed) { Pulse::Alive } else { Pulse::Lost };
     let mut feeder = spawner().feed(program, alive_now, &CancellationToken::new()).await.unwrap();
     let error = tokio::task::spawn_blocking(move || {
@@ -117,7 +119,7 @@ async fn losing_the_right_to_write_kills_the_client_before_it_sees_the_end() {
     })
     .await
     .unwrap();
-    assert!(matches!(&error, FeedError::Lost { report } if report.exit == Some(Exit::Signal(9))), "{error:?}");
+    assert!(matches!(&error, FeedError::Lost { report } if report.exit == Some(ChildExit::Signal(9))), "{error:?}");
     assert_ne!(target().sql("select ifnull(max(a),0) from lost.t"), "2");
 }
 
@@ -125,7 +127,7 @@ async fn losing_the_right_to_write_kills_the_client_before_it_sees_the_end() {
 async fn the_password_is_in_no_command_line_environment_or_message() {
     let client = client(source().connection_as("nobody", "canary-8c1f"));
     let mut program = Program { args: vec!["-e".into(), "select 1".into()], ..Program::new(MARIADB) };
-    client.connection.attach(&mut program, &client.version).unwrap();
+    attach(&client.connection, &mut program, &client.version).unwrap();
     assert!(!format!("{program:?} {client:?}").contains("canary"));
     let error = client.wait_ready(Duration::from_secs(1)).await.unwrap_err();
     assert!(!format!("{error:?} {error}").contains("canary"));

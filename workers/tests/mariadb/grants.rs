@@ -3,11 +3,11 @@
 
 use std::{fmt::Write, process::Stdio};
 
-use lagan_workers::mariadb::{Client, PreflightError};
+use lagan_workers::mariadb::{PreflightError, SqlClient};
 use tokio::process::Command;
 
 use crate::{
-    server::{DUMP, Server, other},
+    server::{DUMP, TestServer, other},
     steps::preflight,
 };
 
@@ -168,7 +168,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn create(server: &Server, cases: &[Case]) {
+fn create(server: &TestServer, cases: &[Case]) {
     let mut sql = String::from("grant trigger on plain.* to public;\n");
     for (at, case) in cases.iter().enumerate() {
         let _ =
@@ -192,7 +192,7 @@ fn create(server: &Server, cases: &[Case]) {
 }
 
 /// The dump of a database as the server lets this account make it; `None` if the program fails.
-async fn dump(client: &Client, database: &str) -> Option<Vec<u8>> {
+async fn dump(client: &SqlClient, database: &str) -> Option<Vec<u8>> {
     let mut command = Command::new(DUMP);
     command.args([
         "--no-defaults",

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use lagan_workers::mariadb::{Finding, PreflightError, large_rows};
 
 use crate::{
-    server::{Server, other, source, target},
+    server::{TestServer, other, source, target},
     steps::{dump, preflight, restore},
 };
 
@@ -15,7 +15,7 @@ fn copy_table(from: &Path, to: &Path) {
     }
 }
 
-fn definition(server: &Server, table: &str) -> String {
+fn definition(server: &TestServer, table: &str) -> String {
     server.sql(&format!("show create table {table}; checksum table {table} extended"))
 }
 

@@ -2,7 +2,7 @@
 //! is not there.
 
 use lagan_workers::mariadb::{
-    Asked, Client, Comparison, Obstacle, ReadBack, What,
+    Asked, Comparison, Obstacle, RestoreDifferences, SqlClient, What,
     dump::{Record, Recorder},
     name_case, obstacles, read_back, scope,
 };
@@ -19,13 +19,13 @@ fn record(dump: &[u8]) -> Record {
 }
 
 /// The obstacles of a restore of all of it.
-async fn found(client: &Client, record: &Record) -> Vec<Obstacle> {
+async fn found(client: &SqlClient, record: &Record) -> Vec<Obstacle> {
     let case = name_case(client, WAIT).await.unwrap();
     let scope = scope(record, &Asked::default(), case).unwrap();
     obstacles(client, record, &scope, case).await.unwrap()
 }
 
-async fn compared(client: &Client, record: &Record, verify: Comparison) -> ReadBack {
+async fn compared(client: &SqlClient, record: &Record, verify: Comparison) -> RestoreDifferences {
     let case = name_case(client, WAIT).await.unwrap();
     let scope = scope(record, &Asked::default(), case).unwrap();
     read_back(client, record, &scope, (case, verify)).await.unwrap()
@@ -74,7 +74,7 @@ async fn a_missing_right_is_an_obstacle_exactly_if_the_restore_fails_without_it(
         let restored = restore(&client, &[], &dumped.bytes).await;
         assert_eq!(found.is_empty(), restored.is_ok(), "without {left_out}: {found:?} {restored:?}");
         if restored.is_ok() {
-            assert_eq!(compared(&server.client(), &record, Comparison::Rows).await, ReadBack::default());
+            assert_eq!(compared(&server.client(), &record, Comparison::Rows).await, RestoreDifferences::default());
         }
         server.sql("drop database if exists rx");
     }
@@ -214,7 +214,7 @@ async fn objects_and_rows_that_are_not_there_after_a_restore_are_named() {
     let dumped = dump(&source().client(), &["--databases", "rb"]).await;
     let record = record(&dumped.bytes);
     restore(&target().client(), &[], &dumped.bytes).await.unwrap();
-    assert_eq!(compared(&target().client(), &record, Comparison::Rows).await, ReadBack::default());
+    assert_eq!(compared(&target().client(), &record, Comparison::Rows).await, RestoreDifferences::default());
     target().sql(
         "use rb; insert into u values (7); drop view v; drop function f; drop event e; drop trigger tr; drop sequence s; delete from t where id = 2;
          create table new(a int)",
@@ -240,5 +240,5 @@ async fn objects_and_rows_that_are_not_there_after_a_restore_are_named() {
     let dumped = dump(&source().client(), &["--databases", "Mixed"]).await;
     restore(&folded.client(), &[], &dumped.bytes).await.unwrap();
     let record = self::record(&dumped.bytes);
-    assert_eq!(compared(&folded.client(), &record, Comparison::Rows).await, ReadBack::default());
+    assert_eq!(compared(&folded.client(), &record, Comparison::Rows).await, RestoreDifferences::default());
 }

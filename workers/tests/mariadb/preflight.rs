@@ -2,8 +2,9 @@
 
 use std::{io::Write, time::Duration};
 
+use lagan_schemas::error::Class;
 use lagan_workers::mariadb::{
-    Class, FailureKind, Finding, Kind, PreflightError, QueryError, TargetState, Touches, target_state,
+    FailureKind, Finding, InventoryKind, PreflightError, QueryError, TargetState, Touches, target_state,
 };
 
 use crate::{
@@ -103,7 +104,7 @@ async fn broken_views_are_named_and_can_be_left_out() {
     );
     assert_eq!(error.class(), Class::Permanent);
     let dumped = dump(&source().client(), &["bv", "--ignore-table=bv.broken", "--ignore-table=bv.al so"]).await;
-    assert_eq!((dumped.checked, dumped.prepared.expected.count(Kind::View)), (Ok(()), 1));
+    assert_eq!((dumped.checked, dumped.prepared.expected.count(InventoryKind::View)), (Ok(()), 1));
 }
 
 #[tokio::test]

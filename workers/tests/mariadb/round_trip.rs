@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use lagan_workers::mariadb::{Finding, Kind};
+use lagan_workers::mariadb::{Finding, InventoryKind};
 
 use crate::{
     server::{source, target},
@@ -31,7 +31,7 @@ async fn round_trip(schema: &str, databases: &[&str]) -> Dumped {
 #[tokio::test]
 async fn views_on_views_over_functions_and_across_databases_come_back() {
     let dumped = round_trip(include_str!("schemas/views.sql"), &["d1", "a0"]).await;
-    assert_eq!(dumped.prepared.expected.count(Kind::View), 12);
+    assert_eq!(dumped.prepared.expected.count(InventoryKind::View), 12);
 }
 
 #[tokio::test]
@@ -39,8 +39,8 @@ async fn routines_triggers_and_events_of_every_sql_mode_come_back_with_their_com
     let dumped = round_trip(include_str!("schemas/programs.sql"), &["r", "r5"]).await;
     let text = String::from_utf8_lossy(&dumped.bytes);
     assert!(text.contains("-- delimiter ;") && text.contains("-- foo\r\n"), "comments and CR LF are kept");
-    assert_eq!(dumped.prepared.expected.count(Kind::Trigger), 5);
-    assert_eq!(dumped.prepared.expected.count(Kind::Event), 4);
+    assert_eq!(dumped.prepared.expected.count(InventoryKind::Trigger), 5);
+    assert_eq!(dumped.prepared.expected.count(InventoryKind::Event), 4);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn one_database_comes_back_under_another_name() {
     target().sql("create database other");
     let dumped = dump(&source().client(), &["one"]).await;
     assert_eq!(dumped.checked, Ok(()));
-    assert_eq!(dumped.prepared.expected.count(Kind::Table), 1);
+    assert_eq!(dumped.prepared.expected.count(InventoryKind::Table), 1);
     restore(&target().client(), &["other"], &dumped.bytes).await.unwrap();
     assert_eq!(target().sql("select count(*) from other.t"), "1");
     assert_eq!(target().sql("show procedure status where db='other'").lines().count(), 1);

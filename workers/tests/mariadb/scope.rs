@@ -4,12 +4,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use lagan_workers::mariadb::dump::{
-    DatabaseRecord, Filter, FilterError, NameCase, Object, Record, Recorder, Wanted, WantedDatabase,
+    DatabaseRecord, Filter, FilterError, NameCase, Record, RecordedKind, Recorder, WantedDatabase, WantedDatabases,
 };
 use lagan_workers::mariadb::{Asked, RestoreScope, clearing, met};
 
 use crate::{
-    server::{DUMP, Server, alone, source, target},
+    server::{DUMP, TestServer, alone, source, target},
     steps::restore,
 };
 
@@ -59,7 +59,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// Everything that the server tells about a database.
-fn state(server: &Server, database: &str) -> String {
+fn state(server: &TestServer, database: &str) -> String {
     let hex: String = database.bytes().map(|byte| format!("{byte:02x}")).collect();
     let of = |column: &str| format!("{column} = convert(x'{hex}' using utf8mb4)");
     let list = |sql: &str| -> Vec<String> { server.sql(&format!("select hex({sql}")).lines().map(unhex).collect() };
@@ -103,7 +103,7 @@ fn without_time(line: &str) -> String {
     }
 }
 
-fn dump_of(server: &Server, args: &[&str]) -> Vec<u8> {
+fn dump_of(server: &TestServer, args: &[&str]) -> Vec<u8> {
     let output = Command::new(DUMP)
         .args(["--no-defaults", "-uroot", "--routines", "--events", "--single-transaction", "--hex-blob"])
         .arg(format!("--socket={}/socket", server.directory.display()))
@@ -122,7 +122,7 @@ fn record(dump: &[u8]) -> Record {
 
 fn take(dump: &[u8], database: &str, renamed: Option<&str>) -> Result<Vec<u8>, FilterError> {
     let databases = vec![WantedDatabase { name: database.to_owned(), renamed: renamed.map(str::to_owned) }];
-    let wanted = Wanted { databases, case: NameCase::Sensitive };
+    let wanted = WantedDatabases { databases, case: NameCase::Sensitive };
     let (mut filter, mut out) = (Filter::new(wanted), Vec::new());
     for block in dump.chunks(4093) {
         filter.feed(block, &mut out)?;
@@ -132,7 +132,7 @@ fn take(dump: &[u8], database: &str, renamed: Option<&str>) -> Result<Vec<u8>, F
 }
 
 /// The server with all these databases, each of which uses the next.
-fn many() -> &'static Server {
+fn many() -> &'static TestServer {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         for name in NAMES {
@@ -204,12 +204,12 @@ fn the_record_counts_what_the_server_counts() {
                 assert_eq!(table.rows.to_string(), counted, "{name} {}", table.name);
             }
             assert_eq!(database.tables.listed.len(), 3, "{name}");
-            assert_eq!(database.objects[&Object::View].listed, ["cross", "v"], "{name}");
+            assert_eq!(database.objects[&RecordedKind::View].listed, ["cross", "v"], "{name}");
             if !is_quoting(name) {
-                assert_eq!(database.objects[&Object::Procedure].listed, ["p", "q"], "{name}");
-                assert_eq!(database.objects[&Object::Function].listed, ["f"], "{name}");
-                assert_eq!(database.objects[&Object::Event].listed, ["ev"], "{name}");
-                assert_eq!(database.objects[&Object::Trigger].listed, ["tr"], "{name}");
+                assert_eq!(database.objects[&RecordedKind::Procedure].listed, ["p", "q"], "{name}");
+                assert_eq!(database.objects[&RecordedKind::Function].listed, ["f"], "{name}");
+                assert_eq!(database.objects[&RecordedKind::Event].listed, ["ev"], "{name}");
+                assert_eq!(database.objects[&RecordedKind::Trigger].listed, ["tr"], "{name}");
             }
             assert!(database.created, "{name}");
         }

@@ -9,8 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lagan_schemas::plan::TlsMode;
 use lagan_workers::{
-    mariadb::{Client, ClientVersion, Connection, Tls},
+    connection::{Connection, ConnectionTls},
+    mariadb::{ClientVersion, SqlClient},
     process::{Guard, Spawner},
 };
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub const MARIADB: &str = "/usr/bin/mariadb";
 pub const DUMP: &str = "/usr/bin/mariadb-dump";
 
-pub struct Server {
+pub struct TestServer {
     pub port: u16,
     pub directory: PathBuf,
     /// The shell that kills the server and removes its data when its stdin closes, which it does when this
@@ -27,20 +29,20 @@ pub struct Server {
 }
 
 /// The server that is dumped; it has TLS and a certificate for `localhost`.
-pub fn source() -> &'static Server {
-    static SOURCE: OnceLock<Server> = OnceLock::new();
-    SOURCE.get_or_init(|| Server::start(WithTls::Yes, ""))
+pub fn source() -> &'static TestServer {
+    static SOURCE: OnceLock<TestServer> = OnceLock::new();
+    SOURCE.get_or_init(|| TestServer::start(WithTls::Yes, ""))
 }
 
 /// The server that is restored into; it has no TLS.
-pub fn target() -> &'static Server {
-    static TARGET: OnceLock<Server> = OnceLock::new();
-    TARGET.get_or_init(|| Server::start(WithTls::No, ""))
+pub fn target() -> &'static TestServer {
+    static TARGET: OnceLock<TestServer> = OnceLock::new();
+    TARGET.get_or_init(|| TestServer::start(WithTls::No, ""))
 }
 
 /// A server of a test's own.
-pub fn other(options: &str) -> Server {
-    Server::start(WithTls::No, options)
+pub fn other(options: &str) -> TestServer {
+    TestServer::start(WithTls::No, options)
 }
 
 /// The data of a server that nobody has used yet; to copy it is faster than to make it.
@@ -64,9 +66,9 @@ fn template() -> &'static Path {
 }
 
 /// A server without the databases of other tests, all of which can be dumped.
-pub fn alone() -> &'static Server {
-    static ALONE: OnceLock<Server> = OnceLock::new();
-    ALONE.get_or_init(|| Server::start(WithTls::No, ""))
+pub fn alone() -> &'static TestServer {
+    static ALONE: OnceLock<TestServer> = OnceLock::new();
+    ALONE.get_or_init(|| TestServer::start(WithTls::No, ""))
 }
 
 #[derive(PartialEq, Eq)]
@@ -79,7 +81,7 @@ pub fn spawner() -> Spawner {
     Spawner::new(Guard::None)
 }
 
-impl Server {
+impl TestServer {
     fn start(tls: WithTls, more: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("lagan-mariadb-").tempdir().unwrap().keep();
         let data = directory.join("data");
@@ -148,22 +150,22 @@ impl Server {
             port: self.port,
             user: user.into(),
             password: password.into(),
-            tls: Tls::default(),
+            tls: ConnectionTls::of_mode(TlsMode::Preferred),
         }
     }
 
-    pub fn client(&self) -> Client {
+    pub fn client(&self) -> SqlClient {
         client(self.connection())
     }
 
-    pub fn client_as(&self, user: &str) -> Client {
+    pub fn client_as(&self, user: &str) -> SqlClient {
         client(self.connection_as(user, "geheim-4711"))
     }
 }
 
-pub fn client(connection: Connection) -> Client {
+pub fn client(connection: Connection) -> SqlClient {
     let said = Command::new(MARIADB).args(["--no-defaults", "--version"]).output().unwrap().stdout;
-    Client {
+    SqlClient {
         spawner: spawner(),
         mariadb: MARIADB.into(),
         version: ClientVersion::parse(&String::from_utf8_lossy(&said)).unwrap(),

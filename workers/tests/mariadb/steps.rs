@@ -9,8 +9,8 @@ use std::{
 use lagan_workers::{
     mariadb::dump::Record,
     mariadb::{
-        Client, DumpArgs, Incomplete, PreflightError, Prepared, RestoreArgs, RestoreIncomplete, SAFE_DUMP_FLAGS,
-        check_dump, check_fed, prepare, scanner,
+        CheckedRestoreArgs, DumpArgs, Incomplete, PreflightError, Prepared, RestoreIncomplete, SAFE_DUMP_FLAGS,
+        SqlClient, attach, check_dump, check_fed, prepare, scanner,
     },
     process::{DumpOutcome, DumpSettings, FeedError, FeedReport, Program, Pulse},
 };
@@ -33,17 +33,17 @@ pub fn dump_args(user: &[&str]) -> DumpArgs {
     DumpArgs::parse(&args).unwrap()
 }
 
-pub async fn preflight(client: &Client, user: &[&str]) -> Result<Prepared, PreflightError> {
+pub async fn preflight(client: &SqlClient, user: &[&str]) -> Result<Prepared, PreflightError> {
     prepare(client, dump_args(user), WAIT).await
 }
 
-pub fn dump_program(client: &Client, argv: Vec<String>) -> Program {
+pub fn dump_program(client: &SqlClient, argv: Vec<String>) -> Program {
     let mut program = Program { args: argv, ..Program::new(DUMP) };
-    client.connection.attach(&mut program, &client.version).unwrap();
+    attach(&client.connection, &mut program, &client.version).unwrap();
     program
 }
 
-pub async fn dump(client: &Client, user: &[&str]) -> Dumped {
+pub async fn dump(client: &SqlClient, user: &[&str]) -> Dumped {
     let prepared = preflight(client, user).await.unwrap();
     let program = dump_program(client, prepared.argv.clone());
     let (scan, recording) = scanner(prepared.text);
@@ -63,10 +63,10 @@ pub async fn dump(client: &Client, user: &[&str]) -> Dumped {
     Dumped { bytes, outcome, record, prepared, checked }
 }
 
-pub async fn feed(client: &Client, user: &[&str], bytes: &[u8]) -> Result<FeedReport, FeedError> {
-    let args = RestoreArgs::parse(&user.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+pub async fn feed(client: &SqlClient, user: &[&str], bytes: &[u8]) -> Result<FeedReport, FeedError> {
+    let args = CheckedRestoreArgs::parse(&user.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
     let mut program = Program { args: args.argv(args.database.as_deref()), ..Program::new(MARIADB) };
-    client.connection.attach(&mut program, &client.version).unwrap();
+    attach(&client.connection, &mut program, &client.version).unwrap();
     let cancel = CancellationToken::new();
     let mut feeder = client.spawner.feed(program, || Pulse::Alive, &cancel).await.unwrap();
     let bytes = bytes.to_vec();
@@ -79,7 +79,7 @@ pub async fn feed(client: &Client, user: &[&str], bytes: &[u8]) -> Result<FeedRe
     .unwrap()
 }
 
-pub async fn restore(client: &Client, user: &[&str], bytes: &[u8]) -> Result<(), RestoreIncomplete> {
+pub async fn restore(client: &SqlClient, user: &[&str], bytes: &[u8]) -> Result<(), RestoreIncomplete> {
     match feed(client, user, bytes).await {
         Ok(report) => check_fed(&report, bytes.len() as u64),
         Err(error) => check_fed(error.report(), bytes.len() as u64),

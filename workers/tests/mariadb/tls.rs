@@ -2,14 +2,15 @@
 
 use std::fs;
 
-use lagan_workers::mariadb::{FailureKind, QueryError, TlsMode};
+use lagan_schemas::plan::TlsMode;
+use lagan_workers::mariadb::{FailureKind, QueryError};
 
 use crate::{
-    server::{Server, client, source, target},
+    server::{TestServer, client, source, target},
     steps::WAIT,
 };
 
-async fn connect(server: &Server, host: &str, mode: TlsMode, ca: Option<&str>) -> Result<(), QueryError> {
+async fn connect(server: &TestServer, host: &str, mode: TlsMode, ca: Option<&str>) -> Result<(), QueryError> {
     let mut connection = server.connection();
     connection.host = host.into();
     connection.tls.mode = mode;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::report::note::Severity;
 use crate::reporter::live::LiveObject;
-use crate::reporter::sink::{Action, Identity, PendingChange, PendingEvent};
+use crate::reporter::sink::{DeleteTarget, ObjectWrite, PendingChange, PendingEvent};
 use crate::reporter::{events, finalizer};
 
 /// Applies a change, and returns the uid of the object if it stands for a scheduled session. `known_uid` is that uid, if
@@ -30,8 +30,8 @@ pub(super) async fn write(
     }
     match &change.action {
         None => Ok(None),
-        Some(Action::Delete(Identity::Object(uid))) => api.delete(key, Some(*uid)).await.map(|()| None),
-        Some(Action::Delete(Identity::StandIn(session))) => {
+        Some(ObjectWrite::Delete(DeleteTarget::Object(uid))) => api.delete(key, Some(*uid)).await.map(|()| None),
+        Some(ObjectWrite::Delete(DeleteTarget::StandIn(session))) => {
             let uid = match known_uid {
                 Some(uid) => Some(uid),
                 None => find_stand_in(api, key, *session).await?,
@@ -41,7 +41,7 @@ pub(super) async fn write(
                 None => Ok(None),
             }
         }
-        Some(Action::ApplyStatus { document, session }) => {
+        Some(ObjectWrite::ApplyStatus { document, session }) => {
             let document = document.read();
             let uid = match (session, known_uid) {
                 (None, _) => document.metadata.common.uid,

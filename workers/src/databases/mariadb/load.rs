@@ -6,16 +6,16 @@ use lagan_schemas::fact::{Notice, NoticeStatus};
 use super::failures::{of_arguments, of_scope, of_target};
 use super::stream::parse;
 use super::{MariaDb, program};
-use crate::databases::{Access, Clearing, Depth, Load, Stream, StreamFilter, Wanted, shown};
+use crate::databases::{Access, Clearing, Depth, Load, RestoreStream, StreamFilter, Wanted, shown};
 use crate::mariadb::dump::{Filter, Record};
 use crate::mariadb::{
-    Asked, Comparison, RestoreArgs, RestoreScope, Selection, TargetState, clearing, met, name_case, obstacles,
+    Asked, CheckedRestoreArgs, Comparison, RestoreScope, Selection, TargetState, clearing, met, name_case, obstacles,
     read_back, scope, target_state,
 };
 
 impl MariaDb {
-    pub(super) async fn load(&self, access: &Access, stream: Stream<'_>) -> Result<Load, Failure> {
-        let args = RestoreArgs::parse(&access.arguments);
+    pub(super) async fn load(&self, access: &Access, stream: RestoreStream<'_>) -> Result<Load, Failure> {
+        let args = CheckedRestoreArgs::parse(&access.arguments);
         let args = args.map_err(|error| of_arguments(&access.function, &error))?;
         let record = read(stream.record)?;
         let client = self.client(access).await?;
@@ -52,14 +52,14 @@ impl MariaDb {
     pub(super) async fn compare(
         &self,
         access: &Access,
-        stream: Stream<'_>,
+        stream: RestoreStream<'_>,
         depth: Depth,
     ) -> Result<Vec<Notice>, Failure> {
         let unknown = |why: &str| {
             let message = format!("every statement ran, but the target could not be compared: {why}");
             Failure::new(Code::TargetNotVerified, message)
         };
-        let args = RestoreArgs::parse(&access.arguments).map_err(|error| unknown(&chain(&error)))?;
+        let args = CheckedRestoreArgs::parse(&access.arguments).map_err(|error| unknown(&chain(&error)))?;
         let record = read(stream.record)?;
         let client = self.client(access).await.map_err(|failure| unknown(&failure.message))?;
         let case = name_case(&client, access.wait).await.map_err(|error| unknown(&chain(&error)))?;
@@ -106,7 +106,7 @@ fn read(record: &[u8]) -> Result<Record, Failure> {
 }
 
 /// The wish of the session and the one in its arguments as one.
-fn asked(args: &RestoreArgs, wanted: &Wanted<'_>) -> Result<Asked, Failure> {
+fn asked(args: &CheckedRestoreArgs, wanted: &Wanted<'_>) -> Result<Asked, Failure> {
     let mut asked = Asked { renamed: wanted.renamed.map(str::to_owned), ..Asked::default() };
     let named = args.database.as_deref();
     match (args.selection, wanted.databases, named) {

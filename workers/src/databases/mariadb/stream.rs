@@ -2,19 +2,19 @@
 
 use jiff::Timestamp;
 use lagan_schemas::error::Failure;
-use lagan_schemas::fact::{Notice, NoticeStatus, RecordTotals};
+use lagan_schemas::fact::{Notice, RecordTotals};
 use sha2::{Digest as _, Sha256};
 
 use super::failures::of_incomplete;
 use crate::databases::{DumpedStream, Survey, hex};
 use crate::mariadb::dump::{DatabaseRecord, RECORD_VERSION, Record, Recorder, Taken};
-use crate::mariadb::{Condition, Expected, Finding, Recording, Server, TextForm, check_dump, large_rows, scanner};
+use crate::mariadb::{ExpectedObjects, Finding, Recording, ServerFacts, TextForm, check_dump, large_rows, scanner};
 use crate::process::{DumpOutcome, Scanner};
 
 /// A dump on its way into a snapshot.
 pub(super) struct RecordedStream {
     recording: Recording,
-    expected: Expected,
+    expected: ExpectedObjects,
     /// The moment that the data shows, and the server's version.
     taken: Taken,
     max_allowed_packet_bytes: u64,
@@ -22,7 +22,7 @@ pub(super) struct RecordedStream {
 
 impl RecordedStream {
     /// The scanner that sees every block, and the stream that it fills.
-    pub fn new(expected: Expected, server: Server, text: TextForm) -> (Scanner, Self) {
+    pub fn new(expected: ExpectedObjects, server: ServerFacts, text: TextForm) -> (Scanner, Self) {
         let (scanner, recording) = scanner(text);
         let taken = Taken {
             time: Some(Timestamp::now().to_string()),
@@ -96,10 +96,5 @@ pub(super) fn parse(record: &[u8]) -> Option<Record> {
 }
 
 pub(super) fn notices(findings: &[Finding]) -> Vec<Notice> {
-    findings.iter().map(notice).collect()
-}
-
-fn notice(finding: &Finding) -> Notice {
-    let Condition { kind, reason, message } = finding.condition();
-    Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message }
+    findings.iter().map(Finding::notice).collect()
 }

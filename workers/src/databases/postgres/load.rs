@@ -7,13 +7,13 @@ use lagan_schemas::fact::Notice;
 use memchr::memmem::find;
 use uuid::Uuid;
 
-use super::record::{Record, TABLE};
+use super::record::{PostgresRecord, TABLE};
 use super::{DATABASE, State, engine, lacking};
-use crate::databases::options::Given;
-use crate::databases::{Access, Clearing, Load, Stream, StreamFilter, Wanted, questions, shown};
+use crate::databases::options::CheckedArguments;
+use crate::databases::{Access, Clearing, Load, RestoreStream, StreamFilter, Wanted, questions, shown};
 use crate::process::Program;
 
-pub(super) async fn load(access: &Access, stream: Stream<'_>) -> Result<Load, Failure> {
+pub(super) async fn load(access: &Access, stream: RestoreStream<'_>) -> Result<Load, Failure> {
     let record = read(stream.record)?;
     let (database, others) = target(access, &record, &stream.wanted)?;
     let server: State = questions::state(access, engine(), &database).await?;
@@ -35,7 +35,7 @@ pub(super) async fn load(access: &Access, stream: Stream<'_>) -> Result<Load, Fa
 }
 
 /// Compares the target with the record: what is not there fails the session, although every statement ran.
-pub(super) async fn compare(access: &Access, stream: Stream<'_>) -> Result<Vec<Notice>, Failure> {
+pub(super) async fn compare(access: &Access, stream: RestoreStream<'_>) -> Result<Vec<Notice>, Failure> {
     let record = read(stream.record)?;
     let (database, _) = target(access, &record, &stream.wanted)?;
     let server: State = questions::state(access, engine(), &database).await?;
@@ -47,16 +47,16 @@ pub(super) async fn compare(access: &Access, stream: Stream<'_>) -> Result<Vec<N
     if missing.is_empty() { Ok(Vec::new()) } else { Err(Failure::new(Code::TargetIncomplete, message)) }
 }
 
-fn read(record: &[u8]) -> Result<Record, Failure> {
+fn read(record: &[u8]) -> Result<PostgresRecord, Failure> {
     let refuse = |why| Failure::new(Code::SnapshotIncomplete, why);
-    let record = Record::parse(record).ok_or_else(|| refuse("it is no dump of PostgreSQL"))?;
+    let record = PostgresRecord::parse(record).ok_or_else(|| refuse("it is no dump of PostgreSQL"))?;
     if record.complete { Ok(record) } else { Err(refuse("the stream has no end of a dump of one database")) }
 }
 
 /// The database to write to: the new name that is asked for, the one in the arguments, or the one that was dumped. With it
 /// come the arguments of psql.
-fn target(access: &Access, record: &Record, wanted: &Wanted<'_>) -> Result<(String, Vec<String>), Failure> {
-    let mut given = Given::of(access, engine())?;
+fn target(access: &Access, record: &PostgresRecord, wanted: &Wanted<'_>) -> Result<(String, Vec<String>), Failure> {
+    let mut given = CheckedArguments::of(access, engine())?;
     let named = given.take("dbname").or_else(|| given.names.pop());
     let renamed = wanted.renamed.map(str::to_owned);
     let dumped = record.database.as_deref();
@@ -76,7 +76,7 @@ fn target(access: &Access, record: &Record, wanted: &Wanted<'_>) -> Result<(Stri
 }
 
 /// Lists the reasons for which the stream would stop on its way, in words.
-pub(super) fn obstacles(record: &Record, server: &State) -> Vec<String> {
+pub(super) fn obstacles(record: &PostgresRecord, server: &State) -> Vec<String> {
     let major = |version: &str| version.split(['.', ' ']).next().and_then(|major| major.parse::<u32>().ok());
     let (dumped, here) = (shown(&[&record.server_version]), &server.server_version);
     let roles: Vec<&String> = record.roles.difference(&server.roles).collect();

@@ -15,7 +15,7 @@ pub(super) const TABLE: &str = "TABLE";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Record {
+pub(super) struct PostgresRecord {
     /// Version of the form.
     pub postgres: u32,
     pub database: Option<String>,
@@ -35,8 +35,8 @@ pub(super) struct Record {
 
 /// Reads a stream line by line.
 #[derive(Debug, Default)]
-pub(super) struct Recorder {
-    record: Record,
+pub(super) struct PostgresRecorder {
+    record: PostgresRecord,
     line: Vec<u8>,
     is_in_rows: bool,
     /// The last two lines: a comment stands between two lines `--`.
@@ -46,7 +46,7 @@ pub(super) struct Recorder {
     name: String,
 }
 
-impl Recorder {
+impl PostgresRecorder {
     pub fn feed(&mut self, block: &[u8]) {
         for piece in block.split_inclusive(|byte| *byte == b'\n') {
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
@@ -62,9 +62,9 @@ impl Recorder {
         }
     }
 
-    pub fn finish(&self) -> Record {
+    pub fn finish(&self) -> PostgresRecord {
         let complete = self.record.complete && !self.is_in_rows;
-        Record { postgres: 1, complete, ..self.record.clone() }
+        PostgresRecord { postgres: 1, complete, ..self.record.clone() }
     }
 
     fn read(&mut self, line: &[u8]) {
@@ -110,7 +110,7 @@ impl Recorder {
     }
 }
 
-impl Record {
+impl PostgresRecord {
     pub fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok().filter(|record: &Self| record.postgres == 1)
     }

@@ -20,8 +20,8 @@ COPY public.t (a, \"line\nbreak\") FROM stdin;\n\\restrict KEY\n\\\\.\n--\n-- Po
 --\n-- Name: TABLE t; Type: ACL; Schema: public; Owner: postgres\n--\n\nGRANT SELECT ON TABLE public.t TO \"gr\"\"antee\" WITH GRANT OPTION;\nGRANT ALL ON TABLE public.t TO PUBLIC;\n\n\
 --\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict KEY\n\n";
 
-fn record(dump: &str, at: usize) -> Record {
-    let mut recorder = Recorder::default();
+fn record(dump: &str, at: usize) -> PostgresRecord {
+    let mut recorder = PostgresRecorder::default();
     let (head, tail) = dump.as_bytes().split_at(at);
     recorder.feed(head);
     recorder.feed(tail);
@@ -42,8 +42,8 @@ fn a_record_tells_what_a_dump_holds_wherever_its_blocks_end() {
     for at in 1..DUMP.len() {
         assert_eq!(record(DUMP, at), whole, "cut at {at}");
     }
-    assert_eq!(Record::parse(&whole.to_json()).as_ref(), Some(&whole));
-    assert_eq!(Record::parse(b"{\"version\": 1}"), None);
+    assert_eq!(PostgresRecord::parse(&whole.to_json()).as_ref(), Some(&whole));
+    assert_eq!(PostgresRecord::parse(b"{\"version\": 1}"), None);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(super) enum StatementKind {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Class {
+pub(super) struct StatementClass {
     pub kind: StatementKind,
     /// Indexes of tokens: the database that stands before the name, and the name.
     pub qualifier: Option<usize>,
@@ -75,12 +75,12 @@ type Next<'a> = Option<Token<'a>>;
 type NextObject = Option<ObjectKind>;
 
 /// `None` while that cannot be told yet.
-pub(super) fn classify(head: &Head, tokens: Tokens) -> Option<Class> {
+pub(super) fn classify(head: &Head, tokens: Tokens) -> Option<StatementClass> {
     let mut cursor = Cursor { head, at: 0, tokens: if head.is_full() { Tokens::All } else { tokens } };
     // A statement in parentheses is none of a dump.
-    let Some(first) = cursor.next()? else { return Some(Class::of(StatementKind::Empty)) };
+    let Some(first) = cursor.next()? else { return Some(StatementClass::of(StatementKind::Empty)) };
     if first.kind != TokenKind::Word {
-        return Some(Class::of(StatementKind::Other));
+        return Some(StatementClass::of(StatementKind::Other));
     }
     if first.is("INSERT") || first.is("REPLACE") {
         return insert(&mut cursor);
@@ -91,27 +91,27 @@ pub(super) fn classify(head: &Head, tokens: Tokens) -> Option<Class> {
         b"CREATE" => create(&mut cursor, first.conditional),
         b"DROP" => drop(&mut cursor),
         b"ALTER" => alter(&mut cursor),
-        b"LOCK" => Some(Class::of(StatementKind::Lock)),
-        b"UNLOCK" => Some(Class::of(StatementKind::Unlock)),
+        b"LOCK" => Some(StatementClass::of(StatementKind::Lock)),
+        b"UNLOCK" => Some(StatementClass::of(StatementKind::Unlock)),
         b"START" => start(&mut cursor),
         b"BEGIN" => begin(&mut cursor),
-        b"COMMIT" => Some(Class::of(StatementKind::Transaction)),
-        b"GRANT" | b"REVOKE" => Some(Class::of(StatementKind::Account)),
-        b"CHANGE" => Some(Class::of(StatementKind::Replication)),
-        b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" => Some(Class::of(StatementKind::Upkeep)),
+        b"COMMIT" => Some(StatementClass::of(StatementKind::Transaction)),
+        b"GRANT" | b"REVOKE" => Some(StatementClass::of(StatementKind::Account)),
+        b"CHANGE" => Some(StatementClass::of(StatementKind::Replication)),
+        b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" => Some(StatementClass::of(StatementKind::Upkeep)),
         b"EXECUTE" => execute(&mut cursor),
-        b"LOAD" => Some(Class::of(StatementKind::LoadData)),
+        b"LOAD" => Some(StatementClass::of(StatementKind::LoadData)),
         b"DO" | b"SELECT" => set_value(&mut cursor),
-        _ => Some(Class::of(StatementKind::Other)),
+        _ => Some(StatementClass::of(StatementKind::Other)),
     }
 }
 
-fn insert(cursor: &mut Cursor<'_>) -> Option<Class> {
+fn insert(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     while cursor.skip_any(&["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"])? {}
     cursor.named(StatementKind::Insert)
 }
 
-fn set(cursor: &mut Cursor<'_>) -> Option<Class> {
+fn set(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     let kind = if cursor.skip_any(&["PASSWORD", "ROLE", "DEFAULT"])? {
         StatementKind::Account
     } else if cursor.skip_any(&["STATEMENT"])? {
@@ -120,17 +120,17 @@ fn set(cursor: &mut Cursor<'_>) -> Option<Class> {
     } else {
         StatementKind::Set
     };
-    Some(Class::of(kind))
+    Some(StatementClass::of(kind))
 }
 
 /// `BEGIN` alone starts a transaction; with more behind it, it is a block of statements.
-fn begin(cursor: &mut Cursor<'_>) -> Option<Class> {
+fn begin(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     let _ = cursor.skip_any(&["WORK"])?;
     let alone = cursor.next()?.is_none();
-    Some(Class::of(if alone { StatementKind::Transaction } else { StatementKind::Other }))
+    Some(StatementClass::of(if alone { StatementKind::Transaction } else { StatementKind::Other }))
 }
 
-fn start(cursor: &mut Cursor<'_>) -> Option<Class> {
+fn start(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     let kind = if cursor.skip_any(&["TRANSACTION"])? {
         StatementKind::Transaction
     } else if cursor.skip_any(&["SLAVE", "REPLICA", "GROUP_REPLICATION", "ALL"])? {
@@ -138,27 +138,27 @@ fn start(cursor: &mut Cursor<'_>) -> Option<Class> {
     } else {
         StatementKind::Other
     };
-    Some(Class::of(kind))
+    Some(StatementClass::of(kind))
 }
 
 /// mariadb-dump switches the log of the server off with `EXECUTE IMMEDIATE IF(@@LOG_OUTPUT=…`; nothing else is known.
-fn execute(cursor: &mut Cursor<'_>) -> Option<Class> {
+fn execute(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     let known = cursor.skip_words(&["IMMEDIATE", "IF"])?
         && cursor.skip_symbol(b'(')?
         && cursor.skip_symbol(b'@')?
         && cursor.skip_symbol(b'@')?
         && cursor.skip_any(&["LOG_OUTPUT"])?;
-    Some(Class::of(if known { StatementKind::Upkeep } else { StatementKind::Other }))
+    Some(StatementClass::of(if known { StatementKind::Upkeep } else { StatementKind::Other }))
 }
 
-fn set_value(cursor: &mut Cursor<'_>) -> Option<Class> {
+fn set_value(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     if !cursor.skip_any(&["SETVAL"])? || !cursor.skip_symbol(b'(')? {
-        return Some(Class::of(StatementKind::Other));
+        return Some(StatementClass::of(StatementKind::Other));
     }
     cursor.named(StatementKind::Alter(ObjectKind::Sequence))
 }
 
-fn create(cursor: &mut Cursor<'_>, conditional: bool) -> Option<Class> {
+fn create(cursor: &mut Cursor<'_>, conditional: bool) -> Option<StatementClass> {
     let mut direct = true;
     loop {
         if let Some(kind) = cursor.object()? {
@@ -167,9 +167,9 @@ fn create(cursor: &mut Cursor<'_>, conditional: bool) -> Option<Class> {
             let placeholder = conditional && direct && matches!(kind, ObjectKind::Table | ObjectKind::View);
             return cursor.named(if placeholder { StatementKind::Placeholder } else { StatementKind::Create(kind) });
         }
-        let Some(token) = cursor.next()? else { return Some(Class::of(StatementKind::Other)) };
+        let Some(token) = cursor.next()? else { return Some(StatementClass::of(StatementKind::Other)) };
         if token.kind != TokenKind::Word {
-            return Some(Class::of(StatementKind::Other));
+            return Some(StatementClass::of(StatementKind::Other));
         }
         direct = false;
         match token.text.to_ascii_uppercase().as_slice() {
@@ -177,25 +177,25 @@ fn create(cursor: &mut Cursor<'_>, conditional: bool) -> Option<Class> {
                 let _ = cursor.skip_words(&["IF", "NOT", "EXISTS"])?;
                 return cursor.named(StatementKind::CreateDatabase);
             }
-            b"USER" | b"ROLE" => return Some(Class::of(StatementKind::Account)),
+            b"USER" | b"ROLE" => return Some(StatementClass::of(StatementKind::Account)),
             b"DEFINER" => cursor.definer()?,
             b"ALGORITHM" => {
                 let _ = cursor.skip_symbol(b'=')? && cursor.next()?.is_some();
             }
             b"OR" | b"REPLACE" | b"SQL" | b"SECURITY" | b"INVOKER" | b"AGGREGATE" | b"UNIQUE" | b"FULLTEXT"
             | b"SPATIAL" | b"ONLINE" | b"OFFLINE" => {}
-            _ => return Some(Class::of(StatementKind::Other)),
+            _ => return Some(StatementClass::of(StatementKind::Other)),
         }
     }
 }
 
-fn drop(cursor: &mut Cursor<'_>) -> Option<Class> {
+fn drop(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     let _ = cursor.skip_any(&["TEMPORARY"])?;
     let kind = match cursor.object()? {
         Some(kind) => StatementKind::Drop(kind),
         None if cursor.skip_any(&["DATABASE", "SCHEMA"])? => StatementKind::DropDatabase,
-        None if cursor.skip_any(&["USER", "ROLE"])? => return Some(Class::of(StatementKind::Account)),
-        None => return Some(Class::of(StatementKind::Other)),
+        None if cursor.skip_any(&["USER", "ROLE"])? => return Some(StatementClass::of(StatementKind::Account)),
+        None => return Some(StatementClass::of(StatementKind::Other)),
     };
     let _ = cursor.skip_words(&["IF", "EXISTS"])?;
     let class = cursor.named(kind)?;
@@ -204,19 +204,19 @@ fn drop(cursor: &mut Cursor<'_>) -> Option<Class> {
     Some(class)
 }
 
-fn alter(cursor: &mut Cursor<'_>) -> Option<Class> {
+fn alter(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     while cursor.skip_any(&["ONLINE", "IGNORE"])? {}
     let kind = match cursor.object()? {
         Some(kind) => StatementKind::Alter(kind),
         None if cursor.skip_any(&["DATABASE", "SCHEMA"])? => StatementKind::AlterDatabase,
-        None if cursor.skip_any(&["USER", "ROLE"])? => return Some(Class::of(StatementKind::Account)),
-        None => return Some(Class::of(StatementKind::Other)),
+        None if cursor.skip_any(&["USER", "ROLE"])? => return Some(StatementClass::of(StatementKind::Account)),
+        None => return Some(StatementClass::of(StatementKind::Other)),
     };
     let _ = cursor.skip_words(&["IF", "EXISTS"])?;
     cursor.named(kind)
 }
 
-impl Class {
+impl StatementClass {
     pub fn of(kind: StatementKind) -> Self {
         Self { kind, qualifier: None, name: None }
     }
@@ -299,18 +299,18 @@ impl<'a> Cursor<'a> {
     }
 
     /// The statement is of this kind, and the name of its object comes next.
-    fn named(&mut self, kind: StatementKind) -> Option<Class> {
+    fn named(&mut self, kind: StatementKind) -> Option<StatementClass> {
         let is_name = |token: &Token<'_>| matches!(token.kind, TokenKind::Word | TokenKind::Name);
         let first = self.at;
         if !self.skip_if(is_name)? {
-            return Some(Class::of(kind));
+            return Some(StatementClass::of(kind));
         }
         if !self.skip_symbol(b'.')? {
-            return Some(Class { kind, qualifier: None, name: Some(first) });
+            return Some(StatementClass { kind, qualifier: None, name: Some(first) });
         }
         let second = self.at;
         let found = self.skip_if(is_name)?;
-        Some(Class { kind, qualifier: Some(first), name: found.then_some(second) })
+        Some(StatementClass { kind, qualifier: Some(first), name: found.then_some(second) })
     }
 }
 

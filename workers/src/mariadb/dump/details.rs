@@ -44,7 +44,7 @@ impl Kept {
 
 /// Whether the definition is of a table, which may have options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Options {
+pub(super) enum TableOptions {
     OfTable,
     None,
 }
@@ -65,7 +65,7 @@ impl Details {
         self.declared
     }
 
-    pub fn token(&mut self, token: &Token<'_>, options: Options, needs: &mut Needs) {
+    pub fn token(&mut self, token: &Token<'_>, options: TableOptions, needs: &mut Needs) {
         if token.kind == TokenKind::Symbol {
             self.symbol(token.text, needs);
         } else {
@@ -93,7 +93,7 @@ impl Details {
         }
     }
 
-    fn value(&mut self, token: &Token<'_>, options: Options, needs: &mut Needs) {
+    fn value(&mut self, token: &Token<'_>, options: TableOptions, needs: &mut Needs) {
         let said = || shown(token.text, token.quote);
         let [_, b, c, d, e] = &self.last;
         let word_is = |word: &str| token.text.eq_ignore_ascii_case(word.as_bytes());
@@ -117,7 +117,7 @@ impl Details {
             // The value was a role, or CURRENT_USER.
             needs.definers.add(NAMES, shown(&e.text, 0));
         }
-        let option = options == Options::OfTable && self.closed && self.depth == 0 && e.is("=") && !d.is_symbol;
+        let option = options == TableOptions::OfTable && self.closed && self.depth == 0 && e.is("=") && !d.is_symbol;
         if option && !NO_DEMAND.iter().any(|name| d.is(name)) {
             needs.table_options.add(NAMES, format!("{}={}", shown(&d.text, 0).to_uppercase(), said()));
         }

@@ -5,7 +5,7 @@
 
 mod chooser;
 
-use self::chooser::{Chooser, Cut};
+use self::chooser::{Chooser, Edit};
 use super::reader::Reader;
 use super::record::Naming;
 
@@ -38,7 +38,7 @@ impl NameCase {
 
 /// The databases that are taken out of a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedDatabases {
     pub databases: Vec<WantedDatabase>,
     pub case: NameCase,
 }
@@ -80,7 +80,7 @@ pub struct Filter {
 
 impl Filter {
     #[must_use]
-    pub fn new(wanted: Wanted) -> Self {
+    pub fn new(wanted: WantedDatabases) -> Self {
         Self { reader: Reader::new(Chooser::new(wanted)), held: Vec::new(), held_from: 0, keeps: true, last: b'\n' }
     }
 
@@ -113,7 +113,7 @@ impl Filter {
         for (at, cut) in &cuts {
             copy(&mut bytes, *at, self.keeps, out);
             match cut {
-                Cut::Keep => {
+                Edit::Keep => {
                     let last = out.last().copied().unwrap_or(self.last);
                     // A command of the client, or a comment, may have to start a line.
                     if !self.keeps && last != b'\n' {
@@ -121,8 +121,8 @@ impl Filter {
                     }
                     self.keeps = true;
                 }
-                Cut::Drop => self.keeps = false,
-                Cut::Replace { end, text } => {
+                Edit::Drop => self.keeps = false,
+                Edit::Replace { end, text } => {
                     out.extend_from_slice(text);
                     bytes.at = *end;
                 }

@@ -21,7 +21,7 @@ pub(super) enum Mode {
 
 /// The end of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct StatementEnd {
     /// Offset of its first byte.
     pub start: u64,
     /// Offset behind its last byte, where its delimiter begins.
@@ -65,7 +65,7 @@ pub(super) trait Sink {
     fn begin(&mut self, start: u64);
     fn token(&mut self, token: &Token<'_>) -> Mode;
     /// The answer is how the server reads quotes from here on.
-    fn end(&mut self, end: &End) -> Quoting;
+    fn end(&mut self, end: &StatementEnd) -> Quoting;
     fn comment(&mut self, comment: &Comment<'_>);
     /// A `DELIMITER` command starts at this offset. Without an argument that the client accepts there is no change.
     fn delimiter(&mut self, start: u64, argument: Option<&[u8]>);
@@ -174,7 +174,7 @@ impl Lexer {
         };
         self.begin(sink);
         let start = self.begun.take().expect("it has just begun at the latest");
-        sink.end(&End { start, at: self.position, next: self.position, rows: self.rows, cut: Some(cut) });
+        sink.end(&StatementEnd { start, at: self.position, next: self.position, rows: self.rows, cut: Some(cut) });
     }
 
     /// How many of the bytes were consumed: all, or all but the last few, about which more must be known.
@@ -213,7 +213,7 @@ impl Lexer {
         self.begin(sink);
         let start = self.begun.take().expect("it has just begun at the latest");
         let next = self.position + self.delimiter.len() as u64;
-        self.quoting = sink.end(&End { start, at: self.position, next, rows: self.rows, cut: None });
+        self.quoting = sink.end(&StatementEnd { start, at: self.position, next, rows: self.rows, cut: None });
         self.mode = Mode::Tokens;
         self.depth = 0;
         self.rows = 0;

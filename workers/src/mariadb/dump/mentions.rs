@@ -1,6 +1,6 @@
 //! Finds the names of databases in statements: those before a dot, and in programs those in strings.
 
-use super::class::{Class, ObjectKind, StatementKind};
+use super::class::{ObjectKind, StatementClass, StatementKind};
 use super::reader::Statement;
 use super::token::{Token, TokenKind, is_word, undouble};
 
@@ -68,7 +68,7 @@ impl Mentions {
     }
 
     /// Takes the next token; answers with what stood before it, if that was a name with a dot.
-    pub fn token(&mut self, token: &Token<'_>, class: Class) -> Option<Mention> {
+    pub fn token(&mut self, token: &Token<'_>, class: StatementClass) -> Option<Mention> {
         let is_name = matches!(token.kind, TokenKind::Word | TokenKind::Name);
         if self.names > 0 && self.dotted && is_name {
             self.names += 1;
@@ -118,7 +118,7 @@ impl Mentions {
         }
     }
 
-    fn place_behind(&self, token: &Token<'_>, class: Class) -> Place {
+    fn place_behind(&self, token: &Token<'_>, class: StatementClass) -> Place {
         match token.kind {
             TokenKind::Symbol if token.text == b"@" => Place::Variable,
             TokenKind::Symbol if self.tables && matches!(token.text, b"(" | b",") => Place::OfObject,

@@ -1,15 +1,15 @@
 //! Tokens to statements: it knows in which database each statement runs, and how quotes are read there.
 
-use super::class::{Class, StatementKind, Tokens, classify};
+use super::class::{StatementClass, StatementKind, Tokens, classify};
 use super::head::Head;
-use super::lexer::{Comment, End, Lexer, Mode, Sink};
+use super::lexer::{Comment, Lexer, Mode, Sink, StatementEnd};
 use super::settings::{Modes, assignments};
 use super::token::{Quoting, Token, TokenKind};
 
 /// A statement of which it is known what it does.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Statement<'a> {
-    pub class: Class,
+    pub class: StatementClass,
     pub head: &'a Head,
     /// The database that was selected before it.
     pub selected: Option<&'a [u8]>,
@@ -35,7 +35,7 @@ pub(super) trait Visitor {
     fn classified(&mut self, _statement: &Statement<'_>) {}
     /// Every token but those of rows.
     fn token(&mut self, _token: &Token<'_>, _statement: &Statement<'_>) {}
-    fn end(&mut self, _end: &End, _statement: &Statement<'_>) {}
+    fn end(&mut self, _end: &StatementEnd, _statement: &Statement<'_>) {}
     fn comment(&mut self, _comment: &Comment<'_>) {}
     fn delimiter(&mut self, _start: u64, _argument: Option<&[u8]>) {}
 }
@@ -51,7 +51,7 @@ pub(super) struct Reader<V> {
 struct Statements<V> {
     visitor: V,
     head: Head,
-    class: Option<Class>,
+    class: Option<StatementClass>,
     insert: Option<Insert>,
     selected: Option<Vec<u8>>,
     modes: Modes,
@@ -108,7 +108,7 @@ impl<V: Visitor> Statements<V> {
         }
     }
 
-    fn follow_insert(&mut self, token: &Token<'_>, class: Class) -> Mode {
+    fn follow_insert(&mut self, token: &Token<'_>, class: StatementClass) -> Mode {
         let is_name = class.name.and_then(|name| self.head.get(name)).is_some_and(|name| name.start == token.start);
         let insert = match self.insert.unwrap_or(Insert::Columns(0)) {
             // The name itself may be a keyword in quotes or behind its database.
@@ -156,11 +156,11 @@ impl<V: Visitor> Sink for Statements<V> {
         }
     }
 
-    fn end(&mut self, end: &End) -> Quoting {
+    fn end(&mut self, end: &StatementEnd) -> Quoting {
         if self.class.is_none() {
             self.classify(Tokens::All);
         }
-        let class = self.class.unwrap_or(Class::of(StatementKind::Other));
+        let class = self.class.unwrap_or(StatementClass::of(StatementKind::Other));
         let insert = self.insert.unwrap_or(Insert::Columns(0));
         let statement = Statement { class, head: &self.head, selected: self.selected.as_deref(), insert };
         self.visitor.end(end, &statement);

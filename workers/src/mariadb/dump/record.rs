@@ -82,7 +82,7 @@ pub struct DatabaseRecord {
     pub tables: Listed<TableRecord>,
     /// All others, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub objects: BTreeMap<Object, Listed<String>>,
+    pub objects: BTreeMap<RecordedKind, Listed<String>>,
     /// Of all its tables.
     pub rows: u64,
     /// Databases that its views, programs and foreign keys use, as far as their text shows.
@@ -107,7 +107,7 @@ pub struct TableRecord {
 /// A kind of object besides tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Object {
+pub enum RecordedKind {
     View,
     Sequence,
     Trigger,
@@ -338,7 +338,7 @@ impl Record {
 
 impl DatabaseRecord {
     #[must_use]
-    pub fn count(&self, kind: Object) -> u64 {
+    pub fn count(&self, kind: RecordedKind) -> u64 {
         self.objects.get(&kind).map_or(0, |listed| listed.count)
     }
 }

@@ -4,11 +4,11 @@ mod databases;
 mod ending;
 
 use self::databases::Databases;
-use self::ending::End as Ends;
+use self::ending::StreamEnd;
 use super::class::{ObjectKind, StatementKind};
 use super::complete::Line;
-use super::details::{Details, Options};
-use super::lexer::{Comment, End};
+use super::details::{Details, TableOptions};
+use super::lexer::{Comment, StatementEnd};
 use super::mentions::{Certainty, Mention, Mentions, string_names};
 use super::reader::{Insert, Reader, Statement, Visitor};
 use super::record::{Naming, Needs, Oddity, OddityKind, RECORD_VERSION, Record};
@@ -59,7 +59,7 @@ impl Recorder {
 struct Observer {
     record: Record,
     databases: Databases,
-    ends: Ends,
+    ends: StreamEnd,
     mentions: Mentions,
     details: Details,
 }
@@ -169,14 +169,14 @@ impl Visitor for Observer {
             database.record.names_itself.add(FEW, || naming(statement));
         }
         if let StatementKind::Create(object) = kind {
-            let options = if object == ObjectKind::Table { Options::OfTable } else { Options::None };
+            let options = if object == ObjectKind::Table { TableOptions::OfTable } else { TableOptions::None };
             self.details.token(token, options, needs(&mut self.databases, &mut self.record));
         } else if matches!(kind, StatementKind::CreateDatabase | StatementKind::AlterDatabase) {
-            self.details.token(token, Options::None, needs(&mut self.databases, &mut self.record));
+            self.details.token(token, TableOptions::None, needs(&mut self.databases, &mut self.record));
         }
     }
 
-    fn end(&mut self, end: &End, statement: &Statement<'_>) {
+    fn end(&mut self, end: &StatementEnd, statement: &Statement<'_>) {
         let mention = self.mentions.finish(None);
         self.mention(mention, statement);
         let length = end.at - end.start;

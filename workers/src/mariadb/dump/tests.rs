@@ -5,7 +5,7 @@ mod filter;
 mod record;
 mod splits;
 
-use super::{Filter, FilterError, NameCase, Record, Recorder, Wanted, WantedDatabase};
+use super::{Filter, FilterError, NameCase, Record, Recorder, WantedDatabase, WantedDatabases};
 
 fn record(stream: &[u8]) -> Record {
     record_in(stream, stream.len().max(1))
@@ -17,20 +17,23 @@ fn record_in(stream: &[u8], block: usize) -> Record {
     recorder.finish()
 }
 
-fn wanted(database: &str) -> Wanted {
-    Wanted { databases: vec![WantedDatabase { name: database.to_owned(), renamed: None }], case: NameCase::Sensitive }
+fn wanted(database: &str) -> WantedDatabases {
+    WantedDatabases {
+        databases: vec![WantedDatabase { name: database.to_owned(), renamed: None }],
+        case: NameCase::Sensitive,
+    }
 }
 
-fn renamed(database: &str, new: &str) -> Wanted {
+fn renamed(database: &str, new: &str) -> WantedDatabases {
     let databases = vec![WantedDatabase { name: database.to_owned(), renamed: Some(new.to_owned()) }];
-    Wanted { databases, case: NameCase::Sensitive }
+    WantedDatabases { databases, case: NameCase::Sensitive }
 }
 
-fn filter(stream: &[u8], wanted: Wanted) -> Result<Vec<u8>, FilterError> {
+fn filter(stream: &[u8], wanted: WantedDatabases) -> Result<Vec<u8>, FilterError> {
     filter_in(stream, wanted, stream.len().max(1))
 }
 
-fn filter_in(stream: &[u8], wanted: Wanted, block: usize) -> Result<Vec<u8>, FilterError> {
+fn filter_in(stream: &[u8], wanted: WantedDatabases, block: usize) -> Result<Vec<u8>, FilterError> {
     let mut filter = Filter::new(wanted);
     let mut out = Vec::new();
     for block in stream.chunks(block) {

@@ -4,7 +4,7 @@ use std::io::{self, Cursor, Read};
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::repository::{Companion, Expected, ReadBack};
+use crate::repository::{Companion, ExpectedSnapshot, ReadBack};
 
 #[test]
 fn restic_checks_dumps_and_restores_what_was_written() {
@@ -28,7 +28,7 @@ fn restic_checks_dumps_and_restores_what_was_written() {
     );
     assert_eq!(fixture.files("index").len(), 1);
 
-    let read_back = repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
+    let read_back = repository.verify(&written.snapshot_id, ExpectedSnapshot { bytes: Some(written.bytes) }).unwrap();
     assert_eq!(read_back.bytes, written.bytes);
     assert!(read_back.packs_total >= 3 && read_back.packs_read >= 3, "{read_back:?}");
     assert!(read_all(&repository, &written.snapshot_id).unwrap() == content);
@@ -54,7 +54,7 @@ fn a_file_beside_the_stream_is_stored_and_read_back_and_restic_sees_both() {
     let gate = WithCompanion(beside.clone());
     let content = noise(5 << 20, 8);
     let written = repository.backup(&request("/dumpfile.sql"), Box::new(Cursor::new(content.clone())), &gate).unwrap();
-    let read_back = repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
+    let read_back = repository.verify(&written.snapshot_id, ExpectedSnapshot { bytes: Some(written.bytes) }).unwrap();
     assert_eq!((read_back.bytes, written.bytes), (5 << 20, 5 << 20));
     let (length, mut reader) = repository.read(&written.snapshot_id, "/beside.json").unwrap();
     let mut read = Vec::new();
@@ -76,7 +76,7 @@ fn a_file_beside_the_stream_is_stored_and_read_back_and_restic_sees_both() {
         (3 << 20..4 << 20).contains(&length)
     });
     std::fs::remove_file(pack.unwrap()).unwrap();
-    let missing = repository.verify(&written.snapshot_id, Expected::default());
+    let missing = repository.verify(&written.snapshot_id, ExpectedSnapshot::default());
     assert!(matches!(missing, Err(crate::repository::Error::ReadBack { .. })), "{missing:?}");
 }
 
@@ -110,7 +110,7 @@ fn an_empty_stream_is_an_empty_file() {
     let repository = fixture.init();
     let written = store(&repository, b"");
     assert_eq!(written.bytes, 0);
-    let expected = Expected { bytes: Some(0) };
+    let expected = ExpectedSnapshot { bytes: Some(0) };
     assert_eq!(
         repository.verify(&written.snapshot_id, expected).unwrap(),
         ReadBack { bytes: 0, packs_read: 1, packs_total: 1 }
@@ -126,7 +126,7 @@ fn the_same_name_again_stores_the_second_content() {
     let (first, second) = (noise(3 << 20, 2), noise(3 << 20, 3));
     let time = jiff::Timestamp::now();
     for content in [&first, &second] {
-        let request = Backup { time, ..request("/dumpfile.sql") };
+        let request = NewSnapshot { time, ..request("/dumpfile.sql") };
         let input = Box::new(Cursor::new(content.clone()));
         let written = repository.backup(&request, input, &Willing::default()).unwrap();
         assert!(read_all(&repository, &written.snapshot_id).unwrap() == *content);
@@ -237,7 +237,7 @@ fn a_repository_of_stock_restic_goes_on_with_both() {
         let stash = repository.snapshots().unwrap().snapshots.remove(0);
         assert_eq!((stash.origin(), stash.path().as_str()), (None, "/dumpfile.sql"));
         assert!(read_all(&repository, &stash.id).unwrap() == theirs);
-        repository.verify(&stash.id, Expected::default()).unwrap();
+        repository.verify(&stash.id, ExpectedSnapshot::default()).unwrap();
 
         let mut ours = theirs.clone();
         ours.extend(noise(5 << 20, 8));
@@ -252,6 +252,6 @@ fn a_repository_of_stock_restic_goes_on_with_both() {
         repository.remove(&[&stash.id]).unwrap();
         assert_eq!(repository.snapshots().unwrap().snapshots.len(), 2);
         fixture.restic_says(&["prune"]);
-        repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap();
+        repository.verify(&written.snapshot_id, ExpectedSnapshot { bytes: Some(written.bytes) }).unwrap();
     }
 }

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lagan_schemas::error::Code;
-use lagan_schemas::origin::{ClusterIdentity, Clusters, ConfigurationKey, Owner};
+use lagan_schemas::origin::{ClusterIdentity, Clusters, ConfigurationKey, SnapshotOwner};
 use rustic_core::repofile::SnapshotFile;
 use uuid::Uuid;
 
 use crate::repository::wipe;
-use crate::repository::{ChoiceError, Policy, Snapshot, Verdict, WantedSnapshot, by_id, latest, retention};
+use crate::repository::{ChoiceError, RetentionRules, Snapshot, Verdict, WantedSnapshot, by_id, latest, retention};
 
 const DAY: i64 = 86_400;
 
@@ -58,7 +58,7 @@ fn id(number: u8) -> String {
 }
 
 /// The numbers of the snapshots that stay. Those of other owners are not decided about, so they stay.
-fn kept(owner: Owner<'_>, snapshots: &[Snapshot], policy: &Policy, excluded: &[u8]) -> Vec<u8> {
+fn kept(owner: SnapshotOwner<'_>, snapshots: &[Snapshot], policy: &RetentionRules, excluded: &[u8]) -> Vec<u8> {
     let excluded: HashSet<String> = excluded.iter().map(|number| id(*number)).collect();
     let now = at(100 * DAY).to_zoned(TimeZone::UTC);
     let decisions = retention(snapshots, owner, policy, &now, &excluded).unwrap();
@@ -67,12 +67,12 @@ fn kept(owner: Owner<'_>, snapshots: &[Snapshot], policy: &Policy, excluded: &[u
     (0..=u8::MAX).filter(|number| snapshots.iter().any(|s| s.id == id(*number)) && !removed(*number)).collect()
 }
 
-fn owner(text: &str) -> Owner<'static> {
-    Owner { cluster: identity(&[]), configuration: configuration(text) }
+fn owner(text: &str) -> SnapshotOwner<'static> {
+    SnapshotOwner { cluster: identity(&[]), configuration: configuration(text) }
 }
 
-fn last(last: u32) -> Policy {
-    Policy { last, ..Policy::default() }
+fn last(last: u32) -> RetentionRules {
+    RetentionRules { last, ..RetentionRules::default() }
 }
 
 #[test]
@@ -86,13 +86,13 @@ fn rules_count_within_one_history() {
         snapshot(6, DAY, "", "/dumpfile.sql"),
         snapshot(7, DAY, X, "/other.sql"),
     ];
-    let kept = |policy: &Policy, excluded: &[u8]| kept(owner(X), &snapshots, policy, excluded);
+    let kept = |policy: &RetentionRules, excluded: &[u8]| kept(owner(X), &snapshots, policy, excluded);
     assert_eq!(kept(&last(1), &[]), [3, 4, 5, 6, 7]);
     assert_eq!(kept(&last(2), &[]), [2, 3, 4, 5, 6, 7]);
-    assert_eq!(kept(&Policy::default(), &[]), [1, 2, 3, 4, 5, 6, 7], "without a rule nothing goes");
+    assert_eq!(kept(&RetentionRules::default(), &[]), [1, 2, 3, 4, 5, 6, 7], "without a rule nothing goes");
     assert_eq!(kept(&last(1), &[3]), [2, 4, 5, 6, 7], "a snapshot that its session did not name takes no place");
-    assert_eq!(kept(&Policy::default(), &[3]), [1, 2, 4, 5, 6, 7]);
-    let tagged = Policy { tags: vec!["lagan-cluster=local".to_owned()], last: 1, ..Policy::default() };
+    assert_eq!(kept(&RetentionRules::default(), &[3]), [1, 2, 4, 5, 6, 7]);
+    let tagged = RetentionRules { tags: vec!["lagan-cluster=local".to_owned()], last: 1, ..RetentionRules::default() };
     assert_eq!(kept(&tagged, &[]), [1, 2, 3, 4, 5, 6, 7]);
 }
 
@@ -107,7 +107,7 @@ fn retention_of_one_cluster_and_one_group_removes_nothing_of_another() {
         .collect();
     assert_eq!(kept(owner(X), &snapshots, &last(1), &[]), [2, 10, 11, 12, 20, 21, 22]);
     assert_eq!(kept(owner(stash), &snapshots, &last(1), &[]), [0, 1, 2, 12, 20, 21, 22]);
-    let adopted = Owner { cluster: identity(&[2]), configuration: configuration(X) };
+    let adopted = SnapshotOwner { cluster: identity(&[2]), configuration: configuration(X) };
     assert_eq!(kept(adopted, &snapshots, &last(2), &[]), [2, 10, 11, 12, 22], "an adopted history continues");
 }
 
@@ -116,9 +116,9 @@ fn a_daily_rule_keeps_the_last_of_each_day() {
     let hour = DAY / 24;
     let snapshots: Vec<_> =
         (0..8).map(|n| snapshot(n, i64::from(n / 2) * DAY + i64::from(n % 2) * hour, X, "/d")).collect();
-    let daily = Policy { daily: 2, ..Policy::default() };
+    let daily = RetentionRules { daily: 2, ..RetentionRules::default() };
     assert_eq!(kept(owner(X), &snapshots, &daily, &[]), [5, 7]);
-    let both = Policy { daily: 2, last: 2, ..Policy::default() };
+    let both = RetentionRules { daily: 2, last: 2, ..RetentionRules::default() };
     assert_eq!(kept(owner(X), &snapshots, &both, &[]), [5, 6, 7]);
 }
 

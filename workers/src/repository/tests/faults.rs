@@ -6,11 +6,11 @@ use std::path::Path;
 use rustic_core::FileType;
 
 use super::*;
-use crate::repository::Expected;
+use crate::repository::ExpectedSnapshot;
 use crate::repository::cipher::hash;
 
 /// A repository with one snapshot over several packs.
-fn one_snapshot() -> (Fixture, Repository, Written) {
+fn one_snapshot() -> (Fixture, Repository, WrittenSnapshot) {
     let fixture = Fixture::new();
     let repository = fixture.init();
     let written = store(&repository, &noise(40 << 20, 9));
@@ -21,8 +21,8 @@ fn data_pack(fixture: &Fixture) -> std::path::PathBuf {
     fixture.files("data").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
-fn refused(repository: &Repository, written: &Written) {
-    let error = repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes) }).unwrap_err();
+fn refused(repository: &Repository, written: &WrittenSnapshot) {
+    let error = repository.verify(&written.snapshot_id, ExpectedSnapshot { bytes: Some(written.bytes) }).unwrap_err();
     assert!(matches!(error, Error::ReadBack { .. }), "{error:?}");
 }
 
@@ -86,7 +86,7 @@ fn packs_that_a_prune_has_marked_do_not_read_back_but_restore() {
     fs::remove_file(path).unwrap();
     fs::write(fixture.root().join("index").join(&*hash(&sealed).to_hex()), sealed).unwrap();
 
-    let error = repository.verify(&written.snapshot_id, Expected::default()).unwrap_err();
+    let error = repository.verify(&written.snapshot_id, ExpectedSnapshot::default()).unwrap_err();
     assert!(matches!(&error, Error::ReadBack { detail, .. } if detail.contains("marked")), "{error:?}");
     read_all(&repository, &written.snapshot_id).unwrap();
 }
@@ -94,16 +94,17 @@ fn packs_that_a_prune_has_marked_do_not_read_back_but_restore() {
 #[test]
 fn another_length_does_not_read_back() {
     let (_place, repository, written) = one_snapshot();
-    let error = repository.verify(&written.snapshot_id, Expected { bytes: Some(written.bytes - 1) }).unwrap_err();
+    let error =
+        repository.verify(&written.snapshot_id, ExpectedSnapshot { bytes: Some(written.bytes - 1) }).unwrap_err();
     assert!(matches!(error, Error::ReadBack { .. }), "{error:?}");
-    repository.verify(&written.snapshot_id, Expected::default()).unwrap();
+    repository.verify(&written.snapshot_id, ExpectedSnapshot::default()).unwrap();
 }
 
 #[test]
 fn a_snapshot_that_is_not_there_is_told_from_one_that_is_damaged() {
     let (_place, repository, written) = one_snapshot();
     repository.remove(&[&written.snapshot_id]).unwrap();
-    let error = repository.verify(&written.snapshot_id, Expected::default()).unwrap_err();
+    let error = repository.verify(&written.snapshot_id, ExpectedSnapshot::default()).unwrap_err();
     assert!(matches!(error, Error::SnapshotNotFound { .. }), "{error:?}");
     repository.remove(&[&written.snapshot_id]).unwrap();
 }
@@ -129,7 +130,7 @@ fn files_with_foreign_names_are_ignored() {
     fs::write(fixture.root().join("index").join("lost+found"), b"x").unwrap();
     fs::write(fixture.root().join("data").join("stray"), b"x").unwrap();
     assert_eq!(repository.snapshots().unwrap().snapshots.len(), 1);
-    repository.verify(&written.snapshot_id, Expected { bytes: Some(3) }).unwrap();
+    repository.verify(&written.snapshot_id, ExpectedSnapshot { bytes: Some(3) }).unwrap();
 }
 
 #[test]

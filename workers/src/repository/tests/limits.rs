@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::repository::cipher::{OpenError, hash};
-use crate::repository::{Expected, StoreErrorKind};
+use crate::repository::{ExpectedSnapshot, StoreErrorKind};
 
 /// Puts a file with compressed content into a folder, as the owner of the password can.
 fn plant(fixture: &Fixture, repository: &Repository, folder: &str, content: &[u8]) {
@@ -50,7 +50,7 @@ fn an_index_that_unpacks_beyond_its_limit_is_an_error_of_every_operation() {
     let repository = fixture.init();
     let written = store(&repository, b"good");
     plant(&fixture, &repository, "index", &bomb(65 << 20));
-    assert!(repository.verify(&written.snapshot_id, Expected::default()).is_err());
+    assert!(repository.verify(&written.snapshot_id, ExpectedSnapshot::default()).is_err());
     assert!(repository.read(&written.snapshot_id, "/dumpfile.sql").is_err());
     let input = Box::new(Cursor::new(b"more".to_vec()));
     let error = repository.backup(&request("/dumpfile.sql"), input, &Willing::default()).unwrap_err();

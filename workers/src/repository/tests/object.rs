@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use super::server::{Server, s3};
+use super::server::{ObjectServer, s3};
 use super::*;
 use crate::repository::{S3, StoreErrorKind};
 
@@ -19,7 +19,7 @@ fn probe(s3: S3) -> (String, Duration) {
 #[test]
 fn every_upload_carries_the_checksum_of_its_content() {
     let fixture = Fixture::new();
-    let server = Server::start(fixture.root());
+    let server = ObjectServer::start(fixture.root());
     let repository = Repository::init(&Storage::S3(server.s3()), &PASSWORD.into(), &fixture.access()).unwrap();
     // The check value of the algorithm.
     repository.store.write("snapshots/x", vec!["123456789".into()]).unwrap();

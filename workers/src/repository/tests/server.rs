@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::repository::{S3, Tls};
+use crate::repository::{CertificateCheck, S3};
 
 pub(super) fn s3(endpoint: String, prefix: &str) -> S3 {
     S3 {
@@ -18,7 +18,7 @@ pub(super) fn s3(endpoint: String, prefix: &str) -> S3 {
         bucket: "b".to_owned(),
         prefix: prefix.to_owned(),
         region: None,
-        tls: Tls::Verified,
+        tls: CertificateCheck::Verified,
         ca_pem: None,
         access_key_id: Some("AKIDCANARY".into()),
         secret_access_key: Some("SECRETCANARY".into()),
@@ -34,13 +34,13 @@ pub(super) struct Request {
 }
 
 /// Serves the files of a folder as the objects of bucket `b`.
-pub(super) struct Server {
+pub(super) struct ObjectServer {
     pub endpoint: String,
     requests: Arc<Mutex<Vec<Request>>>,
     is_deaf: Arc<AtomicBool>,
 }
 
-impl Server {
+impl ObjectServer {
     pub fn start(root: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

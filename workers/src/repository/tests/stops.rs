@@ -3,29 +3,29 @@
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::server::Server;
+use super::server::ObjectServer;
 use super::*;
-use crate::repository::{Expected, StoreErrorKind};
+use crate::repository::{ExpectedSnapshot, StoreErrorKind};
 
 /// A repository with one snapshot, and a server for it.
-fn served() -> (Fixture, Server, Written) {
+fn served() -> (Fixture, ObjectServer, WrittenSnapshot) {
     let fixture = Fixture::new();
     let written = store(&fixture.init(), &noise(1 << 20, 20));
-    let server = Server::start(fixture.root());
+    let server = ObjectServer::start(fixture.root());
     (fixture, server, written)
 }
 
-fn open(server: &Server, access: &StorageAccess) -> Result<Repository, Error> {
+fn open(server: &ObjectServer, access: &StorageAccess) -> Result<Repository, Error> {
     Repository::open(&Storage::S3(server.s3()), &PASSWORD.into(), access)
 }
 
-type Phase = (&'static str, fn(&Server, &StorageAccess, Option<Repository>, &str) -> Result<(), Error>);
+type Phase = (&'static str, fn(&ObjectServer, &StorageAccess, Option<Repository>, &str) -> Result<(), Error>);
 
 const PHASES: [Phase; 7] = [
     ("open", |server, access, _, _| open(server, access).map(drop)),
     ("snapshots", |_, _, repository, _| repository.unwrap().snapshots().map(drop)),
     ("statistics", |_, _, repository, _| repository.unwrap().statistics().map(drop)),
-    ("verify", |_, _, repository, id| repository.unwrap().verify(id, Expected::default()).map(drop)),
+    ("verify", |_, _, repository, id| repository.unwrap().verify(id, ExpectedSnapshot::default()).map(drop)),
     ("read", |_, _, repository, id| repository.unwrap().read(id, "/dumpfile.sql").map(drop)),
     ("remove", |_, _, repository, id| repository.unwrap().remove(&[id])),
     ("backup", |_, _, repository, _| {

@@ -2,17 +2,17 @@
 
 use super::super::class::StatementKind;
 use super::super::complete::{Line, line};
-use super::super::lexer::{Comment, End};
+use super::super::lexer::{Comment, StatementEnd};
 use super::super::mentions::{Mention, Mentions, string_names};
 use super::super::reader::{Statement, Visitor};
 use super::super::recorder::{is_program, naming};
 use super::super::token::{Token, TokenKind};
-use super::{FilterError, NameCase, Wanted, WantedDatabase};
+use super::{FilterError, NameCase, WantedDatabase, WantedDatabases};
 
 const SHOWN_BYTES: usize = 120;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum Edit {
     Keep,
     Drop,
     Replace { end: u64, text: Vec<u8> },
@@ -56,12 +56,12 @@ pub(super) struct Chooser {
     pending: Option<Pending>,
     mentions: Mentions,
     /// From which offset on something else happens with the bytes.
-    pub cuts: Vec<(u64, Cut)>,
+    pub cuts: Vec<(u64, Edit)>,
     pub error: Option<FilterError>,
 }
 
 impl Chooser {
-    pub fn new(wanted: Wanted) -> Self {
+    pub fn new(wanted: WantedDatabases) -> Self {
         let choices = wanted.databases.into_iter();
         let choices = choices.map(|database| {
             let folded = database.name.to_lowercase();
@@ -89,7 +89,7 @@ impl Chooser {
         let Some(Pending { start, is_set, is_global }) = self.pending.take() else { return };
         if is_set {
             let stays = !is_global || matches!(self.scope, Scope::Wanted(_));
-            self.cuts.push((start, if stays { Cut::Keep } else { Cut::Drop }));
+            self.cuts.push((start, if stays { Edit::Keep } else { Edit::Drop }));
         } else {
             self.fails(FilterError::Unclear { statement: format!("at byte {start}") });
         }
@@ -186,7 +186,7 @@ impl Chooser {
         let Some((token, choice)) = name.and_then(|token| Some((token, self.choice(&database()?)?))) else { return };
         if let Some(new) = &self.wanted[choice].database.renamed {
             let text = format!("`{}`", new.replace('`', "``")).into_bytes();
-            self.cuts.push((token.start, Cut::Replace { end: token.end, text }));
+            self.cuts.push((token.start, Edit::Replace { end: token.end, text }));
         }
     }
 }
@@ -207,7 +207,7 @@ impl Visitor for Chooser {
         if let Some(choice) = self.inside(statement).filter(|_| self.stays) {
             self.wanted[choice].found = true;
         }
-        self.cuts.push((start, if self.stays { Cut::Keep } else { Cut::Drop }));
+        self.cuts.push((start, if self.stays { Edit::Keep } else { Edit::Drop }));
         if self.stays {
             self.rename(statement);
         }
@@ -234,7 +234,7 @@ impl Visitor for Chooser {
         }
     }
 
-    fn end(&mut self, _: &End, statement: &Statement<'_>) {
+    fn end(&mut self, _: &StatementEnd, statement: &Statement<'_>) {
         // Whether a variable of the whole server is set is known only now.
         self.decide_now();
         if self.stays {
@@ -246,10 +246,10 @@ impl Visitor for Chooser {
 
     fn comment(&mut self, comment: &Comment<'_>) {
         let stays = self.scope != Scope::Other || line(comment.text) == Line::Trailer;
-        self.cuts.push((comment.start, if stays { Cut::Keep } else { Cut::Drop }));
+        self.cuts.push((comment.start, if stays { Edit::Keep } else { Edit::Drop }));
     }
 
     fn delimiter(&mut self, start: u64, _: Option<&[u8]>) {
-        self.cuts.push((start, Cut::Keep));
+        self.cuts.push((start, Edit::Keep));
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::class::{ObjectKind, StatementKind};
 use super::super::reader::Statement;
-use super::super::record::{DatabaseRecord, Needs, Object, TableRecord};
+use super::super::record::{DatabaseRecord, Needs, RecordedKind, TableRecord};
 
 /// Databases that are told apart.
 const DATABASES: usize = 10_000;
@@ -18,7 +18,7 @@ const NEEDS: usize = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Databases {
-    known: Vec<Database>,
+    known: Vec<RecordedDatabase>,
     /// By name; nothing for objects without a database.
     index: HashMap<Option<Vec<u8>>, usize>,
     left_out: u64,
@@ -33,13 +33,13 @@ pub(super) struct Databases {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Database {
+pub(super) struct RecordedDatabase {
     pub record: DatabaseRecord,
     /// The name in lower case, for comparisons.
     pub folded: String,
     /// Indexes of listed tables.
     tables: HashMap<Vec<u8>, usize>,
-    digests: HashMap<Option<Object>, u128>,
+    digests: HashMap<Option<RecordedKind>, u128>,
     /// Number of its needs before this statement.
     needs: usize,
     /// The table that rows went into last, as its name was written.
@@ -64,12 +64,12 @@ impl Default for Databases {
 
 impl Databases {
     /// The database that is selected; for a dump of one database that names none, the one without a name.
-    pub fn selected(&mut self) -> Option<&mut Database> {
+    pub fn selected(&mut self) -> Option<&mut RecordedDatabase> {
         self.selected.and_then(|index| self.known.get_mut(index))
     }
 
     /// The database that the statement's object is in.
-    pub fn target(&mut self) -> Option<&mut Database> {
+    pub fn target(&mut self) -> Option<&mut RecordedDatabase> {
         self.target.and_then(|index| self.known.get_mut(index))
     }
 
@@ -89,7 +89,7 @@ impl Databases {
     }
 
     pub fn into_records(self) -> (Vec<DatabaseRecord>, u64) {
-        let records = self.known.into_iter().map(Database::into_record).collect();
+        let records = self.known.into_iter().map(RecordedDatabase::into_record).collect();
         (records, self.left_out)
     }
 
@@ -174,13 +174,13 @@ impl Databases {
         let shown = name.as_ref().map(|name| String::from_utf8_lossy(name).into_owned());
         let folded = shown.as_ref().map_or_else(|| self.dump_of.clone(), |name| name.to_lowercase());
         let record = DatabaseRecord { name: shown, ..DatabaseRecord::default() };
-        self.known.push(Database { record, folded, ..Database::default() });
+        self.known.push(RecordedDatabase { record, folded, ..RecordedDatabase::default() });
         self.index.insert(name, self.known.len() - 1);
         Some(self.known.len() - 1)
     }
 
     /// `None` is a table.
-    fn add(&mut self, kind: Option<Object>, name: Vec<u8>) {
+    fn add(&mut self, kind: Option<RecordedKind>, name: Vec<u8>) {
         let Some(database) = self.target.map(|target| &mut self.known[target]) else { return };
         let digest = database.digests.entry(kind).or_default();
         *digest = digest.wrapping_add(digest_of(&name));
@@ -210,7 +210,7 @@ impl Databases {
     }
 }
 
-impl Database {
+impl RecordedDatabase {
     fn into_record(self) -> DatabaseRecord {
         let mut record = self.record;
         for (kind, digest) in self.digests {
@@ -225,17 +225,17 @@ impl Database {
 }
 
 #[expect(clippy::option_option, reason = "the outer one says whether it is listed, the inner one as what")]
-fn listed_as(kind: ObjectKind) -> Option<Option<Object>> {
+fn listed_as(kind: ObjectKind) -> Option<Option<RecordedKind>> {
     Some(match kind {
         ObjectKind::Table => None,
-        ObjectKind::View => Some(Object::View),
-        ObjectKind::Sequence => Some(Object::Sequence),
-        ObjectKind::Trigger => Some(Object::Trigger),
-        ObjectKind::Procedure => Some(Object::Procedure),
-        ObjectKind::Function => Some(Object::Function),
-        ObjectKind::Package => Some(Object::Package),
-        ObjectKind::PackageBody => Some(Object::PackageBody),
-        ObjectKind::Event => Some(Object::Event),
+        ObjectKind::View => Some(RecordedKind::View),
+        ObjectKind::Sequence => Some(RecordedKind::Sequence),
+        ObjectKind::Trigger => Some(RecordedKind::Trigger),
+        ObjectKind::Procedure => Some(RecordedKind::Procedure),
+        ObjectKind::Function => Some(RecordedKind::Function),
+        ObjectKind::Package => Some(RecordedKind::Package),
+        ObjectKind::PackageBody => Some(RecordedKind::PackageBody),
+        ObjectKind::Event => Some(RecordedKind::Event),
         ObjectKind::Index => return None,
     })
 }

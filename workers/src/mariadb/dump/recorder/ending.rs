@@ -6,7 +6,7 @@ use super::super::lexer::{self, Comment, CommentEnding, Inside};
 const TAIL_BYTES: usize = 80;
 
 #[derive(Debug, Default)]
-pub(super) struct End {
+pub(super) struct StreamEnd {
     bytes: u64,
     tail: Vec<u8>,
     /// Something other than white space and a comment was there.
@@ -18,7 +18,7 @@ pub(super) struct End {
     fault: Option<Ending>,
 }
 
-impl End {
+impl StreamEnd {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -37,7 +37,7 @@ impl End {
         self.follows_trailer(at);
     }
 
-    pub fn statement(&mut self, end: &lexer::End, shown: impl Fn() -> String) {
+    pub fn statement(&mut self, end: &lexer::StatementEnd, shown: impl Fn() -> String) {
         if let Some(Ending::Garbage { at, start }) = &mut self.fault
             && start.is_empty()
             && *at == end.start

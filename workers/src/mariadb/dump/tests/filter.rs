@@ -1,6 +1,6 @@
 //! Some databases out of several.
 
-use super::super::{FilterError, NameCase, Wanted};
+use super::super::{FilterError, NameCase, WantedDatabases};
 use super::{filter, record, renamed, wanted};
 
 const DUMP: &str = "-- MariaDB dump 10.19\n/*!40101 SET NAMES utf8mb4 */;\nCHANGE MASTER TO MASTER_LOG_FILE='x';\n\
@@ -39,7 +39,7 @@ fn a_qualified_statement_belongs_to_the_database_that_it_names() {
 fn several_databases_stay_and_each_must_be_there() {
     let of = |names: [&str; 2]| {
         let databases = names.into_iter().flat_map(|name| wanted(name).databases).collect();
-        Wanted { databases, case: NameCase::Sensitive }
+        WantedDatabases { databases, case: NameCase::Sensitive }
     };
     let out = String::from_utf8(filter(DUMP.as_bytes(), of(["a", "b"])).unwrap()).unwrap();
     let names: Vec<String> = record(out.as_bytes()).databases.into_iter().filter_map(|found| found.name).collect();
@@ -57,7 +57,7 @@ fn several_databases_stay_and_each_must_be_there() {
 
 #[test]
 fn names_are_compared_as_the_server_does() {
-    let insensitive = Wanted { case: NameCase::Insensitive, ..wanted("b") };
+    let insensitive = WantedDatabases { case: NameCase::Insensitive, ..wanted("b") };
     let out = String::from_utf8(filter(DUMP.as_bytes(), insensitive).unwrap()).unwrap();
     assert!(out.contains("USE `B`;\nCREATE VIEW w AS select 1;\n"), "{out}");
     let missing = filter(DUMP.as_bytes(), wanted("A"));

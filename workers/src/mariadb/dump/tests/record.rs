@@ -1,6 +1,6 @@
 //! Records of streams whose content is known.
 
-use super::super::{Ending, FirstDump, Object, OddityKind, Record};
+use super::super::{Ending, FirstDump, OddityKind, Record, RecordedKind};
 use super::record;
 
 const HEAD: &str = "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19  Distrib 10.11.8-MariaDB, for x (y)\n--\n\
@@ -54,13 +54,13 @@ fn objects_are_told_apart_and_placeholders_are_none() {
     assert_eq!((database.name.as_deref(), database.created), (Some("a`b"), true));
     assert_eq!(database.tables.listed.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(), ["t"]);
     let kinds = [
-        Object::Sequence,
-        Object::Trigger,
-        Object::Event,
-        Object::Procedure,
-        Object::Function,
-        Object::PackageBody,
-        Object::View,
+        RecordedKind::Sequence,
+        RecordedKind::Trigger,
+        RecordedKind::Event,
+        RecordedKind::Procedure,
+        RecordedKind::Function,
+        RecordedKind::PackageBody,
+        RecordedKind::View,
     ];
     for (kind, name) in kinds.iter().zip(["s", "x", "e", "p", "f", "q", "v"]) {
         assert_eq!(database.objects[kind].listed, [name], "{kind:?}");
@@ -84,7 +84,7 @@ fn quotes_are_read_as_the_mode_of_the_moment_wants() {
         /*!50003 SET sql_mode              = @saved_sql_mode */ ;\nINSERT INTO t VALUES ('\\''),(\"\\\"\");\n";
     let record = of(body);
     assert_eq!(record.ending, Ending::Complete);
-    assert_eq!((record.database(None).unwrap().count(Object::Procedure), rows(&record, None, "t")), (1, 2));
+    assert_eq!((record.database(None).unwrap().count(RecordedKind::Procedure), rows(&record, None, "t")), (1, 2));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{NameCase, Wanted};
+use super::super::{NameCase, WantedDatabases};
 use super::{filter_in, record_in, wanted};
 
 const PARTS: [&str; 62] = [
@@ -95,8 +95,8 @@ proptest! {
 
     #[test]
     fn any_blocks_give_the_same_database(stream in streams(), block in prop_oneof![1_usize..16, 16_usize..3000]) {
-        let renamed = Wanted { case: NameCase::Insensitive, ..super::renamed("a", "y") };
-        let several = Wanted { databases: [wanted("a"), wanted("b")].into_iter().flat_map(|one| one.databases).collect(), case: NameCase::Sensitive };
+        let renamed = WantedDatabases { case: NameCase::Insensitive, ..super::renamed("a", "y") };
+        let several = WantedDatabases { databases: [wanted("a"), wanted("b")].into_iter().flat_map(|one| one.databases).collect(), case: NameCase::Sensitive };
         for wanted in [wanted("a"), renamed, several] {
             let whole = filter_in(&stream, wanted.clone(), stream.len().max(1));
             prop_assert_eq!(filter_in(&stream, wanted, block), whole);
