@@ -1,5 +1,5 @@
 //! The structure of all crates: modules of one parent do not import each other in a circle, one file asks which source of
-//! intent there is, and a name of a type means one thing. These tests read source text; they compile nothing.
+//! intent there is, a name of a type means one thing, and files are short. These tests read source text; they compile nothing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 const CRATES: [&str; 6] = ["schemas", "bus", "sources", "engine", "workers", "cli"];
 /// Parents whose modules still import each other in a circle. Remove an entry once its circle is gone; never add one.
 const WITH_CYCLES: [&str; 5] = ["schemas", "bus", "workers", "workers::mariadb", "workers::repository"];
+/// The limit of CONTRIBUTING.md, in lines.
+const LONGEST_FILE: usize = 400;
 const ONE_FILE: &str = "sources/src/source.rs";
 
 type ModulePath = Vec<String>;
@@ -261,6 +263,17 @@ fn two_types_that_other_files_see_do_not_share_a_name() {
     let shared = defined.into_iter().filter(|(_, files)| files.len() > 1);
     let shared: Vec<String> = shared.map(|(name, files)| format!("{name}: {}", files.join(", "))).collect();
     assert!(shared.is_empty(), "say in the name what each of them is:\n{}", shared.join("\n"));
+}
+
+#[test]
+fn files_are_short() {
+    let files = files_of_the_workspace();
+    let lengths = files.iter().map(|(file, text)| (text.lines().count(), file));
+    let long: Vec<String> = lengths
+        .filter(|(lines, _)| *lines > LONGEST_FILE)
+        .map(|(lines, file)| format!("{file} has {lines} lines"))
+        .collect();
+    assert!(long.is_empty(), "split them by noun, at {LONGEST_FILE} lines: {}", long.join(", "));
 }
 
 #[test]

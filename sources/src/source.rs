@@ -2,20 +2,23 @@
 //! the only file that asks which of the two it is: everything else asks what a source can do.
 //! It must not decide anything.
 
+mod error;
+mod folder;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use lagan_schemas::origin::ClusterIdentity;
 use lagan_schemas::place::Volumes;
 use lagan_schemas::resource::secret::Secret;
-use lagan_schemas::resource::{Kind, Object, ObjectError, ObjectRef};
+use lagan_schemas::resource::{Kind, Object, ObjectRef};
 use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
-use crate::folder::{Folder, object_file, write_file};
-use crate::kubernetes::{BLUEPRINTS, Kubernetes, KubernetesError, StashCompat};
-use crate::ledger::{Ledger, LedgerEntry, LedgerError};
+pub use self::error::SourceError;
+pub use self::folder::FolderSource;
+use crate::kubernetes::{BLUEPRINTS, Kubernetes, StashCompat};
+use crate::ledger::LedgerEntry;
 
 /// Where manifests, Secrets and the memory of what was done are.
 #[derive(Debug, Clone)]
@@ -51,73 +54,6 @@ pub enum Watched<'a> {
 pub struct LedgerIdentity {
     pub id: Uuid,
     pub data_dir: std::path::PathBuf,
-}
-
-/// A folder of manifests and its ledger.
-#[derive(Debug, Clone)]
-pub struct FolderSource {
-    pub folder: Arc<Folder>,
-    pub ledger: Arc<Ledger>,
-    /// The directory of Lagan's own objects, which is part of the folder.
-    pub objects: std::path::PathBuf,
-    pub data_dir: std::path::PathBuf,
-}
-
-impl FolderSource {
-    /// Removes the file of an object that Lagan itself made.
-    fn remove(&self, key: &ObjectKey) -> Result<(), SourceError> {
-        let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
-        match std::fs::remove_file(self.objects.join(file)) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(SourceError::File { key: key.to_string(), source })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    #[error(transparent)]
-    Kubernetes(#[from] KubernetesError),
-    #[error("file of `{key}` can't be written or removed")]
-    File {
-        key: String,
-        #[source]
-        source: std::io::Error,
-    },
-    /// The reason is left out because it may quote a manifest, and this text is published.
-    #[error("`{key}` was not found, and `{file}`, which may define it, can't be read")]
-    Folder { key: String, file: String },
-    #[error("`{key}` can't be read at its source")]
-    Object {
-        key: String,
-        #[source]
-        source: ObjectError,
-    },
-}
-
-impl SourceError {
-    /// The API server refuses the request: it is forbidden or not acceptable, and the same request gets the same answer.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        self.status().is_some_and(|status| matches!(status.code, 400 | 403 | 422))
-    }
-
-    /// The object is gone, or another one has its name now.
-    #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.status().is_some_and(|status| matches!(status.code, 404 | 409))
-    }
-
-    fn status(&self) -> Option<&kube::core::Status> {
-        match self {
-            Self::Kubernetes(error) => error.status(),
-            _ => None,
-        }
-    }
 }
 
 /// The source's memory of a session's object (P5).
@@ -188,17 +124,18 @@ impl Source {
 
     /// The ledger that remembers what was done; `None` where the statuses of the objects do.
     pub fn ledger(&self) -> Result<Option<LedgerIdentity>, SourceError> {
-        let Origin::Folder(local) = &self.0 else { return Ok(None) };
-        let id = local.ledger.read(|state| state.id)?.unwrap_or_default();
-        Ok(Some(LedgerIdentity { id, data_dir: local.data_dir.clone() }))
+        match &self.0 {
+            Origin::Folder(local) => {
+                Ok(Some(LedgerIdentity { id: local.identity()?.uid, data_dir: local.data_dir.clone() }))
+            }
+            Origin::Cluster(_) => Ok(None),
+        }
     }
 
     /// The identity of the cluster, with those that it adopted. It stays when names, nodes and Lagan itself are replaced.
     pub async fn identity(&self) -> Result<ClusterIdentity, SourceError> {
         match &self.0 {
-            Origin::Folder(local) => Ok(local
-                .ledger
-                .read(|state| ClusterIdentity { uid: state.id.unwrap_or_default(), adopted: state.adopted.clone() })?),
+            Origin::Folder(local) => local.identity(),
             Origin::Cluster(api) => Ok(api.identity().await?),
         }
     }
@@ -206,7 +143,7 @@ impl Source {
     /// Takes over the identity of a lost cluster: its snapshots count as this cluster's own.
     pub async fn adopt_identity(&self, identity: Uuid) -> Result<(), SourceError> {
         match &self.0 {
-            Origin::Folder(local) => Ok(local.ledger.update(|_| (vec![LedgerEntry::Adopted { identity }], ()))?),
+            Origin::Folder(local) => local.remember(LedgerEntry::Adopted { identity }),
             Origin::Cluster(api) => Ok(api.adopt_identity(identity).await?),
         }
     }
@@ -260,15 +197,7 @@ impl Source {
     /// Reads an object with its unpublished fields and its uid.
     pub async fn object(&self, key: &ObjectKey) -> Result<Option<Object>, SourceError> {
         match &self.0 {
-            Origin::Folder(local) => {
-                let found = local.folder.object(key);
-                let found =
-                    found.map_err(|problem| SourceError::Folder { key: key.to_string(), file: problem.file() })?;
-                let Some(mut object) = found else { return Ok(None) };
-                let identity = local.ledger.read(|state| state.objects.get(key).copied())?;
-                object.metadata.uid = identity.filter(|identity| !identity.deleted).map(|identity| identity.uid);
-                Ok(Some(object))
-            }
+            Origin::Folder(local) => local.object(key),
             Origin::Cluster(api) => {
                 let Some(value) = api.get(key).await? else { return Ok(None) };
                 Object::from_json(value)
@@ -289,11 +218,7 @@ impl Source {
     /// Whether a namespace exists. A folder has those that its manifests name; while a manifest can't be read, any.
     pub async fn has_namespace(&self, name: &str) -> Result<bool, SourceError> {
         match &self.0 {
-            Origin::Folder(local) => {
-                let scan = local.folder.scan();
-                Ok(scan.hidden_by(None).is_some()
-                    || scan.objects.keys().any(|key| key.namespace.as_deref() == Some(name)))
-            }
+            Origin::Folder(local) => Ok(local.has_namespace(name)),
             Origin::Cluster(api) => Ok(api.has_namespace(name).await?),
         }
     }
@@ -314,15 +239,7 @@ impl Source {
     pub async fn standing(&self, object: &Object) -> Result<Standing, SourceError> {
         let uid = object.metadata.uid.unwrap_or_default();
         match &self.0 {
-            Origin::Folder(local) => Ok(local.ledger.read(|state| {
-                if state.ended.contains_key(&uid) {
-                    Standing::Ended
-                } else if state.recorded.contains(&uid) {
-                    Standing::Recorded
-                } else {
-                    Standing::New
-                }
-            })?),
+            Origin::Folder(local) => local.standing(uid),
             Origin::Cluster(api) => {
                 let Some(value) = api.get(&object.key()).await? else { return Ok(Standing::Gone) };
                 let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str);
@@ -350,10 +267,7 @@ impl Source {
     /// Records that a restore may begin, so that it is never begun again (P5).
     pub async fn record_restore(&self, object: &ObjectRef) -> Result<(), SourceError> {
         match &self.0 {
-            Origin::Folder(local) => {
-                let session = object.uid.unwrap_or_default();
-                Ok(local.ledger.update(|_| (vec![LedgerEntry::Recorded { session }], ()))?)
-            }
+            Origin::Folder(local) => local.remember(LedgerEntry::Recorded { session: object.uid.unwrap_or_default() }),
             Origin::Cluster(api) => {
                 let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
                 Ok(api.record_restore(object, now).await?)
@@ -363,32 +277,24 @@ impl Source {
 
     /// Records the end of a session that an object asked for. In a cluster the object's status serves as this record.
     pub fn record_end(&self, session: Uuid, phase: &str) -> Result<(), SourceError> {
-        let Origin::Folder(local) = &self.0 else { return Ok(()) };
-        if local.ledger.read(|state| state.ended.contains_key(&session))? {
-            return Ok(());
+        match &self.0 {
+            Origin::Folder(local) => local.record_end(session, phase),
+            Origin::Cluster(_) => Ok(()),
         }
-        Ok(local.ledger.update(|_| (vec![LedgerEntry::Ended { session, phase: phase.to_owned() }], ()))?)
     }
 
     /// Creates or updates an object that Lagan derived.
     pub async fn put(&self, object: &Object) -> Result<(), SourceError> {
-        let (key, value) = (object.key(), object.to_json());
         match &self.0 {
-            Origin::Folder(local) => {
-                let file = object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name);
-                // JSON is YAML.
-                let text = serde_json::to_string_pretty(&value).unwrap_or_default();
-                let written = write_file(&local.objects, &file, &text);
-                written.map(drop).map_err(|source| SourceError::File { key: key.to_string(), source })
-            }
+            Origin::Folder(local) => local.put(object),
             Origin::Cluster(api) => {
-                let mut value = value;
+                let mut value = object.to_json();
                 // The API server sets the other fields.
                 if let Some(metadata) = value["metadata"].as_object_mut() {
                     metadata
                         .retain(|field, _| ["name", "namespace", "labels", "annotations"].contains(&field.as_str()));
                 }
-                Ok(api.apply_object(&key, value, BLUEPRINTS).await?)
+                Ok(api.apply_object(&object.key(), value, BLUEPRINTS).await?)
             }
         }
     }
@@ -411,9 +317,7 @@ impl Source {
 
     pub fn set_mark(&self, configuration: Uuid, slot: Timestamp) -> Result<(), SourceError> {
         match &self.0 {
-            Origin::Folder(local) => {
-                Ok(local.ledger.update(|_| (vec![LedgerEntry::Mark { configuration, slot }], ()))?)
-            }
+            Origin::Folder(local) => local.remember(LedgerEntry::Mark { configuration, slot }),
             Origin::Cluster(api) => {
                 api.set_mark(configuration, slot);
                 Ok(())

@@ -1,42 +1,18 @@
 //! Asks the server, before a dump starts, for everything that the dump has to contain. It sees as much as the account
 //! does; `grants` tells whether that is everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod expected;
+mod questions;
 
+use std::collections::BTreeSet;
+
+pub use self::expected::{ExpectedObjects, InventoryKind, MissingObjects};
 use super::{
-    client::{QueryError, Rows, literal},
-    dump::{DatabaseRecord, Record, RecordedKind},
+    client::{QueryError, Rows},
     dump_args::{DumpArgs, Scope},
     options::Switch,
     text::EXACT_IN_UTF8,
 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum InventoryKind {
-    Table,
-    View,
-    Sequence,
-    Trigger,
-    Routine,
-    Event,
-}
-
-/// The objects that must be found in the stream, by database ("" if the dump names none) and kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ExpectedObjects {
-    objects: BTreeMap<(String, InventoryKind), BTreeSet<String>>,
-}
-
-/// Objects of one kind that the stream lacks in one database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingObjects {
-    pub database: String,
-    pub kind: InventoryKind,
-    pub expected: usize,
-    pub found: u64,
-    /// The missing ones where they can be told, else all candidates.
-    pub names: Vec<String>,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TableEntry {
@@ -111,9 +87,6 @@ pub(super) struct Inventory {
 
 const SYSTEM: [&str; 4] = ["information_schema", "performance_schema", "mysql", "sys"];
 
-/// A statement that answers nothing.
-const NO_ROWS: &str = "DO 0";
-
 /// Databases that no dump contains: `--all-databases` of 10.11 leaves `sys` out too.
 const NEVER_DUMPED: [&str; 3] = ["information_schema", "performance_schema", "sys"];
 
@@ -122,49 +95,6 @@ pub(super) fn is_system(database: &str) -> bool {
 }
 
 impl Inventory {
-    /// The questions whose answers `read` takes.
-    pub(super) fn questions(args: &DumpArgs) -> [String; 7] {
-        let of = |column: &str| filter(column, &args.scope);
-        [
-            "SHOW DATABASES".to_owned(),
-            format!(
-                "SELECT table_schema, table_name, table_type, IFNULL(engine,''), IFNULL(create_options,'') \
-                 FROM information_schema.tables \
-                 WHERE {} ORDER BY 1, 2",
-                of("table_schema")
-            ),
-            columns_question(&of("table_schema")),
-            format!(
-                "SELECT table_schema, table_name, view_definition FROM information_schema.views WHERE {}",
-                of("table_schema")
-            ),
-            when(args.is_on("triggers", Switch::On), || {
-                format!(
-                    "SELECT trigger_schema, event_object_table, trigger_name FROM information_schema.triggers WHERE {}",
-                    of("trigger_schema")
-                )
-            }),
-            when(args.is_on("routines", Switch::Off), || {
-                format!(
-                    "SELECT routine_schema, CONCAT(routine_type,' ',routine_name), routine_definition IS NULL \
-                     FROM information_schema.routines WHERE {}",
-                    of("routine_schema")
-                )
-            }),
-            when(args.is_on("events", Switch::Off), || {
-                format!(
-                    "SELECT event_schema, event_name, LOCATE(';;', event_definition), \
-                     LOCATE('/*', event_definition) AND {closed} > {opened}, on_completion = 'NOT PRESERVE' AND \
-                     IFNULL(CONVERT_TZ(IFNULL(execute_at, ends), time_zone, '+00:00') <= UTC_TIMESTAMP(), FALSE) \
-                     FROM information_schema.events WHERE {}",
-                    of("event_schema"),
-                    closed = occurrences("*/"),
-                    opened = occurrences("/*"),
-                )
-            }),
-        ]
-    }
-
     pub(super) fn read(
         args: &DumpArgs,
         [databases, tables, columns, views, triggers, routines, events]: [Rows; 7],
@@ -299,110 +229,12 @@ impl Inventory {
         for columns in [&mut self.floats, &mut self.network, &mut self.legacy_text, &mut self.question_marks] {
             columns.retain(|column| !gone(&column.database, &column.table));
         }
-        self.expected.objects.retain(|(database, _), _| !left_out(database, None));
-        for ((database, kind), names) in &mut self.expected.objects {
-            if matches!(kind, InventoryKind::Table | InventoryKind::View | InventoryKind::Sequence) {
-                names.retain(|name| !gone(database, name));
-            }
-        }
+        self.expected.forget(left_out);
     }
 
     /// The server compares names without case, this exactly.
     fn has(&self, database: &str) -> bool {
         self.databases.iter().any(|name| name == database)
-    }
-}
-
-impl ExpectedObjects {
-    fn add(&mut self, args: &DumpArgs, database: &str, kind: InventoryKind, name: &str) {
-        let database = match args.scope {
-            Scope::One { .. } => String::new(),
-            _ => database.to_owned(),
-        };
-        self.objects.entry((database, kind)).or_default().insert(name.to_owned());
-    }
-
-    #[must_use]
-    pub fn count(&self, kind: InventoryKind) -> usize {
-        self.objects.iter().filter(|((_, found), _)| *found == kind).map(|(_, names)| names.len()).sum()
-    }
-
-    /// The expected objects that the stream does not hold. Additional ones are fine: they were created meanwhile.
-    #[must_use]
-    pub fn missing_in(&self, record: &Record) -> Vec<MissingObjects> {
-        self.objects.iter().filter_map(|((database, kind), names)| missing(database, *kind, names, record)).collect()
-    }
-}
-
-fn missing(
-    database: &str,
-    kind: InventoryKind,
-    expected: &BTreeSet<String>,
-    record: &Record,
-) -> Option<MissingObjects> {
-    let nothing = DatabaseRecord::default();
-    let found = record.database((!database.is_empty()).then_some(database)).unwrap_or(&nothing);
-    let (found, names): (u64, Vec<String>) = match listed(found, kind) {
-        Some(listed) => {
-            let absent: Vec<String> = expected.iter().filter(|name| !listed.contains(name.as_str())).cloned().collect();
-            ((expected.len() - absent.len()) as u64, absent)
-        }
-        None => (count(found, kind), expected.iter().cloned().collect()),
-    };
-    (found < expected.len() as u64).then(|| MissingObjects {
-        database: database.to_owned(),
-        kind,
-        expected: expected.len(),
-        found,
-        names,
-    })
-}
-
-/// The names in the stream, where all of them can be told. Text of programs, with their names, is in a character set
-/// of its own, so they are counted; and so is everything of a database that has very many objects.
-fn listed(database: &DatabaseRecord, kind: InventoryKind) -> Option<BTreeSet<&str>> {
-    let of = |object: RecordedKind| match database.objects.get(&object) {
-        None => Some(BTreeSet::new()),
-        Some(listed) => listed.is_whole().then(|| listed.listed.iter().map(String::as_str).collect()),
-    };
-    match kind {
-        InventoryKind::Table => {
-            let tables = &database.tables;
-            tables.is_whole().then(|| tables.listed.iter().map(|table| table.name.as_str()).collect())
-        }
-        InventoryKind::View => of(RecordedKind::View),
-        InventoryKind::Sequence => of(RecordedKind::Sequence),
-        InventoryKind::Trigger | InventoryKind::Routine | InventoryKind::Event => None,
-    }
-}
-
-fn count(database: &DatabaseRecord, kind: InventoryKind) -> u64 {
-    match kind {
-        InventoryKind::Table => database.tables.count,
-        InventoryKind::View => database.count(RecordedKind::View),
-        InventoryKind::Sequence => database.count(RecordedKind::Sequence),
-        InventoryKind::Trigger => database.count(RecordedKind::Trigger),
-        InventoryKind::Event => database.count(RecordedKind::Event),
-        InventoryKind::Routine => {
-            [RecordedKind::Procedure, RecordedKind::Function, RecordedKind::Package, RecordedKind::PackageBody]
-                .iter()
-                .map(|object| database.count(*object))
-                .sum()
-        }
-    }
-}
-
-impl std::fmt::Display for MissingObjects {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = format!("{:?}", self.kind).to_lowercase();
-        write!(f, "{} of {} {kind}s", self.expected as u64 - self.found, self.expected)?;
-        if !self.database.is_empty() {
-            write!(f, " of `{}`", self.database)?;
-        }
-        let shown: Vec<String> =
-            self.names.iter().take(5).map(|name| format!("`{}`", crate::process::escape(name))).collect();
-        let more = if self.names.len() > 5 { ", …" } else { "" };
-        write!(f, " ({}{more})", shown.join(", "))
     }
 }
 
@@ -413,42 +245,6 @@ fn selected(scope: &Scope, all: impl Iterator<Item = String>) -> Vec<String> {
             .collect(),
         Scope::Databases(names) => names.clone(),
         Scope::One { database, .. } => vec![database.clone()],
-    }
-}
-
-/// Asks for the columns that need attention; most have none.
-fn columns_question(filter: &str) -> String {
-    let exact = EXACT_IN_UTF8.map(|name| format!("'{name}'")).join(",");
-    format!(
-        "SELECT table_schema, table_name, column_name, IFNULL(column_default,''), IFNULL(generation_expression,''), \
-         column_type, IFNULL(character_set_name,'') FROM information_schema.columns WHERE {filter} AND \
-         (column_default LIKE '%val(%' OR generation_expression = 'ROW START' \
-         OR data_type IN ('float','inet4','inet6','uuid') OR character_set_name NOT IN ({exact}) \
-         OR column_default LIKE '%?%' OR column_type LIKE '%?%') ORDER BY 1, 2, ordinal_position"
-    )
-}
-
-/// How often two characters stand in an event's body, as an expression.
-fn occurrences(characters: &str) -> String {
-    format!("(LENGTH(event_definition) - LENGTH(REPLACE(event_definition, '{characters}', '')))")
-}
-
-/// A server whose tables of events or routines are broken can still be asked for what it has.
-fn when(wanted: bool, question: impl FnOnce() -> String) -> String {
-    if wanted { question() } else { NO_ROWS.to_owned() }
-}
-
-/// The selection of databases as a condition in SQL. It may let too many pass, because the server compares names without
-/// case; `selected` decides.
-fn filter(column: &str, scope: &Scope) -> String {
-    let list = |names: &mut dyn Iterator<Item = &str>| names.map(literal).collect::<Vec<_>>().join(",");
-    match scope {
-        // By bytes, and without the user's exceptions: of names that differ in case or accents only, each counts.
-        Scope::AllDatabases { .. } => format!("BINARY {column} NOT IN ({})", list(&mut NEVER_DUMPED.into_iter())),
-        // Without a name nothing is found.
-        Scope::Databases(names) if names.is_empty() => "FALSE".to_owned(),
-        Scope::Databases(names) => format!("{column} IN ({})", list(&mut names.iter().map(String::as_str))),
-        Scope::One { database, .. } => format!("{column} IN ({})", literal(database)),
     }
 }
 
@@ -470,7 +266,9 @@ fn columns<const N: usize>(row: Vec<String>) -> Result<[String; N], QueryError> 
 
 #[cfg(test)]
 mod tests {
+    use super::questions::NO_ROWS;
     use super::*;
+    use crate::mariadb::client::literal;
 
     fn args(user: &[&str]) -> DumpArgs {
         let user: Vec<String> = user.iter().map(|arg| (*arg).to_owned()).collect();
