@@ -18,7 +18,6 @@ mod narration;
 mod objects;
 mod outcome;
 mod output;
-mod preview;
 mod reference;
 mod repository;
 mod run;

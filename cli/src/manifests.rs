@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use lagan_schemas::plan::RestoreMode;
 use lagan_schemas::resource::Kind;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef, TaskRef};
 use lagan_schemas::resource::kind::STASH;
@@ -60,6 +61,7 @@ pub struct RestoreManifest {
     pub overwrite: Overwrite,
     /// `None` leaves the default to the planner.
     pub verify: Option<Verify>,
+    pub mode: RestoreMode,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +105,9 @@ pub fn restore_session(restore: &RestoreManifest, name: &str) -> Value {
         Overwrite::Replace => Existing::Replace,
     };
     spec.insert("existing".to_owned(), json!(existing));
+    if restore.mode == RestoreMode::DryRun {
+        spec.insert("dryRun".to_owned(), true.into());
+    }
     json!({
         "apiVersion": api_version(Kind::RestoreSession, &restore.group),
         "kind": Kind::RestoreSession,
@@ -188,6 +193,7 @@ mod tests {
             renamed: Some("copy".to_owned()),
             overwrite: Overwrite::Refuse,
             verify: Some(Verify::Rows),
+            mode: RestoreMode::Write,
         }
     }
 
@@ -202,6 +208,7 @@ mod tests {
             };
             is_valid(&backup_session(&key, "shop-1"));
             is_valid(&restore_session(&restore(group), "shop-1"));
+            is_valid(&restore_session(&RestoreManifest { mode: RestoreMode::DryRun, ..restore(group) }, "shop-1"));
         }
     }
 
@@ -213,6 +220,7 @@ mod tests {
         assert_eq!(object.pointer("/spec/as"), Some(&json!("copy")));
         assert_eq!(object.pointer("/spec/verify"), Some(&json!("Rows")));
         assert_eq!(object.pointer("/spec/target/ref/namespace"), Some(&json!("other")));
+        assert_eq!(object.pointer("/spec/dryRun"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod status;
 use jiff::Timestamp;
 use lagan_schemas::event::{Activity, Progress};
 use lagan_schemas::fact::{Fact, Notice, NoticeStatus, TargetResult};
-use lagan_schemas::session::{Phase, Recorded, Session};
+use lagan_schemas::session::{Course, Phase, Recorded, Session};
 use lagan_schemas::subject::SessionKind;
 
 use crate::error::Exit;
@@ -29,6 +29,15 @@ pub struct NarrationContext {
     pub ahead: usize,
     /// Duration of the last successful session of this configuration, in seconds.
     pub last_run: Option<u64>,
+    pub afterwards: Afterwards,
+}
+
+/// What happens to the session's object once the session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Afterwards {
+    Stays,
+    /// This command removes it, so no command to run next can name it.
+    Removed,
 }
 
 impl NarrationContext {
@@ -43,18 +52,29 @@ impl NarrationContext {
     }
 
     /// The last line: commands to run next.
-    fn next(&self, kind: SessionKind, restorable: Option<(&str, &str)>) -> String {
+    fn next(&self, kind: SessionKind, restorable: Option<(&str, &str)>) -> Option<String> {
+        if self.afterwards == Afterwards::Removed {
+            return None;
+        }
         let mut commands = vec![self.describe(kind)];
         if let (SessionKind::Backup, Some((invoker, snapshot))) = (kind, restorable) {
             commands
                 .push(self.template.command(&format!("restore {invoker} --snapshot {} --dry-run", short(snapshot))));
         }
-        format!("  next: {}", commands.join(&format!(" {} ", self.glyphs.dot())))
+        Some(format!("  next: {}", commands.join(&format!(" {} ", self.glyphs.dot()))))
     }
 
     fn describe(&self, kind: SessionKind) -> String {
         let word = if kind == SessionKind::Restore { "restoresession" } else { "session" };
         self.template.command(&format!("describe {word}/{}", self.name))
+    }
+
+    fn dry_run(&self) -> String {
+        format!(
+            "{} dry run {}: a restore would run now, and nothing was written",
+            self.glyphs.of(Glyph::Succeeded),
+            self.name
+        )
     }
 
     /// The line to print when the command stops waiting and the session goes on.
@@ -174,20 +194,22 @@ impl Narrator {
         };
         let succeeded = self.session.results.first().filter(|_| self.session.phase == Phase::Succeeded);
         let restorable = succeeded.map(|result| (self.session.key.invoker.as_str(), result.snapshot.as_str()));
-        lines.push(self.context.next(self.session.key.kind, restorable));
+        lines.extend(self.context.next(self.session.key.kind, restorable));
         lines
     }
 
     fn succeeded(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for result in &self.session.results {
-            if self.session.key.kind == SessionKind::Restore {
-                lines.push(self.restored(result));
-            } else {
-                lines.extend(self.committed(result));
+            match self.session.course() {
+                Course::Restore => lines.push(self.restored(result)),
+                Course::DryRun => lines.push(self.context.dry_run()),
+                Course::Backup | Course::Maintenance => lines.extend(self.committed(result)),
             }
         }
-        lines.extend(self.session.conditions.iter().map(|notice| self.notice(notice)));
+        // The command shows the finding of a dry run as its result.
+        let told = self.session.conditions.iter().filter(|notice| notice.kind != "DryRun");
+        lines.extend(told.map(|notice| self.notice(notice)));
         lines
     }
 

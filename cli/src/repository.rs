@@ -1,30 +1,27 @@
 //! Lists the snapshots of a repository. It must not write there.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure, chain};
-use lagan_schemas::origin::{ClusterIdentity, Clusters, ConfigurationKey};
+use lagan_schemas::origin::ConfigurationKey;
 use lagan_schemas::resource::Group;
 use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::secret::Secret;
 use lagan_sources::folder::Folder;
 use lagan_sources::kubernetes::Kubernetes;
-use lagan_workers::repository::{Repository, Snapshot, SnapshotList, StorageAccess, WantedSnapshot, by_id, latest};
-use lagan_workers::{Asking, Volumes, unnamed_snapshots};
+use lagan_workers::Volumes;
+use lagan_workers::repository::{Repository, Snapshot, SnapshotList, StorageAccess};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::client::Client;
 use crate::cluster;
 use crate::error::{Exit, Problem};
 use crate::facts::short;
 use crate::objects::ObjectDocument;
-use crate::streams::Streams;
 
 /// The place that holds the Secrets of repositories. They are never on NATS.
 pub enum SecretStore {
@@ -95,58 +92,6 @@ pub async fn snapshots(secrets: SecretStore, repository: &ObjectDocument) -> Res
     let listed = tokio::task::spawn_blocking(move || Repository::open(&storage, &password, &access)?.snapshots());
     let listed = listed.await.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     listed.map_err(|error| Failure::new(error.code(), format!("{key}: {}", chain(&error))).into())
-}
-
-/// The identity of the cluster that a command talks to. It is in the data directory of a folder, so a command on another
-/// machine does not learn it.
-pub async fn identity(client: &Client) -> Result<Option<ClusterIdentity>, Problem> {
-    match client.source()? {
-        Some(source) => source.identity().await.map(Some).map_err(|error| Problem::from_error(Exit::Failed, &error)),
-        None => Ok(None),
-    }
-}
-
-/// Selects the snapshot that a restore uses, by the rules of the worker.
-pub struct SnapshotChoice<'a> {
-    /// `latest`, or the start of an id.
-    pub id: &'a str,
-    pub clusters: Clusters<'a>,
-    pub configuration: Option<ConfigurationKey>,
-    pub host: Option<&'a str>,
-    /// Path of the dump in the snapshot.
-    pub path: Option<&'a str>,
-    /// Ids that are never `latest`, because their session has ended without naming them.
-    pub unnamed: HashSet<String>,
-}
-
-/// Ids of the snapshots whose session has ended without naming them. Without NATS, or if the cluster's identity is not
-/// known, nothing is known of sessions.
-pub async fn unnamed(client: &Client, own: Option<&ClusterIdentity>, snapshots: &[Snapshot]) -> HashSet<String> {
-    match (client.streams(), own) {
-        (Some(Streams { bus, cluster, .. }), Some(own)) => {
-            let asking = Asking { session: Uuid::nil(), cluster: own };
-            unnamed_snapshots((bus, cluster), snapshots, asking, &[]).await
-        }
-        _ => HashSet::new(),
-    }
-}
-
-impl SnapshotChoice<'_> {
-    pub fn find<'s>(&self, snapshots: &'s [Snapshot]) -> Result<&'s Snapshot, Problem> {
-        let chosen = if self.id == "latest" {
-            let wanted = WantedSnapshot {
-                clusters: self.clusters,
-                configuration: self.configuration.as_ref(),
-                host: self.host,
-                path: self.path,
-                not_after: Timestamp::now(),
-            };
-            latest(snapshots, wanted, &self.unnamed)
-        } else {
-            by_id(snapshots, self.id, self.clusters)
-        };
-        chosen.map_err(|error| Failure::new(error.code(), error.to_string()).into())
-    }
 }
 
 /// A snapshot as tables show it.

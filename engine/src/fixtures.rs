@@ -7,6 +7,7 @@ use lagan_schemas::fact::{
     CancelRequested, Cause, Committing, Counted, Ended, Fact, Holder, Priority, Requested, Restoring, Retrying,
     Skipped, Started, Succeeded, TargetResult,
 };
+use lagan_schemas::plan::{RestoreMode, Work};
 use lagan_schemas::position::{Position, StoreId};
 use lagan_schemas::session::{Recorded, Session};
 use lagan_schemas::subject::{SessionKey, SessionKind};
@@ -62,6 +63,14 @@ impl Story {
 
     pub fn planned(self, seconds: i64) -> Self {
         let plan = Box::new(sample(self.0.key.kind));
+        self.then(seconds, Fact::Planned(plan))
+    }
+
+    /// The plan of a restore that ends before its first statement.
+    pub fn planned_dry_run(self, seconds: i64) -> Self {
+        let mut plan = Box::new(sample(SessionKind::Restore));
+        let Work::Restore(work) = &mut plan.work else { unreachable!("the sample of a restore") };
+        work.mode = RestoreMode::DryRun;
         self.then(seconds, Fact::Planned(plan))
     }
 

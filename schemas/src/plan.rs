@@ -20,7 +20,8 @@ pub use one_or_more::{Empty, OneOrMore};
 pub use size::{LIMIT, Oversize};
 pub use target::{Credentials, Database, PlanTarget, Tls, TlsMode};
 pub use work::{
-    BackupWork, Existing, PlanRepository, RestoreWork, SnapshotSelector, SnapshotSource, Step, Verify, WipeWork, Work,
+    BackupWork, Existing, PlanRepository, RestoreMode, RestoreWork, SnapshotSelector, SnapshotSource, Step, Verify,
+    WipeWork, Work,
 };
 
 /// Version of the plan's shape. A worker leaves a plan of a later version to a worker that knows it.

@@ -8,7 +8,6 @@ mod tests;
 pub use fold::{IllegalFact, Recorded, Session};
 
 use crate::fact::FactKind;
-use crate::subject::SessionKind;
 
 /// The phase of a session. `Nothing` is the phase before its first fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +50,17 @@ impl Phase {
     }
 }
 
+/// The course that a session takes: its kind, and for a restore how far it goes. Before its plan a session takes that of
+/// its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Course {
+    Backup,
+    Restore,
+    /// A restore that ends before its first statement, so `restoring` is never legal.
+    DryRun,
+    Maintenance,
+}
+
 /// The role of a fact's author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Author {
@@ -64,24 +74,25 @@ pub enum Author {
 
 /// The complete table of legal transitions. All other facts are refused.
 #[must_use]
-pub const fn transition(kind: SessionKind, phase: Phase, author: Author, fact: FactKind) -> Option<Phase> {
+pub const fn transition(course: Course, phase: Phase, author: Author, fact: FactKind) -> Option<Phase> {
     use Author::{Holder, Planner, Scheduler, Successor};
     use FactKind as F;
     use Phase as P;
-    let restore = matches!(kind, SessionKind::Restore);
+    let restores = matches!(course, Course::Restore | Course::DryRun);
     match (phase, author, fact) {
         (P::Nothing, Scheduler, F::Requested) => Some(P::Requested),
         (P::Requested, Planner, F::Skipped) => Some(P::Skipped),
         (P::Requested | P::Retrying, Planner, F::Planned) => Some(P::Planned),
         // After `restoring` no worker may start again: a restore is not idempotent (P12).
         (P::Planned | P::Started | P::Committing, Successor, F::Started) => Some(P::Started),
-        (P::Started, Holder, F::Restoring) if restore => Some(P::Restoring),
+        (P::Started, Holder, F::Restoring) if matches!(course, Course::Restore) => Some(P::Restoring),
         // A second `restoring` names the next target of the same attempt.
         (P::Restoring, Holder, F::Restoring) => Some(P::Restoring),
-        (P::Started | P::Committing, Holder, F::Committing) if !restore => Some(P::Committing),
+        (P::Started | P::Committing, Holder, F::Committing) if !restores => Some(P::Committing),
         (P::Started | P::Committing, Holder, F::Retrying) => Some(P::Retrying),
         // From `started` a backup succeeds if it adopts an earlier attempt's snapshot (P10).
-        (P::Started | P::Committing, Holder, F::Succeeded) if !restore => Some(P::Succeeded),
+        (P::Started | P::Committing, Holder, F::Succeeded) if !restores => Some(P::Succeeded),
+        (P::Started, Holder, F::Succeeded) if matches!(course, Course::DryRun) => Some(P::Succeeded),
         (P::Restoring, Holder, F::Succeeded) => Some(P::Succeeded),
         (P::Started | P::Restoring | P::Committing, Holder, F::Failed) => Some(P::Failed),
         (P::Started | P::Committing, Holder, F::Cancelled) => Some(P::Cancelled),

@@ -352,8 +352,13 @@ fn the_command_line_keeps_its_promises() -> Result<()> {
     let table = world.lagan.ok(&["get", "sessions"])?;
     assert!(table.starts_with("NAME") && table.contains("Succeeded") && !table.contains('\u{1b}'), "{table}");
     let before = world.snapshots()?;
-    world.lagan.ok(&["restore", "shop", "--dry-run"])?;
-    assert!(world.list("restoresessions", &[])?.is_empty());
+    // A dry run fails with what the restore would fail with: the database holds its data.
+    let refused = world.lagan.run(&["restore", "shop", "--dry-run"])?;
+    assert!(refused.status.code() == Some(3) && refused.stderr.contains("E0401"), "{}", refused.stderr);
+    world.lagan.ok(&["restore", "shop", "--dry-run", "--overwrite"])?;
+    eventually("the dry runs to be removed", PATIENCE, || {
+        world.list("restoresessions", &[]).ok()?.is_empty().then_some(())
+    })?;
     assert_eq!(world.snapshots()?, before);
     for (args, code) in [
         (&["get", "sessions", "nothing"][..], 5),

@@ -217,7 +217,7 @@ impl Engines {
 const SHOWN: usize = 10;
 
 /// The first names of a list, for a message.
-fn shown(names: &[impl AsRef<str>]) -> String {
+pub(crate) fn shown(names: &[impl AsRef<str>]) -> String {
     let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
     let first: Vec<String> = names.iter().take(SHOWN).map(|name| escape(name.as_ref())).collect();
     format!("{}{more}", first.join(", "))

@@ -1,7 +1,8 @@
 //! A restore: chooses the snapshot once, learns which databases its stream writes to and what they hold, then feeds the
-//! client. Past `restoring` it is never run again by itself (P12).
+//! client. Past `restoring` it is never run again by itself (P12). A dry run ends before it.
 
 mod choose;
+mod dry_run;
 mod feed;
 mod survey;
 
@@ -11,7 +12,7 @@ use std::time::Instant;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
 use lagan_schemas::fact::{Fact, Notice, NoticeStatus, Restoring, TargetResult};
-use lagan_schemas::plan::{Existing, RestoreWork, Verify};
+use lagan_schemas::plan::{Existing, RestoreMode, RestoreWork, Verify};
 
 use self::feed::{Fed, Feed, Pauses, feed};
 use crate::consent;
@@ -20,7 +21,7 @@ use crate::execution::Execution;
 use crate::failures::{of_repository, of_spawn};
 use crate::opened::blocking;
 use crate::process::{Feeder, Program};
-use crate::repository::{Repository, Snapshot};
+use crate::repository::{Repository, Snapshot, SnapshotReader};
 use crate::session::Broken;
 use crate::session::held::HeldError;
 
@@ -51,16 +52,26 @@ impl Restore<'_, '_> {
         let inspected = self.inspect(&engine, &access, &snapshot).await;
         let (record, load) = inspected.map_err(|failure| self.execution.stopped_or(failure))?;
         let overwrites = self.judge_existing(&load)?;
+        if self.work.mode == RestoreMode::DryRun {
+            let (size_bytes, _) = self.open(&snapshot).await?;
+            let found = self.finding(&load, overwrites.as_deref(), (&snapshot, size_bytes));
+            self.execution.conditions.push(found);
+            return Ok(self.result(snapshot, size_bytes, began));
+        }
         tracing::info!(databases = load.databases.join(", "), snapshot = snapshot.id, "restore is about to write");
         self.execution.hooks.pre(&self.work.target).await?;
-        self.execution.conditions.extend(overwrites);
+        self.execution.conditions.extend(overwrites.map(overwritten));
         let size_bytes = self.load(&engine, load, &snapshot).await?;
         if let Some(depth) = self.depth() {
             let differences = engine.compare(&access, self.stream(&record), depth).await;
             let differences = differences.map_err(|failure| self.execution.stopped_or(failure))?;
             self.execution.conditions.extend(differences);
         }
-        Ok(TargetResult {
+        Ok(self.result(snapshot, size_bytes, began))
+    }
+
+    fn result(&self, snapshot: Snapshot, size_bytes: u64, began: Instant) -> TargetResult {
+        TargetResult {
             target: self.work.target.name.clone(),
             host: snapshot.host.clone(),
             repository: self.work.repository.reference.clone(),
@@ -76,7 +87,7 @@ impl Restore<'_, '_> {
             retention: None,
             statistics: None,
             record: None,
-        })
+        }
     }
 
     /// Looks at the target with the record of the stream. A snapshot without a record is read whole for that, and so is
@@ -104,30 +115,23 @@ impl Restore<'_, '_> {
         Ok((record, load))
     }
 
-    /// Whether existing data allows the restore; the condition of one that goes over it.
-    fn judge_existing(&self, load: &Load) -> Result<Option<Notice>, Failure> {
+    /// Whether existing data allows the restore; what happens to it, in words.
+    fn judge_existing(&self, load: &Load) -> Result<Option<String>, Failure> {
         let Some(existing) = &load.existing else { return Ok(None) };
         let what = format!("AppBinding {} already holds {existing}", self.work.target.reference.path());
-        let message = match (self.work.existing, &load.clashes) {
-            (Existing::Refuse, _) => return Err(Failure::new(Code::TargetNotEmpty, what)),
+        match (self.work.existing, &load.clashes) {
+            (Existing::Refuse, _) => Err(Failure::new(Code::TargetNotEmpty, what)),
             (Existing::Merge, Some(clashes)) => {
                 let message =
                     format!("the snapshot can't take the place of {clashes}; drop them, or use `existing: Replace`");
-                return Err(Failure::new(Code::TargetNotEmpty, message));
+                Err(Failure::new(Code::TargetNotEmpty, message))
             }
             (Existing::Merge, None) => {
                 let stays = load.stays.as_ref().map(|stays| format!("; what it did not bring stays: {stays}"));
-                format!("{what}; the restore replaces what it brings{}", stays.unwrap_or_default())
+                Ok(Some(format!("{what}; the restore replaces what it brings{}", stays.unwrap_or_default())))
             }
-            (Existing::Replace, _) => format!("{what}; they are dropped, and the snapshot takes their place"),
-        };
-        tracing::warn!(what, "restoring over existing data");
-        Ok(Some(Notice {
-            kind: "TargetOverwritten".to_owned(),
-            status: NoticeStatus::True,
-            reason: "TargetNotEmpty".to_owned(),
-            message,
-        }))
+            (Existing::Replace, _) => Ok(Some(format!("{what}; they are dropped, and the snapshot takes their place"))),
+        }
     }
 
     /// The depth of the comparison after the last statement; `None` if nothing is compared.
@@ -148,13 +152,16 @@ impl Restore<'_, '_> {
         RestoreStream { record, wanted, clearing }
     }
 
+    /// The length of the stream, and its reader.
+    async fn open(&self, snapshot: &Snapshot) -> Result<(u64, SnapshotReader), Failure> {
+        let (repository, id) = (Arc::clone(self.repository), snapshot.id.clone());
+        let path = self.work.source.path.clone();
+        blocking(move || repository.read(&id, &path)).await?.map_err(|error| of_repository(&error))
+    }
+
     /// Feeds the snapshot to the client; gives the length of the stream.
     async fn load(&self, engine: &CodedEngine, load: Load, snapshot: &Snapshot) -> Result<u64, Broken> {
-        let (size, reader) = {
-            let (repository, id) = (Arc::clone(self.repository), snapshot.id.clone());
-            let path = self.work.source.path.clone();
-            blocking(move || repository.read(&id, &path)).await?.map_err(|error| of_repository(&error))?
-        };
+        let (size, reader) = self.open(snapshot).await?;
         let feeder = self.start(engine, load.program).await?;
         self.append_restoring(snapshot, size, load.databases).await?;
         let fed = {
@@ -244,6 +251,17 @@ impl Restore<'_, '_> {
             Ok(()) => Ok(()),
             Err(why) => ended(code, &why),
         }
+    }
+}
+
+/// The condition of a restore that goes over existing data.
+fn overwritten(message: String) -> Notice {
+    tracing::warn!(message, "restoring over existing data");
+    Notice {
+        kind: "TargetOverwritten".to_owned(),
+        status: NoticeStatus::True,
+        reason: "TargetNotEmpty".to_owned(),
+        message,
     }
 }
 

@@ -32,10 +32,10 @@ pub struct NatsArgs {
 #[derive(Debug, Clone, Args)]
 pub struct Wait {
     /// Show the progress of the session and return when it has ended
-    #[arg(long)]
+    #[arg(long, group = "waits")]
     pub wait: bool,
     /// Stop waiting after this time; the session goes on
-    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", requires = "waits", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
 }
 
@@ -119,8 +119,8 @@ pub struct RestoreArgs {
     /// Comparison of the target with the snapshot after the last statement [default: objects]
     #[arg(long, value_enum, value_name = "DEPTH")]
     pub verify: Option<VerifyArg>,
-    /// Show what would be restored, and change nothing
-    #[arg(long, conflicts_with = "wait")]
+    /// Do all that a restore does before its first statement, show what it would write, and change nothing
+    #[arg(long, group = "waits")]
     pub dry_run: bool,
     /// Do not ask for confirmation
     #[arg(short, long)]

@@ -14,7 +14,7 @@ use crate::client::{self, Client, ClientBackend};
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::manifests::{self, Creation, backup_session, timestamped_names};
-use crate::narration::NarrationContext;
+use crate::narration::{Afterwards, NarrationContext};
 use crate::objects::{ObjectDocument, select};
 use crate::outcome::status;
 use crate::output::{data, document, narrate};
@@ -35,7 +35,15 @@ pub async fn run(args: BackupArgs, global: &Global) -> Result<Exit, Problem> {
     let names = free_names(&views, Kind::BackupSession, &configuration.key);
     let (key, created) = create(&client, names, |name| backup_session(&configuration.key, name)).await?;
     let invoker = configuration.key.name.clone();
-    let session = NewSession { key, created, invoker, views: &views, wait: args.wait, output: args.output };
+    let session = NewSession {
+        key,
+        created,
+        invoker,
+        views: &views,
+        wait: args.wait,
+        output: args.output,
+        afterwards: Afterwards::Stays,
+    };
     report(&client, global, session).await
 }
 
@@ -101,36 +109,45 @@ pub struct NewSession<'a> {
     pub views: &'a [ObjectDocument],
     pub wait: Wait,
     pub output: Format,
+    pub afterwards: Afterwards,
 }
 
 /// Prints the session or, if asked to, waits for its end.
 pub async fn report(client: &Client, global: &Global, session: NewSession<'_>) -> Result<Exit, Problem> {
-    let NewSession { key, created, invoker, views, wait, output } = session;
-    narrate(global, &format!("{} created {key}", global.glyphs().of(Glyph::Action)));
-    if !wait.wait {
-        print(output, key.kind, &created)?;
-        let describe = client.template.command(&format!("describe {}", crate::output::name(key.kind, &key.name)));
+    let (output, kind) = (session.output, session.key.kind);
+    if !session.wait.wait {
+        narrate(global, &format!("{} created {}", global.glyphs().of(Glyph::Action), session.key));
+        print(output, kind, &session.created)?;
+        let describe = client.template.command(&format!("describe {}", crate::output::name(kind, &session.key.name)));
         narrate(global, &format!("  next: {describe}"));
         return Ok(Exit::Ok);
     }
+    let (exit, whole) = follow(client, global, session).await?;
+    print(output, kind, &whole)?;
+    Ok(exit)
+}
+
+/// Narrates the session to its end, and returns it as it is then.
+pub async fn follow(client: &Client, global: &Global, session: NewSession<'_>) -> Result<(Exit, Value), Problem> {
+    let NewSession { key, created, invoker, views, wait, afterwards, .. } = session;
+    narrate(global, &format!("{} created {key}", global.glyphs().of(Glyph::Action)));
     let context = NarrationContext {
         name: key.name.clone(),
         template: client.template.clone(),
         glyphs: global.glyphs(),
         ahead: ahead(views),
         last_run: last_run(views, key.kind, &invoker),
+        afterwards,
     };
-    let (exit, whole) = match client.streams() {
-        Some(streams) => follow_facts(streams, global, (&key, created, invoker), context, wait.timeout).await?,
+    match client.streams() {
+        Some(streams) => follow_facts(streams, global, (&key, created, invoker), context, wait.timeout).await,
         None => {
             let cluster = client.cluster().expect("a client without NATS has a cluster");
             let view = ObjectDocument { key: key.clone(), value: created };
             let ended = wait::object::until_ended(cluster, global, view, context, wait.timeout).await?;
-            (ended.exit, ended.object)
+            Ok((ended.exit, ended.object))
         }
-    };
-    print(output, key.kind, &whole)?;
-    Ok(exit)
+    }
 }
 
 /// Follows the session by its facts.

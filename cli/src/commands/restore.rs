@@ -1,24 +1,25 @@
 //! `lagan restore`: creates a RestoreSession, or shows what it would do.
 
+mod dry_run;
+
 use std::io::{IsTerminal as _, Write as _};
 
 use lagan_schemas::catalogue;
-use lagan_schemas::origin::{Clusters, ConfigurationKey};
+use lagan_schemas::plan::RestoreMode;
 use lagan_schemas::resource::Kind;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef};
 use lagan_schemas::subject::ObjectKey;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::backup::{NewSession, create, free_names, report};
 use crate::args::{Global, RestoreArgs};
-use crate::client::{self, Client};
+use crate::client;
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::manifests::{Overwrite, RestoreManifest, app_binding, restore_session, restore_task, target_of};
-use crate::objects::{ObjectDocument, find, select};
-use crate::output::{data, document, narrate, page, yaml};
-use crate::preview::{Preview, preview};
-use crate::repository::{self, SnapshotChoice};
+use crate::narration::Afterwards;
+use crate::objects::{ObjectDocument, select};
+use crate::output::narrate;
 use crate::store;
 
 const KINDS: &[Kind] =
@@ -51,8 +52,8 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
         name: wanted.name.clone(),
     };
     if args.dry_run {
-        let name = free_names(&views, Kind::RestoreSession, &invoker).next().unwrap_or_default();
-        return dry_run(&client, global, &args, (&wanted, &views, &name)).await;
+        let names = free_names(&views, Kind::RestoreSession, &invoker);
+        return dry_run::run(&client, global, &args, &wanted, names).await;
     }
     if args.overwrite {
         confirm(global, &args, binding)?;
@@ -68,24 +69,26 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
     let names = free_names(&views, Kind::RestoreSession, &invoker);
     let (key, created) = create(&client, names, |name| restore_session(&wanted.restore, name)).await?;
     let invoker = key.name.clone();
-    let session = NewSession { key, created, invoker, views: &views, wait: args.wait, output: args.output };
+    let session = NewSession {
+        key,
+        created,
+        invoker,
+        views: &views,
+        wait: args.wait,
+        output: args.output,
+        afterwards: Afterwards::Stays,
+    };
     report(&client, global, session).await
 }
 
 /// The restore that the person asks for, with every name resolved.
-struct Request<'a> {
+struct Request {
     /// The first part of the session's name.
     name: String,
-    repository: &'a ObjectDocument,
     restore: RestoreManifest,
 }
 
-fn of_configuration<'a>(
-    views: &'a [ObjectDocument],
-    own: &str,
-    args: &RestoreArgs,
-    name: &str,
-) -> Result<Request<'a>, Problem> {
+fn of_configuration(views: &[ObjectDocument], own: &str, args: &RestoreArgs, name: &str) -> Result<Request, Problem> {
     let configuration = store::find_one(views, Kind::BackupConfiguration, Some(own), name)?;
     let unreadable =
         |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
@@ -98,7 +101,7 @@ fn of_configuration<'a>(
             .ok_or_else(|| Problem::new(Exit::Failed, format!("{} names no target", configuration.key)))?,
     };
     let namespace = spec.repository.namespace.as_deref().unwrap_or(own);
-    let repository = store::find_one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
+    store::find_one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
     let task = restore_task(spec.task.as_ref()).filter(|task| has_task(views, task));
     let restore = RestoreManifest {
         group: configuration.key.group.clone(),
@@ -114,16 +117,12 @@ fn of_configuration<'a>(
         renamed: args.renamed.clone(),
         overwrite: overwrite(args),
         verify: args.verify.map(Into::into),
+        mode: RestoreMode::Write,
     };
-    Ok(Request { name: configuration.key.name.clone(), repository, restore })
+    Ok(Request { name: configuration.key.name.clone(), restore })
 }
 
-fn of_repository<'a>(
-    views: &'a [ObjectDocument],
-    own: &str,
-    args: &RestoreArgs,
-    name: &str,
-) -> Result<Request<'a>, Problem> {
+fn of_repository(views: &[ObjectDocument], own: &str, args: &RestoreArgs, name: &str) -> Result<Request, Problem> {
     let (namespace, name) = name.split_once('/').unwrap_or((own, name));
     let repository = store::find_one(views, Kind::Repository, Some(namespace), name)?;
     let target = args.to.as_deref().map(app_binding);
@@ -141,8 +140,9 @@ fn of_repository<'a>(
         renamed: args.renamed.clone(),
         overwrite: overwrite(args),
         verify: args.verify.map(Into::into),
+        mode: RestoreMode::Write,
     };
-    Ok(Request { name: name.to_owned(), repository, restore })
+    Ok(Request { name: name.to_owned(), restore })
 }
 
 fn overwrite(args: &RestoreArgs) -> Overwrite {
@@ -176,67 +176,4 @@ fn confirm(global: &Global, args: &RestoreArgs, binding: &ObjectDocument) -> Res
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(Problem::new(Exit::Interrupted, "nothing was changed")),
     }
-}
-
-/// Shows the snapshot that a worker would choose now, and an object that names exactly this snapshot.
-async fn dry_run(
-    client: &Client,
-    global: &Global,
-    args: &RestoreArgs,
-    (request, views, name): (&Request<'_>, &[ObjectDocument], &str),
-) -> Result<Exit, Problem> {
-    let secrets = repository::secrets(client, None)?;
-    let list = repository::snapshots(secrets, request.repository).await?;
-    let identity = repository::identity(client).await?;
-    let mut restore = request.restore.clone();
-    let path = dump_path(views, &restore);
-    let clusters = match (&restore.from_cluster, &identity) {
-        (Some(named), _) => Clusters::Named(named),
-        (None, Some(identity)) => Clusters::Own(identity),
-        (None, None) => Clusters::Unknown,
-    };
-    let choice = SnapshotChoice {
-        id: &restore.snapshot,
-        clusters,
-        configuration: restore.configuration.as_ref().map(|name| ConfigurationKey {
-            group: restore.group.clone(),
-            namespace: restore.namespace.clone(),
-            name: name.clone(),
-        }),
-        host: restore.alias.as_deref(),
-        path: path.as_deref(),
-        unnamed: repository::unnamed(client, identity.as_ref(), &list.snapshots).await,
-    };
-    let snapshot = choice.find(&list.snapshots)?;
-    let row = repository::SnapshotRow::from(snapshot);
-    restore.snapshot.clone_from(&snapshot.id);
-    let object = restore_session(&restore, name);
-    if let Some(text) = document(args.output, Kind::RestoreSession, &object) {
-        data(&text)?;
-        return Ok(Exit::Ok);
-    }
-    let namespace = restore.target.namespace.as_deref().unwrap_or(&restore.namespace);
-    let text = preview(&Preview {
-        repository: request.repository.key.to_string(),
-        target: format!("{}/{namespace}/{}", restore.target.kind, restore.target.name),
-        overwrite: restore.overwrite,
-        databases: restore.databases.clone(),
-        renamed: restore.renamed.clone(),
-        snapshot: row,
-    });
-    page(global.glyphs(), &text)?;
-    data(&format!("\n{}", yaml(&object)))?;
-    Ok(Exit::Ok)
-}
-
-/// Path of the dump in the snapshots, as the Function of the restore's Task reads it; `None` if the Task is not known.
-fn dump_path(views: &[ObjectDocument], restore: &RestoreManifest) -> Option<String> {
-    let task = find(&select(views, Kind::Task, None), restore.task.as_deref()?).first().copied()?;
-    let steps = task.value.pointer("/spec/steps").and_then(Value::as_array)?;
-    let functions = select(views, Kind::Function, None);
-    let entry = steps.iter().find_map(|step| {
-        let function = find(&functions, step["name"].as_str()?).first().copied()?;
-        Some(function.text("/spec/stream/stdin").to_owned()).filter(|entry| !entry.is_empty())
-    })?;
-    Some(format!("/{}", entry.trim_start_matches('/')))
 }

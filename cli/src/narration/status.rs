@@ -15,12 +15,14 @@ use crate::human::{between, bytes, duration, one_line};
 use crate::objects::ObjectDocument;
 
 /// Conditions whose content other lines have.
-const IN_OTHER_LINES: [&str; 7] = [
+const IN_OTHER_LINES: [&str; 8] = [
     "BackendRepositoryInitialized",
     "BackupDisrupted",
     "DeadlineExceeded",
     "RepositoryIntegrityVerified",
     "RestoreCompleted",
+    // The command shows the finding of a dry run as its result.
+    "DryRun",
     "RetentionPolicyApplied",
     "Succeeded",
 ];
@@ -128,6 +130,7 @@ impl StatusNarrator {
 
     fn ending(&self) -> Vec<String> {
         let mut lines = match self.status.phase.as_str() {
+            "Succeeded" if self.is_dry_run() => vec![self.context.dry_run()],
             "Succeeded" if self.kind() == SessionKind::Restore => vec![self.restored()],
             "Succeeded" => self.committed(),
             "Skipped" => {
@@ -140,7 +143,7 @@ impl StatusNarrator {
         }
         let snapshot = self.status.run.snapshot.as_deref().filter(|_| self.status.phase == "Succeeded");
         let restorable = snapshot.map(|snapshot| (self.view.text("/spec/invoker/name"), snapshot));
-        lines.push(self.context.next(self.kind(), restorable));
+        lines.extend(self.context.next(self.kind(), restorable));
         lines
     }
 
@@ -164,6 +167,10 @@ impl StatusNarrator {
         let snapshot = run.snapshot.as_deref().unwrap_or("of unknown id");
         let ok = self.glyph(Glyph::Succeeded);
         format!("{ok} restored snapshot {snapshot} into {}  ({})", self.target(), numbers.join(", "))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.view.value.pointer("/spec/dryRun") == Some(&true.into())
     }
 
     fn took(&self) -> Option<String> {
@@ -234,6 +241,7 @@ mod tests {
     use super::*;
     use crate::glyph::Glyphs;
     use crate::invocation::{CommandTemplate, ProgramName};
+    use crate::narration::Afterwards;
     use crate::objects::tests::view;
 
     fn backup(status: Value) -> ObjectDocument {
@@ -261,6 +269,7 @@ mod tests {
             glyphs: Glyphs::Unicode,
             ahead: 0,
             last_run: Some(151),
+            afterwards: Afterwards::Stays,
         };
         StatusNarrator::new(context, first)
     }

@@ -5,6 +5,7 @@ use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{
     Cause, Counted, Ended, Holder, Priority, Requested, Restoring, Retrying, Skipped, Started, Succeeded,
 };
+use lagan_schemas::plan::{RestoreMode, Work};
 use lagan_schemas::position::{Position, StoreId};
 use lagan_schemas::resource::{Kind, ObjectRef};
 use lagan_schemas::subject::SessionKey;
@@ -46,6 +47,7 @@ fn narrator(kind: SessionKind) -> Narrator {
         glyphs: Glyphs::Unicode,
         ahead: 1,
         last_run: Some(151),
+        afterwards: Afterwards::Stays,
     };
     Narrator::new(context, Session::new(key))
 }
@@ -178,6 +180,27 @@ fn a_failure_names_reason_and_next_command() {
         ]
     );
     assert_eq!(narrator.exit(), Some(Exit::EndedFailed));
+}
+
+#[test]
+fn a_dry_run_does_not_say_that_it_restored() {
+    let mut narrator = narrator(SessionKind::Restore);
+    narrator.context.afterwards = Afterwards::Removed;
+    let Fact::Planned(mut plan) = planned(SessionKind::Restore) else { unreachable!() };
+    let Work::Restore(work) = &mut plan.work else { unreachable!() };
+    work.mode = RestoreMode::DryRun;
+    let found = Notice {
+        kind: "DryRun".into(),
+        status: NoticeStatus::True,
+        reason: "NothingWritten".into(),
+        message: "shown elsewhere".into(),
+    };
+    let end = Fact::Succeeded(Succeeded { holder: holder(1), results: vec![result()], conditions: vec![found] });
+    assert_eq!(
+        tell(&mut narrator, vec![requested(), Fact::Planned(plan), started(1), end]),
+        ["✔ dry run shop-1795341200: a restore would run now, and nothing was written"]
+    );
+    assert_eq!(narrator.exit(), Some(Exit::Ok));
 }
 
 #[test]

@@ -8,8 +8,7 @@ use lagan_schemas::place::StashTerms;
 use lagan_schemas::plan::{Plan, PlanTarget};
 use lagan_schemas::resource::repository::Backend;
 use lagan_schemas::resource::{Group, Kind, ObjectRef, Spec};
-use lagan_schemas::session::{Phase, Session};
-use lagan_schemas::subject::SessionKind;
+use lagan_schemas::session::{Course, Phase, Session};
 
 use self::names::{BACKUP, Name, REPOSITORY, RESTORE};
 use super::gauge::{Gauge, Labels};
@@ -19,10 +18,10 @@ use crate::view::View;
 pub(crate) fn gauges(session: &Session, view: &View) -> Vec<Gauge> {
     let Some(request) = &session.request else { return Vec::new() };
     let mut gauges = GaugeList { list: Vec::new(), session, common: common(session, &request.invoker, view) };
-    match session.key.kind {
-        SessionKind::Backup => gauges.backup(view),
-        SessionKind::Restore => gauges.restore(view),
-        SessionKind::Maintenance => {}
+    match session.course() {
+        Course::Backup => gauges.backup(view),
+        Course::Restore => gauges.restore(view),
+        Course::DryRun | Course::Maintenance => {}
     }
     gauges.list
 }

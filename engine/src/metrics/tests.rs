@@ -142,6 +142,8 @@ fn a_restore_has_gauges_under_its_own_name() {
         format!("restoresession_host_restore_duration_seconds {common},{TARGET},hostname=host-0 61.4"),
     ];
     assert_eq!(lines(&good), expected);
+    // A dry run restores nothing, whatever its end is.
+    assert_eq!(lines(&story(Restore).planned_dry_run(1).started(2).succeeded(3, result()).end()), Vec::<String>::new());
     let failed = story(Restore).planned(1).started(2).restoring(3).failed(9, Code::WorkerLost).end();
     assert!(
         lines(&failed).iter().all(|line| line.contains("_success ") && line.ends_with(" 0")),

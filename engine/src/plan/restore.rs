@@ -5,7 +5,7 @@ use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, Requested};
 use lagan_schemas::origin::ConfigurationKey;
 use lagan_schemas::plan::{
-    Existing, Plan, PlanTarget, RestoreWork, SnapshotSelector, SnapshotSource, VERSION, Verify, Work,
+    Existing, Plan, PlanTarget, RestoreMode, RestoreWork, SnapshotSelector, SnapshotSource, VERSION, Verify, Work,
 };
 use lagan_schemas::resource::hooks::RestoreHooks;
 use lagan_schemas::resource::restore_session::{RestoreRule, RestoreSessionSpec};
@@ -64,11 +64,7 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
     inputs.settle(consents.hooks(target.hooks.as_ref(), spec.hooks.as_ref().map(RestoreHooks::hosts)), &mut missing)?;
     let source = SnapshotSource {
         snapshot,
-        configuration: spec.configuration.as_ref().map(|named| ConfigurationKey {
-            group: session.group().as_str().to_owned(),
-            namespace: named.namespace.as_deref().unwrap_or(namespace).to_owned(),
-            name: named.name.clone(),
-        }),
+        configuration: configuration(session, spec, namespace),
         from_cluster: spec.from_cluster.clone().filter(|cluster| !cluster.is_empty()),
         host,
         path: resolved.path,
@@ -76,8 +72,10 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
     };
     let (object, step, existing) = (object.clone(), resolved.step, existing(session, spec));
     let (databases, renamed) = (spec.databases.clone(), spec.renamed.clone());
-    let verify = verify(session, spec);
-    let work = RestoreWork { object, target, step, repository, source, databases, renamed, existing, verify };
+    let (verify, mode) = (verify(session, spec), mode(spec));
+    // Hooks prepare a database for what a dry run does not do.
+    let target = PlanTarget { hooks: target.hooks.filter(|_| mode == RestoreMode::Write), ..target };
+    let work = RestoreWork { object, target, step, repository, source, databases, renamed, existing, verify, mode };
     Ok(Plan {
         version: VERSION,
         session_name: request.name.clone(),
@@ -113,6 +111,19 @@ fn snapshot(rule: &RestoreRule) -> SnapshotSelector {
         None | Some("" | "latest") => SnapshotSelector::Latest,
         Some(id) => SnapshotSelector::Id(id.to_owned()),
     }
+}
+
+/// The configuration to choose from, in the session's group.
+fn configuration(session: &Object, spec: &RestoreSessionSpec, own: &str) -> Option<ConfigurationKey> {
+    spec.configuration.as_ref().map(|named| ConfigurationKey {
+        group: session.group().as_str().to_owned(),
+        namespace: named.namespace.as_deref().unwrap_or(own).to_owned(),
+        name: named.name.clone(),
+    })
+}
+
+fn mode(spec: &RestoreSessionSpec) -> RestoreMode {
+    if spec.dry_run == Some(true) { RestoreMode::DryRun } else { RestoreMode::Write }
 }
 
 /// Stash calls a restore good when its client does, so only sessions of our group compare by default.

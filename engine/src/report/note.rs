@@ -1,7 +1,6 @@
 //! Notes: Kubernetes Events as values, made when the phase of a session changes. It must not publish them.
 
-use lagan_schemas::session::{Phase, Session};
-use lagan_schemas::subject::SessionKind;
+use lagan_schemas::session::{Course, Phase, Session};
 
 /// Limits of the Kubernetes API, in bytes.
 pub(super) const NOTE_LIMIT: usize = 1000;
@@ -29,10 +28,11 @@ pub(crate) fn note(session: &Session, old_phase: &str) -> Option<Note> {
     if phase == old_phase && !is_retry {
         return None;
     }
-    let (action, noun) = match session.key.kind {
-        SessionKind::Backup => ("Backup", "backup"),
-        SessionKind::Restore => ("Restore", "restore"),
-        SessionKind::Maintenance => ("Maintain", "maintenance"),
+    let (action, noun) = match session.course() {
+        Course::Backup => ("Backup", "backup"),
+        Course::Restore => ("Restore", "restore"),
+        Course::DryRun => ("DryRun", "dry run of restore"),
+        Course::Maintenance => ("Maintain", "maintenance"),
     };
     let name = session.request.as_ref().map_or("", |request| request.name.as_str());
     let failure = session.last_failure.as_ref();
@@ -77,6 +77,7 @@ mod tests {
     use super::*;
     use crate::fixtures::story;
     use lagan_schemas::error::Code;
+    use lagan_schemas::subject::SessionKind;
 
     #[test]
     fn a_change_of_phase_is_reported_once_and_a_failure_says_why() {
@@ -89,5 +90,7 @@ mod tests {
             note.severity == Severity::Warning && note.reason == "DumpFailed" && note.text.contains("E0201")
         }));
         assert!(note(&story(SessionKind::Backup).end(), "").is_none());
+        let rehearsed = story(SessionKind::Restore).planned_dry_run(1).started(2).failed(3, Code::TargetNotEmpty).end();
+        assert!(note(&rehearsed, "Running").is_some_and(|note| note.text.starts_with("dry run of restore ")));
     }
 }

@@ -12,7 +12,7 @@ use lagan_schemas::resource::backup_session::{
 };
 use lagan_schemas::resource::condition::{Condition, ConditionStatus};
 use lagan_schemas::resource::restore_session::RestoreSessionStatus;
-use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::session::{Course, Phase, Session};
 
 use super::conditions::Conditions;
 use super::text::{go_duration, processing_time, size};
@@ -229,6 +229,8 @@ fn restore_conditions(session: &Session) -> Vec<Condition> {
     let mut conditions = no_conditions(session);
     set_notices(&mut conditions, session);
     match session.phase {
+        // Nothing was restored, which its own condition says.
+        Phase::Succeeded if session.course() == Course::DryRun => {}
         Phase::Succeeded => conditions.set("RestoreCompleted", True, "RestoreSucceeded", "the restore succeeded"),
         Phase::Failed | Phase::Cancelled => {
             let message = session.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -59,6 +59,17 @@ pub struct RestoreWork {
     pub existing: Existing,
     /// Depth of the comparison after the last statement.
     pub verify: Verify,
+    pub mode: RestoreMode,
+}
+
+/// How far a restore goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RestoreMode {
+    /// To its last statement.
+    Write,
+    /// Up to its first statement, which it does not run.
+    DryRun,
 }
 
 /// Delete the data of a Repository whose object was deleted with `wipeOut`.

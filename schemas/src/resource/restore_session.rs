@@ -96,6 +96,10 @@ pub struct RestoreSessionSpec {
     /// stash.appscode.com, as in Stash].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
+    /// Do all that a restore does before its first statement, and end there. The condition `DryRun` says what would be
+    /// written, and the session fails with what a restore would fail with. No hook runs, and nothing is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
 }
 
 /// Depth of the comparison after a restore.

@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 
-use super::{Author, Phase, transition};
+use super::{Author, Course, Phase, transition};
 use crate::error::Failure;
 use crate::fact::{Counted, Fact, FactKind, Holder, Requested, TargetResult};
-use crate::plan::Plan;
-use crate::subject::SessionKey;
+use crate::plan::{Plan, RestoreMode, Work};
+use crate::subject::{SessionKey, SessionKind};
 
 /// A stored fact.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,12 +112,25 @@ impl Session {
         self.request.is_none() && self.last_sequence > 0
     }
 
+    /// Returns the course that the session takes by its plan.
+    #[must_use]
+    pub fn course(&self) -> Course {
+        match self.key.kind {
+            SessionKind::Backup => Course::Backup,
+            SessionKind::Maintenance => Course::Maintenance,
+            SessionKind::Restore => match self.plan.as_deref().map(|plan| &plan.work) {
+                Some(Work::Restore(work)) if work.mode == RestoreMode::DryRun => Course::DryRun,
+                _ => Course::Restore,
+            },
+        }
+    }
+
     /// Returns the phase after `fact` if `author` may append it now.
     pub fn check(&self, author: Author, fact: FactKind) -> Result<Phase, IllegalFact> {
         if self.foreign {
             return Err(IllegalFact::LaterVersion);
         }
-        transition(self.key.kind, self.phase, author, fact).ok_or(IllegalFact::Transition {
+        transition(self.course(), self.phase, author, fact).ok_or(IllegalFact::Transition {
             phase: self.phase,
             author,
             fact: fact.as_str(),
@@ -193,7 +206,7 @@ impl Session {
             _ if fact.holder().is_some() => Author::Successor,
             _ => Author::Planner,
         };
-        transition(self.key.kind, self.phase, author, kind)
+        transition(self.course(), self.phase, author, kind)
     }
 
     fn take(&mut self, fact: Fact, sequence: u64, time: Timestamp) {

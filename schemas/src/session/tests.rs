@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Author, IllegalFact, Phase, Recorded, Session, transition};
+use super::{Author, Course, IllegalFact, Phase, Recorded, Session, transition};
 use crate::error::{Code, Failure};
 use crate::fact::{
     CancelRequested, Cause, Committing, Counted, Ended, Fact, FactKind, Holder, Priority, Requested, Restoring,
     Retrying, Skipped, Started, Succeeded,
 };
-use crate::plan::Plan;
+use crate::plan::{Plan, RestoreMode, Work};
 use crate::position::{Position, StoreId};
 use crate::resource::{Kind, ObjectRef};
 use crate::subject::{SessionKey, SessionKind};
@@ -33,9 +33,10 @@ const PHASES: [Phase; 11] = [
     Phase::Failed,
     Phase::Cancelled,
 ];
+const COURSES: [Course; 4] = [Course::Backup, Course::Restore, Course::DryRun, Course::Maintenance];
 const AUTHORS: [Author; 4] = [Author::Scheduler, Author::Planner, Author::Holder, Author::Successor];
 
-/// Session kind, phase, author, facts, phase after them (`=`: it stays). `backup` stands for maintenance too.
+/// Course, phase, author, facts, phase after them (`=`: it stays). `backup` stands for maintenance too.
 const LEGAL: &str = "
     any     Nothing    Scheduler  requested         Requested
 
@@ -54,6 +55,7 @@ const LEGAL: &str = "
     restore Started    Holder     restoring         Restoring
     backup  Started    Holder     committing        Committing
     backup  Started    Holder     succeeded         Succeeded
+    dry-run Started    Holder     succeeded         Succeeded
     any     Started    Holder     retrying          Retrying
     any     Started    Holder     failed            Failed
     any     Started    Holder     cancelled         Cancelled
@@ -87,21 +89,26 @@ fn exactly_the_written_transitions_are_legal() {
     let mut written = BTreeSet::new();
     for line in LEGAL.lines().filter(|line| !line.trim().is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [kind, phase, author, fact, next] = words[..] else { unreachable!("five words: {line}") };
+        let [course, phase, author, fact, next] = words[..] else { unreachable!("five words: {line}") };
         let next = if next == "=" { phase } else { next };
-        for session in SessionKind::ALL {
-            if kind == "any" || (kind == "restore") == (session == SessionKind::Restore) {
-                written.insert(format!("{} {phase} {author} {fact} {next}", session.as_str()));
+        for coded in COURSES {
+            let word = match coded {
+                Course::Backup | Course::Maintenance => "backup",
+                Course::Restore => "restore",
+                Course::DryRun => "dry-run",
+            };
+            if course == "any" || course == word {
+                written.insert(format!("{coded:?} {phase} {author} {fact} {next}"));
             }
         }
     }
     let mut coded = BTreeSet::new();
-    for session in SessionKind::ALL {
+    for course in COURSES {
         for phase in PHASES {
             for author in AUTHORS {
                 for fact in FactKind::ALL {
-                    if let Some(next) = transition(session, phase, author, fact) {
-                        coded.insert(format!("{} {phase:?} {author:?} {} {next:?}", session.as_str(), fact.as_str()));
+                    if let Some(next) = transition(course, phase, author, fact) {
+                        coded.insert(format!("{course:?} {phase:?} {author:?} {} {next:?}", fact.as_str()));
                     }
                 }
             }
@@ -111,7 +118,12 @@ fn exactly_the_written_transitions_are_legal() {
     assert_eq!(written.difference(&coded).collect::<Vec<_>>(), Vec::<&String>::new(), "written down, but not legal");
 }
 
-fn key(kind: SessionKind) -> SessionKey {
+fn key(course: Course) -> SessionKey {
+    let kind = match course {
+        Course::Backup => SessionKind::Backup,
+        Course::Restore | Course::DryRun => SessionKind::Restore,
+        Course::Maintenance => SessionKind::Maintenance,
+    };
     let cluster = "local".parse().unwrap();
     let (group, invoker) = ("lagan.dev".into(), "db".into());
     SessionKey { cluster, namespace: "shop".into(), kind, group, invoker, uid: Uuid::from_u128(7) }
@@ -128,13 +140,17 @@ fn reference() -> ObjectRef {
     }
 }
 
-fn plan(kind: SessionKind) -> Plan {
-    let text = match kind {
-        SessionKind::Backup => include_str!("../../fixtures/plan-backup.json"),
-        SessionKind::Restore => include_str!("../../fixtures/plan-restore.json"),
-        SessionKind::Maintenance => include_str!("../../fixtures/plan-wipe.json"),
+fn plan(course: Course) -> Plan {
+    let text = match course {
+        Course::Backup => include_str!("../../fixtures/plan-backup.json"),
+        Course::Restore | Course::DryRun => include_str!("../../fixtures/plan-restore.json"),
+        Course::Maintenance => include_str!("../../fixtures/plan-wipe.json"),
     };
-    serde_json::from_str(text).unwrap()
+    let mut plan: Plan = serde_json::from_str(text).unwrap();
+    if let (Course::DryRun, Work::Restore(work)) = (course, &mut plan.work) {
+        work.mode = RestoreMode::DryRun;
+    }
+    plan
 }
 
 fn holder(attempt: u32) -> Holder {
@@ -142,7 +158,7 @@ fn holder(attempt: u32) -> Holder {
 }
 
 /// A fact of that kind; what a worker writes is signed by `holder`.
-fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
+fn fact(course: Course, kind: FactKind, holder: Option<Holder>) -> Fact {
     let signed = holder.unwrap_or(self::holder(0));
     let failure = Failure::new(Code::DumpFailed, "exit 3");
     let ended = Ended {
@@ -164,7 +180,7 @@ fn fact(session: SessionKind, kind: FactKind, holder: Option<Holder>) -> Fact {
         FactKind::Skipped => {
             Fact::Skipped(Skipped { reason: "PreviousRunning".into(), message: String::new(), behind: None })
         }
-        FactKind::Planned => Fact::Planned(Box::new(plan(session))),
+        FactKind::Planned => Fact::Planned(Box::new(plan(course))),
         FactKind::Started => Fact::Started(Started { holder: signed, host: "worker".into() }),
         FactKind::Restoring => {
             let snapshot = "abc".into();
@@ -208,15 +224,15 @@ fn recorded(sequence: u64, fact: Option<Fact>) -> Recorded {
 }
 
 /// A log of chosen facts: three of four choices are legal ones, so that the walks get somewhere.
-fn log(kind: SessionKind, choices: &[u16]) -> Vec<Recorded> {
-    let mut session = Session::new(key(kind));
+fn log(course: Course, choices: &[u16]) -> Vec<Recorded> {
+    let mut session = Session::new(key(course));
     let mut facts = Vec::new();
     for (sequence, choice) in (1..).zip(choices) {
         let (arbitrary, choice) = (choice % 4 == 0, usize::from(choice / 4));
         let legal: Vec<(Author, FactKind)> = AUTHORS
             .into_iter()
             .flat_map(|author| FactKind::ALL.map(|fact| (author, fact)))
-            .filter(|(author, fact)| arbitrary || transition(kind, session.phase, *author, *fact).is_some())
+            .filter(|(author, fact)| arbitrary || transition(session.course(), session.phase, *author, *fact).is_some())
             .collect();
         let Some((author, chosen)) = (!legal.is_empty()).then(|| legal[choice % legal.len()]) else { break };
         let signed = match (chosen, author) {
@@ -224,7 +240,7 @@ fn log(kind: SessionKind, choices: &[u16]) -> Vec<Recorded> {
             (_, Author::Holder) => session.holder,
             _ => None,
         };
-        let next = recorded(sequence, Some(fact(kind, chosen, signed)));
+        let next = recorded(sequence, Some(fact(course, chosen, signed)));
         session.apply(next.clone());
         facts.push(next);
     }
@@ -236,15 +252,15 @@ fn said(session: &Session) -> Session {
     Session { last_sequence: 0, last_time: None, illegal_facts: 0, ..session.clone() }
 }
 
-fn kinds() -> impl Strategy<Value = SessionKind> {
-    prop_oneof![Just(SessionKind::Backup), Just(SessionKind::Restore)]
+fn courses() -> impl Strategy<Value = Course> {
+    prop_oneof![Just(Course::Backup), Just(Course::Restore), Just(Course::DryRun)]
 }
 
 proptest! {
     #[test]
-    fn an_ended_session_never_changes(kind in kinds(), choices in prop::collection::vec(any::<u16>(), 1..60)) {
-        let mut session = Session::new(key(kind));
-        for recorded in log(kind, &choices) {
+    fn an_ended_session_never_changes(course in courses(), choices in prop::collection::vec(any::<u16>(), 1..60)) {
+        let mut session = Session::new(key(course));
+        for recorded in log(course, &choices) {
             let before = session.clone();
             session.apply(recorded);
             if before.phase.is_end() {
@@ -254,34 +270,34 @@ proptest! {
         if session.phase.is_end() {
             for (sequence, late) in (1000..).zip(FactKind::ALL) {
                 let before = said(&session);
-                session.apply(recorded(sequence, Some(fact(kind, late, session.holder))));
+                session.apply(recorded(sequence, Some(fact(course, late, session.holder))));
                 prop_assert_eq!(before, said(&session));
             }
         }
     }
 
     #[test]
-    fn a_replay_changes_nothing(kind in kinds(), choices in prop::collection::vec(any::<u16>(), 1..60), again in any::<prop::sample::Index>()) {
-        let facts = log(kind, &choices);
-        let whole = Session::fold(key(kind), facts.clone());
+    fn a_replay_changes_nothing(course in courses(), choices in prop::collection::vec(any::<u16>(), 1..60), again in any::<prop::sample::Index>()) {
+        let facts = log(course, &choices);
+        let whole = Session::fold(key(course), facts.clone());
         let cut = again.index(facts.len() + 1);
         let replayed = facts[..cut].iter().chain(&facts[..cut]).chain(&facts[cut / 2..]).cloned();
-        prop_assert_eq!(&whole, &Session::fold(key(kind), replayed));
+        prop_assert_eq!(&whole, &Session::fold(key(course), replayed));
         let doubled = facts.iter().flat_map(|fact| [fact.clone(), fact.clone()]);
-        prop_assert_eq!(whole, Session::fold(key(kind), doubled));
+        prop_assert_eq!(whole, Session::fold(key(course), doubled));
     }
 
     #[test]
-    fn a_fact_of_a_worker_that_does_not_hold_the_session_changes_nothing(kind in kinds(), choices in prop::collection::vec(any::<u16>(), 1..40)) {
-        let mut session = Session::fold(key(kind), log(kind, &choices));
+    fn a_fact_of_a_worker_that_does_not_hold_the_session_changes_nothing(course in courses(), choices in prop::collection::vec(any::<u16>(), 1..40)) {
+        let mut session = Session::fold(key(course), log(course, &choices));
         let before = said(&session);
         for (sequence, late) in (1000..).zip(FactKind::ALL) {
             let signed = Some(holder(99));
-            let is_the_workers = fact(kind, late, signed).holder().is_some();
+            let is_the_workers = fact(course, late, signed).holder().is_some();
             // `started` makes a holder; past `restoring` whoever is handed the session says that its holder died.
             let takes_over = late == FactKind::Started || (session.phase == Phase::Restoring && late == FactKind::Failed);
             if is_the_workers && !takes_over && session.phase != Phase::Nothing {
-                session.apply(recorded(sequence, Some(fact(kind, late, signed))));
+                session.apply(recorded(sequence, Some(fact(course, late, signed))));
                 prop_assert_eq!(&before, &said(&session), "{:?}", late);
             }
         }
@@ -289,9 +305,9 @@ proptest! {
 
     #[test]
     fn a_restore_that_fed_bytes_is_never_started_again(choices in prop::collection::vec(any::<u16>(), 1..80)) {
-        let mut session = Session::new(key(SessionKind::Restore));
+        let mut session = Session::new(key(Course::Restore));
         let mut attempts = None;
-        for recorded in log(SessionKind::Restore, &choices) {
+        for recorded in log(Course::Restore, &choices) {
             session.apply(recorded);
             if session.phase == Phase::Restoring {
                 attempts.get_or_insert(session.attempts);
@@ -304,8 +320,21 @@ proptest! {
     }
 
     #[test]
-    fn after_an_unknown_fact_nothing_may_be_appended(kind in kinds(), choices in prop::collection::vec(any::<u16>(), 1..40)) {
-        let mut session = Session::fold(key(kind), log(kind, &choices));
+    fn a_dry_run_never_restores(choices in prop::collection::vec(any::<u16>(), 1..80)) {
+        let mut session = Session::new(key(Course::DryRun));
+        let planned = [FactKind::Requested, FactKind::Planned].map(|kind| Some(fact(Course::DryRun, kind, None)));
+        for (sequence, fact) in (1..).zip(planned) {
+            session.apply(recorded(sequence, fact));
+        }
+        for recorded in log(Course::DryRun, &choices) {
+            session.apply(Recorded { sequence: recorded.sequence + 2, ..recorded });
+            prop_assert!(session.phase != Phase::Restoring && session.restoring_snapshot.is_none());
+        }
+    }
+
+    #[test]
+    fn after_an_unknown_fact_nothing_may_be_appended(course in courses(), choices in prop::collection::vec(any::<u16>(), 1..40)) {
+        let mut session = Session::fold(key(course), log(course, &choices));
         let phase = session.phase;
         session.apply(recorded(1000, None));
         prop_assert_eq!((session.phase, session.last_sequence), (phase, 1000));
@@ -324,9 +353,9 @@ fn random_logs_reach_every_phase() {
         let choices: Vec<u16> = (1..40u16)
             .map(|i| seed.wrapping_mul(40_503).wrapping_add(i.wrapping_mul(i)).wrapping_mul(25_173))
             .collect();
-        for kind in [SessionKind::Backup, SessionKind::Restore] {
-            let mut session = Session::new(key(kind));
-            for recorded in log(kind, &choices) {
+        for course in [Course::Backup, Course::Restore] {
+            let mut session = Session::new(key(course));
+            for recorded in log(course, &choices) {
                 session.apply(recorded);
                 seen.insert(format!("{:?}", session.phase));
             }
@@ -344,19 +373,18 @@ fn a_log_without_its_head_is_expired_and_still_shows_how_it_ended() {
         (FactKind::Failed, Phase::Failed),
         (FactKind::Skipped, Phase::Skipped),
     ] {
-        let session =
-            Session::fold(key(SessionKind::Backup), [recorded(9, Some(fact(SessionKind::Backup, last, None)))]);
+        let session = Session::fold(key(Course::Backup), [recorded(9, Some(fact(Course::Backup, last, None)))]);
         assert!(session.is_expired());
         assert_eq!(session.phase, phase);
     }
-    assert!(!Session::new(key(SessionKind::Backup)).is_expired());
+    assert!(!Session::new(key(Course::Backup)).is_expired());
 }
 
 #[test]
 fn a_worker_has_no_say_in_sessions_of_another_pool() {
-    let started = || fact(SessionKind::Backup, FactKind::Started, Some(holder(1)));
-    let facts = [FactKind::Requested, FactKind::Planned].map(|kind| Some(fact(SessionKind::Backup, kind, None)));
-    let planned = Session::fold(key(SessionKind::Backup), (1..).zip(facts).map(|(n, fact)| recorded(n, fact)));
+    let started = || fact(Course::Backup, FactKind::Started, Some(holder(1)));
+    let facts = [FactKind::Requested, FactKind::Planned].map(|kind| Some(fact(Course::Backup, kind, None)));
+    let planned = Session::fold(key(Course::Backup), (1..).zip(facts).map(|(n, fact)| recorded(n, fact)));
     assert_eq!((planned.phase, planned.illegal_facts), (Phase::Planned, 0));
     for (pool, fact, foreign) in [
         (Some("disk"), Some(started()), false),

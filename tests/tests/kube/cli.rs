@@ -102,7 +102,11 @@ fn the_verbs_work_through_the_api_server() -> Result<()> {
     }
     ensure!(plugin.json(&["tree", "plan", "shop"])?["children"].as_array().is_some_and(|c| c.len() == 3));
     ensure!(plugin.ok(&["snapshots"])?.contains(snapshot));
-    ends(&plugin.run(&["restore", "shop", "--dry-run"])?, 0, &["Would restore", snapshot, "kind: RestoreSession"])?;
+    ends(&plugin.run(&["restore", "shop", "--dry-run"])?, 3, &["E0401", "overwrite"])?;
+    let shown = ["Would restore", snapshot, "database shop", "they are dropped", "kind: RestoreSession"];
+    ends(&plugin.run(&["restore", "shop", "--dry-run", "--overwrite"])?, 0, &shown)?;
+    let left = world.kubectl_json(&["get", "restoresessions.lagan.dev"])?;
+    ensure!(left["items"].as_array().is_some_and(Vec::is_empty), "a dry run leaves nothing: {left:#}");
     ends(&plugin.run(&["restore", "shop", "--wait"])?, 3, &["E0401", "overwrite"])?;
     let before = world.db.checksums("shop")?;
     world.db.query("DROP DATABASE shop; CREATE DATABASE shop")?;

@@ -228,6 +228,46 @@ fn obstacles_end_a_restore_before_its_first_statement() -> Result<()> {
 }
 
 #[test]
+fn a_dry_run_finds_what_a_restore_would_find_and_writes_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    let restored = |name: &str, args: &str, more: &str| -> Result<(Value, Value)> {
+        let dry = scene.restore(&format!("{name}-dry"), args, &format!("dryRun: true\n{more}"))?;
+        scene.untouched()?;
+        assert_eq!(scene.copy.query("SHOW DATABASES LIKE 'shop'")?.trim(), "", "{dry}");
+        Ok((dry, scene.restore(name, args, more)?))
+    };
+    // A refusal has the same code and the same words.
+    for (name, args, code) in [("full", "", "E0401"), ("absent", "--one-database nothing", "E0404")] {
+        let (dry, real) = restored(name, args, "")?;
+        assert_eq!((&dry["status"]["code"], &dry["status"]["message"]), (&code.into(), &real["status"]["message"]));
+    }
+    let condition = |ended: &Value, kind: &str| {
+        let conditions = ended["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().find(|c| c["type"] == kind).and_then(|c| c["message"].as_str().map(str::to_owned))
+    };
+    let dry = scene.restore("all-dry", "", "dryRun: true\nexisting: Replace")?;
+    assert_eq!(dry["status"]["phase"], "Succeeded", "{dry}");
+    let found = condition(&dry, "DryRun").unwrap_or_default();
+    for part in ["2 databases: shop, till", "till", "they are dropped", "nothing was written"] {
+        assert!(found.contains(part), "`{part}` is not in: {found}");
+    }
+    assert_eq!((condition(&dry, "TargetOverwritten"), condition(&dry, "RestoreCompleted")), (None, None), "{dry}");
+    scene.untouched()?;
+    let real = scene.restore("all", "", "existing: Replace")?;
+    assert_eq!(real["status"]["phase"], "Succeeded", "{real}");
+    assert_eq!(scene.copy.query("SELECT id FROM till.t")?.trim(), "1");
+    // After its end a dry run's command leaves nothing.
+    scene.world.lagan.ok(&["restore", "both", "--to", "copy", "--dry-run", "--overwrite", "--timeout", "5m"])?;
+    let created: [&str; 6] = ["absent", "absent-dry", "all", "all-dry", "full", "full-dry"];
+    eventually("the command's session to be removed", PATIENCE, || {
+        let sessions = scene.world.list("restoresessions", &[]).ok()?;
+        let mut names: Vec<&str> = sessions.iter().filter_map(|session| session["metadata"]["name"].as_str()).collect();
+        names.sort_unstable();
+        (names == created).then_some(())
+    })
+}
+
+#[test]
 fn a_snapshot_that_another_tool_left_half_changes_nothing() -> Result<()> {
     let scene = Scene::new()?;
     let dump = scene.world.db.dump(&["--databases", "till"])?;

@@ -1,6 +1,6 @@
 //! Plans of restores: which snapshot, for whom, and over what.
 
-use lagan_schemas::plan::{Existing, SnapshotSelector, SnapshotSource, Verify};
+use lagan_schemas::plan::{Existing, PlanTarget, RestoreMode, SnapshotSelector, SnapshotSource, Verify};
 
 use super::*;
 
@@ -108,6 +108,18 @@ fn our_group_compares_objects_unless_told_and_stash_s_nothing() {
         let world = with(&[(stash, group), (task, &format!("{task}{verify}"))]);
         assert_eq!(restore_work(world.restore()).verify, expected, "{group} {verify}");
     }
+}
+
+#[test]
+fn a_dry_run_has_the_plan_of_its_restore_without_its_hooks() {
+    let task = "  task: {name: mariadb-restore-10.6.23}\n";
+    let hooks = "  hooks: {preRestore: {httpPost: {port: 80, path: /ready}}}\n";
+    let work = |more: &str| restore_work(with(&[(task, &format!("{task}{hooks}{more}"))]).restore());
+    let (written, dry) = (work(""), work("  dryRun: true\n"));
+    assert_eq!((written.mode, dry.mode), (RestoreMode::Write, RestoreMode::DryRun));
+    assert!(written.target.hooks.is_some() && dry.target.hooks.is_none());
+    let target = PlanTarget { hooks: written.target.hooks.clone(), ..dry.target.clone() };
+    assert_eq!(written, RestoreWork { mode: RestoreMode::Write, target, ..dry });
 }
 
 #[test]

@@ -191,6 +191,7 @@ const RESTORE_SESSION: &[Field] = &[
     Used("databases"),
     Used("as"),
     Used("verify"),
+    Used("dryRun"),
 ];
 const RESTORE_TARGET: &[Field] = &[
     Used("alias"),

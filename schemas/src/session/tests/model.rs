@@ -5,8 +5,7 @@
 use std::collections::HashMap;
 
 use crate::fact::FactKind as F;
-use crate::session::{Author, Phase, transition};
-use crate::subject::SessionKind;
+use crate::session::{Author, Course, Phase, transition};
 
 /// Attempts that may write; later ones only look for what is there, and end the session (P8, P10).
 const DUMPS: u8 = 3;
@@ -81,7 +80,7 @@ const START: State = State {
 impl State {
     /// Scheduler and planner read, decide and append at once: a decision on an old view is only refused.
     fn appended(mut self, author: Author, fact: F) -> Option<Self> {
-        self.phase = transition(SessionKind::Backup, self.phase, author, fact)?;
+        self.phase = transition(Course::Backup, self.phase, author, fact)?;
         self.ends += u8::from(self.phase.is_end());
         self.cancel |= fact == F::CancelRequested;
         for worker in &mut self.workers {
@@ -97,7 +96,7 @@ impl State {
             self.workers[i] = IDLE;
             return Some(self);
         }
-        let view = transition(SessionKind::Backup, worker.view, Author::Holder, fact)?;
+        let view = transition(Course::Backup, worker.view, Author::Holder, fact)?;
         self.ends += u8::from(view.is_end());
         self.phase = view;
         self.workers.iter_mut().for_each(|other| other.current = false);
