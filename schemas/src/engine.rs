@@ -20,6 +20,8 @@ pub struct Engine {
     pub tasks: Tasks,
     pub programs: Programs,
     pub stream: Stream,
+    /// The text before the number of the line that the client names when a statement fails.
+    pub at_line: String,
     /// Meanings of the lines that its programs write to standard error; the first that fits counts.
     #[serde(default)]
     pub errors: Vec<ErrorRule>,

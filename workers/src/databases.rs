@@ -8,6 +8,7 @@ mod mariadb;
 mod options;
 mod postgres;
 mod questions;
+mod ran;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use lagan_schemas::fact::{Notice, RecordTotals};
 use crate::process::{DumpOutcome, FeedReport, Program, Scanner, escape};
 
 pub(crate) use access::{Access, AllowedPrograms, ca_pem};
+pub(crate) use ran::{FirstChange, FirstEffect, Ran, ran};
 
 /// The questions that the general code asks a database engine.
 pub(crate) trait DatabaseEngine: Send + Sync {
@@ -53,6 +55,12 @@ pub(crate) trait DatabaseEngine: Send + Sync {
     fn idle_limit(&self) -> Option<Duration> {
         None
     }
+
+    /// Starts to look for the first statement that changes something, in what a client is fed.
+    fn first_change(&self) -> Box<dyn FirstChange>;
+
+    /// The text before the number of the line that a client names when a statement fails.
+    fn at_line(&self) -> &str;
 
     /// Explains the standard error of a program.
     fn explain(&self, stderr: &[String]) -> Option<Explanation>;

@@ -16,7 +16,7 @@ use lagan_schemas::plan::{Existing, RestoreMode, RestoreWork, Verify};
 
 use self::feed::{Fed, Feed, Pauses, feed};
 use crate::consent;
-use crate::databases::{Access, Clearing, CodedEngine, Depth, Load, RestoreStream, Wanted, check_fed};
+use crate::databases::{Access, Clearing, CodedEngine, Depth, Load, Ran, RestoreStream, Wanted, check_fed, ran};
 use crate::execution::Execution;
 use crate::failures::{of_repository, of_spawn};
 use crate::opened::blocking;
@@ -171,8 +171,8 @@ impl Restore<'_, '_> {
                 context.bytes = Arc::clone(&bytes);
                 context.total_bytes = Some(size);
             });
-            let (prelude, filter) = (load.prelude, load.filter);
-            blocking(move || feed(feeder, Feed { reader, prelude, filter, bytes })).await?
+            let (prelude, filter, first) = (load.prelude, load.filter, engine.first_change());
+            blocking(move || feed(feeder, Feed { reader, prelude, filter, first, bytes })).await?
         };
         self.judge(engine, fed, snapshot)?;
         Ok(size)
@@ -221,36 +221,35 @@ impl Restore<'_, '_> {
     }
 
     fn judge(&self, engine: &CodedEngine, fed: Fed, snapshot: &Snapshot) -> Result<(), Failure> {
-        let Fed { report, expected_bytes, stopped } = fed;
-        let short = snapshot.id.get(..8).unwrap_or(&snapshot.id);
+        let Fed { report, expected_bytes, first, stopped } = fed;
+        let own_stop = self.execution.life.stopped().filter(|_| stopped.is_some());
+        let said = engine.explain(&report.stderr.lines).filter(|_| !report.clean() && own_stop.is_none());
+        let ran = ran(engine, first, &report, said.as_ref());
+        let why = match (own_stop, said, stopped) {
+            (Some(cause), ..) => cause.failure().message,
+            (_, Some(said), _) => format!("the client failed: {}; {}", said.line, said.hint),
+            (_, _, Some(why)) => why,
+            _ if !report.clean() => format!("the client failed ({:?}) and said nothing", report.exit),
+            _ => match check_fed(engine, &report, expected_bytes) {
+                Ok(()) => return Ok(()),
+                Err(why) => why,
+            },
+        };
+        let (code, ran) = match ran {
+            Ran::Nothing => (Code::RestoreFailed, ", and nothing was written".to_owned()),
+            Ran::Before(line) => (
+                Code::TargetPartiallyRestored,
+                format!(", and the statements before line {line} of the client's input ran"),
+            ),
+            Ran::Unknown => (Code::TargetPartiallyRestored, ", and an unknown number of statements ran".to_owned()),
+        };
         let paused = match report.paused.as_secs() {
             0 => String::new(),
             seconds => format!("; before that it was paused for {seconds} s, because NATS was away"),
         };
-        let ended = |code, why: &str| {
-            let bytes = report.bytes;
-            Err(Failure::new(code, format!("restore of snapshot {short} stopped after {bytes} bytes: {why}{paused}")))
-        };
-        let code = if report.bytes == 0 { Code::RestoreFailed } else { Code::TargetPartiallyRestored };
-        if let Some(cause) = self.execution.life.stopped().filter(|_| stopped.is_some()) {
-            return ended(Code::TargetPartiallyRestored, &cause.failure().message);
-        }
-        if !report.clean() {
-            return match (engine.explain(&report.stderr.lines), stopped) {
-                // Such a client never got as far as a statement, whatever it had read of its input.
-                (Some(said), _) if matches!(said.code, Some(Code::AccessDenied | Code::DatabaseUnreachable)) => {
-                    let why = format!("no statement ran, the client failed: {}; {}", said.line, said.hint);
-                    ended(Code::RestoreFailed, &why)
-                }
-                (Some(said), _) => ended(code, &format!("the client failed: {}; {}", said.line, said.hint)),
-                (None, Some(why)) => ended(Code::TargetPartiallyRestored, &why),
-                (None, None) => ended(code, &format!("the client failed ({:?}) and said nothing", report.exit)),
-            };
-        }
-        match stopped.map_or_else(|| check_fed(engine, &report, expected_bytes), Err) {
-            Ok(()) => Ok(()),
-            Err(why) => ended(code, &why),
-        }
+        let (short, bytes) = (snapshot.id.get(..8).unwrap_or(&snapshot.id), report.bytes);
+        let message = format!("restore of snapshot {short} stopped after {bytes} bytes{ran}: {why}{paused}");
+        Err(Failure::new(code, message))
     }
 }
 

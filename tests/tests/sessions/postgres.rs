@@ -162,3 +162,48 @@ fn a_stream_makes_psql_run_nothing() -> Result<()> {
     assert!(!mark.exists());
     Ok(())
 }
+
+#[test]
+fn a_failed_restore_of_postgres_says_which_statements_ran() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.world.good_backup("nightly")?;
+    let dump = String::from_utf8(scene.source.dump("postgres", &[])?)?;
+    let end = "--\n-- PostgreSQL database dump complete";
+    let bad = "CREATE TABLE public.u (a nosuchtype);\n";
+    let restore = |name: &str, body: &str, more: &str| {
+        let database = format!("into_{name}");
+        scene.copy.query("postgres", &format!("CREATE DATABASE {database} TEMPLATE template0"))?;
+        if more.contains("Replace") {
+            scene.copy.query(&database, "CREATE TABLE old (a int)")?;
+        }
+        scene.world.restic()?.backup_stream(
+            name,
+            "dumpfile.sql",
+            dump.replacen(end, &format!("{body}{end}"), 1).as_bytes(),
+        )?;
+        let rule = format!("rules: [{{sourceHost: {name}, snapshots: [latest]}}]\n{more}");
+        let ended = scene.restore(name, &format!("--dbname={database}"), &rule)?;
+        let tables = scene
+            .copy
+            .query(&database, "SELECT string_agg(relname, ' ') FROM pg_class WHERE oid >= 16384 AND relkind = 'r'")?;
+        Ok::<_, anyhow::Error>((
+            ended["status"]["code"].as_str().unwrap_or_default().to_owned(),
+            ended.to_string(),
+            tables,
+        ))
+    };
+    let (code, words, tables) = restore("nothing", bad, "")?;
+    assert_eq!((code.as_str(), tables.as_str()), ("E0403", ""), "{words}");
+    assert!(words.contains("nothing was written: the client failed: psql:<stdin>:"), "{words}");
+    let (code, words, tables) = restore("some", &format!("CREATE TABLE public.t (a int);\n{bad}"), "")?;
+    assert_eq!((code.as_str(), tables.as_str()), ("E0402", "t"), "{words}");
+    let line = dump.lines().position(|line| line.ends_with("database dump complete")).expect("a dump has an end") + 1;
+    // The lines of the key are left out, and one takes their place; the comment begins a line before its text.
+    let words_of =
+        |words: &str| words.split("before line ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    let named = words_of(&words).unwrap_or_else(|| panic!("{words}"));
+    assert!(named.abs_diff(line) <= 2, "{named} of {line}: {words}");
+    let (code, words, tables) = restore("emptied", bad, "existing: Replace")?;
+    assert_eq!((code.as_str(), tables.as_str()), ("E0402", ""), "{words}");
+    Ok(())
+}

@@ -211,6 +211,38 @@ fn rows_and_objects_that_are_missing_at_the_end_fail_the_session_and_additional_
 }
 
 #[test]
+fn a_restore_that_fails_says_which_statements_ran() -> Result<()> {
+    let scene = Scene::new()?;
+    let bad = "CREATE TABLE u (a nosuchtype);\n";
+    scene.snapshot("first", &format!("USE `odd`;\n{bad}"))?;
+    scene.snapshot("second", &format!("USE `odd`;\nCREATE TABLE t (a int);\n{bad}"))?;
+    let restore = |name: &str, host: &str, more: &str| {
+        scene.copy.query("CREATE OR REPLACE DATABASE odd")?;
+        if more.contains("Replace") {
+            scene.copy.query("CREATE TABLE odd.old (a INT)")?;
+        }
+        let ended =
+            scene.restore(name, "", &format!("rules: [{{sourceHost: {host}, snapshots: [latest]}}]\n{more}"))?;
+        let tables = scene.copy.query("SHOW TABLES FROM odd")?.trim().to_owned();
+        Ok::<_, anyhow::Error>((
+            ended["status"]["code"].as_str().unwrap_or_default().to_owned(),
+            ended.to_string(),
+            tables,
+        ))
+    };
+    let (code, words, tables) = restore("nothing", "first", "")?;
+    assert_eq!((code.as_str(), tables.as_str()), ("E0403", ""), "{words}");
+    assert!(words.contains("nothing was written: the client failed: ERROR 4161"), "{words}");
+    let (code, words, tables) = restore("some", "second", "")?;
+    assert_eq!((code.as_str(), tables.as_str()), ("E0402", "t"), "{words}");
+    assert!(words.contains("the statements before line 4 of the client's input ran: "), "{words}");
+    // The databases were emptied before the first statement of the stream.
+    let (code, words, tables) = restore("emptied", "first", "existing: Replace")?;
+    assert_eq!((code.as_str(), tables.as_str()), ("E0402", ""), "{words}");
+    Ok(())
+}
+
+#[test]
 fn obstacles_end_a_restore_before_its_first_statement() -> Result<()> {
     let scene = Scene::new()?;
     scene.world.db.query("CREATE TABLE shop.big (b LONGBLOB); INSERT INTO shop.big VALUES (REPEAT('x', 1500000))")?;

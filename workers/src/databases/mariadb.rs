@@ -12,8 +12,11 @@ use lagan_schemas::fact::Notice;
 
 use self::failures::{code_of, of_arguments, of_preflight};
 use self::stream::{RecordedStream, StreamSurvey, notices};
-use super::{Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, Load, RestoreStream, Survey};
-use crate::mariadb::{ClientFailure, DumpArgs, SqlClient, Versions, attach, ends_as_dump, engine, prepare};
+use super::{
+    Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, FirstChange, FirstEffect, Load, RestoreStream,
+    Survey,
+};
+use crate::mariadb::{ClientFailure, DumpArgs, SqlClient, Versions, attach, dump, ends_as_dump, engine, prepare};
 use crate::process::{Program, escape};
 
 /// Bytes of a stream's end that a message shows.
@@ -61,6 +64,14 @@ impl DatabaseEngine for MariaDb {
         Some(IDLE_LIMIT)
     }
 
+    fn first_change(&self) -> Box<dyn FirstChange> {
+        Box::new(dump::FirstWriteFinder::default())
+    }
+
+    fn at_line(&self) -> &str {
+        &engine().at_line
+    }
+
     fn explain(&self, stderr: &[String]) -> Option<Explanation> {
         let failure = ClientFailure::read(stderr)?;
         let (code, hint) = (code_of(failure.kind), failure.kind.hint().to_owned());
@@ -104,6 +115,17 @@ fn program(access: &Access, client: &SqlClient, args: Vec<String>) -> Result<Pro
     let attached = attach(&client.connection, &mut program, &client.version);
     attached.map_err(|error| Failure::new(Code::InvalidSpec, chain(&error)))?;
     Ok(program)
+}
+
+impl FirstChange for dump::FirstWriteFinder {
+    fn feed(&mut self, block: &[u8]) {
+        Self::feed(self, block);
+    }
+
+    fn found(&self) -> Option<FirstEffect> {
+        let dump::FirstWrite { after_bytes, line } = Self::found(self)?;
+        Some(FirstEffect { after_bytes, line })
+    }
 }
 
 #[cfg(test)]

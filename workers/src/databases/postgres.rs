@@ -1,5 +1,6 @@
 //! PostgreSQL as an engine of the seam: one database of a server, by `pg_dump` in its plain form and back by `psql`.
 
+mod first;
 mod load;
 mod record;
 
@@ -19,7 +20,8 @@ use sha2::{Digest as _, Sha256};
 use self::record::{PostgresRecord, PostgresRecorder, TABLE};
 use super::options::CheckedArguments;
 use super::{
-    Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, Load, RestoreStream, Survey, hex, questions, shown,
+    Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, FirstChange, Load, RestoreStream, Survey, hex,
+    questions, shown,
 };
 use crate::process::{DumpOutcome, Program, Scanner};
 
@@ -57,6 +59,14 @@ impl DatabaseEngine for Postgres {
         _: Depth,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
         load::compare(access, stream).boxed()
+    }
+
+    fn first_change(&self) -> Box<dyn FirstChange> {
+        Box::<first::Finder>::default()
+    }
+
+    fn at_line(&self) -> &str {
+        &engine().at_line
     }
 
     fn explain(&self, stderr: &[String]) -> Option<Explanation> {

@@ -8,6 +8,7 @@ mod class;
 mod complete;
 mod details;
 mod filter;
+mod first;
 mod head;
 mod lexer;
 mod mentions;
@@ -20,6 +21,7 @@ mod token;
 
 pub use complete::{Cut, Ending, Fault, FirstDump};
 pub use filter::{Filter, FilterError, NameCase, WantedDatabase, WantedDatabases};
+pub use first::{FirstWrite, FirstWriteFinder};
 pub use record::{
     DatabaseRecord, Few, Header, Listed, Names, Naming, Needs, Oddity, OddityKind, RECORD_VERSION, Record,
     RecordedKind, TableRecord, Taken,

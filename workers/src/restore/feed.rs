@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lagan_schemas::error::chain;
 
-use crate::databases::StreamFilter;
+use crate::databases::{FirstChange, FirstEffect, StreamFilter};
 use crate::process::{FeedError, FeedReport, Feeder, Pulse};
 use crate::repository::SnapshotReader;
 
@@ -18,6 +18,7 @@ pub(super) struct Feed {
     pub reader: SnapshotReader,
     pub prelude: Vec<u8>,
     pub filter: Option<Box<dyn StreamFilter>>,
+    pub first: Box<dyn FirstChange>,
     /// Bytes of the snapshot that have been read, for progress.
     pub bytes: Arc<AtomicU64>,
 }
@@ -27,6 +28,8 @@ pub(super) struct Fed {
     pub report: FeedReport,
     /// Bytes that were to be fed.
     pub expected_bytes: u64,
+    /// The first statement among them that changes something.
+    pub first: Option<FirstEffect>,
     /// Why the feed ended before its input did.
     pub stopped: Option<String>,
 }
@@ -64,19 +67,20 @@ impl Pauses {
 
 pub(super) fn feed(mut feeder: Feeder, mut feed: Feed) -> Fed {
     let mut expected_bytes = 0;
-    match feed_all(&mut feeder, &mut feed, &mut expected_bytes) {
+    let (report, stopped) = match feed_all(&mut feeder, &mut feed, &mut expected_bytes) {
         Ok(()) => match feeder.finish() {
-            Ok(report) => Fed { report, expected_bytes, stopped: None },
-            Err(error) => ended_early(&error, expected_bytes),
+            Ok(report) => (report, None),
+            Err(error) => ended_early(&error),
         },
-        Err(Stopped::Client(error)) => ended_early(&error, expected_bytes),
+        Err(Stopped::Client(error)) => ended_early(&error),
         // The client is killed before its input ends, or it would take the part for the whole.
-        Err(Stopped::Input(why)) => Fed { report: feeder.abort(), expected_bytes, stopped: Some(why) },
-    }
+        Err(Stopped::Input(why)) => (feeder.abort(), Some(why)),
+    };
+    Fed { report, expected_bytes, first: feed.first.found(), stopped }
 }
 
-fn ended_early(error: &FeedError, expected_bytes: u64) -> Fed {
-    Fed { report: error.report().clone(), expected_bytes, stopped: Some(chain(error)) }
+fn ended_early(error: &FeedError) -> (FeedReport, Option<String>) {
+    (error.report().clone(), Some(chain(error)))
 }
 
 enum Stopped {
@@ -87,6 +91,7 @@ enum Stopped {
 fn feed_all(feeder: &mut Feeder, feed: &mut Feed, expected_bytes: &mut u64) -> Result<(), Stopped> {
     let mut give = |bytes: &[u8]| {
         *expected_bytes += bytes.len() as u64;
+        feed.first.feed(bytes);
         feeder.feed(bytes).map_err(Stopped::Client)
     };
     give(&feed.prelude)?;
