@@ -16,12 +16,12 @@ demo-kube:
 
 # start a single-node cluster without Docker, install the chart, back up and restore (root; 20 minutes the first time)
 demo-cluster:
-    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --locked -p lagan; \
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --locked --workspace --bin lagan; \
     LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/debug/lagan")" exec deploy/scripts/demo-cluster.sh demo
 
 # test the chart in a single-node cluster (root)
 test-cluster:
-    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --locked -p lagan; \
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --locked --workspace --bin lagan; \
     LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/debug/lagan")" exec deploy/scripts/demo-cluster.sh test
 
 # start a kube-apiserver with Lagan's CRDs and print its kubeconfig
