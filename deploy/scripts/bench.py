@@ -13,6 +13,8 @@ import tempfile
 import time
 
 LAGAN, SAMPLE_DB = sys.argv[1], sys.argv[2]
+# Another version to compare with, in the same run.
+BEFORE = os.environ.get("LAGAN_BEFORE")
 MEGABYTES = int(os.environ.get("MEGABYTES", "1000"))
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 PASSWORD = secrets.token_hex(16)
@@ -83,19 +85,20 @@ def manifests(work, folder, databases):
 
 
 class Lagan:
-    def __init__(self, work, databases):
-        self.repository = work / "lagan-repository"
+    def __init__(self, work, databases, binary):
+        work.mkdir()
+        self.binary, self.repository = binary, work / "repository"
         manifests(work / "manifests", self.repository, databases)
         self.env = {**os.environ, "LAGAN_DATA_DIR": str(work / "data"), "NO_COLOR": "1"}
         log = open(work / "up.log", "w+")
-        self.up = subprocess.Popen([LAGAN, "up", "--manifests", str(work / "manifests")], env=self.env, stderr=log)
+        self.up = subprocess.Popen([binary, "up", "--manifests", str(work / "manifests")], env=self.env, stderr=log)
         while "ready: NATS" not in (work / "up.log").read_text():
             time.sleep(0.1)
 
     def measure(self, *arguments):
         pathlib.Path(f"/proc/{self.up.pid}/clear_refs").write_text("5")
         cpu, began = cpu_of(self.up.pid), time.monotonic()
-        subprocess.run([LAGAN, *arguments, "--wait"], env=self.env, check=True, capture_output=True)
+        subprocess.run([self.binary, *arguments], env=self.env, check=True, capture_output=True)
         return time.monotonic() - began, cpu_of(self.up.pid) - cpu, peak_of(self.up.pid)
 
 
@@ -107,22 +110,33 @@ def main(work):
     measure(f"{SAMPLE_DB} --megabytes {MEGABYTES} --seed 1 | mariadb {' '.join(original.options)} shop")
     flags = "--databases shop --single-transaction --quick --routines --events --triggers --hex-blob --skip-dump-date"
     dump = f"mariadb-dump {' '.join(original.options)} {flags}"
-    lagan = Lagan(work, databases)
+    load = f"restic dump latest dumpfile.sql | mariadb {' '.join(copy.options)}"
+    versions = {"lagan": Lagan(work / "lagan", databases, LAGAN)}
+    if BEFORE:
+        versions["lagan before"] = Lagan(work / "before", databases, BEFORE)
     restic = dict(RESTIC_PASSWORD=PASSWORD, RESTIC_REPOSITORY=str(work / "restic-repository"))
     rows = {}
     for round_ in range(ROUNDS):
-        print(f"round {round_ + 1} of {ROUNDS}", file=sys.stderr)
+        print(f"round {round_ + 1} of {ROUNDS}: backups", file=sys.stderr)
         rows.setdefault("mariadb-dump >/dev/null", []).append(measure(f"{dump} >/dev/null"))
         shutil.rmtree(work / "restic-repository", ignore_errors=True)
         subprocess.run(["restic", "init"], env={**os.environ, **restic}, check=True, stdout=subprocess.DEVNULL)
         rows.setdefault("mariadb-dump | restic backup --stdin", []).append(
             measure(f"{dump} | restic backup --quiet --stdin --stdin-filename dumpfile.sql", **restic))
-        shutil.rmtree(lagan.repository, ignore_errors=True)
-        rows.setdefault("lagan backup", []).append(lagan.measure("backup", "shop"))
-    load = f"restic dump latest dumpfile.sql | mariadb {' '.join(copy.options)}"
-    rows["restic dump | mariadb"] = [measure(load, **restic)]
-    copy.sql("DROP DATABASE shop")
-    rows["lagan restore"] = [lagan.measure("restore", "shop", "--to", "copy", "--yes")]
+        for name, lagan in versions.items():
+            shutil.rmtree(lagan.repository, ignore_errors=True)
+            rows.setdefault(f"{name} backup", []).append(lagan.measure("backup", "shop", "--wait"))
+    for round_ in range(ROUNDS):
+        print(f"round {round_ + 1} of {ROUNDS}: restores", file=sys.stderr)
+        rows.setdefault("restic dump | mariadb", []).append(measure(load, **restic))
+        for name, lagan in versions.items():
+            copy.sql("DROP DATABASE shop")
+            rows.setdefault(f"{name} restore", []).append(lagan.measure("restore", "shop", "--to", "copy", "--wait"))
+        # Over existing data the snapshot is read to its end first.
+        over = ["restore", "shop", "--to", "copy", "--overwrite", "--yes"]
+        rows.setdefault("lagan restore --overwrite --dry-run", []).append(versions["lagan"].measure(*over, "--dry-run"))
+        rows.setdefault("lagan restore --overwrite", []).append(versions["lagan"].measure(*over, "--wait"))
+        copy.sql("DROP DATABASE shop")
     print(f"\n{'':38}  wall s    ratio    CPU s  peak MiB")
     floor = None
     for name, runs in rows.items():
@@ -130,9 +144,10 @@ def main(work):
         if floor is None or name.startswith("restic dump"):
             floor = wall
         print(f"{name:38}  {wall:6.1f}   {wall / floor:5.2f}x   {cpu:6.1f}    {peak:6.0f}")
-    print(f"\nBest of {ROUNDS} rounds (restores: one). CPU without the database server. Peak memory: the largest process.")
-    lagan.up.send_signal(signal.SIGTERM)
-    lagan.up.wait()
+    print(f"\nBest of {ROUNDS} rounds. CPU without the database server. Peak memory: the largest process.")
+    for lagan in versions.values():
+        lagan.up.send_signal(signal.SIGTERM)
+        lagan.up.wait()
     for database in databases.values():
         database.server.terminate()
         database.server.wait()
