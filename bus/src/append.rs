@@ -14,13 +14,28 @@ use tokio::time::Instant;
 
 use crate::connect::Bus;
 use crate::error::{ApiError, code};
-use crate::publish::Expect;
 use crate::{read, streams, trace};
 
 const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 const CONTENT_TYPE: &str = "Content-Type";
 const CLOUDEVENT: &str = "application/cloudevents+json";
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The condition under which the server stores a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    Any,
+    Last { filter: String, sequence: u64 },
+}
+
+impl Expect {
+    fn filter(&self) -> Option<&str> {
+        match self {
+            Self::Any => None,
+            Self::Last { filter, .. } => Some(filter),
+        }
+    }
+}
 
 /// One fact for one session.
 #[derive(Debug, Clone)]

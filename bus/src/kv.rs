@@ -8,10 +8,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::append::Expect;
 use crate::append::{AppendError, Outgoing, store};
 use crate::connect::Bus;
 use crate::error::ApiError;
-use crate::publish::Expect;
 use crate::read::{self, Stored};
 use crate::streams::{self, StreamSpec};
 

@@ -22,11 +22,10 @@ pub mod streams;
 pub mod sync;
 pub mod trace;
 
-pub use append::{Append, AppendError};
+pub use append::{Append, AppendError, Expect};
 pub use async_nats::HeaderMap;
 pub use connect::{Auth, Bus, Connect, ConnectError, Link};
 pub use delivery::{Delivery, DeliveryError, Lanes, Settle, SettleError};
 pub use error::ApiError;
 pub use follow::{Followed, Start};
-pub use publish::Expect;
 pub use read::Stored;

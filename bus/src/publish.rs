@@ -4,26 +4,10 @@ use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use lagan_schemas::subject::DEAD;
 
-use crate::append::{AppendError, Outgoing, store};
+use crate::append::{AppendError, Expect, Outgoing, store};
 use crate::connect::Bus;
 use crate::read::Stored;
 use crate::trace;
-
-/// The condition under which the server stores a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expect {
-    Any,
-    Last { filter: String, sequence: u64 },
-}
-
-impl Expect {
-    pub(crate) fn filter(&self) -> Option<&str> {
-        match self {
-            Self::Any => None,
-            Self::Last { filter, .. } => Some(filter),
-        }
-    }
-}
 
 /// One value for a stream that keeps the last of each subject.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const CRATES: [&str; 6] = ["schemas", "bus", "sources", "engine", "workers", "cli"];
 /// Parents whose modules still import each other in a circle. Remove an entry once its circle is gone; never add one.
-const WITH_CYCLES: [&str; 5] = ["schemas", "bus", "workers", "workers::mariadb", "workers::repository"];
+const WITH_CYCLES: [&str; 4] = ["schemas", "bus", "workers", "workers::mariadb"];
 /// The limit of CONTRIBUTING.md, in lines.
 const LONGEST_FILE: usize = 400;
 const ONE_FILE: &str = "sources/src/source.rs";

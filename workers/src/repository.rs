@@ -40,12 +40,13 @@ mod wipe;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{Companion, Gate, GateRefused, NewSnapshot, WrittenSnapshot};
+pub use backup::{NewSnapshot, WrittenSnapshot};
 pub use choice::{Candidate, ChoiceError, WantedSnapshot, by_id, latest};
 pub use error::Error;
 pub use open::{Presence, Repository, Statistics};
 pub use restore::SnapshotReader;
 pub use retention::{Decision, RetentionRules, Verdict, retention};
+pub use seal::{Companion, Gate, GateRefused};
 pub use snapshot::{Damaged, Snapshot, SnapshotList};
 pub use storage::{CertificateCheck, Fs, S3, Storage};
 pub use storage_access::StorageAccess;

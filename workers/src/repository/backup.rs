@@ -17,7 +17,7 @@ use super::cores::on_few_cores;
 use super::error::Error;
 use super::open::Repository;
 use super::prefetch::Prefetch;
-use super::seal::Seal;
+use super::seal::{Gate, Seal};
 use super::source::{StreamSource, Tally};
 use super::tags;
 
@@ -42,29 +42,6 @@ pub struct WrittenSnapshot {
     /// Bytes that this backup added to the storage.
     pub added_bytes: u64,
     pub duration: Duration,
-}
-
-/// The last condition before a snapshot file is written. It may block; the caller appends `committing` in it.
-pub trait Gate: Send + Sync {
-    /// A file to store beside the stream, asked for once the stream has ended well. The snapshot's paths do not name it.
-    fn companion(&self) -> Option<Companion> {
-        None
-    }
-
-    fn open(&self) -> Result<(), GateRefused>;
-}
-
-/// A small file in the root of the snapshot, beside the stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Companion {
-    pub name: String,
-    pub content: Vec<u8>,
-    pub time: Timestamp,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GateRefused {
-    pub reason: String,
 }
 
 impl Repository {

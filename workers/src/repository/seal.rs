@@ -5,16 +5,39 @@
 use std::ffi::OsStr;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use rustic_core::repofile::{BlobType, IndexFile, IndexPack, Metadata, Node, NodeType, SnapshotFile, Tree};
 use rustic_core::{FileType, Id};
 
 use super::archive::Withheld;
-use super::backup::{Companion, Gate};
 use super::cipher::{Cipher, hash};
 use super::error::Error;
 use super::pack::{Pack, no_randomness};
 use super::store::path_of;
 use super::upload::Uploads;
+
+/// The last condition before a snapshot file is written. It may block; the caller appends `committing` in it.
+pub trait Gate: Send + Sync {
+    /// A file to store beside the stream, asked for once the stream has ended well. The snapshot's paths do not name it.
+    fn companion(&self) -> Option<Companion> {
+        None
+    }
+
+    fn open(&self) -> Result<(), GateRefused>;
+}
+
+/// A small file in the root of the snapshot, beside the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    pub name: String,
+    pub content: Vec<u8>,
+    pub time: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateRefused {
+    pub reason: String,
+}
 
 /// Length of the blobs of a file beside the stream.
 const CHUNK_BYTES: usize = 1 << 20;
