@@ -20,8 +20,14 @@ const WAITS: [f64; 9] = [0.1, 0.5, 1., 5., 15., 60., 300., 900., 3600.];
 /// Number of slots in which the longest gap is looked for, such as Friday to Monday.
 const GAPS: usize = 8;
 
-/// Namespace and name of a configuration or a repository.
-pub(super) type SeriesOwner = (String, String);
+/// The configuration or the repository that a series tells of. Two API groups may have one of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SeriesOwner {
+    pub group: String,
+    pub namespace: String,
+    /// As a session of `namespace` writes it.
+    pub name: String,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Series {
@@ -81,6 +87,13 @@ pub(super) struct Slots {
     pub due: Option<Timestamp>,
 }
 
+impl SeriesOwner {
+    fn of(key: &ObjectKey) -> Self {
+        let namespace = key.namespace.clone().unwrap_or_default();
+        Self { group: key.group.clone(), namespace, name: key.name.clone() }
+    }
+}
+
 impl Series {
     pub fn session_ended(&mut self, session: &Session) {
         let Some(result) = result(session.phase) else { return };
@@ -93,8 +106,14 @@ impl Series {
         let repository = repository.unwrap_or_default();
         let namespace = session.key.namespace.clone();
         let runs = match session.key.kind {
-            SessionKind::Backup => self.backups.entry((namespace, session.key.invoker.clone())).or_default(),
-            SessionKind::Restore => self.restores.entry((namespace, repository.clone())).or_default(),
+            SessionKind::Backup => {
+                let (group, name) = (session.key.group.clone(), session.key.invoker.clone());
+                self.backups.entry(SeriesOwner { group, namespace, name }).or_default()
+            }
+            SessionKind::Restore => {
+                let group = reference.map(|reference| reference.key().group).unwrap_or_default();
+                self.restores.entry(SeriesOwner { group, namespace, name: repository.clone() }).or_default()
+            }
             SessionKind::Maintenance => return,
         };
         let failure = session.last_failure.as_ref().filter(|_| session.phase != Phase::Succeeded);
@@ -104,7 +123,7 @@ impl Series {
     }
 
     pub fn object_changed(&mut self, object: &Object, status: &Status, now: Timestamp) {
-        let owner = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone());
+        let owner = SeriesOwner::of(&object.key());
         match (&object.spec, status) {
             (Spec::BackupConfiguration(spec), Status::BackupConfiguration(status)) => {
                 self.configuration(owner, object, (spec, status), now);
@@ -141,15 +160,16 @@ impl Series {
     }
 
     pub fn object_deleted(&mut self, key: &ObjectKey) {
-        let namespace = key.namespace.clone().unwrap_or_default();
-        let owner = (namespace, key.name.clone());
+        let owner = SeriesOwner::of(key);
         match key.kind {
             Kind::BackupConfiguration => {
                 self.backups.remove(&owner);
                 self.schedules.remove(&owner);
             }
             Kind::Repository => {
-                self.restores.retain(|(from, repository), _| *repository != label(from, Some(&owner.0), &owner.1));
+                self.restores.retain(|of, _| {
+                    of.group != owner.group || of.name != label(&of.namespace, Some(&owner.namespace), &owner.name)
+                });
                 self.repositories.remove(&owner);
             }
             _ => {}

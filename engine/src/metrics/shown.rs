@@ -120,8 +120,8 @@ impl Page<'_> {
     }
 }
 
-fn labels(of: &'static str, (namespace, name): &SeriesOwner) -> Labels {
-    vec![("namespace", namespace.clone()), (of, name.clone())]
+fn labels(of: &'static str, owner: &SeriesOwner) -> Labels {
+    vec![("group", owner.group.clone()), ("namespace", owner.namespace.clone()), (of, owner.name.clone())]
 }
 
 fn flag<'a>(is: bool) -> Number<'a> {

@@ -181,6 +181,10 @@ fn a_group_has_the_jobs_name_in_its_path() {
     assert_eq!(path(Kind::Repository, "repo"), None);
 }
 
+fn of_stash(manifest: &str) -> String {
+    manifest.replace("lagan.dev/v1alpha1", "stash.appscode.com/v1beta1")
+}
+
 fn page(registry: &Registry) -> Vec<String> {
     let mut page = String::new();
     encode(&mut page, registry).unwrap();
@@ -191,7 +195,7 @@ fn page(registry: &Registry) -> Vec<String> {
 fn own_series_name_configurations_and_go_with_them() {
     let mut registry = Registry::default();
     let metrics = EngineMetrics::register(&mut registry);
-    let configuration = object(CONFIGURATION);
+    let configuration = object(&of_stash(CONFIGURATION));
     metrics.session_ended(&good_backup());
     metrics.session_ended(&story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end());
     metrics.session_ended(&story(Restore).planned(1).started(2).restoring(3).succeeded(63, result()).end());
@@ -201,8 +205,8 @@ fn own_series_name_configurations_and_go_with_them() {
     });
     metrics.object_changed(&configuration, &Status::from_json(Kind::BackupConfiguration, status).unwrap());
     let page_with_it = page(&registry);
-    let backup = "namespace=\"demo\",configuration=\"shop\"";
-    let restore = "namespace=\"demo\",repository=\"repo\"";
+    let backup = "group=\"stash.appscode.com\",namespace=\"demo\",configuration=\"shop\"";
+    let restore = "group=\"stash.appscode.com\",namespace=\"demo\",repository=\"repo\"";
     for line in [
         format!("lagan_backup_sessions_total{{{backup},repository=\"repo\",result=\"failed\",code=\"E0201\"}} 1"),
         format!("lagan_backup_sessions_total{{{backup},repository=\"repo\",result=\"succeeded\",code=\"\"}} 1"),
@@ -227,4 +231,34 @@ fn own_series_name_configurations_and_go_with_them() {
     let repository = ObjectKey { kind: Kind::Repository, name: "repo".to_owned(), ..configuration.key() };
     metrics.object_deleted(&repository);
     assert!(page(&registry).is_empty(), "{:?}", page(&registry));
+}
+
+#[test]
+fn configurations_and_repositories_of_two_groups_and_one_name_are_series_of_their_own() {
+    let mut registry = Registry::default();
+    let metrics = EngineMetrics::register(&mut registry);
+    let ours = object(CONFIGURATION);
+    let theirs = object(&of_stash(CONFIGURATION));
+    for (configuration, phase, key) in [(&ours, "Succeeded", 1), (&theirs, "Failed", 2)] {
+        let status = json!({"lastSession": {"name": "x", "uid": uuid::Uuid::from_u128(key), "phase": phase}});
+        metrics.object_changed(configuration, &Status::from_json(Kind::BackupConfiguration, status).unwrap());
+    }
+    let mut session = good_backup();
+    session.key.group = "lagan.dev".to_owned();
+    metrics.session_ended(&session);
+    metrics.session_ended(&good_backup());
+    metrics.session_ended(&good_backup());
+    let series = |group: &str| format!("{{group=\"{group}\",namespace=\"demo\",configuration=\"shop\"");
+    let (lagan, stash) = (series("lagan.dev"), series("stash.appscode.com"));
+    let counted = |labels: &str, count: u8| {
+        format!("lagan_backup_sessions_total{labels},repository=\"repo\",result=\"succeeded\",code=\"\"}} {count}")
+    };
+    let shown = page(&registry);
+    for line in [counted(&lagan, 1), counted(&stash, 2)] {
+        assert!(shown.contains(&line), "{line}\n{}", shown.join("\n"));
+    }
+    // A group's object takes only its own series along.
+    metrics.object_deleted(&theirs.key());
+    let shown = page(&registry).join("\n");
+    assert!(shown.contains(&counted(&lagan, 1)) && !shown.contains("stash.appscode.com"), "{shown}");
 }

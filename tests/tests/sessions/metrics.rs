@@ -68,9 +68,9 @@ fn metrics_are_pushed_under_stashs_names_and_go_with_their_configuration() -> Re
     assert!(page.head.contains("application/openmetrics-text; version=1.0.0; charset=utf-8"), "{}", page.head);
     for start in [
         "lagan_build_info{version=",
-        "lagan_backup_sessions_total{namespace=\"default\",configuration=\"nightly\",repository=\"local\",result=\"succeeded\",code=\"\"} 1",
-        "lagan_backup_last_status{namespace=\"default\",configuration=\"nightly\"} 1",
-        "lagan_repository_snapshots{namespace=\"default\",repository=\"local\"} 1",
+        "lagan_backup_sessions_total{group=\"lagan.dev\",namespace=\"default\",configuration=\"nightly\",repository=\"local\",result=\"succeeded\",code=\"\"} 1",
+        "lagan_backup_last_status{group=\"lagan.dev\",namespace=\"default\",configuration=\"nightly\"} 1",
+        "lagan_repository_snapshots{group=\"lagan.dev\",namespace=\"default\",repository=\"local\"} 1",
         "lagan_worker_slots{lane=\"normal\"} 2",
         "lagan_worker_busy{lane=\"normal\"} 0",
     ] {
