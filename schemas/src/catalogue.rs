@@ -110,7 +110,8 @@ mod tests {
         for (app_type, name) in [
             ("kubedb.com/mariadb", Some("MariaDB")),
             ("mariadb", Some("MariaDB")),
-            ("MySQL", Some("MariaDB")),
+            ("MariaDB", Some("MariaDB")),
+            ("kubedb.com/mysql", None),
             ("kubedb.com/mongodb", None),
             ("", None),
         ] {

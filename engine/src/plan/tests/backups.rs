@@ -42,7 +42,7 @@ fn without_a_task_the_app_binding_says_what_to_run() {
         (step.program.as_str(), step.user_args),
         ("mariadb-dump", vec!["--databases".to_owned(), "a".to_owned()])
     );
-    for kind in ["kubedb.com/mariadb", "mariadb", "MySQL"] {
+    for kind in ["kubedb.com/mariadb", "mariadb", "MariaDB"] {
         assert_eq!(with(&[(TASK, ""), ("kubedb.com/mariadb", kind)]).step().program, "mariadb-dump", "{kind}");
     }
 }
