@@ -21,3 +21,4 @@ pub mod schedule;
 pub mod session;
 pub mod subject;
 pub mod substitution;
+pub mod tag;

@@ -11,11 +11,11 @@ use lagan_schemas::resource::hooks::{BackupHooks, RestoreHooks};
 use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::{Group, Kind, Object, ObjectRef, Spec};
 use lagan_schemas::subject::ObjectKey;
+use lagan_schemas::tag::Tag;
 use lagan_sources::SourceError;
 
 use crate::intent::Intent;
 use crate::repository::Snapshot;
-use crate::repository::tags::Tag;
 use crate::worker::Worker;
 
 /// The consents that one session needs: those of objects outside the namespace of its invoker.

@@ -31,7 +31,6 @@ mod storage;
 mod storage_access;
 mod store;
 mod store_error;
-pub mod tags;
 mod transport;
 mod upload;
 mod verify;

@@ -3,12 +3,14 @@
 use lagan_schemas::consent::{ConsentPolicy, MissingConsents, Use};
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Notice, NoticeStatus, Priority, Requested};
+use lagan_schemas::origin::ConfigurationKey;
 use lagan_schemas::plan::{BackupWork, OneOrMore, Plan, PlanTarget, VERSION, Work};
-use lagan_schemas::resource::Object;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
 use lagan_schemas::resource::hooks::BackupHooks;
 use lagan_schemas::resource::repository::RetentionPolicy;
+use lagan_schemas::resource::{Object, ObjectRef};
 use lagan_schemas::subject::Lane;
+use lagan_schemas::tag::Tag;
 
 use super::find::{Uid, app_binding, invoker};
 use super::task::Direction;
@@ -50,6 +52,7 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
         database: database::resolve(inputs, binding, resolved.engine, resolved.wait_seconds)?,
         hooks: hooks::of_backup(spec.hooks.as_ref(), binding)?,
     };
+    check_tags(&configuration.reference(), &target.name)?;
     inputs.settle(consents.hooks(target.hooks.as_ref(), spec.hooks.as_ref().map(BackupHooks::hosts)), &mut missing)?;
     let (consent, unreadable) = consent_of(configuration);
     let work = BackupWork {
@@ -76,6 +79,18 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
         notices: notices(&spec.retention_policy).into_iter().chain(missing.into_notice()).chain(unreadable).collect(),
         work: Work::Backup(Box::new(work)),
     })
+}
+
+/// Refuses names that do not fit into the tags of a snapshot, before anything is dumped.
+fn check_tags(configuration: &ObjectRef, target: &str) -> Result<(), Unresolved> {
+    let configuration = ConfigurationKey::of(configuration).to_string();
+    for (tag, value, advice) in [
+        (Tag::Configuration, configuration.as_str(), "give the BackupConfiguration a shorter name"),
+        (Tag::Target, target, "set a shorter `target.alias`"),
+    ] {
+        tag.format(value).map_err(|error| refused(Code::InvalidSpec, format!("{error}; {advice}")))?;
+    }
+    Ok(())
 }
 
 /// The consent that the snapshots carry, or the reason why the configuration's annotation can't be read. Without a

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::tag::Tag;
 
 use super::{Backup, Sound};
 use crate::failures::of_repository;
 use crate::opened::blocking;
-use crate::repository::tags::Tag;
 use crate::repository::{Error, ExpectedSnapshot, ReadBack};
 
 /// A session that lost more workers than this is not started again (P8).

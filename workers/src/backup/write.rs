@@ -8,6 +8,7 @@ use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
 use lagan_schemas::fact::RecordTotals;
 use lagan_schemas::origin::ConfigurationKey;
+use lagan_schemas::tag::Tag;
 use tokio::runtime::Handle;
 
 use super::gate::CommitGate;
@@ -17,7 +18,6 @@ use crate::databases::hex;
 use crate::failures::{of_dump, of_repository, of_spawn};
 use crate::opened::blocking;
 use crate::process::{DumpHandle, DumpReader, DumpSettings};
-use crate::repository::tags::Tag;
 use crate::repository::{self, Error, WrittenSnapshot};
 use crate::session::Broken;
 
@@ -75,7 +75,8 @@ impl Backup<'_, '_> {
     }
 
     fn describe(&self) -> Result<repository::NewSnapshot, Failure> {
-        let tag = |tag: Tag, value: &str| tag.format(value).map_err(|error| of_repository(&error));
+        let invalid = |error| Failure::new(Code::InvalidSpec, chain(&error));
+        let tag = |tag: Tag, value: &str| tag.format(value).map_err(invalid);
         let execution = &self.execution;
         let invoker = &execution.plan.invoker;
         let consent = self.work.consent.as_ref().map(|policy| tag(Tag::Consent, &policy.to_string())).transpose()?;

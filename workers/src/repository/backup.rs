@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lagan_schemas::tag;
 use rustic_core::repofile::{Metadata, Node, NodeType, SnapshotFile};
 use rustic_core::{BackupOptions, Id, ParentOptions, SnapshotOptions};
 
@@ -19,7 +20,6 @@ use super::open::Repository;
 use super::prefetch::Prefetch;
 use super::seal::{Gate, Seal};
 use super::source::{StreamSource, Tally};
-use super::tags;
 
 /// Threads that read the index, one of which collects. Not more on a machine with more cores: each holds a file.
 const INDEX_THREADS: usize = 5;
@@ -151,7 +151,7 @@ fn new_snapshot(backup: &NewSnapshot) -> Result<SnapshotFile, Error> {
         .map_err(|error| Error::from_core("describe the snapshot", &error))?;
     concat!("lagan ", env!("CARGO_PKG_VERSION")).clone_into(&mut snapshot.program_version);
     for tag in &backup.tags {
-        tags::check(tag)?;
+        tag::check(tag)?;
         snapshot.tags.add(tag.clone());
     }
     Ok(snapshot)

@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use lagan_schemas::error::{Class, Code};
+use lagan_schemas::tag::TagError;
 use rustic_core::RusticError;
 
 use super::store_error::{StoreError, StoreErrorKind, one_line};
@@ -38,6 +39,8 @@ pub enum Error {
     Damaged { detail: String },
     #[error("snapshot `{id}` does not read back as written: {detail}")]
     ReadBack { id: String, detail: String },
+    #[error(transparent)]
+    Tag(#[from] TagError),
     #[error("`{value}` is not usable as {what}")]
     Invalid { what: &'static str, value: String },
     #[error("cannot {action}: {detail}")]
@@ -67,7 +70,7 @@ impl Error {
             Self::SnapshotNotFound { .. } | Self::PathNotFound { .. } => Code::SnapshotNotFound,
             Self::Damaged { .. } => Code::RepositoryDamaged,
             Self::ReadBack { .. } => Code::ReadBackFailed,
-            Self::Invalid { .. } => Code::InvalidSpec,
+            Self::Invalid { .. } | Self::Tag(_) => Code::InvalidSpec,
             Self::Core { .. } => Code::Internal,
         }
     }

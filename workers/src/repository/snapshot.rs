@@ -7,13 +7,13 @@ use std::thread;
 
 use jiff::Zoned;
 use lagan_schemas::origin::Origin;
+use lagan_schemas::tag::Tag;
 use rustic_core::repofile::{SnapshotFile, SnapshotId};
 use rustic_core::{FileType, Id};
 
 use super::error::Error;
 use super::open::Repository;
 use super::store::path_of;
-use super::tags::Tag;
 
 const READERS: usize = 8;
 

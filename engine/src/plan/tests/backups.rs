@@ -166,3 +166,26 @@ fn pruning_asked_for_is_left_to_maintenance_and_said_so() {
         assert_eq!(with(&[("keepLast: 5", retention)]).backup().notices.len(), notices, "{retention}");
     }
 }
+
+#[test]
+fn names_that_do_not_fit_into_a_snapshot_s_tags_are_refused_before_anything_is_dumped() {
+    let (name, alias) = ("metadata: {name: shop, namespace: demo}", "  target:\n    ref: {apiVersion: appcatalog");
+    // `lagan-configuration=stash.appscode.com/demo/` has 44 bytes, `lagan-target=` 13.
+    let named = |bytes: usize| format!("metadata: {{name: {}, namespace: demo}}", "n".repeat(bytes));
+    let with_alias =
+        |bytes: usize| format!("  target:\n    alias: {}\n    ref: {{apiVersion: appcatalog", "a".repeat(bytes));
+    assert_eq!(with(&[(name, &named(155))]).backup().invoker.name.len(), 155);
+    assert_eq!(backup_work(with(&[(alias, &with_alias(186))]).backup()).target.name.len(), 186);
+    for (from, to, said) in [
+        (name, named(156), "has 200 bytes, and a snapshot's tags have fewer than 200; give the BackupConfiguration a"),
+        (
+            alias,
+            with_alias(187),
+            "has 200 bytes, and a snapshot's tags have fewer than 200; set a shorter `target.alias`",
+        ),
+    ] {
+        let (code, message) = with(&[(from, &to)]).refusal();
+        assert_eq!(code, Code::InvalidSpec);
+        assert!(message.contains(said), "{message}");
+    }
+}

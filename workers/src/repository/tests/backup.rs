@@ -3,6 +3,8 @@
 use std::io::{self, Cursor, Read};
 use std::sync::atomic::Ordering;
 
+use lagan_schemas::error::Code;
+
 use super::*;
 use crate::repository::{Companion, ExpectedSnapshot, ReadBack};
 
@@ -212,10 +214,14 @@ fn paths_and_tags_that_restic_would_misread_are_refused() {
     let repository = fixture.init();
     let mut comma = request("/dumpfile.sql");
     comma.tags.push("a,b".to_owned());
-    for request in [request("dumpfile.sql"), request("/"), request("/a/b"), request("/.."), comma] {
+    let mut long = request("/dumpfile.sql");
+    long.tags.push("x".repeat(200));
+    for request in [request("dumpfile.sql"), request("/"), request("/a/b"), request("/.."), comma, long] {
         let error = repository.backup(&request, Box::new(io::empty()), &Willing::default()).unwrap_err();
-        assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+        assert!(matches!(error, Error::Invalid { .. } | Error::Tag(_)), "{error:?}");
+        assert_eq!(error.code(), Code::InvalidSpec);
     }
+    assert!(fixture.files("snapshots").is_empty());
 }
 
 #[test]
