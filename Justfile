@@ -41,12 +41,12 @@ test *ARGS: && lint
 # read the documents that released versions wrote
 test-upgrade:
     cargo test --locked -p lagan-schemas -p lagan-sources -p lagan-bus --test upgrade
-    cargo test --locked -p lagan-bus --lib kept
+    cargo test --locked -p lagan-bus -p lagan-workers --lib kept
 
 # add fixtures of new documents; existing ones never change
 fixtures:
     LAGAN_FIXTURES=write cargo test --locked -p lagan-schemas -p lagan-sources -p lagan-bus --test upgrade
-    LAGAN_FIXTURES=write cargo test --locked -p lagan-bus --lib kept
+    LAGAN_FIXTURES=write cargo test --locked -p lagan-bus -p lagan-workers --lib kept
 
 # check formatting and run clippy; warnings are errors
 lint:

@@ -8,11 +8,16 @@ mod check;
 #[path = "upgrade/facts.rs"]
 mod facts;
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use bases::{BINDING, CONFIGURATION, FUNCTION, LOCAL, REPOSITORY, RESTORE, SERVICE, SESSION, TASK};
 use jiff::Timestamp;
+use lagan_schemas::consent::ConsentPolicy;
 use lagan_schemas::event::{Activity, CloudEvent, Progress, ResourceEvent};
 use lagan_schemas::fact::{Fact, FactKind};
 use lagan_schemas::manifest::{Manifest, parse};
+use lagan_schemas::origin::ConfigurationKey;
 use lagan_schemas::position::StoreId;
 use lagan_schemas::request::{Answer, CancelSession, Outcome};
 use lagan_schemas::resource::backup_blueprint::BackupBlueprintStatus;
@@ -22,6 +27,7 @@ use lagan_schemas::resource::repository::RepositoryStatus;
 use lagan_schemas::resource::restore_session::RestoreSessionStatus;
 use lagan_schemas::resource::{Condition, ConditionStatus};
 use lagan_schemas::subject::{SessionKey, SessionKind};
+use lagan_schemas::tag::Tag;
 use uuid::Uuid;
 
 fn time() -> Timestamp {
@@ -155,6 +161,54 @@ fn statuses_are_kept() {
         "status/backup-blueprint.json",
         &BackupBlueprintStatus { observed_generation: 1, usages: Some(2), conditions },
     );
+}
+
+#[test]
+fn plans_are_kept() {
+    for (name, session) in
+        [("backup", SessionKind::Backup), ("restore", SessionKind::Restore), ("wipe", SessionKind::Maintenance)]
+    {
+        check::is_kept(&format!("plans/{name}.json"), &facts::plan(session));
+    }
+}
+
+#[test]
+fn tags_of_snapshots_are_kept() {
+    let value = |tag: Tag| match tag {
+        Tag::Session => Uuid::from_u128(7).to_string(),
+        Tag::Configuration => ConfigurationKey::of(&facts::invoker(SessionKind::Backup)).to_string(),
+        Tag::ConfigurationUid => Uuid::from_u128(1).to_string(),
+        Tag::Cluster => "local".to_owned(),
+        Tag::Identity => Uuid::from_u128(2).to_string(),
+        Tag::Attempt => "1".to_owned(),
+        Tag::Target => "shop".to_owned(),
+        Tag::Consent => {
+            ConsentPolicy::Namespaces(["audit", "prod"].map(str::to_owned).into_iter().collect()).to_string()
+        }
+    };
+    let tags: Vec<String> = Tag::ALL.iter().map(|tag| tag.format(&value(*tag)).unwrap()).collect();
+    check::is_kept("snapshot/tags.json", &tags);
+    for tag in Tag::ALL {
+        assert_eq!(tag.find(&tags), Some(value(tag).as_str()));
+    }
+}
+
+/// Every document has its row in docs/protocol.md and its fixture, and no fixture is without a row.
+#[test]
+fn the_list_of_documents_is_that_of_the_fixtures() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let protocol = std::fs::read_to_string(root.join("../docs/protocol.md")).unwrap();
+    let rows = protocol.lines().skip_while(|line| *line != "| fixtures | documents |").skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    let listed: BTreeSet<&str> =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).collect();
+    let kept = std::fs::read_dir(root.join("fixtures/v1")).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() { format!("{name}/") } else { name }
+    });
+    let kept: BTreeSet<String> = kept.collect();
+    assert_eq!(listed, kept.iter().map(String::as_str).collect());
 }
 
 #[test]

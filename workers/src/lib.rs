@@ -23,6 +23,10 @@ mod session;
 mod wipe;
 mod worker;
 
+#[cfg(test)]
+#[path = "../../schemas/fixtures/check.rs"]
+mod check;
+
 pub use metrics::WorkerMetrics;
 pub use outbound::{Outbound, ProtectedServer};
 pub use place::{RepositoryAccess, Volumes, place, storage_of};

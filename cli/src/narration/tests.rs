@@ -87,9 +87,9 @@ fn requested() -> Fact {
 
 fn planned(kind: SessionKind) -> Fact {
     let text = match kind {
-        SessionKind::Backup => include_str!("../../../schemas/fixtures/plan-backup.json"),
-        SessionKind::Restore => include_str!("../../../schemas/fixtures/plan-restore.json"),
-        SessionKind::Maintenance => include_str!("../../../schemas/fixtures/plan-wipe.json"),
+        SessionKind::Backup => include_str!("../../../schemas/fixtures/v1/plans/backup.json"),
+        SessionKind::Restore => include_str!("../../../schemas/fixtures/v1/plans/restore.json"),
+        SessionKind::Maintenance => include_str!("../../../schemas/fixtures/v1/plans/wipe.json"),
     };
     Fact::Planned(serde_json::from_str(text).unwrap())
 }

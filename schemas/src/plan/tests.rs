@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const BACKUP: &str = include_str!("../../fixtures/plan-backup.json");
-const RESTORE: &str = include_str!("../../fixtures/plan-restore.json");
-const WIPE: &str = include_str!("../../fixtures/plan-wipe.json");
+const BACKUP: &str = include_str!("../../fixtures/v1/plans/backup.json");
+const RESTORE: &str = include_str!("../../fixtures/v1/plans/restore.json");
+const WIPE: &str = include_str!("../../fixtures/v1/plans/wipe.json");
 
 #[test]
 fn the_plans_on_record_are_read_and_written_without_a_loss() {

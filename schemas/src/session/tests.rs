@@ -142,9 +142,9 @@ fn reference() -> ObjectRef {
 
 fn plan(course: Course) -> Plan {
     let text = match course {
-        Course::Backup => include_str!("../../fixtures/plan-backup.json"),
-        Course::Restore | Course::DryRun => include_str!("../../fixtures/plan-restore.json"),
-        Course::Maintenance => include_str!("../../fixtures/plan-wipe.json"),
+        Course::Backup => include_str!("../../fixtures/v1/plans/backup.json"),
+        Course::Restore | Course::DryRun => include_str!("../../fixtures/v1/plans/restore.json"),
+        Course::Maintenance => include_str!("../../fixtures/v1/plans/wipe.json"),
     };
     let mut plan: Plan = serde_json::from_str(text).unwrap();
     if let (Course::DryRun, Work::Restore(work)) = (course, &mut plan.work) {

@@ -25,7 +25,7 @@ fn reference(kind: Kind, name: &str) -> ObjectRef {
     }
 }
 
-fn invoker(session: SessionKind) -> ObjectRef {
+pub fn invoker(session: SessionKind) -> ObjectRef {
     match session {
         SessionKind::Backup => reference(Kind::BackupConfiguration, "shop"),
         SessionKind::Restore => reference(Kind::RestoreSession, "shop"),
@@ -76,11 +76,11 @@ fn result() -> TargetResult {
     }
 }
 
-fn plan(session: SessionKind) -> Plan {
+pub fn plan(session: SessionKind) -> Plan {
     let text = match session {
-        SessionKind::Backup => include_str!("../../fixtures/plan-backup.json"),
-        SessionKind::Restore => include_str!("../../fixtures/plan-restore.json"),
-        SessionKind::Maintenance => include_str!("../../fixtures/plan-wipe.json"),
+        SessionKind::Backup => include_str!("../../fixtures/v1/plans/backup.json"),
+        SessionKind::Restore => include_str!("../../fixtures/v1/plans/restore.json"),
+        SessionKind::Maintenance => include_str!("../../fixtures/v1/plans/wipe.json"),
     };
     serde_json::from_str(text).unwrap()
 }

@@ -74,7 +74,7 @@ mod tests {
         session.phase = phase;
         (session.last_sequence, session.planned_sequence) = (9, 7);
         session.holder = Some(Holder { attempt: 1, worker: Uuid::from_u128(holder) });
-        let plan = include_str!("../../../schemas/fixtures/plan-restore.json");
+        let plan = include_str!("../../../schemas/fixtures/v1/plans/restore.json");
         session.plan = serde_json::from_str(plan).unwrap();
         session.request = Some(serde_json::from_value(serde_json::json!({
             "name": "r", "invoker": {"apiVersion": "lagan.dev/v1alpha1", "kind": "RestoreSession", "name": "i"},

@@ -47,6 +47,13 @@ fn a_record_tells_what_a_dump_holds_wherever_its_blocks_end() {
 }
 
 #[test]
+fn the_record_beside_a_dump_is_kept() {
+    let database = Some("shop".to_owned());
+    let taken = PostgresRecord { database, time: Some("2026-11-23T00:45:02Z".to_owned()), ..record(DUMP, 0) };
+    crate::check::is_kept("snapshot/record-postgres.json", &taken);
+}
+
+#[test]
 fn a_dump_without_its_end_is_not_complete() {
     let end = DUMP.rfind("-- PostgreSQL database dump complete").unwrap();
     for at in (0..end).filter(|at| DUMP.is_char_boundary(*at)) {

@@ -1,6 +1,6 @@
 //! Records of streams whose content is known.
 
-use super::super::{Ending, FirstDump, OddityKind, Record, RecordedKind};
+use super::super::{Ending, FirstDump, OddityKind, Record, RecordedKind, Taken};
 use super::record;
 
 const HEAD: &str = "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19  Distrib 10.11.8-MariaDB, for x (y)\n--\n\
@@ -177,4 +177,22 @@ fn a_record_is_read_as_it_was_written() {
 fn the_longest_statement_is_measured_without_what_surrounds_it() {
     let long = format!("INSERT INTO t VALUES ('{}')", "x".repeat(5000));
     assert_eq!(of(&format!("-- a\n/* b */ {long} ;\n")).longest_statement_bytes, long.len() as u64 + 1);
+}
+
+#[test]
+fn the_record_beside_a_dump_is_kept() {
+    let body = "CREATE DATABASE `a` /*!40100 DEFAULT CHARACTER SET latin1 */;\nUSE `a`;\n\
+        CREATE TABLE `t` (a int) ENGINE=Aria ROW_FORMAT=COMPRESSED DEFAULT CHARSET=latin1 COLLATE=latin1_bin;\n\
+        INSERT INTO `t` VALUES (1),(2);\n\
+        CREATE ALGORITHM=UNDEFINED DEFINER=`o`@`%` SQL SECURITY DEFINER VIEW `v` AS SELECT * FROM `b`.`t`;\n\
+        INSERT INTO `t` SELECT 1;\nCHANGE MASTER TO MASTER_LOG_FILE='binlog.1', MASTER_LOG_POS=4;\n";
+    let taken = Taken {
+        time: Some("2026-11-23T00:45:02Z".to_owned()),
+        server_version: "10.11.8-MariaDB-log".to_owned(),
+        lower_case_table_names: 0,
+    };
+    let record = Record { taken: Some(taken), ..of(body) };
+    assert!(record.uncounted_inserts == 1 && record.oddities.count == 1 && record.rows() == 2, "{record:?}");
+    crate::check::is_kept("snapshot/record-mariadb.json", &record);
+    assert_eq!(serde_json::from_slice::<Record>(&record.to_json()).unwrap(), record);
 }
