@@ -16,7 +16,8 @@ use super::snapshot::Snapshot;
 #[derive(Debug, Clone, Copy)]
 pub struct WantedSnapshot<'a> {
     pub clusters: Clusters<'a>,
-    /// Snapshots without an origin remain candidates: they may be older ones of the same data, written by Stash.
+    /// A configuration that is named takes its own snapshots only. Without one, snapshots without an origin are candidates,
+    /// too: they may be older ones of the same data, written by Stash.
     pub configuration: Option<&'a ConfigurationKey>,
     pub host: Option<&'a str>,
     pub path: Option<&'a str>,
@@ -46,6 +47,11 @@ pub enum ChoiceError {
     AmbiguousId { id: String, ids: Vec<String> },
     #[error("`latest` can mean several: {}", list(candidates))]
     Ambiguous { candidates: Vec<Candidate> },
+    #[error(
+        "configuration {configuration} has no snapshot that fits, and those that Lagan did not write are taken only by their id or if no configuration is named: {}",
+        list(candidates)
+    )]
+    OnlyForeign { configuration: ConfigurationKey, candidates: Vec<Candidate> },
     #[error("only snapshots of other clusters fit: {}; `fromCluster` chooses one, by its name or its identity", clusters.join(", "))]
     OtherClusters {
         /// Name and identity of each.
@@ -57,7 +63,7 @@ impl ChoiceError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::NoneFits | Self::UnknownId { .. } => Code::SnapshotNotFound,
+            Self::NoneFits | Self::UnknownId { .. } | Self::OnlyForeign { .. } => Code::SnapshotNotFound,
             Self::AmbiguousId { .. } | Self::Ambiguous { .. } => Code::SnapshotAmbiguous,
             Self::OtherClusters { .. } => Code::SnapshotOfOtherCluster,
         }
@@ -81,7 +87,7 @@ pub fn latest<'s>(
     }
     let keys: Vec<_> = groups.keys().collect();
     let one_history = match keys.as_slice() {
-        [] => return Err(others(fitting()).unwrap_or(ChoiceError::NoneFits)),
+        [] => return Err(others(fitting()).or_else(|| foreign(snapshots, wanted)).unwrap_or(ChoiceError::NoneFits)),
         [_] => true,
         // Stash wrote the snapshots without an origin before Lagan took over.
         [a, b] => a.0.is_none() && b.0.is_some() && (a.1, &a.2) == (b.1, &b.2),
@@ -119,15 +125,25 @@ fn history(clusters: Clusters<'_>, origin: &Origin) -> (Uuid, ConfigurationKey) 
 }
 
 fn fits(snapshot: &Snapshot, wanted: WantedSnapshot<'_>) -> bool {
-    let origin = snapshot.origin();
-    let configuration = match (wanted.configuration, &origin) {
-        (Some(wanted), Some(found)) => *wanted == found.configuration,
-        _ => true,
-    };
-    configuration
+    let is_of = |wanted: &ConfigurationKey| snapshot.origin().is_some_and(|origin| origin.configuration == *wanted);
+    wanted.configuration.is_none_or(is_of)
         && wanted.host.is_none_or(|host| host == snapshot.host)
         && wanted.path.is_none_or(|path| path == snapshot.path())
         && snapshot.time.timestamp() <= wanted.not_after
+}
+
+/// The snapshots without an origin that would fit if the configuration were not named, as an error that lists them.
+fn foreign(snapshots: &[Snapshot], wanted: WantedSnapshot<'_>) -> Option<ChoiceError> {
+    let configuration = wanted.configuration?.clone();
+    let wanted = WantedSnapshot { configuration: None, ..wanted };
+    let mut groups: BTreeMap<_, Vec<Member<'_>>> = BTreeMap::new();
+    for snapshot in snapshots.iter().filter(|snapshot| snapshot.origin().is_none() && fits(snapshot, wanted)) {
+        if wanted.clusters.include(None) {
+            groups.entry((snapshot.host.as_str(), snapshot.path())).or_default().push((snapshot, None));
+        }
+    }
+    let candidates: Vec<Candidate> = groups.values().filter_map(|group| candidate(group)).collect();
+    (!candidates.is_empty()).then_some(ChoiceError::OnlyForeign { configuration, candidates })
 }
 
 /// The clusters that the snapshots are of, as an error that names them.

@@ -147,11 +147,21 @@ fn latest_is_the_newest_of_the_only_group() {
 }
 
 #[test]
-fn an_untagged_history_of_the_same_file_belongs_to_the_tagged_one() {
-    let snapshots = [snapshot(1, 2 * DAY, "", "/d"), snapshot(2, DAY, X, "/d")];
-    assert_eq!(chosen(&snapshots, wanted(None), &[]), Ok(id(1)));
-    let newer = [snapshot(1, 0, "", "/d"), snapshot(2, DAY, X, "/d")];
-    assert_eq!(chosen(&newer, wanted(Some(X)), &[]), Ok(id(2)));
+fn an_untagged_history_of_the_same_file_belongs_to_the_tagged_one_unless_a_configuration_is_named() {
+    let newer = [snapshot(1, 2 * DAY, "", "/d"), snapshot(2, DAY, X, "/d"), snapshot(3, 0, Y, "/other")];
+    let of_path = WantedSnapshot { path: Some("/d"), ..wanted(None) };
+    assert_eq!(chosen(&newer, of_path, &[]), Ok(id(1)));
+    for narrowed in [wanted(Some(X)), WantedSnapshot { configuration: Some(configuration(X)), ..of_path }] {
+        assert_eq!(chosen(&newer, narrowed, &[]), Ok(id(2)), "another tool wrote the newer one");
+    }
+    // Not even if the configuration has none of its own.
+    let Err(error) = chosen(&newer, wanted(Some("lagan.dev/a/z")), &[]) else { panic!("must refuse") };
+    assert_eq!(error.code(), Code::SnapshotNotFound);
+    for word in ["lagan.dev/a/z", "taken only by their id", "path `/d`: 1 snapshots, newest `01010101`"] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    let elsewhere = WantedSnapshot { clusters: Clusters::Named("east"), ..wanted(Some("lagan.dev/a/z")) };
+    assert_eq!(chosen(&newer, elsewhere, &[]), Err(ChoiceError::NoneFits));
 }
 
 #[test]
@@ -162,7 +172,7 @@ fn latest_refuses_where_it_could_mean_several() {
     assert_eq!(chosen(&two, wanted(Some(Y)), &[]), Ok(id(2)));
 
     let other_path = [snapshot(1, 0, "", "/home"), snapshot(2, DAY, X, "/d")];
-    assert!(matches!(chosen(&other_path, wanted(Some(X)), &[]), Err(ChoiceError::Ambiguous { .. })));
+    assert!(matches!(chosen(&other_path, wanted(None), &[]), Err(ChoiceError::Ambiguous { .. })));
     let narrowed = WantedSnapshot { path: Some("/d"), ..wanted(None) };
     assert_eq!(chosen(&other_path, narrowed, &[]), Ok(id(2)));
 
