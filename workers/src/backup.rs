@@ -72,7 +72,13 @@ impl Backup<'_, '_> {
                 self.write(ready).await?
             }
         };
-        self.result(sound, began).await
+        let mut result = self.verified(sound, began);
+        if let Err(broken) = self.account(&mut result).await {
+            // The snapshot is verified, whatever failed after that.
+            self.execution.verified.push(result);
+            return Err(broken);
+        }
+        Ok(result)
     }
 
     /// Asks again if the answers are old, because the repository had to be waited for.

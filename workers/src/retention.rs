@@ -30,8 +30,8 @@ pub struct Asking<'a> {
     pub cluster: &'a ClusterIdentity,
 }
 
-/// Finds the snapshots of this cluster whose session is known to have ended without naming them. Of the session that asks
-/// only `named` counts.
+/// Finds the snapshots of this cluster that their session rejected, or is known to have ended without naming. Of the session
+/// that asks only `named` counts.
 pub(crate) async fn unnamed(
     worker: &Worker,
     snapshots: &[Snapshot],
@@ -67,7 +67,7 @@ pub async fn unnamed_snapshots(
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => unknown.insert(ask(bus, cluster, uid).await),
         };
-        if session.as_ref().is_some_and(|session| ended_without(session, &snapshot.id)) {
+        if session.as_ref().is_some_and(|session| disowns(session, &snapshot.id)) {
             unnamed.insert(snapshot.id.clone());
         }
     }
@@ -81,9 +81,11 @@ async fn ask(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Option<Session> {
     })
 }
 
-fn ended_without(session: &Session, snapshot: &str) -> bool {
+/// Whether a session is known not to stand for a snapshot: it rejected it, or it ended without naming it.
+fn disowns(session: &Session, snapshot: &str) -> bool {
     let named = session.results.iter().any(|result| result.snapshot == snapshot);
-    !session.is_expired() && session.phase.is_end() && !named
+    let rejected = session.rejected_snapshots.iter().any(|rejected| rejected == snapshot);
+    rejected || (!session.is_expired() && session.phase.is_end() && !named)
 }
 
 /// Decides about the snapshots of one configuration of this cluster.
@@ -130,9 +132,35 @@ fn rules(policy: &RetentionPolicy) -> RetentionRules {
     }
 }
 
-pub(crate) fn summary(decisions: &[Decision], policy: &RetentionPolicy) -> RetentionResult {
-    let removed: BTreeSet<&String> = decisions.iter().filter(|d| d.verdict == Verdict::Remove).map(|d| &d.id).collect();
-    let removed: Vec<&String> = removed.into_iter().collect();
-    let mode = if policy.dry_run { RetentionMode::DryRun } else { RetentionMode::Remove };
-    RetentionResult::new((decisions.len() - removed.len()) as u64, &removed, mode)
+/// Summarises what the rules remove, and counts the snapshots that go. In a dry run only those go that no session named,
+/// and the rules have no part in it.
+pub(crate) fn summary(
+    decisions: &[Decision],
+    unnamed: &HashSet<String>,
+    policy: &RetentionPolicy,
+) -> (RetentionResult, u64) {
+    let gone: BTreeSet<&String> = decisions.iter().filter(|d| d.verdict == Verdict::Remove).map(|d| &d.id).collect();
+    let kept = (decisions.len() - gone.len()) as u64;
+    let (leftovers, by_rule): (Vec<&String>, Vec<&String>) = gone.iter().partition(|id| unnamed.contains(**id));
+    if policy.dry_run {
+        (RetentionResult::new(kept, &by_rule, RetentionMode::DryRun), leftovers.len() as u64)
+    } else {
+        let gone: Vec<&String> = gone.into_iter().collect();
+        (RetentionResult::new(kept, &gone, RetentionMode::Remove), gone.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_counts_apart_what_the_rules_would_remove_and_what_no_session_named() {
+        let decision = |id: &str, verdict| Decision { id: id.to_owned(), verdict, reasons: Vec::new() };
+        let decisions = [decision("a", Verdict::Keep), decision("b", Verdict::Remove), decision("c", Verdict::Remove)];
+        let unnamed = HashSet::from(["c".to_owned()]);
+        let of = |dry_run| summary(&decisions, &unnamed, &RetentionPolicy { dry_run, ..RetentionPolicy::default() });
+        assert_eq!(of(false), (RetentionResult::new(1, &["b", "c"], RetentionMode::Remove), 2));
+        assert_eq!(of(true), (RetentionResult::new(1, &["b"], RetentionMode::DryRun), 1));
+    }
 }

@@ -22,20 +22,24 @@ pub(crate) async fn forget(worker: &Worker, held: &Held) {
     let session = held.session().await;
     let Some(plan) = &session.plan else { return };
     let Work::Backup(work) = &plan.work else { return };
-    let succeeded = session.phase == Phase::Succeeded;
-    // A session that failed removes only what it wrote itself and rejected.
-    let leftovers = RetentionPolicy::default();
-    let policy = if succeeded { &work.retention } else { &leftovers };
-    if policy.dry_run || (!succeeded && session.rejected_snapshots.is_empty()) {
-        return;
-    }
+    let Some(policy) = applied(&session, &work.retention) else { return };
     let configuration = ConfigurationKey::of(&plan.invoker);
     for planned in work.repositories.iter() {
         let results = session.results.iter().filter(|result| result.repository == planned.reference);
         let named: Vec<String> = results.map(|result| result.snapshot.clone()).collect();
-        if let Err(failure) = forget_in(worker, &session, planned, (&configuration, policy), &named).await {
+        if let Err(failure) = forget_in(worker, &session, planned, (&configuration, &policy), &named).await {
             tracing::warn!(%failure, "old snapshots were not forgotten, the next backup tries again");
         }
+    }
+}
+
+/// Returns the rules of retention that apply after a session; `None` if nothing goes. Snapshots that were rejected, or that
+/// their session did not name, go whatever the rules say, so a dry run and a session that failed apply no rule but this one.
+fn applied(session: &Session, policy: &RetentionPolicy) -> Option<RetentionPolicy> {
+    match session.phase {
+        Phase::Succeeded if !policy.dry_run => Some(policy.clone()),
+        Phase::Succeeded => Some(RetentionPolicy::default()),
+        _ => (!session.rejected_snapshots.is_empty()).then(RetentionPolicy::default),
     }
 }
 
@@ -72,4 +76,40 @@ async fn forget_in(
             tracing::info!(count, "old snapshots forgotten");
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::subject::{SessionKey, SessionKind};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_no_session_named_goes_whatever_the_policy_says() {
+        let key = SessionKey {
+            cluster: "c".parse().unwrap(),
+            namespace: "n".into(),
+            kind: SessionKind::Backup,
+            group: "lagan.dev".into(),
+            invoker: "i".into(),
+            uid: Uuid::from_u128(1),
+        };
+        let policy = |dry_run| RetentionPolicy { keep_last: Some(1), dry_run, ..RetentionPolicy::default() };
+        let no_rule = Some(RetentionPolicy::default());
+        for (phase, dry_run, rejected, expected) in [
+            (Phase::Succeeded, false, vec![], Some(policy(false))),
+            (Phase::Succeeded, true, vec![], no_rule.clone()),
+            (Phase::Failed, false, vec![], None),
+            (Phase::Failed, true, vec![], None),
+            (Phase::Failed, false, vec!["bad".to_owned()], no_rule.clone()),
+            (Phase::Failed, true, vec!["bad".to_owned()], no_rule.clone()),
+            (Phase::Cancelled, true, vec!["bad".to_owned()], no_rule.clone()),
+        ] {
+            let mut session = Session::new(key.clone());
+            (session.phase, session.rejected_snapshots) = (phase, rejected);
+            assert_eq!(applied(&session, &policy(dry_run)), expected, "{phase:?} {dry_run} {session:?}");
+        }
+    }
 }

@@ -15,25 +15,8 @@ use crate::retention::{self, Asking, shared_name};
 use crate::session::Broken;
 
 impl Backup<'_, '_> {
-    pub(super) async fn result(&mut self, sound: Sound, began: Instant) -> Result<TargetResult, Broken> {
-        let (listed, statistics) = {
-            let repository = Arc::clone(self.repository);
-            blocking(move || Ok::<_, Error>((repository.snapshots()?, repository.statistics()?))).await?
-        }
-        .map_err(|error| of_repository(&error))?;
-        let named = std::slice::from_ref(&sound.snapshot);
-        let (worker, plan) = (self.execution.worker, self.execution.plan);
-        let asking = Asking { session: self.execution.session.key.uid, cluster: self.cluster };
-        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await;
-        let shared = shared_name(&listed.snapshots, self.cluster, worker.cluster.as_str());
-        self.execution.conditions.extend(shared);
-        let policy = &self.work.retention;
-        let own = ConfigurationKey::of(&plan.invoker);
-        let owner = SnapshotOwner { cluster: self.cluster, configuration: &own };
-        let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
-        let retention = retention::summary(&decisions, policy);
-        let removed = if retention.dry_run { 0 } else { retention.removed };
-        Ok(TargetResult {
+    pub(super) fn verified(&self, sound: Sound, began: Instant) -> TargetResult {
+        TargetResult {
             target: self.work.target.name.clone(),
             host: self.work.host.clone(),
             repository: self.planned.reference.clone(),
@@ -47,11 +30,34 @@ impl Backup<'_, '_> {
             packs_read: sound.read_back.packs_read as u64,
             packs: sound.read_back.packs_total as u64,
             record: sound.record,
-            retention: Some(retention),
-            statistics: Some(RepositoryStatistics {
-                snapshots: statistics.snapshots.saturating_sub(removed),
-                size_bytes: statistics.stored_bytes,
-            }),
-        })
+            retention: None,
+            statistics: None,
+        }
+    }
+
+    /// Adds what retention will remove and what the repository holds.
+    pub(super) async fn account(&mut self, result: &mut TargetResult) -> Result<(), Broken> {
+        let (listed, statistics) = {
+            let repository = Arc::clone(self.repository);
+            blocking(move || Ok::<_, Error>((repository.snapshots()?, repository.statistics()?))).await?
+        }
+        .map_err(|error| of_repository(&error))?;
+        let named = std::slice::from_ref(&result.snapshot);
+        let (worker, plan) = (self.execution.worker, self.execution.plan);
+        let asking = Asking { session: self.execution.session.key.uid, cluster: self.cluster };
+        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await;
+        let shared = shared_name(&listed.snapshots, self.cluster, worker.cluster.as_str());
+        self.execution.conditions.extend(shared);
+        let policy = &self.work.retention;
+        let own = ConfigurationKey::of(&plan.invoker);
+        let owner = SnapshotOwner { cluster: self.cluster, configuration: &own };
+        let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
+        let (retention, removed) = retention::summary(&decisions, &unnamed, policy);
+        result.retention = Some(retention);
+        result.statistics = Some(RepositoryStatistics {
+            snapshots: statistics.snapshots.saturating_sub(removed),
+            size_bytes: statistics.stored_bytes,
+        });
+        Ok(())
     }
 }
