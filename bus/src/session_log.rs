@@ -100,7 +100,7 @@ pub async fn append_fact_as(
 ) -> Result<(), LogError> {
     let key = &session.key;
     session.check(writer.author, fact.kind()).map_err(|source| LogError::Illegal { session: key.uid, source })?;
-    let fact = fact.bounded();
+    let fact = session.completed(fact).bounded();
     let pool = session.pool_of(&fact).map(str::to_owned);
     let subject = match (&fact, &pool) {
         (Fact::Planned(plan), _) => key.planned(&plan.pool, plan.lane),

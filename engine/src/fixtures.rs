@@ -115,6 +115,15 @@ impl Story {
     }
 
     pub fn retrying(self, seconds: i64, code: Code) -> Self {
+        self.attempted(seconds, code, Vec::new())
+    }
+
+    /// An attempt that verified its snapshot and failed afterwards, such as in a post hook.
+    pub fn verified(self, seconds: i64, result: TargetResult) -> Self {
+        self.attempted(seconds, Code::HookFailed, vec![result])
+    }
+
+    fn attempted(self, seconds: i64, code: Code, results: Vec<TargetResult>) -> Self {
         let holder = self.holder();
         self.then(
             seconds,
@@ -123,6 +132,7 @@ impl Story {
                 failure: Failure::new(code, "what happened"),
                 after: at(seconds + 10),
                 counted: Counted::Yes,
+                results,
                 rejected_snapshots: Vec::new(),
                 conditions: Vec::new(),
             }),
@@ -153,6 +163,12 @@ impl Story {
                 conditions,
             }),
         )
+    }
+
+    pub fn cancelled(self, seconds: i64) -> Self {
+        let (results, rejected_snapshots, conditions) = (Vec::new(), Vec::new(), Vec::new());
+        let failure = Failure::new(Code::Cancelled, "cancelled by ada");
+        self.then(seconds, Fact::Cancelled(Ended { holder: None, failure, results, rejected_snapshots, conditions }))
     }
 
     pub fn succeeded(self, seconds: i64, result: TargetResult) -> Self {

@@ -122,6 +122,10 @@ pub struct Retrying {
     #[schemars(with = "String")]
     pub after: Timestamp,
     pub counted: Counted,
+    /// Snapshots that passed their read-back before the attempt failed, such as in a post hook. They stay valid however the
+    /// session ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<TargetResult>,
     /// Snapshots of this session that failed their read-back and will never be adopted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected_snapshots: Vec<String>,
@@ -261,8 +265,8 @@ pub struct Ended {
     pub holder: Option<Holder>,
     #[serde(flatten)]
     pub failure: Failure,
-    /// Snapshots that passed their read-back before the session failed, such as in a post hook. They are valid: `latest` and
-    /// retention count them.
+    /// Snapshots that passed their read-back in any attempt before the session ended, such as before a post hook that failed.
+    /// They are valid: `latest` and retention count them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub results: Vec<TargetResult>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

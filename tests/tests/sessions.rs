@@ -10,6 +10,8 @@ mod hooks;
 mod metrics;
 #[path = "sessions/postgres.rs"]
 mod postgres;
+#[path = "sessions/results.rs"]
+mod results;
 #[path = "sessions/scope.rs"]
 mod scope;
 

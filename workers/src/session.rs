@@ -252,7 +252,7 @@ fn verdict(
         Some(counted) => {
             let delay = if counted == Counted::Yes { plan.map_or(0, |plan| plan.retry.delay_seconds) } else { 0 };
             let after = now.checked_add(Duration::from_secs(delay)).unwrap_or(now);
-            Fact::Retrying(Retrying { holder, failure, after, counted, rejected_snapshots, conditions })
+            Fact::Retrying(Retrying { holder, failure, after, counted, results, rejected_snapshots, conditions })
         }
         None => {
             let cancelled = failure.code == Code::Cancelled && session.phase != Phase::Restoring;

@@ -156,6 +156,7 @@ fn a_failure_names_reason_and_next_command() {
             failure: lost,
             after: at(60),
             counted: Counted::Yes,
+            results: Vec::new(),
             rejected_snapshots: vec![],
             conditions: vec![],
         }),

@@ -24,8 +24,8 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
     let ended = seconds(session.last_time.unwrap_or(Timestamp::UNIX_EPOCH));
     let mut status = old;
     match (session.phase, result) {
-        // A session that failed after its read-back, such as in a post hook, has written a valid snapshot.
-        (Phase::Succeeded | Phase::Failed, Some(result)) => {
+        // A session that ended otherwise after a read-back, such as in a post hook, has written a valid snapshot.
+        (Phase::Succeeded | Phase::Failed | Phase::Cancelled, Some(result)) => {
             status.first_backup_time.get_or_insert(ended);
             // As in Stash, this is the time of the request.
             status.last_backup_time = status.last_backup_time.max(session.first_time.map(seconds));
@@ -41,15 +41,16 @@ pub(crate) fn after(session: &Session, result: Option<&TargetResult>, old: Repos
             ready(&mut status, ConditionStatus::True, "Reachable", "the last backup was written and read back", ended);
         }
         (Phase::Failed, None) => {
-            let Some(failure) = &session.last_failure else { return status };
-            if matches!(failure.code, Code::ReadBackFailed | Code::RepositoryDamaged) {
+            let failure = session.last_failure.as_ref();
+            if failure.is_some_and(|f| matches!(f.code, Code::ReadBackFailed | Code::RepositoryDamaged)) {
                 status.integrity = Some(false);
-            }
-            if failure.code.as_str().starts_with("E03") {
-                ready(&mut status, ConditionStatus::False, &failure.reason, &failure.message, ended);
             }
         }
         _ => {}
+    }
+    let failure = session.last_failure.as_ref().filter(|_| session.phase == Phase::Failed);
+    if let Some(failure) = failure.filter(|failure| failure.code.as_str().starts_with("E03")) {
+        ready(&mut status, ConditionStatus::False, &failure.reason, &failure.message, ended);
     }
     status
 }

@@ -64,6 +64,15 @@ fn a_repository_shows_what_its_last_session_left() {
         (ConditionStatus::False, "ReadBackFailed")
     );
 
+    // A session that is cancelled after it verified a snapshot has written it all the same.
+    let retrying = || story(Backup).planned(1).started(2).verified(60, result.clone());
+    let cancelled = retrying().cancel_requested(61).cancelled(62).end();
+    let after = repository::after(&cancelled, cancelled.results.first(), RepositoryStatus::default());
+    assert_eq!((after.integrity, after.snapshot_count, after.last_backup_time), (Some(true), Some(6), Some(at(0))));
+    let unreachable = retrying().failed(62, Code::StorageUnreachable).end();
+    let after = repository::after(&unreachable, unreachable.results.first(), RepositoryStatus::default());
+    assert_eq!((after.integrity, after.conditions[0].status), (Some(true), ConditionStatus::False));
+
     // A failure of the database does not change what is known about the repository.
     let dump = story(Backup).planned(1).started(2).failed(5, Code::DumpFailed).end();
     assert_eq!(repository::after(&dump, None, status.clone()), status);

@@ -59,6 +59,7 @@ pub struct Session {
     pub cancel: Option<crate::fact::CancelRequested>,
     pub restoring_snapshot: Option<String>,
     pub rejected_snapshots: Vec<String>,
+    /// Snapshots that passed their read-back. Only those of an ended session are final.
     pub results: Vec<TargetResult>,
     pub conditions: Vec<crate::fact::Notice>,
     /// True if a later version appended a fact. The session may then be read but not written.
@@ -135,6 +136,27 @@ impl Session {
             author,
             fact: fact.as_str(),
         })
+    }
+
+    /// Adds the snapshots that earlier attempts verified to a fact that ends the session without success. Its author may not
+    /// know them: the engine ends sessions that no worker holds, and an attempt may break off before it sees a repository.
+    #[must_use]
+    pub fn completed(&self, mut fact: Fact) -> Fact {
+        if let Fact::Failed(ended) | Fact::Cancelled(ended) = &mut fact {
+            ended.results = self.verified(std::mem::take(&mut ended.results), &ended.rejected_snapshots);
+        }
+        fact
+    }
+
+    /// Returns the snapshots that are valid after an attempt that failed. A newer snapshot replaces that of an earlier attempt
+    /// for the same target and repository, and one that fails a later read-back is valid no more.
+    fn verified(&self, newer: Vec<TargetResult>, rejected: &[String]) -> Vec<TargetResult> {
+        let place = |result: &TargetResult| (result.target.clone(), result.repository.key());
+        let stays = |earlier: &&TargetResult| {
+            !rejected.contains(&earlier.snapshot) && newer.iter().all(|newer| place(newer) != place(earlier))
+        };
+        let earlier: Vec<TargetResult> = self.results.iter().filter(stays).cloned().collect();
+        earlier.into_iter().chain(newer).collect()
     }
 
     /// Applies the next fact of the log. A sequence that was seen already changes nothing.
@@ -231,6 +253,7 @@ impl Session {
                 }
                 self.retry_after = Some(data.after);
                 self.last_failure = Some(data.failure);
+                self.results = self.verified(data.results, &data.rejected_snapshots);
                 self.rejected_snapshots.extend(data.rejected_snapshots);
                 self.conditions = data.conditions;
                 self.holder = None;
@@ -242,7 +265,7 @@ impl Session {
                 self.last_failure = None;
             }
             Fact::Failed(data) | Fact::Cancelled(data) => {
-                self.results = data.results;
+                self.results = self.verified(data.results, &data.rejected_snapshots);
                 self.last_failure = Some(data.failure);
                 self.rejected_snapshots.extend(data.rejected_snapshots);
                 self.conditions = data.conditions;

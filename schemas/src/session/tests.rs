@@ -3,6 +3,7 @@
 
 mod model;
 mod random_logs;
+mod results;
 
 use std::collections::BTreeSet;
 
@@ -201,6 +202,7 @@ fn fact(course: Course, kind: FactKind, holder: Option<Holder>) -> Fact {
             failure,
             after: Timestamp::UNIX_EPOCH,
             counted: Counted::Yes,
+            results: Vec::new(),
             rejected_snapshots: Vec::new(),
             conditions: Vec::new(),
         }),

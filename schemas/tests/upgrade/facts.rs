@@ -124,6 +124,7 @@ pub fn sample(session: SessionKind, kind: FactKind) -> Option<Fact> {
             failure: Failure::new(Code::StorageUnreachable, "connection refused"),
             after: time(),
             counted: Counted::Yes,
+            results: vec![result()],
             rejected_snapshots: vec!["f".repeat(64)],
             conditions: conditions(),
         }),

@@ -108,6 +108,7 @@ fn worst(kind: FactKind) -> Option<Fact> {
             failure: Failure::new(Code::ReadBackFailed, text()),
             after: Timestamp::MAX,
             counted: Counted::Yes,
+            results: Vec::new(),
             rejected_snapshots: vec!["f".repeat(64); 1000],
             conditions: conditions(),
         }),
