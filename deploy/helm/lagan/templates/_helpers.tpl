@@ -97,6 +97,9 @@ args:
   {{- with include "lagan.nats.monitoringUrl" .root }}
   - --nats-monitoring-url={{ . }}
   {{- end }}
+  {{- with include "lagan.nats.domain" .root }}
+  - --nats-domain={{ . }}
+  {{- end }}
   {{- with $auth }}
   - {{ .flag }}=/etc/lagan/nats/{{ .file }}
   {{- end }}

@@ -19,6 +19,14 @@ http://{{ include "lagan.nats.name" . }}-headless.{{ .Release.Namespace }}.svc:8
 {{- end }}
 {{- end }}
 
+{{/* Empty if JetStream is in the domain of the server itself. */}}
+{{- define "lagan.nats.domain" -}}
+{{- if and .Values.nats.domain .Values.nats.embedded.enabled }}
+{{- fail "nats.domain is for an external server: the embedded one has no JetStream domain" }}
+{{- end -}}
+{{ .Values.nats.domain }}
+{{- end }}
+
 {{/* Empty if no token is used. */}}
 {{- define "lagan.nats.tokenSecret" -}}
 {{- if .Values.nats.tokenSecret.name -}}
@@ -28,7 +36,8 @@ http://{{ include "lagan.nats.name" . }}-headless.{{ .Release.Namespace }}.svc:8
 {{- end }}
 {{- end }}
 
-{{/* The login of a component as {secret, key, file, flag}; empty if there is none. Takes {root, component}. */}}
+{{/* The login of a component as {secret, key, file, flag}; empty if there is none. Takes {root, component, pool?}. NATS ties
+each pool's user to the facts and lanes of the pool, so a pod gets the login of its own pool only. */}}
 {{- define "lagan.nats.auth" -}}
 {{- $nats := .root.Values.nats }}
 {{- $own := printf "%sKey" .component }}
@@ -36,9 +45,9 @@ http://{{ include "lagan.nats.name" . }}-headless.{{ .Release.Namespace }}.svc:8
 {{- fail "set only one of nats.credsSecret and nats.userSecret" }}
 {{- end }}
 {{- if $nats.credsSecret.name }}
-{{- dict "secret" $nats.credsSecret.name "key" (get $nats.credsSecret $own) "file" "user.creds" "flag" "--nats-creds" | toYaml }}
+{{- dict "secret" $nats.credsSecret.name "key" (get $nats.credsSecret $own | replace "{pool}" (default "" .pool)) "file" "user.creds" "flag" "--nats-creds" | toYaml }}
 {{- else if $nats.userSecret.name }}
-{{- dict "secret" $nats.userSecret.name "key" (get $nats.userSecret $own) "file" "user" "flag" "--nats-user-file" | toYaml }}
+{{- dict "secret" $nats.userSecret.name "key" (get $nats.userSecret $own | replace "{pool}" (default "" .pool)) "file" "user" "flag" "--nats-user-file" | toYaml }}
 {{- else if include "lagan.nats.tokenSecret" .root }}
 {{- dict "secret" (include "lagan.nats.tokenSecret" .root) "key" $nats.tokenSecret.key "file" "token" "flag" "--nats-token-file" | toYaml }}
 {{- end }}
