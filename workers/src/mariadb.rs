@@ -22,6 +22,7 @@ mod readback;
 mod restore;
 mod restore_args;
 mod rewrite;
+mod rights;
 mod scope;
 mod stream;
 mod text;

@@ -14,6 +14,8 @@ mod loadable;
 mod obstacles;
 #[path = "mariadb/preflight.rs"]
 mod preflight;
+#[path = "mariadb/rights.rs"]
+mod rights;
 #[path = "mariadb/round_trip.rs"]
 mod round_trip;
 #[path = "mariadb/scope.rs"]

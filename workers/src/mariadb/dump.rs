@@ -4,6 +4,7 @@
 //! A dump may hold statements of gigabytes, bytes of any character set and names of any kind. So nothing here keeps a
 //! statement whole, assumes UTF-8, or depends on how the stream is cut into blocks. It asks no server and runs nothing.
 
+mod actions;
 mod class;
 mod complete;
 mod details;
@@ -19,6 +20,7 @@ mod scan;
 mod settings;
 mod token;
 
+pub use actions::PrivilegedAction;
 pub use complete::{Cut, Ending, Fault, FirstDump};
 pub use filter::{Filter, FilterError, NameCase, WantedDatabase, WantedDatabases};
 pub use first::{FirstWrite, FirstWriteFinder};

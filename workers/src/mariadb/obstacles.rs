@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    client::{QueryError, Rows, SqlClient, identifier},
+    client::{QueryError, Rows, SqlClient},
     dump::{DatabaseRecord, NameCase, Needs, Record, RecordedKind},
     failure::ClientFailure,
     grants::{Grants, MissingGrant},
     restore::exists,
+    rights::missing,
     scope::{RestoreScope, TargetDatabase},
 };
 
@@ -183,55 +184,13 @@ fn check_databases(
     grants: &Grants,
     found: &mut Vec<Obstacle>,
 ) {
-    for (destination, database) in databases {
-        let name = &destination.name;
+    for (TargetDatabase { name, .. }, database) in databases {
         if absent.contains(name) {
             found.push(Obstacle::NoDatabase(name.clone()));
             continue;
         }
-        let missing = rights(database, destination)
-            .into_iter()
-            .filter(|(privilege, _)| !grants.on_database(privilege, name))
-            .map(|(privilege, consequence)| MissingGrant {
-                privilege,
-                on: format!("{}.*", identifier(name)),
-                consequence,
-            });
-        found.extend(missing.map(Obstacle::MissingGrant));
+        found.extend(missing(database, name, grants).into_iter().map(Obstacle::MissingGrant));
     }
-}
-
-/// The privileges that a restore of a database needs, and what fails without each.
-fn rights(database: &DatabaseRecord, destination: &TargetDatabase) -> Vec<(&'static str, &'static str)> {
-    let tables = database.tables.count + database.count(RecordedKind::Sequence);
-    let views = database.count(RecordedKind::View);
-    let routines = [RecordedKind::Procedure, RecordedKind::Function, RecordedKind::Package, RecordedKind::PackageBody];
-    let mut rights: Vec<(&'static str, &'static str)> = Vec::new();
-    let mut need = |count: u64, list: &[(&'static str, &'static str)]| {
-        for right in list {
-            if count > 0 && !rights.contains(right) {
-                rights.push(*right);
-            }
-        }
-    };
-    need(u64::from(destination.created), &[("CREATE", "the dump creates databases and tables")]);
-    need(tables, &[("CREATE", "the dump creates databases and tables"), ("DROP", "the dump drops tables first")]);
-    need(database.rows, &[("INSERT", "the dump inserts rows")]);
-    need(
-        views,
-        &[
-            ("SELECT", "the dump creates views on tables"),
-            ("CREATE VIEW", "the dump creates views"),
-            ("DROP", "the dump drops tables first"),
-        ],
-    );
-    need(database.count(RecordedKind::Trigger), &[("TRIGGER", "the dump creates triggers")]);
-    need(database.count(RecordedKind::Event), &[("EVENT", "the dump creates events")]);
-    need(
-        routines.iter().map(|kind| database.count(*kind)).sum(),
-        &[("CREATE ROUTINE", "the dump creates routines"), ("ALTER ROUTINE", "the dump drops routines first")],
-    );
-    rights
 }
 
 fn check_programs(

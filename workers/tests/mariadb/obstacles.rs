@@ -12,14 +12,14 @@ use crate::{
     steps::{WAIT, dump, restore},
 };
 
-fn record(dump: &[u8]) -> Record {
+pub fn record(dump: &[u8]) -> Record {
     let mut recorder = Recorder::default();
     recorder.feed(dump);
     recorder.finish()
 }
 
 /// The obstacles of a restore of all of it.
-async fn found(client: &SqlClient, record: &Record) -> Vec<Obstacle> {
+pub async fn found(client: &SqlClient, record: &Record) -> Vec<Obstacle> {
     let case = name_case(client, WAIT).await.unwrap();
     let scope = scope(record, &Asked::default(), case).unwrap();
     obstacles(client, record, &scope, case).await.unwrap()
@@ -36,49 +36,6 @@ const EVERYTHING: &str = "
     create sequence s; create table u(a int default nextval(s)); create trigger tr before insert on t for each row set @a = 1;
     create view v as select * from t; create procedure p() select 1; create function f() returns int deterministic return 1;
     create event e on schedule every 1 day starts '2030-01-01' do select 1;";
-
-#[tokio::test]
-async fn a_missing_right_is_an_obstacle_exactly_if_the_restore_fails_without_it() {
-    source().sql(EVERYTHING);
-    let dumped = dump(&source().client(), &["--databases", "rx"]).await;
-    let record = record(&dumped.bytes);
-    let server = other("");
-    let all = [
-        "create",
-        "drop",
-        "insert",
-        "select",
-        "create view",
-        "trigger",
-        "event",
-        "create routine",
-        "alter routine",
-        "alter",
-        "lock tables",
-        "index",
-        "show view",
-        "execute",
-        "set user",
-    ];
-    for (at, left_out) in all.iter().chain(&["nothing"]).enumerate() {
-        let held: Vec<&str> = all.iter().filter(|right| *right != left_out && **right != "set user").copied().collect();
-        server.sql(&format!(
-            "create user o{at}@'%' identified by 'geheim-4711'; grant {} on rx.* to o{at}@'%'",
-            held.join(", ")
-        ));
-        if *left_out != "set user" {
-            server.sql(&format!("grant set user on *.* to o{at}@'%'"));
-        }
-        let client = server.client_as(&format!("o{at}"));
-        let found = self::found(&client, &record).await;
-        let restored = restore(&client, &[], &dumped.bytes).await;
-        assert_eq!(found.is_empty(), restored.is_ok(), "without {left_out}: {found:?} {restored:?}");
-        if restored.is_ok() {
-            assert_eq!(compared(&server.client(), &record, Comparison::Rows).await, RestoreDifferences::default());
-        }
-        server.sql("drop database if exists rx");
-    }
-}
 
 #[tokio::test]
 async fn settings_of_a_server_that_refuse_the_dump_are_named() {

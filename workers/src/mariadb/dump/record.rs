@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::actions::PrivilegedAction;
 use super::complete::Ending;
 
 /// Version of the format.
@@ -85,6 +86,9 @@ pub struct DatabaseRecord {
     pub objects: BTreeMap<RecordedKind, Listed<String>>,
     /// Of all its tables.
     pub rows: u64,
+    /// The statements that it has, as far as they need privileges.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub actions: BTreeSet<PrivilegedAction>,
     /// Databases that its views, programs and foreign keys use, as far as their text shows.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub uses: Names,

@@ -5,6 +5,7 @@ mod ending;
 
 use self::databases::Databases;
 use self::ending::StreamEnd;
+use super::actions::action_in;
 use super::class::{ObjectKind, StatementKind};
 use super::complete::Line;
 use super::details::{Details, TableOptions};
@@ -167,6 +168,9 @@ impl Visitor for Observer {
             && string_names(token.text, &database.folded)
         {
             database.record.names_itself.add(FEW, || naming(statement));
+        }
+        if let (Some(action), Some(database)) = (action_in(token, kind), self.databases.target()) {
+            database.record.actions.insert(action);
         }
         if let StatementKind::Create(object) = kind {
             let options = if object == ObjectKind::Table { TableOptions::OfTable } else { TableOptions::None };

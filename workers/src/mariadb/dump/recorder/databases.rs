@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use super::super::actions::actions;
 use super::super::class::{ObjectKind, StatementKind};
 use super::super::reader::Statement;
 use super::super::record::{DatabaseRecord, Needs, RecordedKind, TableRecord};
@@ -125,8 +126,12 @@ impl Databases {
             | StatementKind::Placeholder
             | StatementKind::Alter(_)
             | StatementKind::Drop(_)
+            | StatementKind::Lock
             | StatementKind::LoadData => self.find(statement),
             _ => self.target = None,
+        }
+        if let Some(database) = self.target() {
+            database.record.actions.extend(actions(statement));
         }
     }
 
