@@ -12,7 +12,7 @@ use lagan_schemas::event::{CloudEvent, Progress};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::{self, ObjectKey, SessionKey};
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::args::Global;
@@ -83,28 +83,33 @@ pub async fn until_ended(
     let mut screen = Screen::new(global);
     screen.say(&context.opening());
     let narrator = Narrator::new(context, Session::new(key));
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut waiting = Waiting { narrator, screen };
     let exit = tokio::select! {
         exit = waiting.follow(facts, progress) => exit,
-        () = reached(deadline) => {
-            waiting.screen.say(&waiting.narrator.stopped_waiting("timed out"));
-            Exit::TimedOut
-        }
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
-            waiting.screen.say(&waiting.narrator.stopped_waiting("stopped waiting"));
-            Exit::Interrupted
+        stop = stop(timeout) => {
+            let (exit, why) = stop?;
+            waiting.screen.say(&waiting.narrator.stopped_waiting(why));
+            exit
         }
     };
     waiting.screen.clear();
     Ok(EndedSession { exit, session: waiting.narrator.session().clone() })
 }
 
-async fn reached(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
+/// Waits for the timeout or Ctrl-C, and returns the exit code and the words for it.
+async fn stop(timeout: Option<Duration>) -> Result<(Exit, &'static str), Problem> {
+    let timed_out = async {
+        match timeout {
+            Some(timeout) => sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = timed_out => Ok((Exit::TimedOut, "timed out")),
+        interrupted = tokio::signal::ctrl_c() => match interrupted {
+            Ok(()) => Ok((Exit::Interrupted, "stopped waiting")),
+            Err(error) => Err(Problem::from_error(Exit::Failed, &error)),
+        },
     }
 }
 

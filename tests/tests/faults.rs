@@ -18,6 +18,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use lagan_tests::nats::NatsServer;
+use lagan_tests::process::Process;
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::{PATIENCE, World};
@@ -62,6 +64,67 @@ impl Hold {
 
     fn release(&self) -> Result<()> {
         Ok(fs::remove_file(&self.file)?)
+    }
+}
+
+/// A NATS server and an engine as processes of their own, to which a test adds workers.
+struct Apart {
+    // Dropped in this order: an engine that outlives its server would only wait for it.
+    _engine: Process,
+    nats: NatsServer,
+    url: String,
+    failover: [&'static str; 2],
+    world: World,
+}
+
+impl Apart {
+    fn start(world: World, failover: [&'static str; 2]) -> Result<Self> {
+        let nats = NatsServer::start()?;
+        let url = nats.url();
+        let engine = world.part("engine", "engine", &url, &failover)?;
+        Ok(Self { _engine: engine, nats, url, failover, world })
+    }
+
+    fn worker(&self, name: &str) -> Result<Process> {
+        self.world.part("worker", name, &self.url, &self.failover)
+    }
+
+    fn client(&self) -> [&str; 2] {
+        ["--nats-url", &self.url]
+    }
+}
+
+/// A backup whose dump waits half way.
+struct HeldBackup {
+    apart: Apart,
+    hold: Hold,
+}
+
+impl HeldBackup {
+    fn prepare(megabytes: u32, failover: [&'static str; 2]) -> Result<Self> {
+        let mut world = world_with(megabytes)?;
+        let hold = Hold::new(&mut world)?;
+        world.configure("shop", "local", SHOP, "")?;
+        Ok(Self { apart: Apart::start(world, failover)?, hold })
+    }
+
+    /// Asks for the backup, and waits until a worker has read half of its dump.
+    fn begin(&self) -> Result<()> {
+        self.apart.world.lagan.ok(&["backup", "shop", "--nats-url", &self.apart.url])?;
+        self.hold.wait_for_runs(1)
+    }
+
+    fn session(&self) -> Result<Value> {
+        the_session(&self.apart.world, &self.apart.client())
+    }
+
+    /// Asserts that the session succeeded with the only snapshot of the repository.
+    fn judge(&self, session: &Value) -> Result<()> {
+        assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+        let snapshots = self.apart.world.restic()?.snapshots()?;
+        assert_eq!(snapshots.len(), 1, "{snapshots:?}");
+        assert_eq!(snapshots[0]["short_id"], session["status"]["snapshot"]);
+        self.apart.world.judge()
     }
 }
 

@@ -29,12 +29,7 @@ const NAMES: usize = 60;
 
 pub async fn run(args: BackupArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client, KINDS).await?;
-    let configuration = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)
-        .map_err(|problem| store::name_broken_manifests(&client, problem))?;
-    let names = free_names(&views, Kind::BackupSession, &configuration.key);
-    let (key, created) = create(&client, names, |name| backup_session(&configuration.key, name)).await?;
-    let invoker = configuration.key.name.clone();
+    let RequestedBackup { key, created, invoker, views } = RequestedBackup::create(&client, &args.name).await?;
     let session = NewSession {
         key,
         created,
@@ -50,14 +45,30 @@ pub async fn run(args: BackupArgs, global: &Global) -> Result<Exit, Problem> {
 /// Creates the object and prints its name as kubectl does.
 pub async fn trigger(args: TriggerArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
-    let views = store::views(&client, KINDS).await?;
-    let configuration = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)
-        .map_err(|problem| store::name_broken_manifests(&client, problem))?;
-    let names = free_names(&views, Kind::BackupSession, &configuration.key);
-    let (key, created) = create(&client, names, |name| backup_session(&configuration.key, name)).await?;
+    let RequestedBackup { key, created, .. } = RequestedBackup::create(&client, &args.name).await?;
     let line = || format!("{}.{}/{} created\n", key.kind.as_str().to_ascii_lowercase(), key.group, key.name);
     data(&document(args.output, key.kind, &created).unwrap_or_else(line))?;
     Ok(Exit::Ok)
+}
+
+/// A BackupSession that was created for a configuration, and the objects that were there before it.
+struct RequestedBackup {
+    key: ObjectKey,
+    created: Value,
+    invoker: String,
+    views: Vec<ObjectDocument>,
+}
+
+impl RequestedBackup {
+    async fn create(client: &Client, configuration: &str) -> Result<Self, Problem> {
+        let views = store::views(client, KINDS).await?;
+        let found = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), configuration)
+            .map_err(|problem| store::name_broken_manifests(client, problem))?;
+        let configuration = found.key.clone();
+        let names = free_names(&views, Kind::BackupSession, &configuration);
+        let (key, created) = create(client, names, |name| backup_session(&configuration, name)).await?;
+        Ok(Self { key, created, invoker: configuration.name, views })
+    }
 }
 
 /// Names that no session of this kind is known to have.

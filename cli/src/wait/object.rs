@@ -13,7 +13,7 @@ use lagan_sources::kubernetes::api_resource;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Screen, reached};
+use super::{Screen, stop};
 use crate::args::Global;
 use crate::cluster::{ClusterClient, printable};
 use crate::error::{Exit, Problem};
@@ -45,18 +45,13 @@ pub async fn until_ended(
     let key = created.key.clone();
     let resource = api_resource(Group::of(&format!("{}/", key.group)), key.kind).expect("sessions have a resource");
     let objects = watch_object(cluster.api.api(&resource, key.namespace.as_deref()), &key.name).default_backoff();
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut waiting = Waiting { narrator: StatusNarrator::new(context, created), screen, is_away: false };
     let exit = tokio::select! {
         exit = waiting.follow(objects) => exit?,
-        () = reached(deadline) => {
-            waiting.screen.say(&waiting.narrator.stopped_waiting("timed out"));
-            Exit::TimedOut
-        }
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
-            waiting.screen.say(&waiting.narrator.stopped_waiting("stopped waiting"));
-            Exit::Interrupted
+        stop = stop(timeout) => {
+            let (exit, why) = stop?;
+            waiting.screen.say(&waiting.narrator.stopped_waiting(why));
+            exit
         }
     };
     waiting.screen.clear();

@@ -15,7 +15,7 @@ use lagan_tests::world::{PATIENCE, World, restore_session};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{FAST, Hold, SHOP, the_session, world_with};
+use super::{Apart, FAST, HeldBackup, SHOP, world_with};
 
 /// Longer than five TTLs of these tests, and than the patience of a single request.
 const OUTAGE: Duration = Duration::from_secs(26);
@@ -30,26 +30,26 @@ enum Return {
 }
 
 struct Outage {
-    nats: NatsServer,
+    back: Return,
     began: Instant,
 }
 
 impl Outage {
-    fn begin(mut nats: NatsServer, back: Return) -> Result<Self> {
+    fn begin(nats: &mut NatsServer, back: Return) -> Result<Self> {
         match back {
             Return::Continued => nats.process().signal(Signal::SIGSTOP)?,
             Return::Restarted => nats.kill9()?,
         }
-        Ok(Self { nats, began: Instant::now() })
+        Ok(Self { back, began: Instant::now() })
     }
 
-    fn end(mut self, back: Return) -> Result<NatsServer> {
+    fn end(self, nats: &mut NatsServer) -> Result<()> {
         eventually("an outage of several TTLs", PATIENCE, || (self.began.elapsed() >= OUTAGE).then_some(()))?;
-        match back {
-            Return::Continued => self.nats.process().signal(Signal::SIGCONT)?,
-            Return::Restarted => self.nats.restart()?,
+        match self.back {
+            Return::Continued => nats.process().signal(Signal::SIGCONT)?,
+            Return::Restarted => nats.restart()?,
         }
-        Ok(self.nats)
+        Ok(())
     }
 }
 
@@ -82,14 +82,14 @@ impl Throttle {
     }
 }
 
-fn kinds(world: &World, session: &str, client: &[&str]) -> Result<Vec<String>> {
+fn kinds(apart: &Apart, session: &str) -> Result<Vec<String>> {
     let kind = |fact: Value| fact["type"].as_str().unwrap_or_default().split('.').nth(3).unwrap_or_default().to_owned();
-    Ok(world.facts(session, client)?.into_iter().map(kind).collect())
+    Ok(apart.world.facts(session, &apart.client())?.into_iter().map(kind).collect())
 }
 
 /// A restore of many statements into `copy`, of which the client has read the first.
 struct Restoring {
-    world: World,
+    apart: Apart,
     copy: MariaDbServer,
     throttle: Throttle,
 }
@@ -100,36 +100,40 @@ impl Restoring {
         let throttle = Throttle::new(&mut world)?;
         world.configure("shop", "local", SHOP, "")?;
         let copy = world.second_database("copy")?;
-        Ok(Self { world, copy, throttle })
+        Ok(Self { apart: Apart::start(world, FAST)?, copy, throttle })
     }
 
-    fn begin(&self, client: &[&str]) -> Result<()> {
-        self.world.backup("shop", client)?.success()?;
-        self.world.lagan.manifest("again.yaml", &restore_session("again", "local", "copy", ""))?;
+    fn begin(&self) -> Result<()> {
+        self.apart.world.backup("shop", &self.apart.client())?.success()?;
+        self.apart.world.lagan.manifest("again.yaml", &restore_session("again", "local", "copy", ""))?;
         self.throttle.wait()
+    }
+
+    fn ended(&self) -> Result<Value> {
+        self.apart.world.ended("restoresessions", "again", &self.apart.client())
+    }
+
+    fn kinds(&self) -> Result<Vec<String>> {
+        kinds(&self.apart, "again")
     }
 }
 
 fn a_restore_survives(back: Return) -> Result<()> {
-    let restoring = Restoring::prepare()?;
-    let world = &restoring.world;
-    let nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
-    let _engine = world.part("engine", "engine", &url, &FAST)?;
-    let mut worker = world.part("worker", "worker-1", &url, &FAST)?;
-    restoring.begin(&client)?;
+    let mut restoring = Restoring::prepare()?;
+    let mut worker = restoring.apart.worker("worker-1")?;
+    restoring.begin()?;
     // It would take the session over.
-    let _second = world.part("worker", "worker-2", &url, &FAST)?;
-    let outage = Outage::begin(nats, back)?;
+    let _second = restoring.apart.worker("worker-2")?;
+    let outage = Outage::begin(&mut restoring.apart.nats, back)?;
     let paused = worker.wait_for_log("the restore is paused", PATIENCE)?;
     assert!(paused.contains("86400 s"), "{paused}");
     restoring.throttle.release()?;
-    let _nats = outage.end(back)?;
-    let ended = world.ended("restoresessions", "again", &client)?;
+    outage.end(&mut restoring.apart.nats)?;
+    let ended = restoring.ended()?;
     assert_eq!(ended["status"]["phase"], "Succeeded", "{ended}");
-    assert_eq!(kinds(world, "again", &client)?, ["requested", "planned", "started", "restoring", "succeeded"]);
+    assert_eq!(restoring.kinds()?, ["requested", "planned", "started", "restoring", "succeeded"]);
     worker.wait_for_log("restore goes on", PATIENCE)?;
+    let world = &restoring.apart.world;
     assert_eq!(restoring.copy.checksums("shop")?, world.db.checksums("shop")?);
     world.judge()
 }
@@ -145,30 +149,22 @@ fn a_restore_goes_on_after_an_outage_that_cost_the_server_its_memory() -> Result
 }
 
 fn a_backup_survives(back: Return) -> Result<()> {
-    let mut world = world_with(4)?;
-    let hold = Hold::new(&mut world)?;
-    world.configure("shop", "local", SHOP, "")?;
-    let nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
-    let _engine = world.part("engine", "engine", &url, &FAST)?;
-    let mut worker = world.part("worker", "worker-1", &url, &FAST)?;
-    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
-    hold.wait_for_runs(1)?;
-    let _second = world.part("worker", "worker-2", &url, &FAST)?;
-    let outage = Outage::begin(nats, back)?;
+    let mut backup = HeldBackup::prepare(4, FAST)?;
+    let mut worker = backup.apart.worker("worker-1")?;
+    backup.begin()?;
+    let _second = backup.apart.worker("worker-2")?;
+    let outage = Outage::begin(&mut backup.apart.nats, back)?;
     worker.wait_for_log("heartbeat not stored", PATIENCE)?;
     // The dump ends and is uploaded meanwhile; only the gate waits.
-    hold.release()?;
+    backup.hold.release()?;
     let gated = worker.wait_for_log("fact can't be appended yet", PATIENCE)?;
     assert!(gated.contains("committing"), "{gated}");
-    assert_eq!(world.snapshots()?, 0, "the gate is shut");
-    let _nats = outage.end(back)?;
-    let session = the_session(&world, &client)?;
-    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
-    assert_eq!(kinds(&world, "@latest", &client)?, ["requested", "planned", "started", "committing", "succeeded"]);
-    assert_eq!((hold.runs(), world.snapshots()?), (1, 1));
-    world.judge()
+    assert_eq!(backup.apart.world.snapshots()?, 0, "the gate is shut");
+    outage.end(&mut backup.apart.nats)?;
+    let session = backup.session()?;
+    assert_eq!(kinds(&backup.apart, "@latest")?, ["requested", "planned", "started", "committing", "succeeded"]);
+    assert_eq!(backup.hold.runs(), 1);
+    backup.judge(&session)
 }
 
 #[test]
@@ -182,53 +178,37 @@ fn a_backup_goes_on_after_an_outage_that_cost_the_server_its_memory() -> Result<
 }
 
 /// Starts a worker whose connection to NATS a test can cut.
-fn worker_behind(world: &World, nats: &NatsServer) -> Result<(Proxy, Process)> {
-    let port = nats.url().rsplit(':').next().unwrap_or_default().parse()?;
+fn worker_behind(apart: &Apart) -> Result<(Proxy, Process)> {
+    let port = apart.url.rsplit(':').next().unwrap_or_default().parse()?;
     let proxy = Proxy::start(port)?;
     let url = format!("nats://127.0.0.1:{}", proxy.port());
-    let worker = world.part("worker", "worker-1", &url, &FAST)?;
+    let worker = apart.world.part("worker", "worker-1", &url, &FAST)?;
     Ok((proxy, worker))
 }
 
 #[test]
 fn a_worker_that_alone_is_cut_off_loses_its_backup_to_another() -> Result<()> {
-    let mut world = world_with(4)?;
-    let hold = Hold::new(&mut world)?;
-    world.configure("shop", "local", SHOP, "")?;
-    let nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
-    let _engine = world.part("engine", "engine", &url, &FAST)?;
-    let (proxy, mut first) = worker_behind(&world, &nats)?;
-    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
-    hold.wait_for_runs(1)?;
-    let _second = world.part("worker", "worker-2", &url, &FAST)?;
+    let backup = HeldBackup::prepare(4, FAST)?;
+    let (proxy, mut first) = worker_behind(&backup.apart)?;
+    backup.begin()?;
+    let _second = backup.apart.worker("worker-2")?;
     proxy.close();
-    hold.wait_for_runs(2)?;
-    hold.release()?;
-    let session = the_session(&world, &client)?;
-    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    backup.hold.wait_for_runs(2)?;
+    backup.hold.release()?;
+    let session = backup.session()?;
     assert_eq!(session["status"]["attempts"], 2);
     proxy.open();
     first.wait_for_log("taken over", PATIENCE)?;
-    let snapshots = world.restic()?.snapshots()?;
-    assert_eq!(snapshots.len(), 1, "{snapshots:?}");
-    assert_eq!(snapshots[0]["short_id"], session["status"]["snapshot"]);
-    world.judge()
+    backup.judge(&session)
 }
 
 #[test]
 fn a_worker_that_alone_is_cut_off_writes_nothing_more_of_its_restore() -> Result<()> {
     let restoring = Restoring::prepare()?;
-    let world = &restoring.world;
-    let nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
-    let _engine = world.part("engine", "engine", &url, &FAST)?;
-    let (proxy, mut first) = worker_behind(world, &nats)?;
-    restoring.begin(&client)?;
+    let (proxy, mut first) = worker_behind(&restoring.apart)?;
+    restoring.begin()?;
     proxy.close();
-    let ended = world.ended("restoresessions", "again", &client)?;
+    let ended = restoring.ended()?;
     assert_eq!((&ended["status"]["phase"], &ended["status"]["code"]), (&"Failed".into(), &"E0402".into()), "{ended}");
     // The client is left alone until the worker learns of its end, and is fed nothing.
     restoring.throttle.release()?;
@@ -239,8 +219,7 @@ fn a_worker_that_alone_is_cut_off_writes_nothing_more_of_its_restore() -> Result
     eventually("the client to be killed", PATIENCE, || {
         clients.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()).then_some(())
     })?;
-    assert_ne!(restoring.copy.checksums("shop")?, world.db.checksums("shop")?);
-    let restored = kinds(world, "again", &client)?;
-    assert_eq!(restored, ["requested", "planned", "started", "restoring", "failed"]);
+    assert_ne!(restoring.copy.checksums("shop")?, restoring.apart.world.db.checksums("shop")?);
+    assert_eq!(restoring.kinds()?, ["requested", "planned", "started", "restoring", "failed"]);
     Ok(())
 }

@@ -3,14 +3,13 @@
 use std::fs;
 
 use anyhow::Result;
-use lagan_tests::nats::NatsServer;
 use lagan_tests::process::Process;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::PATIENCE;
 use lagan_tests::world::World;
 use lagan_tests::world::restore_session;
 
-use super::{DUMP, FAST, SHOP, world_with};
+use super::{Apart, DUMP, FAST, SHOP, world_with};
 
 /// Holds a restore in its first statements, which drop the tables one by one, by a lock on one table.
 struct Locked {
@@ -44,14 +43,12 @@ impl Locked {
 fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
     let world = world_with(3)?;
     world.configure("shop", "local", SHOP, "")?;
-    let nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
-    let _engine = world.part("engine", "engine", &url, &FAST)?;
-    let mut first = world.part("worker", "worker-1", &url, &FAST)?;
+    let apart = Apart::start(world, FAST)?;
+    let (world, client) = (&apart.world, apart.client());
+    let mut first = apart.worker("worker-1")?;
     world.backup("shop", &client)?.success()?;
     let original = world.db.dump(&DUMP)?;
-    let locked = Locked::new(&world)?;
+    let locked = Locked::new(world)?;
     world.lagan.manifest("again.yaml", &restore_session("again", "local", "shop", "overwrite: true"))?;
     eventually("the restore to write", PATIENCE, || {
         let facts = world.facts("again", &client).ok()?;
@@ -59,7 +56,7 @@ fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
     })?;
     let clients = first.descendants_named("mariadb")?;
     assert!(!clients.is_empty(), "the client runs");
-    let _second = world.part("worker", "worker-2", &url, &FAST)?;
+    let _second = apart.worker("worker-2")?;
     first.kill9()?;
     eventually("the client to die with its worker", PATIENCE, || {
         clients.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())

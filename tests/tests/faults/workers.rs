@@ -8,55 +8,35 @@ use lagan_tests::wait::eventually;
 use lagan_tests::world::PATIENCE;
 use nix::sys::signal::Signal;
 
-use super::{FAST, Hold, SHOP, the_session, world_with};
+use super::{FAST, HeldBackup, Hold, SHOP, the_session, world_with};
 
 #[test]
 fn a_killed_worker_is_followed_by_another_and_there_is_one_snapshot() -> Result<()> {
-    let mut world = world_with(4)?;
-    let hold = Hold::new(&mut world)?;
-    world.configure("shop", "local", SHOP, "")?;
-    let nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
-    let _engine = world.part("engine", "engine", &url, &FAST)?;
-    let mut first = world.part("worker", "worker-1", &url, &FAST)?;
-    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
-    hold.wait_for_runs(1)?;
-    let _second = world.part("worker", "worker-2", &url, &FAST)?;
+    let backup = HeldBackup::prepare(4, FAST)?;
+    let mut first = backup.apart.worker("worker-1")?;
+    backup.begin()?;
+    let _second = backup.apart.worker("worker-2")?;
     first.kill9()?;
-    hold.wait_for_runs(2)?;
-    hold.release()?;
-    let session = the_session(&world, &client)?;
-    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    backup.hold.wait_for_runs(2)?;
+    backup.hold.release()?;
+    let session = backup.session()?;
     assert_eq!(session["status"]["attempts"], 2);
-    assert_eq!(world.snapshots()?, 1);
-    world.judge()
+    backup.judge(&session)
 }
 
 #[test]
 fn a_worker_that_was_paused_for_too_long_can_not_commit_any_more() -> Result<()> {
-    let mut world = world_with(4)?;
-    let hold = Hold::new(&mut world)?;
-    world.configure("shop", "local", SHOP, "")?;
-    let nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
-    let _engine = world.part("engine", "engine", &url, &FAST)?;
-    let mut first = world.part("worker", "worker-1", &url, &FAST)?;
-    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
-    hold.wait_for_runs(1)?;
+    let backup = HeldBackup::prepare(4, FAST)?;
+    let mut first = backup.apart.worker("worker-1")?;
+    backup.begin()?;
     first.signal(Signal::SIGSTOP)?;
-    let _second = world.part("worker", "worker-2", &url, &FAST)?;
-    hold.wait_for_runs(2)?;
-    hold.release()?;
-    let session = the_session(&world, &client)?;
-    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    let _second = backup.apart.worker("worker-2")?;
+    backup.hold.wait_for_runs(2)?;
+    backup.hold.release()?;
+    let session = backup.session()?;
     first.signal(Signal::SIGCONT)?;
     first.wait_for_log("taken over", PATIENCE)?;
-    let snapshots = world.restic()?.snapshots()?;
-    assert_eq!(snapshots.len(), 1, "{snapshots:?}");
-    assert_eq!(snapshots[0]["short_id"], session["status"]["snapshot"]);
-    world.judge()
+    backup.judge(&session)
 }
 
 #[test]
@@ -84,54 +64,35 @@ fn everything_killed_at_once_goes_on_after_the_restart() -> Result<()> {
 
 #[test]
 fn a_snapshot_that_was_written_before_the_worker_died_is_adopted() -> Result<()> {
-    let mut world = world_with(3)?;
-    let hold = Hold::new(&mut world)?;
-    world.configure("shop", "local", SHOP, "")?;
-    let mut nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
-    let _engine = world.part("engine", "engine", &url, &FAST)?;
-    let mut first = world.part("worker", "worker-1", &url, &FAST)?;
-    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
-    hold.wait_for_runs(1)?;
-    hold.release()?;
+    let mut backup = HeldBackup::prepare(3, FAST)?;
+    let mut first = backup.apart.worker("worker-1")?;
+    backup.begin()?;
+    backup.hold.release()?;
     // NATS is stopped as soon as a snapshot exists, so that the worker can't report it.
     eventually("the snapshot to be written", PATIENCE, || {
-        let written = fs::read_dir(world.repository_dir().join("snapshots")).is_ok_and(|dir| dir.count() > 0);
+        let snapshots = backup.apart.world.repository_dir().join("snapshots");
+        let written = fs::read_dir(snapshots).is_ok_and(|dir| dir.count() > 0);
         written.then_some(())
     })?;
-    nats.process().signal(Signal::SIGSTOP)?;
+    backup.apart.nats.process().signal(Signal::SIGSTOP)?;
     first.kill9()?;
-    nats.process().signal(Signal::SIGCONT)?;
-    let _second = world.part("worker", "worker-2", &url, &FAST)?;
-    let session = the_session(&world, &client)?;
-    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
-    assert_eq!(hold.runs(), 1, "nothing is dumped again");
-    assert_eq!(world.snapshots()?, 1);
-    world.judge()
+    backup.apart.nats.process().signal(Signal::SIGCONT)?;
+    let _second = backup.apart.worker("worker-2")?;
+    let session = backup.session()?;
+    assert_eq!(backup.hold.runs(), 1, "nothing is dumped again");
+    backup.judge(&session)
 }
 
 #[test]
 fn nats_may_die_and_come_back_in_the_middle_of_a_session() -> Result<()> {
-    let mut world = world_with(4)?;
-    let hold = Hold::new(&mut world)?;
-    world.configure("shop", "local", SHOP, "")?;
-    let mut nats = NatsServer::start()?;
-    let url = nats.url();
-    let client = ["--nats-url", url.as_str()];
     // A restart takes longer than the time after which these tests presume a worker dead.
-    let slow = ["--failover", "10"];
-    let _engine = world.part("engine", "engine", &url, &slow)?;
-    let _worker = world.part("worker", "worker", &url, &slow)?;
-    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
-    hold.wait_for_runs(1)?;
-    nats.kill9()?;
-    nats.restart()?;
-    hold.release()?;
-    let session = the_session(&world, &client)?;
-    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
-    assert_eq!(world.snapshots()?, 1);
-    world.judge()
+    let mut backup = HeldBackup::prepare(4, ["--failover", "10"])?;
+    let _worker = backup.apart.worker("worker")?;
+    backup.begin()?;
+    backup.apart.nats.kill9()?;
+    backup.apart.nats.restart()?;
+    backup.hold.release()?;
+    backup.judge(&backup.session()?)
 }
 
 #[test]
