@@ -1,11 +1,15 @@
 //! Puts common schedules into words; others are shown as they are written. It must not decide when anything runs.
 
+use lagan_schemas::schedule::split_zone;
+
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// A schedule in words, such as `every day 02:00 Europe/Berlin`.
 #[must_use]
 pub fn words(schedule: &str, time_zone: &str) -> String {
-    let zone = if time_zone.is_empty() { "UTC" } else { time_zone };
+    let field = if time_zone.is_empty() { "UTC" } else { time_zone };
+    let (own, schedule) = split_zone(schedule.trim());
+    let zone = own.unwrap_or(field);
     match phrase(schedule) {
         Some(Phrase::AnyTime(text)) => text,
         Some(Phrase::OfDay(text)) => format!("{text} {zone}"),
@@ -67,6 +71,8 @@ mod tests {
             ("0 3 * * 7", "", "every Sunday 03:00 UTC"),
             ("0 3 1 * *", "", "on day 1 of every month 03:00 UTC"),
             ("0 3 1 1 *", "", "at `0 3 1 1 *` UTC"),
+            ("TZ=Asia/Tokyo 0 2 * * *", "", "every day 02:00 Asia/Tokyo"),
+            ("CRON_TZ=Asia/Tokyo  0 3 1 1 *", "", "at `0 3 1 1 *` Asia/Tokyo"),
             ("0 25 * * *", "", "at `0 25 * * *` UTC"),
             ("@daily", "", "at `@daily` UTC"),
         ] {

@@ -12,7 +12,7 @@ use croner::{Cron, JobType};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-pub use parse::ScheduleError;
+pub use parse::{ScheduleError, split_zone};
 
 /// A missed slot older than this is not caught up, unless the configuration says otherwise.
 pub const DEFAULT_STARTING_DEADLINE: Duration = Duration::from_secs(3600);

@@ -62,8 +62,9 @@ pub(super) fn parse(text: &str, zone: Option<&str>) -> Result<(Rhythm, Tz), Sche
     Ok((rhythm(text)?, zone))
 }
 
-/// Splits `TZ=Asia/Tokyo 0 3 * * *`. As in Go, an empty name is UTC.
-fn split_zone(text: &str) -> (Option<&str>, &str) {
+/// Splits `TZ=Asia/Tokyo 0 3 * * *` into its time zone, if it has one, and the rest. As in Go, an empty name is UTC.
+#[must_use]
+pub fn split_zone(text: &str) -> (Option<&str>, &str) {
     let Some(rest) = text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) else { return (None, text) };
     let (zone, schedule) = rest.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((rest, ""));
     (Some(if zone.is_empty() { "UTC" } else { zone }), schedule.trim())
