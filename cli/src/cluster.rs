@@ -206,6 +206,8 @@ pub fn problem(error: &KubernetesError) -> Problem {
         Some(status) if status.code == 403 => Problem::new(Exit::Failed, text)
             .help("your account lacks this right; `kubectl auth can-i --list` shows its rights"),
         Some(status) if status.is_not_found() => Problem::new(Exit::NotFound, text),
+        Some(status) if status.message.contains("unknown field") => Problem::new(Exit::Failed, text)
+            .help("nothing was created: the definitions (CRDs) in the cluster are of another version than this command; install those of this version"),
         Some(status) if status.code < 500 => Problem::new(Exit::Failed, text),
         _ => Problem::new(Exit::Unreachable, text).help("check the kubeconfig and its context; does kubectl work?"),
     }

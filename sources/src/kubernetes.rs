@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret as ApiSecret};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, Request,
+};
 use kube::{Api, Client};
 use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::resource::{Group, Kind, ObjectRef};
@@ -289,9 +291,23 @@ impl Kubernetes {
         self.created(key, object, PostParams::default()).await
     }
 
-    /// Creates an object as a field manager and returns the stored form.
+    /// Creates an object that a person asked for, as a field manager, and returns the stored form. Nothing is created if
+    /// the API server does not know one of its fields: it would drop the field and keep the rest, and a restore that was to
+    /// be tried would run.
     pub async fn create_as(&self, key: &ObjectKey, object: Value, manager: &str) -> Result<Value, KubernetesError> {
-        self.created(key, object, PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() }).await
+        let name = key.to_string();
+        let resource = api_resource(Group::of(&format!("{}/", key.group)), key.kind).expect("the kind is known");
+        let path = self.api(&resource, key.namespace.as_deref()).resource_url().to_owned();
+        let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+        let made = async {
+            let body = serde_json::to_vec(&object).map_err(kube::Error::SerdeError)?;
+            let mut request = Request::new(path).create(&params, body).map_err(kube::Error::BuildRequest)?;
+            // kube has no parameter for this.
+            let strict = format!("{}&fieldValidation=Strict", request.uri());
+            *request.uri_mut() = strict.parse().expect("a URI with one more parameter is a URI");
+            self.client.request::<DynamicObject>(request).await
+        };
+        value_of(key, &answer("create", &name, made).await?)
     }
 
     async fn created(&self, key: &ObjectKey, object: Value, params: PostParams) -> Result<Value, KubernetesError> {

@@ -1,13 +1,17 @@
 //! The command line on a cluster: the same commands, exit codes and texts as on a folder, by the API server alone.
 
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use lagan_tests::control_plane::ControlPlane;
 use lagan_tests::kube_world::{KubeWorld, phase};
 use lagan_tests::lagan::Lagan;
 use lagan_tests::process::Output;
 use lagan_tests::sample::Sample;
 use lagan_tests::tools;
+use lagan_tests::wait::eventually;
+use lagan_tests::world::PATIENCE;
 use serde_json::Value;
 
 use super::{FOREVER, configuration, ready};
@@ -145,5 +149,29 @@ fn what_was_not_done_has_its_exit_code() -> Result<()> {
     })?;
     let done = plugin.run(&["backup", "shop", "--wait"])?;
     ends(&done, 3, &["failed after", "(E0203)", "  help: ", "next: kubectl lagan describe session/"])?;
+    Ok(())
+}
+
+/// An API server drops a field that it does not know, and without `dryRun` the object would be a restore.
+#[test]
+fn a_cluster_that_does_not_know_a_field_gets_no_object_without_it() -> Result<()> {
+    let world = KubeWorld::on(Arc::new(ControlPlane::start()?), "older")?;
+    world.apply(&configuration("shop", FOREVER, ""))?;
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/dryRun";
+    let patch = format!(r#"[{{"op":"remove","path":"{field}"}}]"#);
+    world.plane.kubectl(&["patch", "crd", "restoresessions.lagan.dev", "--type=json", "-p", &patch])?;
+    let dry = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession\nmetadata: {name: dry}\nspec:\n  dryRun: true\n  \
+               repository: {name: local}\n  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: shop}}\n";
+    let file = world.lagan.path("dry.yaml");
+    std::fs::write(&file, dry)?;
+    let strict = ["create", "--dry-run=server", "--validate=strict", "-f", &file.to_string_lossy()];
+    eventually("the API server to use the older definition", PATIENCE, || {
+        let refused = world.plane.try_kubectl(&[&strict[..], &["-n", &world.namespace]].concat()).ok()?;
+        refused.stderr.contains("unknown field").then_some(())
+    })?;
+    let plugin = Plugin::new(&world)?;
+    ends(&plugin.run(&["restore", "shop", "--dry-run"])?, 1, &["spec.dryRun", "definitions", "nothing was created"])?;
+    let left = world.kubectl_json(&["get", "restoresessions.lagan.dev"])?;
+    ensure!(left["items"].as_array().is_some_and(Vec::is_empty), "{left:#}");
     Ok(())
 }
