@@ -143,7 +143,7 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
         Phase::Restoring => {
             let snapshot = session.restoring_snapshot.as_deref().unwrap_or("?");
             let message =
-                format!("the worker died while it restored snapshot {snapshot}; the target holds part of the data");
+                format!("the worker died while it restored snapshot {snapshot}; the target may hold part of the data");
             Fact::Failed(ended(Code::TargetPartiallyRestored, message))
         }
         _ if is_old(session, now) => {

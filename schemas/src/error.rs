@@ -95,7 +95,7 @@ codes! {
     SnapshotOfOtherCluster = "E0314", "SnapshotOfOtherCluster", Permanent, "if you mean the snapshot of that cluster, name the cluster in `fromCluster` of the RestoreSession";
     SnapshotIncomplete = "E0315", "SnapshotIncomplete", Permanent, "choose another snapshot; `lagan snapshots` lists them";
     TargetNotEmpty = "E0401", "TargetNotEmpty", Permanent, "restore into an empty target, or say with `existing: Replace` that the data there is dropped, or with `existing: Merge` (`overwrite: true`) that it stays where the snapshot has nothing";
-    TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target holds part of the data; correct what the message says, then restore again with `existing: Replace`";
+    TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target may hold part of the data; correct what the message says, then restore again with `existing: Replace`";
     RestoreFailed = "E0403", "RestoreFailed", Permanent, "read the end of stderr in the message; the client says which statement failed";
     ScopeRefused = "E0404", "ScopeRefused", Permanent, "name the databases as the message says";
     RestoreObstructed = "E0405", "RestoreObstructed", Permanent, "nothing was written; remove each obstacle as the message says, then create a new RestoreSession";

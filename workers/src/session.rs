@@ -3,6 +3,7 @@
 
 pub(crate) mod claim;
 pub(crate) mod held;
+pub(crate) mod in_slots;
 pub(crate) mod life;
 
 use std::sync::Arc;
@@ -100,7 +101,8 @@ impl Worker {
 
     async fn claim(&self, delivery: Delivery, pool: Option<&str>, session: Session, observer: &mut Observer) {
         let again_soon = Settle::Nak { delay: self.timing.failover };
-        match claim(&session, delivery.stored().sequence, self.instance) {
+        let me = self.in_slots.has(session.key.uid).then_some(self.instance);
+        match claim(&session, delivery.stored().sequence, me) {
             Claim::Done => settle(delivery, Settle::Ack).await,
             Claim::Start => self.start(delivery, session).await,
             Claim::Ours => settle(delivery, again_soon).await,
@@ -142,7 +144,7 @@ impl Worker {
         let snapshot = session.restoring_snapshot.clone().unwrap_or_default();
         let host = session.worker_host.clone().unwrap_or_default();
         let message = format!(
-            "the worker on {host} died while it restored snapshot {snapshot}; the target holds part of the data"
+            "the worker on {host} died while it restored snapshot {snapshot}; the target may hold part of the data"
         );
         let ended = Ended {
             holder: None,
@@ -160,6 +162,7 @@ impl Worker {
 
     async fn start(&self, delivery: Delivery, mut session: Session) {
         let Some(plan) = session.plan.clone() else { return settle(delivery, Settle::Ack).await };
+        let _in_slot = self.in_slots.enter(session.key.uid);
         let holder = Holder { attempt: session.attempts + 1, worker: self.instance };
         let started = Fact::Started(Started { holder, host: self.host.clone() });
         // The heartbeat beats before the fact says so: nobody may find a holder without one.

@@ -30,6 +30,7 @@ use crate::metrics::WorkerMetrics;
 use crate::outbound::Outbound;
 use crate::process::{Sandbox, Spawner, is_sandbox_available};
 use crate::repository::StorageAccess;
+use crate::session::in_slots::InSlots;
 
 const PULL: Duration = Duration::from_secs(30);
 
@@ -77,6 +78,8 @@ pub(crate) struct Worker {
     pub bus: Bus,
     pub cluster: Cluster,
     pub instance: Uuid,
+    /// Sessions that the slots of this worker have.
+    pub in_slots: InSlots,
     pub host: String,
     pub timing: WorkerTiming,
     pub heartbeats: Bucket,
@@ -111,6 +114,7 @@ pub async fn run(
         bus: bus.clone(),
         cluster: options.cluster.clone(),
         instance: Uuid::new_v4(),
+        in_slots: InSlots::default(),
         host: options.host.clone(),
         timing: WorkerTiming { failover: options.failover },
         leases: Leases::new(bucket(streams::LEASES), options.failover),
@@ -223,12 +227,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_session_that_panics_ends_alone() {
+    async fn a_session_that_panics_ends_alone_and_leaves_its_slot() {
+        let (slots, session) = (InSlots::default(), Uuid::from_u128(1));
         let panics = async {
+            let _entered = slots.enter(session);
             tokio::task::yield_now().await;
-            assert_eq!(1, 2, "a defect");
+            assert!(!slots.has(session), "a defect");
         };
         assert_eq!(contain(panics).await, Contained::Panicked);
+        assert!(!slots.has(session));
         assert_eq!(contain(std::future::ready(())).await, Contained::Done);
     }
 }

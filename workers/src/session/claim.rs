@@ -26,7 +26,9 @@ pub(crate) enum AfterDeath {
     FailRestore,
 }
 
-pub(crate) fn claim(session: &Session, delivered: u64, me: Instance) -> Claim {
+/// `me` is this worker if one of its slots has the session. A slot that panicked has it no more, and its heartbeat has
+/// stopped: the session is then that of a dead holder, also for the worker that was it.
+pub(crate) fn claim(session: &Session, delivered: u64, me: Option<Instance>) -> Claim {
     if session.foreign || session.plan.as_ref().is_some_and(|plan| plan.version > plan::VERSION) {
         return Claim::Foreign;
     }
@@ -42,7 +44,7 @@ pub(crate) fn claim(session: &Session, delivered: u64, me: Instance) -> Claim {
     if session.plan.is_none() {
         return Claim::Done;
     }
-    let ours = session.holder.is_some_and(|holder| holder.worker == me);
+    let ours = me.is_some_and(|me| session.holder.is_some_and(|holder| holder.worker == me));
     match session.phase {
         Phase::Planned => Claim::Start,
         Phase::Started | Phase::Committing | Phase::Restoring if ours => Claim::Ours,
@@ -86,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_message_is_decided_by_the_facts_alone() {
-        let me = Uuid::from_u128(5);
+        let me = Some(Uuid::from_u128(5));
         for (phase, holder, delivered, expected) in [
             (Phase::Planned, 0, 7, Claim::Start),
             (Phase::Planned, 0, 6, Claim::Done),
@@ -104,12 +106,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lone_worker_goes_on_after_a_panic_as_after_the_death_of_another() {
+        // The message comes back to the worker that the log names, and none of its slots has the session.
+        for (phase, then) in [
+            (Phase::Started, AfterDeath::Start),
+            (Phase::Committing, AfterDeath::Start),
+            (Phase::Restoring, AfterDeath::FailRestore),
+        ] {
+            assert_eq!(claim(&session(phase, 5), 7, None), Claim::AskHolder(then), "{phase:?}");
+        }
+    }
+
+    #[test]
     fn a_session_of_a_later_version_is_left_alone() {
         let mut later = session(Phase::Planned, 0);
         later.foreign = true;
-        assert_eq!(claim(&later, 7, Uuid::nil()), Claim::Foreign);
+        assert_eq!(claim(&later, 7, None), Claim::Foreign);
         let mut later = session(Phase::Planned, 0);
         later.plan.as_mut().unwrap().version += 1;
-        assert_eq!(claim(&later, 7, Uuid::nil()), Claim::Foreign);
+        assert_eq!(claim(&later, 7, None), Claim::Foreign);
     }
 }
