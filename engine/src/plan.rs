@@ -56,6 +56,8 @@ pub(crate) struct PlanInputs<'a> {
     pub requested: Timestamp,
     /// How long a deleted Repository waits for its data to be deleted.
     pub wipe_within: std::time::Duration,
+    /// Namespaces whose objects are in the view; none means all.
+    pub namespaces: &'a [String],
     pub cross_namespace: CrossNamespace,
 }
 

@@ -30,6 +30,8 @@ use crate::sessions::Change;
 const REFERENCES_WAIT: Duration = Duration::from_secs(60);
 /// Retry interval for sessions whose wake-up time is unknown (P6).
 const LONGEST_NAK: Duration = Duration::from_secs(10);
+/// Delay before a message of an unknown kind of session is looked at again.
+const UNKNOWN: Duration = Duration::from_secs(10);
 const PULL: Duration = Duration::from_secs(30);
 
 const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
@@ -71,7 +73,11 @@ async fn handle(context: &Context, log_usage: &mut LogUsage, delivery: Delivery)
                 Settle::Nak { delay: Duration::from_secs(1) }
             }
         },
-        Err(error) => Settle::Term { reason: error.to_string() },
+        // A later version may have sessions of other kinds: its planner takes the message.
+        Err(error) => {
+            tracing::debug!(subject = delivery.stored().subject, error = chain(&error), "subject is not known");
+            Settle::Nak { delay: UNKNOWN }
+        }
     };
     if let Err(error) = delivery.settle(settle).await {
         tracing::debug!(error = chain(&error), "planner's message was not settled, it comes again");
@@ -162,11 +168,16 @@ async fn decide(context: &Context, session: &Session, now: Timestamp) -> Result<
     let planned = loop {
         let planned = {
             let view = context.resources.read();
-            let (resolve, pools) = (&context.options.resolve, &context.options.pools);
-            let wipe_within = context.options.wipe_within;
-            let cross_namespace = context.options.cross_namespace;
-            let inputs =
-                PlanInputs { view: &view, answers: &answers, resolve, pools, requested, wipe_within, cross_namespace };
+            let inputs = PlanInputs {
+                view: &view,
+                answers: &answers,
+                resolve: &context.options.resolve,
+                pools: &context.options.pools,
+                requested,
+                wipe_within: context.options.wipe_within,
+                namespaces: context.source().namespaces(),
+                cross_namespace: context.options.cross_namespace,
+            };
             plan(session.key.kind, request, &inputs)
         };
         if !answers.find_out(context.source()).await? {

@@ -98,12 +98,12 @@ impl Source {
         self.statuses().is_some()
     }
 
-    /// Whether every object of the cluster is seen, and not only those of some namespaces.
+    /// Namespaces whose objects are seen; none means all.
     #[must_use]
-    pub const fn watches_all_namespaces(&self) -> bool {
+    pub fn namespaces(&self) -> &[String] {
         match &self.0 {
-            Origin::Folder(_) => true,
-            Origin::Cluster(api) => api.namespaces.is_empty(),
+            Origin::Folder(_) => &[],
+            Origin::Cluster(api) => &api.namespaces,
         }
     }
 

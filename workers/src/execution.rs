@@ -124,7 +124,7 @@ impl Execution<'_> {
     async fn wipe(&mut self, work: &WipeWork) -> Result<Option<TargetResult>, Broken> {
         let life = self.life;
         let (place, leased) = wipe::until_stopped(life, self.take_place(work)).await?;
-        let result = wipe::run(self, &work.repository, &place, &leased.lease).await;
+        let result = wipe::run(self, work, &place, &leased.lease).await;
         leased.after(result).await.map(|()| None)
     }
 

@@ -4,7 +4,7 @@
 use lagan_bus::lease::Lease;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus};
-use lagan_schemas::plan::PlanRepository;
+use lagan_schemas::plan::WipeWork;
 
 use crate::execution::Execution;
 use crate::opened::blocking;
@@ -15,12 +15,12 @@ use crate::session::life::{Life, StopCause};
 
 pub(crate) async fn run(
     execution: &mut Execution<'_>,
-    repository: &PlanRepository,
+    work: &WipeWork,
     place: &RepositoryAccess,
     lease: &Lease,
 ) -> Result<(), Broken> {
     let mut deleted = Content::default();
-    let deleting = delete(execution, repository, (place, lease), &mut deleted);
+    let deleting = delete(execution, work, (place, lease), &mut deleted);
     let result = until_stopped(execution.life, deleting).await;
     let Content { objects, bytes } = deleted;
     let foreign = match result {
@@ -50,7 +50,7 @@ fn with_deleted_objects(failure: Failure, deleted: Content) -> Failure {
 /// Deletes the files of the repository. Answers a description of the objects that are not among them and stay.
 async fn delete(
     execution: &Execution<'_>,
-    repository: &PlanRepository,
+    WipeWork { repository, namespaces }: &WipeWork,
     (place, lease): (&RepositoryAccess, &Lease),
     deleted: &mut Content,
 ) -> Result<Option<String>, Failure> {
@@ -59,7 +59,8 @@ async fn delete(
     };
     let cluster = execution.worker.intent.identity().await?;
     let (password, access) = (place.password.clone(), execution.worker.access(&execution.life.token()));
-    let opened = blocking(move || Wipe::open(&s3, &password, &access, &cluster)).await?;
+    let namespaces = namespaces.clone();
+    let opened = blocking(move || Wipe::open(&s3, &password, &access, (&cluster, &namespaces))).await?;
     let mut wipe = opened.map_err(|error| of_wipe(&error))?;
     tracing::info!(location = place.storage.location(), "data of a repository is deleted");
     loop {

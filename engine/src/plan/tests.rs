@@ -116,7 +116,11 @@ pub(crate) fn sample(kind: SessionKind) -> Plan {
         SessionKind::Maintenance => {
             let backup = world.backup();
             let repository = backup.repositories().next().unwrap().clone();
-            Plan { work: Work::Wipe(Box::new(WipeWork { repository })), lane: Lane::Maintenance, ..backup }
+            Plan {
+                work: Work::Wipe(Box::new(WipeWork { repository, namespaces: Vec::new() })),
+                lane: Lane::Maintenance,
+                ..backup
+            }
         }
     }
 }
@@ -186,6 +190,7 @@ impl World {
             pools: &["default".to_owned(), "nfs".to_owned()],
             requested: Timestamp::from_second(REQUESTED).unwrap(),
             wipe_within: std::time::Duration::from_secs(600),
+            namespaces: &[],
             cross_namespace: self.cross_namespace,
         };
         plan(kind, request, &inputs)

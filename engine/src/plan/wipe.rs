@@ -50,7 +50,8 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
         deadline: inputs.requested.checked_add(inputs.wipe_within).ok(),
         stall_seconds: STALL_SECONDS,
         notices: Vec::new(),
-        work: Work::Wipe(Box::new(WipeWork { repository })),
+        // A Repository of another namespace at this place is not in the view, but its snapshots name the namespace.
+        work: Work::Wipe(Box::new(WipeWork { repository, namespaces: inputs.namespaces.to_vec() })),
     })
 }
 

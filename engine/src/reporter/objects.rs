@@ -93,7 +93,7 @@ impl Reporter<'_> {
 
     async fn blueprint(&mut self, key: &ObjectKey, object: &Object) {
         // Two engines that watch other namespaces of one cluster would overwrite each other's number.
-        let counts = self.context.source().watches_all_namespaces();
+        let counts = self.context.source().namespaces().is_empty();
         let usages = counts.then(|| derive::usages(&self.context.resources.read(), object));
         let status = blueprint::status(object, usages, self.statuses.status(key));
         self.write_object(key, status.into()).await;

@@ -77,6 +77,9 @@ pub enum RestoreMode {
 #[serde(rename_all = "camelCase")]
 pub struct WipeWork {
     pub repository: PlanRepository,
+    /// Namespaces whose snapshots may go with it. Nothing: those of the whole cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
 }
 
 /// A program to run: its argv, with nothing left to substitute.

@@ -41,6 +41,10 @@ pub enum WipeError {
         "nothing was deleted, because the repository also holds snapshots of other clusters ({0}); delete it by hand if nobody needs them"
     )]
     OtherClusters(String),
+    #[error(
+        "nothing was deleted, because the repository also holds snapshots of namespaces that this installation does not watch ({0}); delete it by hand if nobody needs them"
+    )]
+    OtherNamespaces(String),
 }
 
 impl WipeError {
@@ -51,7 +55,7 @@ impl WipeError {
             Self::Storage(StoreError { kind: StoreErrorKind::NotFound, .. }) => Code::RepositoryAbsent,
             Self::Storage(error) => error.code(),
             Self::NotOpened(error) => error.code(),
-            Self::OtherClusters(_) => Code::LocationShared,
+            Self::OtherClusters(_) | Self::OtherNamespaces(_) => Code::LocationShared,
         }
     }
 }
@@ -89,12 +93,12 @@ pub struct Wipe {
 
 impl Wipe {
     /// Opens the repository, and with it the right to delete it: all of it, so that no other cluster may have snapshots
-    /// there. It blocks.
+    /// there, and no namespace but these if any are given. It blocks.
     pub fn open(
         s3: &S3,
         password: &SecretString,
         access: &StorageAccess,
-        cluster: &ClusterIdentity,
+        (cluster, namespaces): (&ClusterIdentity, &[String]),
     ) -> Result<Self, WipeError> {
         let redactor = Redactor::new(s3.access_key_id.iter().chain(&s3.secret_access_key).cloned().collect());
         let operator = object::operator(s3, &access.outbound, &redactor)?;
@@ -104,7 +108,7 @@ impl Wipe {
         };
         let (proof, repository) = prove(&Storage::S3(s3.clone()), password, access).map_err(not_opened)?;
         if let Some(repository) = repository {
-            others(&repository.snapshots().map_err(not_opened)?.snapshots, cluster)?;
+            others(&repository.snapshots().map_err(not_opened)?.snapshots, cluster, namespaces)?;
         }
         Ok(Self::over(operator, redactor, proof))
     }
@@ -200,12 +204,27 @@ impl Wipe {
     }
 }
 
-/// Refuses snapshots of clusters that are not ours.
-pub(super) fn others(snapshots: &[Snapshot], cluster: &ClusterIdentity) -> Result<(), WipeError> {
-    let foreign = snapshots.iter().filter_map(Snapshot::origin).filter(|origin| !cluster.owns(origin.cluster));
-    let names: BTreeSet<String> = foreign.map(|origin| one_line(&origin.cluster_name)).collect();
-    let shown: Vec<String> = names.into_iter().take(EXAMPLES).collect();
-    if shown.is_empty() { Ok(()) } else { Err(WipeError::OtherClusters(shown.join(", "))) }
+/// Refuses snapshots of clusters that are not ours, and of namespaces that are none of these.
+pub(super) fn others(
+    snapshots: &[Snapshot],
+    cluster: &ClusterIdentity,
+    namespaces: &[String],
+) -> Result<(), WipeError> {
+    let (ours, foreign): (Vec<_>, Vec<_>) =
+        snapshots.iter().filter_map(Snapshot::origin).partition(|origin| cluster.owns(origin.cluster));
+    if let Some(names) = shown(foreign.iter().map(|origin| origin.cluster_name.as_str())) {
+        return Err(WipeError::OtherClusters(names));
+    }
+    let unwatched = |namespace: &&str| !namespaces.is_empty() && !namespaces.iter().any(|watched| watched == namespace);
+    let theirs = ours.iter().map(|origin| origin.configuration.namespace.as_str()).filter(unwatched);
+    shown(theirs).map_or(Ok(()), |names| Err(WipeError::OtherNamespaces(names)))
+}
+
+/// The first names of a set; `None` if there are none.
+fn shown<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let names: BTreeSet<String> = names.map(one_line).collect();
+    let first: Vec<String> = names.into_iter().take(EXAMPLES).collect();
+    (!first.is_empty()).then(|| first.join(", "))
 }
 
 /// What the password opens, and the repository if all of it.

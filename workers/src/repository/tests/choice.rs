@@ -219,8 +219,14 @@ fn a_repository_that_others_use_is_not_deleted() {
         snapshot(4, 0, "", "/d"),
     );
     let ours_only = [ours.clone(), adopted.clone(), untagged.clone()];
-    assert!(wipe::others(&ours_only, identity(&[2])).is_ok());
-    let refused = wipe::others(&[ours, adopted, theirs, untagged], identity(&[2])).unwrap_err();
+    assert!(wipe::others(&ours_only, identity(&[2]), &[]).is_ok());
+    let namespaces = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let watched = X.split('/').nth(1).unwrap();
+    assert!(wipe::others(&ours_only, identity(&[2]), &namespaces(&["more", watched])).is_ok());
+    let refused = wipe::others(&ours_only, identity(&[2]), &namespaces(&["more"])).unwrap_err();
+    assert_eq!(refused.code(), Code::LocationShared);
+    assert!(refused.to_string().contains(&format!("({watched})")), "{refused}");
+    let refused = wipe::others(&[ours, adopted, theirs, untagged], identity(&[2]), &[]).unwrap_err();
     assert_eq!(refused.code(), Code::LocationShared);
     assert!(refused.to_string().contains("(local)"), "{refused}");
 }
