@@ -145,11 +145,38 @@ struct Work {
     problems: BTreeSet<String>,
 }
 
+/// One Repository and one configuration of a name: two databases of one name, in namespaces whose blueprint puts their
+/// objects into a third, would take each other's. The one whose objects exist keeps them.
+fn wanted(view: &View, mut pairs: Vec<[Object; 2]>, problems: &mut BTreeSet<String>) -> BTreeMap<ObjectKey, Object> {
+    let made_for = |object: &Object| object.metadata.annotations.get(GENERATED_FOR).cloned();
+    let exists =
+        |object: &Object| view.objects.get(&object.key()).is_some_and(|there| made_for(there) == made_for(object));
+    pairs.sort_by_key(|pair| !pair.iter().any(exists));
+    let mut wanted: BTreeMap<ObjectKey, Object> = BTreeMap::new();
+    for pair in pairs {
+        let of_another = pair.iter().find_map(|object| {
+            let key = object.key();
+            let there = wanted.get(&key).or(view.objects.get(&key).map(Arc::as_ref))?;
+            made_for(there).filter(|other| Some(other) != made_for(object).as_ref()).map(|other| (key, other))
+        });
+        match of_another {
+            None => wanted.extend(pair.map(|object| (object.key(), object))),
+            Some((key, other)) => {
+                let binding = made_for(&pair[0]).unwrap_or_default();
+                problems.insert(format!(
+                    "AppBinding/{binding}: {key} belongs to AppBinding/{other}; give one of them another name, or its \
+                     blueprint another `backupNamespace`"
+                ));
+            }
+        }
+    }
+    wanted
+}
+
 /// Compares the objects that should exist with those that do. Objects of the same name that people made are left alone.
 fn plan(view: &View, derived: Derived) -> Work {
     let mut work = Work { problems: derived.problems, ..Work::default() };
-    let wanted: BTreeMap<ObjectKey, Object> =
-        derived.objects.into_iter().map(|object| (object.key(), object)).collect();
+    let wanted = wanted(view, derived.pairs, &mut work.problems);
     for generated in view.of_kind(Kind::BackupConfiguration) {
         let made = generated.metadata.annotations.contains_key(GENERATED_FOR);
         if made && !wanted.contains_key(&generated.key()) {

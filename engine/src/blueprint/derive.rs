@@ -49,7 +49,8 @@ pub(crate) fn asked(binding: &Object) -> Option<BlueprintAnnotations> {
 /// Objects that should exist, and the reasons why others can't.
 #[derive(Debug, Default)]
 pub(crate) struct Derived {
-    pub objects: Vec<Object>,
+    /// For each AppBinding and blueprint its Repository and its BackupConfiguration.
+    pub pairs: Vec<[Object; 2]>,
     pub problems: BTreeSet<String>,
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn derive(view: &View) -> Derived {
                 continue;
             };
             match from_blueprint(binding, blueprint, &asked) {
-                Ok(objects) => derived.objects.extend(objects),
+                Ok(objects) => derived.pairs.push(objects),
                 Err(why) => drop(derived.problems.insert(format!("{}: BackupBlueprint {name}: {why}", binding.key()))),
             }
         }

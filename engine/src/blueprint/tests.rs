@@ -119,7 +119,7 @@ async fn an_object_gets_the_content_of_hooks_and_follows_its_change() {
     assert_eq!(made.metadata.annotations[HOOKS_OF], format!("{}/1", Uuid::from_u128(2)));
 
     // What was made is what should be there.
-    for object in derive(&world.view).objects {
+    for object in derive(&world.view).pairs.into_iter().flatten() {
         world.publish(object, 3, 1);
     }
     world.publish(made, 4, 1);
@@ -164,7 +164,7 @@ async fn without_the_very_blueprint_at_the_source_nothing_is_put() {
 #[tokio::test]
 async fn a_blueprint_that_was_made_anew_is_another_one_and_one_without_hooks_has_no_mark() {
     let mut world = with_hook("TOKEN", 2, 1);
-    for object in derive(&world.view).objects {
+    for object in derive(&world.view).pairs.into_iter().flatten() {
         world.publish(object, 3, 1);
     }
     assert!(world.work().put.is_empty());
@@ -182,4 +182,32 @@ async fn a_blueprint_that_was_made_anew_is_another_one_and_one_without_hooks_has
     made.metadata.annotations.insert(HOOKS_OF.to_owned(), "mine".to_owned());
     world.publish(made, 4, 1);
     assert!(world.work().put.is_empty());
+}
+
+#[test]
+fn two_databases_of_one_name_do_not_take_each_other_s_backup() {
+    let mut world = World::new();
+    let blueprint = blueprint("").replace("spec:\n", "spec:\n  backupNamespace: backups\n");
+    world.publish(World::object_in(&blueprint), 1, 1);
+    let binding =
+        |namespace: &str| World::object_in(&BINDING.replace("namespace: demo", &format!("namespace: {namespace}")));
+    world.publish(binding("prod"), 2, 1);
+    let alone = world.work();
+    assert_eq!((alone.put.len(), alone.problems.len()), (2, 0));
+    for (uid, object) in (3..).zip(alone.put) {
+        world.publish(object, uid, 1);
+    }
+    // `dev` sorts first, but the objects are there for `prod`.
+    world.publish(binding("dev"), 5, 1);
+    let both = world.work();
+    assert!(both.put.is_empty() && both.remove.is_empty());
+    let problems: Vec<&String> = both.problems.iter().collect();
+    assert!(
+        matches!(&problems[..], [one] if one.starts_with("AppBinding/dev/shop: ") && one.contains("AppBinding/prod/shop")),
+        "{problems:?}"
+    );
+    // New at the same time: one of them gets its objects, the other is told.
+    world.view.objects.retain(|key, _| key.namespace.as_deref() != Some("backups"));
+    let both = world.work();
+    assert_eq!((both.put.len(), both.problems.len()), (2, 1));
 }

@@ -52,7 +52,7 @@ fn an_annotated_database_gets_a_repository_and_a_configuration_as_stash_names_th
     let annotations = "stash.appscode.com/backup-blueprint: mariadb, stash.appscode.com/schedule: '0 3 * * *', params.stash.appscode.com/args: '--databases app'";
     let derived = derived(annotations, BLUEPRINT);
     assert!(derived.problems.is_empty(), "{:?}", derived.problems);
-    let [repository, configuration] = &derived.objects[..] else { unreachable!("two objects") };
+    let [[repository, configuration]] = &derived.pairs[..] else { unreachable!("one pair") };
     assert_eq!(repository.key().to_string(), "Repository/demo/app-shop");
     assert_eq!(configuration.key().to_string(), "BackupConfiguration/demo/app-shop");
     assert_eq!((repository.group(), configuration.group()), (Group::Stash, Group::Stash));
@@ -77,21 +77,21 @@ fn several_blueprints_make_several_of_each_and_one_that_is_missing_is_told() {
         "stash.appscode.com/backup-blueprint: 'mariadb, other'",
         &format!("{BLUEPRINT}---\n{}", BLUEPRINT.replace("{name: mariadb}", "{name: other}")),
     );
-    let names: Vec<_> = two.objects.iter().map(|object| object.metadata.name.as_str()).collect();
+    let names: Vec<_> = two.pairs.iter().flatten().map(|object| object.metadata.name.as_str()).collect();
     assert_eq!(names, ["app-shop-mariadb", "app-shop-mariadb", "app-shop-other", "app-shop-other"]);
     let missing = derived("lagan.dev/backup-blueprint: nightly", BLUEPRINT);
-    assert!(missing.objects.is_empty());
+    assert!(missing.pairs.is_empty());
     assert_eq!(missing.problems.first().unwrap(), "AppBinding/demo/shop: BackupBlueprint nightly does not exist");
-    assert!(derived("", BLUEPRINT).objects.is_empty());
+    assert!(derived("", BLUEPRINT).pairs.is_empty());
 }
 
 #[test]
 fn namespaces_of_the_blueprint_win_and_unknown_variables_are_told() {
     let spread = BLUEPRINT.replace("spec:\n", "spec:\n  backupNamespace: backups\n  repoNamespace: vault\n");
     let spread = derived("stash.appscode.com/backup-blueprint: mariadb", &spread);
-    let keys: Vec<_> = spread.objects.iter().map(|object| object.key().to_string()).collect();
+    let keys: Vec<_> = spread.pairs.iter().flatten().map(|object| object.key().to_string()).collect();
     assert_eq!(keys, ["Repository/vault/app-shop", "BackupConfiguration/backups/app-shop"]);
-    let Spec::BackupConfiguration(spec) = &spread.objects[1].spec else { unreachable!("a configuration") };
+    let Spec::BackupConfiguration(spec) = &spread.pairs[0][1].spec else { unreachable!("a configuration") };
     assert_eq!(spec.repository.namespace.as_deref(), Some("vault"));
     assert_eq!(spec.target.as_ref().unwrap().reference.as_ref().unwrap().namespace.as_deref(), Some("demo"));
     let unknown = BLUEPRINT.replace("TARGET_APP_RESOURCE", "TARGET_COLOUR");
