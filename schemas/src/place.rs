@@ -133,18 +133,15 @@ fn server(endpoint: &str) -> String {
     }
 }
 
-/// A host name in one spelling. A Kubernetes Service is `name.namespace`, `….svc` and `….svc.cluster.local`.
+/// A host name in one spelling. A Kubernetes Service is `name.namespace`, `….svc` and `….svc.` with the domain of the
+/// cluster, which is `cluster.local` or any other.
 fn domain(name: &str) -> String {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     if name == "amazonaws.com" || name.ends_with(".amazonaws.com") {
         return AMAZON.to_owned();
     }
-    for suffix in [".svc.cluster.local", ".svc"] {
-        if let Some(service) = name.strip_suffix(suffix).filter(|service| service.contains('.')) {
-            return service.to_owned();
-        }
-    }
-    name
+    let service = name.strip_suffix(".svc").or_else(|| Some(name.split_once(".svc.")?.0));
+    service.filter(|service| service.contains('.')).map(str::to_owned).unwrap_or(name)
 }
 
 /// The words of Stash's variables and metric labels for a backend, as people wrote them. Empty where there is none.

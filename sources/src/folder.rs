@@ -189,10 +189,15 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
         match path.metadata() {
             _ if hidden => {}
             Ok(data) if data.is_dir() && depth < DEPTH_LIMIT => collect(&path, depth + 1, files, problems),
+            Ok(data) if data.is_dir() => {
+                let deep = std::io::Error::other(format!("folders are read to a depth of {DEPTH_LIMIT}"));
+                problems.push(unreadable(&path, &deep));
+            }
             Ok(data) if data.is_file() && manifest => files.push(path),
-            // A file that vanished after the listing was deleted and is not unreadable.
             Ok(_) => {}
-            Err(error) if manifest && error.kind() != std::io::ErrorKind::NotFound => {
+            // A link that leads nowhere may lead to a volume that is not mounted now; without an extension, to a folder.
+            // What vanished after the listing was deleted and is not unreadable.
+            Err(error) if (manifest || path.extension().is_none()) && path.symlink_metadata().is_ok() => {
                 problems.push(unreadable(&path, &error));
             }
             Err(_) => {}
@@ -346,5 +351,27 @@ mod tests {
         let is_hidden = |file: &str| scan.hidden_by(Some(Path::new(file))).is_some();
         assert!(is_hidden("/nonexistent/lagan/a/b.yaml") && !is_hidden("/nonexistent/laganb.yaml"));
         assert!(scan.hidden_by(None).is_some());
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_hides_what_may_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        for link in ["a.yaml", "volume", "notes.txt", ".hidden.yaml"] {
+            std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join(link)).unwrap();
+        }
+        let scan = Folder::new(vec![dir.path().to_owned()]).scan();
+        let is_hidden = |file: &str| scan.hidden_by(Some(&dir.path().join(file))).is_some();
+        assert!(is_hidden("a.yaml") && is_hidden("volume/b.yaml") && !is_hidden("notes.txt"));
+        assert_eq!(scan.problems.len(), 2, "{:?}", scan.problems);
+    }
+
+    #[test]
+    fn a_folder_that_is_too_deep_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = (0..=DEPTH_LIMIT).fold(dir.path().to_owned(), |path, level| path.join(level.to_string()));
+        std::fs::create_dir_all(&deep).unwrap();
+        let scan = Folder::new(vec![dir.path().to_owned()]).scan();
+        assert_eq!(scan.problems.len(), 1, "{:?}", scan.problems);
+        assert!(scan.hidden_by(Some(&deep.join("a.yaml"))).is_some());
     }
 }

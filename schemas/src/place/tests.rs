@@ -30,7 +30,12 @@ fn spellings_of_one_bucket_are_one_place() {
             "https://Minio.storage.svc.cluster.local:9000",
             "minio.storage.svc.cluster.local.:9000/",
         ],
-        &["http://minio.storage", "minio.storage.svc", "https://minio.storage.svc.cluster.local:443"],
+        &[
+            "http://minio.storage",
+            "minio.storage.svc",
+            "minio.storage.svc.example.internal",
+            "https://minio.storage.svc.cluster.local:443",
+        ],
         &["http://[::1]:9000", "https://[0:0:0:0:0:0:0:1]:9000"],
         &["https://user:password@h", "h"],
     ] {
