@@ -17,6 +17,7 @@ mod reader;
 mod record;
 mod recorder;
 mod scan;
+mod scope_guard;
 mod settings;
 mod token;
 
@@ -29,6 +30,7 @@ pub use record::{
     RecordedKind, TableRecord, Taken,
 };
 pub use recorder::Recorder;
+pub use scope_guard::ScopeGuard;
 
 #[cfg(test)]
 mod tests;

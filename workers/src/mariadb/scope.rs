@@ -108,7 +108,7 @@ fn list(names: &[String]) -> String {
 pub fn scope(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope, ScopeError> {
     let scope = choose(record, asked, case)?;
     // With a filter only those of the databases that are wanted count, which `choose` has looked at.
-    let other = record.oddities.first.iter().find(|oddity| oddity.kind == OddityKind::Other);
+    let other = record.oddities.first.iter().find(|oddity| matches!(oddity.kind, OddityKind::Other | OddityKind::LoadData));
     if let Some(other) = other.filter(|_| scope.filter.is_none()) {
         return Err(ScopeError::Unclear(other.statement.clone()));
     }

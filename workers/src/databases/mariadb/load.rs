@@ -7,7 +7,7 @@ use super::failures::{of_arguments, of_scope, of_target};
 use super::stream::parse;
 use super::{MariaDb, program};
 use crate::databases::{Access, Clearing, Depth, Load, RestoreStream, StreamFilter, Wanted, shown};
-use crate::mariadb::dump::{Filter, Record};
+use crate::mariadb::dump::{Filter, Record, ScopeGuard};
 use crate::mariadb::{
     Asked, CheckedRestoreArgs, Comparison, RestoreScope, Selection, TargetState, clearing, met, name_case, obstacles,
     read_back, scope, target_state,
@@ -32,7 +32,7 @@ impl MariaDb {
             stays: None,
             clashes: None,
             prelude: Vec::new(),
-            filter: scope.filter.clone().map(|wanted| Box::new(Filter::new(wanted)) as Box<dyn StreamFilter>),
+            filter: Some(filter(&record, &scope)),
         };
         if load.existing.is_some() {
             match stream.clearing {
@@ -143,6 +143,24 @@ fn existing(state: &TargetState, scope: &RestoreScope) -> Option<String> {
 fn some(names: &[String]) -> Option<String> {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     (!names.is_empty()).then(|| shown(&quoted))
+}
+
+/// Leaves only what is wanted of the stream, or, if all of it is, stops at what its record does not tell of.
+fn filter(record: &Record, scope: &RestoreScope) -> Box<dyn StreamFilter> {
+    match scope.filter.clone() {
+        Some(wanted) => Box::new(Filter::new(wanted)),
+        None => Box::new(ScopeGuard::new(record)),
+    }
+}
+
+impl StreamFilter for ScopeGuard {
+    fn block(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        self.feed(block, out).map_err(|error| error.to_string())
+    }
+
+    fn finish(self: Box<Self>, out: &mut Vec<u8>) -> Result<(), String> {
+        Self::finish(*self, out).map_err(|error| error.to_string())
+    }
 }
 
 impl StreamFilter for Filter {

@@ -64,6 +64,10 @@ pub enum FilterError {
     NamesItself { database: String, naming: Box<Naming> },
     #[error("the dump has a statement that may be about any database: `{statement}`; restore all of the dump")]
     Unclear { statement: String },
+    #[error(
+        "the record of the snapshot does not tell of a statement in its stream, so it may be that of another stream: `{statement}`; restore with `existing: Replace` or `Merge`, which read the stream itself, if it is to be trusted"
+    )]
+    NotInRecord { statement: String },
 }
 
 /// A stream on its way through the filter.
