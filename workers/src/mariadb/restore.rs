@@ -1,5 +1,6 @@
 //! The state of a restore's target, and the judgement of its end.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
@@ -54,7 +55,7 @@ pub async fn name_case(client: &SqlClient, wait: Duration) -> Result<NameCase, Q
 }
 
 /// Counts what the databases of a restore hold already. A database that does not exist holds nothing.
-pub async fn target_state(client: &SqlClient, touches: &Touches) -> Result<TargetState, QueryError> {
+pub async fn target_state(client: &SqlClient, touches: &Touches, case: NameCase) -> Result<TargetState, QueryError> {
     let looked_at: Vec<String> = match touches {
         Touches::Database(name) => vec![name.clone()],
         Touches::Databases(names) => names.clone(),
@@ -67,24 +68,28 @@ pub async fn target_state(client: &SqlClient, touches: &Touches) -> Result<Targe
         return Ok(TargetState::Empty);
     }
     let list = looked_at.iter().map(|name| literal(name)).collect::<Vec<_>>().join(",");
-    let sql = format!(
-        "SELECT s, SUM(t), SUM(p) FROM (\
-         SELECT table_schema s, COUNT(*) t, 0 p FROM information_schema.tables WHERE table_schema IN ({list}) GROUP BY 1 \
-         UNION ALL SELECT routine_schema, 0, COUNT(*) FROM information_schema.routines WHERE routine_schema IN ({list}) GROUP BY 1 \
-         UNION ALL SELECT event_schema, 0, COUNT(*) FROM information_schema.events WHERE event_schema IN ({list}) GROUP BY 1\
-         ) objects GROUP BY s"
-    );
-    let (mut databases, mut tables, mut programs) = (Vec::new(), 0, 0);
-    for row in client.query(&sql).await? {
-        let [database, of_tables, of_programs] = <[String; 3]>::try_from(row).map_err(|_| QueryError::Answer)?;
-        databases.push(database);
-        tables += of_tables.parse::<u64>().map_err(|_| QueryError::Answer)?;
-        programs += of_programs.parse::<u64>().map_err(|_| QueryError::Answer)?;
+    let of = |schema: &str, table: &str| {
+        format!(
+            "SELECT {schema}, COUNT(*) FROM information_schema.{table} WHERE {schema} IN ({list}) GROUP BY BINARY {schema}"
+        )
+    };
+    let questions = [of("table_schema", "tables"), of("routine_schema", "routines"), of("event_schema", "events")];
+    let (mut databases, mut tables, mut programs) = (BTreeSet::new(), 0, 0);
+    for (at, rows) in client.ask(questions).await?.into_iter().enumerate() {
+        for row in rows {
+            let [database, count] = <[String; 2]>::try_from(row).map_err(|_| QueryError::Answer)?;
+            let count = count.parse::<u64>().map_err(|_| QueryError::Answer)?;
+            // These tables compare names without case and accents, whatever the server does.
+            if looked_at.iter().any(|name| case.same(name, &database)) {
+                databases.insert(database);
+                *(if at == 0 { &mut tables } else { &mut programs }) += count;
+            }
+        }
     }
     if databases.is_empty() {
         Ok(TargetState::Empty)
     } else {
-        Ok(TargetState::NotEmpty { databases, tables, programs })
+        Ok(TargetState::NotEmpty { databases: databases.into_iter().collect(), tables, programs })
     }
 }
 

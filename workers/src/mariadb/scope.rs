@@ -41,7 +41,12 @@ pub struct TargetDatabase {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
-    #[error("the dump holds no database `{}`; it holds {}", escape(database), list(holds))]
+    #[error(
+        "the dump holds no database `{}`; it holds {}{}",
+        escape(database),
+        list(holds),
+        other_case(database, holds)
+    )]
     NotInDump { database: String, holds: Vec<String> },
     #[error(
         "the arguments name database `{}`, but the dump says itself where everything goes: {}; ask for some of them alone (`--one-database NAME` in `args`, `databases: [NAME, …]`, or `lagan restore --database NAME`), or leave the name out",
@@ -104,11 +109,20 @@ fn list(names: &[String]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
+/// Points to a name that differs in case only.
+fn other_case(database: &str, holds: &[String]) -> String {
+    let meant = holds.iter().find(|held| NameCase::Insensitive.same(held, database));
+    meant
+        .map(|meant| format!("; the server tells upper case from lower case, so ask for `{}`", escape(meant)))
+        .unwrap_or_default()
+}
+
 /// Decides the scope; `case` is how the target compares names.
 pub fn scope(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope, ScopeError> {
     let scope = choose(record, asked, case)?;
     // With a filter only those of the databases that are wanted count, which `choose` has looked at.
-    let other = record.oddities.first.iter().find(|oddity| matches!(oddity.kind, OddityKind::Other | OddityKind::LoadData));
+    let other =
+        record.oddities.first.iter().find(|oddity| matches!(oddity.kind, OddityKind::Other | OddityKind::LoadData));
     if let Some(other) = other.filter(|_| scope.filter.is_none()) {
         return Err(ScopeError::Unclear(other.statement.clone()));
     }
@@ -143,8 +157,8 @@ fn choose(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope
     let named: Vec<String> = record.databases.iter().filter_map(|database| database.name.clone()).collect();
     let unnamed = record.database(None).is_some();
     match (named.as_slice(), asked.databases.as_slice(), &asked.into) {
-        ([], [], into) => nameless(record, into.as_ref(), asked.renamed.as_ref()),
-        ([], [wanted], _) => nameless(record, Some(wanted), asked.renamed.as_ref()),
+        ([], [], into) => nameless(record, into.as_ref(), asked.renamed.as_ref(), case),
+        ([], [wanted], _) => nameless(record, Some(wanted), asked.renamed.as_ref(), case),
         ([], several, _) => Err(ScopeError::NamesNone(several.to_vec())),
         (_, wanted @ [_, ..], _) => some(record, wanted, asked, (case, &named)),
         ([only], [], into) if !unnamed && into.as_ref().is_none_or(|into| case.same(into, only)) => {
@@ -162,17 +176,22 @@ fn choose(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope
 }
 
 /// A dump that names no database goes where it is told, or back to where its header says it came from.
-fn nameless(record: &Record, into: Option<&String>, renamed: Option<&String>) -> Result<RestoreScope, ScopeError> {
+fn nameless(
+    record: &Record,
+    into: Option<&String>,
+    renamed: Option<&String>,
+    case: NameCase,
+) -> Result<RestoreScope, ScopeError> {
     let origin = record.header.database.as_ref();
     if let (Some(into), Some(_), Some(origin)) = (into, renamed, origin)
-        && into != origin
+        && !case.same(into, origin)
     {
         return Err(ScopeError::NotInDump { database: into.clone(), holds: vec![origin.clone()] });
     }
     let Some(name) = renamed.or(into).or(origin) else { return Err(ScopeError::SaysNothing) };
     if let (Some(origin), Some(naming)) =
         (origin, record.database(None).and_then(|database| database.names_itself.first.first()))
-        && origin != name
+        && !case.same(origin, name)
     {
         return Err(FilterError::NamesItself { database: origin.clone(), naming: Box::new(naming.clone()) }.into());
     }
@@ -190,12 +209,16 @@ fn some(
     if let Some(missing) = wanted.iter().find(|wanted| !named.iter().any(|name| case.same(name, wanted))) {
         return Err(ScopeError::NotInDump { database: missing.clone(), holds: named.to_vec() });
     }
-    // A server that ignores case may take two of them for one; `distinct` refuses that later.
-    let sources: Vec<&String> =
-        named.iter().filter(|name| wanted.iter().any(|wanted| case.same(name, wanted))).collect();
+    // A server that ignores case may take two of the dump for one: then the exact name is meant, if it is there. Two that
+    // are both meant are refused by `distinct`.
+    let means =
+        |wanted: &String, name: &String| if named.contains(wanted) { wanted == name } else { case.same(name, wanted) };
+    let sources: Vec<&String> = named.iter().filter(|name| wanted.iter().any(|wanted| means(wanted, name))).collect();
+    let is_one_of_two = |source: &&String| named.iter().filter(|name| case.same(name, source)).count() > 1;
+    let filter_case = if sources.iter().any(is_one_of_two) { NameCase::Sensitive } else { case };
     let renamed = match (sources.as_slice(), &asked.renamed) {
         (_, None) => None,
-        ([source], Some(new)) => Some(new).filter(|new| new != source),
+        ([source], Some(new)) => Some(new).filter(|new| !case.same(new, source)),
         (_, Some(_)) => return Err(ScopeError::RenamesSeveral { holds: sources.into_iter().cloned().collect() }),
     };
     if let Some(source) = sources.first().filter(|_| renamed.is_some()) {
@@ -207,7 +230,7 @@ fn some(
             .iter()
             .map(|name| WantedDatabase { name: (*name).clone(), renamed: renamed.cloned() })
             .collect(),
-        case,
+        case: filter_case,
     });
     if filter.is_some() {
         no_unclear(record, wanted, case)?;
@@ -239,155 +262,4 @@ fn destination(record: &Record, source: &str, name: &str) -> TargetDatabase {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::dump::Recorder;
-    use super::*;
-
-    const SEVERAL: &str = "CREATE DATABASE `a`;\nUSE `a`;\nCREATE TABLE t (x int);\nUSE `b`;\nCREATE VIEW v AS select `b`.`t`.`x` from `a`.`t`;\n";
-    const ONE: &str = "CREATE DATABASE `a`;\nUSE `a`;\nCREATE TABLE t (x int);\n";
-    const NAMELESS: &str = "-- Host: h    Database: a\nCREATE TABLE t (x int);\n";
-    const NAMELESS_NAMING: &str = "-- Host: h    Database: a\nCREATE VIEW v AS select 1 from `a`.`t`;\n";
-
-    fn ask(dump: &str, database: Option<&str>, renamed: Option<&str>, into: Option<&str>) -> Result<String, String> {
-        let mut recorder = Recorder::default();
-        recorder.feed(dump.as_bytes());
-        let own = |text: Option<&str>| text.map(str::to_owned);
-        let asked = Asked { databases: own(database).into_iter().collect(), renamed: own(renamed), into: own(into) };
-        let scope = scope(&recorder.finish(), &asked, NameCase::Sensitive).map_err(|error| error.to_string())?;
-        let names: Vec<String> = scope
-            .databases
-            .iter()
-            .map(|database| format!("{}{}", database.name, if database.created { "+" } else { "" }))
-            .collect();
-        let filter = if scope.filter.is_some() { " filtered" } else { "" };
-        Ok(format!(
-            "{}{filter}{}",
-            names.join(" "),
-            scope.selects.map(|name| format!(" in {name}")).unwrap_or_default()
-        ))
-    }
-
-    #[test]
-    fn a_statement_that_may_write_anywhere_is_refused_and_what_is_dropped_is_named() {
-        for statement in [
-            "RENAME TABLE `p`.`t` TO `p`.`u`",
-            "TRUNCATE `p`.`t`",
-            "UPDATE `p`.`t` SET x = 1",
-            "DELETE FROM `p`.`t`",
-            "CALL `p`.`do_it`()",
-            "DROP TABLE IF EXISTS t, `p`.`t`",
-        ] {
-            let refused = ask(&format!("{ONE}{statement};\n"), None, None, None).expect_err(statement);
-            let verb = statement.split(' ').next().unwrap_or_default();
-            assert!(refused.contains("may write to any database") && refused.contains(verb), "{refused}");
-            // Accounts do not crowd it out.
-            let many = format!("{ONE}{}{statement};\n", "GRANT SELECT ON *.* TO x;\n".repeat(20));
-            assert!(ask(&many, None, None, None).is_err(), "{statement}");
-        }
-        let dropped = format!("{ONE}DROP DATABASE IF EXISTS `prod`;\n");
-        assert_eq!(ask(&dropped, None, None, None).as_deref(), Ok("a+ prod"));
-        let again = "DROP DATABASE IF EXISTS `a`;\nCREATE DATABASE `a`;\nUSE `a`;\nDROP TABLE IF EXISTS `t`;\n";
-        assert_eq!(ask(again, None, None, None).as_deref(), Ok("a+"));
-    }
-
-    #[test]
-    fn everything_is_written_where_the_dump_says() {
-        assert_eq!(ask(SEVERAL, None, None, None).as_deref(), Ok("a+ b"));
-        assert_eq!(ask(ONE, None, None, None).as_deref(), Ok("a+"));
-        assert_eq!(ask(NAMELESS, None, None, None).as_deref(), Ok("a in a"));
-        assert_eq!(
-            ask("CREATE TABLE t (x int);\n", None, None, None).map_err(|e| e.contains("does not say which")),
-            Err(true)
-        );
-    }
-
-    #[test]
-    fn one_database_is_taken_out() {
-        assert_eq!(ask(SEVERAL, Some("b"), None, None).as_deref(), Ok("b filtered"));
-        assert_eq!(ask(ONE, Some("a"), None, None).as_deref(), Ok("a+"));
-        assert_eq!(ask(NAMELESS, Some("c"), None, None).as_deref(), Ok("c in c"));
-        let missing = ask(SEVERAL, Some("c"), None, None);
-        assert_eq!(missing, Err("the dump holds no database `c`; it holds `a`, `b`".to_owned()));
-    }
-
-    #[test]
-    fn several_databases_are_taken_out_and_only_one_gets_another_name() {
-        let mut recorder = Recorder::default();
-        recorder.feed(format!("{SEVERAL}USE `C`;\nCREATE TABLE t (x int);\n").as_bytes());
-        let record = recorder.finish();
-        let ask = |databases: &[&str], renamed: Option<&str>, case| {
-            let databases = databases.iter().map(|name| (*name).to_owned()).collect();
-            let asked = Asked { databases, renamed: renamed.map(str::to_owned), into: None };
-            let scope = scope(&record, &asked, case).map_err(|error| error.to_string())?;
-            let names: Vec<String> = scope.databases.into_iter().map(|database| database.name).collect();
-            Ok((names.join(" "), scope.filter.is_some()))
-        };
-        let sensitive = NameCase::Sensitive;
-        assert_eq!(ask(&["C", "a"], None, sensitive), Ok(("a C".to_owned(), true)));
-        assert_eq!(ask(&["c", "A"], None, NameCase::Insensitive), Ok(("a C".to_owned(), true)));
-        assert_eq!(ask(&["C", "b", "a"], None, sensitive), Ok(("a b C".to_owned(), false)));
-        assert_eq!(
-            ask(&["a", "c"], None, sensitive),
-            Err("the dump holds no database `c`; it holds `a`, `b`, `C`".to_owned())
-        );
-        assert_eq!(
-            ask(&["a", "C"], Some("x"), sensitive),
-            Err("as: one database can get another name, not `a`, `C`; name exactly one in `databases`".to_owned())
-        );
-        let nameless = super::scope(
-            &{
-                let mut recorder = Recorder::default();
-                recorder.feed(NAMELESS.as_bytes());
-                recorder.finish()
-            },
-            &Asked { databases: vec!["a".to_owned(), "b".to_owned()], ..Asked::default() },
-            sensitive,
-        );
-        assert_eq!(nameless, Err(ScopeError::NamesNone(vec!["a".to_owned(), "b".to_owned()])));
-    }
-
-    #[test]
-    fn a_name_in_the_arguments_must_be_the_one_of_the_dump() {
-        assert_eq!(ask(ONE, None, None, Some("a")).as_deref(), Ok("a+"));
-        assert_eq!(ask(NAMELESS, None, None, Some("copy")).as_deref(), Ok("copy in copy"));
-        for dump in [ONE, SEVERAL] {
-            let refused =
-                ask(dump, None, None, Some("copy")).map_err(|e| e.contains("says itself where everything goes"));
-            assert_eq!(refused, Err(true), "{dump}");
-        }
-        assert!(ask(SEVERAL, None, None, Some("a")).is_err());
-    }
-
-    #[test]
-    fn names_that_a_server_takes_for_one_are_refused() {
-        let dumps = [
-            "USE `a`;\nCREATE TABLE `Orders` (x int);\nCREATE TABLE `orders` (x int);\n",
-            "USE `a`;\nCREATE TABLE `v` (x int);\nCREATE VIEW `V` AS select 1;\n",
-            "USE `A`;\nCREATE TABLE `t` (x int);\nUSE `a`;\nCREATE TABLE `t` (x int);\n",
-        ];
-        for dump in dumps {
-            let mut recorder = Recorder::default();
-            recorder.feed(dump.as_bytes());
-            let record = recorder.finish();
-            assert!(scope(&record, &Asked::default(), NameCase::Sensitive).is_ok());
-            let refused = scope(&record, &Asked::default(), NameCase::Insensitive);
-            assert!(matches!(refused, Err(ScopeError::SameNames { .. })), "{refused:?}");
-        }
-    }
-
-    #[test]
-    fn a_database_gets_another_name_if_nothing_names_it() {
-        assert_eq!(ask(ONE, None, Some("c"), None).as_deref(), Ok("c+ filtered"));
-        assert_eq!(ask(SEVERAL, Some("a"), Some("c"), None).as_deref(), Ok("c+ filtered"));
-        assert_eq!(ask(NAMELESS, Some("a"), Some("c"), None).as_deref(), Ok("c in c"));
-        for refused in [
-            ask(SEVERAL, Some("b"), Some("c"), None),
-            ask(NAMELESS_NAMING, None, Some("c"), None),
-            ask(NAMELESS_NAMING, None, None, Some("c")),
-        ] {
-            assert_eq!(refused.map_err(|e| e.contains("names it in a view `v`")), Err(true));
-        }
-        assert_eq!(ask(NAMELESS_NAMING, None, None, Some("a")).as_deref(), Ok("a in a"));
-        assert!(ask(SEVERAL, None, Some("c"), None).is_err() && ask(NAMELESS, Some("b"), Some("c"), None).is_err());
-    }
-}
+mod tests;

@@ -3,12 +3,13 @@
 use std::{io::Write, time::Duration};
 
 use lagan_schemas::error::Class;
+use lagan_workers::mariadb::dump::NameCase;
 use lagan_workers::mariadb::{
     FailureKind, Finding, InventoryKind, PreflightError, QueryError, TargetState, Touches, target_state,
 };
 
 use crate::{
-    server::{client, source, target},
+    server::{client, other, source, target},
     steps::{WAIT, dump, preflight},
 };
 
@@ -170,7 +171,7 @@ async fn a_target_tells_what_a_restore_would_overwrite() {
     let client = target().client();
     let state = |touches| {
         let client = client.clone();
-        async move { target_state(&client, &touches).await }
+        async move { target_state(&client, &touches, NameCase::Sensitive).await }
     };
     assert_eq!(state(Touches::Database("ta_empty".into())).await.unwrap(), TargetState::Empty);
     assert_eq!(state(Touches::Databases(vec!["ta_new".into()])).await.unwrap(), TargetState::Empty);
@@ -179,4 +180,15 @@ async fn a_target_tells_what_a_restore_would_overwrite() {
     let unknown = state(Touches::Unknown).await.unwrap();
     assert!(matches!(unknown, TargetState::NotEmpty { databases, .. } if databases.contains(&"ta_full".into())));
     assert_eq!(state(Touches::Database("ta_none".into())).await.unwrap(), TargetState::Empty);
+    // These are other databases for this server.
+    for name in ["TA_FULL", "tá_full"] {
+        assert_eq!(state(Touches::Database(name.into())).await.unwrap(), TargetState::Empty, "{name}");
+    }
+    target().sql("create database TA_FULL; create table TA_FULL.t(a int); create table TA_FULL.u(a int)");
+    assert_eq!(state(Touches::Databases(vec!["ta_full".into(), "ta_empty".into()])).await.unwrap(), full);
+    let folded = other("--lower-case-table-names=1");
+    folded.sql("create database ta_full; create table ta_full.t(a int)");
+    let found =
+        target_state(&folded.client(), &Touches::Database("TA_FULL".into()), NameCase::Insensitive).await.unwrap();
+    assert_eq!(found, TargetState::NotEmpty { databases: vec!["ta_full".into()], tables: 1, programs: 0 });
 }

@@ -23,7 +23,7 @@ impl MariaDb {
         let asked = asked(&args, &stream.wanted)?;
         let scope = scope(&record, &asked, case).map_err(|error| of_scope(&error))?;
         let obstacles = obstacles(&client, &record, &scope, case).await.map_err(|error| of_target(&error))?;
-        let state = target_state(&client, &scope.touches()).await.map_err(|error| of_target(&error))?;
+        let state = target_state(&client, &scope.touches(), case).await.map_err(|error| of_target(&error))?;
         let mut load = Load {
             program: program(access, &client, args.argv(scope.selects.as_deref()))?,
             databases: scope.databases.iter().map(|database| database.name.clone()).collect(),

@@ -103,10 +103,12 @@ impl Watch {
 
     fn has(&self, name: Option<Vec<u8>>) -> bool {
         // The record holds names as text.
-        let text = |name: Vec<u8>| String::from_utf8(name).map_or_else(
-            |error| String::from_utf8_lossy(error.as_bytes()).into_owned().into_bytes(),
-            String::into_bytes,
-        );
+        let text = |name: Vec<u8>| {
+            String::from_utf8(name).map_or_else(
+                |error| String::from_utf8_lossy(error.as_bytes()).into_owned().into_bytes(),
+                String::into_bytes,
+            )
+        };
         self.databases.contains(&name.map(text))
     }
 
@@ -165,13 +167,30 @@ mod tests {
         let own = record(STREAM);
         let nameless = record("CREATE TABLE t (x int);\n");
         let strangers = [
-            "CREATE DATABASE `b`", "USE `b`", "DROP DATABASE `b`", "ALTER DATABASE `b` CHARACTER SET utf8mb4",
-            "CREATE TABLE `b`.u (x int)", "DROP TABLE `b`.u", "DROP TABLE t, `b`.u", "ALTER TABLE `b`.u ENGINE=x",
-            "INSERT INTO `b`.u VALUES (1)", "REPLACE INTO `b`.u VALUES (1)", "CREATE VIEW `b`.v AS select 1",
-            "DO SETVAL(`b`.`s`, 1, 0)", "CREATE TRIGGER `b`.tr before insert on u for each row set @a=1",
-            "UPDATE `b`.u SET x=1", "TRUNCATE `b`.u", "RENAME TABLE t TO `b`.t", "CALL `b`.p()", "DELETE FROM `b`.u",
-            "LOAD DATA INFILE 'x' INTO TABLE `b`.u", "GRANT ALL ON *.* TO x", "CREATE USER x", "SET GLOBAL read_only=1",
-            "CHANGE MASTER TO MASTER_LOG_FILE='x'", "USE `A`",
+            "CREATE DATABASE `b`",
+            "USE `b`",
+            "DROP DATABASE `b`",
+            "ALTER DATABASE `b` CHARACTER SET utf8mb4",
+            "CREATE TABLE `b`.u (x int)",
+            "DROP TABLE `b`.u",
+            "DROP TABLE t, `b`.u",
+            "ALTER TABLE `b`.u ENGINE=x",
+            "INSERT INTO `b`.u VALUES (1)",
+            "REPLACE INTO `b`.u VALUES (1)",
+            "CREATE VIEW `b`.v AS select 1",
+            "DO SETVAL(`b`.`s`, 1, 0)",
+            "CREATE TRIGGER `b`.tr before insert on u for each row set @a=1",
+            "UPDATE `b`.u SET x=1",
+            "TRUNCATE `b`.u",
+            "RENAME TABLE t TO `b`.t",
+            "CALL `b`.p()",
+            "DELETE FROM `b`.u",
+            "LOAD DATA INFILE 'x' INTO TABLE `b`.u",
+            "GRANT ALL ON *.* TO x",
+            "CREATE USER x",
+            "SET GLOBAL read_only=1",
+            "CHANGE MASTER TO MASTER_LOG_FILE='x'",
+            "USE `A`",
         ];
         for block in [1, 7, 64, 4096] {
             assert_eq!(guarded(STREAM, &own, block), (STREAM.as_bytes().to_vec(), Ok(())));
@@ -182,7 +201,10 @@ mod tests {
                     (&nameless, format!("CREATE TABLE t (x int);\n{stranger};\n-- Dump completed\n")),
                 ] {
                     let (out, end) = guarded(&stream, record, block);
-                    assert!(matches!(&end, Err(FilterError::NotInRecord { statement }) if statement.starts_with(verb)), "{stranger}: {end:?}");
+                    assert!(
+                        matches!(&end, Err(FilterError::NotInRecord { statement }) if statement.starts_with(verb)),
+                        "{stranger}: {end:?}"
+                    );
                     // The client does not run what it has not got to its delimiter.
                     assert!(!String::from_utf8(out).unwrap().contains(&format!("{stranger};")), "{stranger}");
                 }
