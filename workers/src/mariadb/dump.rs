@@ -26,7 +26,7 @@ pub use complete::{Cut, Ending, Fault, FirstDump};
 pub use filter::{Filter, FilterError, NameCase, WantedDatabase, WantedDatabases};
 pub use first::{FirstWrite, FirstWriteFinder};
 pub use record::{
-    DatabaseRecord, Few, Header, Listed, Names, Naming, Needs, Oddity, OddityKind, RECORD_VERSION, Record,
+    DatabaseRecord, EventEnd, Few, Header, Listed, Names, Naming, Needs, Oddity, OddityKind, RECORD_VERSION, Record,
     RecordedKind, TableRecord, Taken,
 };
 pub use recorder::Recorder;

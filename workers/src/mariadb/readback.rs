@@ -52,8 +52,11 @@ pub async fn read_back(
         return Ok(RestoreDifferences::default());
     }
     let [objects, versioned] = client.ask(questions(&databases)).await?;
-    let held = held(objects, case)?;
-    let mut found = RestoreDifferences::default();
+    let mut held = held(objects, case)?;
+    let mut found = RestoreDifferences {
+        expired: expired(client, &databases, case, &mut held).await?,
+        ..RestoreDifferences::default()
+    };
     for (name, database) in &databases {
         compare(database, name, case, &held, &mut found);
     }
@@ -115,6 +118,39 @@ fn folded(kind: Option<RecordedKind>, name: &str, case: NameCase) -> String {
     }
 }
 
+/// Lists the events that are not there because their time is over, and counts them as held. The server knows its time and time
+/// zones.
+async fn expired(
+    client: &SqlClient,
+    databases: &[(&str, &DatabaseRecord)],
+    case: NameCase,
+    held: &mut Held,
+) -> Result<Vec<String>, QueryError> {
+    let kind = Some(RecordedKind::Event);
+    let mut absent = Vec::new();
+    for (name, database) in databases {
+        let there = held.entry((case.fold(name), kind)).or_default();
+        let ends = database.event_ends.iter().filter(|(event, _)| !there.contains(&folded(kind, event, case)));
+        absent.extend(ends.map(|(event, end)| (*name, event, end)));
+    }
+    let questions: Vec<String> = absent
+        .iter()
+        .map(|(_, _, end)| {
+            let zone = end.zone.as_deref().map_or_else(|| "@@GLOBAL.time_zone".to_owned(), literal);
+            format!("SELECT CONVERT_TZ({}, {zone}, '+00:00') <= UTC_TIMESTAMP()", literal(&end.at))
+        })
+        .collect();
+    let mut expired = Vec::new();
+    for ((database, event, _), answer) in absent.into_iter().zip(client.each(&questions).await?) {
+        let is_over = answer.is_ok_and(|rows| rows.concat().first().is_some_and(|over| over == "1"));
+        if is_over {
+            held.entry((case.fold(database), kind)).or_default().insert(folded(kind, event, case));
+            expired.push(format!("event `{database}`.`{event}`"));
+        }
+    }
+    Ok(expired)
+}
+
 fn compare(database: &DatabaseRecord, name: &str, case: NameCase, held: &Held, found: &mut RestoreDifferences) {
     let tables = database.tables.listed.iter().map(|table| table.name.clone()).collect();
     let mut wanted: Vec<(Option<RecordedKind>, u64, Vec<String>)> = vec![(None, database.tables.count, tables)];
@@ -124,9 +160,7 @@ fn compare(database: &DatabaseRecord, name: &str, case: NameCase, held: &Held, f
         let word = word(kind);
         let absent = listed.iter().filter(|object| !there.contains(&folded(kind, object, case)));
         let absent: Vec<String> = absent.map(|object| format!("{word} `{name}`.`{object}`")).collect();
-        if kind == Some(RecordedKind::Event) {
-            found.expired.extend(absent);
-        } else if absent.is_empty() && (there.len() as u64) < count {
+        if absent.is_empty() && (there.len() as u64) < count {
             found.missing.push(format!("{} of {count} {word}s of `{name}`", count - there.len() as u64));
         } else {
             found.missing.extend(absent);

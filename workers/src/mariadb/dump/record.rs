@@ -84,6 +84,9 @@ pub struct DatabaseRecord {
     /// All others, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub objects: BTreeMap<RecordedKind, Listed<String>>,
+    /// Moments from which on a server does not create an event any more, by the event's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub event_ends: BTreeMap<String, EventEnd>,
     /// Of all its tables.
     pub rows: u64,
     /// The statements that it has, as far as they need privileges.
@@ -106,6 +109,16 @@ pub struct DatabaseRecord {
 pub struct TableRecord {
     pub name: String,
     pub rows: u64,
+}
+
+/// The end of an event that does not outlive it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventEnd {
+    /// As in `2030-01-01 00:00:00`.
+    pub at: String,
+    /// The time zone of the session; nothing if the stream does not set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// A kind of object besides tables.

@@ -2,9 +2,11 @@
 
 mod databases;
 mod ending;
+mod events;
 
 use self::databases::Databases;
 use self::ending::StreamEnd;
+use self::events::EventClock;
 use super::actions::action_in;
 use super::class::{ObjectKind, StatementKind};
 use super::complete::Line;
@@ -63,6 +65,9 @@ struct Observer {
     ends: StreamEnd,
     mentions: Mentions,
     details: Details,
+    event: EventClock,
+    /// The time zone that the stream has set.
+    zone: Option<String>,
 }
 
 impl Observer {
@@ -114,6 +119,7 @@ impl Observer {
             let Value::Text(text) = value else { continue };
             match name.as_str() {
                 "sql_mode" => self.record.needs.sql_modes.add(NAMES, text),
+                "time_zone" => self.zone = Some(text),
                 "names" => {
                     if AMBIGUOUS.iter().any(|name| text.eq_ignore_ascii_case(name)) {
                         self.oddity(OddityKind::CharacterSet, statement.head.shown(SHOWN_BYTES));
@@ -142,6 +148,7 @@ impl Visitor for Observer {
         self.ends.begins(start);
         self.mentions.clear();
         self.details.clear();
+        self.event.clear();
     }
 
     fn classified(&mut self, statement: &Statement<'_>) {
@@ -172,6 +179,9 @@ impl Visitor for Observer {
         if let (Some(action), Some(database)) = (action_in(token, kind), self.databases.target()) {
             database.record.actions.insert(action);
         }
+        if kind == StatementKind::Create(ObjectKind::Event) {
+            self.event.token(token);
+        }
         if let StatementKind::Create(object) = kind {
             let options = if object == ObjectKind::Table { TableOptions::OfTable } else { TableOptions::None };
             self.details.token(token, options, needs(&mut self.databases, &mut self.record));
@@ -189,6 +199,11 @@ impl Visitor for Observer {
             (StatementKind::Insert, Insert::Rows | Insert::Behind) => self.databases.rows(statement, end.rows),
             (StatementKind::Insert, _) => self.record.uncounted_inserts += 1,
             (StatementKind::Set, _) => self.set(assignments(statement.head), statement),
+            (StatementKind::Create(ObjectKind::Event), _) => {
+                if let Some(end) = self.event.end(self.zone.as_deref()) {
+                    self.databases.event_ends(naming(statement).object.unwrap_or_default(), end);
+                }
+            }
             (StatementKind::Create(ObjectKind::Function), _) if !self.details.declared() => {
                 let name = naming(statement).object.unwrap_or_default();
                 needs(&mut self.databases, &mut self.record).undeclared_functions.add(NAMES, name);

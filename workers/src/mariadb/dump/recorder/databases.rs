@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::super::actions::actions;
 use super::super::class::{ObjectKind, StatementKind};
 use super::super::reader::Statement;
-use super::super::record::{DatabaseRecord, Needs, RecordedKind, TableRecord};
+use super::super::record::{DatabaseRecord, EventEnd, Needs, RecordedKind, TableRecord};
 
 /// Databases that are told apart.
 const DATABASES: usize = 10_000;
@@ -16,6 +16,8 @@ const NAMES: usize = 100_000;
 const NAME_BYTES: usize = 4 * 1024 * 1024;
 /// Names in the needs of all databases together. Later ones count as needs of the whole dump.
 const NEEDS: usize = 20_000;
+/// Ends of events of one database.
+const EVENTS: usize = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Databases {
@@ -77,6 +79,13 @@ impl Databases {
     /// Needs of the database that the statement's object is in, if there is one and the bound is not reached.
     pub fn needs(&mut self) -> Option<&mut Needs> {
         if self.needs_left == 0 { None } else { self.target().map(|database| &mut database.record.needs) }
+    }
+
+    /// Notes when an event of the statement's database ends.
+    pub fn event_ends(&mut self, event: String, end: EventEnd) {
+        if let Some(database) = self.target().filter(|database| database.record.event_ends.len() < EVENTS) {
+            database.record.event_ends.insert(event, end);
+        }
     }
 
     /// Notes the end of a statement: its length, and the needs that it added.
