@@ -178,6 +178,13 @@ impl Bus {
         self.link.borrow().connected
     }
 
+    /// Lists host and port of every server that the client may connect to: the one that was named, and those that its
+    /// cluster announces.
+    pub async fn servers(&self) -> Result<Vec<(String, u16)>, ApiError> {
+        let pool = self.client.server_pool().await.map_err(|_| ApiError::NotConnected)?;
+        Ok(pool.into_iter().map(|server| (server.addr.host().to_owned(), server.addr.port())).collect())
+    }
+
     /// Waits for a connection until `deadline`.
     pub async fn connected_by(&self, deadline: Instant) -> Result<(), ApiError> {
         let mut link = self.link.clone();

@@ -4,6 +4,7 @@ pub mod applies;
 mod clients;
 mod nats;
 mod run;
+mod storage;
 mod values;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ pub use self::clients::{
 };
 pub use self::nats::NatsLogin;
 pub use self::run::{EngineArgs, EngineFlags, PartArgs, SourceArgs, UpArgs, WorkerArgs, WorkerFlags};
+pub use self::storage::StorageFlags;
 use crate::error::EXIT_CODES;
 use crate::glyph::Glyphs;
 use crate::invocation::ProgramName;

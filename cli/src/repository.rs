@@ -11,12 +11,13 @@ use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::secret::Secret;
 use lagan_sources::folder::Folder;
 use lagan_sources::kubernetes::Kubernetes;
-use lagan_workers::Volumes;
 use lagan_workers::repository::{Repository, Snapshot, SnapshotList, StorageAccess};
+use lagan_workers::{Outbound, Volumes};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::args::StorageFlags;
 use crate::client::Client;
 use crate::cluster;
 use crate::error::{Exit, Problem};
@@ -73,7 +74,11 @@ impl SecretStore {
     }
 }
 
-pub async fn snapshots(secrets: SecretStore, repository: &ObjectDocument) -> Result<SnapshotList, Problem> {
+pub async fn snapshots(
+    secrets: SecretStore,
+    repository: &ObjectDocument,
+    flags: &StorageFlags,
+) -> Result<SnapshotList, Problem> {
     let key = repository.key.clone();
     let spec: RepositorySpec = serde_json::from_value(repository.value["spec"].clone())
         .map_err(|error| Problem::new(Exit::Failed, format!("{key} can't be read: {error}")))?;
@@ -88,7 +93,12 @@ pub async fn snapshots(secrets: SecretStore, repository: &ObjectDocument) -> Res
     let storage = lagan_workers::storage_of(&spec.backend, &secret, secrets.volumes())?;
     let password =
         secret.text("RESTIC_PASSWORD").map_err(|error| Failure::new(Code::SecretInvalid, chain(&error)))?.into();
-    let access = StorageAccess::new(Handle::current(), CancellationToken::new(), Arc::default());
+    let outbound = Outbound {
+        storage_hosts: flags.allow_storage_host.clone(),
+        storage_proxy: flags.storage_proxy.clone(),
+        ..Outbound::default()
+    };
+    let access = StorageAccess::new(Handle::current(), CancellationToken::new(), Arc::new(outbound));
     let listed = tokio::task::spawn_blocking(move || Repository::open(&storage, &password, &access)?.snapshots());
     let listed = listed.await.map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     listed.map_err(|error| Failure::new(error.code(), format!("{key}: {}", chain(&error))).into())

@@ -8,6 +8,7 @@ mod database;
 pub(crate) mod find;
 mod hooks;
 pub(crate) mod ignored;
+pub(crate) mod manifests;
 mod restore;
 pub(crate) mod task;
 mod variables;

@@ -269,9 +269,20 @@ fn judge(
     }
 }
 
-/// Namespace and name of the Service that a host name means inside a cluster; `None` for addresses and single names.
+/// The Service that a host name means inside a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceHost {
+    pub namespace: String,
+    pub name: String,
+    /// The host as the cluster's DNS knows it in every domain: `[POD.]NAME.NAMESPACE.svc`. Only its addresses are those of the
+    /// Service: what follows `svc` in the name as it was written may be anybody's domain.
+    pub canonical: String,
+}
+
+/// Finds the Service that a host name means; `None` for addresses and single names, whose meaning depends on the asker. There
+/// may be no such Service: `example.com` means Service `example` of namespace `com` only if there is one.
 #[must_use]
-pub(crate) fn service_of_host(host: &str) -> Option<(String, String)> {
+pub fn service_of_host(host: &str) -> Option<ServiceHost> {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     if host.parse::<std::net::IpAddr>().is_ok() {
         return None;
@@ -279,7 +290,8 @@ pub(crate) fn service_of_host(host: &str) -> Option<(String, String)> {
     let labels: Vec<&str> = host.split('.').collect();
     let end = labels.iter().position(|label| *label == "svc").filter(|at| *at >= 2).unwrap_or(labels.len());
     let [.., name, namespace] = &labels[..end] else { return None };
-    Some(((*namespace).to_owned(), (*name).to_owned()))
+    let canonical = format!("{}.svc", labels[..end].join("."));
+    Some(ServiceHost { namespace: (*namespace).to_owned(), name: (*name).to_owned(), canonical })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod exec;
 mod hidden;
 mod http;
 mod policy;
+mod reach;
 mod ready;
 mod stage;
 mod tcp;
@@ -199,11 +200,6 @@ impl Site<'_> {
         let (api, namespace, service) = service(self.source, self.application, Need::Port(name))?;
         let found = api.service_port(namespace, service, name).await?;
         found.ok_or_else(|| HookError::NoSuchPort { service: format!("{namespace}/{service}"), port: name.clone() })
-    }
-
-    /// Returns the host that the hook names, otherwise the host of the application.
-    fn host<'h>(&'h self, named: Option<&'h str>) -> &'h str {
-        named.filter(|host| !host.is_empty()).unwrap_or(self.host)
     }
 }
 

@@ -38,15 +38,23 @@ pub struct ProtectedServer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Storage,
+    /// A hook that reaches a Service by its name, or that runs where there are no Services.
     Hook,
+    /// A hook of a cluster whose host is not the name of a Service. Pods and Services of every namespace are in private
+    /// networks, and nothing tells whose they are.
+    HookOutside,
 }
 
 impl Purpose {
     const fn flag(self) -> &'static str {
         match self {
             Self::Storage => "--allow-storage-host",
-            Self::Hook => "--allow-hook-host",
+            Self::Hook | Self::HookOutside => "--allow-hook-host",
         }
+    }
+
+    const fn is_hook(self) -> bool {
+        matches!(self, Self::Hook | Self::HookOutside)
     }
 }
 

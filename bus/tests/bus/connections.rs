@@ -74,6 +74,13 @@ async fn a_server_without_jetstream_is_refused() {
     child.kill().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_client_knows_the_servers_that_it_may_connect_to() {
+    let (rig, bus) = Rig::start().await;
+    let port = rig.server.url().rsplit(':').next().unwrap().parse().unwrap();
+    assert_eq!(bus.servers().await.unwrap(), [("127.0.0.1".to_owned(), port)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconnection_is_noticed() {
     let (rig, bus) = Rig::start().await;

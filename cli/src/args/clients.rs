@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Format;
 use super::nats::NatsLogin;
+use super::storage::StorageFlags;
 use super::values;
 use crate::human::parse_duration;
 
@@ -198,6 +199,8 @@ pub struct SnapshotsArgs {
     /// Print the table without its header line
     #[arg(long)]
     pub no_headers: bool,
+    #[command(flatten)]
+    pub storage: StorageFlags,
     #[command(flatten)]
     pub connection: NatsArgs,
 }

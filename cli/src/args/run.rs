@@ -9,6 +9,7 @@ use clap::Args;
 use lagan_schemas::subject::Cluster;
 
 use super::nats::NatsLogin;
+use super::storage::StorageFlags;
 use super::values;
 use crate::human::parse_duration;
 
@@ -67,13 +68,8 @@ pub struct WorkerFlags {
     /// is allowed only with its port (repeatable)
     #[arg(long, value_name = "HOST[:PORT]")]
     pub allow_hook_host: Vec<String>,
-    /// Host that the endpoint of a Repository may name although its address is link-local or a metadata service
-    /// (repeatable)
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub allow_storage_host: Vec<String>,
-    /// HTTP proxy for requests to storages; the proxy variables of the environment are ignored
-    #[arg(long, value_name = "URL")]
-    pub storage_proxy: Option<url::Url>,
+    #[command(flatten)]
+    pub storage: StorageFlags,
     /// Start only if database programs can be confined by Landlock
     #[arg(long, conflicts_with = "no_sandbox")]
     pub require_sandbox: bool,

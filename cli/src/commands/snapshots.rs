@@ -24,7 +24,7 @@ pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> 
         None => only(&views, client.scope())?,
     };
     let secrets = repository::secrets(&client, args.manifests)?;
-    let list = repository::snapshots(secrets, repository).await?;
+    let list = repository::snapshots(secrets, repository, &args.storage).await?;
     let headers = if args.no_headers { Headers::Hide } else { Headers::Show };
     print(args.output, headers, &list, repository, global)?;
     for damaged in &list.damaged {

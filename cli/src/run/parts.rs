@@ -19,8 +19,6 @@ use super::{http, programs, signals};
 use crate::args::{EngineFlags, PartArgs, WorkerFlags};
 use crate::error::{Exit, Problem};
 
-const NATS_PORT: u16 = 4222;
-
 /// The owner of the NATS server. The server that `lagan up` starts syncs every write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operator {
@@ -181,15 +179,6 @@ impl ProcessParts<'_> {
         }
     }
 
-    fn outbound(&self, flags: &WorkerFlags) -> Outbound {
-        Outbound {
-            hook_hosts: flags.allow_hook_host.clone(),
-            storage_hosts: flags.allow_storage_host.clone(),
-            storage_proxy: flags.storage_proxy.clone(),
-            protected: protected(self.url),
-        }
-    }
-
     fn worker_options(&self, part: &WorkerPart<'_>, registry: &mut Registry) -> Result<WorkerOptions, Problem> {
         let flags = part.flags;
         Ok(WorkerOptions {
@@ -200,7 +189,7 @@ impl ProcessParts<'_> {
             replicas: self.args.nats_replicas.into(),
             failover: self.args.failover,
             programs: programs::allowed(&flags.allow_program)?,
-            outbound: self.outbound(flags),
+            outbound: outbound(flags),
             cross_namespace: self.cross_namespace(),
             spawner: spawner(flags)?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -209,19 +198,20 @@ impl ProcessParts<'_> {
     }
 }
 
-/// The servers that a hook must not reach.
-fn protected(nats_url: &str) -> Vec<ProtectedServer> {
-    let nats = nats_url.split(',').filter_map(|url| {
-        let url = url::Url::parse(url.trim()).ok()?;
-        let port = url.port().unwrap_or(NATS_PORT);
-        Some(ProtectedServer { name: "the NATS server", host: url.host_str()?.to_owned(), port })
-    });
-    let name = "the Kubernetes API server";
-    let in_pod = std::env::var("KUBERNETES_SERVICE_HOST").ok().map(|host| {
-        let port = std::env::var("KUBERNETES_SERVICE_PORT").ok().and_then(|port| port.parse().ok());
-        ProtectedServer { name, host, port: port.unwrap_or(443) }
-    });
-    nats.chain(in_pod).collect()
+fn outbound(flags: &WorkerFlags) -> Outbound {
+    Outbound {
+        hook_hosts: flags.allow_hook_host.clone(),
+        storage_hosts: flags.storage.allow_storage_host.clone(),
+        storage_proxy: flags.storage.storage_proxy.clone(),
+        protected: api_server().into_iter().collect(),
+    }
+}
+
+/// The API server of the pod's cluster, which a hook must not reach. The worker adds the servers of NATS.
+fn api_server() -> Option<ProtectedServer> {
+    let host = std::env::var("KUBERNETES_SERVICE_HOST").ok()?;
+    let port = std::env::var("KUBERNETES_SERVICE_PORT").ok().and_then(|port| port.parse().ok());
+    Some(ProtectedServer { name: "the Kubernetes API server", host, port: port.unwrap_or(443) })
 }
 
 /// Stops restores that still write after the grace period.

@@ -6,6 +6,8 @@ use lagan_schemas::resource::backup_configuration::{TargetRef, TaskRef};
 use lagan_schemas::resource::fields::{FIELD_IGNORED, reason};
 use lagan_schemas::resource::{Group, Kind, NamespacedName, Object, Spec};
 
+use super::find::FoundObject;
+use super::task::{Direction, TaskContext, ignored_param};
 use crate::view::View;
 
 /// Reason of the condition.
@@ -22,8 +24,23 @@ pub(crate) fn of_object(object: &Object) -> Option<String> {
 
 /// The message about the fields of an invoker, its Repository, its AppBinding, its Task and the Functions of this Task.
 pub(crate) fn of_invoker(view: &View, invoker: &Object) -> Option<String> {
-    let messages: Vec<String> = std::iter::once(invoker).chain(named_by(view, invoker)).filter_map(of_object).collect();
+    let param = param(view, invoker).map(|param| format!("{} {}: {param}", invoker.kind(), invoker.reference().path()));
+    let objects = std::iter::once(invoker).chain(named_by(view, invoker));
+    let messages: Vec<String> = objects.filter_map(of_object).chain(param).collect();
     (!messages.is_empty()).then(|| messages.join("; "))
+}
+
+/// The parameter of the invoker's Task that has no effect. Its name is a value, so no list of fields has it.
+fn param(view: &View, invoker: &Object) -> Option<String> {
+    let (target, task, direction) = match &invoker.spec {
+        Spec::BackupConfiguration(spec) => (spec.target.as_ref()?.reference.as_ref()?, &spec.task, Direction::Backup),
+        Spec::RestoreSession(spec) => (spec.target.as_ref()?.reference.as_ref()?, &spec.task, Direction::Restore),
+        _ => return None,
+    };
+    let object = binding(view, invoker, target)?;
+    let Spec::AppBinding(spec) = &object.spec else { return None };
+    let given = TaskContext { invoker, task: task.as_ref(), binding: FoundObject { object, spec: spec.as_ref() } };
+    ignored_param(view, given, direction)
 }
 
 /// The condition on a session, for invokers whose status is that of a session.
@@ -33,7 +50,7 @@ pub(super) fn notice(view: &View, invoker: &Object) -> Option<Notice> {
     Some(Notice { kind, status: NoticeStatus::True, reason, message })
 }
 
-fn named_by<'a>(view: &'a View, invoker: &'a Object) -> Vec<&'a Object> {
+pub(super) fn named_by<'a>(view: &'a View, invoker: &'a Object) -> Vec<&'a Object> {
     let (repository, target, task) = match &invoker.spec {
         Spec::BackupConfiguration(spec) => {
             (&spec.repository, spec.target.as_ref().and_then(|t| t.reference.as_ref()), spec.task.as_ref())

@@ -16,7 +16,8 @@ use super::find::{Uid, app_binding, invoker};
 use super::task::Direction;
 use super::variables::{self, Facts};
 use super::{
-    DEFAULT_RETRY, PlanInputs, STALL_SECONDS, Unresolved, database, deadline, hooks, ignored, refused, repository, task,
+    DEFAULT_RETRY, PlanInputs, STALL_SECONDS, Unresolved, database, deadline, hooks, ignored, manifests, refused,
+    repository, task,
 };
 
 pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan, Unresolved> {
@@ -76,6 +77,8 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
     // Hooks prepare a database for what a dry run does not do.
     let target = PlanTarget { hooks: target.hooks.filter(|_| mode == RestoreMode::Write), ..target };
     let work = RestoreWork { object, target, step, repository, source, databases, renamed, existing, verify, mode };
+    let shown = [missing.into_notice(), ignored::notice(inputs.view, session), manifests::notice(inputs.view, session)];
+    let notices = shown.into_iter().flatten();
     Ok(Plan {
         version: VERSION,
         session_name: request.name.clone(),
@@ -85,7 +88,7 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
         retry: DEFAULT_RETRY,
         deadline: deadline(inputs.requested, spec.time_out),
         stall_seconds: STALL_SECONDS,
-        notices: missing.into_notice().into_iter().chain(ignored::notice(inputs.view, session)).collect(),
+        notices: notices.collect(),
         work: Work::Restore(Box::new(work)),
     })
 }

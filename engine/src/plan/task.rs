@@ -9,6 +9,7 @@ use lagan_schemas::error::{Code, chain};
 use lagan_schemas::manifest::nearest;
 use lagan_schemas::plan::Step;
 use lagan_schemas::resource::backup_configuration::TaskRef;
+use lagan_schemas::resource::fields::refusal;
 use lagan_schemas::resource::function::FunctionSpec;
 use lagan_schemas::resource::task::{TaskSpec, TaskStep};
 use lagan_schemas::resource::{Group, Kind, Object, Param, Spec};
@@ -19,6 +20,8 @@ use super::{PlanInputs, Unresolved, refused};
 use crate::view::View;
 
 const DEFAULT_WAIT_SECONDS: u32 = 300;
+/// The reason why `outputDir` is ignored.
+const NO_OUTPUT: &str = "the result of a session is in its status, and no file is written";
 
 /// Direction of the stream between database and snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +53,13 @@ pub(super) fn resolve(
     built_in: &Variables,
 ) -> Result<Resolved, Unresolved> {
     let Chosen { name, params, step, function } = choose(inputs.view, given, direction)?;
-    if let Some(problem) = unknown_param(&name, &params, &function) {
+    if let Some(problem) = bad_param(given, &name, &params, &function) {
         return Err(refused(Code::InvalidSpec, problem));
     }
     let mut variables: Variables = step.params.iter().map(|p| (p.name.clone(), p.value.clone())).collect();
     variables.extend(built_in.clone());
     variables.extend(params);
-    let wait_seconds = variables.get("waitTimeout").map_or(Ok(DEFAULT_WAIT_SECONDS), |text| {
+    let wait_seconds = variables.get(WAIT_TIMEOUT).map_or(Ok(DEFAULT_WAIT_SECONDS), |text| {
         text.parse().map_err(|_| {
             refused(Code::InvalidSpec, format!("task.params: waitTimeout `{text}` is not a number of seconds"))
         })
@@ -88,24 +91,48 @@ fn choose(view: &View, given: TaskContext<'_>, direction: Direction) -> Result<C
     Ok(Chosen { name, params, step, function })
 }
 
-/// Parameters that Lagan reads itself, and those of Stash's Tasks that have no meaning without a container.
-const COMMON_PARAMS: [&str; 2] = ["waitTimeout", "outputDir"];
+/// The parameter that Lagan reads itself.
+const WAIT_TIMEOUT: &str = "waitTimeout";
+/// The parameter of Stash's Tasks that has no meaning here, unless a Function of the user reads it.
+const OUTPUT_DIR: &str = "outputDir";
 
 /// Says which parameter no part of the Function reads. A misspelled one would leave its default in force: `arg` instead of
 /// `args` would dump every database.
-fn unknown_param(task: &str, params: &BTreeMap<String, String>, function: &FunctionSpec) -> Option<String> {
-    let templates = function.command.iter().chain(&function.args).chain(&function.extra_args);
-    let mut known: BTreeSet<&str> = templates.flat_map(|template| names(template)).collect();
-    known.extend(COMMON_PARAMS);
-    let unknown = params.keys().find(|name| !known.contains(name.as_str()))?;
+fn bad_param(
+    given: TaskContext<'_>,
+    task: &str,
+    params: &BTreeMap<String, String>,
+    function: &FunctionSpec,
+) -> Option<String> {
+    let own = given.task.is_some_and(|task| task.params.iter().any(|param| param.name == OUTPUT_DIR));
+    let mut known = read_by(function);
+    known.insert(WAIT_TIMEOUT);
+    if given.invoker.group() == Group::Lagan && own && !known.contains(OUTPUT_DIR) {
+        return Some(refusal(&format!("task.params[{OUTPUT_DIR}]"), NO_OUTPUT));
+    }
+    let accepted = |name: &str| known.contains(name) || name == OUTPUT_DIR;
+    let unknown = params.keys().find(|name| !accepted(name))?;
     let known: Vec<&str> = known.into_iter().collect();
     Some(format!("task.params: Task `{task}` has no parameter `{unknown}`{}", nearest(unknown, &known)))
+}
+
+/// The parameters that the templates of a Function read.
+fn read_by(function: &FunctionSpec) -> BTreeSet<&str> {
+    let templates = function.command.iter().chain(&function.args).chain(&function.extra_args);
+    templates.flat_map(|template| names(template)).collect()
+}
+
+/// The parameter of an invoker that has no effect, and the reason, as `FieldIgnored` shows them.
+pub(super) fn ignored_param(view: &View, given: TaskContext<'_>, direction: Direction) -> Option<String> {
+    let Chosen { params, function, .. } = choose(view, given, direction).ok()?;
+    let is_ignored = params.contains_key(OUTPUT_DIR) && !read_by(&function).contains(OUTPUT_DIR);
+    is_ignored.then(|| format!("task.params[{OUTPUT_DIR}] ({NO_OUTPUT})"))
 }
 
 /// The problem with the Task that a configuration or a restore would run, as far as it can be known before a session.
 pub(crate) fn problem(view: &View, given: TaskContext<'_>, direction: Direction) -> Option<String> {
     let Chosen { name, params, function, .. } = choose(view, given, direction).ok()?;
-    unknown_param(&name, &params, &function)
+    bad_param(given, &name, &params, &function)
 }
 
 /// Name and parameters of the Task: each is the invoker's own, else the AppBinding's.

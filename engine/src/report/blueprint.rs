@@ -6,7 +6,7 @@ use lagan_schemas::resource::backup_blueprint::BackupBlueprintStatus;
 use lagan_schemas::resource::fields::FIELD_IGNORED;
 
 use super::conditions::Conditions;
-use crate::plan::ignored;
+use crate::plan::{ignored, manifests};
 
 /// `usages` is the number of AppBindings that name the blueprint; `None` if this engine does not see all of them.
 pub(crate) fn status(object: &Object, usages: Option<usize>, old: BackupBlueprintStatus) -> BackupBlueprintStatus {
@@ -17,6 +17,7 @@ pub(crate) fn status(object: &Object, usages: Option<usize>, old: BackupBlueprin
     for kind in ["ValidationPassed", "Ready"] {
         conditions.set_while(kind, "", None);
     }
+    conditions.set_unread(manifests::of_object(object));
     conditions.set_while(FIELD_IGNORED, ignored::REASON, ignored::of_object(object));
     BackupBlueprintStatus {
         observed_generation,

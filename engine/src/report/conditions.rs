@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use lagan_schemas::resource::condition::{Condition, ConditionStatus, set};
 
+use crate::plan::manifests::{self, MANIFEST_READ};
+
 pub(super) struct Conditions {
     list: Vec<Condition>,
     observed_generation: i64,
@@ -29,16 +31,19 @@ impl Conditions {
         );
     }
 
-    /// Removes a condition that no longer applies.
-    pub fn remove(&mut self, kind: &str) {
-        self.list.retain(|condition| condition.kind != kind);
-    }
-
     /// Sets a condition that is only there while it holds.
     pub fn set_while(&mut self, kind: &str, reason: &str, message: Option<String>) {
         match message {
             Some(message) => self.set(kind, ConditionStatus::True, reason, message),
             None => self.list.retain(|condition| condition.kind != kind),
+        }
+    }
+
+    /// Sets the condition about a file that can't be read, which is only there while there is one.
+    pub fn set_unread(&mut self, message: Option<String>) {
+        match message {
+            Some(message) => self.set(MANIFEST_READ, ConditionStatus::False, manifests::REASON, message),
+            None => self.list.retain(|condition| condition.kind != MANIFEST_READ),
         }
     }
 

@@ -13,8 +13,8 @@ use lagan_schemas::schedule::{Schedule, ScheduleError};
 
 use super::conditions::Conditions;
 use crate::plan::answers::{Answers, Existence};
-use crate::plan::{consent, find, ignored, task};
-use crate::view::{Lookup, UNREADABLE_MANIFEST, View};
+use crate::plan::{consent, find, ignored, manifests, task};
+use crate::view::{Lookup, View};
 
 /// Everything that the status depends on, except the old status.
 pub(crate) struct ConfigurationInputs<'a> {
@@ -42,7 +42,7 @@ pub(crate) fn status(inputs: &ConfigurationInputs<'_>, old: BackupConfigurationS
     for check in checks.into_iter().chain([ready(phase)]) {
         conditions.set(check.kind, check.status, check.reason, check.message);
     }
-    manifest_read(inputs, &mut conditions);
+    conditions.set_unread(manifests::of_invoker(inputs.view, inputs.object));
     conditions.set_while(FIELD_IGNORED, ignored::REASON, ignored::of_invoker(inputs.view, inputs.object));
     let next = schedule.ok().filter(|_| !inputs.spec.paused).and_then(|schedule| next_start(&schedule, inputs.now));
     BackupConfigurationStatus {
@@ -70,20 +70,6 @@ const SECRET: &str = "BackendSecretFound";
 const TARGET: &str = "BackupTargetFound";
 const USAGE: &str = "UsageAllowed";
 const CRON_JOB: &str = "CronJobCreated";
-
-const MANIFEST: &str = "ManifestRead";
-
-/// Names the file that can't be read; the condition exists only while there is one.
-fn manifest_read(inputs: &ConfigurationInputs<'_>, conditions: &mut Conditions) {
-    match inputs.object.metadata.annotations.get(UNREADABLE_MANIFEST) {
-        None => conditions.remove(MANIFEST),
-        Some(file) => {
-            let message =
-                format!("`{file}` can't be read; the last version that could be read is used until it is corrected");
-            conditions.set(MANIFEST, ConditionStatus::False, "FileUnreadable", message);
-        }
-    }
-}
 
 /// Stash's rule: a missing repository or Secret comes before an invalid spec, and the target does not count. A missing
 /// consent counts like a missing repository.

@@ -13,7 +13,7 @@ use lagan_schemas::session::{Phase, Session};
 use super::conditions::Conditions;
 use super::session::seconds;
 use super::text::size;
-use crate::plan::ignored;
+use crate::plan::{ignored, manifests};
 
 const READY: &str = "Ready";
 /// Condition of invalid objects.
@@ -74,7 +74,15 @@ pub(crate) fn described(
         ready(&mut status, ConditionStatus::Unknown, "NotUsedYet", "no backup has been written to it yet", now);
     }
     let mut conditions = Conditions::new(std::mem::take(&mut status.conditions), status.observed_generation, now);
-    conditions.set_while(FIELD_IGNORED, ignored::REASON, ignored::of_object(object));
+    conditions.set_unread(manifests::of_object(object));
+    // Where the directory of a `local` repository is that of the host, the source is a folder of manifests.
+    let kept = (volumes == Volumes::Host && spec.wipes()).then(|| {
+        let path = object.reference().path();
+        format!("Repository {path}: wipeOut (a folder of manifests deletes no data; delete it yourself)")
+    });
+    let without_effect: Vec<String> = ignored::of_object(object).into_iter().chain(kept).collect();
+    let without_effect = Some(without_effect.join("; ")).filter(|message| !message.is_empty());
+    conditions.set_while(FIELD_IGNORED, ignored::REASON, without_effect);
     status.conditions = conditions.into_list();
     status
 }

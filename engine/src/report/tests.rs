@@ -232,6 +232,68 @@ fn fields_without_effect_are_shown_on_the_invoker_with_those_of_the_objects_it_n
 }
 
 #[test]
+fn a_file_that_can_t_be_read_is_named_wherever_its_objects_are_shown_or_named() {
+    let unread = |text: &str| {
+        let mut object = object(text);
+        let file = "/srv/broken.yaml".to_owned();
+        object.metadata.annotations.insert(crate::view::UNREADABLE_MANIFEST.to_owned(), file);
+        object
+    };
+    let repository = "apiVersion: stash.appscode.com/v1alpha1\nkind: Repository\nmetadata: {name: repo, namespace: demo}\nspec: {backend: {storageSecretName: s, local: {mountPath: /a}}}\n";
+    let mut view = stash_view();
+    let repository = unread(repository);
+    view.objects.insert(repository.key(), repository.clone().into());
+    let configuration = object(&STASH.replace("PARAM", "args"));
+    let status = status_after(&configuration, &view, BackupConfigurationStatus::default());
+    let shown = conditions(&status);
+    let named = "ManifestRead=False FileUnreadable: Repository demo/repo: `/srv/broken.yaml` can't be read";
+    assert!(shown.iter().any(|line| line.starts_with(named)), "{shown:#?}");
+    // The condition goes when the file can be read again.
+    let status = status_after(&configuration, &stash_view(), status);
+    assert!(status.conditions.iter().all(|condition| condition.kind != "ManifestRead"));
+
+    let Spec::Repository(spec) = &repository.spec else { unreachable!() };
+    let volumes = lagan_schemas::place::Volumes::Host;
+    let shown = conditions(repository::described(&repository, spec, volumes, RepositoryStatus::default()));
+    assert!(shown.iter().any(|line| line.starts_with("ManifestRead=False FileUnreadable: `/srv/b")), "{shown:#?}");
+    let blueprint = unread(
+        "apiVersion: lagan.dev/v1alpha1\nkind: BackupBlueprint\nmetadata: {name: all}\nspec: {backend: {storageSecretName: s, s3: {bucket: abc}}, retentionPolicy: {name: k, keepLast: 1}}\n",
+    );
+    let shown = conditions(blueprint::status(&blueprint, None, BackupBlueprintStatus::default()));
+    assert!(shown.iter().any(|line| line.starts_with("ManifestRead=False")), "{shown:#?}");
+}
+
+#[test]
+fn wipe_out_in_a_folder_is_shown_as_ignored() {
+    let text = "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {name: repo, namespace: demo}\nspec: {wipeOut: true, backend: {storageSecretName: s, s3: {bucket: abc}}}\n";
+    let repository = object(text);
+    let Spec::Repository(spec) = &repository.spec else { unreachable!() };
+    for (volumes, is_shown) in
+        [(lagan_schemas::place::Volumes::Host, true), (lagan_schemas::place::Volumes::Mounted, false)]
+    {
+        let status = repository::described(&repository, spec, volumes, RepositoryStatus::default());
+        let shown = conditions(&status);
+        let ignored = "FieldIgnored=True FieldsWithoutEffect: Repository demo/repo: wipeOut (a folder of manifests";
+        assert_eq!(shown.iter().any(|line| line.starts_with(ignored)), is_shown, "{shown:#?}");
+    }
+}
+
+#[test]
+fn the_output_folder_of_stash_s_tasks_is_shown_as_ignored() {
+    let configuration = object(&STASH.replace("PARAM", "outputDir"));
+    let status = status_after(&configuration, &stash_view(), BackupConfigurationStatus::default());
+    let shown = conditions(&status);
+    let has = |part: &str| shown.iter().any(|line| line.contains(part));
+    assert!(has("; BackupConfiguration demo/shop: task.params[outputDir] (the result of a session"), "{shown:#?}");
+    assert!(has("ValidationPassed=True"), "{shown:#?}");
+    // Our group refuses what has no effect.
+    let ours = "apiVersion: lagan.dev/v1alpha1\nkind: BackupConfiguration\nmetadata: {name: shop, namespace: demo}\nspec: {schedule: '0 3 * * *', repository: {name: repo}, task: {params: [{name: outputDir, value: /x}]}, target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}, retentionPolicy: {name: k, keepLast: 1}}\n";
+    let status = status_after(&object(ours), &stash_view(), BackupConfigurationStatus::default());
+    let refused = "ValidationPassed=False ResourceValidationFailed: task.params[outputDir]: has no effect: the result of a session";
+    assert!(conditions(&status).iter().any(|line| line.starts_with(refused)), "{:#?}", conditions(&status));
+}
+
+#[test]
 fn an_unknown_parameter_of_the_task_makes_a_configuration_invalid() {
     let configuration = object(&STASH.replace("PARAM", "arg"));
     let status = status_after(&configuration, &stash_view(), BackupConfigurationStatus::default());

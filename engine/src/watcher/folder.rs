@@ -198,11 +198,10 @@ fn content(object: &Object) -> Uuid {
     Uuid::new_v5(&CONTENT, text.to_string().as_bytes())
 }
 
-/// Configurations whose file can't be read now, as they were, with the name of that file for their status.
+/// Objects whose file can't be read now, as they were, with the name of that file for the statuses that show them.
 fn kept(view: &View, scan: &Scan, memory: &Memory) -> Vec<Object> {
     let missing = view.objects.iter().filter(|(key, _)| !scan.objects.contains_key(*key));
-    let configurations = missing.filter(|(key, _)| key.kind == Kind::BackupConfiguration);
-    let marked = configurations.filter_map(|(key, object)| {
+    let marked = missing.filter_map(|(key, object)| {
         let problem = memory.hidden_by(key, scan)?;
         let mut object = Object::clone(object);
         object.metadata.annotations.insert(UNREADABLE_MANIFEST.to_owned(), problem.file());

@@ -181,15 +181,17 @@ fn a_service_consents_to_hooks() {
 
 #[test]
 fn the_host_of_a_hook_names_a_service_in_all_its_spellings() {
-    let shop = Some(("prod".to_owned(), "shop".to_owned()));
-    for host in [
-        "shop.prod",
-        "shop.prod.svc",
-        "Shop.Prod.SVC.cluster.local.",
-        "shop-0.shop.prod.svc.my.domain",
-        "shop-0.shop.prod",
+    for (host, canonical) in [
+        ("shop.prod", "shop.prod.svc"),
+        ("SHOP.prod.", "shop.prod.svc"),
+        ("shop.prod.svc", "shop.prod.svc"),
+        ("Shop.Prod.SVC.cluster.local.", "shop.prod.svc"),
+        ("shop.prod.svc.attacker.example", "shop.prod.svc"),
+        ("shop-0.shop.prod.svc.my.domain", "shop-0.shop.prod.svc"),
+        ("shop-0.shop.prod", "shop-0.shop.prod.svc"),
     ] {
-        assert_eq!(service_of_host(host), shop, "{host}");
+        let (namespace, name, canonical) = ("prod".to_owned(), "shop".to_owned(), canonical.to_owned());
+        assert_eq!(service_of_host(host), Some(ServiceHost { namespace, name, canonical }), "{host}");
     }
     for host in ["shop", "10.1.2.3", "fd00::1", ""] {
         assert_eq!(service_of_host(host), None, "{host}");

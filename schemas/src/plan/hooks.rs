@@ -27,10 +27,11 @@ impl Application {
     /// Namespace and name of the Service that a hook reaches: by the host that it names, else the application's own.
     #[must_use]
     pub fn service_reached(&self, host: Option<&str>) -> Option<(String, String)> {
-        match (host, self) {
-            (Some(host), _) => service_of_host(host),
-            (None, Self::Host(host)) => service_of_host(host),
-            (None, Self::Service { namespace, name }) => Some((namespace.clone(), name.clone())),
-        }
+        let host = match (host, self) {
+            (Some(host), _) => host,
+            (None, Self::Host(host)) => host,
+            (None, Self::Service { namespace, name }) => return Some((namespace.clone(), name.clone())),
+        };
+        service_of_host(host).map(|service| (service.namespace, service.name))
     }
 }

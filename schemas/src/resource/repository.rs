@@ -137,7 +137,6 @@ pub struct Nfs {
 #[x_kube(
     validation = Rule::new("self.bucket.matches('^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$')").message("s3.bucket: 3 to 63 lower-case letters, digits, `.` and `-`"),
     validation = Rule::new("!has(self.endpoint) || !self.endpoint.contains('@')").message("s3.endpoint: must not hold user and password; they belong into the Secret"),
-    validation = Rule::new("!has(self.endpoint) || !self.endpoint.contains('169.254.')").message("s3.endpoint: must not be a link-local address"),
     validation = Rule::new("!has(self.endpoint) || self.endpoint.contains('@') || self.endpoint.matches('^(https?://)?([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\\\\[[0-9A-Fa-f:.]+\\\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$')").message("s3.endpoint: must be a host, or http:// or https:// and a host, with a port where it needs one (example \"https://s3.example.org:9000\"); IPv6 in brackets, no path"),
     validation = Rule::new("!has(self.prefix) || (!self.prefix.contains('..') && !self.prefix.contains('//') && !self.prefix.contains('\\\\'))").message("s3.prefix: must not hold `..`, `//` or a backslash"),
     validation = Rule::new("!has(self.prefix) || (size(self.prefix) <= 1024 && !self.prefix.matches('^ | $|[[:cntrl:]]'))").message("s3.prefix: must not hold control characters, blanks at its ends, or more than 1024 characters")

@@ -58,6 +58,13 @@ impl Kubernetes {
         Ok(found.map(|service| service.metadata.annotations.unwrap_or_default()))
     }
 
+    /// Whether a Service is there and has addresses of its own. An ExternalName is another name for any host.
+    pub async fn has_service(&self, namespace: &str, name: &str) -> Result<bool, KubernetesError> {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let found = answer("get Service", &format!("{namespace}/{name}"), api.get_opt(name)).await?;
+        Ok(found.is_some_and(|service| service.spec.is_some_and(|spec| spec.type_.as_deref() != Some("ExternalName"))))
+    }
+
     /// Finds a ready pod of a Service.
     pub async fn ready_pod(&self, namespace: &str, service: &str) -> Result<Option<String>, KubernetesError> {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);

@@ -134,7 +134,6 @@ const ROWS: &[Row] = &[
         By::Api,
         "hooks: name exactly one of exec, httpGet, httpPost and tcpSocket",
     ),
-    (S3, "endpoint:", "endpoint: http://169.254.169.254/", By::Api, "s3.endpoint: must not be a link-local address"),
     (S3, "endpoint:", "endpoint: file:///etc", By::Api, "s3.endpoint: must be a host"),
     (
         S3,

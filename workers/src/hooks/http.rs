@@ -11,7 +11,7 @@ use url::{Host, Url};
 use super::hidden::Hidden;
 use super::template::{TemplateData, render};
 use super::{CONNECT, HookError, REQUEST, Site, quoted};
-use crate::outbound::{Checked, Purpose, Trust, client_of_one_host};
+use crate::outbound::{Checked, Trust, client_of_one_host};
 
 /// Largest part of an answer that is read.
 const READ_BYTES: usize = 64 * 1024;
@@ -81,7 +81,7 @@ fn form(post: &HttpPostAction) -> String {
 
 async fn send(site: &Site<'_>, request: Request<'_>, hidden: &Hidden) -> Result<String, HookError> {
     let port = site.port(request.port).await?;
-    let checked = site.outbound.check(Purpose::Hook, site.host(request.host), port).await?;
+    let checked = site.reach(request.host, port).await?;
     let place = format!("{}://{}:{port}", scheme(request.scheme), checked.host);
     let url = url(&place, request.path, &checked.host)?;
     let client = client(site, &checked)?;

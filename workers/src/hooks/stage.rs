@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus, TargetResult};
 use lagan_schemas::plan::{Plan, PlanTarget};
 use lagan_schemas::session::Session;
@@ -21,6 +21,7 @@ use super::template::{InvokerData, StatusData, TargetData, TemplateData};
 use super::{HookError, Site, check_supported};
 use crate::consent::Consents;
 use crate::databases::ca_pem;
+use crate::outbound::ProtectedServer;
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
 use crate::session::{Failed, again};
@@ -171,12 +172,14 @@ impl<'a> Hooks<'a> {
     ) -> Result<String, Failure> {
         let Some(planned) = &target.hooks else { return Ok(String::new()) };
         let ca_pem = ca_pem(&target.database)?;
+        let mut outbound = (*self.worker.outbound).clone();
+        outbound.protected.extend(self.nats_servers(names.field).await?);
         let site = Site {
             source: &self.worker.intent.source,
             application: &planned.application,
             host: &target.database.host,
             ca_pem: ca_pem.as_deref(),
-            outbound: &self.worker.outbound,
+            outbound: &outbound,
         };
         tracing::info!(hook = names.field, "hook runs");
         site.run(hook, data, stop).await.map_err(|error| match (&error, self.life.stopped()) {
@@ -186,6 +189,14 @@ impl<'a> Hooks<'a> {
             }
             _ => error.failure(names.field),
         })
+    }
+
+    /// The servers of NATS: those that were named, and those that they announce of their cluster.
+    async fn nats_servers(&self, field: &str) -> Result<impl Iterator<Item = ProtectedServer> + use<>, Failure> {
+        let servers = self.worker.bus.servers().await.map_err(|error| {
+            Failure::new(Code::HookFailed, format!("{field}: the servers of NATS are not known: {}", chain(&error)))
+        })?;
+        Ok(servers.into_iter().map(|(host, port)| ProtectedServer { name: "the NATS server", host, port }))
     }
 
     /// Sets the condition of the hook.

@@ -4,12 +4,10 @@ use lagan_schemas::resource::hooks::TcpSocketAction;
 use tokio::net::TcpStream;
 
 use super::{CONNECT, HookError, Site};
-use crate::outbound::Purpose;
 
 pub(super) async fn connect(site: &Site<'_>, socket: &TcpSocketAction) -> Result<String, HookError> {
     let port = site.port(&socket.port).await?;
-    let host = site.host(socket.host.as_deref());
-    let checked = site.outbound.check(Purpose::Hook, host, port).await?;
+    let checked = site.reach(socket.host.as_deref(), port).await?;
     let place = format!("{}:{port}", checked.host);
     let connected = tokio::time::timeout(CONNECT, TcpStream::connect(&checked.addresses[..])).await;
     match connected {

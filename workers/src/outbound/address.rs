@@ -36,6 +36,14 @@ pub enum AddressError {
         #[source]
         source: std::io::Error,
     },
+    #[error("host `{host}` can't be told from {what} at the same port, because `{server}` has no address now")]
+    ProtectedUnknown {
+        host: String,
+        what: &'static str,
+        server: String,
+        #[source]
+        source: Box<AddressError>,
+    },
     #[error("host `{0}` has no address")]
     NoAddress(String),
     #[error("host `{host}` is refused: {address} is {what}; an administrator of Lagan can allow it with {flag} {host}")]
@@ -58,15 +66,23 @@ impl AddressError {
 impl Outbound {
     /// Resolves a host and checks all of its addresses.
     pub(crate) async fn check(&self, purpose: Purpose, name: &str, port: u16) -> Result<Checked, AddressError> {
+        self.check_as(purpose, name, name, port).await
+    }
+
+    /// Checks the host `name`, whose addresses are those of the name `resolved`.
+    pub(crate) async fn check_as(
+        &self,
+        purpose: Purpose,
+        name: &str,
+        resolved: &str,
+        port: u16,
+    ) -> Result<Checked, AddressError> {
         let host = parse(name)?;
-        let addresses = match literal(&host) {
-            Some(address) => vec![SocketAddr::from((address, port))],
-            None => resolve(name, port).await?,
-        };
+        let addresses = addresses_of(resolved, port).await?;
         for address in &addresses {
             self.check_address(purpose, name, *address)?;
         }
-        if purpose == Purpose::Hook && exception(self.exceptions(purpose), name, port) != Some(Exception::Port) {
+        if purpose.is_hook() && exception(self.exceptions(purpose), name, port) != Some(Exception::Port) {
             self.check_protected(name, &addresses).await?;
         }
         Ok(Checked { host, addresses })
@@ -83,7 +99,7 @@ impl Outbound {
     fn exceptions(&self, purpose: Purpose) -> &[String] {
         match purpose {
             Purpose::Storage => &self.storage_hosts,
-            Purpose::Hook => &self.hook_hosts,
+            Purpose::Hook | Purpose::HookOutside => &self.hook_hosts,
         }
     }
 
@@ -99,7 +115,7 @@ impl Outbound {
             }
         }
         let of_cluster = CLUSTER_PORTS.iter().find(|(port, _)| *port == address.port());
-        match of_cluster.filter(|_| purpose == Purpose::Hook) {
+        match of_cluster.filter(|_| purpose.is_hook()) {
             Some((_, what)) => Err(AddressError::Protected { host, address, what, flag }),
             None => Ok(()),
         }
@@ -110,11 +126,12 @@ impl Outbound {
             if addresses.iter().all(|address| address.port() != *port) {
                 continue;
             }
-            // A server whose name cannot be resolved now has no address that a hook could reach.
-            let own = match parse(host).ok().and_then(|host| literal(&host)) {
-                Some(address) => vec![SocketAddr::from((address, *port))],
-                None => resolve(host, *port).await.unwrap_or_default(),
-            };
+            let own = addresses_of(host, *port).await.map_err(|source| AddressError::ProtectedUnknown {
+                host: name.to_owned(),
+                what,
+                server: host.clone(),
+                source: Box::new(source),
+            })?;
             let is_own = |address: &&SocketAddr| own.iter().any(|own| same(*own, **address));
             if let Some(address) = addresses.iter().find(is_own) {
                 let (host, flag) = (name.to_owned(), Purpose::Hook.flag());
@@ -137,6 +154,14 @@ fn literal(host: &Host) -> Option<IpAddr> {
         Host::Ipv4(address) => Some(IpAddr::V4(*address)),
         Host::Ipv6(address) => Some(IpAddr::V6(*address)),
         Host::Domain(_) => None,
+    }
+}
+
+/// Returns the addresses of a host: its own if it is one, else those that its name resolves to.
+async fn addresses_of(name: &str, port: u16) -> Result<Vec<SocketAddr>, AddressError> {
+    match literal(&parse(name)?) {
+        Some(address) => Ok(vec![SocketAddr::from((address, port))]),
+        None => resolve(name, port).await,
     }
 }
 
@@ -174,7 +199,7 @@ fn refusal(purpose: Purpose, address: IpAddr) -> Option<&'static str> {
     if METADATA.contains(&address) {
         return Some("a metadata service");
     }
-    if address.is_loopback() && purpose == Purpose::Hook {
+    if address.is_loopback() && purpose.is_hook() {
         return Some("the worker itself");
     }
     if address.is_unspecified() {
@@ -183,12 +208,24 @@ fn refusal(purpose: Purpose, address: IpAddr) -> Option<&'static str> {
     if address.is_multicast() {
         return Some("multicast");
     }
+    if purpose == Purpose::HookOutside && is_private(address) {
+        return Some("in a private network, where a hook reaches Services only, by NAME.NAMESPACE.svc");
+    }
     match address {
         IpAddr::V4(v4) if v4.is_link_local() => Some("link-local"),
         IpAddr::V4(v4) if v4.is_broadcast() => Some("broadcast"),
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Some("this network"),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("link-local"),
         _ => None,
+    }
+}
+
+/// Whether an address belongs to the networks that Pods and Services have theirs from.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        // 100.64.0.0/10 is shared address space, which some clusters use for Pods.
+        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(v6) => v6.is_unique_local(),
     }
 }
 
@@ -212,141 +249,4 @@ fn embedded(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    fn rules(hosts: &[&str]) -> Outbound {
-        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        Outbound { hook_hosts: hosts.clone(), storage_hosts: hosts, ..Outbound::default() }
-    }
-
-    async fn check(purpose: Purpose, host: &str, allowed: &[&str]) -> Result<Checked, AddressError> {
-        rules(allowed).check(purpose, host, 80).await
-    }
-
-    const NOWHERE: [(&str, &str); 17] = [
-        ("169.254.169.254", "link-local"),
-        ("0xa9fea9fe", "link-local"),
-        ("2852039166", "link-local"),
-        ("0251.0376.0251.0376", "link-local"),
-        ("::ffff:a9fe:a9fe", "link-local"),
-        ("fe80::1", "link-local"),
-        ("fd00:ec2::254", "metadata"),
-        ("fd20:ce::254", "metadata"),
-        ("100.100.100.200", "metadata"),
-        ("168.63.129.16", "metadata"),
-        ("::ffff:168.63.129.16", "metadata"),
-        ("192.0.0.192", "metadata"),
-        ("0.0.0.0", "no address"),
-        ("::", "no address"),
-        ("0.1.2.3", "this network"),
-        ("224.0.0.1", "multicast"),
-        ("255.255.255.255", "broadcast"),
-    ];
-    const LOOPBACK: [&str; 10] = [
-        "127.0.0.1",
-        "127.8.9.1",
-        "0x7f.1",
-        "2130706433",
-        "017700000001",
-        "localhost",
-        "::1",
-        "[::1]",
-        "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1",
-    ];
-
-    #[tokio::test]
-    async fn metadata_and_link_local_addresses_are_refused_to_hooks_and_storages_in_every_spelling() {
-        for (host, what) in NOWHERE {
-            for purpose in [Purpose::Hook, Purpose::Storage] {
-                let error = check(purpose, host, &["other", &format!("{host}:81")]).await.unwrap_err();
-                assert!(
-                    error.is_refusal()
-                        && error.to_string().contains(what)
-                        && error.to_string().contains(purpose.flag()),
-                    "{host}: {error}"
-                );
-                rules(&[]).check_literal(purpose, host, 80).unwrap_err();
-                check(purpose, host, &[host]).await.unwrap();
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn loopback_is_refused_to_hooks_only() {
-        for host in LOOPBACK {
-            let error = check(Purpose::Hook, host, &[]).await.unwrap_err();
-            assert!(error.to_string().contains("the worker itself"), "{host}: {error}");
-            check(Purpose::Storage, host, &[]).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn addresses_of_a_network_are_not_refused() {
-        for host in ["10.0.0.1", "192.168.1.1", "100.64.3.4", "203.0.113.5", "fd00::1", "2001:db8::1"] {
-            for purpose in [Purpose::Hook, Purpose::Storage] {
-                assert_eq!(check(purpose, host, &[]).await.unwrap().addresses.len(), 1, "{host}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn servers_of_the_cluster_are_refused_to_hooks_unless_an_exception_names_the_port() {
-        let mut rules = rules(&["127.0.0.1", "10.0.0.1", "10.0.0.2:10250"]);
-        let protected = |name, host: &str, port| ProtectedServer { name, host: host.to_owned(), port };
-        rules.protected = vec![
-            protected("the NATS server", "localhost", 4222),
-            protected("the Kubernetes API server", "10.0.0.1", 443),
-        ];
-        for (host, port, what) in [
-            ("127.0.0.1", 4222, Some("the NATS server")),
-            ("0x7f.1", 4222, Some("the worker itself")),
-            ("10.0.0.1", 443, Some("the Kubernetes API server")),
-            ("::ffff:10.0.0.1", 443, Some("the Kubernetes API server")),
-            ("10.0.0.1", 6443, Some("the Kubernetes API server")),
-            ("10.9.9.9", 10250, Some("the kubelet")),
-            ("10.9.9.9", 2379, Some("etcd")),
-            ("10.0.0.2", 10250, None),
-            ("10.0.0.1", 80, None),
-            ("127.0.0.1", 4223, None),
-        ] {
-            let checked = rules.check(Purpose::Hook, host, port).await;
-            match what {
-                Some(what) => {
-                    let error = checked.unwrap_err();
-                    assert!(error.is_refusal() && error.to_string().contains(what), "{host}:{port} {error}");
-                }
-                None => drop(checked.unwrap()),
-            }
-            if host.starts_with("10.") {
-                rules.check(Purpose::Storage, host, port).await.unwrap();
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_host_is_allowed_as_the_object_names_it() {
-        for (host, entry, fits) in [
-            ("127.0.0.1", "127.0.0.1", true),
-            ("127.0.0.1", "127.0.0.1:80", true),
-            ("127.0.0.1", "127.0.0.1:8", false),
-            ("localhost", "LOCALHOST", true),
-            ("localhost", "127.0.0.1", false),
-            ("0x7f.1", "127.0.0.1", false),
-            ("::1", "[::1]:80", true),
-            ("::1", "::1", true),
-            ("[::1]", "[::1]", true),
-        ] {
-            assert_eq!(check(Purpose::Hook, host, &[entry]).await.is_ok(), fits, "{host} {entry}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_text_that_is_not_a_host_is_an_error_even_if_it_is_allowed() {
-        for host in ["", "a b", "user@host", "host/path", "no.such.host.invalid"] {
-            assert!(check(Purpose::Hook, host, &[host]).await.is_err(), "{host}");
-        }
-    }
-}
+mod tests;

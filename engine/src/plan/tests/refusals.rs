@@ -197,7 +197,7 @@ fn an_unknown_parameter_is_refused_with_the_nearest_name() {
     for (param, expected) in [
         ("arg", "task.params: Task `mariadb-backup-10.6.23` has no parameter `arg`; did you mean `args`?"),
         ("waittimeout", "; did you mean `waitTimeout`?"),
-        ("databases", "; known are args, outputDir, waitTimeout"),
+        ("databases", "; known are args, waitTimeout"),
     ] {
         let task = format!("  task: {{name: mariadb-backup-10.6.23, params: [{{name: {param}, value: x}}]}}\n");
         let (code, message) = with(&[("  task: {name: mariadb-backup-10.6.23}\n", &task)]).refusal();
