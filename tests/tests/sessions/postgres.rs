@@ -53,21 +53,32 @@ struct Scene {
 }
 
 impl Scene {
-    /// Two servers, of which the first has a database with unusual content, and a backup of it.
+    /// Two servers, of which the first has a database with unusual content, and a configuration of its backups.
     fn new() -> Result<Self> {
+        let scene = Self::of(DATABASE)?;
+        let create = format!("CREATE ROLE \"own er\"; CREATE DATABASE \"{DATABASE}\" TEMPLATE template0");
+        scene.source.query("postgres", &create)?;
+        scene.source.load(DATABASE, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sessions/unusual.sql"))?;
+        Ok(scene)
+    }
+
+    /// Two servers, and a configuration of the backups of a database of the first.
+    fn of(database: &str) -> Result<Self> {
         let (world, source, copy) = (World::new()?, PostgresServer::start()?, PostgresServer::start()?);
         for (name, server) in [("crm", &source), ("copy", &copy)] {
             world.lagan.manifest(&format!("{name}.yaml"), &app_binding(name, server, "root", server.password()))?;
         }
-        source
-            .query("postgres", &format!("CREATE ROLE \"own er\"; CREATE DATABASE \"{DATABASE}\" TEMPLATE template0"))?;
-        source.load(DATABASE, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sessions/unusual.sql"))?;
-        let task = format!("--dbname={DATABASE}");
+        let task = format!("--dbname={database}");
         let configured = configuration("nightly", "local", &task, "").replace("name: shop}}", "name: crm}}");
         // KubeDB's name of the Task.
         world.lagan.manifest("nightly.yaml", &configured.replace("task: {", "task: {name: postgres-backup-15.1, "))?;
         let up = world.up(&[])?;
         Ok(Self { world, source, copy, _up: up })
+    }
+
+    /// A snapshot of another tool.
+    fn foreign(&self, host: &str, dump: &[u8]) -> Result<()> {
+        self.world.restic()?.backup_stream(host, "dumpfile.sql", dump)
     }
 
     fn restore(&self, name: &str, args: &str, more: &str) -> Result<Value> {
@@ -130,6 +141,49 @@ fn an_unusual_postgres_database_comes_back_as_the_server_itself_says() -> Result
 }
 
 #[test]
+fn a_dump_that_names_no_database_goes_where_the_session_says_and_nowhere_else() -> Result<()> {
+    let scene = Scene::of("postgres")?;
+    scene.source.query("postgres", "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")?;
+    scene.world.good_backup("nightly")?;
+    scene.foreign("stash", &scene.source.dump("postgres", &[])?)?;
+    let databases = ["postgres", "shop", "till", "copy"];
+    for database in &databases[1..] {
+        scene.copy.query("postgres", &format!("CREATE DATABASE {database} TEMPLATE template0"))?;
+    }
+    let rule = "rules: [{sourceHost: stash, snapshots: [latest]}]";
+    for (name, args, wish, words) in [
+        ("several", "", "databases: [shop, till]", "exactly one name can be given, not shop, till"),
+        ("nowhere", "", "", "does not say of which database it is"),
+        ("both", "--dbname=till", "databases: [shop]", "`databases` asks for `shop`, and the arguments for `till`"),
+    ] {
+        let refused = scene.restore(name, args, &format!("{rule}\n{wish}"))?;
+        assert_eq!(refused["status"]["code"], "E0404", "{refused}");
+        assert!(refused["status"].to_string().contains(words), "{refused}");
+    }
+    let holders = || {
+        let holds = |database: &&str| {
+            let found =
+                scene.copy.query(database, "SELECT count(*) FROM pg_class WHERE oid >= 16384 AND relkind = 'r'");
+            found.map(|count| (count == "1").then(|| (*database).to_owned()))
+        };
+        Ok::<Vec<String>, anyhow::Error>(
+            databases.iter().map(holds).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect(),
+        )
+    };
+    assert_eq!(holders()?, Vec::<String>::new());
+    for (name, args, wish, all) in [
+        ("one", "", "databases: [shop]", &["shop"][..]),
+        ("renamed", "", "databases: [shop]\nas: copy", &["shop", "copy"]),
+        ("named", "--dbname=till", "", &["shop", "till", "copy"]),
+    ] {
+        let restored = scene.restore(name, args, &format!("{rule}\n{wish}"))?;
+        assert_eq!(restored["status"]["phase"], "Succeeded", "{restored}");
+        assert_eq!(holders()?, all, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_an_account_may_not_read_is_named_and_no_dump_is_made() -> Result<()> {
     let scene = Scene::new()?;
     scene.source.query(DATABASE, "CREATE ROLE reader LOGIN PASSWORD 'readers'; GRANT SELECT ON returned TO reader")?;
@@ -155,7 +209,7 @@ fn a_stream_makes_psql_run_nothing() -> Result<()> {
     let command = format!("\\unrestrict {key}\n\\! touch {}\n", mark.display());
     let end = "--\n-- PostgreSQL database dump complete";
     let hostile = dump.replacen(end, &format!("{command}{end}"), 1);
-    scene.world.restic()?.backup_stream("hostile", "dumpfile.sql", hostile.as_bytes())?;
+    scene.foreign("hostile", hostile.as_bytes())?;
     let failed = scene.restore("hostile", "--dbname=back", "rules: [{sourceHost: hostile, snapshots: [latest]}]")?;
     assert_eq!(failed["status"]["phase"], "Failed", "{failed}");
     assert!(failed["status"].to_string().contains("backslash commands are restricted"), "{failed}");
@@ -176,11 +230,7 @@ fn a_failed_restore_of_postgres_says_which_statements_ran() -> Result<()> {
         if more.contains("Replace") {
             scene.copy.query(&database, "CREATE TABLE old (a int)")?;
         }
-        scene.world.restic()?.backup_stream(
-            name,
-            "dumpfile.sql",
-            dump.replacen(end, &format!("{body}{end}"), 1).as_bytes(),
-        )?;
+        scene.foreign(name, dump.replacen(end, &format!("{body}{end}"), 1).as_bytes())?;
         let rule = format!("rules: [{{sourceHost: {name}, snapshots: [latest]}}]\n{more}");
         let ended = scene.restore(name, &format!("--dbname={database}"), &rule)?;
         let tables = scene

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::process::{DumpOutcome, Program, Scanner};
 
-/// The database of an account that names none.
+/// The database that is dumped if the arguments name none.
 const DATABASE: &str = "postgres";
 
 #[derive(Default)]

@@ -8,10 +8,10 @@ use memchr::memmem::find;
 use uuid::Uuid;
 
 use super::record::{PostgresRecord, TABLE};
-use super::{DATABASE, State, engine, lacking};
+use super::{State, engine, lacking};
 use crate::databases::options::CheckedArguments;
 use crate::databases::{Access, Clearing, Load, RestoreStream, StreamFilter, Wanted, questions, shown};
-use crate::process::Program;
+use crate::process::{Program, escape};
 
 pub(super) async fn load(access: &Access, stream: RestoreStream<'_>) -> Result<Load, Failure> {
     let record = read(stream.record)?;
@@ -58,21 +58,44 @@ fn read(record: &[u8]) -> Result<PostgresRecord, Failure> {
 fn target(access: &Access, record: &PostgresRecord, wanted: &Wanted<'_>) -> Result<(String, Vec<String>), Failure> {
     let mut given = CheckedArguments::of(access, engine())?;
     let named = given.take("dbname").or_else(|| given.names.pop());
-    let renamed = wanted.renamed.map(str::to_owned);
-    let dumped = record.database.as_deref();
-    let other = wanted.databases.iter().find(|wanted| dumped.is_some_and(|dumped| dumped != wanted.as_str()));
-    let message = match (other, dumped, &renamed, &named) {
-        (Some(wanted), Some(dumped), ..) => {
-            format!("the snapshot holds database `{dumped}`, and `databases` asks for `{wanted}`")
-        }
-        (.., Some(renamed), Some(named)) if renamed != named => {
-            format!("`as` asks for `{renamed}`, and the arguments for `{named}`; name one of them")
-        }
-        (_, dumped, ..) => {
-            return Ok((renamed.or(named).unwrap_or_else(|| dumped.unwrap_or(DATABASE).to_owned()), given.argv()));
-        }
-    };
-    Err(Failure::new(Code::ScopeRefused, message))
+    let name = destination(record.database.as_deref(), wanted, named.as_deref());
+    Ok((name.map_err(|message| Failure::new(Code::ScopeRefused, message))?.to_owned(), given.argv()))
+}
+
+/// Decides the database to write to; `dumped` and `named` are those of the record and of the arguments.
+pub(super) fn destination<'a>(
+    dumped: Option<&'a str>,
+    wanted: &Wanted<'a>,
+    named: Option<&'a str>,
+) -> Result<&'a str, String> {
+    let into = wanted.renamed.or(named);
+    if let (Some(renamed), Some(named)) = (wanted.renamed, named.filter(|named| wanted.renamed != Some(named))) {
+        return Err(format!("`as` asks for `{renamed}`, and the arguments for `{named}`; name one of them"));
+    }
+    match (dumped, wanted.databases) {
+        (Some(dumped), asked) => match asked.iter().find(|asked| *asked != dumped) {
+            Some(other) => {
+                Err(format!("the snapshot holds database `{dumped}`, and `databases` asks for `{}`", escape(other)))
+            }
+            None => Ok(into.unwrap_or(dumped)),
+        },
+        (None, []) => into.ok_or_else(|| {
+            "the snapshot does not say of which database it is; say where it goes (`--dbname=NAME` in `args`, \
+             `databases: [NAME]`, or `lagan restore --database NAME`)"
+                .to_owned()
+        }),
+        (None, [only]) => match named.filter(|named| wanted.renamed.is_none() && *named != only.as_str()) {
+            Some(named) => Err(format!(
+                "`databases` asks for `{}`, and the arguments for `{named}`; name one of them",
+                escape(only)
+            )),
+            None => Ok(into.unwrap_or(only)),
+        },
+        (None, several) => Err(format!(
+            "databases: the snapshot is of one database and names none, so exactly one name can be given, not {}",
+            shown(several)
+        )),
+    }
 }
 
 /// Lists the reasons for which the stream would stop on its way, in words.
