@@ -67,6 +67,19 @@ impl Restic {
         Ok(dumped.with_context(|| format!("restic dump {path}"))?.stdout)
     }
 
+    /// Makes a snapshot of several files at its root.
+    pub fn backup_files(&self, host: &str, files: &[(&str, &[u8])]) -> Result<()> {
+        let folder = self.scratch.join("files");
+        fs::create_dir_all(&folder)?;
+        let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+        for (name, content) in files {
+            fs::write(folder.join(name), content)?;
+        }
+        let mut command = self.command(&[&["backup", "--host", host], &names[..]].concat())?;
+        command.current_dir(folder);
+        run(command, TIMEOUT)?.success().map(drop)
+    }
+
     /// Makes a snapshot of one stream, as Stash does; it has no tags.
     pub fn backup_stream(&self, host: &str, name: &str, stream: &[u8]) -> Result<()> {
         let file = self.scratch.join("stream");

@@ -31,5 +31,4 @@ pub use metrics::WorkerMetrics;
 pub use outbound::{Outbound, ProtectedServer};
 pub use place::{RepositoryAccess, Volumes, place, storage_of};
 pub use process::Spawner;
-pub use retention::{Asking, unnamed_snapshots};
 pub use worker::{WorkerError, WorkerOptions, run};

@@ -9,7 +9,7 @@ use lagan_bus::Bus;
 use lagan_bus::session_log::find_session;
 use lagan_schemas::error::{Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus, RetentionMode, RetentionResult};
-use lagan_schemas::origin::{ClusterIdentity, SnapshotOwner};
+use lagan_schemas::origin::{ClusterIdentity, ConfigurationKey, SnapshotOwner};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::Cluster;
@@ -22,42 +22,58 @@ use crate::worker::Worker;
 /// Facts are kept for a week; sessions of older snapshots can't be asked about.
 const ASKABLE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
 
-/// The session that asks, and the cluster that it belongs to.
+/// The session that asks, and whose snapshots it asks about.
 #[derive(Clone, Copy)]
-pub struct Asking<'a> {
-    /// The nil uid for a command, which has no session.
+pub(crate) struct Asking<'a> {
     pub session: Uuid,
     pub cluster: &'a ClusterIdentity,
+    /// Only those of this configuration; of every one if `None`.
+    pub configuration: Option<&'a ConfigurationKey>,
 }
 
-/// Finds the snapshots of this cluster that their session rejected, or is known to have ended without naming. Of the session
-/// that asks only `named` counts.
+/// What a snapshot's session says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// It names it, or is not known any more.
+    Named,
+    /// It runs, and has not named it yet.
+    Open,
+    /// It rejected it, or ended without naming it.
+    Disowned,
+}
+
+/// Finds the snapshots of this cluster that their session rejected, or is known to have ended without naming: they may go. Of
+/// the session that asks only `named` counts.
 pub(crate) async fn unnamed(
     worker: &Worker,
     snapshots: &[Snapshot],
     asking: Asking<'_>,
     named: &[String],
 ) -> HashSet<String> {
-    unnamed_snapshots((&worker.bus, &worker.cluster), snapshots, asking, named).await
+    let words = words(worker, snapshots, asking, named).await;
+    words.into_iter().filter(|(_, word)| *word == Word::Disowned).map(|(id, _)| id).collect()
 }
 
-/// Like `unnamed`, for a program without a worker.
-pub async fn unnamed_snapshots(
-    (bus, cluster): (&Bus, &Cluster),
-    snapshots: &[Snapshot],
-    asking: Asking<'_>,
-    named: &[String],
-) -> HashSet<String> {
+/// Finds the snapshots of this cluster that are never `latest`: besides the unnamed ones those of running sessions, which
+/// are not read back yet.
+pub(crate) async fn unproven(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>) -> HashSet<String> {
+    let words = words(worker, snapshots, asking, &[]).await;
+    words.into_iter().filter(|(_, word)| *word != Word::Named).map(|(id, _)| id).collect()
+}
+
+async fn words(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>, named: &[String]) -> Vec<(String, Word)> {
     let now = Timestamp::now();
-    let mut unnamed = HashSet::new();
+    let mut words = Vec::new();
     let mut sessions: HashMap<Uuid, Option<Session>> = HashMap::new();
     for snapshot in snapshots {
-        let ours = snapshot.origin().is_some_and(|origin| asking.cluster.owns(origin.cluster));
+        let ours = snapshot.origin().is_some_and(|origin| {
+            let wanted = asking.configuration.is_none_or(|configuration| *configuration == origin.configuration);
+            wanted && asking.cluster.owns(origin.cluster)
+        });
         let Some(uid) = snapshot.session().and_then(|uid| Uuid::parse_str(uid).ok()).filter(|_| ours) else { continue };
         if uid == asking.session {
-            if !named.contains(&snapshot.id) {
-                unnamed.insert(snapshot.id.clone());
-            }
+            let word = if named.contains(&snapshot.id) { Word::Named } else { Word::Disowned };
+            words.push((snapshot.id.clone(), word));
             continue;
         }
         if now.duration_since(snapshot.time.timestamp()) > ASKABLE {
@@ -65,13 +81,11 @@ pub async fn unnamed_snapshots(
         }
         let session = match sessions.entry(uid) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(ask(bus, cluster, uid).await),
+            Entry::Vacant(unknown) => unknown.insert(ask(&worker.bus, &worker.cluster, uid).await),
         };
-        if session.as_ref().is_some_and(|session| disowns(session, &snapshot.id)) {
-            unnamed.insert(snapshot.id.clone());
-        }
+        words.extend(session.as_ref().map(|session| (snapshot.id.clone(), word(session, &snapshot.id))));
     }
-    unnamed
+    words
 }
 
 async fn ask(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Option<Session> {
@@ -81,11 +95,14 @@ async fn ask(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Option<Session> {
     })
 }
 
-/// Whether a session is known not to stand for a snapshot: it rejected it, or it ended without naming it.
-fn disowns(session: &Session, snapshot: &str) -> bool {
-    let named = session.results.iter().any(|result| result.snapshot == snapshot);
-    let rejected = session.rejected_snapshots.iter().any(|rejected| rejected == snapshot);
-    rejected || (!session.is_expired() && session.phase.is_end() && !named)
+fn word(session: &Session, snapshot: &str) -> Word {
+    if session.rejected_snapshots.iter().any(|rejected| rejected == snapshot) {
+        return Word::Disowned;
+    }
+    if session.is_expired() || session.results.iter().any(|result| result.snapshot == snapshot) {
+        return Word::Named;
+    }
+    if session.phase.is_end() { Word::Disowned } else { Word::Open }
 }
 
 /// Decides about the snapshots of one configuration of this cluster.
@@ -152,6 +169,11 @@ pub(crate) fn summary(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::fact::TargetResult;
+    use lagan_schemas::session::Phase;
+    use lagan_schemas::subject::{SessionKey, SessionKind};
+
     use super::*;
 
     #[test]
@@ -162,5 +184,41 @@ mod tests {
         let of = |dry_run| summary(&decisions, &unnamed, &RetentionPolicy { dry_run, ..RetentionPolicy::default() });
         assert_eq!(of(false), (RetentionResult::new(1, &["b", "c"], RetentionMode::Remove), 2));
         assert_eq!(of(true), (RetentionResult::new(1, &["b"], RetentionMode::DryRun), 1));
+    }
+
+    #[test]
+    fn a_snapshot_counts_once_its_session_named_it_whatever_the_session_does_now() {
+        let key = SessionKey {
+            cluster: "c".parse().unwrap(),
+            namespace: "n".into(),
+            kind: SessionKind::Backup,
+            group: "lagan.dev".into(),
+            invoker: "i".into(),
+            uid: Uuid::from_u128(1),
+        };
+        let result: TargetResult = serde_json::from_value(serde_json::json!({
+            "target": "db", "host": "host-0", "path": "/dumpfile.sql", "snapshot": "named", "sizeBytes": 1, "addedBytes": 1,
+            "durationMs": 1, "packsRead": 1, "packs": 1,
+            "repository": {"apiVersion": "lagan.dev/v1alpha1", "kind": "Repository", "name": "r"},
+        }))
+        .unwrap();
+        for (phase, snapshot, expected) in [
+            (Phase::Committing, "new", Word::Open),
+            (Phase::Retrying, "new", Word::Open),
+            (Phase::Retrying, "named", Word::Named),
+            (Phase::Retrying, "rejected", Word::Disowned),
+            (Phase::Failed, "named", Word::Named),
+            (Phase::Failed, "new", Word::Disowned),
+            (Phase::Succeeded, "new", Word::Disowned),
+        ] {
+            let mut session = Session::new(key.clone());
+            session.phase = phase;
+            (session.rejected_snapshots, session.results) = (vec!["rejected".to_owned()], vec![result.clone()]);
+            assert_eq!(word(&session, snapshot), expected, "{phase:?} {snapshot}");
+            // A log that lost its head proves nothing, but for what it says itself.
+            session.last_sequence = 9;
+            let expected = if snapshot == "rejected" { Word::Disowned } else { Word::Named };
+            assert_eq!(word(&session, snapshot), expected, "{phase:?} {snapshot}");
+        }
     }
 }

@@ -343,3 +343,30 @@ fn a_snapshot_holds_its_record_beside_the_dump_and_stock_restic_reads_both() -> 
     assert_eq!(record["bytes"].as_u64().unwrap(), restic.dump("latest", "/dumpfile.sql")?.len() as u64);
     scene.world.judge()
 }
+
+#[test]
+fn a_record_of_another_stream_does_not_let_a_stream_write_to_other_databases() -> Result<()> {
+    let scene = Scene::new()?;
+    let restic = scene.world.restic()?;
+    scene.world.configure("small", "local", "--databases shop", "")?;
+    eventually("the configuration", PATIENCE, || {
+        let found = scene.world.list("backupconfigurations", &[]).ok()?;
+        found.iter().any(|one| one["metadata"]["name"] == "small").then_some(())
+    })?;
+    scene.world.good_backup("small")?;
+    // The record of `shop` alone, beside a stream that also has `till`.
+    let record = restic.dump("latest", "/lagan-record.json")?;
+    let dump = scene.world.db.dump(&["--databases", "shop", "till"])?;
+    restic.backup_files("forged", &[("dumpfile.sql", &dump), ("lagan-record.json", &record)])?;
+    let listed = restic.snapshots()?;
+    let forged = listed.iter().find(|one| one["hostname"] == "forged").expect("restic made it");
+    let id = forged["short_id"].as_str().unwrap_or_default();
+    let ended = scene.restore("forged", "", &format!("rules: [{{snapshots: [{id}]}}]"))?;
+    assert_eq!(ended["status"]["phase"], "Failed", "{ended}");
+    assert!(ended.to_string().contains("the record of the snapshot does not tell of a statement"), "{ended}");
+    scene.untouched()?;
+    let ended = scene.restore("trusted", "", &format!("existing: Replace\nrules: [{{snapshots: [{id}]}}]"))?;
+    assert_eq!(ended["status"]["phase"], "Succeeded", "{ended}");
+    assert_eq!(scene.copy.query("SELECT id FROM till.t")?.trim(), "1");
+    Ok(())
+}

@@ -35,11 +35,17 @@ pub(crate) async fn forget(worker: &Worker, held: &Held) {
 
 /// Returns the rules of retention that apply after a session; `None` if nothing goes. Snapshots that were rejected, or that
 /// their session did not name, go whatever the rules say, so a dry run and a session that failed apply no rule but this one.
+/// A session of the same configuration whose worker was lost may have left one. If the storage itself failed, asking it
+/// again would only occupy the slot.
 fn applied(session: &Session, policy: &RetentionPolicy) -> Option<RetentionPolicy> {
     match session.phase {
         Phase::Succeeded if !policy.dry_run => Some(policy.clone()),
         Phase::Succeeded => Some(RetentionPolicy::default()),
-        _ => (!session.rejected_snapshots.is_empty()).then(RetentionPolicy::default),
+        _ => {
+            let of_storage =
+                session.last_failure.as_ref().is_some_and(|failure| failure.code.as_str().starts_with("E03"));
+            (!session.rejected_snapshots.is_empty() || !of_storage).then(RetentionPolicy::default)
+        }
     }
 }
 
@@ -59,7 +65,7 @@ async fn forget_in(
     let removed = async {
         let repository = Arc::clone(&opened.repository);
         let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
-        let asking = Asking { session: session.key.uid, cluster };
+        let asking = Asking { session: session.key.uid, cluster, configuration: Some(configuration) };
         let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await;
         let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
         let removed = decisions.into_iter().filter(|d| d.verdict == Verdict::Remove && !named.contains(&d.id));
@@ -81,6 +87,7 @@ async fn forget_in(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::error::Code;
     use lagan_schemas::subject::{SessionKey, SessionKind};
     use uuid::Uuid;
 
@@ -101,8 +108,8 @@ mod tests {
         for (phase, dry_run, rejected, expected) in [
             (Phase::Succeeded, false, vec![], Some(policy(false))),
             (Phase::Succeeded, true, vec![], no_rule.clone()),
-            (Phase::Failed, false, vec![], None),
-            (Phase::Failed, true, vec![], None),
+            (Phase::Failed, false, vec![], no_rule.clone()),
+            (Phase::Cancelled, true, vec![], no_rule.clone()),
             (Phase::Failed, false, vec!["bad".to_owned()], no_rule.clone()),
             (Phase::Failed, true, vec!["bad".to_owned()], no_rule.clone()),
             (Phase::Cancelled, true, vec!["bad".to_owned()], no_rule.clone()),
@@ -111,5 +118,11 @@ mod tests {
             (session.phase, session.rejected_snapshots) = (phase, rejected);
             assert_eq!(applied(&session, &policy(dry_run)), expected, "{phase:?} {dry_run} {session:?}");
         }
+        let mut session = Session::new(key);
+        session.phase = Phase::Failed;
+        session.last_failure = Some(Failure::new(Code::StorageUnreachable, "no answer"));
+        assert_eq!(applied(&session, &policy(false)), None, "its storage does not answer");
+        session.rejected_snapshots = vec!["bad".to_owned()];
+        assert_eq!(applied(&session, &policy(false)), no_rule);
     }
 }

@@ -44,12 +44,13 @@ impl Backup<'_, '_> {
         .map_err(|error| of_repository(&error))?;
         let named = std::slice::from_ref(&result.snapshot);
         let (worker, plan) = (self.execution.worker, self.execution.plan);
-        let asking = Asking { session: self.execution.session.key.uid, cluster: self.cluster };
+        let own = ConfigurationKey::of(&plan.invoker);
+        let session = self.execution.session.key.uid;
+        let asking = Asking { session, cluster: self.cluster, configuration: Some(&own) };
         let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await;
         let shared = shared_name(&listed.snapshots, self.cluster, worker.cluster.as_str());
         self.execution.conditions.extend(shared);
         let policy = &self.work.retention;
-        let own = ConfigurationKey::of(&plan.invoker);
         let owner = SnapshotOwner { cluster: self.cluster, configuration: &own };
         let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
         let (retention, removed) = retention::summary(&decisions, &unnamed, policy);

@@ -29,10 +29,11 @@ impl Restore<'_, '_> {
                     path: Some(&source.path),
                     not_after: source.not_after,
                 };
-                // A snapshot that its session did not name is never the latest.
-                let asking = Asking { session: self.execution.session.key.uid, cluster: &cluster };
-                let unnamed = retention::unnamed(self.execution.worker, &listed.snapshots, asking, &[]).await;
-                latest(&listed.snapshots, wanted, &unnamed)
+                // A snapshot that its session has not named is never the latest.
+                let session = self.execution.session.key.uid;
+                let asking = Asking { session, cluster: &cluster, configuration: source.configuration.as_ref() };
+                let unproven = retention::unproven(self.execution.worker, &listed.snapshots, asking).await;
+                latest(&listed.snapshots, wanted, &unproven)
             }
         };
         chosen.cloned().map_err(|error| of_choice(&error))
