@@ -142,6 +142,21 @@ mod tests {
     }
 
     #[test]
+    fn each_rule_for_errors_can_fit_a_line() {
+        for engine in engines() {
+            assert!(!engine.errors.is_empty(), "{}", engine.name);
+            let mut known = Vec::new();
+            for rule in &engine.errors {
+                assert!(!rule.numbers.is_empty() || !rule.contains.is_empty(), "{rule:?}");
+                assert!(!rule.hint.is_empty(), "{rule:?}");
+                // A rule for each line with a number hides what later rules say about it.
+                assert!(rule.numbers.iter().all(|number| !known.contains(number)), "{rule:?}");
+                known.extend(rule.numbers.iter().filter(|_| rule.contains.is_empty()));
+            }
+        }
+    }
+
+    #[test]
     fn a_users_manifest_is_never_an_engine() {
         let text = "apiVersion: lagan.dev/v1alpha1\nkind: Engine\nmetadata: {name: MariaDB}\nspec: {}\n";
         assert!(!parse("mine.yaml", text).iter().any(|manifest| matches!(manifest, Ok(Manifest::Object(_)))));

@@ -129,10 +129,20 @@ pub struct Stream {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ErrorRule {
-    /// The line contains one of these texts.
+    /// Numbers of errors, one of which the line names. Without any, the line must not name a number: the prose beside one
+    /// may be in another language, or hold names that people chose.
+    #[serde(default)]
+    pub numbers: Vec<u32>,
+    /// Texts, one of which the line contains.
+    #[serde(default)]
     pub contains: Vec<String>,
-    pub code: Code,
+    /// `None` if the failure has no code of its own.
+    #[serde(default)]
+    pub code: Option<Code>,
     pub hint: String,
+    /// Whether it may pass by itself, so that a server that is waited for is asked again.
+    #[serde(default)]
+    pub passes: bool,
 }
 
 /// Rules for the options that a user may add to a program's arguments.
@@ -229,12 +239,29 @@ impl Engine {
         self.types.iter().any(|known| known.eq_ignore_ascii_case(resource))
     }
 
-    /// The meaning of what a program wrote to standard error, if a rule knows it.
+    /// The meaning of what a program wrote to standard error, if a rule knows it, and the line that it fits. Each line comes
+    /// with the number of the error that it names.
+    pub fn explain<'a>(
+        &self,
+        lines: impl Iterator<Item = (&'a str, Option<u32>)> + Clone,
+    ) -> Option<(&ErrorRule, &'a str)> {
+        self.errors.iter().find_map(|rule| {
+            let (line, _) = lines.clone().find(|(line, number)| rule.fits(line, *number))?;
+            Some((rule, line))
+        })
+    }
+}
+
+impl ErrorRule {
+    fn fits(&self, line: &str, number: Option<u32>) -> bool {
+        let has_number = number.map_or(self.numbers.is_empty(), |number| self.numbers.contains(&number));
+        has_number && (self.contains.is_empty() || self.contains.iter().any(|text| line.contains(text.as_str())))
+    }
+
+    /// The hint of the rule that fits, or of none.
     #[must_use]
-    pub fn explain(&self, lines: &[String]) -> Option<&ErrorRule> {
-        let is_known =
-            |rule: &&ErrorRule| rule.contains.iter().any(|text| lines.iter().any(|line| line.contains(text.as_str())));
-        self.errors.iter().find(is_known)
+    pub fn hint_of(rule: Option<&Self>) -> &str {
+        rule.map_or("see the message", |rule| rule.hint.as_str())
     }
 }
 

@@ -35,7 +35,7 @@ pub use client::{QueryError, SqlClient};
 pub use connection::{ConnectionError, attach};
 pub use dump_args::{DumpArgs, SAFE_DUMP_FLAGS, Scope};
 pub use existing::{Met, clearing, met};
-pub use failure::{ClientFailure, FailureKind};
+pub use failure::ClientFailure;
 pub use finding::Finding;
 pub use grants::{Grants, MissingGrant};
 pub use inventory::{ExpectedObjects, InventoryKind, MissingObjects};

@@ -10,8 +10,9 @@ use futures::future::BoxFuture;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::Notice;
 
-use self::failures::{code_of, of_arguments, of_preflight};
+use self::failures::{of_arguments, of_preflight};
 use self::stream::{RecordedStream, StreamSurvey, notices};
+use super::questions::explanation;
 use super::{
     Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, FirstChange, FirstEffect, Load, RestoreStream,
     Survey,
@@ -74,8 +75,7 @@ impl DatabaseEngine for MariaDb {
 
     fn explain(&self, stderr: &[String]) -> Option<Explanation> {
         let failure = ClientFailure::read(stderr)?;
-        let (code, hint) = (code_of(failure.kind), failure.kind.hint().to_owned());
-        Some(Explanation { code, line: failure.line, hint })
+        Some(explanation(failure.rule, &failure.line))
     }
 
     fn check_end(&self, tail: &[u8]) -> Result<(), String> {

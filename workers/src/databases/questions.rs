@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use lagan_schemas::engine::Engine;
+use lagan_schemas::engine::{Engine, ErrorRule};
 use lagan_schemas::error::{Code, Failure, chain};
 use serde::de::DeserializeOwned;
 
@@ -49,10 +49,15 @@ async fn once<T: DeserializeOwned>(access: &Access, engine: &Engine, client: Pro
 
 /// The meaning of standard error by the rules of the engine; else the first line that complains.
 pub(super) fn explain(engine: &Engine, stderr: &[String]) -> Option<Explanation> {
-    if let Some(rule) = engine.explain(stderr) {
-        let line = stderr.iter().find(|line| rule.contains.iter().any(|text| line.contains(text.as_str())))?;
-        return Some(Explanation { code: Some(rule.code), line: line.clone(), hint: rule.hint.clone() });
+    let complains = || stderr.iter().find(|line| line.to_ascii_lowercase().contains("error:"));
+    match engine.explain(stderr.iter().map(|line| (line.as_str(), None))) {
+        Some((rule, line)) => Some(explanation(Some(rule), line)),
+        None => complains().map(|line| explanation(None, line)),
     }
-    let line = stderr.iter().find(|line| line.to_ascii_lowercase().contains("error:"))?;
-    Some(Explanation { code: None, line: line.clone(), hint: "see the message".to_owned() })
+}
+
+/// A line with its meaning by the rule that fits it.
+pub(super) fn explanation(rule: Option<&ErrorRule>, line: &str) -> Explanation {
+    let (code, hint) = (rule.and_then(|rule| rule.code), ErrorRule::hint_of(rule).to_owned());
+    Explanation { code, line: line.to_owned(), hint }
 }

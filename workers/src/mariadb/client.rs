@@ -56,11 +56,11 @@ pub enum QueryError {
     Connection(#[from] ConnectionError),
     #[error(transparent)]
     Run(#[from] CaptureError),
-    #[error("the server refused: {}; {}", failure.line, failure.kind.hint())]
+    #[error("the server refused: {}; {}", failure.line, failure.hint())]
     Refused { failure: ClientFailure },
     #[error("the client ended with {exit:?}: {stderr}")]
     Client { exit: ChildExit, stderr: String },
-    #[error("the server was not ready within {} s: {}; {}", waited.as_secs(), last.line, last.kind.hint())]
+    #[error("the server was not ready within {} s: {}; {}", waited.as_secs(), last.line, last.hint())]
     NotReady { waited: Duration, last: ClientFailure },
     #[error("the connection is not encrypted, but TLS mode is `{mode:?}`")]
     NotEncrypted { mode: TlsMode },
@@ -72,7 +72,7 @@ impl QueryError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Refused { failure } | Self::NotReady { last: failure, .. } => failure.kind.class(),
+            Self::Refused { failure } | Self::NotReady { last: failure, .. } => failure.class(),
             Self::Run(CaptureError::TimedOut { .. } | CaptureError::Silent { .. } | CaptureError::Cancelled { .. }) => {
                 Class::Transient
             }
@@ -183,7 +183,7 @@ impl SqlClient {
         let since = Instant::now();
         loop {
             match self.ask(questions.clone()).await {
-                Err(QueryError::Refused { failure }) if failure.kind.class() == Class::Transient => {
+                Err(QueryError::Refused { failure }) if failure.class() == Class::Transient => {
                     if since.elapsed() + BETWEEN_TRIES > limit {
                         return Err(QueryError::NotReady { waited: since.elapsed(), last: failure });
                     }

@@ -9,13 +9,10 @@ use std::{
     time::Duration,
 };
 
-use lagan_schemas::error::Class;
+use lagan_schemas::error::{Class, Code};
 use lagan_workers::{
     mariadb::dump::Fault,
-    mariadb::{
-        ClientFailure, FailureKind, Incomplete, RestoreIncomplete, Versions, attach, check_dump, check_fed, probe,
-        scanner,
-    },
+    mariadb::{ClientFailure, Incomplete, RestoreIncomplete, Versions, attach, check_dump, check_fed, probe, scanner},
     process::{ChildExit, DumpSettings, FeedError, Program, Pulse},
 };
 use tokio_util::sync::CancellationToken;
@@ -45,8 +42,8 @@ async fn a_killed_connection_leaves_a_failed_dump_that_may_be_tried_again() {
     let outcome = handle.wait().await;
     assert_eq!((outcome.exit, outcome.stop), (ChildExit::Code(3), None));
     let failure = ClientFailure::read(&outcome.stderr.lines).unwrap();
-    assert_eq!((failure.kind, failure.object.as_deref()), (FailureKind::LostConnection, Some("t")));
-    assert_eq!(failure.kind.class(), Class::Transient);
+    assert_eq!((failure.code(), failure.object.as_deref()), (Some(Code::ConnectionLost), Some("t")));
+    assert_eq!(failure.class(), Class::Transient);
     let checked = check_dump(&outcome, &recording, &prepared.expected);
     // It ends the statement that it was in.
     assert!(matches!(checked, Err(Incomplete::Fault(Fault::NoTrailer { .. }))), "{checked:?}");

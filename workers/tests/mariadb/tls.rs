@@ -3,7 +3,7 @@
 use std::fs;
 
 use lagan_schemas::plan::TlsMode;
-use lagan_workers::mariadb::{FailureKind, QueryError};
+use lagan_workers::mariadb::QueryError;
 
 use crate::{
     server::{TestServer, client, source, target},
@@ -19,7 +19,7 @@ async fn connect(server: &TestServer, host: &str, mode: TlsMode, ca: Option<&str
 }
 
 fn refused(result: &Result<(), QueryError>) -> bool {
-    matches!(result, Err(QueryError::Refused { failure }) if failure.kind == FailureKind::Tls)
+    matches!(result, Err(QueryError::Refused { failure }) if failure.number == Some(2026))
 }
 
 #[tokio::test]

@@ -3,33 +3,19 @@
 use lagan_schemas::error::{Code, Failure, chain};
 
 use crate::mariadb::dump::Fault;
-use crate::mariadb::{ArgumentError, FailureKind, Incomplete, PreflightError, QueryError, ScopeError};
+use crate::mariadb::{ArgumentError, ClientFailure, Incomplete, PreflightError, QueryError, ScopeError};
 
 pub(super) fn of_arguments(function: &str, error: &ArgumentError) -> Failure {
     Failure::new(Code::ArgumentForbidden, format!("Function `{function}`: {}", chain(error)))
 }
 
-pub(super) fn code_of(kind: FailureKind) -> Option<Code> {
-    Some(match kind {
-        FailureKind::AccessDenied | FailureKind::AuthPlugin => Code::AccessDenied,
-        FailureKind::MissingPrivilege => Code::MissingPrivileges,
-        FailureKind::UnknownHost | FailureKind::Tls | FailureKind::CannotConnect | FailureKind::TooManyConnections => {
-            Code::DatabaseUnreachable
-        }
-        FailureKind::LostConnection | FailureKind::ServerStopping => Code::ConnectionLost,
-        FailureKind::TableVanished | FailureKind::TableChanged => Code::SchemaChanged,
-        FailureKind::BrokenView => Code::BrokenObject,
-        _ => return None,
-    })
-}
-
 pub(super) fn of_query(error: &QueryError) -> Failure {
-    let kind = error.failure().map(|failure| failure.kind);
+    let told = error.failure().and_then(ClientFailure::code);
     let code = match error {
-        QueryError::NotReady { .. } => kind.and_then(code_of).unwrap_or(Code::DatabaseUnreachable),
+        QueryError::NotReady { .. } => told.unwrap_or(Code::DatabaseUnreachable),
         QueryError::Connection(_) => Code::InvalidSpec,
         QueryError::NotEncrypted { .. } => Code::DatabaseUnreachable,
-        _ => kind.and_then(code_of).unwrap_or(Code::DumpFailed),
+        _ => told.unwrap_or(Code::DumpFailed),
     };
     Failure::new(code, chain(error))
 }
