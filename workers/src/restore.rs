@@ -51,11 +51,12 @@ impl Restore<'_, '_> {
         let access = access.map_err(|failure| self.execution.stopped_or(failure))?;
         let inspected = self.inspect(&engine, &access, &snapshot).await;
         let (record, load) = inspected.map_err(|failure| self.execution.stopped_or(failure))?;
-        let overwrites = self.judge_existing(&load)?;
+        let overwrites = self.admit(&load)?;
         if self.work.mode == RestoreMode::DryRun {
             let (size_bytes, _) = self.open(&snapshot).await?;
             let found = self.finding(&load, overwrites.as_deref(), (&snapshot, size_bytes));
-            self.execution.conditions.push(found);
+            // The first of the list is the last that a fact which grows too long would lose.
+            self.execution.conditions.insert(0, found);
             return Ok(self.result(snapshot, size_bytes, began));
         }
         tracing::info!(databases = load.databases.join(", "), snapshot = snapshot.id, "restore is about to write");
@@ -111,8 +112,19 @@ impl Restore<'_, '_> {
             }
             _ => failure,
         })?;
-        judge_obstacles(&load)?;
         Ok((record, load))
+    }
+
+    /// Whether the target allows the restore; what happens to existing data, in words. All that stands in the way is told at
+    /// once.
+    fn admit(&self, load: &Load) -> Result<Option<String>, Failure> {
+        match (obstacles(load), self.judge_existing(load)) {
+            (None, existing) => existing,
+            (Some(obstacles), Ok(_)) => Err(obstacles),
+            (Some(obstacles), Err(existing)) => {
+                Err(Failure::new(obstacles.code, format!("{}; and {}", obstacles.message, existing.message)))
+            }
+        }
     }
 
     /// Whether existing data allows the restore; what happens to it, in words.
@@ -268,13 +280,13 @@ fn overwritten(message: String) -> Notice {
 const OBSTACLES_SHOWN: usize = 10;
 
 /// Nothing starts that is known to break off.
-fn judge_obstacles(load: &Load) -> Result<(), Failure> {
+fn obstacles(load: &Load) -> Option<Failure> {
     if load.obstacles.is_empty() {
-        return Ok(());
+        return None;
     }
     let shown = load.obstacles.iter().take(OBSTACLES_SHOWN).cloned().collect::<Vec<_>>().join("; ");
     let more = load.obstacles.len().saturating_sub(OBSTACLES_SHOWN);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let message = format!("nothing was written to {}: {shown}{more}", load.databases.join(", "));
-    Err(Failure::new(Code::RestoreObstructed, message))
+    Some(Failure::new(Code::RestoreObstructed, message))
 }
