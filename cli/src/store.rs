@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use lagan_bus::session_log::find_session;
 use lagan_bus::{Bus, Followed, Start, Stored, follow};
+use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::event::{CloudEvent, ResourceEvent};
 use lagan_schemas::fact::Fact;
 use lagan_schemas::resource::Kind;
@@ -160,6 +161,27 @@ pub fn find_one<'a>(
         [] => Err(not_found(kind, namespace, name, &selected)),
         [first, ..] => Ok(first),
     }
+}
+
+/// Finds an object that a command works with. A refused one is on the bus without a spec, and its status says why.
+pub fn find_valid<'a>(
+    views: &'a [ObjectDocument],
+    kind: Kind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<&'a ObjectDocument, Problem> {
+    let found = find_one(views, kind, namespace, name)?;
+    if !found.value["spec"].is_null() {
+        return Ok(found);
+    }
+    let conditions = found.value.pointer("/status/conditions").and_then(Value::as_array);
+    let said = conditions.into_iter().flatten().find(|condition| condition["status"] == "False");
+    let why = said.and_then(|condition| condition["message"].as_str()).unwrap_or("its manifest is refused");
+    let path = match &found.key.namespace {
+        Some(namespace) => format!("{namespace}/{}", found.key.name),
+        None => found.key.name.clone(),
+    };
+    Err(Failure::new(Code::InvalidSpec, format!("{kind} {path} is invalid: {why}")).into())
 }
 
 #[must_use]

@@ -29,7 +29,7 @@ pub(crate) struct View {
     pub position: Option<Position>,
 }
 
-/// An invalid object: it breaks a rule that the API server does not check.
+/// An invalid object: it breaks a rule that the API server does not check, or its manifest in a folder is refused.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refused {
     pub metadata: Metadata,

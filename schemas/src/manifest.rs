@@ -15,8 +15,8 @@ use crate::resource::function::FunctionSpec;
 use crate::resource::repository::RepositorySpec;
 use crate::resource::restore_session::RestoreSessionSpec;
 use crate::resource::secret::Secret;
-use crate::resource::{Kind, Metadata, Object, Spec};
-use crate::subject::token;
+use crate::resource::{Group, Kind, Metadata, Object, Spec, without_quotations};
+use crate::subject::{ObjectKey, token};
 
 use documents::{Part, documents, items};
 pub use rules::{problems, schedule, update_problems};
@@ -46,6 +46,18 @@ pub struct ManifestError {
     pub message: String,
     /// The source lines with a caret, for a terminal.
     pub snippet: Option<String>,
+    /// The object of the document, if its group, kind and name can be read and Lagan publishes its kind.
+    pub object: Option<Box<RefusedObject>>,
+}
+
+/// The part of a refused document that may be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedObject {
+    pub api_version: String,
+    /// Its namespace is as written: a folder has a default for objects without one.
+    pub key: ObjectKey,
+    /// The reason in the words that an object of a cluster shows. It quotes no values of the document.
+    pub problem: String,
 }
 
 /// Parses every document of a file, and every item of a list. One that is wrong does not hide the others.
@@ -137,16 +149,44 @@ fn parse_document(
         let assumed = Some(&typed).filter(|typed| !typed.kind.is_empty());
         return items.iter().for_each(|item| parse_part(file, item, assumed, manifests));
     }
-    manifests.push(parse_object(file, text, head));
+    manifests.push(parse_object(file, text, &head).map_err(|mut error| {
+        let problem = || without_quotations(&error.message);
+        error.object = error.object.take().or_else(|| refused_object(text, &head, problem()));
+        error
+    }));
 }
 
-fn parse_object(file: &str, text: &str, head: Head) -> Result<Manifest, ManifestError> {
+/// Reads which object a refused document is about. It is published with its reason only if a subject can name it.
+fn refused_object(text: &str, head: &Head, problem: String) -> Option<Box<RefusedObject>> {
+    #[derive(Deserialize)]
+    struct Named {
+        metadata: Name,
+    }
+    #[derive(Deserialize)]
+    struct Name {
+        name: String,
+        #[serde(default)]
+        namespace: Option<String>,
+    }
+    let kind = Kind::known(&head.kind).filter(|kind| *kind != Kind::Secret)?;
+    let group = Group::of(&head.api_version);
+    // A version that Lagan does not read may be one of its groups all the same.
+    kind.api_versions().iter().find(|known| Group::of(known) == group)?;
+    let Name { name, namespace } = serde_saphyr::from_str::<Named>(text).ok()?.metadata;
+    let namespace = namespace.filter(|_| kind.is_namespaced());
+    let key = ObjectKey { group: group.as_str().to_owned(), kind, namespace, name };
+    key.check().ok()?;
+    Some(Box::new(RefusedObject { api_version: head.api_version.clone(), key, problem }))
+}
+
+fn parse_object(file: &str, text: &str, head: &Head) -> Result<Manifest, ManifestError> {
     let at = |message: String| ManifestError {
         file: file.to_owned(),
         line: first_line(text),
         column: 1,
         message,
         snippet: None,
+        object: None,
     };
     let size = text.trim_start().len();
     if size > SIZE_LIMIT {
@@ -157,8 +197,8 @@ fn parse_object(file: &str, text: &str, head: Head) -> Result<Manifest, Manifest
         return foreign(head).map_err(at);
     };
     // An absent name is reported with its place when the whole document is read.
-    if let Some(name) = head.metadata.and_then(|metadata| metadata.name) {
-        token(&name).map_err(|error| at(format!("{kind}: metadata.name: {error}")))?;
+    if let Some(name) = head.metadata.as_ref().and_then(|metadata| metadata.name.as_ref()) {
+        token(name).map_err(|error| at(format!("{kind}: metadata.name: {error}")))?;
     }
     if kind == Kind::Secret {
         return yaml(file, text).map(Manifest::Secret);
@@ -177,21 +217,22 @@ fn parse_object(file: &str, text: &str, head: Head) -> Result<Manifest, Manifest
             typed(file, text, |s: AppBindingSpec| Spec::AppBinding(Box::new(s)))?
         }
     };
-    let mut object = Object { api_version: head.api_version, metadata, spec, ignored_fields: Vec::new() };
+    let mut object = Object { api_version: head.api_version.clone(), metadata, spec, ignored_fields: Vec::new() };
     // Only the type of an AppBinding accepts unknown fields.
     let written = (kind == Kind::AppBinding).then(|| yaml::<Written>(file, text).ok()).flatten();
     let written = written.map_or_else(|| object.spec_json(), |written| written.spec);
     object.ignored_fields = fields::ignored_paths(object.group(), kind, &written);
     let problems = problems(&object);
     if problems.is_empty() {
-        Ok(Manifest::Object(Box::new(object)))
-    } else {
-        Err(at(format!("{kind} `{}`: {}", object.metadata.name, problems.join("; "))))
+        return Ok(Manifest::Object(Box::new(object)));
     }
+    let problem = problems.join("; ");
+    let error = at(format!("{kind} `{}`: {problem}", object.metadata.name));
+    Err(ManifestError { object: refused_object(text, head, problem), ..error })
 }
 
 /// Refuses a kind of our groups in an unknown version. Objects of other groups are foreign, which is no error.
-fn foreign(head: Head) -> Result<Manifest, String> {
+fn foreign(head: &Head) -> Result<Manifest, String> {
     use crate::resource::kind::{APP_CATALOG, LAGAN, STASH};
     if head.kind.is_empty() || head.api_version.is_empty() {
         return Err("not a Kubernetes object: `apiVersion` and `kind` are missing".to_owned());
@@ -212,7 +253,7 @@ fn foreign(head: Head) -> Result<Manifest, String> {
             nearest(&head.kind, &kinds.each_ref().map(Kind::as_str))
         ));
     }
-    Ok(Manifest::Foreign { api_version: head.api_version, kind: head.kind })
+    Ok(Manifest::Foreign { api_version: head.api_version.clone(), kind: head.kind.clone() })
 }
 
 fn typed<S: DeserializeOwned>(
@@ -255,6 +296,7 @@ fn yaml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ManifestError>
             column: location.map_or(1, |l| l.column()),
             message,
             snippet: Some(error.render()),
+            object: None,
         }
     })
 }

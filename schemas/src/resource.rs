@@ -19,6 +19,7 @@ pub mod task;
 
 pub use condition::{Condition, ConditionStatus};
 pub use kind::{Group, Kind};
+pub(crate) use object::without_quotations;
 pub use object::{Metadata, Object, ObjectError, Spec};
 pub use status::{Status, StatusDocument};
 

@@ -1,10 +1,11 @@
-//! A folder of manifests: scans of the whole folder, and look-ups of single objects.
+//! A folder of manifests: scans of the whole folder, and look-ups of single objects. The first document that names an
+//! object defines it, even if it is refused: a later one must not silently take its part.
 //! It must not publish anything. A folder that can't be read completely must not look like one with fewer objects.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lagan_schemas::manifest::{Manifest, ManifestError, parse};
+use lagan_schemas::manifest::{Manifest, ManifestError, RefusedObject, parse};
 use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
@@ -25,6 +26,8 @@ pub struct Folder {
 #[derive(Debug, Default)]
 pub struct Scan {
     pub objects: BTreeMap<ObjectKey, ManifestObject>,
+    /// Objects whose documents are refused. None of them is in `objects`.
+    pub refused: BTreeMap<ObjectKey, RefusedManifest>,
     pub problems: Vec<FolderProblem>,
     /// Kinds that Lagan does not read, as `apiVersion kind`.
     pub foreign: Vec<String>,
@@ -35,6 +38,17 @@ pub struct Scan {
 pub struct ManifestObject {
     pub object: Object,
     pub file: PathBuf,
+}
+
+/// A refused document that names its object.
+#[derive(Debug, Clone)]
+pub struct RefusedManifest {
+    pub api_version: String,
+    /// The reason, which quotes no values of the document.
+    pub problem: String,
+    pub file: PathBuf,
+    /// The file, and the position in it.
+    pub place: String,
 }
 
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -70,6 +84,12 @@ impl FolderProblem {
 }
 
 impl Scan {
+    /// The file of the document that defines an object.
+    fn first_file(&self, key: &ObjectKey) -> Option<&Path> {
+        let valid = self.objects.get(key).map(|found| &found.file);
+        valid.or_else(|| self.refused.get(key).map(|refused| &refused.file)).map(PathBuf::as_path)
+    }
+
     /// The file that can't be read and may hide a missing object (P17). `file` is where the object was seen last; without
     /// one, any such file may hold it.
     #[must_use]
@@ -104,7 +124,7 @@ impl Folder {
                     Ok(Manifest::Object(object)) => add(&mut scan, *object, &file),
                     Ok(Manifest::Secret(_)) => {}
                     Ok(Manifest::Foreign { api_version, kind }) => scan.foreign.push(format!("{api_version} {kind}")),
-                    Err(error) => scan.problems.push(error.into()),
+                    Err(error) => add_refused(&mut scan, error, &file),
                 }
             }
         }
@@ -114,8 +134,8 @@ impl Folder {
     /// Reads one Secret. It is found even if another document of its file is broken.
     #[must_use]
     pub fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
-        self.find(name, |manifest| match manifest {
-            Manifest::Secret(secret) => {
+        self.find(name, &mut Vec::new(), |parsed| match parsed {
+            Ok(Manifest::Secret(secret)) => {
                 let own = secret.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
                 (secret.metadata.name == name && own == namespace).then_some(secret)
             }
@@ -123,42 +143,36 @@ impl Folder {
         })
     }
 
-    /// Reads one object with all its unpublished fields. If it is not found and a file that may hold it can't be read, the
-    /// result is that problem.
+    /// Reads one object with all its unpublished fields. If its document is refused, or if it is not found and a file that
+    /// may hold it can't be read, the result is that problem.
     pub fn object(&self, key: &ObjectKey) -> Result<Option<Object>, Box<FolderProblem>> {
         let mut problems = Vec::new();
-        let found = self.find_with(&key.name, &mut problems, |manifest| match manifest {
-            Manifest::Object(object) => {
+        let found = self.find(&key.name, &mut problems, |parsed| match parsed {
+            Ok(Manifest::Object(object)) => {
                 let object = with_namespace(*object);
-                (object.key() == *key).then_some(object)
+                (object.key() == *key).then_some(Some(object))
             }
-            _ => None,
+            Ok(_) => None,
+            Err(error) => error.object.is_some_and(|refused| key_of(&refused) == *key).then_some(None),
         });
-        match (found, problems.pop()) {
+        match (found.flatten(), problems.pop()) {
             (None, Some(problem)) => Err(problem.into()),
             (found, _) => Ok(found),
         }
     }
 
-    fn find<T>(&self, name: &str, pick: impl FnMut(Manifest) -> Option<T>) -> Option<T> {
-        self.find_with(name, &mut Vec::new(), pick)
-    }
-
-    /// Searches the files that contain the name.
-    fn find_with<T>(
+    /// Searches the files that contain the name, and collects the problems that it meets.
+    fn find<T>(
         &self,
         name: &str,
         problems: &mut Vec<FolderProblem>,
-        mut pick: impl FnMut(Manifest) -> Option<T>,
+        mut pick: impl FnMut(Result<Manifest, ManifestError>) -> Option<T>,
     ) -> Option<T> {
         self.files(problems).into_iter().find_map(|file| {
             let text = read(&file, problems).filter(|text| text.contains(name))?;
-            parse(&file.display().to_string(), &text).into_iter().find_map(|manifest| match manifest {
-                Ok(manifest) => pick(manifest),
-                Err(error) => {
-                    problems.push(error.into());
-                    None
-                }
+            parse(&file.display().to_string(), &text).into_iter().find_map(|parsed| {
+                problems.extend(parsed.as_ref().err().cloned().map(FolderProblem::from));
+                pick(parsed)
             })
         })
     }
@@ -221,24 +235,45 @@ fn read(file: &Path, problems: &mut Vec<FolderProblem>) -> Option<String> {
     }
 }
 
+/// The namespace of an object whose manifest names this one.
+fn namespace_of(kind: Kind, written: Option<String>) -> Option<String> {
+    kind.is_namespaced().then(|| written.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()))
+}
+
 fn with_namespace(mut object: Object) -> Object {
-    if object.kind().is_namespaced() {
-        object.metadata.namespace.get_or_insert_with(|| DEFAULT_NAMESPACE.to_owned());
-    } else {
-        object.metadata.namespace = None;
-    }
+    object.metadata.namespace = namespace_of(object.kind(), object.metadata.namespace.take());
     object
+}
+
+fn key_of(refused: &RefusedObject) -> ObjectKey {
+    let ObjectKey { group, kind, namespace, name } = refused.key.clone();
+    ObjectKey { group, kind, namespace: namespace_of(kind, namespace), name }
 }
 
 fn add(scan: &mut Scan, object: Object, file: &Path) {
     let object = with_namespace(object);
     let key = object.key();
-    match scan.objects.get(&key) {
+    match scan.first_file(&key) {
         Some(first) => {
-            scan.problems.push(FolderProblem::Twice { key, first: first.file.clone(), file: file.to_owned() });
+            let first = first.to_owned();
+            scan.problems.push(FolderProblem::Twice { key, first, file: file.to_owned() });
         }
         None => drop(scan.objects.insert(key, ManifestObject { object, file: file.to_owned() })),
     }
+}
+
+fn add_refused(scan: &mut Scan, mut error: ManifestError, file: &Path) {
+    let object = error.object.take();
+    let problem = FolderProblem::from(error);
+    if let Some(object) = object {
+        let key = key_of(&object);
+        if scan.first_file(&key).is_none() {
+            let RefusedObject { api_version, problem: reason, .. } = *object;
+            let place = problem.file();
+            scan.refused.insert(key, RefusedManifest { api_version, problem: reason, file: file.to_owned(), place });
+        }
+    }
+    scan.problems.push(problem);
 }
 
 /// Writes a manifest into a folder atomically, in place of a file of this name.
@@ -284,94 +319,4 @@ pub fn object_file(kind: Kind, namespace: &str, name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    const REPOSITORY: &str = "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {name: r}\nspec:\n  backend: {storageSecretName: s, local: {mountPath: /x}}\n";
-    const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {RESTIC_PASSWORD: p}\n";
-
-    #[test]
-    fn a_broken_file_hides_its_own_objects_and_no_others() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("a.yaml"), format!("{REPOSITORY}---\n{SECRET}")).unwrap();
-        std::fs::write(
-            dir.path().join("b.yaml"),
-            "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {name: q}\nspec:\n  backnd: {}\n",
-        )
-        .unwrap();
-        let folder = Folder::new(vec![dir.path().to_owned()]);
-        let scan = folder.scan();
-        assert_eq!(scan.objects.len(), 1);
-        let is_hidden = |file: &str| scan.hidden_by(Some(&dir.path().join(file))).is_some();
-        assert!(is_hidden("b.yaml") && !is_hidden("a.yaml") && !is_hidden("c.yaml") && scan.hidden_by(None).is_some());
-        let text = scan.problems[0].to_string();
-        assert!(text.ends_with("b.yaml:5:3: unknown field `backnd`; did you mean `backend`?"), "{text}");
-        assert_eq!(folder.secret("default", "s").unwrap().text("RESTIC_PASSWORD").unwrap(), "p");
-        assert!(folder.secret("other", "s").is_none());
-    }
-
-    #[test]
-    fn an_object_that_may_stand_in_a_broken_file_is_not_gone() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::new(vec![dir.path().to_owned()]);
-        let key = |name: &str| ObjectKey {
-            group: "lagan.dev".to_owned(),
-            kind: Kind::Repository,
-            namespace: Some("default".to_owned()),
-            name: name.to_owned(),
-        };
-        let (named, other) = (REPOSITORY.replace("{name: r}", "{name: first}"), "name: second\n");
-        std::fs::write(dir.path().join("a.yaml"), &named).unwrap();
-        std::fs::write(dir.path().join("b.yaml"), other).unwrap();
-        assert!(folder.object(&key("first")).unwrap().is_some());
-        assert!(folder.object(&key("third")).unwrap().is_none());
-        let problem = folder.object(&key("second")).unwrap_err();
-        assert!(problem.file().ends_with("b.yaml:1:1"), "{problem}");
-        // An object that is found exists, whatever the state of other files.
-        std::fs::write(dir.path().join("0.yaml"), "first: [\n").unwrap();
-        assert!(folder.object(&key("first")).unwrap().is_some());
-    }
-
-    #[test]
-    fn a_file_is_created_by_one_of_two_writers() {
-        let dir = tempfile::tempdir().unwrap();
-        create_file(dir.path(), "a.yaml", "first").unwrap();
-        let error = create_file(dir.path(), "a.yaml", "second").unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read_to_string(dir.path().join("a.yaml")).unwrap(), "first");
-        write_file(dir.path(), "a.yaml", "third").unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
-    }
-
-    #[test]
-    fn a_folder_that_is_not_there_is_a_problem_and_not_an_empty_one() {
-        let folder = Folder::new(vec![PathBuf::from("/nonexistent/lagan")]);
-        let scan = folder.scan();
-        let is_hidden = |file: &str| scan.hidden_by(Some(Path::new(file))).is_some();
-        assert!(is_hidden("/nonexistent/lagan/a/b.yaml") && !is_hidden("/nonexistent/laganb.yaml"));
-        assert!(scan.hidden_by(None).is_some());
-    }
-
-    #[test]
-    fn a_link_that_leads_nowhere_hides_what_may_be_there() {
-        let dir = tempfile::tempdir().unwrap();
-        for link in ["a.yaml", "volume", "notes.txt", ".hidden.yaml"] {
-            std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join(link)).unwrap();
-        }
-        let scan = Folder::new(vec![dir.path().to_owned()]).scan();
-        let is_hidden = |file: &str| scan.hidden_by(Some(&dir.path().join(file))).is_some();
-        assert!(is_hidden("a.yaml") && is_hidden("volume/b.yaml") && !is_hidden("notes.txt"));
-        assert_eq!(scan.problems.len(), 2, "{:?}", scan.problems);
-    }
-
-    #[test]
-    fn a_folder_that_is_too_deep_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let deep = (0..=DEPTH_LIMIT).fold(dir.path().to_owned(), |path, level| path.join(level.to_string()));
-        std::fs::create_dir_all(&deep).unwrap();
-        let scan = Folder::new(vec![dir.path().to_owned()]).scan();
-        assert_eq!(scan.problems.len(), 1, "{:?}", scan.problems);
-        assert!(scan.hidden_by(Some(&deep.join("a.yaml"))).is_some());
-    }
-}
+mod tests;

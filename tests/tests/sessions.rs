@@ -375,8 +375,11 @@ fn the_command_line_keeps_its_promises() -> Result<()> {
         let done = world.lagan.run(args)?;
         assert_eq!(done.status.code(), Some(code), "{args:?}: {}", done.stderr);
     }
+    // An object that is refused is there, and invalid: no session is made for it.
     let typo = world.lagan.run(&["backup", "typo"])?;
-    assert_eq!(typo.status.code(), Some(5));
+    assert_eq!(typo.status.code(), Some(1));
+    let invalid = "BackupConfiguration default/typo is invalid: ";
+    assert!(typo.stderr.contains(invalid), "{}", typo.stderr);
     assert!(typo.stderr.contains("typo.yaml:") && typo.stderr.contains("did you mean `schedule`?"), "{}", typo.stderr);
     up.terminate(PATIENCE)?;
     assert_eq!(up.group_members()?, [""; 0]);

@@ -62,7 +62,7 @@ struct RequestedBackup {
 impl RequestedBackup {
     async fn create(client: &Client, configuration: &str) -> Result<Self, Problem> {
         let views = store::views(client, KINDS).await?;
-        let found = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), configuration)
+        let found = store::find_valid(&views, Kind::BackupConfiguration, Some(&client.namespace), configuration)
             .map_err(|problem| store::name_broken_manifests(client, problem))?;
         let configuration = found.key.clone();
         let names = free_names(&views, Kind::BackupSession, &configuration);

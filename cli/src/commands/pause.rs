@@ -32,7 +32,7 @@ async fn set(args: PauseArgs, global: &Global, wanted: Schedule) -> Result<Exit,
     let client = client::connect(global, &args.connection).await?;
     let kinds = Query { kinds: &[Kind::BackupConfiguration], namespaces: &[] };
     let views = store::views(&client, kinds).await?;
-    let found = store::find_one(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)
+    let found = store::find_valid(&views, Kind::BackupConfiguration, Some(&client.namespace), &args.name)
         .map_err(|problem| store::name_broken_manifests(&client, problem))?;
     let is_paused = found.value.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
     let is_so_already = is_paused == (wanted == Schedule::Paused);

@@ -89,7 +89,7 @@ struct Request {
 }
 
 fn of_configuration(views: &[ObjectDocument], own: &str, args: &RestoreArgs, name: &str) -> Result<Request, Problem> {
-    let configuration = store::find_one(views, Kind::BackupConfiguration, Some(own), name)?;
+    let configuration = store::find_valid(views, Kind::BackupConfiguration, Some(own), name)?;
     let unreadable =
         |error: serde_json::Error| Problem::new(Exit::Failed, format!("{} can't be read: {error}", configuration.key));
     let spec: BackupConfigurationSpec =
@@ -101,7 +101,7 @@ fn of_configuration(views: &[ObjectDocument], own: &str, args: &RestoreArgs, nam
             .ok_or_else(|| Problem::new(Exit::Failed, format!("{} names no target", configuration.key)))?,
     };
     let namespace = spec.repository.namespace.as_deref().unwrap_or(own);
-    store::find_one(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
+    store::find_valid(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
     let task = restore_task(spec.task.as_ref()).filter(|task| has_task(views, task));
     let restore = RestoreManifest {
         group: configuration.key.group.clone(),
@@ -124,7 +124,7 @@ fn of_configuration(views: &[ObjectDocument], own: &str, args: &RestoreArgs, nam
 
 fn of_repository(views: &[ObjectDocument], own: &str, args: &RestoreArgs, name: &str) -> Result<Request, Problem> {
     let (namespace, name) = name.split_once('/').unwrap_or((own, name));
-    let repository = store::find_one(views, Kind::Repository, Some(namespace), name)?;
+    let repository = store::find_valid(views, Kind::Repository, Some(namespace), name)?;
     let target = args.to.as_deref().map(app_binding);
     let restore = RestoreManifest {
         group: repository.key.group.clone(),
@@ -157,7 +157,7 @@ fn has_task(views: &[ObjectDocument], name: &str) -> bool {
 
 fn target<'a>(views: &'a [ObjectDocument], own: &str, target: &TargetRef) -> Result<&'a ObjectDocument, Problem> {
     let namespace = target.namespace.as_deref().unwrap_or(own);
-    store::find_one(views, Kind::AppBinding, Some(namespace), &target.name)
+    store::find_valid(views, Kind::AppBinding, Some(namespace), &target.name)
 }
 
 /// Asks the person at the terminal. A script has no terminal, and its `--overwrite` is consent enough.

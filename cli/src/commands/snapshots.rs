@@ -20,7 +20,7 @@ pub async fn run(args: SnapshotsArgs, global: &Global) -> Result<Exit, Problem> 
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, Query { kinds: &[Kind::Repository], namespaces: &[] }).await?;
     let repository = match &args.repository {
-        Some(name) => store::find_one(&views, Kind::Repository, client.scope(), name)?,
+        Some(name) => store::find_valid(&views, Kind::Repository, client.scope(), name)?,
         None => only(&views, client.scope())?,
     };
     let secrets = repository::secrets(&client, args.manifests)?;

@@ -10,7 +10,7 @@ use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::{Group, Kind, Metadata, NamespacedName, Object, Param, Spec};
 use lagan_schemas::substitution::{Variables, substitute};
 
-use crate::view::View;
+use crate::view::{Lookup, View};
 
 /// Annotation of a generated object: the AppBinding that it was made for, as `namespace/name`.
 pub(crate) const GENERATED_FOR: &str = "lagan.dev/generated-for";
@@ -59,14 +59,18 @@ pub(crate) fn derive(view: &View) -> Derived {
     for binding in view.of_kind(Kind::AppBinding) {
         let Some(asked) = asked(binding) else { continue };
         for name in &asked.blueprints {
-            let Some(blueprint) = view.find(Kind::BackupBlueprint, asked.group, None, name) else {
-                derived.problems.insert(format!("{}: BackupBlueprint {name} does not exist", binding.key()));
-                continue;
+            let why = match view.look_up(Kind::BackupBlueprint, asked.group, None, name) {
+                Lookup::Absent => " does not exist".to_owned(),
+                Lookup::Invalid(refused) => format!(" is invalid: {}", refused.problem),
+                Lookup::Valid(blueprint) => match from_blueprint(binding, blueprint, &asked) {
+                    Ok(objects) => {
+                        derived.pairs.push(objects);
+                        continue;
+                    }
+                    Err(why) => format!(": {why}"),
+                },
             };
-            match from_blueprint(binding, blueprint, &asked) {
-                Ok(objects) => derived.pairs.push(objects),
-                Err(why) => drop(derived.problems.insert(format!("{}: BackupBlueprint {name}: {why}", binding.key()))),
-            }
+            derived.problems.insert(format!("{}: BackupBlueprint {name}{why}", binding.key()));
         }
     }
     derived

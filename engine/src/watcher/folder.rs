@@ -1,5 +1,8 @@
-//! The watcher of a folder: gives objects their uids, publishes changed ones, and publishes tombstones for those whose
-//! deletion is confirmed. It must not validate references or start anything.
+//! The watcher of a folder: gives objects their uids, publishes changed ones and the heads of refused ones, and publishes
+//! tombstones for those whose deletion is confirmed. It must not validate references or start anything.
+//!
+//! A refused object that was valid before keeps its last valid form, so its head is published only if the bus has no such
+//! form of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -8,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_schemas::manifest::update_problems;
-use lagan_schemas::resource::{Kind, Object};
+use lagan_schemas::resource::{Kind, Metadata, Object};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::folder::{Folder, FolderProblem, Scan};
 use lagan_sources::ledger::{Identity, LedgerEntry, State};
@@ -18,10 +21,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::publish::{bury, publish_if_new};
+use super::publish::{bury, publish_if_new, publish_refused};
 use crate::context::Context;
 use crate::error::EngineError;
-use crate::view::{UNREADABLE_MANIFEST, View};
+use crate::view::{Refused, UNREADABLE_MANIFEST, View};
 
 /// Delay after a change: editors write a file in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -29,6 +32,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 const RESCAN: Duration = Duration::from_secs(60);
 /// Name space of the UUIDs that stand for an object's content.
 const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002);
+/// Name space of the UUIDs that stand for refused objects. The ledger gives an object its own uid once it is valid.
+const REFUSED: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0004);
 
 pub(super) async fn watch(
     context: &Context,
@@ -69,7 +74,9 @@ struct Memory {
 
 impl Memory {
     fn remember(&mut self, scan: &Scan) {
-        self.files.extend(scan.objects.iter().map(|(key, found)| (key.clone(), found.file.clone())));
+        let refused = scan.refused.iter().map(|(key, refused)| (key, &refused.file));
+        let found = scan.objects.iter().map(|(key, found)| (key, &found.file)).chain(refused);
+        self.files.extend(found.map(|(key, file)| (key.clone(), file.clone())));
     }
 
     /// The file that may hold a missing object and can't be read now.
@@ -107,8 +114,13 @@ async fn look(context: &Context, local: &FolderSource, memory: &mut Memory) -> R
         let assigned = assign(&scan, state, now);
         (assigned.entries.clone(), assigned)
     })?;
-    tell_problems(&scan, &assigned.refused, &mut memory.told);
+    tell_problems(&scan, &assigned.changed, &mut memory.told);
     memory.remember(&scan);
+    let refused = without_valid_form(&context.resources.read(), assigned.refused);
+    // Sessions that name them find the reason at once.
+    for (key, refused) in &refused {
+        publish_refused(context, key, refused).await;
+    }
     for object in assigned.objects.values() {
         let problems = {
             let view = context.resources.read();
@@ -142,10 +154,10 @@ async fn scan(folder: Arc<Folder>) -> Result<Scan, EngineError> {
 }
 
 /// Logs each problem once, and again only after it was gone in between.
-fn tell_problems(scan: &Scan, refused: &[String], told: &mut Vec<String>) {
-    let problems: Vec<String> = scan.problems.iter().map(ToString::to_string).chain(refused.iter().cloned()).collect();
+fn tell_problems(scan: &Scan, changed: &[String], told: &mut Vec<String>) {
+    let problems: Vec<String> = scan.problems.iter().map(ToString::to_string).chain(changed.iter().cloned()).collect();
     for problem in problems.iter().filter(|problem| !told.contains(problem)) {
-        tracing::error!(problem, "manifest refused; the object stays as it was before");
+        tracing::error!(problem, "manifest refused; an object that was valid stays as it was");
     }
     *told = problems;
 }
@@ -154,19 +166,23 @@ fn tell_problems(scan: &Scan, refused: &[String], told: &mut Vec<String>) {
 struct Assigned {
     objects: BTreeMap<ObjectKey, Object>,
     entries: Vec<LedgerEntry>,
-    refused: Vec<String>,
+    refused: BTreeMap<ObjectKey, Refused>,
+    /// Problems of sessions that were changed.
+    changed: Vec<String>,
 }
 
 /// Gives every object its identity: the one in the ledger, or a new one.
 fn assign(scan: &Scan, state: &State, now: Timestamp) -> Assigned {
-    let mut assigned = Assigned::default();
+    let mut assigned = Assigned { refused: refused(scan), ..Assigned::default() };
     for (key, found) in &scan.objects {
         let content = content(&found.object);
         let identity = match state.objects.get(key).copied() {
             Some(known) if known.content == content => Identity { deleted: false, ..known },
             Some(known) if !known.deleted && is_session(key.kind) => {
-                let file = found.file.display();
-                assigned.refused.push(format!("{file}: {key}: spec: a session can't be changed; create a new one"));
+                let (file, problem) = (found.file.display(), "spec: a session can't be changed; create a new one");
+                assigned.changed.push(format!("{file}: {key}: {problem}"));
+                let head = head(key, &found.object.api_version, format!("{file}: {problem}"));
+                assigned.refused.insert(key.clone(), head);
                 Identity { uid: known.uid, ..known }
             }
             Some(known) if !known.deleted => Identity { generation: known.generation + 1, content, ..known },
@@ -188,6 +204,28 @@ fn assign(scan: &Scan, state: &State, now: Timestamp) -> Assigned {
     assigned
 }
 
+/// Heads of the objects whose documents are refused. The reason begins with the place in the file.
+fn refused(scan: &Scan) -> BTreeMap<ObjectKey, Refused> {
+    let heads = scan.refused.iter().map(|(key, refused)| {
+        let problem = format!("{}: {}", refused.place, refused.problem);
+        (key.clone(), head(key, &refused.api_version, problem))
+    });
+    heads.collect()
+}
+
+fn head(key: &ObjectKey, api_version: &str, problem: String) -> Refused {
+    let uid = Uuid::new_v5(&REFUSED, format!("{}/{key}", key.group).as_bytes());
+    let metadata =
+        Metadata { name: key.name.clone(), namespace: key.namespace.clone(), uid: Some(uid), ..Metadata::default() };
+    Refused { metadata, api_version: api_version.to_owned(), problem }
+}
+
+/// The refused objects of which no valid form is in use.
+fn without_valid_form(view: &View, mut refused: BTreeMap<ObjectKey, Refused>) -> BTreeMap<ObjectKey, Refused> {
+    refused.retain(|key, _| !view.objects.contains_key(key));
+    refused
+}
+
 fn is_session(kind: Kind) -> bool {
     matches!(kind, Kind::BackupSession | Kind::RestoreSession)
 }
@@ -202,129 +240,23 @@ fn content(object: &Object) -> Uuid {
 fn kept(view: &View, scan: &Scan, memory: &Memory) -> Vec<Object> {
     let missing = view.objects.iter().filter(|(key, _)| !scan.objects.contains_key(*key));
     let marked = missing.filter_map(|(key, object)| {
-        let problem = memory.hidden_by(key, scan)?;
+        let own = scan.refused.get(key).map(|refused| refused.place.clone());
+        let place = own.or_else(|| memory.hidden_by(key, scan).map(FolderProblem::file))?;
         let mut object = Object::clone(object);
-        object.metadata.annotations.insert(UNREADABLE_MANIFEST.to_owned(), problem.file());
+        object.metadata.annotations.insert(UNREADABLE_MANIFEST.to_owned(), place);
         Some(object)
     });
     marked.collect()
 }
 
-/// Objects on the bus that the scan did not find.
+/// Objects on the bus, refused ones among them, that the scan did not find.
 fn gone(view: &View, scan: &Scan) -> BTreeMap<ObjectKey, Uuid> {
-    let missing = view.objects.iter().filter(|(key, _)| !scan.objects.contains_key(*key));
-    missing.map(|(key, object)| (key.clone(), object.metadata.uid.unwrap_or_default())).collect()
+    let valid = view.objects.iter().map(|(key, object)| (key, object.metadata.uid));
+    let refused = view.refused.iter().map(|(key, refused)| (key, refused.metadata.uid));
+    let is_found = |key: &ObjectKey| scan.objects.contains_key(key) || scan.refused.contains_key(key);
+    let missing = valid.chain(refused).filter(|(key, _)| !is_found(key));
+    missing.map(|(key, uid)| (key.clone(), uid.unwrap_or_default())).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use lagan_schemas::manifest::{Manifest, parse};
-    use lagan_sources::folder::ManifestObject;
-
-    fn scan_of(text: &str) -> Scan {
-        let mut scan = Scan::default();
-        for manifest in parse("test.yaml", text) {
-            let Manifest::Object(object) = manifest.unwrap() else { continue };
-            scan.objects.insert(object.key(), ManifestObject { object: *object, file: "test.yaml".into() });
-        }
-        scan
-    }
-
-    #[test]
-    fn a_broken_file_keeps_its_own_objects_and_delays_no_other_deletion() {
-        let repository = |name: &str| {
-            format!(
-                "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {{name: {name}}}\nspec:\n  backend: {{storageSecretName: s, local: {{mountPath: /x}}}}\n"
-            )
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::new(vec![dir.path().to_owned()]);
-        for name in ["broken", "deleted", "kept"] {
-            std::fs::write(dir.path().join(format!("{name}.yaml")), repository(name)).unwrap();
-        }
-        let start = Instant::now();
-        let wait = Duration::from_secs(30);
-        let mut memory = Memory::default();
-        let first = folder.scan();
-        let all: BTreeMap<ObjectKey, Uuid> = first.objects.keys().map(|key| (key.clone(), Uuid::nil())).collect();
-        memory.remember(&first);
-        assert!(memory.confirmed(&first, BTreeMap::new(), (start, wait)).is_empty());
-
-        std::fs::write(dir.path().join("broken.yaml"), "kind: [\n").unwrap();
-        std::fs::remove_file(dir.path().join("deleted.yaml")).unwrap();
-        let names = |memory: &mut Memory, at: Duration| -> Vec<String> {
-            let scan = folder.scan();
-            memory.remember(&scan);
-            let gone = all.clone().into_iter().filter(|(key, _)| !scan.objects.contains_key(key)).collect();
-            memory.confirmed(&scan, gone, (start + at, wait)).into_iter().map(|(key, _)| key.name).collect()
-        };
-        assert!(names(&mut memory, Duration::from_secs(1)).is_empty(), "the first scan that misses an object");
-        assert!(names(&mut memory, Duration::from_secs(30)).is_empty(), "29 s later");
-        assert_eq!(names(&mut memory, Duration::from_secs(31)), ["deleted"]);
-        // A watcher that has just started does not know the files, so it waits.
-        let mut fresh = Memory::default();
-        for second in [0, 60, 120] {
-            assert!(names(&mut fresh, Duration::from_secs(second)).is_empty());
-        }
-        // Once the file is readable and does not hold the object, its deletion takes as long as any other.
-        std::fs::remove_file(dir.path().join("broken.yaml")).unwrap();
-        assert!(names(&mut memory, Duration::from_secs(100)).iter().all(|name| name == "deleted"));
-        assert!(names(&mut memory, Duration::from_secs(130)).contains(&"broken".to_owned()));
-    }
-
-    const RESTORE: &str = "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession\nmetadata: {name: r, namespace: n}\nspec:\n  repository: {name: repo}\n  target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}\n";
-
-    fn state_after(entries: Vec<LedgerEntry>, dir: &std::path::Path) -> lagan_sources::ledger::Ledger {
-        let ledger = lagan_sources::ledger::Ledger::open(dir).unwrap();
-        ledger.update(|_| (entries, ())).unwrap();
-        ledger
-    }
-
-    #[test]
-    fn a_session_that_reappears_unchanged_is_the_same_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let scan = scan_of(RESTORE);
-        let first = assign(&scan, &State::default(), Timestamp::UNIX_EPOCH);
-        let key = scan.objects.keys().next().unwrap().clone();
-        let uid = first.objects[&key].metadata.uid;
-        let mut entries = first.entries.clone();
-        entries.push(LedgerEntry::Deleted { key: key.clone() });
-        let ledger = state_after(entries, dir.path());
-        let again = ledger.read(|state| assign(&scan, state, Timestamp::UNIX_EPOCH)).unwrap();
-        assert_eq!(again.objects[&key].metadata.uid, uid);
-        let other = scan_of(&RESTORE.replace("name: repo", "name: other"));
-        let replaced = ledger.read(|state| assign(&other, state, Timestamp::UNIX_EPOCH)).unwrap();
-        assert_ne!(replaced.objects[&key].metadata.uid, uid);
-    }
-
-    #[test]
-    fn a_session_can_not_be_changed_and_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = assign(&scan_of(RESTORE), &State::default(), Timestamp::UNIX_EPOCH);
-        let ledger = state_after(first.entries, dir.path());
-        let changed = scan_of(&RESTORE.replace("name: repo", "name: other"));
-        let assigned = ledger.read(|state| assign(&changed, state, Timestamp::UNIX_EPOCH)).unwrap();
-        assert!(assigned.objects.is_empty() && assigned.entries.is_empty());
-        assert!(assigned.refused[0].contains("can't be changed"), "{:?}", assigned.refused);
-    }
-
-    #[test]
-    fn a_change_that_is_not_published_is_a_change_all_the_same() {
-        let configuration = |body: &str| {
-            scan_of(&format!(
-                "apiVersion: lagan.dev/v1alpha1\nkind: BackupConfiguration\nmetadata: {{name: c, namespace: n}}\nspec:\n  schedule: '@daily'\n  repository: {{name: r}}\n  retentionPolicy: {{name: k, keepLast: 1}}\n  target: {{ref: {{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}}}\n  hooks: {{preBackup: {{httpPost: {{port: 80, body: {body}}}}}}}\n"
-            ))
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let first = assign(&configuration("first"), &State::default(), Timestamp::UNIX_EPOCH);
-        let ledger = state_after(first.entries.clone(), dir.path());
-        let second = ledger.read(|state| assign(&configuration("second"), state, Timestamp::UNIX_EPOCH)).unwrap();
-        let (key, before) = first.objects.first_key_value().unwrap();
-        let after = &second.objects[key];
-        assert_eq!((before.metadata.generation, after.metadata.generation), (1, 2));
-        assert_eq!((before.metadata.uid, &before.spec), (after.metadata.uid, &after.spec));
-        assert_ne!(before, after, "so it is published again");
-    }
-}
+mod tests;

@@ -116,7 +116,8 @@ impl From<serde_json::Error> for ObjectError {
 }
 
 /// Replaces quotations. serde quotes strings in Rust syntax: `invalid type: string "...", expected a sequence`.
-fn without_quotations(text: &str) -> String {
+#[must_use]
+pub(crate) fn without_quotations(text: &str) -> String {
     let (mut kept, mut quoted, mut escaped) = (String::with_capacity(text.len()), false, false);
     for character in text.chars() {
         let ends = character == '"' && !escaped;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use lagan_tests::restic::Restic;
 use lagan_tests::wait::eventually;
-use lagan_tests::world::{PATIENCE, app_binding, configuration, secret};
+use lagan_tests::world::{PATIENCE, app_binding, configuration, restore_session, secret};
 
 use super::{SHOP, a_small_world};
 
@@ -144,6 +145,69 @@ fn a_broken_manifest_keeps_its_own_objects_and_nothing_else() -> Result<()> {
         let object = get("broken")?;
         let conditions = object["status"]["conditions"].as_array()?;
         conditions.iter().all(|condition| condition["type"] != "ManifestRead").then_some(())
+    })
+}
+
+#[test]
+fn a_manifest_that_was_never_valid_is_invalid_wherever_it_is_named_until_it_is_corrected() -> Result<()> {
+    let world = a_small_world()?;
+    let path = world.lagan.path("second");
+    let good = format!(
+        "apiVersion: lagan.dev/v1alpha1\nkind: Repository\nmetadata: {{name: second}}\nspec:\n  backend: {{storageSecretName: repository, local: {{mountPath: {}}}}}\n",
+        path.display()
+    );
+    let file = world.lagan.manifest("second.yaml", &good.replace("backend:", "backnd:"))?;
+    world.configure("shop", "second", SHOP, "")?;
+    let copy = world.second_database("copy")?;
+    let _up = world.up(&["--failover", "5"])?;
+    let problem = format!("{}:5:3: unknown field `backnd`; did you mean `backend`?", file.display());
+    let named = format!("Repository default/second is invalid: {problem}");
+    let condition = |kind: &str, name: &str, condition: &str| -> Option<serde_json::Value> {
+        let object = world.lagan.json(&["get", kind, name, "-o", "json"]).ok()?;
+        let conditions = object["status"]["conditions"].as_array()?;
+        conditions.iter().find(|found| found["type"] == condition).cloned()
+    };
+    let own = eventually("the Repository to be invalid", PATIENCE, || condition("repository", "second", "Ready"))?;
+    ensure!(own["reason"] == "Invalid" && own["message"] == problem, "{own:#}");
+    let found = eventually("the configuration to say so", PATIENCE, || {
+        condition("backupconfiguration", "shop", "RepositoryFound")
+    })?;
+    ensure!(found["status"] == "False" && found["message"] == named, "{found:#}");
+    let described = world.lagan.ok(&["describe", "repository", "second"])?;
+    ensure!(described.contains("did you mean `backend`?"), "{described}");
+
+    let refused = world.backup("shop", &[])?;
+    ensure!(refused.status.code() == Some(3), "{}", refused.stderr);
+    let facts = world.facts("@latest", &[])?;
+    let last = facts.last().context("facts")?;
+    ensure!(last["data"]["code"] == "E0101" && last["data"]["message"] == named, "{last:#}");
+    let restore = world.lagan.run(&["restore", "--from", "second", "--to", "copy", "--yes", "--wait"])?;
+    ensure!(restore.status.code() == Some(1) && restore.stderr.contains(&named), "{}", restore.stderr);
+
+    world.lagan.manifest("second.yaml", &good)?;
+    eventually("the configuration to be ready", PATIENCE, || {
+        (condition("backupconfiguration", "shop", "Ready")?["status"] == "True").then_some(())
+    })?;
+    let own = condition("repository", "second", "Ready").context("a condition")?;
+    ensure!(own["reason"] == "NotUsedYet", "{own:#}");
+    world.good_backup("shop")?;
+    ensure!(Restic::folder(&path, &world.password)?.snapshots()?.len() == 1);
+    let session = restore_session("again", "second", "copy", "");
+    world.lagan.manifest("again.yaml", &session.replace("repository:", "repositry:"))?;
+    let own = eventually("the RestoreSession to be invalid", PATIENCE, || {
+        condition("restoresession", "again", "ValidationPassed")
+    })?;
+    ensure!(own["status"] == "False", "{own:#}");
+    world.lagan.manifest("again.yaml", &session)?;
+    let ended = world.ended("restoresessions", "again", &[])?;
+    ensure!(ended["status"]["phase"] == "Succeeded" && copy.query("SELECT COUNT(*) FROM shop.t")? == "1", "{ended:#}");
+
+    // A refused object that is deleted is gone for those who name it too.
+    world.lagan.manifest("third.yaml", &good.replace("second", "third").replace("backend:", "backnd:"))?;
+    eventually("another invalid Repository", PATIENCE, || condition("repository", "third", "Ready"))?;
+    world.lagan.remove_manifest("third.yaml")?;
+    eventually("it to be gone", PATIENCE, || {
+        (world.lagan.run(&["get", "repository", "third"]).ok()?.status.code() == Some(5)).then_some(())
     })
 }
 

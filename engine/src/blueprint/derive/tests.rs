@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use lagan_schemas::manifest::{Manifest, parse};
+use lagan_schemas::resource::Metadata;
+use lagan_schemas::subject::ObjectKey;
 
 use super::*;
+use crate::view::Refused;
 
 const BLUEPRINT: &str = "\
 apiVersion: stash.appscode.com/v1beta1
@@ -83,6 +86,25 @@ fn several_blueprints_make_several_of_each_and_one_that_is_missing_is_told() {
     assert!(missing.pairs.is_empty());
     assert_eq!(missing.problems.first().unwrap(), "AppBinding/demo/shop: BackupBlueprint nightly does not exist");
     assert!(derived("", BLUEPRINT).pairs.is_empty());
+}
+
+#[test]
+fn an_invalid_blueprint_is_told_with_its_reason() {
+    let mut view = View::default();
+    let Manifest::Object(object) =
+        parse("test.yaml", &binding("lagan.dev/backup-blueprint: nightly")).remove(0).unwrap()
+    else {
+        unreachable!("an AppBinding")
+    };
+    view.objects.insert(object.key(), Arc::from(object));
+    let (group, problem) = (Group::Lagan.as_str().to_owned(), "schedule: no".to_owned());
+    let key = ObjectKey { group, kind: Kind::BackupBlueprint, namespace: None, name: "nightly".to_owned() };
+    let refused = Refused { metadata: Metadata::default(), api_version: "lagan.dev/v1alpha1".to_owned(), problem };
+    view.refused.insert(key, refused);
+    let derived = derive(&view);
+    assert!(derived.pairs.is_empty());
+    let told = "AppBinding/demo/shop: BackupBlueprint nightly is invalid: schedule: no";
+    assert_eq!(derived.problems.first().unwrap(), told);
 }
 
 #[test]
