@@ -163,9 +163,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_ends_with_a_whole_last_line() {
-        let stream = &engine("MariaDB").expect("it is built in").stream;
-        assert!(stream.is_end(b"x\n-- Dump completed\n") && !stream.is_end(b"-- Dump completed\n"));
-        assert!(!stream.is_end(b"x\n-- Dump completed") && !stream.is_end(b""));
+    fn only_a_whole_last_line_ends_a_stream() {
+        let last_line = &engine("MariaDB").expect("it is built in").last_line;
+        assert!(last_line.ends(b"x\n-- Dump completed\n"));
+        assert!(last_line.ends(b"\n-- Dump completed on 2026-11-22 23:00:00\n"));
+        for tail in [
+            "x-- Dump completed\n",
+            "-- Dump completed\n",
+            "\n-- Dump completed",
+            "\n-- Dump complete\n",
+            "\n-- Dump completed o\n",
+            "\n-- Dump completed \n",
+            "\n-- Dump completed\n\n",
+            "",
+            "\n",
+        ] {
+            assert!(!last_line.ends(tail.as_bytes()), "{tail:?}");
+        }
     }
 }

@@ -19,7 +19,8 @@ pub struct Engine {
     pub port: u16,
     pub tasks: Tasks,
     pub programs: Programs,
-    pub stream: Stream,
+    #[serde(default)]
+    pub last_line: LastLine,
     /// The text before the number of the line that the client names when a statement fails.
     pub at_line: String,
     /// Meanings of the lines that its programs write to standard error; the first that fits counts.
@@ -28,7 +29,7 @@ pub struct Engine {
     /// Options that an engine forces and forbids, by the program that takes them.
     #[serde(default)]
     pub options: Vec<OptionRules>,
-    /// Queries that need no code to be asked.
+    /// How the client asks, and the query that needs no code.
     #[serde(default)]
     pub queries: Queries,
     /// How its programs get their login, if it is by environment and files.
@@ -115,14 +116,14 @@ pub struct TlsWords {
     pub verify_identity: String,
 }
 
-/// How a complete stream looks from outside.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// The last line of a complete stream. Without any text, the engine's code knows the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Stream {
-    /// Texts of which the stream starts with one.
+pub struct LastLine {
+    /// Texts, one of which is the whole line.
+    pub whole: Vec<String>,
+    /// Texts, with one of which the line starts.
     pub starts: Vec<String>,
-    /// Texts with one of which its last line starts, or that are the whole of it.
-    pub ends: Vec<String>,
 }
 
 /// The meaning of a line of standard error.
@@ -208,11 +209,11 @@ pub struct ForbiddenOption {
     pub reason: String,
 }
 
-/// A query that needs no code to be asked.
+/// How the client asks queries, and the query that needs no code to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Queries {
-    /// Arguments with which the client reads the query from its standard input.
+    /// Arguments with which the client reads queries from its standard input.
     #[serde(default)]
     pub arguments: Vec<String>,
     /// Answers the state of a database as JSON, once the server is ready: what it holds, and what the account may do.
@@ -265,18 +266,20 @@ impl ErrorRule {
     }
 }
 
-impl Stream {
+impl LastLine {
+    /// Whether a line, without its end, is the last one of a complete stream.
     #[must_use]
-    pub fn is_start(&self, head: &[u8]) -> bool {
-        self.starts.iter().any(|start| head.starts_with(start.as_bytes()))
+    pub fn is(&self, line: &[u8]) -> bool {
+        self.whole.iter().any(|whole| line == whole.as_bytes())
+            || self.starts.iter().any(|start| line.starts_with(start.as_bytes()))
     }
 
     /// Whether the last bytes of a stream hold its last line as a whole, and that line ends a complete stream.
     #[must_use]
-    pub fn is_end(&self, tail: &[u8]) -> bool {
+    pub fn ends(&self, tail: &[u8]) -> bool {
         let Some(text) = tail.strip_suffix(b"\n") else { return false };
-        let text = text.trim_ascii_end();
         let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-        line.len() < text.len() && self.ends.iter().any(|end| line.starts_with(end.as_bytes()))
+        // A tail that starts within the line proves nothing.
+        line.len() < text.len() && self.is(line)
     }
 }

@@ -33,7 +33,7 @@ use lagan_schemas::{catalogue, engine::Engine};
 pub use backup::{PreflightError, Prepared, ServerFacts, prepare};
 pub use client::{QueryError, SqlClient};
 pub use connection::{ConnectionError, attach};
-pub use dump_args::{DumpArgs, SAFE_DUMP_FLAGS, Scope};
+pub use dump_args::{DumpArgs, Scope};
 pub use existing::{Met, clearing, met};
 pub use failure::ClientFailure;
 pub use finding::Finding;
@@ -46,7 +46,7 @@ pub use readback::{Comparison, RestoreDifferences, read_back};
 pub use restore::{RestoreIncomplete, TargetState, Touches, check_fed, name_case, target_state};
 pub use restore_args::{CheckedRestoreArgs, Selection};
 pub use scope::{Asked, RestoreScope, ScopeError, TargetDatabase, scope};
-pub use stream::{Incomplete, Recording, check_dump, ends_as_dump, scanner};
+pub use stream::{Incomplete, Recording, check_dump, scanner};
 pub use text::TextForm;
 pub use version::{ClientVersion, VersionError, Versions, probe};
 

@@ -17,7 +17,7 @@ use super::{
     Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, FirstChange, FirstEffect, Load, RestoreStream,
     Survey,
 };
-use crate::mariadb::{ClientFailure, DumpArgs, SqlClient, Versions, attach, dump, ends_as_dump, engine, prepare};
+use crate::mariadb::{ClientFailure, DumpArgs, SqlClient, Versions, attach, dump, engine, prepare};
 use crate::process::{Program, escape};
 
 /// Bytes of a stream's end that a message shows.
@@ -79,7 +79,7 @@ impl DatabaseEngine for MariaDb {
     }
 
     fn check_end(&self, tail: &[u8]) -> Result<(), String> {
-        if ends_as_dump(tail) {
+        if engine().last_line.ends(tail) {
             return Ok(());
         }
         let end = &tail[tail.len().saturating_sub(SHOWN_BYTES)..];

@@ -27,6 +27,44 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
+fn code_reads_each_field_of_an_engines_document() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let document = workspace.join("schemas/src/engine.rs");
+    let mut files = Vec::new();
+    for part in ["schemas", "engine", "workers", "cli"] {
+        sources(&workspace.join(part).join("src"), &mut files);
+    }
+    files.retain(|file| !file.ends_with("tests.rs") && !file.components().any(|part| part.as_os_str() == "tests"));
+    let code_of =
+        |file: &PathBuf| std::fs::read_to_string(file).unwrap().split("#[cfg(test)]").next().unwrap().to_owned();
+    let all: Vec<String> = files.iter().map(code_of).collect();
+    files.retain(|file| *file != document);
+    let others: Vec<String> = files.iter().map(code_of).collect();
+
+    let goes_on = |c: char| c.is_alphanumeric() || matches!(c, '_' | '(');
+    let is_read = |field: &str| {
+        let access = format!(".{field}");
+        all.iter().any(|code| code.split(&access).skip(1).any(|after| !after.starts_with(goes_on)))
+    };
+    // A function that nobody calls would read a field for nothing.
+    let is_called = |function: &str| {
+        let calls = [format!(".{function}("), format!("::{function}("), format!("::{function})")];
+        others.iter().any(|code| calls.iter().any(|call| code.contains(call)))
+    };
+    let (mut fields, mut functions) = (0, 0);
+    for declared in code_of(&document).lines().filter_map(|line| line.strip_prefix("    pub ")) {
+        if let Some((function, _)) = declared.strip_prefix("fn ").and_then(|rest| rest.split_once(['(', '<'])) {
+            assert!(is_called(function), "nothing calls `{function}`");
+            functions += 1;
+        } else if let Some((field, _)) = declared.split_once(": ") {
+            assert!(is_read(field), "nothing reads `{field}`");
+            fields += 1;
+        }
+    }
+    assert!(fields > 30 && functions > 3, "{fields} fields and {functions} functions");
+}
+
+#[test]
 fn the_general_code_names_no_engine() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     connection::{ConnectionError, attach, needs_encryption},
+    engine,
     failure::ClientFailure,
     version::ClientVersion,
 };
@@ -140,20 +141,9 @@ impl SqlClient {
     /// Runs a script. Each question adds to the time limit, but a server that is silent is given up after the limit of one;
     /// the bound on the size of the answers does not grow with their number.
     async fn run(&self, script: String, extra: Option<&str>, questions: usize) -> Result<Captured, QueryError> {
-        let args = [
-            "--batch",
-            // Each answer is heard when it is there.
-            "--unbuffered",
-            "--skip-column-names",
-            "--skip-reconnect",
-            "--sandbox",
-            "--local-infile=0",
-            "--default-character-set=binary",
-            "--max-allowed-packet=1G",
-            "--loose-skip-print-query-on-error",
-        ];
+        let arguments = engine().queries.arguments.iter().map(String::as_str);
         let mut program = Program {
-            args: args.into_iter().chain(extra).map(ToOwned::to_owned).collect(),
+            args: arguments.chain(extra).map(ToOwned::to_owned).collect(),
             input: Input::Bytes([PROLOGUE, &script].concat().into_bytes()),
             ..Program::new(&self.mariadb)
         };

@@ -5,22 +5,6 @@ use super::{
     text::TextForm,
 };
 
-/// The options that a backup Function lists before the user's arguments, all of which may be overridden.
-///
-/// No locks and no disabled keys in the dump: `LOCK TABLES` hangs a Galera node and InnoDB ignores the other.
-/// `hex-blob` keeps every byte; routines and events are off by default, and would be missing silently.
-pub const SAFE_DUMP_FLAGS: [&str; 9] = [
-    "--single-transaction",
-    "--quick",
-    "--routines",
-    "--events",
-    "--triggers",
-    "--hex-blob",
-    "--skip-add-locks",
-    "--skip-disable-keys",
-    "--skip-lock-tables",
-];
-
 /// The program whose rules in the catalogue the arguments keep to.
 const PROGRAM: &str = "mariadb-dump";
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::{
     client::{QueryError, SqlClient, identifier, literal},
     dump::NameCase,
+    engine,
     failure::ClientFailure,
     inventory::is_system,
-    stream::ends_as_dump,
 };
 use crate::process::{ChildExit, FeedReport, escape};
 
@@ -112,7 +112,7 @@ pub fn check_fed(report: &FeedReport, expected_bytes: u64) -> Result<(), Restore
     if report.bytes != expected_bytes {
         return Err(RestoreIncomplete::Short { fed_bytes: report.bytes, expected_bytes });
     }
-    if !ends_as_dump(&report.tail) {
+    if !engine().last_line.ends(&report.tail) {
         let end = &report.tail[report.tail.len().saturating_sub(80)..];
         return Err(RestoreIncomplete::NoTrailer { end: escape(String::from_utf8_lossy(end).trim()) });
     }

@@ -93,28 +93,3 @@ pub fn check_dump(outcome: &DumpOutcome, recording: &Recording, expected: &Expec
     let holes = expected.missing_in(&record);
     if holes.is_empty() { Ok(()) } else { Err(Incomplete::Holes(holes)) }
 }
-
-/// Whether these are the last bytes that mariadb-dump and its relatives write when nothing went wrong.
-#[must_use]
-pub fn ends_as_dump(tail: &[u8]) -> bool {
-    let Some(text) = tail.strip_suffix(b"\n") else { return false };
-    let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    // The line must be whole: a tail that starts within it proves nothing.
-    line.len() < text.len() && (line == b"-- Dump completed" || line.starts_with(b"-- Dump completed on "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_whole_last_line_ends_a_dump() {
-        assert!(ends_as_dump(b"x\n-- Dump completed\n"));
-        assert!(ends_as_dump(b"\n-- Dump completed on 2026-11-22 23:00:00\n"));
-        for tail in
-            ["x-- Dump completed\n", "-- Dump completed\n", "\n-- Dump completed", "\n-- Dump complete\n", "", "\n"]
-        {
-            assert!(!ends_as_dump(tail.as_bytes()), "{tail:?}");
-        }
-    }
-}

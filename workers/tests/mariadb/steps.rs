@@ -6,11 +6,15 @@ use std::{
     time::Duration,
 };
 
+use lagan_schemas::{
+    catalogue,
+    resource::{Kind, Spec},
+};
 use lagan_workers::{
     mariadb::dump::Record,
     mariadb::{
-        CheckedRestoreArgs, DumpArgs, Incomplete, PreflightError, Prepared, RestoreIncomplete, SAFE_DUMP_FLAGS,
-        SqlClient, attach, check_dump, check_fed, prepare, scanner,
+        CheckedRestoreArgs, DumpArgs, Incomplete, PreflightError, Prepared, RestoreIncomplete, SqlClient, attach,
+        check_dump, check_fed, prepare, scanner,
     },
     process::{DumpOutcome, DumpSettings, FeedError, FeedReport, Program, Pulse},
 };
@@ -29,7 +33,10 @@ pub struct Dumped {
 }
 
 pub fn dump_args(user: &[&str]) -> DumpArgs {
-    let args: Vec<String> = SAFE_DUMP_FLAGS.iter().chain(user).map(ToString::to_string).collect();
+    let function = catalogue::find(Kind::Function, "mariadb-backup").map(|function| &function.spec);
+    let Some(Spec::Function(function)) = function else { unreachable!("it is built in") };
+    let user = user.iter().map(ToString::to_string);
+    let args: Vec<String> = function.args.iter().cloned().chain(user).collect();
     DumpArgs::parse(&args).unwrap()
 }
 

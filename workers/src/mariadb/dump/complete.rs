@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::mariadb::engine;
+
 /// How a stream ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "how")]
@@ -124,7 +126,7 @@ pub(super) fn line(text: &[u8]) -> Line<'_> {
         Line::ServerVersion(version.trim_ascii())
     } else if [&b"CHANGE MASTER"[..], b"CHANGE REPLICATION", b"SET GLOBAL gtid"].iter().any(|s| said.starts_with(s)) {
         Line::Position
-    } else if said == b"Dump completed" || said.starts_with(b"Dump completed on ") {
+    } else if engine().last_line.is(text) {
         Line::Trailer
     } else {
         Line::Other
