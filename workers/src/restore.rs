@@ -237,18 +237,19 @@ impl Restore<'_, '_> {
         let own_stop = self.execution.life.stopped().filter(|_| stopped.is_some());
         let said = engine.explain(&report.stderr.lines).filter(|_| !report.clean() && own_stop.is_none());
         let ran = ran(engine, first, &report, said.as_ref());
+        let failed = |why: String| Failure::new(Code::RestoreFailed, why);
         let why = match (own_stop, said, stopped) {
-            (Some(cause), ..) => cause.failure().message,
-            (_, Some(said), _) => format!("the client failed: {}; {}", said.line, said.hint),
+            (Some(cause), ..) => failed(cause.failure().message),
+            (_, Some(said), _) => failed(format!("the client failed: {}; {}", said.line, said.hint)),
             (_, _, Some(why)) => why,
-            _ if !report.clean() => format!("the client failed ({:?}) and said nothing", report.exit),
+            _ if !report.clean() => failed(format!("the client failed ({:?}) and said nothing", report.exit)),
             _ => match check_fed(engine, &report, expected_bytes) {
                 Ok(()) => return Ok(()),
-                Err(why) => why,
+                Err(why) => failed(why),
             },
         };
         let (code, ran) = match ran {
-            Ran::Nothing => (Code::RestoreFailed, ", and nothing was written".to_owned()),
+            Ran::Nothing => (why.code, ", and nothing was written".to_owned()),
             Ran::Before(line) => (
                 Code::TargetPartiallyRestored,
                 format!(", and the statements before line {line} of the client's input ran"),
@@ -260,7 +261,7 @@ impl Restore<'_, '_> {
             seconds => format!("; before that it was paused for {seconds} s, because NATS was away"),
         };
         let (short, bytes) = (snapshot.id.get(..8).unwrap_or(&snapshot.id), report.bytes);
-        let message = format!("restore of snapshot {short} stopped after {bytes} bytes{ran}: {why}{paused}");
+        let message = format!("restore of snapshot {short} stopped after {bytes} bytes{ran}: {}{paused}", why.message);
         Err(Failure::new(code, message))
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lagan_schemas::error::chain;
+use lagan_schemas::error::{Code, Failure, chain};
 
+use super::survey::of_read;
 use crate::databases::{FirstChange, FirstEffect, StreamFilter};
 use crate::process::{FeedError, FeedReport, Feeder, Pulse};
 use crate::repository::SnapshotReader;
@@ -30,8 +31,8 @@ pub(super) struct Fed {
     pub expected_bytes: u64,
     /// The first statement among them that changes something.
     pub first: Option<FirstEffect>,
-    /// Why the feed ended before its input did.
-    pub stopped: Option<String>,
+    /// Why the feed ended before its input did. The code is that of a restore that has written nothing.
+    pub stopped: Option<Failure>,
 }
 
 /// Tells in the log when a restore pauses and goes on.
@@ -79,13 +80,17 @@ pub(super) fn feed(mut feeder: Feeder, mut feed: Feed) -> Fed {
     Fed { report, expected_bytes, first: feed.first.found(), stopped }
 }
 
-fn ended_early(error: &FeedError) -> (FeedReport, Option<String>) {
-    (error.report().clone(), Some(chain(error)))
+fn ended_early(error: &FeedError) -> (FeedReport, Option<Failure>) {
+    (error.report().clone(), Some(Failure::new(Code::RestoreFailed, chain(error))))
 }
 
 enum Stopped {
     Client(FeedError),
-    Input(String),
+    Input(Failure),
+}
+
+fn refused(why: String) -> Stopped {
+    Stopped::Input(Failure::new(Code::RestoreFailed, why))
 }
 
 fn feed_all(feeder: &mut Feeder, feed: &mut Feed, expected_bytes: &mut u64) -> Result<(), Stopped> {
@@ -98,13 +103,13 @@ fn feed_all(feeder: &mut Feeder, feed: &mut Feed, expected_bytes: &mut u64) -> R
     let (mut block, mut kept) = (vec![0; BLOCK_BYTES], Vec::new());
     loop {
         let read = feed.reader.read(&mut block);
-        let count = read.map_err(|error| Stopped::Input(format!("the repository can't be read: {}", chain(&error))))?;
+        let count = read.map_err(|error| Stopped::Input(of_read(&error)))?;
         kept.clear();
         match (&mut feed.filter, count) {
             (None, 0) => return Ok(()),
             (None, count) => give(&block[..count])?,
             (Some(filter), count) if count > 0 => {
-                filter.block(&block[..count], &mut kept).map_err(Stopped::Input)?;
+                filter.block(&block[..count], &mut kept).map_err(refused)?;
                 give(&kept)?;
             }
             (Some(_), _) => break,
@@ -112,7 +117,7 @@ fn feed_all(feeder: &mut Feeder, feed: &mut Feed, expected_bytes: &mut u64) -> R
         feed.bytes.fetch_add(count as u64, Ordering::Relaxed);
     }
     if let Some(filter) = feed.filter.take() {
-        filter.finish(&mut kept).map_err(Stopped::Input)?;
+        filter.finish(&mut kept).map_err(refused)?;
         give(&kept)?;
     }
     Ok(())

@@ -77,7 +77,7 @@ fn record(repository: &Repository, snapshot: &str) -> Result<Option<Vec<u8>>, Fa
     Ok(Some(record))
 }
 
-fn of_read(error: &io::Error) -> Failure {
+pub(super) fn of_read(error: &io::Error) -> Failure {
     let inner = error.get_ref();
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<Error>()) {
         return of_repository(error);
