@@ -148,7 +148,10 @@ fn a_dropped_process_takes_its_children_along() -> Result<()> {
     let mut process = Process::spawn("shell", shell, &scratch.join("log"))?;
     let line = process.wait_for_log("child", SOON)?;
     let child: u32 = line.trim_start_matches("child ").parse()?;
-    assert_eq!(process.descendants_named("sleep")?.len(), 1);
+    // The shell names its child before that has become another program.
+    eventually("the child to be `sleep`", SOON, || {
+        (process.descendants_named("sleep").ok()?.len() == 1).then_some(())
+    })?;
     assert_eq!(process.group_members()?.len(), 2);
     let parent = process.pid();
     drop(process);
