@@ -32,7 +32,7 @@ pub struct NarrationContext {
     pub afterwards: Afterwards,
 }
 
-/// What happens to the session's object once the session has ended.
+/// The fate of the session's object once the session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Afterwards {
     Stays,

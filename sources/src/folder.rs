@@ -210,7 +210,7 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
             Ok(data) if data.is_file() && manifest => files.push(path),
             Ok(_) => {}
             // A link that leads nowhere may lead to a volume that is not mounted now; without an extension, to a folder.
-            // What vanished after the listing was deleted and is not unreadable.
+            // A file that vanished after the listing was deleted and is not unreadable.
             Err(error) if (manifest || path.extension().is_none()) && path.symlink_metadata().is_ok() => {
                 problems.push(unreadable(&path, &error));
             }

@@ -31,7 +31,7 @@ pub(crate) struct Asking<'a> {
     pub configuration: Option<&'a ConfigurationKey>,
 }
 
-/// What a snapshot's session says of it.
+/// The word of a snapshot's session on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     /// It names it, or is not known any more.

@@ -227,7 +227,7 @@ fn shown<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
     (!first.is_empty()).then(|| first.join(", "))
 }
 
-/// What the password opens, and the repository if all of it.
+/// The part of the repository that the password opens, and the repository if that is all of it.
 fn prove(
     storage: &Storage,
     password: &SecretString,

@@ -1,4 +1,4 @@
-//! What a dry run found. It has asked all that a restore asks, and failed where a restore would have failed.
+//! The finding of a dry run, which has asked all that a restore asks, and failed where a restore would have failed.
 
 use lagan_schemas::fact::{Notice, NoticeStatus};
 

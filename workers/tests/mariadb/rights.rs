@@ -103,7 +103,7 @@ async fn a_missing_right_is_an_obstacle_exactly_if_the_restore_fails_without_it(
             );
             needed.extend((!found.is_empty()).then_some(*left_out));
         }
-        // What was asked for is enough.
+        // The rights that were asked for are enough.
         let any = needed_by_any(schema);
         account(&server, &format!("least{at}"), &needed.into_iter().chain(any).collect::<Vec<_>>());
         let client = server.client_as(&format!("least{at}"));

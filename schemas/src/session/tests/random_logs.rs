@@ -28,7 +28,7 @@ fn log(course: Course, choices: &[u16]) -> Vec<Recorded> {
     facts
 }
 
-/// What a session says, without the position it has read to.
+/// The content of a session, without the position it has read to.
 fn said(session: &Session) -> Session {
     Session { last_sequence: 0, last_time: None, illegal_facts: 0, ..session.clone() }
 }

@@ -35,7 +35,7 @@ pub enum PrivilegedAction {
     Index,
 }
 
-/// What the beginning of a statement does, and what it replaces with `OR REPLACE`.
+/// The action that the beginning of a statement tells, and the one that `OR REPLACE` adds.
 pub(super) fn actions(statement: &Statement<'_>) -> impl Iterator<Item = PrivilegedAction> {
     let is_word = |at: usize, word: &str| statement.head.get(at).is_some_and(|token| token.is(word));
     let (first, second) = match statement.class.kind {
@@ -62,7 +62,7 @@ pub(super) fn actions(statement: &Statement<'_>) -> impl Iterator<Item = Privile
     first.into_iter().chain(second)
 }
 
-/// What a token in a definition tells of it.
+/// The action that a token in a definition tells.
 pub(super) fn action_in(token: &Token<'_>, kind: StatementKind) -> Option<PrivilegedAction> {
     if token.kind != TokenKind::Word {
         return None;

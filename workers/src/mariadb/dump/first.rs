@@ -44,7 +44,7 @@ struct Found {
     leaves: Leaves,
 }
 
-/// What a statement leaves when it fails.
+/// The trace that a statement leaves when it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leaves {
     Nothing,
@@ -120,7 +120,7 @@ impl Finder {
     }
 }
 
-/// What a statement that fails may leave changed; nothing if it changes nothing in any case.
+/// The trace that a statement may leave when it fails; nothing if it changes nothing in any case.
 fn changes(statement: &Statement<'_>) -> Option<Leaves> {
     match statement.class.kind {
         StatementKind::Empty
