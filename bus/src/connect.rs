@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -36,7 +36,7 @@ pub enum Auth {
 
 #[derive(Debug, Clone)]
 pub struct Connect {
-    /// `nats://host:port` or `tls://host:port`.
+    /// `nats://host:port` or `tls://host:port`; several servers of one cluster are separated by commas.
     pub url: String,
     /// Shown by the server's monitoring, such as `lagan-worker-<instance>`.
     pub name: String,
@@ -74,6 +74,10 @@ impl Connect {
 pub enum ConnectError {
     #[error("`{0}` is not the address of a NATS server, such as nats://127.0.0.1:4222")]
     Address(String),
+    #[error(
+        "`{address}`, number {number} of the {of} addresses that are separated by commas, is not the address of a NATS server, such as nats://127.0.0.1:4222"
+    )]
+    AddressInList { address: String, number: usize, of: usize },
     #[error("`{0}` is not the name of a JetStream domain: it must not be empty or contain blanks, `.`, `*` or `>`")]
     Domain(String),
     #[error("can't read the NATS credentials `{path}`")]
@@ -136,19 +140,19 @@ pub struct Bus {
 impl Bus {
     /// Connects, waiting up to `patience` for a server. Wrong credentials and unusable servers fail immediately.
     pub async fn connect(connect: Connect) -> Result<Self, ConnectError> {
-        let address = address(&connect.url)?;
+        let servers = servers(&connect.url)?;
+        let address = servers.iter().map(shown).collect::<Vec<_>>().join(", ");
         let api_prefix = api_prefix(connect.domain.as_deref())?;
         let deadline = Instant::now() + connect.patience;
         let (client, mut link) = loop {
             let (sender, link) = watch::channel(Link::default());
-            match options(&connect, sender).await?.connect(connect.url.as_str()).await {
+            match options(&connect, sender).await?.connect(&servers).await {
                 Ok(client) => break (client, link),
                 Err(source) => match source.kind() {
                     ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                         return Err(ConnectError::Unauthorized { address, source });
                     }
                     ConnectErrorKind::Tls => return Err(ConnectError::Tls { address, source }),
-                    ConnectErrorKind::ServerParse => return Err(ConnectError::Address(address)),
                     _ if Instant::now() >= deadline => return Err(ConnectError::Unreachable { address, source }),
                     _ => tokio::time::sleep(Duration::from_millis(200)).await,
                 },
@@ -178,7 +182,7 @@ impl Bus {
         self.link.borrow().connected
     }
 
-    /// Lists host and port of every server that the client may connect to: the one that was named, and those that its
+    /// Lists host and port of every server that the client may connect to: those that were named, and those that their
     /// cluster announces.
     pub async fn servers(&self) -> Result<Vec<(String, u16)>, ApiError> {
         let pool = self.client.server_pool().await.map_err(|_| ApiError::NotConnected)?;
@@ -231,13 +235,30 @@ impl Bus {
     }
 }
 
+/// Reads the addresses that a URL holds, separated by commas.
+fn servers(url: &str) -> Result<Vec<ServerAddr>, ConnectError> {
+    let of = url.split(',').count();
+    let read = |(index, one): (usize, &str)| {
+        let one = one.trim();
+        let server = one.parse::<ServerAddr>().ok().filter(|server| !server.host().is_empty());
+        server.ok_or_else(|| {
+            // Credentials stand in front of the host.
+            let address = one.rsplit('@').next().unwrap_or_default().to_owned();
+            if of == 1 {
+                ConnectError::Address(address)
+            } else {
+                ConnectError::AddressInList { address, number: index + 1, of }
+            }
+        })
+    };
+    url.split(',').enumerate().map(read).collect()
+}
+
 /// Returns the address without credentials, for logs and errors.
-fn address(url: &str) -> Result<String, ConnectError> {
-    let full = if url.contains("://") { url.to_owned() } else { format!("nats://{url}") };
-    let bad = || ConnectError::Address(url.rsplit('@').next().unwrap_or_default().to_owned());
-    let parsed = url::Url::parse(&full).map_err(|_| bad())?;
-    let host = parsed.host_str().ok_or_else(bad)?;
-    Ok(format!("{}://{host}:{}", parsed.scheme(), parsed.port().unwrap_or(4222)))
+fn shown(server: &ServerAddr) -> String {
+    let host = server.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    format!("{}://{host}:{}", server.scheme(), server.port())
 }
 
 fn api_prefix(domain: Option<&str>) -> Result<String, ConnectError> {
@@ -306,11 +327,35 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    fn addresses(url: &str) -> Result<Vec<String>, String> {
+        servers(url).map(|servers| servers.iter().map(shown).collect()).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn an_address_never_shows_credentials() {
-        assert_eq!(address("nats://me:secret@host:4333").unwrap(), "nats://host:4333");
-        assert_eq!(address("host:4222").unwrap(), "nats://host:4222");
-        assert!(!address("nats://me:secret@[broken").unwrap_err().to_string().contains("secret"));
+        assert_eq!(addresses("nats://me:secret@host:4333").unwrap(), ["nats://host:4333"]);
+        assert_eq!(addresses("host:4222").unwrap(), ["nats://host:4222"]);
+        for broken in ["nats://me:secret@[broken", "tls://a,nats://me:secret@[broken"] {
+            let told = addresses(broken).unwrap_err();
+            assert!(told.contains("`[broken`") && !told.contains("secret"), "{told}");
+        }
+    }
+
+    #[test]
+    fn several_servers_are_separated_by_commas_and_a_bad_one_is_named() {
+        let found = addresses("nats://me:secret@a:4333, tls://b,[::1]:5000").unwrap();
+        assert_eq!(found, ["nats://a:4333", "tls://b:4222", "nats://[::1]:5000"]);
+        for (list, told) in [
+            ("a,,b", "``, number 2 of the 3 addresses"),
+            ("a,", "``, number 2 of the 2 addresses"),
+            ("a,http://b", "`http://b`, number 2 of the 2 addresses"),
+            ("http://b", "`http://b` is not the address of a NATS server"),
+            ("", "`` is not the address of a NATS server"),
+            ("nats://", "`nats://` is not the address of a NATS server"),
+        ] {
+            let error = addresses(list).unwrap_err();
+            assert!(error.starts_with(told), "{list}: {error}");
+        }
     }
 
     #[test]

@@ -164,10 +164,11 @@ fn bus_client(global: &Global, streams: Streams) -> Client {
 
 async fn cluster_client(global: &Global, streams: Option<Streams>) -> Result<Client, Problem> {
     let access = KubeAccess { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
-    let connected = lagan_sources::kubernetes::client(&access).await;
-    let (api, own) = connected.map_err(|error| cluster::problem(&error))?;
+    let connected = lagan_sources::kubernetes::connect(&access).await;
+    let connection = connected.map_err(|error| cluster::problem(&error))?;
+    let own = connection.namespace.clone();
     // Objects of Stash's group are always shown. Whether they run is the engine's decision.
-    let api = Kubernetes::new(api, StashCompat::On, Vec::new());
+    let api = Kubernetes::new(connection, StashCompat::On, Vec::new());
     let installed = api.installed().await.map_err(|error| cluster::problem(&error))?;
     let namespace = global.namespace.clone().unwrap_or_else(|| own.clone());
     let kubeconfig = global.kubeconfig.as_ref().map(|path| path.display().to_string());

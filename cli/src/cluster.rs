@@ -53,7 +53,7 @@ impl ClusterClient {
     /// Lists all objects of these kinds in these namespaces (in all, if none is given), and the objects that they name in
     /// other namespaces.
     pub async fn views(&self, kinds: &[Kind], namespaces: &[String]) -> Result<Vec<ObjectDocument>, Problem> {
-        let scoped = Kubernetes::new(self.api.client.clone(), self.api.stash, namespaces.to_vec());
+        let scoped = self.api.within(namespaces.to_vec());
         let listed = try_join_all(kinds.iter().map(|kind| list(&scoped, &self.installed, *kind))).await?;
         let mut views: Vec<ObjectDocument> = listed.into_iter().flatten().collect();
         for key in other_namespaces(&views, kinds) {

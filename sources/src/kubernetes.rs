@@ -20,7 +20,7 @@ use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use self::access::{KubeAccess, client};
+pub use self::access::{ApiServer, Connection, KubeAccess, connect};
 
 /// Field managers. They are constants, so that a renamed binary keeps its fields.
 pub const REPORTER: &str = "lagan-reporter";
@@ -87,6 +87,7 @@ pub struct Kubernetes {
     pub stash: StashCompat,
     /// Namespaces that are read; all if empty.
     pub namespaces: Vec<String>,
+    pub server: ApiServer,
     marks: Arc<Mutex<HashMap<Uuid, Timestamp>>>,
 }
 
@@ -112,8 +113,15 @@ pub fn api_resource(group: Group, kind: Kind) -> Option<ApiResource> {
 
 impl Kubernetes {
     #[must_use]
-    pub fn new(client: Client, stash: StashCompat, namespaces: Vec<String>) -> Self {
-        Self { client, stash, namespaces, marks: Arc::default() }
+    pub fn new(connection: Connection, stash: StashCompat, namespaces: Vec<String>) -> Self {
+        let Connection { client, server, .. } = connection;
+        Self { client, stash, namespaces, server, marks: Arc::default() }
+    }
+
+    /// Reads other namespaces of the same server; all if empty.
+    #[must_use]
+    pub fn within(&self, namespaces: Vec<String>) -> Self {
+        Self { namespaces, ..self.clone() }
     }
 
     /// Returns the groups whose objects are read.

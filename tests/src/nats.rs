@@ -63,6 +63,11 @@ impl NatsServer {
     }
 
     #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    #[must_use]
     pub fn monitoring_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.monitor.number())
     }

@@ -81,6 +81,18 @@ async fn a_client_knows_the_servers_that_it_may_connect_to() {
     assert_eq!(bus.servers().await.unwrap(), [("127.0.0.1".to_owned(), port)]);
 }
 
+#[tokio::test]
+async fn one_of_several_servers_is_enough_and_all_of_them_are_known() {
+    let rig = Rig::empty().await;
+    let mut connect = rig.options();
+    connect.url = format!("nats://127.0.0.1:1,{}", connect.url);
+    let bus = Bus::connect(connect).await.unwrap();
+    let mut servers = bus.servers().await.unwrap();
+    servers.sort();
+    let port = rig.server.url().rsplit(':').next().unwrap().parse().unwrap();
+    assert_eq!(servers, [("127.0.0.1".to_owned(), 1), ("127.0.0.1".to_owned(), port)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconnection_is_noticed() {
     let (rig, bus) = Rig::start().await;

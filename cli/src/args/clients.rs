@@ -20,7 +20,8 @@ use crate::human::parse_duration;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "NATS")]
 pub struct NatsArgs {
-    /// Address of the NATS server [default: that of the running `lagan up`]; in a cluster it adds the facts of sessions
+    /// Address of the NATS server, or several of one cluster, separated by commas [default: that of the running `lagan up`]; for a
+    /// Lagan in a Kubernetes cluster it adds the facts of sessions
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL")]
     pub nats_url: Option<String>,
     #[command(flatten)]

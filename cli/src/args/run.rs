@@ -102,7 +102,7 @@ pub struct UpArgs {
     /// Folder of manifests
     #[arg(long, value_name = "DIR")]
     pub manifests: PathBuf,
-    /// NATS server to use instead of starting one
+    /// NATS server to use instead of starting one; several of one cluster are separated by commas
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL", help_heading = "NATS")]
     pub nats_url: Option<String>,
     /// Program to start as the NATS server [default: nats-server on PATH]
@@ -121,7 +121,7 @@ pub struct UpArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
-    /// Address of the NATS server
+    /// Address of the NATS server; several of one cluster are separated by commas
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL", help_heading = "NATS")]
     pub nats_url: String,
     #[command(flatten)]
@@ -140,7 +140,7 @@ pub struct EngineArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
-    /// Address of the NATS server
+    /// Address of the NATS server; several of one cluster are separated by commas
     #[arg(long, value_name = "URL", env = "LAGAN_NATS_URL", help_heading = "NATS")]
     pub nats_url: String,
     #[command(flatten)]

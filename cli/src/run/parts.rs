@@ -8,6 +8,7 @@ use lagan_bus::{Auth, Bus, Connect};
 use lagan_engine::{EngineOptions, Resolve, Timing};
 use lagan_schemas::consent::CrossNamespace;
 use lagan_sources::Source;
+use lagan_sources::kubernetes::ApiServer;
 use lagan_workers::process::{Sandbox, is_sandbox_available};
 use lagan_workers::{Outbound, ProtectedServer, Spawner, WorkerOptions};
 use prometheus_client::registry::Registry;
@@ -189,7 +190,7 @@ impl ProcessParts<'_> {
             replicas: self.args.nats_replicas.into(),
             failover: self.args.failover,
             programs: programs::allowed(&flags.allow_program)?,
-            outbound: outbound(flags),
+            outbound: outbound(flags, &self.source),
             cross_namespace: self.cross_namespace(),
             spawner: spawner(flags)?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -198,20 +199,22 @@ impl ProcessParts<'_> {
     }
 }
 
-fn outbound(flags: &WorkerFlags) -> Outbound {
+fn outbound(flags: &WorkerFlags, source: &Source) -> Outbound {
+    let servers = pod_api_server().into_iter().chain(source.services().map(|api| api.server.clone()));
+    let name = "the Kubernetes API server";
     Outbound {
         hook_hosts: flags.allow_hook_host.clone(),
         storage_hosts: flags.storage.allow_storage_host.clone(),
         storage_proxy: flags.storage.storage_proxy.clone(),
-        protected: api_server().into_iter().collect(),
+        protected: servers.map(|ApiServer { host, port }| ProtectedServer { name, host, port }).collect(),
     }
 }
 
-/// The API server of the pod's cluster, which a hook must not reach. The worker adds the servers of NATS.
-fn api_server() -> Option<ProtectedServer> {
+/// The API server of the pod's cluster. A kubeconfig may lead to another one, or to this one by another address.
+fn pod_api_server() -> Option<ApiServer> {
     let host = std::env::var("KUBERNETES_SERVICE_HOST").ok()?;
     let port = std::env::var("KUBERNETES_SERVICE_PORT").ok().and_then(|port| port.parse().ok());
-    Some(ProtectedServer { name: "the Kubernetes API server", host, port: port.unwrap_or(443) })
+    Some(ApiServer { host, port: port.unwrap_or(443) })
 }
 
 /// Stops restores that still write after the grace period.

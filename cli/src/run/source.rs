@@ -7,7 +7,7 @@ use lagan_schemas::error::chain;
 use lagan_sources::Source;
 use lagan_sources::endpoint::data_dir;
 use lagan_sources::folder::Folder;
-use lagan_sources::kubernetes::{KubeAccess, Kubernetes, StashCompat, client};
+use lagan_sources::kubernetes::{KubeAccess, Kubernetes, StashCompat, connect};
 use lagan_sources::ledger::Ledger;
 use lagan_sources::source::FolderSource;
 
@@ -27,8 +27,8 @@ async fn kubernetes(args: &SourceArgs, wanted: StashCompat, global: &Global) -> 
         Problem::new(Exit::Unreachable, chain(error))
             .help("check the kubeconfig and its context; in a pod, the ServiceAccount and its rights")
     };
-    let (client, _) = client(&access).await.map_err(|error| failed(&error))?;
-    let mut kubernetes = Kubernetes::new(client, wanted, args.namespaces.clone());
+    let connection = connect(&access).await.map_err(|error| failed(&error))?;
+    let mut kubernetes = Kubernetes::new(connection, wanted, args.namespaces.clone());
     if wanted == StashCompat::On && kubernetes.stash_operator_runs().await.map_err(|error| failed(&error))? {
         tracing::warn!("a Stash operator runs in this cluster: objects of stash.appscode.com are left to it");
         kubernetes.stash = StashCompat::Off;

@@ -15,8 +15,23 @@ pub struct KubeAccess {
     pub context: Option<String>,
 }
 
+/// A client of an API server.
+pub struct Connection {
+    pub client: Client,
+    /// Namespace of the context.
+    pub namespace: String,
+    pub server: ApiServer,
+}
+
+/// Host and port at which an API server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiServer {
+    pub host: String,
+    pub port: u16,
+}
+
 /// Builds a client from the kubeconfig that kubectl would use, or from the pod's ServiceAccount.
-pub async fn client(access: &KubeAccess) -> Result<(Client, String), KubernetesError> {
+pub async fn connect(access: &KubeAccess) -> Result<Connection, KubernetesError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Config(error);
     let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match &access.kubeconfig {
@@ -29,5 +44,31 @@ pub async fn client(access: &KubeAccess) -> Result<(Client, String), KubernetesE
     };
     config.connect_timeout = Some(Duration::from_secs(5));
     let namespace = config.default_namespace.clone();
-    Ok((Client::try_from(config).map_err(|e| failed(e.into()))?, namespace))
+    let server = api_server(&config.cluster_url);
+    let client = Client::try_from(config).map_err(|e| failed(e.into()))?;
+    Ok(Connection { client, namespace, server })
+}
+
+fn api_server(url: &http::Uri) -> ApiServer {
+    let default = if url.scheme() == Some(&http::uri::Scheme::HTTP) { 80 } else { 443 };
+    ApiServer { host: url.host().unwrap_or_default().to_owned(), port: url.port_u16().unwrap_or(default) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn an_api_server_has_the_port_of_its_scheme_unless_its_address_names_one() {
+        for (url, host, port) in [
+            ("https://10.0.0.1:16443/", "10.0.0.1", 16443),
+            ("https://kube.example.com/k8s/clusters/c-1", "kube.example.com", 443),
+            ("http://localhost", "localhost", 80),
+            ("https://[fd00::1]:6443", "[fd00::1]", 6443),
+        ] {
+            let found = api_server(&url.parse().unwrap());
+            assert_eq!((found.host.as_str(), found.port), (host, port), "{url}");
+        }
+    }
 }

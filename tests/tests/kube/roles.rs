@@ -15,6 +15,7 @@ use lagan_tests::process::{guarded, run};
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually_async;
 
+use super::chart::{rendered, root};
 use super::{FOREVER, LAGAN, configuration, ready};
 
 const REQUESTED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x._.requested";
@@ -38,6 +39,35 @@ fn server() -> Result<(NatsServer, Scratch)> {
     Ok((server, scratch))
 }
 
+#[test]
+fn the_chart_gives_each_pool_the_login_that_was_rendered_for_it() -> Result<()> {
+    let (_nats, users) = server()?;
+    let values = root()?.join("deploy/helm/lagan/ci/external-nats-tls.yaml");
+    let pods = rendered(&values, "lagan-system", &[])?;
+    let keys: Vec<&str> =
+        pods.lines().filter_map(|line| line.trim().strip_prefix("- {key: ")?.strip_suffix(", path: user}")).collect();
+    assert_eq!(keys, ["engine", "worker-default", "worker-disk"]);
+    for key in keys {
+        assert!(user(&users, key).is_file(), "no user file {key}");
+    }
+    assert_eq!(pods.matches("- --nats-domain=hub\n").count(), 3);
+    let servers = "tls://nats-1.example.com:4222,tls://nats-2.example.com:5222";
+    assert_eq!(pods.matches(&format!("- --nats-url={servers}\n")).count(), 3);
+    assert!(pods.contains("- port: 4222\n        - port: 5222\n"), "the engine reaches every server:\n{pods}");
+    for bad in ["tls://a,http://b", "tls://a,,tls://b", "tls://user:secret@a"] {
+        let bad = format!("nats.url={}", bad.replace(',', "\\,"));
+        assert!(rendered(&values, "lagan-system", &["--set", &bad]).is_err(), "{bad}");
+    }
+    let creds = ["--set", "nats.userSecret.name=", "--set", "nats.credsSecret.name=jwt"];
+    let pods = rendered(&values, "lagan-system", &creds)?;
+    for key in ["engine.creds", "worker-default.creds", "worker-disk.creds"] {
+        assert!(pods.contains(&format!("- {{key: {key}, path: user.creds}}")), "{key}");
+    }
+    let embedded = root()?.join("deploy/helm/lagan/ci/default.yaml");
+    assert!(rendered(&embedded, "lagan-system", &["--set", "nats.domain=hub"]).is_err());
+    Ok(())
+}
+
 fn user(scratch: &Scratch, role: &str) -> PathBuf {
     scratch.join(&format!("users-local/{role}"))
 }
@@ -48,13 +78,21 @@ fn each_role_does_its_own_work_and_nobody_elses() -> Result<()> {
     let world = KubeWorld::with_nats(ControlPlane::shared()?, "roles", nats)?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
     let file = |role: &str| user(&users, role).to_string_lossy().into_owned();
-    let _engine = world.engine(&["--nats-user-file", &file("engine")])?;
-    let _worker = world.worker(&["--nats-user-file", &file("worker-default")])?;
-    world.apply(&configuration("shop", FOREVER, ""))?;
-    ready(&world, "shop")?;
-    world.apply(&backup_session(LAGAN, "one", "shop"))?;
-    let done = world.ended("backupsessions.lagan.dev", "one")?;
-    assert_eq!(phase(&done), "Succeeded", "{done:#}");
+    let _engine = world.engine(&["--nats-user-file", &file("engine"), "--pools", "default,disk"])?;
+    let _default = world.worker(&["--nats-user-file", &file("worker-default")])?;
+    let _disk = world.part("worker", "disk", &["--nats-user-file", &file("worker-disk"), "--pool", "disk"])?;
+    let annotated = "metadata: {name: disk, annotations: {lagan.dev/pool: disk}}\nspec";
+    world.apply(&world.storage("disk").replace("metadata: {name: disk}\nspec", annotated))?;
+    let here = configuration("shop", FOREVER, "");
+    world.apply(&here)?;
+    let there = here.replace("metadata: {name: shop}", "metadata: {name: shop-on-disk}");
+    world.apply(&there.replace("repository: {name: local}", "repository: {name: disk}"))?;
+    for name in ["shop", "shop-on-disk"] {
+        ready(&world, name)?;
+        world.apply(&backup_session(LAGAN, name, name))?;
+        let done = world.ended("backupsessions.lagan.dev", name)?;
+        assert_eq!(phase(&done), "Succeeded", "{done:#}");
+    }
     let log = std::fs::read_to_string(world.nats.log_path())?;
     assert!(!log.contains("Permissions Violation"), "the parts stay within their permissions:\n{log}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -121,6 +159,19 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "$KV.LOCKS.target.n.db",
             "$KV.LEASES.role.watcher",
             "lagan.request.local.cancel",
+        ],
+    ),
+    (
+        "worker-disk",
+        &[
+            STARTED,
+            SUCCEEDED,
+            "lagan.progress.local.n.default.x",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-urgent",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-normal",
+            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-maintenance",
+            "$JS.API.CONSUMER.CREATE.SESSIONS.work-default-normal.lagan.session.local.>",
+            "$JS.ACK.SESSIONS.work-default-normal.1.1.1.1.0",
         ],
     ),
     (

@@ -162,20 +162,20 @@ fn a_database_of_another_namespace_is_neither_read_nor_overwritten_before_it_con
 }
 
 /// A database of `dev`, empty.
-fn database_of_dev(tenants: &mut Tenants) -> Result<MariaDbServer> {
-    let copy = MariaDbServer::start()?;
+fn database_of_dev(tenants: &mut Tenants, name: &str) -> Result<MariaDbServer> {
+    let db = MariaDbServer::start()?;
     let prod = std::mem::replace(&mut tenants.world.namespace, tenants.dev.clone());
-    let binding = tenants.world.database("copy", copy.host(), copy.port());
+    let binding = tenants.world.database(name, db.host(), db.port());
     tenants.world.namespace = prod;
-    let auth = secret("copy-db", &[("username", copy.user()), ("password", copy.password())]);
+    let auth = secret(&format!("{name}-db"), &[("username", db.user()), ("password", db.password())]);
     tenants.in_dev(&format!("{auth}---\n{binding}"))?;
-    Ok(copy)
+    Ok(db)
 }
 
 #[test]
 fn a_snapshot_of_another_namespace_is_restored_only_with_the_consent_of_repository_and_writer() -> Result<()> {
     let mut tenants = Tenants::new("shared")?;
-    let copy = database_of_dev(&mut tenants)?;
+    let copy = database_of_dev(&mut tenants, "copy")?;
     let world = &tenants.world;
     let policy = |policy: &str| {
         let patch = format!("{{\"spec\":{{\"usagePolicy\":{policy}}}}}");
@@ -254,6 +254,37 @@ fn a_hook_reaches_a_service_of_another_namespace_only_with_its_consent() -> Resu
         // It gets as far as looking for a pod, of which there is none.
         let done = tenants.back_up(group, "runs-two", "runs")?;
         ensure!(done["status"]["code"] == "E0110", "{done:#}");
+    }
+    Ok(())
+}
+
+/// Runs a backup of `dev` with a hook to a host and port, and returns why the hook was refused.
+fn refused_hook(tenants: &Tenants, name: &str, host: &str, port: u16) -> Result<String> {
+    let hook = format!("hooks: {{preBackup: {{httpGet: {{port: {port}, host: \"{host}\"}}}}}}");
+    tenants.configure_for(LAGAN, name, &tenants.dev, &hook)?;
+    let done = tenants.back_up(LAGAN, &format!("{name}-one"), name)?;
+    ensure!(done["status"]["code"] == "E0110", "{host}:{port}: {done:#}");
+    Ok(done["status"]["message"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_hook_reaches_nothing_inside_a_cluster_but_services_by_their_names() -> Result<()> {
+    let mut tenants = Tenants::new("spelled")?;
+    let db = database_of_dev(&mut tenants, "shop")?;
+    db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
+    // The exception names a host and no port, so it does not cover the servers of Lagan and of the cluster.
+    let _parts = tenants.start(&[], &["--allow-hook-host", "10.0.0.9", "--allow-hook-host", "127.0.0.1"])?;
+    let hosts = ["10.0.0.7", "0x0a000007", "::ffff:10.0.0.7", "fd00::7", "100.64.0.7"];
+    for (index, host) in hosts.iter().enumerate() {
+        let told = refused_hook(&tenants, &format!("spelled-{index}"), host, 80)?;
+        ensure!(told.contains("NAME.NAMESPACE.svc") && told.contains("--allow-hook-host"), "{host}: {told}");
+    }
+    let nats = tenants.world.nats.port();
+    let servers =
+        [("nats", nats, "the NATS server"), ("kube", tenants.world.plane.port(), "the Kubernetes API server")];
+    for (name, port, what) in servers {
+        let told = refused_hook(&tenants, name, "127.0.0.1", port)?;
+        ensure!(told.contains(&format!("127.0.0.1:{port} is {what}")), "{told}");
     }
     Ok(())
 }
