@@ -116,8 +116,8 @@ fn a_worker_that_is_asked_to_stop_hands_its_session_on() -> Result<()> {
     world.judge()
 }
 
-/// Copies the first session of the log as another, whose plan is of a version that no worker knows yet.
-async fn append_plan_of_a_later_version(nats: &NatsServer, name: &str) -> Result<()> {
+/// Copies the first session of the log as another, whose plan is changed.
+async fn append_changed_plan(nats: &NatsServer, name: &str, change: fn(&mut serde_json::Value)) -> Result<()> {
     let jetstream = async_nats::jetstream::new(nats.connect().await?);
     let stream = jetstream.get_stream("SESSIONS").await?;
     let first = stream.get_raw_message(1).await?;
@@ -131,7 +131,7 @@ async fn append_plan_of_a_later_version(nats: &NatsServer, name: &str) -> Result
         let text = text.replace(&uid, &other).replace(&old_name, name);
         let mut event: serde_json::Value = serde_json::from_str(&text)?;
         if sequence == 2 {
-            event["data"]["version"] = 99.into();
+            change(&mut event["data"]);
         }
         let subject = message.subject.replace(&uid, &other);
         jetstream.publish(subject, event.to_string().into()).await?.await?;
@@ -150,7 +150,8 @@ fn a_plan_that_the_workers_do_not_know_waits_and_says_so_while_others_run() -> R
     world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
     eventually("a plan", PATIENCE, || (world.facts("@latest", &client).ok()?.len() == 2).then_some(()))?;
     engine.terminate(PATIENCE)?;
-    tokio::runtime::Runtime::new()?.block_on(append_plan_of_a_later_version(&nats, "later"))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(append_changed_plan(&nats, "later", |plan| plan["version"] = 99.into()))?;
     let mut engine = world.part("engine", "engine", &url, &FAST)?;
     let _worker = world.part("worker", "worker-1", &url, &FAST)?;
 
@@ -177,5 +178,41 @@ fn a_plan_that_the_workers_do_not_know_waits_and_says_so_while_others_run() -> R
     let ended = world.ended("backupsessions", "later", &client)?;
     assert_eq!(ended["status"]["phase"], "Failed", "{ended}");
     assert!(waits(&ended).is_none(), "{ended}");
+    world.judge()
+}
+
+fn login(plan: &mut serde_json::Value) -> &mut serde_json::Value {
+    plan.pointer_mut("/work/backup/target/database/credentials").expect("a login")
+}
+
+#[test]
+fn a_plan_whose_login_is_not_that_of_its_app_binding_is_refused() -> Result<()> {
+    let world = world_with(1)?;
+    let _copy = world.second_database("copy")?;
+    world.configure("shop", "local", SHOP, "")?;
+    let nats = NatsServer::start()?;
+    let url = nats.url();
+    let client = ["--nats-url", url.as_str()];
+    let mut engine = world.part("engine", "engine", &url, &FAST)?;
+    world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
+    eventually("a plan", PATIENCE, || (world.facts("@latest", &client).ok()?.len() == 2).then_some(()))?;
+    engine.terminate(PATIENCE)?;
+    // Whoever can write plans could read any Secret that the worker may read, and use it for another database.
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(append_changed_plan(&nats, "name", |plan| login(plan)["appBinding"] = "copy".into()))?;
+    runtime.block_on(append_changed_plan(&nats, "namespace", |plan| login(plan)["namespace"] = "prod".into()))?;
+    let _engine = world.part("engine", "engine", &url, &FAST)?;
+    let _worker = world.part("worker", "worker-1", &url, &FAST)?;
+    for (name, other) in [("name", "default/copy"), ("namespace", "prod/shop")] {
+        let ended = world.ended("backupsessions", name, &client)?;
+        assert_eq!(
+            (&ended["status"]["phase"], &ended["status"]["code"]),
+            (&"Failed".into(), &"E0103".into()),
+            "{ended}"
+        );
+        let message = ended["status"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("default/shop") && message.contains(other), "{message}");
+    }
+    eventually("the backup of the real plan", PATIENCE, || (world.snapshots().ok()? == 1).then_some(()))?;
     world.judge()
 }
