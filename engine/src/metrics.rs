@@ -14,8 +14,8 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use lagan_schemas::resource::{Object, Status};
-use lagan_schemas::session::Session;
+use lagan_schemas::resource::{Object, Spec, Status};
+use lagan_schemas::session::{Course, Session};
 use lagan_schemas::subject::ObjectKey;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -40,7 +40,7 @@ impl EngineMetrics {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the end of a session, once.
+    /// Counts the end of a session that was no dry run, once.
     pub(crate) fn session_ended(&self, session: &Session) {
         self.series().session_ended(session);
     }
@@ -59,6 +59,13 @@ impl EngineMetrics {
     pub(crate) fn clear(&self) {
         *self.series() = Series::default();
     }
+}
+
+/// Whether a session restores nothing, so that it is no success and no failure of a restore. One that was refused before its
+/// plan is known by the object that asked.
+pub(crate) fn is_dry_run(session: &Session, invoker: &Object) -> bool {
+    let asks = matches!(&invoker.spec, Spec::RestoreSession(spec) if spec.dry_run == Some(true));
+    session.course() == Course::DryRun || (session.plan.is_none() && asks)
 }
 
 impl Collector for EngineMetrics {

@@ -10,7 +10,7 @@ use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, Bac
 use lagan_schemas::resource::repository::RepositoryStatus;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec, Status};
 use lagan_schemas::schedule::Schedule;
-use lagan_schemas::session::{Course, Phase, Session};
+use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::{ObjectKey, SessionKind};
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -97,10 +97,6 @@ impl SeriesOwner {
 impl Series {
     pub fn session_ended(&mut self, session: &Session) {
         let Some(result) = result(session.phase) else { return };
-        // A dry run restores nothing, so it is no success and no failure of a restore.
-        if session.course() == Course::DryRun {
-            return;
-        }
         let reference = repository_of(session);
         let repository = reference.map(|r| label(&session.key.namespace, r.namespace.as_deref(), &r.name));
         let repository = repository.unwrap_or_default();

@@ -165,20 +165,42 @@ fn the_text_names_each_gauge_once_and_escapes_labels() {
 }
 
 #[test]
-fn a_group_has_the_jobs_name_in_its_path() {
-    let key = |kind, name: &str| ObjectKey {
-        group: "lagan.dev".to_owned(),
+fn a_group_has_the_jobs_name_in_its_path_and_its_api_group_unless_that_is_stashs() {
+    let of = |group: &str, kind, name: &str| ObjectKey {
+        group: group.to_owned(),
         kind,
         namespace: Some("demo".to_owned()),
         name: name.to_owned(),
     };
     let gateway = "http://gateway:9091/below/".parse().unwrap();
-    let path = |kind, name| PushJob::of(&key(kind, name)).map(|group| group.url(&gateway).path().to_owned());
+    let path_of = |key| PushJob::of(&key).map(|group| group.url(&gateway).path().to_owned());
+    let path = |kind, name| path_of(of("stash.appscode.com", kind, name));
     let job = |job: &str| Some(format!("/below/metrics/{job}"));
     assert_eq!(path(Kind::BackupConfiguration, "shop"), job("job/backupconfiguration-demo-shop"));
     assert_eq!(path(Kind::RestoreSession, "ba ck"), job("job/restoresession-demo-ba%20ck"));
     assert_eq!(path(Kind::RestoreSession, "a/b"), job("job@base64/cmVzdG9yZXNlc3Npb24tZGVtby1hL2I"));
     assert_eq!(path(Kind::Repository, "repo"), None);
+    let ours = |name| path_of(of("lagan.dev", Kind::BackupConfiguration, name));
+    assert_eq!(ours("shop"), job("job/backupconfiguration-demo-shop/invoker_group/lagan.dev"));
+    assert_eq!(ours("a/b"), job("job@base64/YmFja3VwY29uZmlndXJhdGlvbi1kZW1vLWEvYg/invoker_group/lagan.dev"));
+}
+
+#[test]
+fn a_restore_without_a_plan_is_a_dry_run_if_its_object_says_so() {
+    let restore = |spec: &str| {
+        let text = format!(
+            "apiVersion: lagan.dev/v1alpha1\nkind: RestoreSession\nmetadata: {{name: back, namespace: demo}}\nspec:\n  repository: {{name: repo}}\n  target: {{ref: {{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}}}\n  {spec}\n"
+        );
+        object(&text)
+    };
+    let (try_it, write) = (restore("dryRun: true"), restore("dryRun: false"));
+    let refused = story(Restore).failed(1, Code::InvalidSpec).end();
+    assert!(super::is_dry_run(&refused, &try_it) && !super::is_dry_run(&refused, &write));
+    // The plan says what was done.
+    let planned = story(Restore).planned(1).started(2).failed(3, Code::TargetNotEmpty).end();
+    let tried = story(Restore).planned_dry_run(1).started(2).failed(3, Code::TargetNotEmpty).end();
+    assert!(!super::is_dry_run(&planned, &try_it) && super::is_dry_run(&tried, &write));
+    assert!(!super::is_dry_run(&good_backup(), &object(CONFIGURATION)));
 }
 
 fn of_stash(manifest: &str) -> String {

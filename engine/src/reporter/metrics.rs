@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use super::Reporter;
 use super::sink::PendingChange;
 use crate::context::Context;
-use crate::metrics::EngineMetrics;
 use crate::metrics::push::{Pushed, PushedSession, Pusher};
 use crate::metrics::stash;
+use crate::metrics::{EngineMetrics, is_dry_run};
 use crate::report::preserved_fields::{METRICS_PUSHED, set_condition};
 use crate::report::session::seconds;
 
@@ -36,7 +36,8 @@ impl MetricsSink {
         let invoker = request.invoker.key();
         let view = context.resources.read();
         // Series of an object that is gone would never be removed.
-        if !view.objects.contains_key(&invoker) {
+        let Some(object) = view.objects.get(&invoker) else { return };
+        if is_dry_run(session, object) {
             return;
         }
         self.metrics.session_ended(session);

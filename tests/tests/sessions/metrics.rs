@@ -5,7 +5,7 @@ use lagan_tests::http;
 use lagan_tests::ports::ReservedPort;
 use lagan_tests::pushgateway::Pushgateway;
 use lagan_tests::wait::eventually;
-use lagan_tests::world::{PATIENCE, World};
+use lagan_tests::world::{PATIENCE, World, restore_session};
 use serde_json::Value;
 
 use super::SHOP;
@@ -52,6 +52,7 @@ fn metrics_are_pushed_under_stashs_names_and_go_with_their_configuration() -> Re
         assert!(line.ends_with(" 1"), "{line}");
         for label in [
             "job=\"backupconfiguration-default-nightly\"",
+            "invoker_group=\"lagan.dev\"",
             "invoker_kind=\"BackupConfiguration\"",
             "invoker_name=\"nightly\"",
             "namespace=\"default\"",
@@ -112,6 +113,33 @@ fn metrics_that_nobody_takes_fail_no_session_and_the_next_ones_are_taken() -> Re
         (another && condition(&second)? == "True SuccessfullyPushedMetrics").then_some(())
     })?;
     assert!(gateway.metrics()?.contains("stash_appscode_com_backupsession_success"));
+    Ok(())
+}
+
+#[test]
+fn a_dry_run_that_is_refused_before_its_plan_counts_as_no_restore() -> Result<()> {
+    let world = a_small_world()?;
+    let gateway = Pushgateway::start()?;
+    let port = ReservedPort::reserve()?;
+    let listen = format!("127.0.0.1:{}", port.number());
+    let _up = world.up(&["--listen", &listen, "--pushgateway", &gateway.url()])?;
+    for (name, dry_run) in [("tried", "dryRun: true"), ("real", "")] {
+        let refused = format!("task: {{params: [{{name: argz, value: x}}]}}\n{dry_run}");
+        world.lagan.manifest(&format!("{name}.yaml"), &restore_session(name, "local", "shop", &refused))?;
+        let ended = world.ended("restoresessions", name, &[])?;
+        assert_eq!(ended["status"]["phase"], "Failed", "{ended}");
+        assert_eq!(world.facts(&format!("restoresession/{name}"), &[])?.len(), 2, "requested and failed");
+    }
+    let page = eventually("the restore to be counted", PATIENCE, || {
+        let page = http::request("GET", port.number(), "/metrics").ok()?.body;
+        page.contains("lagan_restore_sessions_total").then_some(page)
+    })?;
+    let counted: Vec<&str> = page.lines().filter(|line| line.starts_with("lagan_restore_sessions_total")).collect();
+    assert!(matches!(counted[..], [line] if line.ends_with(" 1")), "{counted:?}");
+    eventually("the gauges of the restore", PATIENCE, || {
+        gateway.metrics().ok()?.contains("restoresession-default-real").then_some(())
+    })?;
+    assert!(!gateway.metrics()?.contains("restoresession-default-tried"));
     Ok(())
 }
 
