@@ -1,4 +1,4 @@
-//! Snapshots of earlier attempts, and the read-back that old and new snapshots must pass alike (P10).
+//! Snapshots of earlier attempts, which must pass the read-back that the content of a new one passes (P10).
 
 use std::sync::Arc;
 
@@ -55,13 +55,18 @@ impl Backup<'_, '_> {
         Ok(None)
     }
 
-    /// The inner result says whether the snapshot is sound; the outer one is an error of asking.
-    pub(super) async fn read_back(&self, id: &str, bytes: Option<u64>) -> Result<Result<ReadBack, Error>, Failure> {
+    /// The inner result says whether the snapshot is sound.
+    async fn read_back(&self, id: &str, bytes: Option<u64>) -> Result<Result<ReadBack, Error>, Failure> {
         let (repository, id) = (Arc::clone(self.repository), id.to_owned());
-        match blocking(move || repository.verify(&id, ExpectedSnapshot { bytes })).await? {
-            Err(error) if !is_about_the_snapshot(&error) => Err(of_repository(&error)),
-            sound => Ok(sound),
-        }
+        finding(blocking(move || repository.verify(&id, ExpectedSnapshot { bytes })).await?)
+    }
+}
+
+/// Tells a finding about a snapshot, which is the inner result, from an error of asking.
+pub(super) fn finding<T>(read: Result<T, Error>) -> Result<Result<T, Error>, Failure> {
+    match read {
+        Err(error) if !is_about_the_snapshot(&error) => Err(of_repository(&error)),
+        sound => Ok(sound),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commit gate (P9), the last decision before a snapshot is written. It opens only if the dump ended well and whole,
-//! `committing` could be appended, and then session, lease and deadline still allow it.
+//! `committing` could be appended, and then session, lease and deadline still allow it. The dump is judged before what was
+//! stored of it is read back.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +42,7 @@ impl CommitGate {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn judge(&self) -> Result<(), Broken> {
+    fn may_open(&self) -> Result<(), Broken> {
         self.judge_dump()?;
         let committing =
             Committing { holder: self.held.holder, target: self.target.clone(), repository: self.repository.clone() };
@@ -90,6 +91,15 @@ impl CommitGate {
         Ok(())
     }
 
+    fn refuse(&self, broken: Broken) -> GateRefused {
+        let reason = match &broken {
+            Broken::Fenced => "the session was taken over".to_owned(),
+            Broken::Failed(failure) => failure.to_string(),
+        };
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(broken);
+        GateRefused { reason }
+    }
+
     /// The reason why a snapshot must not be written any more, if there is one.
     fn may_commit(&self, now: Timestamp) -> Option<StopCause> {
         let lost = (!self.lease.is_held()).then(|| StopCause::LeaseLost(self.repository.clone()));
@@ -107,15 +117,12 @@ impl Gate for CommitGate {
         Some(Companion { name: RECORD.to_owned(), content, time: Timestamp::now() })
     }
 
+    fn judge(&self) -> Result<(), GateRefused> {
+        self.judge_dump().map_err(|broken| self.refuse(broken))
+    }
+
     fn open(&self) -> Result<(), GateRefused> {
-        self.judge().map_err(|broken| {
-            let reason = match &broken {
-                Broken::Fenced => "the session was taken over".to_owned(),
-                Broken::Failed(failure) => failure.to_string(),
-            };
-            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(broken);
-            GateRefused { reason }
-        })
+        self.may_open().map_err(|broken| self.refuse(broken))
     }
 }
 

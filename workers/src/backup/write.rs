@@ -11,6 +11,7 @@ use lagan_schemas::origin::ConfigurationKey;
 use lagan_schemas::tag::Tag;
 use tokio::runtime::Handle;
 
+use super::adopt::finding;
 use super::gate::CommitGate;
 use super::preflight::Ready;
 use super::{Backup, Sound};
@@ -46,7 +47,7 @@ impl Backup<'_, '_> {
         };
         self.execution.conditions.extend(gate.stream.notices());
         let sha256 = gate.dump.outcome().map(|outcome| hex(&outcome.sha256)).unwrap_or_default();
-        self.verify(written, sha256, gate.stream.totals()).await
+        self.confirm(written, sha256, gate.stream.totals()).await
     }
 
     async fn start(&self, ready: Ready) -> Result<(DumpReader, Arc<CommitGate>), Failure> {
@@ -108,22 +109,24 @@ impl Backup<'_, '_> {
         failed.unwrap_or_else(|| of_repository(error)).into()
     }
 
-    async fn verify(
+    /// Reads the snapshot file back. Everything that it names was read back before it was written.
+    async fn confirm(
         &mut self,
         written: WrittenSnapshot,
         sha256: String,
         record: Option<RecordTotals>,
     ) -> Result<Sound, Broken> {
         let id = written.snapshot_id;
-        match self.read_back(&id, Some(written.bytes)).await? {
-            Ok(read_back) => Ok(Sound {
+        let (repository, named) = (Arc::clone(self.repository), id.clone());
+        match finding(blocking(move || repository.verify_file(&named)).await?)? {
+            Ok(()) => Ok(Sound {
                 snapshot: id,
                 bytes: written.bytes,
                 added_bytes: written.added_bytes,
                 sha256,
                 record,
                 adopted: false,
-                read_back,
+                read_back: written.read_back,
             }),
             Err(error) => {
                 self.execution.rejected.push(id);

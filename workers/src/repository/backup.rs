@@ -1,6 +1,6 @@
-//! Writes one stream as one snapshot with one file. The gate is asked exactly once, when everything but the snapshot
-//! is stored. There is no snapshot if the gate refuses or the stream breaks off. This file must not use
-//! `rustic_core`'s own stdin commands, which commit before they look at the exit status.
+//! Writes one stream as one snapshot with one file. The gate is opened exactly once, when everything but the snapshot is
+//! stored and was read back. There is no snapshot if the gate refuses, the stream breaks off, or what was stored does not
+//! read back. This file must not use `rustic_core`'s own stdin commands, which commit before they look at the exit status.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use super::open::Repository;
 use super::prefetch::Prefetch;
 use super::seal::{Gate, Seal};
 use super::source::{StreamSource, Tally};
+use super::verify::ReadBack;
 
 /// Threads that read the index, one of which collects. Not more on a machine with more cores: each holds a file.
 const INDEX_THREADS: usize = 5;
@@ -41,6 +42,7 @@ pub struct WrittenSnapshot {
     pub bytes: u64,
     /// Bytes that this backup added to the storage.
     pub added_bytes: u64,
+    pub read_back: ReadBack,
     pub duration: Duration,
 }
 
@@ -60,15 +62,16 @@ impl Repository {
         let result = self.run(&archive, &path, snapshot, (backup.time, input), gate);
         // Uploads that still run after a failure must not outlive it.
         let drained = archive.uploads().barrier();
-        let (id, bytes) = result.map_err(|error| match drained {
+        let (id, read_back) = result.map_err(|error| match drained {
             // The archiver reports only a closed channel; the failed upload has the reason.
             Err(storage) if matches!(error, Error::Core { .. } | Error::Incomplete { .. }) => Error::Storage(storage),
             _ => error,
         })?;
         Ok(WrittenSnapshot {
             snapshot_id: id.to_hex().to_string(),
-            bytes,
+            bytes: read_back.bytes,
             added_bytes: archive.uploads().bytes(),
+            read_back,
             duration: began.elapsed(),
         })
     }
@@ -80,7 +83,7 @@ impl Repository {
         snapshot: SnapshotFile,
         (time, input): (Timestamp, Box<dyn Read + Send>),
         gate: &dyn Gate,
-    ) -> Result<(Id, u64), Error> {
+    ) -> Result<(Id, ReadBack), Error> {
         let core = self.core_over(archive.clone())?;
         // In a pool of this call: in the pool that all calls share, a storage that does not answer would hold the others.
         let core = index_pool()?
@@ -104,11 +107,12 @@ impl Repository {
             }
             finished => finished?,
         };
-        let snapshot = archived.map_err(|error| archive_failed(&error))?;
+        let mut snapshot = archived.map_err(|error| archive_failed(&error))?;
         check_summary(&snapshot, bytes)?;
         let seal = Seal { uploads: archive.uploads(), cipher: &self.cipher, compression: self.compression()? };
-        let id = seal.commit(archive.take_withheld(), snapshot, bytes, gate)?;
-        Ok((id, bytes))
+        seal.store(archive.take_withheld(), &mut snapshot, bytes, gate)?;
+        let read_back = self.verify_stored(&snapshot, bytes)?;
+        Ok((seal.commit(&snapshot, gate)?, read_back))
     }
 }
 

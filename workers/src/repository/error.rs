@@ -39,6 +39,8 @@ pub enum Error {
     Damaged { detail: String },
     #[error("snapshot `{id}` does not read back as written: {detail}")]
     ReadBack { id: String, detail: String },
+    #[error("what was stored does not read back as written, so no snapshot names it: {detail}")]
+    NotStored { detail: String },
     #[error(transparent)]
     Tag(#[from] TagError),
     #[error("`{value}` is not usable as {what}")]
@@ -69,7 +71,7 @@ impl Error {
             Self::GateRefused { .. } => Code::Interrupted,
             Self::SnapshotNotFound { .. } | Self::PathNotFound { .. } => Code::SnapshotNotFound,
             Self::Damaged { .. } => Code::RepositoryDamaged,
-            Self::ReadBack { .. } => Code::ReadBackFailed,
+            Self::ReadBack { .. } | Self::NotStored { .. } => Code::ReadBackFailed,
             Self::Invalid { .. } | Self::Tag(_) => Code::InvalidSpec,
             Self::Core { .. } => Code::Internal,
         }

@@ -1,6 +1,7 @@
 //! Ends a backup: writes the length of the stream, known only now, into the tree, then uploads tree pack, index and
-//! snapshot in restic's order. There is one of each per backup, as restic writes them, and a data pack for the file beside the stream. It must not write the snapshot
-//! unless the archive holds exactly the bytes that were read and the gate has opened.
+//! snapshot in restic's order. There is one of each per backup, as restic writes them, and a data pack for the file beside
+//! the stream. It must not write the snapshot unless the archive holds exactly the bytes that were read and the gate has
+//! opened.
 
 use std::ffi::OsStr;
 
@@ -16,13 +17,19 @@ use super::pack::{Pack, no_randomness};
 use super::store::path_of;
 use super::upload::Uploads;
 
-/// The last condition before a snapshot file is written. It may block; the caller appends `committing` in it.
+/// The conditions of a backup besides those of its storage. The methods are called in this order, and each may block.
 pub trait Gate: Send + Sync {
-    /// A file to store beside the stream, asked for once the stream has ended well. The snapshot's paths do not name it.
+    /// Judges the stream, once it has ended.
+    fn judge(&self) -> Result<(), GateRefused> {
+        Ok(())
+    }
+
+    /// A file to store beside a stream that was judged to be whole. The snapshot's paths do not name it.
     fn companion(&self) -> Option<Companion> {
         None
     }
 
+    /// The last condition before a snapshot file is written; the caller appends `committing` in it.
     fn open(&self) -> Result<(), GateRefused>;
 }
 
@@ -39,6 +46,12 @@ pub struct GateRefused {
     pub reason: String,
 }
 
+impl From<GateRefused> for Error {
+    fn from(refused: GateRefused) -> Self {
+        Self::GateRefused { reason: refused.reason }
+    }
+}
+
 /// Length of the blobs of a file beside the stream.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -50,15 +63,17 @@ pub(super) struct Seal<'a> {
 }
 
 impl Seal<'_> {
-    /// Writes the snapshot and returns its id. `length` is the number of bytes read from the stream.
-    pub(super) fn commit(
+    /// Writes tree and index, so that everything is stored but the snapshot, which then names the tree. `length` is the
+    /// number of bytes read from the stream.
+    pub(super) fn store(
         &self,
         withheld: Withheld,
-        mut snapshot: SnapshotFile,
+        snapshot: &mut SnapshotFile,
         length: u64,
         gate: &dyn Gate,
-    ) -> Result<Id, Error> {
+    ) -> Result<(), Error> {
         self.uploads.barrier()?;
+        gate.judge()?;
         let (_, index) = withheld.index.ok_or_else(|| incomplete("the archiver wrote no index"))?;
         let mut index: IndexFile = self.open_index(&index)?;
         let old = self.tree(&withheld.tree_packs, &index, *snapshot.tree)?;
@@ -73,9 +88,14 @@ impl Seal<'_> {
 
         snapshot.tree = tree_id.into();
         snapshot.id = Id::default().into();
-        let snapshot = self.seal_json(FileType::Snapshot, &snapshot, level)?;
+        Ok(())
+    }
+
+    /// Writes the snapshot file and returns its id.
+    pub(super) fn commit(&self, snapshot: &SnapshotFile, gate: &dyn Gate) -> Result<Id, Error> {
+        let snapshot = self.seal_json(FileType::Snapshot, snapshot, self.compression)?;
         let id = hash(&snapshot);
-        gate.open().map_err(|refused| Error::GateRefused { reason: refused.reason })?;
+        gate.open()?;
         self.uploads.write_after_all(&path_of(FileType::Snapshot, &id), vec![snapshot])?;
         Ok(id)
     }

@@ -1,5 +1,6 @@
 //! Reads a snapshot back with a fresh index: the snapshot, its tree, every blob in an unmarked pack, the length of every
-//! pack, and the hash of a sample of packs. It must not trust any value that the backup kept in memory.
+//! pack, and the hash of a sample of packs. A backup does so before its snapshot file exists. It must not trust any value
+//! that the backup kept in memory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
@@ -40,20 +41,25 @@ impl Repository {
     /// Reads the snapshot back. A fault of the snapshot is `Error::ReadBack`; a storage that could not be asked is
     /// `Error::Storage`.
     pub fn verify(&self, snapshot_id: &str, expected: ExpectedSnapshot) -> Result<ReadBack, Error> {
-        let wrong = |detail: String| Error::ReadBack { id: snapshot_id.to_owned(), detail };
-        // A missing file is a fault of the snapshot, not a storage that cannot be asked.
-        self.check(snapshot_id, expected).map_err(|error| match error {
-            Error::Damaged { detail } | Error::Core { detail, .. } => wrong(detail),
-            Error::Storage(storage) if Error::Storage(storage.clone()).is_missing_file() => wrong(storage.to_string()),
-            Error::Storage(storage) if storage.kind == super::StoreErrorKind::WrongLength => wrong(storage.to_string()),
-            other => other,
-        })
+        let checked = self.snapshot_file(snapshot_id).and_then(|snapshot| self.check(&snapshot, expected));
+        checked.map_err(|error| finding(error, |detail| Error::ReadBack { id: snapshot_id.to_owned(), detail }))
     }
 
-    fn check(&self, snapshot_id: &str, expected: ExpectedSnapshot) -> Result<ReadBack, Error> {
-        let snapshot = self.snapshot_file(snapshot_id)?;
+    /// Reads back everything that a snapshot will name, before its file is written.
+    pub(super) fn verify_stored(&self, snapshot: &SnapshotFile, bytes: u64) -> Result<ReadBack, Error> {
+        let checked = self.check(snapshot, ExpectedSnapshot { bytes: Some(bytes) });
+        checked.map_err(|error| finding(error, |detail| Error::NotStored { detail }))
+    }
+
+    /// Reads back the file of a snapshot whose content was read back before it was written.
+    pub fn verify_file(&self, snapshot_id: &str) -> Result<(), Error> {
+        let read = self.snapshot_file(snapshot_id).map(drop);
+        read.map_err(|error| finding(error, |detail| Error::ReadBack { id: snapshot_id.to_owned(), detail }))
+    }
+
+    fn check(&self, snapshot: &SnapshotFile, expected: ExpectedSnapshot) -> Result<ReadBack, Error> {
         let (tree, location, trees) = self.tree(*snapshot.tree)?;
-        let (file, companions) = files(&tree.nodes, &snapshot)?;
+        let (file, companions) = files(&tree.nodes, snapshot)?;
         let of = |file: &Node| file.content.iter().flatten().map(|id| **id).collect::<Vec<Id>>();
         let content = [of(file), companions.iter().flat_map(|file| of(file)).collect()].concat();
         let mut found = self.find(BlobType::Data, &content.iter().copied().collect::<HashSet<_>>())?;
@@ -106,6 +112,17 @@ impl Repository {
             }
         });
         result.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Turns an error into a finding about what was read back, unless the storage could not be asked. A missing file is a fault
+/// of the snapshot.
+fn finding(error: Error, wrong: impl Fn(String) -> Error) -> Error {
+    match error {
+        Error::Damaged { detail } | Error::Core { detail, .. } => wrong(detail),
+        Error::Storage(storage) if Error::Storage(storage.clone()).is_missing_file() => wrong(storage.to_string()),
+        Error::Storage(storage) if storage.kind == super::StoreErrorKind::WrongLength => wrong(storage.to_string()),
+        other => other,
     }
 }
 

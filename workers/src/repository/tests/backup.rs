@@ -31,6 +31,7 @@ fn restic_checks_dumps_and_restores_what_was_written() {
     assert_eq!(fixture.files("index").len(), 1);
 
     let read_back = repository.verify(&written.snapshot_id, ExpectedSnapshot { bytes: Some(written.bytes) }).unwrap();
+    assert_eq!(read_back, written.read_back, "the same before and after the snapshot file was written");
     assert_eq!(read_back.bytes, written.bytes);
     assert!(read_back.packs_total >= 3 && read_back.packs_read >= 3, "{read_back:?}");
     assert!(read_all(&repository, &written.snapshot_id).unwrap() == content);
@@ -165,6 +166,40 @@ fn a_refused_gate_leaves_no_snapshot() {
     assert!(fixture.files("snapshots").is_empty());
     assert!(repository.snapshots().unwrap().snapshots.is_empty());
     fixture.restic_says(&["check", "--read-data"]);
+}
+
+/// A gate under which a pack is damaged, as soon as all of them are stored.
+struct Damaging<'a> {
+    fixture: &'a Fixture,
+    opened: AtomicUsize,
+}
+
+impl Gate for Damaging<'_> {
+    fn companion(&self) -> Option<Companion> {
+        let packs = self.fixture.files("data").into_iter();
+        let pack = packs.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+        let content = std::fs::read(&pack).unwrap();
+        std::fs::write(pack, &content[1..]).unwrap();
+        None
+    }
+
+    fn open(&self) -> Result<(), GateRefused> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn no_snapshot_names_what_does_not_read_back() {
+    let fixture = Fixture::new();
+    let repository = fixture.init();
+    let gate = Damaging { fixture: &fixture, opened: AtomicUsize::new(0) };
+    let input = Box::new(Cursor::new(noise(12 << 20, 11)));
+    let error = repository.backup(&request("/dumpfile.sql"), input, &gate).unwrap_err();
+    assert!(matches!(&error, Error::NotStored { detail } if detail.contains("bytes instead of")), "{error:?}");
+    assert_eq!(error.code(), Code::ReadBackFailed);
+    assert_eq!(gate.opened.load(Ordering::Relaxed), 0);
+    assert!(fixture.files("snapshots").is_empty());
 }
 
 /// An input that breaks off after some bytes.
