@@ -1,8 +1,11 @@
 //! Feeds a client from a blocking thread: first the prelude, then the part of the snapshot that is wanted.
 
 use std::io::Read as _;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lagan_schemas::error::{Code, Failure, chain};
@@ -13,6 +16,9 @@ use crate::process::{FeedError, FeedReport, Feeder, Pulse};
 use crate::repository::SnapshotReader;
 
 const BLOCK_BYTES: usize = 1024 * 1024;
+/// Blocks that are read and filtered while the client is busy with those before. Its pipe holds little, so it would wait
+/// for each otherwise.
+const BLOCKS_AHEAD: usize = 2;
 
 /// The bytes that a client is fed.
 pub(super) struct Feed {
@@ -66,9 +72,17 @@ impl Pauses {
     }
 }
 
-pub(super) fn feed(mut feeder: Feeder, mut feed: Feed) -> Fed {
+pub(super) fn feed(mut feeder: Feeder, feed: Feed) -> Fed {
+    let Feed { reader, prelude, filter, mut first, bytes } = feed;
     let mut expected_bytes = 0;
-    let (report, stopped) = match feed_all(&mut feeder, &mut feed, &mut expected_bytes) {
+    let mut give = |bytes: &[u8]| {
+        expected_bytes += bytes.len() as u64;
+        first.feed(bytes);
+        feeder.feed(bytes).map_err(Stopped::Client)
+    };
+    let part = WantedPart { reader, filter, bytes };
+    let given = give(&prelude).and_then(|()| give_all(part, give));
+    let (report, stopped) = match given {
         Ok(()) => match feeder.finish() {
             Ok(report) => (report, None),
             Err(error) => ended_early(&error),
@@ -77,7 +91,7 @@ pub(super) fn feed(mut feeder: Feeder, mut feed: Feed) -> Fed {
         // The client is killed before its input ends, or it would take the part for the whole.
         Err(Stopped::Input(why)) => (feeder.abort(), Some(why)),
     };
-    Fed { report, expected_bytes, first: feed.first.found(), stopped }
+    Fed { report, expected_bytes, first: first.found(), stopped }
 }
 
 fn ended_early(error: &FeedError) -> (FeedReport, Option<Failure>) {
@@ -89,36 +103,57 @@ enum Stopped {
     Input(Failure),
 }
 
-fn refused(why: String) -> Stopped {
-    Stopped::Input(Failure::new(Code::RestoreFailed, why))
+/// The part of a snapshot that the client is to get.
+struct WantedPart {
+    reader: SnapshotReader,
+    filter: Option<Box<dyn StreamFilter>>,
+    bytes: Arc<AtomicU64>,
 }
 
-fn feed_all(feeder: &mut Feeder, feed: &mut Feed, expected_bytes: &mut u64) -> Result<(), Stopped> {
-    let mut give = |bytes: &[u8]| {
-        *expected_bytes += bytes.len() as u64;
-        feed.first.feed(bytes);
-        feeder.feed(bytes).map_err(Stopped::Client)
-    };
-    give(&feed.prelude)?;
-    let (mut block, mut kept) = (vec![0; BLOCK_BYTES], Vec::new());
-    loop {
-        let read = feed.reader.read(&mut block);
-        let count = read.map_err(|error| Stopped::Input(of_read(&error)))?;
-        kept.clear();
-        match (&mut feed.filter, count) {
-            (None, 0) => return Ok(()),
-            (None, count) => give(&block[..count])?,
-            (Some(filter), count) if count > 0 => {
-                filter.block(&block[..count], &mut kept).map_err(refused)?;
-                give(&kept)?;
+fn give_all(part: WantedPart, mut give: impl FnMut(&[u8]) -> Result<(), Stopped>) -> Result<(), Stopped> {
+    let (ahead, blocks) = sync_channel(BLOCKS_AHEAD);
+    let span = tracing::Span::current();
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || span.in_scope(|| part.read(&ahead)));
+        // If this returns early, the next block finds nobody to take it, which ends the other thread.
+        blocks.into_iter().try_for_each(|block: Vec<u8>| give(&block))?;
+        reading.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(Stopped::Input)
+    })
+}
+
+impl WantedPart {
+    /// Reads until the end, or until nobody takes the blocks.
+    fn read(mut self, ahead: &SyncSender<Vec<u8>>) -> Result<(), Failure> {
+        loop {
+            let mut block = vec![0; BLOCK_BYTES];
+            let count = self.reader.read(&mut block).map_err(|error| of_read(&error))?;
+            block.truncate(count);
+            if count == 0 {
+                break;
             }
-            (Some(_), _) => break,
+            let wanted = self.filtered(block)?;
+            self.bytes.fetch_add(count as u64, Ordering::Relaxed);
+            if ahead.send(wanted).is_err() {
+                return Ok(());
+            }
         }
-        feed.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        let mut rest = Vec::new();
+        if let Some(filter) = self.filter.take() {
+            filter.finish(&mut rest).map_err(refused)?;
+        }
+        // Whoever takes no more has failed by itself.
+        let _ = ahead.send(rest);
+        Ok(())
     }
-    if let Some(filter) = feed.filter.take() {
-        filter.finish(&mut kept).map_err(refused)?;
-        give(&kept)?;
+
+    fn filtered(&mut self, block: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let Some(filter) = &mut self.filter else { return Ok(block) };
+        let mut wanted = Vec::with_capacity(block.len());
+        filter.block(&block, &mut wanted).map_err(refused)?;
+        Ok(wanted)
     }
-    Ok(())
+}
+
+fn refused(why: String) -> Failure {
+    Failure::new(Code::RestoreFailed, why)
 }
