@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::error::Code;
+use crate::plan::TlsMode;
 
 /// Everything about a database engine that is data.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -29,11 +30,13 @@ pub struct Engine {
     /// Options that an engine forces and forbids, by the program that takes them.
     #[serde(default)]
     pub options: Vec<OptionRules>,
-    /// How the client asks, and the query that needs no code.
+    /// How the client asks, and what needs no code to be asked.
     #[serde(default)]
     pub queries: Queries,
     /// How its programs get their login, if it is by environment and files.
     pub login: Option<Login>,
+    /// How its programs get their login, if it is by an option file.
+    pub option_file: Option<OptionFile>,
 }
 
 /// The Tasks of a target whose AppBinding and invoker name none.
@@ -64,7 +67,7 @@ pub struct Login {
     #[serde(default)]
     pub constants: BTreeMap<String, String>,
     /// Environment variables with the path of a file that exists in memory only.
-    pub files: BTreeMap<String, LoginFile>,
+    pub files: BTreeMap<String, TlsFile>,
     pub password: PasswordLine,
     pub tls: TlsWords,
 }
@@ -83,10 +86,10 @@ pub enum LoginVariable {
     Tls,
 }
 
+/// A file that a client reads for TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum LoginFile {
-    Password,
+pub enum TlsFile {
     /// Certificates of the authorities that are trusted.
     Authorities,
     /// The client's certificate.
@@ -95,10 +98,12 @@ pub enum LoginFile {
     Key,
 }
 
-/// The line of a password file.
+/// A file of one line with the password, which exists in memory only.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PasswordLine {
+    /// The environment variable with its path.
+    pub variable: String,
     /// The text before the password.
     pub start: String,
     /// Characters of the password that get a backslash.
@@ -114,6 +119,47 @@ pub struct TlsWords {
     pub required: String,
     pub verify_ca: String,
     pub verify_identity: String,
+}
+
+/// An option file with the address and login of a server. It exists in memory only.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OptionFile {
+    /// The first argument of a program, up to the path of the file.
+    pub argument: String,
+    /// The lines before all others.
+    pub lines: Vec<String>,
+    /// Names of options.
+    pub host: String,
+    pub port: String,
+    pub user: String,
+    pub password: String,
+    /// Bytes of the longest value that its parser takes.
+    pub longest_value: usize,
+    pub tls: TlsOptions,
+}
+
+/// The options of a client for the TLS modes. Of several forms the first that the client is new enough for counts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsOptions {
+    pub disabled: Vec<TlsForm>,
+    pub preferred: Vec<TlsForm>,
+    pub required: Vec<TlsForm>,
+    pub verify_ca: Vec<TlsForm>,
+    pub verify_identity: Vec<TlsForm>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsForm {
+    /// The first version of the client that takes it.
+    #[serde(default)]
+    pub since: [u16; 3],
+    pub lines: Vec<String>,
+    /// Options with the path of a file that exists in memory only, if there is one to give.
+    #[serde(default)]
+    pub files: BTreeMap<String, TlsFile>,
 }
 
 /// The last line of a complete stream. Without any text, the engine's code knows the end.
@@ -209,7 +255,7 @@ pub struct ForbiddenOption {
     pub reason: String,
 }
 
-/// How the client asks queries, and the query that needs no code to be asked.
+/// How the client asks queries, and the queries that are asked as they stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Queries {
@@ -219,6 +265,18 @@ pub struct Queries {
     /// Answers the state of a database as JSON, once the server is ready: what it holds, and what the account may do.
     #[serde(default)]
     pub state: String,
+    /// Answers once the server is ready, with the cipher of the connection in its second column.
+    #[serde(default)]
+    pub ready: String,
+    /// Counts the tables of databases, each in a row with its name. `${databases}` is the list of them.
+    #[serde(default)]
+    pub tables: String,
+    /// Counts routines in the same way.
+    #[serde(default)]
+    pub routines: String,
+    /// Counts events in the same way.
+    #[serde(default)]
+    pub events: String,
 }
 
 impl Engine {
@@ -250,6 +308,21 @@ impl Engine {
             let (line, _) = lines.clone().find(|(line, number)| rule.fits(line, *number))?;
             Some((rule, line))
         })
+    }
+}
+
+impl TlsOptions {
+    /// The form of a mode for a version of the client.
+    #[must_use]
+    pub fn form(&self, mode: TlsMode, version: [u16; 3]) -> Option<&TlsForm> {
+        let forms = match mode {
+            TlsMode::Disabled => &self.disabled,
+            TlsMode::Preferred => &self.preferred,
+            TlsMode::Required => &self.required,
+            TlsMode::VerifyCa => &self.verify_ca,
+            TlsMode::VerifyIdentity => &self.verify_identity,
+        };
+        forms.iter().find(|form| version >= form.since)
     }
 }
 

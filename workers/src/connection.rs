@@ -1,5 +1,6 @@
 //! The address and login of a database server, for every engine. Engines decide how a program receives them.
 
+use lagan_schemas::engine::TlsFile;
 use lagan_schemas::plan::TlsMode;
 use secrecy::SecretString;
 
@@ -35,5 +36,16 @@ impl ConnectionTls {
     #[must_use]
     pub const fn of_mode(mode: TlsMode) -> Self {
         Self { mode, ca_pem: None, client: None, server_name: None }
+    }
+
+    /// The content of a file that a client reads for TLS, if there is any to give.
+    #[must_use]
+    pub fn file(&self, file: TlsFile) -> Option<SecretString> {
+        let client = self.client.as_ref();
+        match file {
+            TlsFile::Authorities => self.ca_pem.as_deref().map(Into::into),
+            TlsFile::Certificate => client.map(|client| client.cert_pem.as_str().into()),
+            TlsFile::Key => client.map(|client| client.key_pem.clone()),
+        }
     }
 }

@@ -43,7 +43,7 @@ pub use loadable::large_rows;
 pub use obstacles::{Obstacle, What, obstacles};
 pub use options::ArgumentError;
 pub use readback::{Comparison, RestoreDifferences, read_back};
-pub use restore::{RestoreIncomplete, TargetState, Touches, check_fed, name_case, target_state};
+pub use restore::{NoTrailer, TargetState, check_end, name_case, target_state};
 pub use restore_args::{CheckedRestoreArgs, Selection};
 pub use scope::{Asked, RestoreScope, ScopeError, TargetDatabase, scope};
 pub use stream::{Incomplete, Recording, check_dump, scanner};

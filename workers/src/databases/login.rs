@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use lagan_schemas::engine::{Engine, Login, LoginFile, LoginVariable, TlsWords};
+use lagan_schemas::engine::{Engine, LoginVariable, PasswordLine, TlsWords};
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::plan::TlsMode;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -28,11 +28,11 @@ impl Access {
                 .env
                 .extend(variable_of(connection, *variable, &login.tls, database).map(|value| (name.clone(), value)));
         }
-        for (name, file) in &login.files {
-            if let Some(content) = file_of(connection, *file, login) {
-                program.env.push((name.clone(), secret_path(program.secret_files.len())));
-                program.secret_files.push(content);
-            }
+        let files = login.files.iter().filter_map(|(name, file)| Some((name, connection.tls.file(*file)?)));
+        let password = password_file(connection, &login.password);
+        for (name, content) in files.chain([(&login.password.variable, password)]) {
+            program.env.push((name.clone(), secret_path(program.secret_files.len())));
+            program.secret_files.push(content);
         }
         Ok(program)
     }
@@ -77,18 +77,10 @@ fn variable_of(connection: &Connection, variable: LoginVariable, tls: &TlsWords,
     })
 }
 
-fn file_of(connection: &Connection, file: LoginFile, login: &Login) -> Option<SecretString> {
-    let client = connection.tls.client.as_ref();
-    match file {
-        LoginFile::Password => {
-            let mut line = login.password.start.clone();
-            for character in connection.password.expose_secret().chars() {
-                line.extend(login.password.escaped.contains(character).then_some('\\').into_iter().chain([character]));
-            }
-            Some(format!("{line}\n").into())
-        }
-        LoginFile::Authorities => connection.tls.ca_pem.as_deref().map(Into::into),
-        LoginFile::Certificate => client.map(|client| client.cert_pem.as_str().into()),
-        LoginFile::Key => client.map(|client| client.key_pem.clone()),
+fn password_file(connection: &Connection, form: &PasswordLine) -> SecretString {
+    let mut line = form.start.clone();
+    for character in connection.password.expose_secret().chars() {
+        line.extend(form.escaped.contains(character).then_some('\\').into_iter().chain([character]));
     }
+    format!("{line}\n").into()
 }

@@ -17,11 +17,9 @@ use super::{
     Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, FirstChange, FirstEffect, Load, RestoreStream,
     Survey,
 };
-use crate::mariadb::{ClientFailure, DumpArgs, SqlClient, Versions, attach, dump, engine, prepare};
-use crate::process::{Program, escape};
+use crate::mariadb::{ClientFailure, DumpArgs, SqlClient, Versions, attach, check_end, dump, engine, prepare};
+use crate::process::Program;
 
-/// Bytes of a stream's end that a message shows.
-const SHOWN_BYTES: usize = 80;
 /// `wait_timeout` that a restore sets for its connection. A client sends a statement only whole, so the server's limits for
 /// packets that are under way do not matter to a pause.
 const IDLE_LIMIT: Duration = Duration::from_secs(86_400);
@@ -79,12 +77,7 @@ impl DatabaseEngine for MariaDb {
     }
 
     fn check_end(&self, tail: &[u8]) -> Result<(), String> {
-        if engine().last_line.ends(tail) {
-            return Ok(());
-        }
-        let end = &tail[tail.len().saturating_sub(SHOWN_BYTES)..];
-        let end = escape(String::from_utf8_lossy(end).trim());
-        Err(format!("the stream that was fed is no complete dump; it ends with `{end}`"))
+        check_end(tail).map_err(|fault| fault.to_string())
     }
 }
 

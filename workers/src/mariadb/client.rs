@@ -158,7 +158,7 @@ impl SqlClient {
     /// Waits until the server answers, and checks that the connection is as private as was asked for.
     /// An error that waiting cannot cure is returned at once.
     pub async fn wait_ready(&self, limit: Duration) -> Result<(), QueryError> {
-        let [rows] = self.ask_when_ready(["SHOW SESSION STATUS LIKE 'Ssl_cipher'".to_owned()], limit).await?;
+        let [rows] = self.ask_when_ready([engine().queries.ready.clone()], limit).await?;
         let mode = self.connection.tls.mode;
         let encrypted = rows.iter().any(|row| row.get(1).is_some_and(|cipher| !cipher.is_empty()));
         if needs_encryption(mode) && !encrypted { Err(QueryError::NotEncrypted { mode }) } else { Ok(()) }

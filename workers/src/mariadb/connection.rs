@@ -2,14 +2,12 @@
 //! argv or environment.
 
 use lagan_schemas::plan::TlsMode;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
+use super::engine;
 use super::version::ClientVersion;
 use crate::connection::Connection;
 use crate::process::{Program, secret_path};
-
-/// The option file parser of the clients cuts lines at 4096 bytes, silently.
-const VALUE_BYTES: usize = 1500;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
@@ -21,8 +19,8 @@ pub enum ConnectionError {
     Empty(&'static str),
     #[error("{0} contains a line break or a NUL byte, which an option file cannot hold")]
     LineBreak(&'static str),
-    #[error("{field} is longer than {VALUE_BYTES} bytes")]
-    TooLong { field: &'static str },
+    #[error("{field} is longer than {longest} bytes")]
+    TooLong { field: &'static str, longest: usize },
     #[error("TLS mode `VerifyCa` needs a CA certificate")]
     NoCa,
     #[error(
@@ -37,7 +35,7 @@ pub(super) const fn needs_encryption(mode: TlsMode) -> bool {
     !matches!(mode, TlsMode::Disabled | TlsMode::Preferred)
 }
 
-fn check(connection: &Connection) -> Result<(), ConnectionError> {
+fn check(connection: &Connection, longest: usize) -> Result<(), ConnectionError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
     if connection.host.is_empty() || connection.host.starts_with('-') || !connection.host.chars().all(plain) {
         return Err(ConnectionError::Host(connection.host.clone()));
@@ -52,8 +50,8 @@ fn check(connection: &Connection) -> Result<(), ConnectionError> {
         if value.contains(['\n', '\r', '\0']) {
             return Err(ConnectionError::LineBreak(field));
         }
-        if value.len() > VALUE_BYTES {
-            return Err(ConnectionError::TooLong { field });
+        if value.len() > longest {
+            return Err(ConnectionError::TooLong { field, longest });
         }
     }
     match (&connection.tls.mode, &connection.tls.server_name) {
@@ -66,65 +64,36 @@ fn check(connection: &Connection) -> Result<(), ConnectionError> {
     }
 }
 
-/// Makes a client program use a connection: the defaults-file becomes its first argument, as it must.
+/// Makes a client program use a connection: the option file becomes its first argument, as it must.
 ///
 /// Certificates go the same way as the password, each in a memory file of its own, so that nothing is left
 /// in a directory when this process is killed.
 pub fn attach(connection: &Connection, program: &mut Program, client: &ClientVersion) -> Result<(), ConnectionError> {
-    check(connection)?;
+    let form = engine().option_file.as_ref().expect("the catalogue has one, and a test reads it");
+    check(connection, form.longest_value)?;
     let first = program.secret_files.len();
-    program.args.insert(0, format!("--defaults-file={}", secret_path(first)));
-    let mut files = vec![SecretString::default()];
-    let mut add = |content: SecretString| {
-        files.push(content);
-        secret_path(first + files.len() - 1)
-    };
-    let ca = connection.tls.ca_pem.as_ref().map(|pem| add(pem.as_str().into()));
-    let certificate = connection.tls.client.as_ref().map(|client| {
-        let certificate = add(client.cert_pem.as_str().into());
-        (certificate, add(client.key_pem.clone()))
-    });
-    files[0] = defaults(connection, client, ca.as_deref(), certificate.as_ref()).into();
+    program.args.insert(0, format!("{}{}", form.argument, secret_path(first)));
+    let mut lines = form.lines.clone();
+    lines.extend([
+        format!("{}={}", form.host, quoted(&connection.host)),
+        format!("{}={}", form.port, connection.port),
+        format!("{}={}", form.user, quoted(&connection.user)),
+        format!("{}={}", form.password, quoted(connection.password.expose_secret())),
+    ]);
+    let tls = form.tls.form(connection.tls.mode, client.numbers()).expect("every mode has a form for every version");
+    lines.extend(tls.lines.clone());
+    let mut files = Vec::new();
+    for (option, file) in &tls.files {
+        if let Some(content) = connection.tls.file(*file) {
+            files.push(content);
+            lines.push(format!("{option}={}", secret_path(first + files.len())));
+        }
+    }
+    lines.push(String::new());
+    program.secret_files.push(lines.join("\n").into());
     program.secret_files.append(&mut files);
     program.redact.push(connection.password.clone());
     Ok(())
-}
-
-fn defaults(
-    connection: &Connection,
-    client: &ClientVersion,
-    ca: Option<&str>,
-    certificate: Option<&(String, String)>,
-) -> String {
-    let mut lines = vec![
-        "[client]".to_owned(),
-        // Without it `localhost` means a socket, which may be another server.
-        "protocol=TCP".to_owned(),
-        format!("host={}", quoted(&connection.host)),
-        format!("port={}", connection.port),
-        format!("user={}", quoted(&connection.user)),
-        format!("password={}", quoted(connection.password.expose_secret())),
-    ];
-    // Clients before 11.4 neither use nor verify TLS unless told, later ones do both: always say it.
-    let verify = match connection.tls.mode {
-        TlsMode::VerifyIdentity => true,
-        // Before 11.4 a CA alone makes the client verify the chain; later ones verify all or nothing.
-        TlsMode::VerifyCa => client.at_least(11, 4, 0),
-        TlsMode::Disabled | TlsMode::Preferred | TlsMode::Required => false,
-    };
-    let used = connection.tls.mode != TlsMode::Disabled;
-    lines.push(format!("ssl={}", u8::from(used)));
-    lines.push(format!("ssl-verify-server-cert={}", u8::from(verify)));
-    // A CA given with a weaker mode would make the client verify after all.
-    if let (Some(ca), TlsMode::VerifyCa | TlsMode::VerifyIdentity) = (ca, connection.tls.mode) {
-        lines.push(format!("ssl-ca={ca}"));
-    }
-    if let (Some((cert, key)), true) = (certificate, used) {
-        lines.push(format!("ssl-cert={cert}"));
-        lines.push(format!("ssl-key={key}"));
-    }
-    lines.push(String::new());
-    lines.join("\n")
 }
 
 fn quoted(value: &str) -> String {
@@ -163,8 +132,12 @@ mod tests {
 
     #[test]
     fn values_that_an_option_file_cannot_hold_are_refused() {
+        let check = |connection: &Connection| check(connection, 1500);
         assert_eq!(check(&connection("a\nb")), Err(ConnectionError::LineBreak("password")));
-        assert_eq!(check(&connection(&"x".repeat(2000))), Err(ConnectionError::TooLong { field: "password" }));
+        assert_eq!(
+            check(&connection(&"x".repeat(2000))),
+            Err(ConnectionError::TooLong { field: "password", longest: 1500 })
+        );
         for host in ["", "a b", "--help", "/run/mysqld.sock", "a;b", "a\nb"] {
             let refused = check(&Connection { host: host.into(), ..connection("x") });
             assert_eq!(refused, Err(ConnectionError::Host(host.into())));

@@ -1,4 +1,4 @@
-//! The state of a restore's target, and the judgement of its end.
+//! The state of a restore's target, and the judgement of its stream's end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,21 +7,8 @@ use super::{
     client::{QueryError, SqlClient, identifier, literal},
     dump::NameCase,
     engine,
-    failure::ClientFailure,
-    inventory::is_system,
 };
-use crate::process::{ChildExit, FeedReport, escape};
-
-/// Which databases a restore writes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Touches {
-    /// The dump names no database: everything goes here, and it must exist.
-    Database(String),
-    /// The dump was made of these and creates them.
-    Databases(Vec<String>),
-    /// Nothing is known about the dump: every database of a user counts.
-    Unknown,
-}
+use crate::process::escape;
 
 /// Whether a restore would overwrite something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,16 +22,15 @@ pub enum TargetState {
     },
 }
 
-/// Why a restore whose client may even have exited 0 did not succeed.
+/// Why what was fed is not all of a dump, although the client may be content with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreIncomplete {
-    #[error("the client failed ({exit:?}): {}", failure.as_ref().map_or("it says nothing", |failure| failure.line.as_str()))]
-    Failed { exit: Option<ChildExit>, failure: Option<ClientFailure> },
-    #[error("{fed_bytes} of {expected_bytes} bytes were fed")]
-    Short { fed_bytes: u64, expected_bytes: u64 },
-    #[error("what was fed is no complete dump; it ends with `{end}`")]
-    NoTrailer { end: String },
+#[error("the stream that was fed is no complete dump; it ends with `{end}`")]
+pub struct NoTrailer {
+    pub end: String,
 }
+
+/// Bytes of a stream's end that a message shows.
+const SHOWN_BYTES: usize = 80;
 
 /// How the server compares names of databases and tables.
 pub async fn name_case(client: &SqlClient, wait: Duration) -> Result<NameCase, QueryError> {
@@ -55,25 +41,13 @@ pub async fn name_case(client: &SqlClient, wait: Duration) -> Result<NameCase, Q
 }
 
 /// Counts what the databases of a restore hold already. A database that does not exist holds nothing.
-pub async fn target_state(client: &SqlClient, touches: &Touches, case: NameCase) -> Result<TargetState, QueryError> {
-    let looked_at: Vec<String> = match touches {
-        Touches::Database(name) => vec![name.clone()],
-        Touches::Databases(names) => names.clone(),
-        Touches::Unknown => {
-            let rows = client.query("SHOW DATABASES").await?;
-            rows.into_iter().filter_map(|row| row.into_iter().next()).filter(|name| !is_system(name)).collect()
-        }
-    };
+pub async fn target_state(client: &SqlClient, looked_at: &[String], case: NameCase) -> Result<TargetState, QueryError> {
     if looked_at.is_empty() {
         return Ok(TargetState::Empty);
     }
     let list = looked_at.iter().map(|name| literal(name)).collect::<Vec<_>>().join(",");
-    let of = |schema: &str, table: &str| {
-        format!(
-            "SELECT {schema}, COUNT(*) FROM information_schema.{table} WHERE {schema} IN ({list}) GROUP BY BINARY {schema}"
-        )
-    };
-    let questions = [of("table_schema", "tables"), of("routine_schema", "routines"), of("event_schema", "events")];
+    let queries = &engine().queries;
+    let questions = [&queries.tables, &queries.routines, &queries.events].map(|sql| sql.replace("${databases}", &list));
     let (mut databases, mut tables, mut programs) = (BTreeSet::new(), 0, 0);
     for (at, rows) in client.ask(questions).await?.into_iter().enumerate() {
         for row in rows {
@@ -102,19 +76,11 @@ pub(super) async fn exists(client: &SqlClient, database: &str) -> Result<bool, Q
     }
 }
 
-/// A restore succeeded if everything went in, it was a whole dump, and the client was content. The client is also content
-/// with a stream that was cut between two statements.
-pub fn check_fed(report: &FeedReport, expected_bytes: u64) -> Result<(), RestoreIncomplete> {
-    if !report.clean() {
-        let failure = ClientFailure::read(&report.stderr.lines);
-        return Err(RestoreIncomplete::Failed { exit: report.exit, failure });
+/// Checks the last bytes that were fed. The client is content with a stream that was cut between two statements.
+pub fn check_end(tail: &[u8]) -> Result<(), NoTrailer> {
+    if engine().last_line.ends(tail) {
+        return Ok(());
     }
-    if report.bytes != expected_bytes {
-        return Err(RestoreIncomplete::Short { fed_bytes: report.bytes, expected_bytes });
-    }
-    if !engine().last_line.ends(&report.tail) {
-        let end = &report.tail[report.tail.len().saturating_sub(80)..];
-        return Err(RestoreIncomplete::NoTrailer { end: escape(String::from_utf8_lossy(end).trim()) });
-    }
-    Ok(())
+    let end = &tail[tail.len().saturating_sub(SHOWN_BYTES)..];
+    Err(NoTrailer { end: escape(String::from_utf8_lossy(end).trim()) })
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use super::dump::{FilterError, NameCase, OddityKind, Record, RecordedKind, WantedDatabase, WantedDatabases};
 use super::inventory::is_system;
-use super::restore::Touches;
 use crate::process::escape;
 
 /// The wishes of a person about a restore.
@@ -89,12 +88,12 @@ impl RestoreScope {
 
     /// The databases whose content is looked at before. Those of the server itself are never empty.
     #[must_use]
-    pub fn touches(&self) -> Touches {
+    pub fn touches(&self) -> Vec<String> {
         match &self.selects {
-            Some(name) => Touches::Database(name.clone()),
+            Some(name) => vec![name.clone()],
             None => {
                 let names = self.databases.iter().map(|database| database.name.clone());
-                Touches::Databases(names.filter(|name| !is_system(name)).collect())
+                names.filter(|name| !is_system(name)).collect()
             }
         }
     }

@@ -100,6 +100,12 @@ impl ClientVersion {
         Some(Self { major: parts.next()??, minor: parts.next()??, patch: parts.next()?? })
     }
 
+    /// Major, minor and patch.
+    #[must_use]
+    pub fn numbers(&self) -> [u16; 3] {
+        [self.major, self.minor, self.patch]
+    }
+
     #[must_use]
     pub fn at_least(&self, major: u16, minor: u16, patch: u16) -> bool {
         *self >= Self { major, minor, patch }

@@ -12,14 +12,14 @@ use std::{
 use lagan_schemas::error::{Class, Code};
 use lagan_workers::{
     mariadb::dump::Fault,
-    mariadb::{ClientFailure, Incomplete, RestoreIncomplete, Versions, attach, check_dump, check_fed, probe, scanner},
+    mariadb::{ClientFailure, Incomplete, Versions, attach, check_dump, probe, scanner},
     process::{ChildExit, DumpSettings, FeedError, Program, Pulse},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     server::{DUMP, MARIADB, client, source, spawner, target},
-    steps::{dump, dump_program, feed, preflight, restore},
+    steps::{NotLoaded, dump, dump_program, preflight, restore},
 };
 
 #[tokio::test]
@@ -55,12 +55,8 @@ async fn a_restore_cut_at_a_statement_is_not_complete_although_the_client_is_con
     let dumped = dump(&source().client(), &["--databases", "cut"]).await;
     let text = String::from_utf8(dumped.bytes).unwrap();
     let end = text.find("INSERT INTO").unwrap();
-    let report = feed(&target().client(), &[], &text.as_bytes()[..end]).await.unwrap();
-    assert!(report.clean());
-    let checked = check_fed(&report, text.len() as u64);
-    assert!(matches!(checked, Err(RestoreIncomplete::Short { .. })), "{checked:?}");
-    let checked = check_fed(&report, end as u64);
-    assert!(matches!(checked, Err(RestoreIncomplete::NoTrailer { .. })), "{checked:?}");
+    let restored = restore(&target().client(), &[], &text.as_bytes()[..end]).await;
+    assert!(matches!(restored, Err(NotLoaded::Cut(_))), "{restored:?}");
 }
 
 #[tokio::test]
@@ -83,7 +79,7 @@ async fn a_hostile_dump_cannot_touch_the_worker() {
     for line in lines {
         let dump = format!("-- MariaDB dump\nselect 1;\n{line}\n\n-- Dump completed\n");
         let result = restore(&target().client(), &[], dump.as_bytes()).await;
-        assert!(matches!(result, Err(RestoreIncomplete::Failed { .. })), "{line}: {result:?}");
+        assert!(matches!(result, Err(NotLoaded::Client { .. })), "{line}: {result:?}");
         assert!(!mark.exists(), "{line}");
     }
     assert_eq!(target().sql("select count(*) from hostile.t"), "0");
@@ -94,7 +90,7 @@ async fn a_failed_statement_fails_the_restore_and_its_rows_are_not_in_the_messag
     target().sql("create database dup; create table dup.t(a int primary key, b text); insert into dup.t values(1,'x')");
     let dump = "use dup;\ninsert into t values(1,'canary-in-a-row');\n\n-- Dump completed\n";
     let result = restore(&target().client(), &[], dump.as_bytes()).await;
-    let Err(RestoreIncomplete::Failed { exit, failure: Some(failure) }) = &result else { unreachable!("{result:?}") };
+    let Err(NotLoaded::Client { exit, failure: Some(failure) }) = &result else { unreachable!("{result:?}") };
     assert_eq!((*exit, failure.number), (Some(ChildExit::Code(1)), Some(1062)));
     assert!(!format!("{result:?}").contains("canary"), "{result:?}");
 }

@@ -13,10 +13,10 @@ use lagan_schemas::{
 use lagan_workers::{
     mariadb::dump::Record,
     mariadb::{
-        CheckedRestoreArgs, DumpArgs, Incomplete, PreflightError, Prepared, RestoreIncomplete, SqlClient, attach,
-        check_dump, check_fed, prepare, scanner,
+        CheckedRestoreArgs, ClientFailure, DumpArgs, Incomplete, NoTrailer, PreflightError, Prepared, SqlClient,
+        attach, check_dump, check_end, prepare, scanner,
     },
-    process::{DumpOutcome, DumpSettings, FeedError, FeedReport, Program, Pulse},
+    process::{ChildExit, DumpOutcome, DumpSettings, FeedError, FeedReport, Program, Pulse},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -86,9 +86,19 @@ pub async fn feed(client: &SqlClient, user: &[&str], bytes: &[u8]) -> Result<Fee
     .unwrap()
 }
 
-pub async fn restore(client: &SqlClient, user: &[&str], bytes: &[u8]) -> Result<(), RestoreIncomplete> {
-    match feed(client, user, bytes).await {
-        Ok(report) => check_fed(&report, bytes.len() as u64),
-        Err(error) => check_fed(error.report(), bytes.len() as u64),
+/// Why a restore of these tests did not succeed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotLoaded {
+    Client { exit: Option<ChildExit>, failure: Option<ClientFailure> },
+    Cut(NoTrailer),
+}
+
+pub async fn restore(client: &SqlClient, user: &[&str], bytes: &[u8]) -> Result<(), NotLoaded> {
+    let report = feed(client, user, bytes).await.unwrap_or_else(|error| error.report().clone());
+    if !report.clean() {
+        let failure = ClientFailure::read(&report.stderr.lines);
+        return Err(NotLoaded::Client { exit: report.exit, failure });
     }
+    assert_eq!(report.bytes, bytes.len() as u64);
+    check_end(&report.tail).map_err(NotLoaded::Cut)
 }
