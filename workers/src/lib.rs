@@ -26,6 +26,8 @@ mod worker;
 #[cfg(test)]
 #[path = "../../schemas/fixtures/check.rs"]
 mod check;
+#[cfg(test)]
+mod fixtures;
 
 pub use metrics::WorkerMetrics;
 pub use outbound::{Outbound, ProtectedServer};

@@ -34,7 +34,7 @@ pub(crate) struct Asking<'a> {
 /// The word of a snapshot's session on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
-    /// It names it, or is not known any more.
+    /// It names it, or is not known any more: the content of a snapshot was read back before its file was written (P9).
     Named,
     /// It runs, and has not named it yet.
     Open,
@@ -172,9 +172,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use lagan_schemas::fact::TargetResult;
     use lagan_schemas::session::Phase;
-    use lagan_schemas::subject::{SessionKey, SessionKind};
+    use lagan_schemas::subject::SessionKind;
 
     use super::*;
+    use crate::fixtures;
 
     #[test]
     fn a_dry_run_counts_apart_what_the_rules_would_remove_and_what_no_session_named() {
@@ -188,14 +189,6 @@ mod tests {
 
     #[test]
     fn a_snapshot_counts_once_its_session_named_it_whatever_the_session_does_now() {
-        let key = SessionKey {
-            cluster: "c".parse().unwrap(),
-            namespace: "n".into(),
-            kind: SessionKind::Backup,
-            group: "lagan.dev".into(),
-            invoker: "i".into(),
-            uid: Uuid::from_u128(1),
-        };
         let result: TargetResult = serde_json::from_value(serde_json::json!({
             "target": "db", "host": "host-0", "path": "/dumpfile.sql", "snapshot": "named", "sizeBytes": 1, "addedBytes": 1,
             "durationMs": 1, "packsRead": 1, "packs": 1,
@@ -211,7 +204,7 @@ mod tests {
             (Phase::Failed, "new", Word::Disowned),
             (Phase::Succeeded, "new", Word::Disowned),
         ] {
-            let mut session = Session::new(key.clone());
+            let mut session = fixtures::session(SessionKind::Backup);
             session.phase = phase;
             (session.rejected_snapshots, session.results) = (vec!["rejected".to_owned()], vec![result.clone()]);
             assert_eq!(word(&session, snapshot), expected, "{phase:?} {snapshot}");

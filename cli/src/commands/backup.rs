@@ -30,15 +30,7 @@ const NAMES: usize = 60;
 pub async fn run(args: BackupArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
     let RequestedBackup { key, created, invoker, views } = RequestedBackup::create(&client, &args.name).await?;
-    let session = NewSession {
-        key,
-        created,
-        invoker,
-        views: &views,
-        wait: args.wait,
-        output: args.output,
-        afterwards: Afterwards::Stays,
-    };
+    let session = NewSession::new((key, created), invoker, &views, args.wait, args.output);
     report(&client, global, session).await
 }
 
@@ -121,6 +113,19 @@ pub struct NewSession<'a> {
     pub wait: Wait,
     pub output: Format,
     pub afterwards: Afterwards,
+}
+
+impl<'a> NewSession<'a> {
+    /// A session that stays when it has ended.
+    pub fn new(
+        (key, created): (ObjectKey, Value),
+        invoker: String,
+        views: &'a [ObjectDocument],
+        wait: Wait,
+        output: Format,
+    ) -> Self {
+        Self { key, created, invoker, views, wait, output, afterwards: Afterwards::Stays }
+    }
 }
 
 /// Prints the session or, if asked to, waits for its end.

@@ -17,7 +17,6 @@ use crate::client;
 use crate::error::{Exit, Problem};
 use crate::glyph::Glyph;
 use crate::manifests::{Overwrite, RestoreManifest, app_binding, restore_session, restore_task, target_of};
-use crate::narration::Afterwards;
 use crate::objects::{ObjectDocument, select};
 use crate::output::narrate;
 use crate::store;
@@ -69,15 +68,7 @@ pub async fn run(args: RestoreArgs, global: &Global) -> Result<Exit, Problem> {
     let names = free_names(&views, Kind::RestoreSession, &invoker);
     let (key, created) = create(&client, names, |name| restore_session(&wanted.restore, name)).await?;
     let invoker = key.name.clone();
-    let session = NewSession {
-        key,
-        created,
-        invoker,
-        views: &views,
-        wait: args.wait,
-        output: args.output,
-        afterwards: Afterwards::Stays,
-    };
+    let session = NewSession::new((key, created), invoker, &views, args.wait, args.output);
     report(&client, global, session).await
 }
 

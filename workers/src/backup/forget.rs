@@ -86,23 +86,14 @@ async fn forget_in(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use lagan_schemas::error::Code;
-    use lagan_schemas::subject::{SessionKey, SessionKind};
-    use uuid::Uuid;
+    use lagan_schemas::subject::SessionKind;
 
     use super::*;
+    use crate::fixtures;
 
     #[test]
     fn what_no_session_named_goes_whatever_the_policy_says() {
-        let key = SessionKey {
-            cluster: "c".parse().unwrap(),
-            namespace: "n".into(),
-            kind: SessionKind::Backup,
-            group: "lagan.dev".into(),
-            invoker: "i".into(),
-            uid: Uuid::from_u128(1),
-        };
         let policy = |dry_run| RetentionPolicy { keep_last: Some(1), dry_run, ..RetentionPolicy::default() };
         let no_rule = Some(RetentionPolicy::default());
         for (phase, dry_run, rejected, expected) in [
@@ -114,11 +105,11 @@ mod tests {
             (Phase::Failed, true, vec!["bad".to_owned()], no_rule.clone()),
             (Phase::Cancelled, true, vec!["bad".to_owned()], no_rule.clone()),
         ] {
-            let mut session = Session::new(key.clone());
+            let mut session = fixtures::session(SessionKind::Backup);
             (session.phase, session.rejected_snapshots) = (phase, rejected);
             assert_eq!(applied(&session, &policy(dry_run)), expected, "{phase:?} {dry_run} {session:?}");
         }
-        let mut session = Session::new(key);
+        let mut session = fixtures::session(SessionKind::Backup);
         session.phase = Phase::Failed;
         session.last_failure = Some(Failure::new(Code::StorageUnreachable, "no answer"));
         assert_eq!(applied(&session, &policy(false)), None, "its storage does not answer");

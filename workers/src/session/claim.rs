@@ -58,21 +58,14 @@ pub(crate) fn claim(session: &Session, delivered: u64, me: Option<Instance>) -> 
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use lagan_schemas::fact::Holder;
-    use lagan_schemas::subject::{SessionKey, SessionKind};
+    use lagan_schemas::subject::SessionKind;
     use uuid::Uuid;
 
     use super::*;
+    use crate::fixtures;
 
     fn session(phase: Phase, holder: u128) -> Session {
-        let key = SessionKey {
-            cluster: "c".parse().unwrap(),
-            namespace: "n".into(),
-            kind: SessionKind::Restore,
-            group: "lagan.dev".into(),
-            invoker: "i".into(),
-            uid: Uuid::from_u128(1),
-        };
-        let mut session = Session::new(key);
+        let mut session = fixtures::session(SessionKind::Restore);
         session.phase = phase;
         (session.last_sequence, session.planned_sequence) = (9, 7);
         session.holder = Some(Holder { attempt: 1, worker: Uuid::from_u128(holder) });

@@ -31,13 +31,8 @@ pub(super) async fn run(
     let (key, created) = create(client, names.by_ref(), |name| restore_session(&asked, name)).await?;
     let uid = created.pointer("/metadata/uid").and_then(Value::as_str).and_then(|uid| uid.parse().ok());
     let session = NewSession {
-        key: key.clone(),
-        created,
-        invoker: key.name.clone(),
-        views: &[],
-        wait: args.wait.clone(),
-        output: args.output,
         afterwards: Afterwards::Removed,
+        ..NewSession::new((key.clone(), created), key.name.clone(), &[], args.wait.clone(), args.output)
     };
     let (exit, ended) = follow(client, global, session).await?;
     // It goes on, and somebody may want to look at it.
