@@ -20,7 +20,7 @@ use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use self::access::{ApiServer, Connection, KubeAccess, connect};
+pub use self::access::{ApiConnection, ApiServer, KubeAccess, connect};
 
 /// Field managers. They are constants, so that a renamed binary keeps its fields.
 pub const REPORTER: &str = "lagan-reporter";
@@ -113,8 +113,8 @@ pub fn api_resource(group: Group, kind: Kind) -> Option<ApiResource> {
 
 impl Kubernetes {
     #[must_use]
-    pub fn new(connection: Connection, stash: StashCompat, namespaces: Vec<String>) -> Self {
-        let Connection { client, server, .. } = connection;
+    pub fn new(connection: ApiConnection, stash: StashCompat, namespaces: Vec<String>) -> Self {
+        let ApiConnection { client, server, .. } = connection;
         Self { client, stash, namespaces, server, marks: Arc::default() }
     }
 

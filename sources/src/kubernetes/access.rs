@@ -16,7 +16,7 @@ pub struct KubeAccess {
 }
 
 /// A client of an API server.
-pub struct Connection {
+pub struct ApiConnection {
     pub client: Client,
     /// Namespace of the context.
     pub namespace: String,
@@ -31,7 +31,7 @@ pub struct ApiServer {
 }
 
 /// Builds a client from the kubeconfig that kubectl would use, or from the pod's ServiceAccount.
-pub async fn connect(access: &KubeAccess) -> Result<Connection, KubernetesError> {
+pub async fn connect(access: &KubeAccess) -> Result<ApiConnection, KubernetesError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Config(error);
     let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match &access.kubeconfig {
@@ -46,7 +46,7 @@ pub async fn connect(access: &KubeAccess) -> Result<Connection, KubernetesError>
     let namespace = config.default_namespace.clone();
     let server = api_server(&config.cluster_url);
     let client = Client::try_from(config).map_err(|e| failed(e.into()))?;
-    Ok(Connection { client, namespace, server })
+    Ok(ApiConnection { client, namespace, server })
 }
 
 fn api_server(url: &http::Uri) -> ApiServer {

@@ -207,12 +207,12 @@ async fn only_events_whose_time_is_over_may_be_absent() {
     source().sql(
         "create database evt; use evt; set time_zone = '+00:00', timestamp = unix_timestamp('2020-01-01 00:00:00');
          create event over_at on schedule at '2020-06-01 00:00:00' do select 1;
-         create event over_ends on schedule every 1 day starts '2020-02-01 00:00:00' ends '2020-06-01 00:00:00' do select ' on completion preserve';
+         create event over_ends on schedule every 1 day starts '2020-02-01 00:00:00' ends '2020-06-01 00:00:00' do select preserve from (select ' on completion preserve' as preserve) as d;
          create event kept_at on schedule at '2020-06-01 00:00:00' on completion preserve do select 1;
          create event kept_ends on schedule every 1 day ends '2020-06-01 00:00:00' on completion preserve do select 1;
          create event comes_at on schedule at '2037-06-01 00:00:00' do select 1;
          create event comes_ends on schedule every 1 day ends '2037-06-01 00:00:00' do select 1;
-         create event comes_always on schedule every 1 day do select ' ends ', '2020-06-01 00:00:00';",
+         create event comes_always on schedule every 1 day do select ends '2020-06-01 00:00:00' from (select 1 as ends) as d;",
     );
     let dumped = dump(&source().client(), &["--databases", "evt"]).await;
     let record = record(&dumped.bytes);

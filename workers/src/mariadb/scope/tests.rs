@@ -160,6 +160,9 @@ fn names_that_differ_in_case_are_one_or_two_as_the_server_says() {
     let nameless = "-- Host: h    Database: Shop\nCREATE VIEW v AS select 1 from `Shop`.`t`;\n";
     assert_eq!(ask(nameless, &["shop"], None, insensitive), Ok(("shop".to_owned(), None)));
     assert!(ask(nameless, &["shop"], None, sensitive).is_err());
+    let nameless = "-- Host: h    Database: Shop\nCREATE TABLE t (x int);\n";
+    assert_eq!(ask(nameless, &["shop"], Some("x"), insensitive), Ok(("x".to_owned(), None)));
+    assert!(ask(nameless, &["shop"], Some("x"), sensitive).is_err_and(|why| why.contains("holds no database `shop`")));
 }
 
 #[test]
