@@ -277,6 +277,9 @@ pub struct Queries {
     /// Counts events in the same way.
     #[serde(default)]
     pub events: String,
+    /// Answers the number of rows of each table as JSON, by the names that a record has.
+    #[serde(default)]
+    pub rows: String,
 }
 
 impl Engine {

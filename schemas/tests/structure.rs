@@ -10,6 +10,8 @@ const CRATES: [&str; 6] = ["schemas", "bus", "sources", "engine", "workers", "cl
 const WITH_CYCLES: [&str; 4] = ["schemas", "bus", "workers", "workers::mariadb"];
 /// The limit of CONTRIBUTING.md, in lines.
 const LONGEST_FILE: usize = 400;
+/// An engine is a document, this much code without tests, comments and blank lines, and one arm.
+const ONE_ENGINE: (&str, usize) = ("databases::postgres", 500);
 const ONE_FILE: &str = "sources/src/source.rs";
 
 type ModulePath = Vec<String>;
@@ -274,6 +276,18 @@ fn files_are_short() {
         .map(|(lines, file)| format!("{file} has {lines} lines"))
         .collect();
     assert!(long.is_empty(), "split them by noun, at {LONGEST_FILE} lines: {}", long.join(", "));
+}
+
+#[test]
+fn an_engine_beside_its_document_is_little_code() {
+    let (engine, limit) = ONE_ENGINE;
+    let modules = modules("workers").into_iter().filter(|module| module.path.join("::").starts_with(engine));
+    let lines = modules.flat_map(|module| module.text.lines().map(|line| line.trim().len()).collect::<Vec<_>>());
+    let count = lines.filter(|length| *length > 0).count();
+    assert!(
+        (1..=limit).contains(&count),
+        "{engine} has {count} lines, more than {limit}: move decisions to its document"
+    );
 }
 
 #[test]

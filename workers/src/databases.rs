@@ -3,6 +3,7 @@
 //! names an engine.
 
 mod access;
+mod destination;
 mod login;
 mod mariadb;
 mod options;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use lagan_schemas::engine::Engine;
 use lagan_schemas::error::{Code, Failure};
-use lagan_schemas::fact::{Notice, RecordTotals};
+use lagan_schemas::fact::{Notice, NoticeStatus, RecordTotals};
 
 use crate::process::{DumpOutcome, FeedReport, Program, Scanner, escape};
 
@@ -25,6 +27,9 @@ pub(crate) use ran::{FirstChange, FirstEffect, Ran, ran};
 
 /// The questions that the general code asks a database engine.
 pub(crate) trait DatabaseEngine: Send + Sync {
+    /// The data of the engine.
+    fn document(&self) -> &'static Engine;
+
     /// Checks the arguments of a dump, the server and the rights of the account. Answers the program to run and how its
     /// stream is judged.
     fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>>;
@@ -60,10 +65,14 @@ pub(crate) trait DatabaseEngine: Send + Sync {
     fn first_change(&self) -> Box<dyn FirstChange>;
 
     /// The text before the number of the line that a client names when a statement fails.
-    fn at_line(&self) -> &str;
+    fn at_line(&self) -> &str {
+        &self.document().at_line
+    }
 
     /// Explains the standard error of a program.
-    fn explain(&self, stderr: &[String]) -> Option<Explanation>;
+    fn explain(&self, stderr: &[String]) -> Option<Explanation> {
+        questions::explain(self.document(), stderr)
+    }
 
     /// Checks that the last bytes of a stream end it.
     fn check_end(&self, tail: &[u8]) -> Result<(), String>;
@@ -229,6 +238,23 @@ pub(crate) fn shown(names: &[impl AsRef<str>]) -> String {
     let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
     let first: Vec<String> = names.iter().take(SHOWN).map(|name| escape(name.as_ref())).collect();
     format!("{}{more}", first.join(", "))
+}
+
+/// Judges how a target differs from its record: by what it lacks, and by what it has beyond it.
+fn compared(missing: &[String], more: &[String]) -> Result<Vec<Notice>, Failure> {
+    if !missing.is_empty() {
+        let message = format!("every statement ran, but the target lacks {}", shown(missing));
+        return Err(Failure::new(Code::TargetIncomplete, message));
+    }
+    let (kind, reason) = ("TargetHoldsMore".to_owned(), "NotInSnapshot".to_owned());
+    let message = format!("the target holds more than the snapshot: {}", shown(more));
+    let notice = Notice { kind, status: NoticeStatus::True, reason, message };
+    Ok(if more.is_empty() { Vec::new() } else { vec![notice] })
+}
+
+fn not_compared(why: &str) -> Failure {
+    let message = format!("every statement ran, but the target could not be compared: {why}");
+    Failure::new(Code::TargetNotVerified, message)
 }
 
 /// SHA-256 sums and the like in lower-case hex.

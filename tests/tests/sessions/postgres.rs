@@ -1,5 +1,8 @@
 //! A PostgreSQL database comes back as it was, and what can't come back is told before the first statement.
 
+#[path = "postgres/existing.rs"]
+mod existing;
+
 use std::path::Path;
 
 use anyhow::Result;
@@ -55,21 +58,20 @@ struct Scene {
 impl Scene {
     /// Two servers, of which the first has a database with unusual content, and a configuration of its backups.
     fn new() -> Result<Self> {
-        let scene = Self::of(DATABASE)?;
+        let scene = Self::of(&format!("--dbname={DATABASE}"))?;
         let create = format!("CREATE ROLE \"own er\"; CREATE DATABASE \"{DATABASE}\" TEMPLATE template0");
         scene.source.query("postgres", &create)?;
         scene.source.load(DATABASE, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sessions/unusual.sql"))?;
         Ok(scene)
     }
 
-    /// Two servers, and a configuration of the backups of a database of the first.
-    fn of(database: &str) -> Result<Self> {
+    /// Two servers, and a configuration of backups of the first with arguments of pg_dump.
+    fn of(args: &str) -> Result<Self> {
         let (world, source, copy) = (World::new()?, PostgresServer::start()?, PostgresServer::start()?);
         for (name, server) in [("crm", &source), ("copy", &copy)] {
             world.lagan.manifest(&format!("{name}.yaml"), &app_binding(name, server, "root", server.password()))?;
         }
-        let task = format!("--dbname={database}");
-        let configured = configuration("nightly", "local", &task, "").replace("name: shop}}", "name: crm}}");
+        let configured = configuration("nightly", "local", args, "").replace("name: shop}}", "name: crm}}");
         // KubeDB's name of the Task.
         world.lagan.manifest("nightly.yaml", &configured.replace("task: {", "task: {name: postgres-backup-15.1, "))?;
         let up = world.up(&[])?;
@@ -82,8 +84,17 @@ impl Scene {
     }
 
     fn restore(&self, name: &str, args: &str, more: &str) -> Result<Value> {
+        self.request(name, args, more)?;
+        self.ended(name)
+    }
+
+    fn request(&self, name: &str, args: &str, more: &str) -> Result<()> {
         let task = format!("task: {{params: [{{name: args, value: \"{args}\"}}]}}\n{more}");
-        self.world.lagan.manifest(&format!("{name}.yaml"), &restore_session(name, "local", "copy", &task))?;
+        let session = restore_session(name, "local", "copy", &task);
+        self.world.lagan.manifest(&format!("{name}.yaml"), &session).map(drop)
+    }
+
+    fn ended(&self, name: &str) -> Result<Value> {
         self.world.ended("restoresessions", name, &[])
     }
 }
@@ -123,9 +134,10 @@ fn an_unusual_postgres_database_comes_back_as_the_server_itself_says() -> Result
     assert_eq!(scene.copy.query("back", "SELECT count(*) FROM pg_class WHERE oid >= 16384")?, "0");
 
     scene.copy.query("postgres", "CREATE ROLE \"own er\"")?;
-    let restored = scene.restore("whole", "--dbname=back", "")?;
+    let restored = scene.restore("whole", "--dbname=back", "verify: Rows")?;
     assert_eq!(restored["status"]["phase"], "Succeeded", "{restored}");
     assert_eq!(scene.copy.query("back", EVERYTHING)?, before);
+    assert!(!restored.to_string().contains("TargetHoldsMore"), "{restored}");
 
     // It is not empty any more, and only `Replace` makes room.
     scene.copy.query("back", "CREATE TABLE later (x int); DROP VIEW v; SELECT lo_from_bytea(777002, 'x')")?;
@@ -142,7 +154,7 @@ fn an_unusual_postgres_database_comes_back_as_the_server_itself_says() -> Result
 
 #[test]
 fn a_dump_that_names_no_database_goes_where_the_session_says_and_nowhere_else() -> Result<()> {
-    let scene = Scene::of("postgres")?;
+    let scene = Scene::of("--dbname=postgres")?;
     scene.source.query("postgres", "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")?;
     scene.world.good_backup("nightly")?;
     scene.foreign("stash", &scene.source.dump("postgres", &[])?)?;

@@ -7,6 +7,7 @@ mod stream;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use lagan_schemas::engine::Engine;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::Notice;
 
@@ -30,6 +31,10 @@ pub(crate) struct MariaDb {
 }
 
 impl DatabaseEngine for MariaDb {
+    fn document(&self) -> &'static Engine {
+        engine()
+    }
+
     fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>> {
         Box::pin(self.dump(access))
     }
@@ -65,10 +70,6 @@ impl DatabaseEngine for MariaDb {
 
     fn first_change(&self) -> Box<dyn FirstChange> {
         Box::new(dump::FirstWriteFinder::default())
-    }
-
-    fn at_line(&self) -> &str {
-        &engine().at_line
     }
 
     fn explain(&self, stderr: &[String]) -> Option<Explanation> {

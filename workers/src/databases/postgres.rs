@@ -20,8 +20,7 @@ use sha2::{Digest as _, Sha256};
 use self::record::{PostgresRecord, PostgresRecorder, TABLE};
 use super::options::CheckedArguments;
 use super::{
-    Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, FirstChange, Load, RestoreStream, Survey, hex,
-    questions, shown,
+    Access, DatabaseEngine, Depth, Dump, DumpedStream, FirstChange, Load, RestoreStream, Survey, hex, questions, shown,
 };
 use crate::process::{DumpOutcome, Program, Scanner};
 
@@ -32,6 +31,10 @@ const DATABASE: &str = "postgres";
 pub(crate) struct Postgres;
 
 impl DatabaseEngine for Postgres {
+    fn document(&self) -> &'static Engine {
+        engine()
+    }
+
     fn prepare<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Dump, Failure>> {
         dump(access).boxed()
     }
@@ -41,7 +44,8 @@ impl DatabaseEngine for Postgres {
     }
 
     fn survey(&self, stored: Option<&[u8]>) -> Box<dyn Survey> {
-        Box::new(StreamSurvey { recorder: PostgresRecorder::default(), stored: stored.and_then(PostgresRecord::parse) })
+        let stored = stored.and_then(PostgresRecord::parse).unwrap_or_default();
+        Box::new(PostgresRecorder::of(stored.database, stored.time))
     }
 
     fn inspect<'a>(&'a self, access: &'a Access, stream: RestoreStream<'a>) -> BoxFuture<'a, Result<Load, Failure>> {
@@ -49,28 +53,20 @@ impl DatabaseEngine for Postgres {
     }
 
     fn depths(&self) -> &'static [Depth] {
-        &[Depth::Objects]
+        &[Depth::Objects, Depth::Rows]
     }
 
     fn compare<'a>(
         &'a self,
         access: &'a Access,
         stream: RestoreStream<'a>,
-        _: Depth,
+        depth: Depth,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
-        load::compare(access, stream).boxed()
+        load::compare(access, stream, depth).boxed()
     }
 
     fn first_change(&self) -> Box<dyn FirstChange> {
         Box::<first::Finder>::default()
-    }
-
-    fn at_line(&self) -> &str {
-        &engine().at_line
-    }
-
-    fn explain(&self, stderr: &[String]) -> Option<Explanation> {
-        questions::explain(engine(), stderr)
     }
 
     fn check_end(&self, tail: &[u8]) -> Result<(), String> {
@@ -85,12 +81,18 @@ impl DatabaseEngine for Postgres {
 struct State {
     server_version: String,
     encoding: String,
-    read_only: bool,
-    /// Whether the account may create schemas, and objects in `public`.
-    creates: bool,
+    /// Reasons in words for which no restore can write.
+    obstacles: Vec<String>,
+    /// The content in words, if there is any.
+    existing: Option<String>,
     /// Number of objects by type; zero for a type that has none.
     objects: BTreeMap<String, u64>,
-    tables: BTreeSet<String>,
+    /// Types and names of these objects, as a record has them.
+    names: BTreeSet<String>,
+    /// Types and names that no object of a stream can take.
+    taken: BTreeSet<String>,
+    /// Types and names of the objects that the account may not drop.
+    kept: Vec<String>,
     /// Objects that the account may not read.
     unreadable: Vec<String>,
     /// Roles that the account may act as.
@@ -114,9 +116,10 @@ async fn dump(access: &Access) -> Result<Dump, Failure> {
         return Err(Failure::new(Code::MissingPrivileges, message));
     }
     let program = Program { args: given.argv(), ..access.program(&access.executable, engine(), &database)? };
-    let recorder: Arc<Mutex<PostgresRecorder>> = Arc::default();
+    let recorder = PostgresRecorder::of(Some(database), Some(Timestamp::now().to_string()));
+    let recorder = Arc::new(Mutex::new(recorder));
     let expected = if given.leaves_out { BTreeMap::new() } else { server.objects };
-    let stream = RecordedStream { recorder: Arc::clone(&recorder), database, time: Timestamp::now(), expected };
+    let stream = RecordedStream { recorder: Arc::clone(&recorder), expected };
     let scanner: Scanner = Box::new(move |block: &mut Vec<u8>| {
         recorder.lock().unwrap_or_else(PoisonError::into_inner).feed(block.as_slice());
     });
@@ -126,16 +129,13 @@ async fn dump(access: &Access) -> Result<Dump, Failure> {
 /// A dump on its way into a snapshot.
 struct RecordedStream {
     recorder: Arc<Mutex<PostgresRecorder>>,
-    database: String,
-    time: Timestamp,
     /// Objects that the server had when it was asked, by kind.
     expected: BTreeMap<String, u64>,
 }
 
 impl RecordedStream {
     fn recorded(&self) -> PostgresRecord {
-        let record = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
-        PostgresRecord { database: Some(self.database.clone()), time: Some(self.time.to_string()), ..record }
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish()
     }
 }
 
@@ -164,20 +164,13 @@ impl DumpedStream for RecordedStream {
     }
 }
 
-/// A stream that was found in a snapshot.
-struct StreamSurvey {
-    recorder: PostgresRecorder,
-    stored: Option<PostgresRecord>,
-}
-
-impl Survey for StreamSurvey {
+impl Survey for PostgresRecorder {
     fn block(&mut self, block: &[u8]) {
-        self.recorder.feed(block);
+        self.feed(block);
     }
 
     fn finish(self: Box<Self>) -> Vec<u8> {
-        let (database, time) = self.stored.map(|stored| (stored.database, stored.time)).unwrap_or_default();
-        PostgresRecord { database, time, ..self.recorder.finish() }.to_json()
+        Self::finish(&self).to_json()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Asks and explains by the document of an engine alone: the answers of a server to its queries, and the meaning of what its
 //! programs write to standard error.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lagan_schemas::engine::{Engine, ErrorRule};
@@ -12,18 +13,35 @@ use crate::failures::stderr;
 use crate::process::{Capture, Input, Program, capture};
 
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+/// The server reads every table to count its rows, and says nothing during one.
+const COUNTING: Capture =
+    Capture { timeout: Duration::from_hours(24), silence: Duration::from_hours(2), max_bytes: 64 * 1024 * 1024 };
 
 /// Asks a database the query `state`, whose answer is JSON, for as long as the server is waited for.
 pub(super) async fn state<T: DeserializeOwned>(access: &Access, engine: &Engine, database: &str) -> Result<T, Failure> {
+    ask(access, engine, (database, &engine.queries.state), Capture::default()).await
+}
+
+/// Asks a database the query `rows`: the number of rows by the name of their table.
+pub(super) async fn rows(access: &Access, engine: &Engine, database: &str) -> Result<BTreeMap<String, u64>, Failure> {
+    ask(access, engine, (database, &engine.queries.rows), COUNTING).await
+}
+
+async fn ask<T: DeserializeOwned>(
+    access: &Access,
+    engine: &Engine,
+    (database, query): (&str, &str),
+    limits: Capture,
+) -> Result<T, Failure> {
     let client = access.programs.find(&engine.programs.client)?;
     let since = Instant::now();
     loop {
         let program = Program {
             args: engine.queries.arguments.clone(),
-            input: Input::Bytes(engine.queries.state.clone().into_bytes()),
+            input: Input::Bytes(query.as_bytes().to_vec()),
             ..access.program(&client, engine, database)?
         };
-        match once(access, engine, program).await {
+        match once(access, engine, program, limits).await {
             Err(failure)
                 if failure.code == Code::DatabaseUnreachable && since.elapsed() + BETWEEN_TRIES < access.wait =>
             {
@@ -34,8 +52,13 @@ pub(super) async fn state<T: DeserializeOwned>(access: &Access, engine: &Engine,
     }
 }
 
-async fn once<T: DeserializeOwned>(access: &Access, engine: &Engine, client: Program) -> Result<T, Failure> {
-    let captured = capture(&access.spawner, client, Capture::default(), &access.cancel).await;
+async fn once<T: DeserializeOwned>(
+    access: &Access,
+    engine: &Engine,
+    client: Program,
+    limits: Capture,
+) -> Result<T, Failure> {
+    let captured = capture(&access.spawner, client, limits, &access.cancel).await;
     let captured = captured.map_err(|error| Failure::new(Code::DatabaseUnreachable, chain(&error)))?;
     if captured.exit.success() {
         let answer = serde_json::from_slice(&captured.stdout);

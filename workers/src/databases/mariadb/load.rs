@@ -6,7 +6,9 @@ use lagan_schemas::fact::{Notice, NoticeStatus};
 use super::failures::{of_arguments, of_scope, of_target};
 use super::stream::parse;
 use super::{MariaDb, program};
-use crate::databases::{Access, Clearing, Depth, Load, RestoreStream, StreamFilter, Wanted, shown};
+use crate::databases::{
+    Access, Clearing, Depth, Load, RestoreStream, StreamFilter, Wanted, compared, not_compared, shown,
+};
 use crate::mariadb::dump::{Filter, Record, ScopeGuard};
 use crate::mariadb::{
     Asked, CheckedRestoreArgs, Comparison, RestoreScope, Selection, TargetState, clearing, met, name_case, obstacles,
@@ -55,37 +57,23 @@ impl MariaDb {
         stream: RestoreStream<'_>,
         depth: Depth,
     ) -> Result<Vec<Notice>, Failure> {
-        let unknown = |why: &str| {
-            let message = format!("every statement ran, but the target could not be compared: {why}");
-            Failure::new(Code::TargetNotVerified, message)
-        };
-        let args = CheckedRestoreArgs::parse(&access.arguments).map_err(|error| unknown(&chain(&error)))?;
+        let args = CheckedRestoreArgs::parse(&access.arguments).map_err(|error| not_compared(&chain(&error)))?;
         let record = read(stream.record)?;
-        let client = self.client(access).await.map_err(|failure| unknown(&failure.message))?;
-        let case = name_case(&client, access.wait).await.map_err(|error| unknown(&chain(&error)))?;
-        let scope = scope(&record, &asked(&args, &stream.wanted)?, case).map_err(|error| unknown(&chain(&error)))?;
+        let client = self.client(access).await.map_err(|failure| not_compared(&failure.message))?;
+        let case = name_case(&client, access.wait).await.map_err(|error| not_compared(&chain(&error)))?;
+        let scope =
+            scope(&record, &asked(&args, &stream.wanted)?, case).map_err(|error| not_compared(&chain(&error)))?;
         let found = read_back(&client, &record, &scope, (case, comparison(depth))).await;
-        let found = found.map_err(|error| unknown(&chain(&error)))?;
-        if !found.missing.is_empty() {
-            let message = format!("every statement ran, but the target lacks {}", shown(&found.missing));
-            return Err(Failure::new(Code::TargetIncomplete, message));
-        }
+        let found = found.map_err(|error| not_compared(&chain(&error)))?;
+        let additional = compared(&found.missing, &found.additional)?;
         if !found.uncounted.is_empty() {
-            return Err(unknown(&format!("the rows of {} could not be counted", shown(&found.uncounted))));
+            return Err(not_compared(&format!("the rows of {} could not be counted", shown(&found.uncounted))));
         }
-        let notice = |kind: &str, reason: &str, message: String| Notice {
-            kind: kind.to_owned(),
+        let expired = (!found.expired.is_empty()).then(|| Notice {
+            kind: "EventsNotCreated".to_owned(),
             status: NoticeStatus::True,
-            reason: reason.to_owned(),
-            message,
-        };
-        let additional = (!found.additional.is_empty()).then(|| {
-            let message = format!("the target holds more than the snapshot: {}", shown(&found.additional));
-            notice("TargetHoldsMore", "NotInSnapshot", message)
-        });
-        let expired = (!found.expired.is_empty()).then(|| {
-            let message = format!("the server did not create events whose time is over: {}", shown(&found.expired));
-            notice("EventsNotCreated", "TimeIsOver", message)
+            reason: "TimeIsOver".to_owned(),
+            message: format!("the server did not create events whose time is over: {}", shown(&found.expired)),
         });
         Ok(expired.into_iter().chain(additional).collect())
     }

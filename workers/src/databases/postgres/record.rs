@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Bytes of a line that are read. `COPY` of 1600 columns with the longest names is shorter.
 const LINE_BYTES: usize = 256 * 1024;
 /// Names that a record holds at most of each kind, and the bytes of one.
-const NAMED: usize = 10_000;
+pub(super) const NAMED: usize = 100_000;
 const NAME_BYTES: usize = 1024;
+const LO_CREATE: &str = "SELECT pg_catalog.lo_create('";
 const END: &str = "-- PostgreSQL database dump complete";
 pub(super) const TABLE: &str = "TABLE";
 
@@ -23,8 +24,14 @@ pub(super) struct PostgresRecord {
     pub time: Option<String>,
     pub server_version: String,
     pub encoding: String,
+    /// Whether the stream creates this schema, which each database has.
+    pub creates_public: bool,
     pub objects: BTreeMap<String, u64>,
+    /// Types and names of the objects that the stream creates.
+    pub names: BTreeSet<String>,
     pub rows: u64,
+    /// Whether a table has rows in statements that are not counted.
+    pub uncounted: bool,
     /// Rows by the schema and name of their table.
     pub tables: BTreeMap<String, u64>,
     /// Owners, and roles with grants.
@@ -47,6 +54,10 @@ pub(super) struct PostgresRecorder {
 }
 
 impl PostgresRecorder {
+    pub fn of(database: Option<String>, time: Option<String>) -> Self {
+        Self { record: PostgresRecord { database, time, ..PostgresRecord::default() }, ..Self::default() }
+    }
+
     pub fn feed(&mut self, block: &[u8]) {
         for piece in block.split_inclusive(|byte| *byte == b'\n') {
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
@@ -86,11 +97,15 @@ impl PostgresRecorder {
             self.comment(&comment);
         } else if self.of == "TABLE DATA" && line.ends_with(" FROM stdin;") {
             self.is_in_rows = true;
+        } else if self.of == "TABLE DATA" && line.starts_with("INSERT INTO ") {
+            self.record.uncounted = true;
+        } else if self.of == "SCHEMA" && line == "CREATE SCHEMA public;" {
+            self.record.creates_public = true;
         } else if self.of.ends_with("ACL") && line.starts_with("GRANT ") {
             let role = line.rsplit_once(" TO ").map_or("", |(_, role)| role.trim_end_matches(" WITH GRANT OPTION;"));
             insert(&mut self.record.roles, &unquoted(role.trim_end_matches(';')));
-        } else if self.of.starts_with("BLOB") && line.starts_with("SELECT pg_catalog.lo_create('") {
-            *self.record.objects.entry("LARGE OBJECT".to_owned()).or_default() += 1;
+        } else if let Some(oid) = line.strip_prefix(LO_CREATE).filter(|_| self.of.starts_with("BLOB")) {
+            self.record.count("LARGE OBJECT", oid.trim_end_matches("');"));
         } else if let Some(encoding) = line.strip_prefix("SET client_encoding = '") {
             encoding.trim_end_matches("';").clone_into(&mut self.record.encoding);
         } else if let Some(version) = line.strip_prefix("-- Dumped from database version ") {
@@ -104,8 +119,9 @@ impl PostgresRecorder {
         self.record.complete = comment == END;
         let entry = comment.strip_prefix("-- Name: ").or_else(|| comment.strip_prefix("-- Data for Name: "));
         if let Some((name, of, schema, owner)) = entry.and_then(entry_of) {
-            (self.of, self.name) = (of.to_owned(), format!("{schema}.{name}"));
-            self.record.add(of, name, &self.name, owner);
+            (self.of, self.name) = (of.to_owned(), qualified(schema, name));
+            insert(&mut self.record.roles, owner);
+            self.record.add(of, name, schema);
         }
     }
 }
@@ -119,19 +135,36 @@ impl PostgresRecord {
         serde_json::to_vec(self).expect("a record is plain data")
     }
 
-    fn add(&mut self, of: &str, name: &str, full_name: &str, owner: &str) {
-        insert(&mut self.roles, owner);
+    fn add(&mut self, of: &str, name: &str, schema: &str) {
+        let full_name = qualified(schema, name);
         // Every database has a schema `public`, whether it is dumped or not.
         if is_object(of) && (of, name) != ("SCHEMA", "public") && self.objects.len() < NAMED {
-            *self.objects.entry(of.to_owned()).or_default() += 1;
-        }
-        if of == TABLE && self.tables.len() < NAMED && full_name.len() < NAME_BYTES {
-            self.tables.insert(full_name.to_owned(), 0);
+            let index = (of == "CONSTRAINT").then(|| qualified(schema, self.index_of(name, schema)));
+            self.count(of, index.as_ref().unwrap_or(&full_name));
         }
         if of == "EXTENSION" {
             insert(&mut self.extensions, name);
         }
+        if of == TABLE && self.tables.len() < NAMED && full_name.len() < NAME_BYTES {
+            self.tables.insert(full_name, 0);
+        }
     }
+
+    fn count(&mut self, of: &str, name: &str) {
+        *self.objects.entry(of.to_owned()).or_default() += 1;
+        insert(&mut self.names, &format!("{of} {name}"));
+    }
+
+    /// The index of a constraint, which has its name. A dump writes the name behind that of the table.
+    fn index_of<'a>(&self, name: &'a str, schema: &str) -> &'a str {
+        let mut spaces = name.match_indices(' ').map(|(at, _)| at);
+        let found = spaces.find(|at| self.tables.contains_key(&qualified(schema, &name[..*at])));
+        found.map_or(name, |at| &name[at + 1..])
+    }
+}
+
+fn qualified(schema: &str, name: &str) -> String {
+    if schema == "-" { name.to_owned() } else { format!("{schema}.{name}") }
 }
 
 /// Whether a type is one of objects, and not of rows or properties of objects.

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::databases::postgres::load::{guarded, obstacles};
+use crate::databases::postgres::load::{Guarded, differences, obstacles};
+use crate::databases::postgres::record::NAMED;
+use crate::databases::{Clearing, StreamFilter as _};
 
 const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n\\restrict KEY\n\n\
 -- Dumped from database version 15.18 (Debian)\n\nSET client_encoding = 'UTF8';\n\n\
@@ -63,18 +65,33 @@ fn a_dump_without_its_end_is_not_complete() {
     assert!(!record(&more, 0).complete);
 }
 
+fn filtered(dump: &str, at: usize) -> String {
+    let (mut filter, mut out) = (Box::<Guarded>::default(), Vec::new());
+    filter.creates_public = record(dump, 0).creates_public;
+    let (head, tail) = dump.as_bytes().split_at(at);
+    filter.block(head, &mut out).unwrap();
+    filter.block(tail, &mut out).unwrap();
+    filter.finish(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
 #[test]
 fn a_restore_leaves_out_the_key_of_the_stream_and_nothing_else() {
     let expected = DUMP.replacen("\\restrict KEY\n", "", 1).replacen("\\unrestrict KEY\n", "", 1);
     assert!(expected.contains("\\restrict KEY\n"), "a row that looks like it stays");
     for at in 0..DUMP.len() {
-        let (mut filter, mut out) = (guarded(), Vec::new());
-        let (head, tail) = DUMP.as_bytes().split_at(at);
-        filter.block(head, &mut out).unwrap();
-        filter.block(tail, &mut out).unwrap();
-        filter.finish(&mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), expected, "cut at {at}");
+        assert_eq!(filtered(DUMP, at), expected, "cut at {at}");
     }
+}
+
+#[test]
+fn a_schema_that_each_database_has_is_not_created() {
+    let public = "Schema: -; Owner: postgres\n--\n\n";
+    let row = "COPY public.t (a, \"line\nbreak\") FROM stdin;\nCREATE SCHEMA public;\n";
+    let dump = DUMP.replacen("COPY public.t (a, \"line\nbreak\") FROM stdin;\n", row, 1);
+    assert!(filtered(&dump, 0).contains(row), "a row that looks like it stays");
+    let creates = dump.replacen(public, &format!("{public}CREATE SCHEMA public;\n\n"), 1);
+    assert_eq!(filtered(&creates, 0), filtered(&dump, 0).replacen(public, &format!("{public}\n"), 1));
 }
 
 #[test]
@@ -83,24 +100,64 @@ fn what_would_stop_a_restore_is_known_before() {
     let good = || State {
         server_version: "15.1".to_owned(),
         encoding: "UTF8".to_owned(),
-        creates: true,
         roles: record.roles.clone(),
         extensions: record.extensions.clone(),
         ..State::default()
     };
-    assert_eq!(obstacles(&record, &good()), Vec::<String>::new());
+    assert_eq!(obstacles(&record, &good(), Clearing::Empty), Vec::<String>::new());
     let cases = [
-        (State { read_only: true, ..good() }, "read-only"),
-        (State { creates: false, ..good() }, "grant CREATE"),
+        (State { obstacles: vec!["read-only".to_owned()], ..good() }, "read-only"),
         (State { server_version: "14.9".to_owned(), ..good() }, "older version 14.9"),
         (State { encoding: "LATIN1".to_owned(), ..good() }, "LATIN1"),
         (State { roles: BTreeSet::new(), ..good() }, "own er"),
         (State { extensions: BTreeSet::new(), ..good() }, "pgcrypto"),
     ];
     for (server, words) in cases {
-        let found = obstacles(&record, &server);
+        let found = obstacles(&record, &server, Clearing::Leave);
         assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
     }
+    let server = State { kept: ["EXTENSION isn", "SCHEMA public"].map(str::to_owned).into(), ..good() };
+    for (clearing, words) in
+        [(Clearing::Leave, None), (Clearing::Empty, Some("the account may not drop EXTENSION isn, SCHEMA public;"))]
+    {
+        let found = obstacles(&record, &server, clearing);
+        assert_eq!(found.len(), words.iter().len(), "{found:?}");
+        assert!(found.iter().zip(words).all(|(found, words)| found.contains(words)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_target_is_compared_by_number_name_and_rows() {
+    let record = record(DUMP, 0);
+    let same = || State { objects: record.objects.clone(), names: record.names.clone(), ..State::default() };
+    let found = |server: &State, rows| {
+        let (missing, more) = differences(&record, server, &[("public.t".to_owned(), rows)].into());
+        (missing.join("; "), more.join("; "))
+    };
+    let is = |missing: &str, more: &str| (missing.to_owned(), more.to_owned());
+    assert_eq!(found(&same(), 4), is("", ""));
+    assert_eq!(found(&same(), 3), is("1 of 4 rows of table public.t", ""));
+    assert_eq!(found(&same(), 6), is("", "2 of 6 rows of table public.t"));
+    let mut server = same();
+    server.names.remove("TABLE public.t");
+    server.names.insert("TABLE public.u".to_owned());
+    assert_eq!(found(&server, 4), is("TABLE public.t", "TABLE public.u"));
+    let mut server = same();
+    server.objects.insert("FUNCTION".to_owned(), 0);
+    assert_eq!(found(&server, 4), is("1 of 1 objects of kind FUNCTION", ""));
+    // The server was not asked for these.
+    server.objects.remove("FUNCTION");
+    assert_eq!(found(&server, 4), is("", ""));
+    // Lists that are cut prove nothing; numbers do.
+    server.names = (0..NAMED).map(|number| format!("TABLE public.n{number}")).collect();
+    assert_eq!(found(&server, 4), is("", ""));
+}
+
+#[test]
+fn rows_in_statements_are_not_taken_for_none() {
+    assert!(!record(DUMP, 0).uncounted);
+    let inserts = DUMP.replace("COPY public.t (a", "INSERT INTO public.t VALUES (1);\nCOPY public.t (a");
+    assert!(record(&inserts, 0).uncounted);
 }
 
 #[test]
