@@ -105,7 +105,8 @@ async fn a_missing_right_is_an_obstacle_exactly_if_the_restore_fails_without_it(
         }
         // The rights that were asked for are enough.
         let any = needed_by_any(schema);
-        account(&server, &format!("least{at}"), &needed.into_iter().chain(any).collect::<Vec<_>>());
+        let least = needed.iter().copied().chain(any).collect::<Vec<_>>();
+        account(&server, &format!("least{at}"), &least);
         let client = server.client_as(&format!("least{at}"));
         assert_eq!(
             (found(&client, &record).await, restore(&client, &[], &bytes).await),
@@ -113,6 +114,13 @@ async fn a_missing_right_is_an_obstacle_exactly_if_the_restore_fails_without_it(
             "{schema} {options}"
         );
         server.sql("drop database if exists rx");
+        if any.is_some() {
+            account(&server, &format!("none{at}"), &needed);
+            let client = server.client_as(&format!("none{at}"));
+            let (found, restored) = (found(&client, &record).await, restore(&client, &[], &bytes).await);
+            assert!(!found.is_empty() && restored.is_err(), "{schema} {options}: {found:?} {restored:?}");
+            server.sql("drop database if exists rx");
+        }
     }
 }
 
