@@ -1,6 +1,8 @@
 //! Processes that are killed or paused while a session runs.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 
 use anyhow::Result;
 use lagan_tests::nats::NatsServer;
@@ -8,7 +10,7 @@ use lagan_tests::wait::eventually;
 use lagan_tests::world::PATIENCE;
 use nix::sys::signal::Signal;
 
-use super::{FAST, HeldBackup, Hold, SHOP, the_session, world_with};
+use super::{Apart, FAST, HeldBackup, Hold, SHOP, the_session, world_with};
 
 #[test]
 fn a_killed_worker_is_followed_by_another_and_there_is_one_snapshot() -> Result<()> {
@@ -64,22 +66,73 @@ fn everything_killed_at_once_goes_on_after_the_restart() -> Result<()> {
 
 #[test]
 fn a_snapshot_that_was_written_before_the_worker_died_is_adopted() -> Result<()> {
-    let mut backup = HeldBackup::prepare(3, FAST)?;
-    let mut first = backup.apart.worker("worker-1")?;
-    backup.begin()?;
-    backup.hold.release()?;
-    // NATS is stopped as soon as a snapshot exists, so that the worker can't report it.
-    eventually("the snapshot to be written", PATIENCE, || {
-        let snapshots = backup.apart.world.repository_dir().join("snapshots");
-        let written = fs::read_dir(snapshots).is_ok_and(|dir| dir.count() > 0);
-        written.then_some(())
-    })?;
-    backup.apart.nats.process().signal(Signal::SIGSTOP)?;
+    let world = world_with(1)?;
+    world.db.query("CREATE TABLE shop.measures (value FLOAT) SELECT 1 / 3 AS value")?;
+    // The first worker waits for an answer to its last hook, when its snapshot is there.
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    world.configure(
+        "shop",
+        "local",
+        SHOP,
+        &format!("hooks: {{postBackup: {{httpGet: {{port: {port}, path: /}}}}}}"),
+    )?;
+    let apart = Apart::start(world, FAST)?;
+    let (world, client) = (&apart.world, apart.client());
+    let allowed = format!("127.0.0.1:{port}");
+    let worker = |name| world.part("worker", name, &apart.url, &[FAST[0], FAST[1], "--allow-hook-host", &allowed]);
+    let mut first = worker("worker-1")?;
+    world.lagan.ok(&["backup", "shop", "--nats-url", &apart.url])?;
+    let (asked, _) = listener.accept()?;
     first.kill9()?;
-    backup.apart.nats.process().signal(Signal::SIGCONT)?;
-    let _second = backup.apart.worker("worker-2")?;
+    drop(asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let _second = worker("worker-2")?;
+    let session = the_session(world, &client)?;
+    assert_eq!(session["status"]["phase"], "Succeeded", "{session}");
+    let facts = world.facts("@latest", &client)?;
+    let result = &facts.last().unwrap()["data"]["results"][0];
+    assert_eq!(result["adopted"], true, "nothing is dumped again: {result}");
+    let conditions = session["status"]["conditions"].to_string();
+    assert!(conditions.contains("InexactFloats"), "what the dump lacks is still told: {conditions}");
+    assert_eq!(world.restic()?.snapshots()?.len(), 1);
+    world.judge()
+}
+
+/// Appends a worker's fact of the log again, under another pool and by another worker.
+async fn forge_start(nats: &NatsServer) -> Result<()> {
+    let jetstream = async_nats::jetstream::new(nats.connect().await?);
+    let mut stream = jetstream.get_stream("SESSIONS").await?;
+    let last = stream.info().await?.state.last_sequence;
+    let mut forged = 0;
+    for sequence in 1..=last {
+        let message = stream.get_raw_message(sequence).await?;
+        let Some(session) = message.subject.strip_suffix(".default.started") else { continue };
+        let mut event: serde_json::Value = serde_json::from_slice(&message.payload)?;
+        event["id"] = uuid::Uuid::new_v4().to_string().into();
+        event["data"]["worker"] = uuid::Uuid::new_v4().to_string().into();
+        jetstream.publish(format!("{session}.other.started"), event.to_string().into()).await?.await?;
+        forged += 1;
+    }
+    assert_eq!(forged, 1, "the log has one start");
+    Ok(())
+}
+
+#[test]
+fn a_fact_under_another_pool_does_not_stop_the_work_of_a_session() -> Result<()> {
+    let backup = HeldBackup::prepare(3, FAST)?;
+    let _worker = backup.apart.worker("worker-1")?;
+    backup.begin()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(forge_start(&backup.apart.nats))?;
+    backup.hold.release()?;
     let session = backup.session()?;
-    assert_eq!(backup.hold.runs(), 1, "nothing is dumped again");
+    assert_eq!((backup.hold.runs(), &session["status"]["attempts"]), (1, &1.into()), "{session}");
     backup.judge(&session)
 }
 

@@ -11,7 +11,7 @@ use lagan_bus::follow::follow;
 use lagan_bus::heartbeat::{self, Beats, Heartbeat};
 use lagan_bus::session_log::{decode, read_session};
 use lagan_bus::streams::{StreamError, store_id};
-use lagan_bus::{Bus, Followed, Start};
+use lagan_bus::{Bus, Followed, Start, Stored};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{CancelRequested, Fact, Holder};
 use lagan_schemas::session::Session;
@@ -85,7 +85,7 @@ impl Life {
         let past_first_byte = CancellationToken::new();
         let mut watchers = JoinSet::new();
         let start = Start::After(store, session.last_sequence);
-        watchers.spawn(watch_log(worker.bus.clone(), session.key.filter(), start, holder, stopper.clone()));
+        watchers.spawn(watch_log(worker.bus.clone(), (session.key.clone(), holder), start, stopper.clone()));
         if let Some(deadline) = session.plan.as_ref().and_then(|plan| plan.deadline) {
             watchers.spawn(watch_deadline(deadline, stopper.clone()));
         }
@@ -143,9 +143,10 @@ impl Life {
     }
 }
 
-/// Sees `cancel-requested` at once, and a successor's `started`.
-async fn watch_log(bus: Bus, filter: String, start: Start, holder: Holder, stopper: Stopper) {
-    let mut stream = follow(&bus, SESSIONS, vec![filter], start);
+/// Sees a cancel request at once, a successor, and an end that the engine or a successor wrote. A fact only makes it look: the
+/// log as a whole says who its author is, and whether it counts.
+async fn watch_log(bus: Bus, (key, holder): (SessionKey, Holder), start: Start, stopper: Stopper) {
+    let mut stream = follow(&bus, SESSIONS, vec![key.filter()], start);
     let mut store = None;
     while let Some(item) = stream.next().await {
         match item {
@@ -153,15 +154,43 @@ async fn watch_log(bus: Bus, filter: String, start: Start, holder: Holder, stopp
             Followed::Store(found) if store.is_some_and(|known| known != found) => stopper.stop(StopCause::Fenced),
             Followed::Store(found) => store = Some(found),
             Followed::CaughtUp => {}
-            Followed::Message(stored) => match decode(&stored) {
-                Ok(Fact::CancelRequested(cancel)) => stopper.stop(StopCause::Cancelled(cancel)),
-                Ok(Fact::Started(started)) if started.holder != holder => stopper.stop(StopCause::Fenced),
-                // The engine, or a worker that found the heartbeat silent, ended the session.
-                Ok(Fact::Failed(ended) | Fact::Cancelled(ended)) if ended.holder != Some(holder) => {
+            Followed::Message(stored) if concerns(&stored, holder) => {
+                let session = read_again(&bus, &key).await;
+                if let Some(cancel) = session.cancel.clone() {
+                    stopper.stop(StopCause::Cancelled(cancel));
+                }
+                if !is_ours(&session, holder) {
                     stopper.stop(StopCause::Fenced);
                 }
-                _ => {}
-            },
+            }
+            Followed::Message(_) => {}
+        }
+    }
+}
+
+/// Whether a fact may end the work of its session's holder.
+fn concerns(stored: &Stored, holder: Holder) -> bool {
+    match decode(stored) {
+        Ok(Fact::CancelRequested(_)) => true,
+        Ok(Fact::Started(started)) => started.holder != holder,
+        Ok(Fact::Failed(ended) | Fact::Cancelled(ended)) => ended.holder != Some(holder),
+        _ => false,
+    }
+}
+
+fn is_ours(session: &Session, holder: Holder) -> bool {
+    session.holder == Some(holder) && session.phase.is_held()
+}
+
+/// Reads a session, however long that takes.
+async fn read_again(bus: &Bus, key: &SessionKey) -> Session {
+    loop {
+        match read_session(bus, key).await {
+            Ok(session) => return session,
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "the log can't be read again yet");
+                tokio::time::sleep(READ_AGAIN).await;
+            }
         }
     }
 }
@@ -176,17 +205,11 @@ async fn watch_gaps(
 ) {
     while beats.changed().await.is_ok() {
         let gaps = beats.borrow_and_update().gaps;
-        while cleared.load(Ordering::SeqCst) != gaps {
-            match read_session(&bus, &key).await {
-                Ok(session) if session.holder == Some(holder) && session.phase.is_held() => {
-                    cleared.store(gaps, Ordering::SeqCst);
-                }
-                Ok(_) => return stopper.stop(StopCause::Fenced),
-                Err(error) => {
-                    tracing::debug!(error = chain(&error), "the log can't be read again yet");
-                    tokio::time::sleep(READ_AGAIN).await;
-                }
+        if cleared.load(Ordering::SeqCst) != gaps {
+            if !is_ours(&read_again(&bus, &key).await, holder) {
+                return stopper.stop(StopCause::Fenced);
             }
+            cleared.store(gaps, Ordering::SeqCst);
         }
     }
 }
