@@ -27,6 +27,9 @@ use crate::session::{Broken, Failed, SessionOutcome};
 use crate::wipe;
 use crate::worker::Worker;
 
+/// Workers that may be lost under a session; after one more it is not run again (P8).
+const LOST_WORKERS: u32 = 3;
+
 /// One attempt at a session.
 pub(crate) struct Execution<'a> {
     pub worker: &'a Worker,
@@ -48,6 +51,11 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
     if let Some(cancel) = &session.cancel {
         return StopCause::Cancelled(cancel.clone()).failure().into();
     }
+    // A backup first looks for a snapshot that a lost worker finished.
+    let is_backup = matches!(plan.work, Work::Backup(_));
+    if let Some(failure) = too_many_lost(&session).filter(|_| !is_backup) {
+        return failure.into();
+    }
     if let Err(failure) = consent::confirm(worker, plan).await {
         return failure.into();
     }
@@ -62,6 +70,12 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
     execution.conclude(worked).await
 }
 
+/// The failure of a session under which too many workers were lost: it may be what kills them.
+pub(crate) fn too_many_lost(session: &Session) -> Option<Failure> {
+    let lost = session.lost_workers;
+    (lost > LOST_WORKERS).then(|| Failure::new(Code::WorkerLost, format!("{lost} workers died under this session")))
+}
+
 /// The lease of a repository. A worker that loses it stops, and is waited for: nothing of it may go on in the background.
 pub(crate) struct Leased {
     pub lease: Lease,
@@ -71,8 +85,12 @@ pub(crate) struct Leased {
 impl Leased {
     /// Releases the lease after the work, whatever its result is.
     async fn after<T>(self, result: T) -> T {
-        self.lease.release().await;
+        self.release().await;
         result
+    }
+
+    pub async fn release(self) {
+        self.lease.release().await;
     }
 }
 
@@ -112,9 +130,8 @@ impl Execution<'_> {
     async fn restore(&mut self, work: &RestoreWork) -> Result<Option<TargetResult>, Broken> {
         self.worker.intent.confirm(&work.object).await?;
         let (opened, leased) = self.open(&work.repository, Missing::Fail).await?;
-        let restore = Restore { execution: self, work, repository: &opened };
-        let result = Box::pin(restore.run()).await;
-        match leased.after(result).await {
+        let restore = Restore { execution: self, work, repository: &opened, leased: Some(leased) };
+        match Box::pin(restore.run()).await {
             // A request to the storage that was broken off does not know why.
             Err(Broken::Failed(failure)) if failure.code == Code::Interrupted => Err(self.stopped_or(failure).into()),
             result => result.map(Some),

@@ -17,7 +17,7 @@ use lagan_schemas::plan::{Existing, RestoreMode, RestoreWork, Verify};
 use self::feed::{Fed, Feed, Pauses, feed};
 use crate::consent;
 use crate::databases::{Access, Clearing, CodedEngine, Depth, Load, Ran, RestoreStream, Wanted, check_fed, ran};
-use crate::execution::Execution;
+use crate::execution::{Execution, Leased};
 use crate::failures::{of_repository, of_spawn};
 use crate::opened::blocking;
 use crate::process::{Feeder, Program};
@@ -29,10 +29,24 @@ pub(crate) struct Restore<'r, 'a> {
     pub execution: &'r mut Execution<'a>,
     pub work: &'r RestoreWork,
     pub repository: &'r Arc<Repository>,
+    /// The lease of the repository, until it is not read any more.
+    pub leased: Option<Leased>,
 }
 
 impl Restore<'_, '_> {
     pub async fn run(mut self) -> Result<TargetResult, Broken> {
+        let result = self.restore().await;
+        self.release().await;
+        result
+    }
+
+    async fn release(&mut self) {
+        if let Some(leased) = self.leased.take() {
+            leased.release().await;
+        }
+    }
+
+    async fn restore(&mut self) -> Result<TargetResult, Broken> {
         let began = Instant::now();
         let snapshot = self.choose().await?;
         let (worker, plan) = (self.execution.worker, self.execution.plan);
@@ -63,12 +77,20 @@ impl Restore<'_, '_> {
         self.execution.hooks.pre(&self.work.target).await?;
         self.execution.conditions.extend(overwrites.map(overwritten));
         let size_bytes = self.load(&engine, load, &snapshot).await?;
+        self.release().await;
         if let Some(depth) = self.depth() {
             let differences = engine.compare(&access, self.stream(&record), depth).await;
-            let differences = differences.map_err(|failure| self.execution.stopped_or(failure))?;
+            let differences = differences.map_err(|failure| self.not_compared(failure))?;
             self.execution.conditions.extend(differences);
         }
         Ok(self.result(snapshot, size_bytes, began))
+    }
+
+    /// The failure of a comparison, after all statements ran. A stop tells no more than that it did not end.
+    fn not_compared(&self, failure: Failure) -> Failure {
+        let Some(cause) = self.execution.life.stopped() else { return failure };
+        let message = format!("every statement ran, but the target was not compared: {}", cause.failure().message);
+        Failure::new(Code::TargetNotVerified, message)
     }
 
     fn result(&self, snapshot: Snapshot, size_bytes: u64, began: Instant) -> TargetResult {

@@ -76,6 +76,35 @@ fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
 }
 
 #[test]
+fn a_restore_that_is_cancelled_after_its_last_statement_says_that_all_of_them_ran() -> Result<()> {
+    let mut world = world_with(1)?;
+    let (fed, asked) = (world.lagan.path("fed"), world.lagan.path("asked"));
+    // From the end of the restore's own client on, questions wait.
+    let script = format!(
+        "case \"$*\" in *--unbuffered*) if [ -e {0} ]; then touch {1}; while [ -e {0} ]; do sleep 0.05; done; fi; exec $REAL \"$@\";; esac\n\
+         $REAL \"$@\"; code=$?; touch {0}; exit $code",
+        fed.display(),
+        asked.display()
+    );
+    world.stub("mariadb", &script)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let _up = world.up(&FAST)?;
+    world.good_backup("shop")?;
+    let original = world.db.checksums("shop")?;
+    world.db.query("DROP DATABASE shop")?;
+    world.lagan.manifest("back.yaml", &restore_session("back", "local", "shop", ""))?;
+    eventually("the comparison to begin", PATIENCE, || asked.exists().then_some(()))?;
+    world.lagan.ok(&["cancel", "back"])?;
+    let ended = world.ended("restoresessions", "back", &[])?;
+    assert_eq!(ended["status"]["phase"], "Failed", "{ended}");
+    assert_eq!(ended["status"]["code"], "E0407", "{ended}");
+    let message = ended["status"]["message"].to_string();
+    assert!(message.contains("every statement ran, but the target was not compared: cancelled by"), "{message}");
+    assert_eq!(world.db.checksums("shop")?, original);
+    world.judge()
+}
+
+#[test]
 fn a_damaged_repository_is_never_restored_as_if_it_were_whole() -> Result<()> {
     let world = world_with(3)?;
     world.configure("shop", "local", SHOP, "")?;

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::error::{Failure, chain};
 use lagan_schemas::tag::Tag;
 
 use super::{Backup, Sound};
+use crate::execution::too_many_lost;
 use crate::failures::of_repository;
 use crate::opened::blocking;
 use crate::repository::{Error, ExpectedSnapshot, ReadBack};
-
-/// A session that lost more workers than this is not started again (P8).
-const LOST_WORKERS: u32 = 3;
 
 impl Backup<'_, '_> {
     /// Takes a snapshot of this session and target that reads back as the result: nothing is dumped again.
@@ -48,11 +46,7 @@ impl Backup<'_, '_> {
                 }
             }
         }
-        let lost = self.execution.session.lost_workers;
-        if lost > LOST_WORKERS {
-            return Err(Failure::new(Code::WorkerLost, format!("{lost} workers died under this session")));
-        }
-        Ok(None)
+        too_many_lost(&self.execution.session).map_or(Ok(None), Err)
     }
 
     /// The inner result says whether the snapshot is sound.
