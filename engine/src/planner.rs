@@ -229,7 +229,8 @@ enum Lock {
     Skip(Skipped),
 }
 
-/// Names the lock of a plan: one session at a time works on a database, or deletes a repository.
+/// Names the lock of a plan: one session at a time works on an AppBinding, or deletes a Repository. Two AppBindings of one
+/// server are two targets, so that its databases can be backed up side by side.
 fn lock_key(plan: &Plan) -> String {
     let (scope, reference) = match &plan.work {
         Work::Backup(work) => ("target", &work.target.reference),

@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 use futures::future::MaybeDone;
 use lagan_bus::lease::Tenure;
 use lagan_schemas::error::Failure;
-use lagan_schemas::fact::{RecordTotals, TargetResult};
+use lagan_schemas::fact::{Notice, NoticeStatus, RecordTotals, TargetResult};
 use lagan_schemas::origin::ClusterIdentity;
 use lagan_schemas::plan::{BackupWork, PlanRepository};
+use tokio::time::timeout;
 
 use self::preflight::Ready;
 use crate::execution::Execution;
@@ -64,7 +65,10 @@ impl Backup<'_, '_> {
         self.execution.worker.intent.confirm_repository(&self.planned.reference).await?;
         let sound = match beside(self.adopt(), asked.as_mut()).await? {
             // An adopted snapshot needs no database.
-            Some(sound) => sound,
+            Some(sound) => {
+                self.execution.conditions.extend(findings(asked.as_mut()).await);
+                sound
+            }
             None => {
                 asked.as_mut().await;
                 let ready = asked.as_mut().take_output().expect("it has ended, and its output was not taken")?;
@@ -88,4 +92,26 @@ impl Backup<'_, '_> {
         }
         preflight(self.execution.worker, self.execution.life, self.work).await
     }
+}
+
+/// The findings about the database of an adopted snapshot, which its own attempt could not tell any more.
+async fn findings(mut asked: Pin<&mut MaybeDone<impl Future<Output = Result<Ready, Failure>>>>) -> Vec<Notice> {
+    let why = match timeout(FRESH, asked.as_mut()).await {
+        Ok(()) => match asked.take_output() {
+            Some(Ok(ready)) => return ready.dump.notices,
+            Some(Err(failure)) => failure.message,
+            None => return Vec::new(),
+        },
+        Err(_) => format!("it did not answer within {} s", FRESH.as_secs()),
+    };
+    let message = format!(
+        "the snapshot of an earlier attempt is used, and it is not known what its dump may lack, because the database can't be asked: {why}; the next backup tells"
+    );
+    tracing::warn!(message);
+    vec![Notice {
+        kind: "FindingsUnknown".to_owned(),
+        status: NoticeStatus::True,
+        reason: "DatabaseNotAsked".to_owned(),
+        message,
+    }]
 }

@@ -3,24 +3,28 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 use lagan_bus::Bus;
 use lagan_bus::session_log::find_session;
-use lagan_schemas::error::{Failure, chain};
+use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Notice, NoticeStatus, RetentionMode, RetentionResult};
 use lagan_schemas::origin::{ClusterIdentity, ConfigurationKey, SnapshotOwner};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::Cluster;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::failures::of_repository;
+use crate::failures::{internal, of_repository};
 use crate::repository::{Decision, RetentionRules, Snapshot, Verdict, retention};
 use crate::worker::Worker;
 
 /// Facts are kept for a week; sessions of older snapshots can't be asked about.
 const ASKABLE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
+
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The session that asks, and whose snapshots it asks about.
 #[derive(Clone, Copy)]
@@ -29,6 +33,8 @@ pub(crate) struct Asking<'a> {
     pub cluster: &'a ClusterIdentity,
     /// Only those of this configuration; of every one if `None`.
     pub configuration: Option<&'a ConfigurationKey>,
+    /// Ends the wait for NATS: without an answer nothing is decided.
+    pub stop: &'a CancellationToken,
 }
 
 /// The word of a snapshot's session on it.
@@ -49,19 +55,28 @@ pub(crate) async fn unnamed(
     snapshots: &[Snapshot],
     asking: Asking<'_>,
     named: &[String],
-) -> HashSet<String> {
-    let words = words(worker, snapshots, asking, named).await;
-    words.into_iter().filter(|(_, word)| *word == Word::Disowned).map(|(id, _)| id).collect()
+) -> Result<HashSet<String>, Failure> {
+    let words = words(worker, snapshots, asking, named).await?;
+    Ok(words.into_iter().filter(|(_, word)| *word == Word::Disowned).map(|(id, _)| id).collect())
 }
 
 /// Finds the snapshots of this cluster that are never `latest`: besides the unnamed ones those of running sessions, which
 /// are not read back yet.
-pub(crate) async fn unproven(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>) -> HashSet<String> {
-    let words = words(worker, snapshots, asking, &[]).await;
-    words.into_iter().filter(|(_, word)| *word != Word::Named).map(|(id, _)| id).collect()
+pub(crate) async fn unproven(
+    worker: &Worker,
+    snapshots: &[Snapshot],
+    asking: Asking<'_>,
+) -> Result<HashSet<String>, Failure> {
+    let words = words(worker, snapshots, asking, &[]).await?;
+    Ok(words.into_iter().filter(|(_, word)| *word != Word::Named).map(|(id, _)| id).collect())
 }
 
-async fn words(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>, named: &[String]) -> Vec<(String, Word)> {
+async fn words(
+    worker: &Worker,
+    snapshots: &[Snapshot],
+    asking: Asking<'_>,
+    named: &[String],
+) -> Result<Vec<(String, Word)>, Failure> {
     let now = Timestamp::now();
     let mut words = Vec::new();
     let mut sessions: HashMap<Uuid, Option<Session>> = HashMap::new();
@@ -81,18 +96,27 @@ async fn words(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>, name
         }
         let session = match sessions.entry(uid) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(ask(&worker.bus, &worker.cluster, uid).await),
+            Entry::Vacant(unknown) => unknown.insert(ask(&worker.bus, &worker.cluster, uid, asking.stop).await?),
         };
         words.extend(session.as_ref().map(|session| (snapshot.id.clone(), word(session, &snapshot.id))));
     }
-    words
+    Ok(words)
 }
 
-async fn ask(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Option<Session> {
-    find_session(bus, cluster, uid).await.unwrap_or_else(|error| {
-        tracing::debug!(session = %uid, error = chain(&error), "session of a snapshot can't be read, it counts");
-        None
-    })
+/// Asks for the session of a snapshot, and waits while NATS is away.
+async fn ask(bus: &Bus, cluster: &Cluster, uid: Uuid, stop: &CancellationToken) -> Result<Option<Session>, Failure> {
+    loop {
+        let error = match find_session(bus, cluster, uid).await {
+            Ok(session) => return Ok(session),
+            Err(error) if error.is_outage() => error,
+            Err(error) => return Err(internal(&error)),
+        };
+        tracing::debug!(session = %uid, error = chain(&error), "the session of a snapshot can't be read yet");
+        tokio::select! {
+            () = stop.cancelled() => return Err(Failure::new(Code::Interrupted, "NATS was away until the stop")),
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+        }
+    }
 }
 
 fn word(session: &Session, snapshot: &str) -> Word {

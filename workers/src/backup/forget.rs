@@ -9,6 +9,7 @@ use lagan_schemas::origin::{ConfigurationKey, SnapshotOwner};
 use lagan_schemas::plan::{PlanRepository, Work};
 use lagan_schemas::resource::repository::RetentionPolicy;
 use lagan_schemas::session::{Phase, Session};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::failures::of_repository;
 use crate::opened::{Missing, Opened, blocking};
@@ -61,12 +62,20 @@ async fn forget_in(
     let secret = worker.intent.storage_secret(planned).await?;
     let place = place(planned, &secret, worker.intent.volumes())?;
     let lease_owner = format!("{}-forget-{}", session.key.uid, worker.instance);
-    let opened = Opened::open(worker, &place, &lease_owner, Missing::Fail, &worker.stop_now).await?;
+    let stop = worker.stop_now.child_token();
+    let opened = Opened::open(worker, &place, &lease_owner, Missing::Fail, &stop).await?;
+    // Without the lease the place may be somebody else's: no request goes to it any more.
+    let lost = opened.lease.tenure().lost();
+    let stopped = stop.clone();
+    let _watch = AbortOnDropHandle::new(tokio::spawn(async move {
+        lost.cancelled().await;
+        stopped.cancel();
+    }));
     let removed = async {
         let repository = Arc::clone(&opened.repository);
         let listed = blocking(move || repository.snapshots()).await?.map_err(|error| of_repository(&error))?;
-        let asking = Asking { session: session.key.uid, cluster, configuration: Some(configuration) };
-        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await;
+        let asking = Asking { session: session.key.uid, cluster, configuration: Some(configuration), stop: &stop };
+        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await?;
         let decisions = retention::decide(&listed.snapshots, owner, policy, &Zoned::now(), &unnamed)?;
         let removed = decisions.into_iter().filter(|d| d.verdict == Verdict::Remove && !named.contains(&d.id));
         let go: Vec<String> = removed.map(|decision| decision.id).collect();

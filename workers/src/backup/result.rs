@@ -46,8 +46,9 @@ impl Backup<'_, '_> {
         let (worker, plan) = (self.execution.worker, self.execution.plan);
         let own = ConfigurationKey::of(&plan.invoker);
         let session = self.execution.session.key.uid;
-        let asking = Asking { session, cluster: self.cluster, configuration: Some(&own) };
-        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await;
+        let stop = &self.execution.life.token();
+        let asking = Asking { session, cluster: self.cluster, configuration: Some(&own), stop };
+        let unnamed = retention::unnamed(worker, &listed.snapshots, asking, named).await?;
         let shared = shared_name(&listed.snapshots, self.cluster, worker.cluster.as_str());
         self.execution.conditions.extend(shared);
         let policy = &self.work.retention;

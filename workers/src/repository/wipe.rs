@@ -18,7 +18,7 @@ use super::key;
 use super::limits;
 use super::object;
 use super::open::{Presence, Repository, presence};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, SnapshotList};
 use super::storage::{S3, Storage};
 use super::storage_access::StorageAccess;
 use super::store::{AbsentFolder, CONFIG, Store, id_of, path_of};
@@ -45,6 +45,10 @@ pub enum WipeError {
         "nothing was deleted, because the repository also holds snapshots of namespaces that this installation does not watch ({0}); delete it by hand if nobody needs them"
     )]
     OtherNamespaces(String),
+    #[error(
+        "nothing was deleted, because {count} snapshots can't be read and may be of other clusters ({first}); remove them with `restic forget`, or delete the repository by hand if nobody needs it"
+    )]
+    Unreadable { count: usize, first: String },
 }
 
 impl WipeError {
@@ -56,6 +60,7 @@ impl WipeError {
             Self::Storage(error) => error.code(),
             Self::NotOpened(error) => error.code(),
             Self::OtherClusters(_) | Self::OtherNamespaces(_) => Code::LocationShared,
+            Self::Unreadable { .. } => Code::RepositoryDamaged,
         }
     }
 }
@@ -108,7 +113,7 @@ impl Wipe {
         };
         let (proof, repository) = prove(&Storage::S3(s3.clone()), password, access).map_err(not_opened)?;
         if let Some(repository) = repository {
-            others(&repository.snapshots().map_err(not_opened)?.snapshots, cluster, namespaces)?;
+            others(&repository.snapshots().map_err(not_opened)?, cluster, namespaces)?;
         }
         Ok(Self::over(operator, redactor, proof))
     }
@@ -204,14 +209,14 @@ impl Wipe {
     }
 }
 
-/// Refuses snapshots of clusters that are not ours, and of namespaces that are none of these.
-pub(super) fn others(
-    snapshots: &[Snapshot],
-    cluster: &ClusterIdentity,
-    namespaces: &[String],
-) -> Result<(), WipeError> {
+/// Refuses snapshots of clusters that are not ours, those of namespaces that are none of these, and those of which nobody knows.
+pub(super) fn others(listed: &SnapshotList, cluster: &ClusterIdentity, namespaces: &[String]) -> Result<(), WipeError> {
+    if let Some(first) = listed.damaged.first() {
+        let first = format!("{}: {}", first.id, one_line(&first.why));
+        return Err(WipeError::Unreadable { count: listed.damaged.len(), first });
+    }
     let (ours, foreign): (Vec<_>, Vec<_>) =
-        snapshots.iter().filter_map(Snapshot::origin).partition(|origin| cluster.owns(origin.cluster));
+        listed.snapshots.iter().filter_map(Snapshot::origin).partition(|origin| cluster.owns(origin.cluster));
     if let Some(names) = shown(foreign.iter().map(|origin| origin.cluster_name.as_str())) {
         return Err(WipeError::OtherClusters(names));
     }

@@ -31,8 +31,11 @@ impl Restore<'_, '_> {
                 };
                 // A snapshot that its session has not named is never the latest.
                 let session = self.execution.session.key.uid;
-                let asking = Asking { session, cluster: &cluster, configuration: source.configuration.as_ref() };
+                let configuration = source.configuration.as_ref();
+                let stop = &self.execution.life.token();
+                let asking = Asking { session, cluster: &cluster, configuration, stop };
                 let unproven = retention::unproven(self.execution.worker, &listed.snapshots, asking).await;
+                let unproven = unproven.map_err(|failure| self.execution.stopped_or(failure))?;
                 latest(&listed.snapshots, wanted, &unproven)
             }
         };

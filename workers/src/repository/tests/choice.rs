@@ -9,6 +9,7 @@ use lagan_schemas::origin::{ClusterIdentity, Clusters, ConfigurationKey, Snapsho
 use rustic_core::repofile::SnapshotFile;
 use uuid::Uuid;
 
+use crate::repository::snapshot::{Damaged, SnapshotList};
 use crate::repository::wipe;
 use crate::repository::{ChoiceError, RetentionRules, Snapshot, Verdict, WantedSnapshot, by_id, latest, retention};
 
@@ -218,7 +219,11 @@ fn a_repository_that_others_use_is_not_deleted() {
         snapshot_of(3, 3, 0, Y, "/d"),
         snapshot(4, 0, "", "/d"),
     );
-    let ours_only = [ours.clone(), adopted.clone(), untagged.clone()];
+    let list = |snapshots: &[&Snapshot]| SnapshotList {
+        snapshots: snapshots.iter().map(|snapshot| (*snapshot).clone()).collect(),
+        damaged: Vec::new(),
+    };
+    let mut ours_only = list(&[&ours, &adopted, &untagged]);
     assert!(wipe::others(&ours_only, identity(&[2]), &[]).is_ok());
     let namespaces = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let watched = X.split('/').nth(1).unwrap();
@@ -226,7 +231,11 @@ fn a_repository_that_others_use_is_not_deleted() {
     let refused = wipe::others(&ours_only, identity(&[2]), &namespaces(&["more"])).unwrap_err();
     assert_eq!(refused.code(), Code::LocationShared);
     assert!(refused.to_string().contains(&format!("({watched})")), "{refused}");
-    let refused = wipe::others(&[ours, adopted, theirs, untagged], identity(&[2]), &[]).unwrap_err();
+    let refused = wipe::others(&list(&[&ours, &adopted, &theirs, &untagged]), identity(&[2]), &[]).unwrap_err();
     assert_eq!(refused.code(), Code::LocationShared);
     assert!(refused.to_string().contains("(local)"), "{refused}");
+    ours_only.damaged.push(Damaged { id: "5".repeat(64), why: "it is of a later version".to_owned() });
+    let refused = wipe::others(&ours_only, identity(&[2]), &[]).unwrap_err();
+    assert_eq!(refused.code(), Code::RepositoryDamaged);
+    assert!(refused.to_string().contains("it is of a later version"), "{refused}");
 }
