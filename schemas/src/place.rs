@@ -83,13 +83,35 @@ impl Place {
     /// The path from `outer` to this place: empty if they are the same, `None` if this one lies elsewhere.
     #[must_use]
     pub fn path_within(&self, outer: &Self) -> Option<&[String]> {
-        if self.root == outer.root { self.path.strip_prefix(outer.path.as_slice()) } else { None }
+        if self.root.may_be(&outer.root) { self.path.strip_prefix(outer.path.as_slice()) } else { None }
     }
 
-    /// An id that is the same in every process: the key of the repository's lease.
+    /// An id that is the same in every process: the key of the repository's lease. Services of one name share it, since the
+    /// name alone is that of a Service in the namespace of whoever asks.
     #[must_use]
     pub fn id(&self) -> Uuid {
-        Uuid::new_v5(&PLACES, self.to_string().as_bytes())
+        let text = match &self.root {
+            Root::Bucket { server, bucket } => {
+                let root = Root::Bucket { server: without_namespace(server), bucket: bucket.clone() };
+                Self { root, path: self.path.clone() }.to_string()
+            }
+            Root::FileSystem => self.to_string(),
+        };
+        Uuid::new_v5(&PLACES, text.as_bytes())
+    }
+}
+
+impl Root {
+    /// Whether the two are one, as `minio` and `minio.prod` may be.
+    fn may_be(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bucket { server: ours, bucket }, Self::Bucket { server: theirs, bucket: other }) => {
+                let alone = |server: &str| without_namespace(server) == server;
+                let may_be = without_namespace(ours) == without_namespace(theirs) && (alone(ours) || alone(theirs));
+                bucket == other && (ours == theirs || may_be)
+            }
+            _ => self == other,
+        }
     }
 }
 
@@ -142,6 +164,16 @@ fn domain(name: &str) -> String {
     }
     let service = name.strip_suffix(".svc").or_else(|| Some(name.split_once(".svc.")?.0));
     service.filter(|service| service.contains('.')).map(str::to_owned).unwrap_or(name)
+}
+
+/// A server without the namespace of what may be a Service: `minio:9000` of `minio.prod:9000`.
+fn without_namespace(server: &str) -> String {
+    let host_end = server.find([':', '/']).unwrap_or(server.len());
+    let (host, rest) = server.split_at(host_end);
+    match host.split_once('.') {
+        Some((name, namespace)) if !namespace.contains('.') => format!("{name}{rest}"),
+        _ => server.to_owned(),
+    }
 }
 
 /// The words of Stash's variables and metric labels for a backend, as people wrote them. Empty where there is none.

@@ -112,6 +112,18 @@ mod tests {
             assert_eq!(holds_data_of(&place(ours), &place(theirs)), shared, "{ours} {theirs}");
         }
         assert!(!holds_data_of(&place("x"), &Place::bucket("h", "c", "x")));
+        let service = |host: &str| Place::bucket(host, "b", "x");
+        for (ours, theirs, shared) in [
+            ("http://minio:9000", "http://minio.prod.svc:9000", true),
+            ("minio.prod.svc.cluster.local:9000", "minio:9000", true),
+            ("minio.prod:9000", "minio.test:9000", false),
+            ("minio:9000", "minio.prod:9001", false),
+            ("minio", "minio.example.com", false),
+            ("10.0.0.1:9000", "10.0.0.2:9000", false),
+        ] {
+            assert_eq!(holds_data_of(&service(ours), &service(theirs)), shared, "{ours} {theirs}");
+            assert!(!shared || service(ours).id() == service(theirs).id(), "{ours} {theirs}");
+        }
     }
 
     #[test]

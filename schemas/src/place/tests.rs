@@ -54,12 +54,21 @@ fn other_servers_buckets_and_prefixes_are_other_places() {
         (s3("h", "x"), s3("h", "xy")),
         (s3("h", "x"), s3("h", "X")),
         (s3("h", ""), Place::bucket("h", "c", "")),
-        (s3("minio.a.svc", ""), s3("minio.b.svc", "")),
-        (s3("minio.svc", ""), s3("minio", "")),
+        (s3("minio.svc:9000", ""), s3("minio.example.org", "")),
         (s3("h", ""), Place::directory(Path::new("/h/b"))),
     ] {
         assert!(a != b && a.id() != b.id(), "{a} {b}");
         assert_eq!((a.path_within(&b).is_some(), b.path_within(&a).is_some()), (false, false), "{a} {b}");
+    }
+}
+
+#[test]
+fn services_of_two_namespaces_are_two_places_and_share_a_lease_since_their_name_alone_may_be_either() {
+    let (a, b, alone) = (s3("minio.a.svc", "x"), s3("minio.b.svc", "x"), s3("minio", "x"));
+    assert!(a != b && a.path_within(&b).is_none() && b.path_within(&a).is_none());
+    for other in [&a, &b] {
+        assert!(other.path_within(&alone).is_some() && alone.path_within(other).is_some(), "{other}");
+        assert_eq!(other.id(), alone.id(), "{other}");
     }
 }
 
