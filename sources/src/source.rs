@@ -223,7 +223,8 @@ impl Source {
         }
     }
 
-    /// Annotations of a Service; `None` if there is no such Service, as always in a folder.
+    /// Annotations of a Service; `None` if there is no such Service, as always in a folder. A name in a namespace of which
+    /// nothing may be read is not known to be a Service: it is often a public host, and reaches no private network.
     pub async fn service_annotations(
         &self,
         namespace: &str,
@@ -231,7 +232,10 @@ impl Source {
     ) -> Result<Option<BTreeMap<String, String>>, SourceError> {
         match &self.0 {
             Origin::Folder(_) => Ok(None),
-            Origin::Cluster(api) => Ok(api.service_annotations(namespace, name).await?),
+            Origin::Cluster(api) => match api.service_annotations(namespace, name).await.map_err(SourceError::from) {
+                Err(error) if error.is_refusal() => Ok(None),
+                answer => answer,
+            },
         }
     }
 

@@ -145,10 +145,6 @@ impl<'a> Consents<'a> {
                 continue;
             };
             let found = self.intent.source.service_annotations(&namespace, &name).await;
-            // Without a right to look there, the host is not known to be a Service, and reaches no private network.
-            if found.as_ref().is_err_and(SourceError::is_refusal) {
-                continue;
-            }
             let Some(annotations) = found.map_err(|error| unanswered(&error))? else { continue };
             self.ask(|asker| consent::service(asker, (&namespace, &name), &annotations)).await?;
         }
