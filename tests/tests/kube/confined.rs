@@ -211,10 +211,10 @@ fn roles_in_watched_namespaces_suffice_and_nothing_else_is_touched() -> Result<(
         // Cluster-scoped kinds.
         let cluster = ["backupblueprints", "backupblueprints/status", "functions", "tasks"];
         let cluster = cluster.map(|kind| format!("lagan.dev {kind}"));
-        // A worker asks a blueprint whether an AppBinding consents to its namespace.
+        // A worker asks a blueprint whether an AppBinding consents to its namespace, and whether a namespace exists.
         let expected: BTreeSet<&str> = match part {
             "engine" => cluster.iter().map(String::as_str).collect(),
-            _ => BTreeSet::from([cluster[0].as_str()]),
+            _ => BTreeSet::from([cluster[0].as_str(), "namespaces"]),
         };
         assert_eq!(some, expected, "{part}");
     }
@@ -246,4 +246,47 @@ fn roles_in_watched_namespaces_suffice_and_nothing_else_is_touched() -> Result<(
     ensure!(told.len() == 1 && told[0].contains("WARN") && told[0].contains("app-shop"), "{told:#?}");
     world.kubectl(&["delete", "backupblueprints.lagan.dev", &name])?;
     Ok(())
+}
+
+/// Changes the namespace of the configuration that wrote the only snapshot, and returns the id that it has then.
+fn moved_to(world: &KubeWorld, namespace: &str) -> Result<String> {
+    let restic = world.restic("local")?;
+    let only = || -> Result<Value> {
+        let snapshots = restic.snapshots()?;
+        ensure!(snapshots.len() == 1, "{snapshots:#?}");
+        snapshots.into_iter().next().context("one snapshot")
+    };
+    let tags = only()?["tags"].clone();
+    let mut tags = tags.as_array().context("tags")?.iter().filter_map(Value::as_str);
+    let old = tags.find(|tag| tag.starts_with("lagan-configuration=")).context("the tag of the configuration")?;
+    restic.run(&["tag", "--remove", old])?.success()?;
+    restic.run(&["tag", "--add", &format!("lagan-configuration=lagan.dev/{namespace}/shop")])?.success()?;
+    Ok(only()?["id"].as_str().context("an id")?.to_owned())
+}
+
+#[test]
+fn a_namespace_that_is_gone_withholds_no_consent_although_it_is_not_watched() -> Result<()> {
+    let mut world = KubeWorld::new("orphan")?;
+    sample(&world)?;
+    let other = world.plane.namespace("unwatched")?;
+    let chart = Chart::install_watching(&world)?;
+    let parts = chart.start(&mut world, &[])?;
+    world.apply(&configuration("shop", FOREVER, ""))?;
+    ready(&world, "shop")?;
+    backed_up(&world, "one", "shop")?;
+    let policy = r#"{"spec":{"usagePolicy":{"crossNamespaceRestore":{"from":"All"}}}}"#;
+    world.kubectl(&["patch", REPOSITORIES, "local", "--type=merge", "-p", policy])?;
+    let restored = |session: &str, snapshot: &str| {
+        let chosen = format!("overwrite: true\nrules: [{{snapshots: [{snapshot}]}}]");
+        world.apply(&restore_session(session, "shop", &chosen))?;
+        world.ended("restoresessions.lagan.dev", session)
+    };
+    let there = restored("there", &moved_to(&world, &other)?)?;
+    ensure!(there["status"]["code"] == "E0103" && there.to_string().contains(&other), "{there:#}");
+    let before = world.db.checksums("shop")?;
+    world.db.query("DROP DATABASE shop")?;
+    let gone = restored("gone", &moved_to(&world, &format!("{other}-gone"))?)?;
+    ensure!(phase(&gone) == "Succeeded", "{gone:#}");
+    assert_eq!(world.db.checksums("shop")?, before);
+    parts.were_refused_nothing(&world)
 }

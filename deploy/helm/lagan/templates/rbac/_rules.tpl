@@ -48,7 +48,11 @@
 {{- end }}
 
 {{- define "lagan.rules.worker.cluster" -}}
-{{- include "lagan.rules.identity" . }}
+{{- /* Not in the namespaced rules: a Role goes with its namespace, so nobody could say that this is gone. */}}
+# Labels of a namespace that another one consents to, and whether the namespace of a snapshot still exists.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 {{- range include "lagan.groups" . | fromYamlArray }}
 # An AppBinding that names a blueprint consents to backups from the blueprint's namespace.
 - apiGroups: [{{ . }}]
@@ -88,10 +92,6 @@
   verbs: [get]
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get]
-# Labels of a namespace that another one consents to, and whether the namespace of a snapshot still exists.
-- apiGroups: [""]
-  resources: [namespaces]
   verbs: [get]
 # Pods and Services that hooks connect to.
 - apiGroups: [""]
