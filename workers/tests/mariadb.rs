@@ -8,6 +8,8 @@ mod exact;
 mod faults;
 #[path = "mariadb/grants.rs"]
 mod grants;
+#[path = "mariadb/hostile.rs"]
+mod hostile;
 #[path = "mariadb/loadable.rs"]
 mod loadable;
 #[path = "mariadb/obstacles.rs"]

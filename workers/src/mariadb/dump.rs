@@ -11,14 +11,17 @@ mod details;
 mod filter;
 mod first;
 mod head;
+mod judge;
 mod lexer;
 mod mentions;
+mod packet;
 mod reader;
 mod record;
 mod recorder;
 mod scan;
 mod scope_guard;
 mod settings;
+mod statement;
 mod token;
 
 pub use actions::PrivilegedAction;

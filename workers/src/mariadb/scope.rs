@@ -76,6 +76,8 @@ pub enum ScopeError {
         "the dump has a statement that may write to any database: `{0}`; take it out of the dump, and run it by hand if it is needed"
     )]
     Unclear(String),
+    #[error("the dump has a command for the client, which a restore does not run: `{0}`; take it out of the dump")]
+    ClientCommand(String),
     #[error("the dump selects more databases than can be told apart ({0})")]
     TooMany(u64),
 }
@@ -120,10 +122,13 @@ fn other_case(database: &str, holds: &[String]) -> String {
 pub fn scope(record: &Record, asked: &Asked, case: NameCase) -> Result<RestoreScope, ScopeError> {
     let scope = choose(record, asked, case)?;
     // With a filter only those of the databases that are wanted count, which `choose` has looked at.
-    let other =
-        record.oddities.first.iter().find(|oddity| matches!(oddity.kind, OddityKind::Other | OddityKind::LoadData));
-    if let Some(other) = other.filter(|_| scope.filter.is_none()) {
-        return Err(ScopeError::Unclear(other.statement.clone()));
+    let unclear = record.oddities.first.iter().find(|oddity| oddity.kind.is_unclear());
+    if let Some(other) = unclear.filter(|_| scope.filter.is_none()) {
+        let statement = other.statement.clone();
+        return Err(match other.kind {
+            OddityKind::ClientCommand => ScopeError::ClientCommand(statement),
+            _ => ScopeError::Unclear(statement),
+        });
     }
     if case == NameCase::Insensitive {
         distinct(None, scope.databases.iter().map(|database| &database.name))?;

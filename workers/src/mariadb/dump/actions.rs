@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::class::{ObjectKind, StatementKind};
-use super::reader::Statement;
+use super::statement::Statement;
 use super::token::{Token, TokenKind};
 
 /// A kind of statement that a server takes only from an account with certain privileges.

@@ -1,7 +1,7 @@
 //! Tells from the first tokens of a statement what it does and to which object.
 
 use super::head::Head;
-use super::token::{Token, TokenKind};
+use super::token::{InComment, Token, TokenKind};
 
 /// Whether more tokens of the statement may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,17 +88,19 @@ pub(super) fn classify(head: &Head, tokens: Tokens) -> Option<StatementClass> {
     match first.text.to_ascii_uppercase().as_slice() {
         b"SET" => set(&mut cursor),
         b"USE" => cursor.named(StatementKind::Use),
-        b"CREATE" => create(&mut cursor, first.conditional),
+        b"CREATE" => create(&mut cursor, first.in_comment),
         b"DROP" => drop(&mut cursor),
         b"ALTER" => alter(&mut cursor),
         b"LOCK" => Some(StatementClass::of(StatementKind::Lock)),
         b"UNLOCK" => Some(StatementClass::of(StatementKind::Unlock)),
         b"START" => start(&mut cursor),
+        b"STOP" => Some(StatementClass::of(replication(&mut cursor, &["SLAVE", "REPLICA", "ALL"])?)),
         b"BEGIN" => begin(&mut cursor),
         b"COMMIT" => Some(StatementClass::of(StatementKind::Transaction)),
         b"GRANT" | b"REVOKE" => Some(StatementClass::of(StatementKind::Account)),
-        b"CHANGE" => Some(StatementClass::of(StatementKind::Replication)),
-        b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" => Some(StatementClass::of(StatementKind::Upkeep)),
+        b"CHANGE" => Some(StatementClass::of(replication(&mut cursor, &["MASTER", "REPLICATION"])?)),
+        b"FLUSH" => flush(&mut cursor),
+        b"ANALYZE" | b"OPTIMIZE" => upkeep(&mut cursor),
         b"EXECUTE" => execute(&mut cursor),
         b"LOAD" => Some(StatementClass::of(StatementKind::LoadData)),
         b"DO" | b"SELECT" => set_value(&mut cursor),
@@ -126,45 +128,91 @@ fn set(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
 /// `BEGIN` alone starts a transaction; with more behind it, it is a block of statements.
 fn begin(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     let _ = cursor.skip_any(&["WORK"])?;
-    let alone = cursor.next()?.is_none();
+    let alone = cursor.ends()?;
     Some(StatementClass::of(if alone { StatementKind::Transaction } else { StatementKind::Other }))
 }
 
 fn start(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
     let kind = if cursor.skip_any(&["TRANSACTION"])? {
         StatementKind::Transaction
-    } else if cursor.skip_any(&["SLAVE", "REPLICA", "GROUP_REPLICATION", "ALL"])? {
-        StatementKind::Replication
     } else {
-        StatementKind::Other
+        replication(cursor, &["SLAVE", "REPLICA", "GROUP_REPLICATION", "ALL"])?
     };
     Some(StatementClass::of(kind))
 }
 
-/// mariadb-dump switches the log of the server off with `EXECUTE IMMEDIATE IF(@@LOG_OUTPUT=…`; nothing else is known.
-fn execute(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
-    let known = cursor.skip_words(&["IMMEDIATE", "IF"])?
-        && cursor.skip_symbol(b'(')?
-        && cursor.skip_symbol(b'@')?
-        && cursor.skip_symbol(b'@')?
-        && cursor.skip_any(&["LOG_OUTPUT"])?;
+fn replication(cursor: &mut Cursor<'_>, words: &[&str]) -> Option<StatementKind> {
+    Some(if cursor.skip_any(words)? { StatementKind::Replication } else { StatementKind::Other })
+}
+
+/// `FLUSH MASTER` deletes the binary log, and may stand in a list with others.
+fn flush(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
+    let _ = cursor.skip_any(&["NO_WRITE_TO_BINLOG", "LOCAL"])?;
+    let known = cursor.skip_any(&["TABLE", "TABLES"])? || (cursor.skip_any(&["PRIVILEGES"])? && cursor.ends()?);
     Some(StatementClass::of(if known { StatementKind::Upkeep } else { StatementKind::Other }))
 }
 
-fn set_value(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
-    if !cursor.skip_any(&["SETVAL"])? || !cursor.skip_symbol(b'(')? {
+/// `ANALYZE` also runs the statement that it explains.
+fn upkeep(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
+    let _ = cursor.skip_any(&["NO_WRITE_TO_BINLOG", "LOCAL"])?;
+    if !cursor.skip_any(&["TABLE", "TABLES"])? {
         return Some(StatementClass::of(StatementKind::Other));
     }
-    cursor.named(StatementKind::Alter(ObjectKind::Sequence))
+    let class = cursor.named(StatementKind::Upkeep)?;
+    // The others of a list may be in any database.
+    let is_one = class.name.is_some() && !cursor.skip_symbol(b',')?;
+    Some(if is_one { class } else { StatementClass::of(StatementKind::Other) })
 }
 
-fn create(cursor: &mut Cursor<'_>, conditional: bool) -> Option<StatementClass> {
+/// mariadb-dump switches the log of the server off with
+/// `EXECUTE IMMEDIATE IF(@@LOG_OUTPUT='TABLE' AND …, "SET GLOBAL LOG_OUTPUT='NONE'", "DO 0")`; nothing else is known.
+fn execute(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
+    let mut known = cursor.skip_words(&["IMMEDIATE", "IF"])? && cursor.skip_symbol(b'(')?;
+    // The condition can't call anything.
+    let asks = |token: &Token<'_>| match token.kind {
+        TokenKind::Symbol => matches!(token.text, b"(" | b")" | b"@" | b"="),
+        TokenKind::Word => ["LOG_OUTPUT", "AND", "OR", "LOG_SLOW_QUERY", "SLOW_QUERY_LOG", "GENERAL_LOG", "1"]
+            .iter()
+            .any(|word| token.is(word)),
+        TokenKind::String => token.text == b"TABLE",
+        TokenKind::Name => false,
+    };
+    while known && cursor.skip_if(asks)? {}
+    for text in [&b"SET GLOBAL LOG_OUTPUT='NONE'"[..], b"DO 0"] {
+        known = known
+            && cursor.skip_symbol(b',')?
+            && cursor.skip_if(|token| token.kind == TokenKind::String && token.text == text)?;
+    }
+    let known = known && cursor.skip_symbol(b')')? && cursor.ends()?;
+    Some(StatementClass::of(if known { StatementKind::Upkeep } else { StatementKind::Other }))
+}
+
+/// `SETVAL(name, number, …)` and nothing else.
+fn set_value(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
+    let other = Some(StatementClass::of(StatementKind::Other));
+    if !cursor.skip_any(&["SETVAL"])? || !cursor.skip_symbol(b'(')? {
+        return other;
+    }
+    let class = cursor.named(StatementKind::Alter(ObjectKind::Sequence))?;
+    let is_argument = |token: &Token<'_>| {
+        let is_number = token.kind == TokenKind::Word && token.text.iter().all(u8::is_ascii_alphanumeric);
+        is_number || token.is_symbol(b',') || token.is_symbol(b'-')
+    };
+    while cursor.skip_if(is_argument)? {}
+    if cursor.skip_symbol(b')')? && cursor.ends()? { Some(class) } else { other }
+}
+
+fn create(cursor: &mut Cursor<'_>, in_comment: InComment) -> Option<StatementClass> {
     let mut direct = true;
     loop {
         if let Some(kind) = cursor.object()? {
             let _ = cursor.skip_words(&["IF", "NOT", "EXISTS"])?;
             // mariadb-dump writes the placeholder of a view as one comment, and the view itself as three.
-            let placeholder = conditional && direct && matches!(kind, ObjectKind::Table | ObjectKind::View);
+            if kind == ObjectKind::Index {
+                return cursor.index(StatementKind::Create(kind));
+            }
+            let is_inside = in_comment != InComment::No && direct;
+            let placeholder = is_inside && matches!(kind, ObjectKind::Table | ObjectKind::View);
             return cursor.named(if placeholder { StatementKind::Placeholder } else { StatementKind::Create(kind) });
         }
         let Some(token) = cursor.next()? else { return Some(StatementClass::of(StatementKind::Other)) };
@@ -198,6 +246,9 @@ fn drop(cursor: &mut Cursor<'_>) -> Option<StatementClass> {
         None => return Some(StatementClass::of(StatementKind::Other)),
     };
     let _ = cursor.skip_words(&["IF", "EXISTS"])?;
+    if kind == StatementKind::Drop(ObjectKind::Index) {
+        return cursor.index(kind);
+    }
     let class = cursor.named(kind)?;
     // The comma of a list belongs to the head, so that others can tell a list.
     let _ = cursor.skip_symbol(b',')?;
@@ -235,6 +286,12 @@ impl<'a> Cursor<'a> {
         let next = self.peek()?;
         self.at += usize::from(next.is_some());
         Some(next)
+    }
+
+    /// Whether the statement has no more tokens.
+    fn ends(&self) -> Option<bool> {
+        // Of a head that is full, nobody knows.
+        Some(self.peek()?.is_none() && !self.head.is_full())
     }
 
     fn skip_if(&mut self, wanted: impl Fn(&Token<'_>) -> bool) -> Option<bool> {
@@ -296,6 +353,15 @@ impl<'a> Cursor<'a> {
         };
         self.at += 1;
         Some(Some(kind))
+    }
+
+    /// The name of an index, and of the table that it belongs to, which is the object that is changed.
+    fn index(&mut self, kind: StatementKind) -> Option<StatementClass> {
+        self.named(kind)?;
+        if self.skip_any(&["USING"])? {
+            self.next()?;
+        }
+        if self.skip_any(&["ON"])? { self.named(kind) } else { Some(StatementClass::of(StatementKind::Other)) }
     }
 
     /// The statement is of this kind, and the name of its object comes next.

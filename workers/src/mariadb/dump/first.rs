@@ -3,8 +3,9 @@
 
 use super::class::StatementKind;
 use super::lexer::{Comment, StatementEnd};
-use super::reader::{Reader, Statement, Visitor};
+use super::reader::{Reader, Visitor};
 use super::settings::{Reach, assignments};
+use super::statement::Statement;
 
 /// The first statement that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

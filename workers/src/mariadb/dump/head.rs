@@ -1,6 +1,6 @@
 //! The first tokens of a statement, kept until it is known what the statement is.
 
-use super::token::{Token, TokenKind, undouble};
+use super::token::{InComment, Token, TokenKind, undouble};
 
 const TOKENS: usize = 64;
 const TEXT_BYTES: usize = 16 * 1024;
@@ -16,7 +16,7 @@ struct Kept {
     kind: TokenKind,
     quote: u8,
     cut: bool,
-    conditional: bool,
+    in_comment: InComment,
     text: (usize, usize),
     start: u64,
     end: u64,
@@ -35,7 +35,7 @@ impl Head {
             kind: token.kind,
             quote: token.quote,
             cut: token.cut,
-            conditional: token.conditional,
+            in_comment: token.in_comment,
             text: (start, self.text.len()),
             start: token.start,
             end: token.end,
@@ -60,7 +60,7 @@ impl Head {
             text: &self.text[kept.text.0..kept.text.1],
             quote: kept.quote,
             cut: kept.cut,
-            conditional: kept.conditional,
+            in_comment: kept.in_comment,
             start: kept.start,
             end: kept.end,
         })

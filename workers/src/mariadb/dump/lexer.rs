@@ -6,7 +6,7 @@ mod quoted;
 mod rows;
 
 use super::scan::{Data, Known, Marks, Rest};
-use super::token::{Quoting, Token, is_word};
+use super::token::{Encoding, InComment, Quoting, Token, TokenKind, is_word};
 
 /// How much of the next block is looked at together with what was left of the last one.
 const JOINED_BYTES: usize = 4096;
@@ -64,6 +64,8 @@ pub(super) trait Sink {
     /// A statement starts at this offset.
     fn begin(&mut self, start: u64);
     fn token(&mut self, token: &Token<'_>) -> Mode;
+    /// Servers, or the client and the server, may read the statement that has begun in different ways.
+    fn unclear(&mut self);
     /// The answer is how the server reads quotes from here on.
     fn end(&mut self, end: &StatementEnd) -> Quoting;
     fn comment(&mut self, comment: &Comment<'_>);
@@ -77,6 +79,10 @@ enum Place {
     Code,
     LineComment,
     BlockComment,
+    /// A comment with a version that no server runs. It may hold another comment.
+    SkippedComment,
+    /// The comment in a skipped one.
+    InnerComment,
     /// The rest of a string or name.
     Quoted(u8),
     /// The rest of a word that is longer than a token may be.
@@ -95,6 +101,10 @@ pub(super) struct Lexer {
     rows: u64,
     /// Open executable comments.
     conditionals: u32,
+    /// Who runs the outermost of them.
+    in_comment: InComment,
+    /// The byte before this one.
+    before: u8,
     /// Offset of the statement that has begun.
     begun: Option<u64>,
     /// Only white space since the last line break.
@@ -126,6 +136,8 @@ impl Default for Lexer {
             depth: 0,
             rows: 0,
             conditionals: 0,
+            in_comment: InComment::No,
+            before: 0,
             begun: None,
             line_start: true,
             position: 0,
@@ -168,7 +180,7 @@ impl Lexer {
         self.lex(Data { bytes: &tail, rest: Rest::None }, sink);
         let cut = match self.place {
             Place::Quoted(_) => Inside::String,
-            Place::BlockComment => Inside::Comment,
+            Place::BlockComment | Place::SkippedComment | Place::InnerComment => Inside::Comment,
             _ if self.begun.is_none() => return,
             _ => Inside::Statement,
         };
@@ -186,11 +198,15 @@ impl Lexer {
                 Place::Code => self.code(data, at, sink),
                 Place::LineComment => self.line_comment(data.bytes, at),
                 Place::BlockComment => self.block_comment(data, at),
+                Place::SkippedComment | Place::InnerComment => self.skipped_comment(data, at, sink),
                 Place::Quoted(quote) => self.quoted_rest(data, at, quote),
                 Place::Word => self.word_rest(data, at),
             };
             match step {
                 Step::To(next) => {
+                    if self.quoting.encoding == Encoding::Ambiguous {
+                        self.look_at_characters(&data.bytes[at..next], sink);
+                    }
                     self.position += (next - at) as u64;
                     at = next;
                 }
@@ -198,6 +214,16 @@ impl Lexer {
             }
         }
         at
+    }
+
+    /// The client, which reads UTF-8, and the server would find the end of a string at different places.
+    fn look_at_characters(&mut self, bytes: &[u8], sink: &mut impl Sink) {
+        for byte in bytes {
+            if self.before >= 0x80 && matches!(byte, b'\\' | b'`') && self.begun.is_some() {
+                sink.unclear();
+            }
+            self.before = *byte;
+        }
     }
 
     fn begin(&mut self, sink: &mut impl Sink) {
@@ -211,6 +237,9 @@ impl Lexer {
     /// The delimiter at this index ends the statement.
     fn end(&mut self, at: usize, sink: &mut impl Sink) -> Step {
         self.begin(sink);
+        if self.in_comment == InComment::MayRun {
+            sink.unclear();
+        }
         let start = self.begun.take().expect("it has just begun at the latest");
         let next = self.position + self.delimiter.len() as u64;
         self.quoting = sink.end(&StatementEnd { start, at: self.position, next, rows: self.rows, cut: None });
@@ -218,6 +247,8 @@ impl Lexer {
         self.depth = 0;
         self.rows = 0;
         self.conditionals = 0;
+        self.in_comment = InComment::No;
+        self.before = 0;
         Step::To(at + self.delimiter.len())
     }
 
@@ -245,6 +276,28 @@ impl Lexer {
             Known::NotYet if star > at => Step::To(star),
             Known::NotYet => Step::More,
         }
+    }
+
+    /// A comment between the bytes of one that no server runs does not end it. The client runs its own command `\C` there.
+    fn skipped_comment(&mut self, data: Data<'_>, at: usize, sink: &mut impl Sink) -> Step {
+        let Some(found) = memchr::memchr3(b'*', b'/', b'\\', &data.bytes[at..]).map(|found| at + found) else {
+            return Step::To(data.bytes.len());
+        };
+        if found > at {
+            return Step::To(found);
+        }
+        let Known::Yes(second) = data.byte(at + 1) else { return Step::More };
+        self.place = match (data.bytes[at], second, self.place) {
+            (b'*', Some(b'/'), Place::InnerComment) => Place::SkippedComment,
+            (b'*', Some(b'/'), _) => Place::Code,
+            (b'/', Some(b'*'), Place::SkippedComment) => Place::InnerComment,
+            (b'\\', Some(b'C'), _) => {
+                self.emit(self.token(TokenKind::Symbol, b"\\"), sink);
+                return Step::To(at + 1);
+            }
+            _ => return Step::To(at + 1),
+        };
+        Step::To(at + 2)
     }
 
     fn word_rest(&mut self, data: Data<'_>, at: usize) -> Step {

@@ -1,7 +1,7 @@
 //! Finds the names of databases in statements: those before a dot, and in programs those in strings.
 
 use super::class::{ObjectKind, StatementClass, StatementKind};
-use super::reader::Statement;
+use super::statement::Statement;
 use super::token::{Token, TokenKind, is_word, undouble};
 
 /// Names longer than this are none of a database: 64 characters of four bytes.

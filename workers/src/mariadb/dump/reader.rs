@@ -2,37 +2,19 @@
 
 use super::class::{StatementClass, StatementKind, Tokens, classify};
 use super::head::Head;
+use super::judge::{Judge, Judgement};
 use super::lexer::{Comment, Lexer, Mode, Sink, StatementEnd};
-use super::settings::{Modes, assignments};
+use super::settings::{Clarity, Modes, assignments};
+use super::statement::{Insert, Statement};
 use super::token::{Quoting, Token, TokenKind};
-
-/// A statement of which it is known what it does.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Statement<'a> {
-    pub class: StatementClass,
-    pub head: &'a Head,
-    /// The database that was selected before it.
-    pub selected: Option<&'a [u8]>,
-    pub insert: Insert,
-}
-
-/// How far an `INSERT` has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Insert {
-    /// In its list of columns, at this depth of parentheses.
-    Columns(u32),
-    Rows,
-    /// Behind its rows.
-    Behind,
-    /// `INSERT … SELECT` and `INSERT … SET`: nobody knows the rows from the text.
-    Uncounted,
-}
 
 /// Hears of everything in a stream, in order.
 pub(super) trait Visitor {
     fn begin(&mut self, _start: u64) {}
     /// It is known what the statement is; its tokens so far follow, then the others.
     fn classified(&mut self, _statement: &Statement<'_>) {}
+    /// More of the statement shows that it may be about any database. It is one of kind `Other` from here on.
+    fn misjudged(&mut self, _statement: &Statement<'_>) {}
     /// Every token but those of rows.
     fn token(&mut self, _token: &Token<'_>, _statement: &Statement<'_>) {}
     fn end(&mut self, _end: &StatementEnd, _statement: &Statement<'_>) {}
@@ -55,6 +37,9 @@ struct Statements<V> {
     insert: Option<Insert>,
     selected: Option<Vec<u8>>,
     modes: Modes,
+    judge: Judge,
+    /// The lexer could not tell the statement's text from its comments or its characters.
+    is_unclear: bool,
 }
 
 impl<V: Visitor> Reader<V> {
@@ -66,6 +51,8 @@ impl<V: Visitor> Reader<V> {
             insert: None,
             selected: None,
             modes: Modes::default(),
+            judge: Judge::default(),
+            is_unclear: false,
         };
         Self { lexer: Lexer::default(), statements }
     }
@@ -106,6 +93,24 @@ impl<V: Visitor> Statements<V> {
         for token in self.head.tokens() {
             self.visitor.token(&token, &statement);
         }
+        let mut judgement = self.judge.begin(class, &self.head, statement.selected);
+        for token in self.head.tokens() {
+            if self.judge.token(&token, &statement) == Judgement::Unclear {
+                judgement = Judgement::Unclear;
+            }
+        }
+        if judgement == Judgement::Unclear || self.is_unclear {
+            self.misjudged();
+        }
+    }
+
+    /// The statement is not what its beginning told, or not that alone.
+    fn misjudged(&mut self) {
+        let class = StatementClass::of(StatementKind::Other);
+        if self.class.replace(class).is_none_or(|before| before.kind != StatementKind::Other) {
+            let (head, selected) = (&self.head, self.selected.as_deref());
+            self.visitor.misjudged(&Statement { class, head, selected, insert: Insert::Uncounted });
+        }
     }
 
     fn follow_insert(&mut self, token: &Token<'_>, class: StatementClass) -> Mode {
@@ -132,6 +137,7 @@ impl<V: Visitor> Sink for Statements<V> {
         self.head.clear();
         self.class = None;
         self.insert = None;
+        self.is_unclear = false;
         self.visitor.begin(start);
     }
 
@@ -147,7 +153,11 @@ impl<V: Visitor> Sink for Statements<V> {
             Some(class) => {
                 let insert = self.insert.unwrap_or(Insert::Columns(0));
                 let selected = self.selected.as_deref();
-                self.visitor.token(token, &Statement { class, head: &self.head, selected, insert });
+                let statement = Statement { class, head: &self.head, selected, insert };
+                self.visitor.token(token, &statement);
+                if self.judge.token(token, &statement) == Judgement::Unclear {
+                    self.misjudged();
+                }
             }
         }
         match self.class {
@@ -160,6 +170,10 @@ impl<V: Visitor> Sink for Statements<V> {
         if self.class.is_none() {
             self.classify(Tokens::All);
         }
+        let sets = self.class.is_some_and(|class| class.kind == StatementKind::Set);
+        if sets && self.modes.clarity(&self.head) == Clarity::Unclear {
+            self.misjudged();
+        }
         let class = self.class.unwrap_or(StatementClass::of(StatementKind::Other));
         let insert = self.insert.unwrap_or(Insert::Columns(0));
         let statement = Statement { class, head: &self.head, selected: self.selected.as_deref(), insert };
@@ -169,10 +183,19 @@ impl<V: Visitor> Sink for Statements<V> {
             (StatementKind::DropDatabase, Some(name)) if self.selected.as_ref() == Some(&self.head.name(name)) => {
                 self.selected = None;
             }
-            (StatementKind::Set, _) => self.modes.apply(&assignments(&self.head)),
+            (StatementKind::Set, _) => {
+                self.modes.apply(&assignments(&self.head));
+            }
             _ => {}
         }
         self.modes.current()
+    }
+
+    fn unclear(&mut self) {
+        self.is_unclear = true;
+        if self.class.is_some() {
+            self.misjudged();
+        }
     }
 
     fn comment(&mut self, comment: &Comment<'_>) {

@@ -13,18 +13,17 @@ use super::complete::Line;
 use super::details::{Details, TableOptions};
 use super::lexer::{Comment, StatementEnd};
 use super::mentions::{Certainty, Mention, Mentions, string_names};
-use super::reader::{Insert, Reader, Statement, Visitor};
+use super::reader::{Reader, Visitor};
 use super::record::{Naming, Needs, Oddity, OddityKind, RECORD_VERSION, Record};
-use super::settings::{Assignment, Reach, Value, assignments};
-use super::token::{Token, TokenKind};
+use super::settings::{Assignment, Reach, Value, assignments, encoding};
+use super::statement::{Insert, Statement};
+use super::token::{Encoding, Token, TokenKind};
 
 /// Bytes of a statement that are shown to people.
 const SHOWN_BYTES: usize = 120;
 const FEW: usize = 10;
 const NAMES: usize = 256;
 const POSITIONS: usize = 8;
-/// Character sets whose second bytes may be a quote or a backslash.
-const AMBIGUOUS: [&str; 5] = ["big5", "cp932", "gb18030", "gbk", "sjis"];
 
 /// Sees every block of a stream once and in order.
 #[derive(Debug)]
@@ -110,9 +109,9 @@ impl Observer {
                 Reach::User => continue,
                 Reach::Session => self.record.needs.variables.add(NAMES, name.clone()),
                 Reach::Global => {
-                    let of_database = self.databases.selected().map(|database| &mut database.record.needs);
-                    let needs = of_database.unwrap_or(&mut self.record.needs);
-                    needs.variables.add(NAMES, format!("GLOBAL {name}"));
+                    if let Err(name) = self.databases.sets_global(format!("GLOBAL {name}")) {
+                        self.record.needs.variables.add(NAMES, name);
+                    }
                     self.oddity(OddityKind::GlobalVariable, statement.head.shown(SHOWN_BYTES));
                 }
             }
@@ -121,7 +120,7 @@ impl Observer {
                 "sql_mode" => self.record.needs.sql_modes.add(NAMES, text),
                 "time_zone" => self.zone = Some(text),
                 "names" => {
-                    if AMBIGUOUS.iter().any(|name| text.eq_ignore_ascii_case(name)) {
+                    if encoding(&text) == Some(Encoding::Ambiguous) {
                         self.oddity(OddityKind::CharacterSet, statement.head.shown(SHOWN_BYTES));
                     }
                     self.record.header.character_set.get_or_insert(text);
@@ -136,9 +135,9 @@ impl Observer {
         let Some(database) = self.databases.selected() else { return };
         let name = String::from_utf8_lossy(&mention.name);
         if name.to_lowercase() == database.folded {
-            database.record.names_itself.add(FEW, || naming(statement));
+            self.databases.names_itself(|| naming(statement));
         } else if mention.certainty == Certainty::Database && is_definition(statement.class.kind) {
-            database.record.uses.add(NAMES, name.into_owned());
+            self.databases.uses(name.into_owned());
         }
     }
 }
@@ -162,6 +161,10 @@ impl Visitor for Observer {
         }
     }
 
+    fn misjudged(&mut self, statement: &Statement<'_>) {
+        self.note_kind(statement);
+    }
+
     fn token(&mut self, token: &Token<'_>, statement: &Statement<'_>) {
         let kind = statement.class.kind;
         if matches!(kind, StatementKind::Set | StatementKind::Use | StatementKind::Insert) {
@@ -174,7 +177,7 @@ impl Visitor for Observer {
             && let Some(database) = self.databases.selected()
             && string_names(token.text, &database.folded)
         {
-            database.record.names_itself.add(FEW, || naming(statement));
+            self.databases.names_itself(|| naming(statement));
         }
         if let (Some(action), Some(database)) = (action_in(token, kind), self.databases.target()) {
             database.record.actions.insert(action);

@@ -112,7 +112,7 @@ pub(super) struct Marks([bool; 256]);
 impl Marks {
     pub fn new(delimiter: &[u8]) -> Self {
         let mut marks = [false; 256];
-        for byte in b"'\"`()-/*#".iter().chain(delimiter.first()) {
+        for byte in b"'\"`()-/*#\\@".iter().chain(delimiter.first()) {
             marks[usize::from(*byte)] = true;
         }
         Self(marks)

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use super::class::StatementKind;
 use super::filter::FilterError;
 use super::lexer::StatementEnd;
-use super::reader::{Reader, Statement, Visitor};
+use super::reader::{Reader, Visitor};
 use super::record::{OddityKind, Record};
 use super::settings::{Reach, assignments};
+use super::statement::Statement;
 
 const SHOWN_BYTES: usize = 120;
 
@@ -88,6 +89,9 @@ impl Watch {
             StatementKind::Account => self.tells_of(OddityKind::Account),
             StatementKind::Replication => self.tells_of(OddityKind::Replication),
             StatementKind::LoadData | StatementKind::Other => false,
+            StatementKind::Upkeep if class.name.is_some() => {
+                self.has(name(class.qualifier).or_else(|| statement.selected.map(<[u8]>::to_vec)))
+            }
             StatementKind::Empty
             | StatementKind::Lock
             | StatementKind::Unlock
@@ -125,6 +129,10 @@ impl Visitor for Watch {
         self.check(is_known, statement);
     }
 
+    fn misjudged(&mut self, statement: &Statement<'_>) {
+        self.check(false, statement);
+    }
+
     fn end(&mut self, _: &StatementEnd, statement: &Statement<'_>) {
         // Which variables a statement sets, and whether it drops a list, is known only at its end.
         let sets = statement.class.kind == StatementKind::Set;
@@ -136,7 +144,7 @@ impl Visitor for Watch {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::super::Recorder;
     use super::*;
@@ -191,11 +199,47 @@ mod tests {
             "SET GLOBAL read_only=1",
             "CHANGE MASTER TO MASTER_LOG_FILE='x'",
             "USE `A`",
+            "ANALYZE DELETE FROM `b`.u",
+            "ANALYZE FORMAT=JSON DELETE FROM `b`.u",
+            "ANALYZE TABLE `b`.u",
+            "OPTIMIZE LOCAL TABLE t, `b`.u",
+            "FLUSH PRIVILEGES, MASTER",
+            "EXECUTE IMMEDIATE IF(@@LOG_OUTPUT='TABLE',\"DELETE FROM b.u\", \"DO 0\")",
+            "EXECUTE IMMEDIATE IF(@@LOG_OUTPUT='TABLE',\"SET GLOBAL LOG_OUTPUT='NONE'\", \"DO 0\") + f()",
+            "DO SETVAL(`s`, 1, 0), f()",
+            "CREATE INDEX i ON `b`.u (x)",
+            "DROP INDEX i ON `b`.u",
+            "ALTER TABLE t RENAME `b`.u",
+            "ALTER TABLE t EXCHANGE PARTITION p WITH TABLE `b`.u",
+            "CREATE TABLE u LIKE `b`.u",
+            "CREATE TABLE u (LIKE `b`.u)",
+            "CREATE TABLE u AS SELECT f()",
+            "INSERT INTO t VALUES (f())",
+            "INSERT INTO t SET x = f()",
+            "INSERT INTO t VALUES (@mode:='ANSI_QUOTES')",
+            "INSERT INTO t VALUES (1, \\C gbk 1)",
+            "SET @x = f()",
+            "SET @x = NEXT VALUE FOR `b`.s",
+            "SET sql_mode = @mode",
+            "SET sql_mode = 0x414E5349",
+            "SET sql_mode = 'ANSI_QUOTE\\S'",
+            "SET sql_mode = DEFAULT",
+            "SET @a = @@sql_mode, @a = 'ANSI', sql_mode = @a",
+            "SET character_set_client = @mode",
+            "SET NAMES DEFAULT",
+            "SET default_storage_engine = SPIDER",
+            "SET /*M!120000 @a = */ sql_mode = 'ANSI_QUOTES'",
+            "/*M!120000 SET sql_mode = 'ANSI_QUOTES' */",
+            "/*M!120000 USE a */",
+            "DROP TABLE /*M!120000 t, */ u",
+            "CREATE TABLE u (a int /*M!120000 , b int -- */ )",
+            "CREATE TABLE u (a int /*M!120000 COMMENT '*/ )",
+            "SET NAMES gbk /*!80000 \\C gbk */",
         ];
         for block in [1, 7, 64, 4096] {
             assert_eq!(guarded(STREAM, &own, block), (STREAM.as_bytes().to_vec(), Ok(())));
             for stranger in strangers {
-                let verb = stranger.split(' ').next().unwrap();
+                let verb = stranger.split(' ').find(|word| !word.starts_with("/*")).unwrap();
                 for (record, stream) in [
                     (&own, STREAM.replace("-- Dump", &format!("{stranger};\n-- Dump"))),
                     (&nameless, format!("CREATE TABLE t (x int);\n{stranger};\n-- Dump completed\n")),
@@ -212,5 +256,67 @@ mod tests {
         }
         let with_accounts = STREAM.replace("-- Dump", "GRANT SELECT ON a.* TO x;\nSET GLOBAL read_only=1;\n-- Dump");
         assert_eq!(guarded(&with_accounts, &record(&with_accounts), 64).1, Ok(()));
+    }
+    #[test]
+    fn statements_of_real_dumps_pass() {
+        let own = record(STREAM);
+        for known in [
+            "ANALYZE TABLE t",
+            "OPTIMIZE LOCAL TABLE `a`.t",
+            "/*! FLUSH PRIVILEGES */",
+            "CREATE TABLE u (a int /*M!120000 COMPRESSED*/, b int /*!80023 INVISIBLE */) /*!80016 COMMENT 'x' */",
+            "/*M!120000 SET @old = @@session.x, @@session.x = 1 */",
+            "SET @old = @@sql_mode, @cs = @@character_set_client, sql_mode = 'ANSI', sql_mode = @old, character_set_client = @cs",
+            "ALTER TABLE t RENAME COLUMN a TO b",
+            "INSERT INTO t (a, `b`) VALUES (1,-2.5e3,'@(\\\\',NULL) ON DUPLICATE KEY UPDATE a = VALUES(a)",
+        ] {
+            let stream = STREAM.replace("-- Dump", &format!("{known};\n-- Dump"));
+            assert_eq!(guarded(&stream, &own, 64), (stream.as_bytes().to_vec(), Ok(())), "{known}");
+        }
+    }
+
+    #[test]
+    fn rows_that_would_not_stay_in_their_table_are_refused() {
+        let made = [
+            "CREATE VIEW v AS select * from b.u",
+            "/*!50001 CREATE VIEW `V` AS SELECT * FROM b.u */",
+            "CREATE TRIGGER tr BEFORE INSERT ON `a`.`v` FOR EACH ROW DELETE FROM b.u",
+            "CREATE TABLE v (x int) ENGINE=MRG_MyISAM UNION=(b.u)",
+            "CREATE TABLE v (x int) ENGINE SPIDER",
+            "ALTER TABLE `v` ENGINE=`CONNECT`",
+        ];
+        for made in made {
+            for insert in
+                ["INSERT INTO v VALUES (1)", "REPLACE INTO `a`.V VALUES (1)", "USE a;\nINSERT IGNORE `v` VALUES (1)"]
+            {
+                let stream = format!("{STREAM}{made};\n{insert};\n");
+                let (_, end) = guarded(&stream, &record(STREAM), 64);
+                assert!(matches!(&end, Err(FilterError::NotInRecord { .. })), "{made}: {insert}");
+            }
+            let stream = format!("{STREAM}{made};\nINSERT INTO t VALUES (1);\n");
+            assert_eq!(guarded(&stream, &record(&stream), 64).1, Ok(()), "{made}");
+        }
+    }
+
+    #[test]
+    fn characters_that_end_in_a_backslash_are_refused_where_the_server_reads_them() {
+        let insert = |bytes: &[u8]| [b"INSERT INTO t VALUES ('".as_slice(), bytes, b"');\n"].concat();
+        let passes = |bytes: &[u8]| {
+            let (mut guard, mut out) = (ScopeGuard::new(&record(STREAM)), Vec::new());
+            guard.feed(bytes, &mut out).and_then(|()| guard.finish(&mut out))
+        };
+        for names in
+            ["SET NAMES gbk", "SET character_set_client = 'Big5'", "SET CHARACTER SET sjis", "SET CHARSET cp932"]
+        {
+            let with = |bytes: &[u8]| [b"USE a;\n", names.as_bytes(), b";\n", &insert(bytes)].concat();
+            assert_eq!(passes(&with(b"\xC4\xE3 \\'")), Ok(()), "{names}");
+            assert!(passes(&with(b"\xBF\\")).is_err() && passes(&with(b"\xBF\\', '\xBF\\")).is_err(), "{names}");
+        }
+        let back = [
+            b"USE a;\nSET @c = @@character_set_client;\nSET NAMES gbk;\nSET character_set_client = @c;\n",
+            insert(b"\xBF\\'").as_slice(),
+        ]
+        .concat();
+        assert_eq!(passes(&back), Ok(()));
     }
 }

@@ -12,6 +12,27 @@ pub(super) struct Quoting {
     pub ansi_quotes: bool,
     /// `\` is an ordinary character.
     pub no_backslash_escapes: bool,
+    pub encoding: Encoding,
+}
+
+/// How the server reads the bytes of the stream, which follows from its `character_set_client`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Encoding {
+    #[default]
+    Plain,
+    /// The second byte of a character may look like a backslash or a quote to the client, which reads UTF-8.
+    Ambiguous,
+}
+
+/// Whether servers run what stands in a comment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InComment {
+    /// It stands in no comment.
+    No,
+    /// Every server does.
+    Runs,
+    /// Only servers of a later version do.
+    MayRun,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +55,7 @@ pub(super) struct Token<'a> {
     pub quote: u8,
     /// Whether `text` is only the beginning.
     pub cut: bool,
-    /// Whether it stands in an executable comment.
-    pub conditional: bool,
+    pub in_comment: InComment,
     /// Offset of its first byte in the stream, quotes included.
     pub start: u64,
     /// Offset behind its last byte. Behind `text` if it is cut.

@@ -40,6 +40,10 @@ fn a_statement_that_may_write_anywhere_is_refused_and_what_is_dropped_is_named()
         let many = format!("{ONE}{}{statement};\n", "GRANT SELECT ON *.* TO x;\n".repeat(20));
         assert!(ask(&many, None, None, None).is_err(), "{statement}");
     }
+    for command in ["\\! touch x;", "SET @x = 1; DELIMITER //", "DELIMITER"] {
+        let refused = ask(&format!("{ONE}{command}\n"), None, None, None).expect_err(command);
+        assert!(refused.contains("a command for the client"), "{refused}");
+    }
     let dropped = format!("{ONE}DROP DATABASE IF EXISTS `prod`;\n");
     assert_eq!(ask(&dropped, None, None, None).as_deref(), Ok("a+ prod"));
     let again = "DROP DATABASE IF EXISTS `a`;\nCREATE DATABASE `a`;\nUSE `a`;\nDROP TABLE IF EXISTS `t`;\n";

@@ -4,8 +4,9 @@ use super::super::class::StatementKind;
 use super::super::complete::{Line, line};
 use super::super::lexer::{Comment, StatementEnd};
 use super::super::mentions::{Mention, Mentions, string_names};
-use super::super::reader::{Statement, Visitor};
+use super::super::reader::Visitor;
 use super::super::recorder::{is_program, naming};
+use super::super::statement::Statement;
 use super::super::token::{Token, TokenKind};
 use super::{FilterError, NameCase, WantedDatabase, WantedDatabases};
 
@@ -213,6 +214,12 @@ impl Visitor for Chooser {
         }
         if self.stays && statement.class.kind == StatementKind::Insert {
             self.mention(Mention::before_name(statement), statement);
+        }
+    }
+
+    fn misjudged(&mut self, statement: &Statement<'_>) {
+        if self.stays || self.pending.is_some() {
+            self.fails(FilterError::Unclear { statement: statement.head.shown(SHOWN_BYTES) });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Everything outside of rows and strings.
 
 use super::super::scan::{Data, Known, Marks, Rest};
-use super::super::token::{TOKEN_BYTES, Token, TokenKind, is_space, is_word};
+use super::super::token::{InComment, TOKEN_BYTES, Token, TokenKind, is_space, is_word};
 use super::{Comment, CommentEnding, Lexer, Mode, Place, Sink, Step};
 
 /// Bytes of a comment between statements, and of a `DELIMITER` command, that are kept.
@@ -11,9 +11,16 @@ const COMMAND: &[u8] = b"delimiter";
 /// The two kinds of comments that start with `/*`.
 enum BlockComment {
     /// After so many bytes follows what a server runs if it is new enough.
-    Executable(usize),
+    Executable(usize, InComment),
+    /// For versions that no server has.
+    Skipped,
     Plain,
 }
+
+/// Servers before this version are none that anything is restored into.
+const OLDEST: u32 = 100_000;
+/// Versions of MySQL that no MariaDB runs, unless the comment is for MariaDB.
+const OF_MYSQL: std::ops::RangeInclusive<u32> = 50_700..=99_999;
 
 impl Lexer {
     pub(super) fn code(&mut self, data: Data<'_>, at: usize, sink: &mut impl Sink) -> Step {
@@ -82,6 +89,9 @@ impl Lexer {
             b'*' if self.conditionals > 0 => match data.byte(at + 1) {
                 Known::Yes(Some(b'/')) => {
                     self.conditionals -= 1;
+                    if self.conditionals == 0 {
+                        self.in_comment = InComment::No;
+                    }
                     Step::To(at + 2)
                 }
                 Known::NotYet => Step::More,
@@ -93,6 +103,9 @@ impl Lexer {
 
     fn start_line_comment(&mut self, data: Data<'_>, at: usize, sink: &mut impl Sink) -> Step {
         if self.begun.is_some() {
+            if self.in_comment == InComment::MayRun {
+                sink.unclear();
+            }
             self.place = Place::LineComment;
             return Step::To(at + 1);
         }
@@ -114,21 +127,30 @@ impl Lexer {
     }
 
     fn start_block_comment(&mut self, data: Data<'_>, at: usize, sink: &mut impl Sink) -> Step {
-        match block_comment(data, at) {
-            Some(BlockComment::Executable(length)) => {
-                self.begin(sink);
-                self.conditionals += 1;
-                Step::To(at + length)
-            }
-            Some(BlockComment::Plain) => {
-                if self.begun.is_none() {
-                    sink.comment(&Comment { start: self.position, text: b"", ending: CommentEnding::Later });
-                }
-                self.place = Place::BlockComment;
-                Step::To(at + 2)
-            }
-            None => Step::More,
+        let Some(comment) = block_comment(data, at) else { return Step::More };
+        if self.in_comment == InComment::MayRun {
+            // A server that does not run it ends it at another place.
+            sink.unclear();
         }
+        match comment {
+            BlockComment::Executable(length, in_comment) => {
+                self.begin(sink);
+                if self.mode == Mode::Rows && in_comment == InComment::MayRun {
+                    sink.unclear();
+                }
+                if self.conditionals == 0 {
+                    self.in_comment = in_comment;
+                }
+                self.conditionals += 1;
+                return Step::To(at + length);
+            }
+            BlockComment::Skipped => self.place = Place::SkippedComment,
+            BlockComment::Plain => self.place = Place::BlockComment,
+        }
+        if self.begun.is_none() {
+            sink.comment(&Comment { start: self.position, text: b"", ending: CommentEnding::Later });
+        }
+        Step::To(at + 2)
     }
 
     /// A line that starts with `DELIMITER`, all of which is the client's.
@@ -170,14 +192,19 @@ impl Lexer {
         Step::To(end)
     }
 
-    fn token<'a>(&self, kind: TokenKind, text: &'a [u8]) -> Token<'a> {
+    pub(super) fn token<'a>(&self, kind: TokenKind, text: &'a [u8]) -> Token<'a> {
         let end = self.position + text.len() as u64;
-        Token { kind, text, quote: 0, cut: false, conditional: self.conditionals > 0, start: self.position, end }
+        Token { kind, text, quote: 0, cut: false, in_comment: self.in_comment, start: self.position, end }
     }
 
     pub(super) fn emit(&mut self, token: Token<'_>, sink: &mut impl Sink) {
         self.begin(sink);
         self.mode = sink.token(&token);
+        // A server that does not run the comment would end it there.
+        let is_end = token.cut || memchr::memmem::find(token.text, b"*/").is_some();
+        if token.in_comment == InComment::MayRun && is_end {
+            sink.unclear();
+        }
     }
 }
 
@@ -187,9 +214,9 @@ fn block_comment(data: Data<'_>, at: usize) -> Option<BlockComment> {
         Known::Yes(byte) => Some(byte),
         Known::No | Known::NotYet => None,
     };
-    let digits_at = match byte(at + 2)? {
-        Some(b'!') => at + 3,
-        Some(b'M') if byte(at + 3)? == Some(b'!') => at + 4,
+    let (of_mariadb, digits_at) = match byte(at + 2)? {
+        Some(b'!') => (false, at + 3),
+        Some(b'M') if byte(at + 3)? == Some(b'!') => (true, at + 4),
         _ => return Some(BlockComment::Plain),
     };
     let mut end = digits_at;
@@ -197,12 +224,18 @@ fn block_comment(data: Data<'_>, at: usize) -> Option<BlockComment> {
         end += 1;
     }
     let digits = &data.bytes[digits_at..end];
-    // It is for versions that no server will have: mariadb-dump hides client commands behind it.
-    if digits.starts_with(b"99999") {
-        return Some(BlockComment::Plain);
+    if digits.len() < 5 {
+        // Fewer digits are no version.
+        return Some(BlockComment::Executable(digits_at - at, InComment::Runs));
     }
-    // Fewer digits are no version.
-    Some(BlockComment::Executable(if digits.len() < 5 { digits_at - at } else { end - at }))
+    let version = digits.iter().fold(0, |version, digit| version * 10 + u32::from(digit - b'0'));
+    Some(match version {
+        // mariadb-dump hides client commands behind it.
+        999_990.. => BlockComment::Skipped,
+        version if OF_MYSQL.contains(&version) && !of_mariadb => BlockComment::Skipped,
+        ..=OLDEST => BlockComment::Executable(end - at, InComment::Runs),
+        _ => BlockComment::Executable(end - at, InComment::MayRun),
+    })
 }
 
 /// The delimiter that a command sets, if the client takes it.

@@ -29,7 +29,7 @@ impl Lexer {
             text: &data.bytes[at + 1..end],
             quote,
             cut,
-            conditional: self.conditionals > 0,
+            in_comment: self.in_comment,
             start: self.position,
             end: self.position + (next - at) as u64,
         };

@@ -20,7 +20,14 @@ impl Lexer {
                         return Step::To(next);
                     }
                 },
+                b'\\' | b'@' => {
+                    // A command of the client, or a variable that may become a mode of quoting.
+                    sink.unclear();
+                    at += 1;
+                }
                 b'(' => {
+                    // Rows of a dump call no functions, which might write anywhere.
+                    sink.unclear();
                     self.depth = self.depth.saturating_add(1);
                     at += 1;
                 }

@@ -6,18 +6,20 @@ use sha2::{Digest, Sha256};
 
 use super::super::actions::actions;
 use super::super::class::{ObjectKind, StatementKind};
-use super::super::reader::Statement;
-use super::super::record::{DatabaseRecord, EventEnd, Needs, RecordedKind, TableRecord};
+use super::super::record::{DatabaseRecord, EventEnd, Naming, Needs, RecordedKind, TableRecord};
+use super::super::statement::Statement;
 
 /// Databases that are told apart.
 const DATABASES: usize = 10_000;
 /// Names of tables and other objects, of all databases together, and their bytes.
 const NAMES: usize = 100_000;
 const NAME_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of the names of all databases.
+const DATABASE_BYTES: usize = 2 * 1024 * 1024;
 /// Names in the needs of all databases together. Later ones count as needs of the whole dump.
 const NEEDS: usize = 20_000;
-/// Ends of events of one database.
-const EVENTS: usize = 1_000;
+/// Ends of events, databases that are used, and statements that name their database, of all databases together.
+const FINDINGS: usize = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Databases {
@@ -32,7 +34,11 @@ pub(super) struct Databases {
     dump_of: String,
     names_left: usize,
     bytes_left: usize,
+    database_bytes_left: usize,
     needs_left: usize,
+    findings_left: usize,
+    /// The table that rows went into last: its database, its name as it was written, and its index.
+    last: Option<(usize, Vec<u8>, u8, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +51,6 @@ pub(super) struct RecordedDatabase {
     digests: HashMap<Option<RecordedKind>, u128>,
     /// Number of its needs before this statement.
     needs: usize,
-    /// The table that rows went into last, as its name was written.
-    last: Option<(Vec<u8>, u8, usize)>,
 }
 
 impl Default for Databases {
@@ -60,7 +64,10 @@ impl Default for Databases {
             dump_of: String::new(),
             names_left: NAMES,
             bytes_left: NAME_BYTES,
+            database_bytes_left: DATABASE_BYTES,
             needs_left: NEEDS,
+            findings_left: FINDINGS,
+            last: None,
         }
     }
 }
@@ -83,9 +90,53 @@ impl Databases {
 
     /// Notes when an event of the statement's database ends.
     pub fn event_ends(&mut self, event: String, end: EventEnd) {
-        if let Some(database) = self.target().filter(|database| database.record.event_ends.len() < EVENTS) {
+        if self.has_room()
+            && let Some(database) = self.target()
+        {
             database.record.event_ends.insert(event, end);
+            self.findings_left -= 1;
         }
+    }
+
+    /// Notes that the selected database uses another.
+    pub fn uses(&mut self, name: String) {
+        let has_room = self.has_room();
+        let Some(uses) = self.selected().map(|database| &mut database.record.uses) else { return };
+        let before = uses.names.len();
+        uses.add(if has_room { super::NAMES } else { 0 }, name);
+        self.findings_left -= uses.names.len() - before;
+    }
+
+    /// Notes a statement that names the selected database. The first is always kept, because a new name depends on it.
+    pub fn names_itself(&mut self, naming: impl FnOnce() -> Naming) {
+        let has_room = self.has_room();
+        let Some(found) = self.selected().map(|database| &mut database.record.names_itself) else { return };
+        let before = found.first.len();
+        found.add(if has_room { super::FEW } else { 1 }, naming);
+        let added = found.first.len() - before;
+        self.findings_left = self.findings_left.saturating_sub(added);
+    }
+
+    /// Notes that a variable of the whole server is set. Those beyond the bound are the caller's.
+    pub fn sets_global(&mut self, variable: String) -> Result<(), String> {
+        if self.needs_left == 0 {
+            return Err(variable);
+        }
+        let Some(variables) = self.selected().map(|database| &mut database.record.needs.variables) else {
+            return Err(variable);
+        };
+        let before = variables.names.len();
+        variables.add(super::NAMES, variable);
+        let added = variables.names.len() - before;
+        if let Some(database) = self.selected() {
+            database.needs += added;
+        }
+        self.needs_left -= added;
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.findings_left > 0
     }
 
     /// Notes the end of a statement: its length, and the needs that it added.
@@ -137,6 +188,7 @@ impl Databases {
             | StatementKind::Drop(_)
             | StatementKind::Lock
             | StatementKind::LoadData => self.find(statement),
+            StatementKind::Upkeep if class.name.is_some() => self.find(statement),
             _ => self.target = None,
         }
         if let Some(database) = self.target() {
@@ -150,11 +202,11 @@ impl Databases {
         let (Some(target), Some((name, token))) = (self.target, token) else { return };
         let database = &mut self.known[target];
         database.record.rows += rows;
-        let at = match &database.last {
-            Some((text, quote, at)) if text == token.text && *quote == token.quote => *at,
+        let at = match &self.last {
+            Some((of, text, quote, at)) if *of == target && text == token.text && *quote == token.quote => *at,
             _ => {
                 let Some(at) = database.tables.get(&statement.head.name(name)).copied() else { return };
-                database.last = Some((token.text.to_vec(), token.quote, at));
+                self.last = Some((target, token.text.to_vec(), token.quote, at));
                 at
             }
         };
@@ -182,9 +234,11 @@ impl Databases {
         if let Some(at) = self.index.get(&name) {
             return Some(*at);
         }
-        if self.known.len() >= DATABASES {
+        let bytes = name.as_ref().map_or(0, Vec::len);
+        if self.known.len() >= DATABASES || self.database_bytes_left < bytes {
             return None;
         }
+        self.database_bytes_left -= bytes;
         let shown = name.as_ref().map(|name| String::from_utf8_lossy(name).into_owned());
         let folded = shown.as_ref().map_or_else(|| self.dump_of.clone(), |name| name.to_lowercase());
         let record = DatabaseRecord { name: shown, ..DatabaseRecord::default() };

@@ -3,7 +3,7 @@
 use super::super::{FilterError, NameCase, WantedDatabases};
 use super::{filter, record, renamed, wanted};
 
-const DUMP: &str = "-- MariaDB dump 10.19\n/*!40101 SET NAMES utf8mb4 */;\nCHANGE MASTER TO MASTER_LOG_FILE='x';\n\
+const DUMP: &str = "-- MariaDB dump 10.19\n/*!40101 SET NAMES utf8mb4 */;\nSET @OLD_SQL_MODE=@@SQL_MODE;\nCHANGE MASTER TO MASTER_LOG_FILE='x';\n\
     CREATE DATABASE `a`;\n\nUSE `a`;\n\n-- of a\nCREATE TABLE t (x int);\nINSERT INTO t VALUES (';\nUSE `b`;');\n\
     DELIMITER ;;\nCREATE PROCEDURE p() begin select 1; end ;;\nDELIMITER ;\n\
     -- Current Database: `b`\nCREATE DATABASE `b` /* ; */;\nUSE `b`;\n-- of b\nSET character_set_client = utf8;\n\
@@ -16,7 +16,7 @@ fn only_the_wanted_database_stays_with_settings_and_last_line() {
     let out = String::from_utf8(filter(DUMP.as_bytes(), wanted("b")).unwrap()).unwrap();
     assert_eq!(
         out,
-        "-- MariaDB dump 10.19\n/*!40101 SET NAMES utf8mb4 */;\nDELIMITER ;;\nDELIMITER ;\n\
+        "-- MariaDB dump 10.19\n/*!40101 SET NAMES utf8mb4 */;\nSET @OLD_SQL_MODE=@@SQL_MODE;\nDELIMITER ;;\nDELIMITER ;\n\
          CREATE DATABASE `b` /* ; */;\nUSE `b`;\n-- of b\nSET character_set_client = utf8;\n\
          CREATE TABLE t (x int);\nINSERT INTO t VALUES (1); \nDELIMITER ;;\n\
          CREATE PROCEDURE p() begin use a; end ;;\nDELIMITER ;\n\
@@ -105,9 +105,24 @@ fn statements_of_which_nobody_knows_where_they_belong_are_refused() {
 }
 
 #[test]
+fn a_second_statement_of_a_packet_is_never_left_in_with_the_first() {
+    for packet in [
+        "DROP TABLE t; USE b",
+        "SET @x = 1; DELETE FROM b.t",
+        "INSERT INTO t VALUES (1); DELETE FROM b.t",
+        "COMMIT; USE b",
+    ] {
+        let of_a = format!("USE a;\nDELIMITER ;;\n{packet};;\nDELIMITER ;\n");
+        assert!(matches!(filter(of_a.as_bytes(), wanted("a")), Err(FilterError::Unclear { .. })), "{packet}");
+    }
+    let other = "USE a;\nUSE b;\nDELIMITER ;;\nDROP TABLE t; USE a;;\nCREATE TABLE u (a int);;\n";
+    assert_eq!(filter(other.as_bytes(), wanted("a")), Ok(b"USE a;\nDELIMITER ;;\n".to_vec()));
+}
+
+#[test]
 fn the_log_that_mariadb_dump_switches_off_is_no_riddle() {
     let dump = "USE `a`;\nSET @save_log_output=@@LOG_OUTPUT;\n\
-        /*M!100203 EXECUTE IMMEDIATE IF(@@LOG_OUTPUT='TABLE',\"SET GLOBAL LOG_OUTPUT='NONE'\", \"DO 0\") */;\n\
+        /*M!100203 EXECUTE IMMEDIATE IF(@@LOG_OUTPUT='TABLE' AND (@@LOG_SLOW_QUERY=1 OR @@GENERAL_LOG=1),\"SET GLOBAL LOG_OUTPUT='NONE'\", \"DO 0\") */;\n\
         USE `mysql`;\nSET GLOBAL LOG_OUTPUT=@save_log_output;\nFLUSH PRIVILEGES;\n";
     let out = String::from_utf8(filter(dump.as_bytes(), wanted("a")).unwrap()).unwrap();
     assert_eq!(out, "USE `a`;\nSET @save_log_output=@@LOG_OUTPUT;\n");

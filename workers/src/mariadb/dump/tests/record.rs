@@ -30,7 +30,7 @@ fn rows_are_counted_whatever_they_hold() {
     let body = "CREATE TABLE `t` (a int);\n\
         INSERT INTO `t` VALUES (1,'a'),\n(2,'),(');\n\
         INSERT INTO `t` (`values`, `b`) VALUES\n(-1,_binary 'x\\'),(\\\\'),\n(- 2,'it''s),('),(3,0x27)\n;\n\
-        INSERT IGNORE INTO t VALUE (CONCAT('(',(1)),1) ON DUPLICATE KEY UPDATE a=VALUES(a),b=(2);\n\
+        INSERT IGNORE INTO t VALUE ('(1),',1) ON DUPLICATE KEY UPDATE a=VALUES(a),b=(2);\n\
         REPLACE INTO `t` VALUES ROW(1,2), ROW(3,4);\n\
         INSERT INTO `t` VALUES (1 /* ),( */, 2), -- ),(\n(2, 3 # ),(\n);\n\
         INSERT INTO `t` SELECT (1),(2);\nINSERT INTO `t` SET a=(1);\n";
@@ -165,6 +165,38 @@ fn a_stream_of_very_many_tables_has_a_small_record() {
     assert_eq!((tables.count, tables.is_whole(), record.rows()), (300_000, false, 600_000));
     assert_eq!(tables.listed.len(), 100_000);
     assert!(record.to_json().len() < 8 * 1024 * 1024);
+}
+
+#[test]
+fn a_stream_of_very_many_findings_has_a_small_record() {
+    let mut recorder = super::super::Recorder::default();
+    let long = "x".repeat(900);
+    let databases = 3_000;
+    for database in 0..databases {
+        let mut text = format!("CREATE DATABASE `d{database}`;\nUSE `d{database}`;\n");
+        for at in 0..30 {
+            text += &format!(
+                "CREATE EVENT `{at}{long}` ON SCHEDULE AT '2020-01-01 00:00:00' DO SELECT 1 FROM `{at}{database}{long}`.t, `d{database}`.t;\n\
+                 SET GLOBAL {at}{long} = 1;\n"
+            );
+        }
+        recorder.feed(text.as_bytes());
+    }
+    let record = recorder.finish();
+    assert_eq!((record.databases.len(), record.databases_left_out), (databases, 0));
+    let events = |database: &super::super::DatabaseRecord| database.count(RecordedKind::Event) == 30;
+    assert!(record.databases.iter().all(events));
+    // What a new name of the database depends on is known of each.
+    assert!(
+        record
+            .databases
+            .iter()
+            .all(|database| database.names_itself.first.len() == 1 || database.names_itself.first.len() == 10)
+    );
+    let bytes = record.to_json().len();
+    assert!(bytes < 64 * 1024 * 1024, "{bytes}");
+    let long_names = (0..10_000).map(|at| format!("USE `{at}{long}`;\n")).collect::<Vec<_>>().concat();
+    assert!(super::record(long_names.as_bytes()).databases_left_out > 0);
 }
 
 #[test]

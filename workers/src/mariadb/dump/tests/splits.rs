@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::{NameCase, WantedDatabases};
 use super::{filter_in, record_in, wanted};
 
-const PARTS: [&str; 62] = [
+const PARTS: [&str; 74] = [
     "'",
     "\"",
     "`",
@@ -67,6 +67,18 @@ const PARTS: [&str; 62] = [
     "COMMIT;\n",
     "ROW(1)",
     "\u{e9}\u{1f600}",
+    "/*!80000 ",
+    "/*M!120000 ",
+    "\\C gbk",
+    "SET NAMES gbk;\n",
+    "SET character_set_client = @old;\n",
+    "CREATE PROCEDURE p() BEGIN ",
+    "IF a THEN ",
+    "END",
+    "INSERT INTO v VALUES (f(1), @a:=1);\n",
+    "ON `t` FOR EACH ROW ",
+    "CREATE TABLE u LIKE t;\n",
+    "ENGINE=SPIDER",
     "\0",
 ];
 
