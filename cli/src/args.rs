@@ -84,7 +84,7 @@ pub struct Global {
         help_heading = "Connection"
     )]
     pub namespace: Option<String>,
-    /// TableStyle in all namespaces
+    /// Objects in all namespaces
     #[arg(short = 'A', long, global = true, help_heading = "Connection")]
     pub all_namespaces: bool,
     /// The name under which the program was started.

@@ -11,7 +11,7 @@ use lagan_bus::{Bus, Followed, Start, Stored, follow};
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::event::{CloudEvent, ResourceEvent};
 use lagan_schemas::fact::Fact;
-use lagan_schemas::resource::Kind;
+use lagan_schemas::resource::{Group, Kind};
 use lagan_schemas::session::Recorded;
 use lagan_schemas::subject::{self, ObjectKey, SessionKey, SessionSubject};
 use lagan_sources::folder::Folder;
@@ -149,28 +149,71 @@ pub async fn facts(streams: &Streams, uid: Uuid) -> Result<Vec<StoredFact>, Prob
     Ok(stored.iter().filter_map(StoredFact::read).collect())
 }
 
-/// Finds the object of this name; the error lists names that exist.
+/// Whether an object is of an API group, if one is asked for.
+#[must_use]
+pub fn is_of(view: &ObjectDocument, group: Option<Group>) -> bool {
+    group.is_none_or(|group| view.key.group == group.as_str())
+}
+
+/// Finds the object of this name. The error lists names that exist, or all objects that the name may mean.
 pub fn find_one<'a>(
     views: &'a [ObjectDocument],
+    (kind, group): (Kind, Option<Group>),
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<&'a ObjectDocument, Problem> {
+    let mut selected = select(views, kind, namespace);
+    selected.retain(|view| is_of(view, group));
+    match find(&selected, name)[..] {
+        [] => Err(not_found(kind, namespace, name, &selected)),
+        [only] => Ok(only),
+        ref several => Err(ambiguous(name, several)),
+    }
+}
+
+/// The problem of a name that several objects have.
+#[must_use]
+pub fn ambiguous(name: &str, several: &[&ObjectDocument]) -> Problem {
+    let full = |view: &&ObjectDocument| {
+        let place = view.key.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+        format!("{}.{}/{}{place}", view.key.kind.plural(), view.key.group, view.key.name)
+    };
+    let all: Vec<String> = several.iter().map(full).collect();
+    Problem::new(Exit::Usage, format!("more than one object is called `{name}`"))
+        .help(format!("name one of them: {}", all.join(", ")))
+}
+
+/// Finds the object that another one names, of whose group it is if there are two.
+pub fn find_named_by<'a>(
+    views: &'a [ObjectDocument],
+    group: &str,
     kind: Kind,
     namespace: Option<&str>,
     name: &str,
 ) -> Result<&'a ObjectDocument, Problem> {
     let selected = select(views, kind, namespace);
-    match find(&selected, name)[..] {
-        [] => Err(not_found(kind, namespace, name, &selected)),
-        [first, ..] => Ok(first),
-    }
+    let found = find(&selected, name);
+    let same = found.iter().find(|view| view.key.group == group).or(found.first());
+    same.copied().ok_or_else(|| not_found(kind, namespace, name, &selected))
 }
 
-/// Finds an object that a command works with. A refused one is on the bus without a spec, and its status says why.
+/// Finds an object that a command works with, by its name or as `KIND.GROUP/NAME`.
 pub fn find_valid<'a>(
     views: &'a [ObjectDocument],
     kind: Kind,
     namespace: Option<&str>,
     name: &str,
 ) -> Result<&'a ObjectDocument, Problem> {
-    let found = find_one(views, kind, namespace, name)?;
+    let qualified = name.split_once('/').and_then(|(words, name)| Some((Kind::from_words(words)?, name)));
+    let (group, name) = match qualified {
+        Some(((known, group), name)) if known == kind => (group, name),
+        _ => (None, name),
+    };
+    valid(find_one(views, (kind, group), namespace, name)?)
+}
+
+/// A refused object is on the bus without a spec, and its status says why.
+pub fn valid(found: &ObjectDocument) -> Result<&ObjectDocument, Problem> {
     if !found.value["spec"].is_null() {
         return Ok(found);
     }
@@ -181,7 +224,7 @@ pub fn find_valid<'a>(
         Some(namespace) => format!("{namespace}/{}", found.key.name),
         None => found.key.name.clone(),
     };
-    Err(Failure::new(Code::InvalidSpec, format!("{kind} {path} is invalid: {why}")).into())
+    Err(Failure::new(Code::InvalidSpec, format!("{} {path} is invalid: {why}", found.key.kind)).into())
 }
 
 #[must_use]
@@ -211,4 +254,40 @@ pub fn name_broken_manifests(client: &Client, problem: Problem) -> Problem {
     }
     let help = problem.help.clone().map(|help| help + "; ").unwrap_or_default();
     problem.help(format!("{help}it may be in a manifest that can't be read: {}", broken.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::tests::view;
+
+    #[test]
+    fn a_name_that_two_groups_have_is_told_with_its_group_or_refused() {
+        let configuration = |group: &str, namespace: &str| {
+            view(json!({
+                "apiVersion": format!("{group}/v1alpha1"), "kind": "BackupConfiguration",
+                "metadata": {"name": "shop", "namespace": namespace}, "spec": {},
+            }))
+        };
+        let stash = "stash.appscode.com";
+        let views = [configuration("lagan.dev", "a"), configuration(stash, "a"), configuration(stash, "b")];
+        let found = |namespace, name| find_valid(&views, Kind::BackupConfiguration, namespace, name);
+        let problem = found(Some("a"), "shop").unwrap_err();
+        assert_eq!(problem.exit, Exit::Usage);
+        let help = problem.help.unwrap();
+        for full in ["backupconfigurations.lagan.dev/shop -n a", "backupconfigurations.stash.appscode.com/shop -n a"] {
+            assert!(help.contains(full), "{help}");
+        }
+        for (name, group) in [("bc.lagan.dev/shop", "lagan.dev"), ("plan.stash.appscode.com/shop", stash)] {
+            assert_eq!(found(Some("a"), name).unwrap().key.group, group, "{name}");
+        }
+        assert_eq!(found(Some("b"), "shop").unwrap().key.group, stash, "there is one only");
+        assert_eq!(found(None, "bc.stash.appscode.com/shop").unwrap_err().exit, Exit::Usage, "in two namespaces");
+        assert_eq!(found(Some("b"), "bc.lagan.dev/shop").unwrap_err().exit, Exit::NotFound);
+        let named = |group| find_named_by(&views, group, Kind::BackupConfiguration, Some("a"), "shop").unwrap();
+        assert_eq!((named(stash).key.group.as_str(), named("lagan.dev").key.group.as_str()), (stash, "lagan.dev"));
+    }
 }

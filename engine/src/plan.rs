@@ -92,7 +92,7 @@ fn repository<'a>(
     missing: &mut MissingConsents,
 ) -> Result<(PlanRepository, String), Unresolved> {
     let own = invoker.metadata.namespace.as_deref().unwrap_or_default();
-    let namespace = named.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(own);
+    let namespace = named.namespace.as_deref().unwrap_or(own);
     let found = find::<RepositorySpec>(inputs, invoker.group(), namespace, &named.name)?;
     inputs.settle(inputs.consents(own).repository(found.object, found.spec), missing)?;
     // A Repository that is being deleted takes no backup. One that will be wiped may lose data during a restore, too.

@@ -77,7 +77,7 @@ impl ObjectRef {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamespacedName {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "blank_is_absent")]
     pub namespace: Option<String>,
     pub name: String,
 }
@@ -109,4 +109,9 @@ impl JsonSchema for Opaque {
 /// Reads `null` as the default, as the API server does: `args:` without a value is the same as no `args`.
 fn null_is_absent<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Reads an empty name of a namespace as none: templates print it where they have no value.
+fn blank_is_absent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::deserialize(deserializer).map(|name: Option<String>| name.filter(|name| !name.is_empty()))
 }

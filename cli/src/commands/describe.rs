@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
 use serde_json::json;
 
-use super::get::kind_and_name;
+use super::get::{AskedObject, asked_object};
 use crate::args::{DescribeArgs, Global};
 use crate::client;
 use crate::cluster::KubeEvent;
@@ -21,7 +21,7 @@ use crate::views::{Namespaces, TableStyle, Width, table};
 const SESSIONS: usize = 5;
 
 pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
-    let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
+    let AskedObject { kind, group, name } = asked_object(&args.kind, args.name.as_deref())?;
     let name = name.ok_or_else(|| {
         Problem::new(Exit::Usage, format!("no name of a {kind} is given")).help(format!(
             "write `lagan describe {} NAME`; `lagan get {}` lists the names",
@@ -32,7 +32,7 @@ pub async fn run(args: DescribeArgs, global: &Global) -> Result<Exit, Problem> {
     let client = client::connect(global, &args.connection).await?;
     let kinds = if kind == Kind::BackupConfiguration { &[kind, Kind::BackupSession][..] } else { &[kind] };
     let views = store::views(&client, Query { kinds, namespaces: &[] }).await?;
-    let view = store::find_one(&views, kind, client.scope(), &name)
+    let view = store::find_one(&views, (kind, group), client.scope(), &name)
         .map_err(|problem| store::name_broken_manifests(&client, problem))?;
     let facts = match (client.streams(), view.session()) {
         (Some(streams), Some(uid)) if view.is_session() => Some(store::facts(streams, uid).await?),

@@ -10,6 +10,7 @@ use lagan_schemas::resource::Kind;
 use lagan_schemas::subject::{SESSIONS, stream_subjects, uid_filter};
 use uuid::Uuid;
 
+use super::get::asked_object;
 use crate::args::{EventsArgs, Format, Global};
 use crate::client::{self, Client};
 use crate::description::row;
@@ -69,8 +70,15 @@ pub async fn session_named(client: &Client, session: &str) -> Result<Uuid, Probl
     let mut sessions = select(&views, Kind::BackupSession, client.scope());
     sessions.extend(select(&views, Kind::RestoreSession, client.scope()));
     sessions.sort_by_key(|view| std::cmp::Reverse(view.age()));
-    let name = session.rsplit('/').next().unwrap_or(session);
+    let (words, name) = session.split_once('/').map_or((None, session), |(words, name)| (Some(words), name));
+    if let Some(words) = words {
+        let (kind, group) = asked_object(words, None).map(|asked| (asked.kind, asked.group))?;
+        sessions.retain(|view| view.key.kind == kind && store::is_of(view, group));
+    }
     let found = find(&sessions, name);
+    if found.len() > 1 {
+        return Err(store::ambiguous(name, &found));
+    }
     let uid = found.first().and_then(|view| view.session());
     uid.ok_or_else(|| store::not_found(Kind::BackupSession, client.scope(), name, &sessions))
 }

@@ -1,7 +1,7 @@
 //! `lagan get`: prints objects as a table, or complete as documents.
 
 use jiff::Timestamp;
-use lagan_schemas::resource::Kind;
+use lagan_schemas::resource::{Group, Kind};
 use serde_json::{Value, json};
 
 use crate::args::{Format, GetArgs, Global};
@@ -14,11 +14,12 @@ use crate::table::Headers;
 use crate::views::{Namespaces, TableStyle, Width, table};
 
 pub async fn run(args: GetArgs, global: &Global) -> Result<Exit, Problem> {
-    let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
+    let AskedObject { kind, group, name } = asked_object(&args.kind, args.name.as_deref())?;
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, Query { kinds: &[kind], namespaces: &[] }).await?;
     let scope = client.scope();
-    let all = select(&views, kind, scope);
+    let mut all = select(&views, kind, scope);
+    all.retain(|view| store::is_of(view, group));
     let shown = match &name {
         Some(name) => match find(&all, name) {
             found if found.is_empty() => {
@@ -50,8 +51,16 @@ pub async fn run(args: GetArgs, global: &Global) -> Result<Exit, Problem> {
     Ok(Exit::Ok)
 }
 
-/// Parses `sessions`, `session NAME` and `session/NAME`.
-pub fn kind_and_name(kind: &str, name: Option<&str>) -> Result<(Kind, Option<String>), Problem> {
+/// What a person names: objects of a kind, perhaps of one API group, or one of them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AskedObject {
+    pub kind: Kind,
+    pub group: Option<Group>,
+    pub name: Option<String>,
+}
+
+/// Parses `sessions`, `session NAME` and `session/NAME`, with or without a group as in `backupsessions.lagan.dev`.
+pub fn asked_object(kind: &str, name: Option<&str>) -> Result<AskedObject, Problem> {
     let (word, name) = match (kind.split_once('/'), name) {
         (Some((word, name)), None) => (word, Some(name.to_owned())),
         (None, name) => (kind, name.map(str::to_owned)),
@@ -62,17 +71,17 @@ pub fn kind_and_name(kind: &str, name: Option<&str>) -> Result<(Kind, Option<Str
             ));
         }
     };
-    let known = Kind::from_words(word).filter(|kind| *kind != Kind::Secret);
-    let kind = known.ok_or_else(|| {
+    let known = Kind::from_words(word).filter(|(kind, _)| *kind != Kind::Secret);
+    let (kind, group) = known.ok_or_else(|| {
         let kinds: Vec<_> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret).map(Kind::plural).collect();
         let why = if word.to_ascii_lowercase().starts_with("secret") {
             "Secrets never leave their source"
         } else {
-            "unknown kind"
+            "unknown kind, or the kind is not of this API group"
         };
         Problem::new(Exit::Usage, format!("`{word}`: {why}")).help(format!("the kinds are {}", kinds.join(", ")))
     })?;
-    Ok((kind, name))
+    Ok(AskedObject { kind, group, name })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,11 +112,14 @@ mod tests {
 
     #[test]
     fn a_kind_can_carry_its_name() {
-        assert_eq!(kind_and_name("session/shop-1", None).unwrap(), (Kind::BackupSession, Some("shop-1".to_owned())));
-        assert_eq!(kind_and_name("bc", Some("shop")).unwrap(), (Kind::BackupConfiguration, Some("shop".to_owned())));
-        assert!(kind_and_name("session/a", Some("b")).is_err());
+        let asked = |kind, group, name: &str| AskedObject { kind, group, name: Some(name.to_owned()) };
+        assert_eq!(asked_object("session/shop-1", None).unwrap(), asked(Kind::BackupSession, None, "shop-1"));
+        assert_eq!(asked_object("bc", Some("shop")).unwrap(), asked(Kind::BackupConfiguration, None, "shop"));
+        let of_stash = asked(Kind::BackupConfiguration, Some(Group::Stash), "shop");
+        assert_eq!(asked_object("bc.stash.appscode.com/shop", None).unwrap(), of_stash);
+        assert!(asked_object("session/a", Some("b")).is_err());
         for (word, why) in [("pods", "unknown kind"), ("secrets", "never leave")] {
-            let problem = kind_and_name(word, None).unwrap_err();
+            let problem = asked_object(word, None).unwrap_err();
             assert!(problem.exit == Exit::Usage && problem.message.contains(why), "{problem}");
         }
     }

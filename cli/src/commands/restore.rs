@@ -92,7 +92,8 @@ fn of_configuration(views: &[ObjectDocument], own: &str, args: &RestoreArgs, nam
             .ok_or_else(|| Problem::new(Exit::Failed, format!("{} names no target", configuration.key)))?,
     };
     let namespace = spec.repository.namespace.as_deref().unwrap_or(own);
-    store::find_valid(views, Kind::Repository, Some(namespace), &spec.repository.name)?;
+    let group = &configuration.key.group;
+    store::valid(store::find_named_by(views, group, Kind::Repository, Some(namespace), &spec.repository.name)?)?;
     let task = restore_task(spec.task.as_ref()).filter(|task| has_task(views, task));
     let restore = RestoreManifest {
         group: configuration.key.group.clone(),
@@ -114,8 +115,11 @@ fn of_configuration(views: &[ObjectDocument], own: &str, args: &RestoreArgs, nam
 }
 
 fn of_repository(views: &[ObjectDocument], own: &str, args: &RestoreArgs, name: &str) -> Result<Request, Problem> {
-    let (namespace, name) = name.split_once('/').unwrap_or((own, name));
+    // A namespace has no dot, and the name of a kind with its group has one.
+    let of_namespace = name.split_once('/').filter(|(namespace, _)| !namespace.contains('.'));
+    let (namespace, name) = of_namespace.unwrap_or((own, name));
     let repository = store::find_valid(views, Kind::Repository, Some(namespace), name)?;
+    let name = &repository.key.name;
     let target = args.to.as_deref().map(app_binding);
     let restore = RestoreManifest {
         group: repository.key.group.clone(),

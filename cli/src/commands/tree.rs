@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use lagan_schemas::resource::Kind;
 
-use super::get::kind_and_name;
+use super::get::{AskedObject, asked_object};
 use crate::args::{Format, Global, TreeArgs};
 use crate::client;
 use crate::error::{Exit, Problem};
@@ -14,7 +14,7 @@ use crate::tree::{Forest, document, names, render};
 const KINDS: &[Kind] = &[Kind::BackupConfiguration, Kind::AppBinding, Kind::Repository, Kind::BackupSession];
 
 pub async fn run(args: TreeArgs, global: &Global) -> Result<Exit, Problem> {
-    let (kind, name) = kind_and_name(&args.kind, args.name.as_deref())?;
+    let AskedObject { kind, group, name } = asked_object(&args.kind, args.name.as_deref())?;
     if !matches!(kind, Kind::BackupConfiguration | Kind::BackupSession | Kind::Repository) {
         return Err(Problem::new(Exit::Usage, format!("a {kind} has no tree")).help(
             "plan/NAME, session/NAME and repository/NAME have one; `lagan describe` shows objects of all kinds",
@@ -29,14 +29,15 @@ pub async fn run(args: TreeArgs, global: &Global) -> Result<Exit, Problem> {
     })?;
     let client = client::connect(global, &args.connection).await?;
     let views = store::views(&client, Query { kinds: KINDS, namespaces: &[] }).await?;
-    let view = store::find_one(&views, kind, client.scope(), &name)
+    let view = store::find_one(&views, (kind, group), client.scope(), &name)
         .map_err(|problem| store::name_broken_manifests(&client, problem))?;
     let forest = Forest { views: &views, now: Timestamp::now() };
     let root = match kind {
         Kind::Repository => forest.of_repository(view),
         Kind::BackupSession => {
             let (namespace, plan) = (view.key.namespace.as_deref(), view.text("/spec/invoker/name"));
-            forest.of_configuration(store::find_one(&views, Kind::BackupConfiguration, namespace, plan)?)
+            let group = view.text("/spec/invoker/apiGroup");
+            forest.of_configuration(store::find_named_by(&views, group, Kind::BackupConfiguration, namespace, plan)?)
         }
         _ => forest.of_configuration(view),
     };

@@ -92,9 +92,8 @@ pub(crate) fn usages(view: &View, blueprint: &Object) -> usize {
 fn from_blueprint(binding: &Object, blueprint: &Object, asked: &BlueprintAnnotations) -> Result<[Object; 2], String> {
     let Spec::BackupBlueprint(spec) = &blueprint.spec else { return Err("it has no spec".to_owned()) };
     let own = binding.metadata.namespace.clone().unwrap_or_default();
-    let given = |namespace: &Option<String>| namespace.clone().filter(|namespace| !namespace.is_empty());
-    let namespace = given(&spec.backup_namespace).unwrap_or_else(|| own.clone());
-    let repository_namespace = given(&spec.repo_namespace).unwrap_or_else(|| namespace.clone());
+    let namespace = spec.backup_namespace.clone().unwrap_or_else(|| own.clone());
+    let repository_namespace = spec.repo_namespace.clone().unwrap_or_else(|| namespace.clone());
     let mut name = format!("{NAME_PREFIX}-{}", binding.metadata.name);
     if asked.blueprints.len() > 1 {
         name = format!("{name}-{}", blueprint.metadata.name);

@@ -85,7 +85,7 @@ pub(crate) fn of_configuration(
             consents.hooks(planned.ok().flatten().as_ref(), spec.hooks.as_ref().map(BackupHooks::hosts))?;
         }
     }
-    let there = spec.repository.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(namespace);
+    let there = spec.repository.namespace.as_deref().unwrap_or(namespace);
     let repository = view.find(Kind::Repository, object.group(), Some(there), &spec.repository.name);
     match repository.map(|repository| (repository, &repository.spec)) {
         Some((repository, Spec::Repository(spec))) => consents.repository(repository, spec),

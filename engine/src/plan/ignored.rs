@@ -76,7 +76,7 @@ fn own_namespace(invoker: &Object) -> &str {
 }
 
 fn repository<'a>(view: &'a View, invoker: &Object, named: &NamespacedName) -> Option<&'a Object> {
-    let namespace = named.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let namespace = named.namespace.as_deref();
     let namespace = namespace.unwrap_or_else(|| own_namespace(invoker));
     view.find(Kind::Repository, invoker.group(), Some(namespace), &named.name).map(|object| &**object)
 }

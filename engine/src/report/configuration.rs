@@ -115,7 +115,7 @@ fn task_problem(inputs: &ConfigurationInputs<'_>) -> Option<String> {
 
 fn repository_namespace<'a>(inputs: &ConfigurationInputs<'a>) -> &'a str {
     let own = inputs.object.metadata.namespace.as_deref().unwrap_or_default();
-    inputs.spec.repository.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(own)
+    inputs.spec.repository.namespace.as_deref().unwrap_or(own)
 }
 
 fn look_up_repository<'a>(inputs: &ConfigurationInputs<'a>) -> Lookup<'a> {

@@ -60,7 +60,7 @@ impl Reporter<'_> {
         let refers = |object: &&Arc<Object>| {
             let Spec::BackupConfiguration(spec) = &object.spec else { return false };
             let own = object.metadata.namespace.as_deref().unwrap_or_default();
-            let namespace = spec.repository.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(own);
+            let namespace = spec.repository.namespace.as_deref().unwrap_or(own);
             let target = spec.target.as_ref().and_then(|target| target.reference.as_ref());
             repositories.contains(&(namespace, spec.repository.name.as_str()))
                 || target.is_some_and(|t| targets.contains(&(t.namespace.as_deref().unwrap_or(own), t.name.as_str())))

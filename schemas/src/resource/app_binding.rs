@@ -59,7 +59,7 @@ pub struct ClientConfig {
 pub struct ServiceReference {
     #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "super::null_is_absent")]
     pub scheme: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::blank_is_absent")]
     pub namespace: Option<String>,
     pub name: String,
     #[serde(default, deserialize_with = "super::null_is_absent")]

@@ -41,10 +41,10 @@ pub struct BackupBlueprintSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_policy: Option<UsagePolicy>,
     /// Namespace of the BackupConfiguration; by default that of its target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::blank_is_absent")]
     pub backup_namespace: Option<String>,
     /// Namespace of the Repository; by default that of the BackupConfiguration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::blank_is_absent")]
     pub repo_namespace: Option<String>,
     /// A schedule as in a BackupConfiguration. An annotation may give another.
     #[serde(default, skip_serializing_if = "Option::is_none")]

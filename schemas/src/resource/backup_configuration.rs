@@ -150,7 +150,7 @@ pub struct TargetRef {
     pub api_version: String,
     pub kind: String,
     pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::blank_is_absent")]
     pub namespace: Option<String>,
 }
 

@@ -187,14 +187,18 @@ impl Kind {
         }
     }
 
-    /// Parses the words of a person: kind, singular, plural or short name, in any case, with or without the group.
+    /// Parses the words of a person: kind, singular, plural or short name, in any case, with or without a group that has
+    /// this kind, as in `backupconfigurations.lagan.dev`.
     #[must_use]
-    pub fn from_words(text: &str) -> Option<Self> {
+    pub fn from_words(text: &str) -> Option<(Self, Option<Group>)> {
         let lower = text.to_ascii_lowercase();
-        let word = lower.split_once('.').map_or(lower.as_str(), |(word, _)| word);
-        Self::ALL.into_iter().find(|kind| {
+        let (word, group) = lower.split_once('.').map_or((lower.as_str(), None), |(word, group)| (word, Some(group)));
+        let kind = Self::ALL.into_iter().find(|kind| {
             kind.as_str().to_ascii_lowercase() == word || kind.plural() == word || kind.short_names().contains(&word)
-        })
+        })?;
+        let Some(group) = group else { return Some((kind, None)) };
+        let mut groups = kind.api_versions().iter().map(|version| Group::of(version));
+        groups.find(|known| known.as_str() == group).map(|group| (kind, Some(group)))
     }
 }
 
@@ -248,17 +252,14 @@ mod tests {
 
     #[test]
     fn people_name_a_kind_in_many_ways() {
-        for word in [
-            "BackupConfiguration",
-            "backupconfigurations",
-            "bc",
-            "lbc",
-            "plan",
-            "backupconfigurations.stash.appscode.com",
-        ] {
-            assert_eq!(Kind::from_words(word), Some(Kind::BackupConfiguration), "{word}");
+        for word in ["BackupConfiguration", "backupconfigurations", "bc", "lbc", "plan"] {
+            assert_eq!(Kind::from_words(word), Some((Kind::BackupConfiguration, None)), "{word}");
+            let of_stash = Some((Kind::BackupConfiguration, Some(Group::Stash)));
+            assert_eq!(Kind::from_words(&format!("{word}.stash.appscode.com")), of_stash, "{word}");
         }
-        assert_eq!(Kind::from_words("pod"), None);
+        for word in ["pod", "bc.nonsense", "appbindings.lagan.dev", "bc.", ""] {
+            assert_eq!(Kind::from_words(word), None, "{word}");
+        }
     }
 
     #[test]

@@ -170,3 +170,17 @@ fn null_is_the_same_as_absence_wherever_there_is_a_default() {
     found.retry_config = None;
     assert_eq!(&found, plain);
 }
+
+#[test]
+fn an_empty_namespace_in_a_reference_is_none() {
+    let plain = &objects(CONFIGURATION)[0];
+    let text = CONFIGURATION
+        .replace("    name: repo\n", "    name: repo\n    namespace: \"\"\n")
+        .replace("      name: db\n", "      name: db\n      namespace: \"\"\n");
+    assert_eq!(text.matches("namespace: \"\"").count(), 2, "{text}");
+    assert_eq!(&objects(&text)[0].spec, &plain.spec);
+    let binding = "apiVersion: appcatalog.appscode.com/v1alpha1\nkind: AppBinding\nmetadata: {name: db, namespace: demo}\n\
+        spec: {type: mariadb, secret: {name: db}, clientConfig: {service: {name: db, port: 3306, namespace: ''}}}\n";
+    let Spec::AppBinding(spec) = &objects(binding)[0].spec else { unreachable!("{binding}") };
+    assert_eq!(spec.client_config.service.as_ref().unwrap().namespace, None);
+}
