@@ -56,6 +56,10 @@ pub(crate) struct Derived {
 
 pub(crate) fn derive(view: &View) -> Derived {
     let mut derived = Derived::default();
+    let invalid = view.refused.iter().filter(|(key, _)| key.kind == Kind::AppBinding);
+    for (key, refused) in invalid.filter(|(_, refused)| consent::blueprints(&refused.metadata.annotations).is_some()) {
+        derived.problems.insert(format!("{key} is invalid: {}", refused.problem));
+    }
     for binding in view.of_kind(Kind::AppBinding) {
         let Some(asked) = asked(binding) else { continue };
         for name in &asked.blueprints {

@@ -40,7 +40,11 @@ pub(super) fn resolve(
 fn address(spec: &AppBindingSpec, namespace: &str, default_port: u16) -> Option<(String, u16)> {
     if let Some(service) = &spec.client_config.service {
         let namespace = service.namespace.as_deref().unwrap_or(namespace);
-        let port = u16::try_from(service.port).ok().filter(|port| *port != 0).unwrap_or(default_port);
+        // Another database may listen on the default port, so it never takes the place of a port that can't be.
+        let port = match service.port {
+            0 => default_port,
+            given => u16::try_from(given).ok()?,
+        };
         return Some((format!("{}.{namespace}.svc", service.name), port));
     }
     let url = DatabaseUrl::parse(spec.client_config.url.as_deref()?).ok()?;
@@ -64,5 +68,27 @@ fn tls(spec: &AppBindingSpec) -> Tls {
         ca_bundle: config.ca_bundle.clone(),
         server_name: config.server_name.clone(),
         client_secret: spec.tls_secret.as_ref().map(|secret| secret.name.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn only_an_absent_port_is_the_default_port() {
+        let address = |service: serde_json::Value| {
+            let spec = serde_json::from_value(serde_json::json!({"clientConfig": {"service": service}})).unwrap();
+            address(&spec, "demo", 3306)
+        };
+        for (port, expected) in
+            [(0, Some(3306)), (3307, Some(3307)), (65_535, Some(65_535)), (65_536, None), (-1, None)]
+        {
+            let found = address(serde_json::json!({"name": "db", "port": port}));
+            assert_eq!(found, expected.map(|port| ("db.demo.svc".to_owned(), port)), "{port}");
+        }
+        let absent = address(serde_json::json!({"name": "db", "namespace": "prod"}));
+        assert_eq!(absent, Some(("db.prod.svc".to_owned(), 3306)));
     }
 }

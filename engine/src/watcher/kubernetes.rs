@@ -258,8 +258,8 @@ impl Incoming {
         let uid = metadata.uid.unwrap_or_default();
         Some(match Object::from_json(value) {
             Ok(object) => {
-                // Sessions end by themselves with a reason, and a target is judged when it is used.
-                let judged = !matches!(object.spec, Spec::BackupSession(_) | Spec::AppBinding(_));
+                // Sessions end by themselves with a reason.
+                let judged = !matches!(object.spec, Spec::BackupSession(_));
                 let problem = judged.then(|| problems(&object).join("; ")).filter(|text| !text.is_empty());
                 Self { key, uid, object: Ok(object.published()), problem }
             }
@@ -345,6 +345,19 @@ mod tests {
         }));
         let incoming = Incoming::read(&scope(Kind::BackupConfiguration), bad).unwrap();
         assert!(incoming.problem.unwrap().contains("61"));
+        let elsewhere = |port: i32| {
+            let binding = object(json!({
+                "apiVersion": "appcatalog.appscode.com/v1alpha1", "kind": "AppBinding",
+                "metadata": {"name": "db", "namespace": "n", "uid": Uuid::from_u128(1)},
+                "spec": {"clientConfig": {"service": {"name": "db", "port": port}}},
+            }));
+            Incoming::read(&scope(Kind::AppBinding), binding).unwrap().problem
+        };
+        for port in [33_060_007, 65_536, -1] {
+            let told = format!("clientConfig.service.port: must be 1 to 65535, not {port}");
+            assert_eq!(elsewhere(port), Some(told));
+        }
+        assert_eq!([elsewhere(0), elsewhere(65_535)], [None, None]);
         let unknown = object(json!({
             "apiVersion": "stash.appscode.com/v1beta1", "kind": "Task",
             "metadata": {"name": "t", "uid": Uuid::from_u128(1)}, "spec": {"steps": 5},

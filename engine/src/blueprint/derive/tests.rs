@@ -89,6 +89,22 @@ fn several_blueprints_make_several_of_each_and_one_that_is_missing_is_told() {
 }
 
 #[test]
+fn an_invalid_app_binding_is_told_with_its_reason_if_it_names_a_blueprint() {
+    for (annotation, told) in [
+        ("lagan.dev/backup-blueprint: nightly", &["AppBinding/demo/shop is invalid: port: no".to_owned()][..]),
+        ("lagan.dev/pool: fast", &[]),
+    ] {
+        let Manifest::Object(object) = parse("test.yaml", &binding(annotation)).remove(0).unwrap() else {
+            unreachable!("an AppBinding")
+        };
+        let (metadata, api_version) = (object.metadata.clone(), object.api_version.clone());
+        let mut view = View::default();
+        view.refused.insert(object.key(), Refused { metadata, api_version, problem: "port: no".to_owned() });
+        assert_eq!(derive(&view).problems, told.iter().cloned().collect());
+    }
+}
+
+#[test]
 fn an_invalid_blueprint_is_told_with_its_reason() {
     let mut view = View::default();
     let Manifest::Object(object) =
