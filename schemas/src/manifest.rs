@@ -16,7 +16,7 @@ use crate::resource::repository::RepositorySpec;
 use crate::resource::restore_session::RestoreSessionSpec;
 use crate::resource::secret::Secret;
 use crate::resource::{Group, Kind, Metadata, Object, Spec, without_quotations};
-use crate::subject::{ObjectKey, token};
+use crate::subject::{ObjectKey, label, token};
 
 use documents::{Part, documents, items};
 pub use rules::{problems, schedule, update_problems};
@@ -84,6 +84,7 @@ struct Head {
 #[derive(Deserialize)]
 struct HeadMetadata {
     name: Option<String>,
+    namespace: Option<String>,
 }
 
 /// A whole document. Only the parts that people write refuse unknown fields.
@@ -173,7 +174,7 @@ fn refused_object(text: &str, head: &Head, problem: String) -> Option<Box<Refuse
     // A version that Lagan does not read may be one of its groups all the same.
     kind.api_versions().iter().find(|known| Group::of(known) == group)?;
     let Name { name, namespace } = serde_saphyr::from_str::<Named>(text).ok()?.metadata;
-    let namespace = namespace.filter(|_| kind.is_namespaced());
+    let namespace = given(namespace).filter(|_| kind.is_namespaced());
     let key = ObjectKey { group: group.as_str().to_owned(), kind, namespace, name };
     key.check().ok()?;
     Some(Box::new(RefusedObject { api_version: head.api_version.clone(), key, problem }))
@@ -196,14 +197,13 @@ fn parse_object(file: &str, text: &str, head: &Head) -> Result<Manifest, Manifes
     else {
         return foreign(head).map_err(at);
     };
-    // An absent name is reported with its place when the whole document is read.
-    if let Some(name) = head.metadata.as_ref().and_then(|metadata| metadata.name.as_ref()) {
-        token(name).map_err(|error| at(format!("{kind}: metadata.name: {error}")))?;
-    }
+    check_names(kind, head.metadata.as_ref()).map_err(at)?;
     if kind == Kind::Secret {
-        return yaml(file, text).map(Manifest::Secret);
+        let mut secret: Secret = yaml(file, text)?;
+        secret.metadata.namespace = given(secret.metadata.namespace);
+        return Ok(Manifest::Secret(secret));
     }
-    let (metadata, spec) = match kind {
+    let (mut metadata, spec) = match kind {
         Kind::Repository => typed(file, text, |s: RepositorySpec| Spec::Repository(Box::new(s)))?,
         Kind::BackupConfiguration => {
             typed(file, text, |s: BackupConfigurationSpec| Spec::BackupConfiguration(Box::new(s)))?
@@ -217,6 +217,7 @@ fn parse_object(file: &str, text: &str, head: &Head) -> Result<Manifest, Manifes
             typed(file, text, |s: AppBindingSpec| Spec::AppBinding(Box::new(s)))?
         }
     };
+    metadata.namespace = given(metadata.namespace);
     let mut object = Object { api_version: head.api_version.clone(), metadata, spec, ignored_fields: Vec::new() };
     // Only the type of an AppBinding accepts unknown fields.
     let written = (kind == Kind::AppBinding).then(|| yaml::<Written>(file, text).ok()).flatten();
@@ -229,6 +230,26 @@ fn parse_object(file: &str, text: &str, head: &Head) -> Result<Manifest, Manifes
     let problem = problems.join("; ");
     let error = at(format!("{kind} `{}`: {problem}", object.metadata.name));
     Err(ManifestError { object: refused_object(text, head, problem), ..error })
+}
+
+/// Refuses names that can't be part of a subject, and namespaces that no cluster can have. An absent name is reported with
+/// its place when the whole document is read.
+fn check_names(kind: Kind, metadata: Option<&HeadMetadata>) -> Result<(), String> {
+    let Some(metadata) = metadata else { return Ok(()) };
+    if let Some(name) = &metadata.name {
+        token(name).map_err(|error| format!("{kind}: metadata.name: {error}"))?;
+    }
+    match given(metadata.namespace.clone()) {
+        Some(namespace) if kind.is_namespaced() => {
+            label(&namespace).map_err(|error| format!("{kind}: metadata.namespace: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An empty namespace counts as absent, as for the API server.
+fn given(namespace: Option<String>) -> Option<String> {
+    namespace.filter(|namespace| !namespace.is_empty())
 }
 
 /// Refuses a kind of our groups in an unknown version. Objects of other groups are foreign, which is no error.

@@ -31,6 +31,10 @@ const NO_POOL: &str = "_";
 pub enum SubjectError {
     #[error("`{0}` can't be part of a subject: a name has 1 to 253 letters, digits, `-` and `.`")]
     Name(String),
+    #[error(
+        "`{0}` is not a DNS label (lower-case letters, digits and `-`, at most 63), which the name of a namespace is"
+    )]
+    Namespace(String),
     #[error("cluster name `{0}` is not a DNS label (lower-case letters, digits and `-`, at most 63)")]
     Cluster(String),
     #[error("`{0}` is not a subject of this kind")]
@@ -55,13 +59,21 @@ impl FromStr for Cluster {
     type Err = SubjectError;
 
     fn from_str(text: &str) -> Result<Self, SubjectError> {
-        let fits = !text.is_empty()
-            && text.len() <= 63
-            && !text.starts_with('-')
-            && !text.ends_with('-')
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        fits.then(|| Self(text.to_owned())).ok_or_else(|| SubjectError::Cluster(text.to_owned()))
+        is_label(text).then(|| Self(text.to_owned())).ok_or_else(|| SubjectError::Cluster(text.to_owned()))
     }
+}
+
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 63
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Checks the name of a namespace, which is one token without an escape.
+pub fn label(namespace: &str) -> Result<(), SubjectError> {
+    is_label(namespace).then_some(()).ok_or_else(|| SubjectError::Namespace(namespace.to_owned()))
 }
 
 impl TryFrom<String> for Cluster {
@@ -269,7 +281,7 @@ impl ObjectKey {
 
     pub fn check(&self) -> Result<(), SubjectError> {
         if let Some(namespace) = &self.namespace {
-            token(namespace)?;
+            label(namespace)?;
         }
         token(&self.name).map(drop)
     }

@@ -10,6 +10,8 @@ mod bases;
 mod configurations;
 #[path = "manifests/damaged.rs"]
 mod damaged;
+#[path = "manifests/namespaces.rs"]
+mod namespaces;
 #[path = "manifests/printed.rs"]
 mod printed;
 #[path = "manifests/stash.rs"]

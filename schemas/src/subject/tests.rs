@@ -86,6 +86,14 @@ fn wildcards_and_blanks_are_refused() {
     for bad in ["", "Prod", "a.b", "-a", "a-"] {
         assert!(bad.parse::<Cluster>().is_err(), "{bad:?}");
     }
+    let key = |namespace: Option<&str>| {
+        let namespace = namespace.map(str::to_owned);
+        ObjectKey { group: "lagan.dev".to_owned(), kind: Kind::Repository, namespace, name: "a.b".to_owned() }
+    };
+    for bad in ["", "Prod", "a.b", "a b", "-a", "a-", "*", NO_NAMESPACE] {
+        assert_eq!(key(Some(bad)).check(), Err(SubjectError::Namespace(bad.to_owned())));
+    }
+    assert_eq!((key(Some("team-a")).check(), key(None).check()), (Ok(()), Ok(())));
 }
 
 proptest! {
