@@ -16,6 +16,7 @@ pub(crate) mod wipe;
 
 use jiff::Timestamp;
 use lagan_schemas::consent::{CrossNamespace, MissingConsents, Refusal};
+use lagan_schemas::duration::GoDuration;
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::Requested;
 use lagan_schemas::plan::{Plan, PlanRepository, Retry};
@@ -141,7 +142,7 @@ fn retry(config: Option<&RetryConfig>) -> Retry {
     })
 }
 
-fn deadline(requested: Timestamp, time_out: Option<kube::core::Duration>) -> Option<Timestamp> {
+fn deadline(requested: Timestamp, time_out: Option<GoDuration>) -> Option<Timestamp> {
     time_out.and_then(|time| requested.checked_add(std::time::Duration::from(time)).ok())
 }
 

@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 pub mod consent;
+pub mod duration;
 pub mod engine;
 pub mod error;
 pub mod event;

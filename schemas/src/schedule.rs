@@ -99,13 +99,14 @@ impl Schedule {
     /// The time at which a slot runs: its nominal time plus this configuration's part of the jitter.
     #[must_use]
     pub fn fires_at(&self, slot: Timestamp) -> Timestamp {
-        slot + self.offset
+        slot.checked_add(self.offset).unwrap_or(Timestamp::MAX)
     }
 
     /// The latest slot after `mark` that has come and is not older than `deadline`. Earlier ones count as missed.
     #[must_use]
     pub fn due(&self, mark: Timestamp, now: Timestamp, deadline: Duration) -> Option<Due> {
-        let oldest = now.checked_sub(self.offset + deadline + Duration::from_secs(1)).ok()?;
+        let oldest =
+            now.checked_sub(self.offset.saturating_add(deadline).saturating_add(Duration::from_secs(1))).ok()?;
         let mut at = mark.max(oldest);
         let mut due = None;
         for missed in 0..SEARCH_LIMIT {

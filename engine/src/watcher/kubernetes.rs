@@ -322,6 +322,33 @@ mod tests {
         assert!(!text.contains("CANARY") && text.contains("stays") && !text.contains("\"status\""), "{text}");
     }
 
+    /// A cluster may have older CRDs, whose rules let such an object pass.
+    #[test]
+    fn a_bad_duration_makes_an_invalid_object_and_ends_no_watcher() {
+        let incoming = |field: &str, value: &str| {
+            let mut configuration = json!({
+                "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupConfiguration",
+                "metadata": {"name": "shop", "namespace": "n", "uid": Uuid::from_u128(1)},
+                "spec": {"schedule": "@daily", "repository": {"name": "r"}, "retentionPolicy": {"name": "k", "keepLast": 1},
+                    "target": {"ref": {"apiVersion": "appcatalog.appscode.com/v1alpha1", "kind": "AppBinding", "name": "d"}}},
+            });
+            configuration["spec"][field] = value.into();
+            Incoming::read(&scope(Kind::BackupConfiguration), object(configuration)).unwrap()
+        };
+        for (field, value, words) in [
+            ("timeOut", "1h-5m", "object can't be read: timeOut: must be a duration such as 1h30m"),
+            ("timeOut", "99999999999999999999h", "at most 2562047h, not `99999999999999999999h`"),
+            ("timeOut", "", "at most 2562047h, not ``"),
+            ("jitter", "9000000000h", "jitter: must be a duration such as 1h30m"),
+            ("schedule", "@every 1h-5m", "schedule: `@every 1h-5m` needs a duration"),
+        ] {
+            let found = incoming(field, value);
+            let problem = found.problem.or_else(|| found.object.err().map(|refused| refused.problem));
+            assert!(problem.as_ref().is_some_and(|problem| problem.contains(words)), "{field}: {value}: {problem:?}");
+        }
+        assert_eq!(incoming("timeOut", "1h30m").problem, None);
+    }
+
     #[test]
     fn a_change_of_the_status_alone_changes_nothing_that_is_published() {
         let at = |version: &str, phase: &str| {

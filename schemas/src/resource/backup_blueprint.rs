@@ -1,6 +1,5 @@
 //! BackupBlueprint: the backup of databases that carry only an annotation. Field names and meaning are Stash's.
 
-use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use super::backup_configuration::{RetryConfig, TaskRef};
 use super::condition::{Condition, list_schema};
 use super::hooks::BackupHooks;
 use super::repository::{Backend, RetentionPolicy, UsagePolicy};
+use crate::duration::{self, DELAY, GoDuration, TIME_OUT};
 
 /// A Repository and a BackupConfiguration for every AppBinding that names it in an annotation.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,11 @@ use super::repository::{Backend, RetentionPolicy, UsagePolicy};
     cel,
     validation = Rule::new("!(has(self.wipeOut) && self.wipeOut && has(self.backend.local))").message("wipeOut: not for a local repository"),
     validation = Rule::new("!has(self.backupHistoryLimit) || self.backupHistoryLimit >= 0").message("backupHistoryLimit: can't be negative"),
-    validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative")
+    validation = TIME_OUT.sign_rule(),
+    validation = TIME_OUT.form_rule(),
+    validation = Rule::new("!has(self.retryConfig) || !has(self.retryConfig.maxRetry) || self.retryConfig.maxRetry >= 0").message("retryConfig.maxRetry: can't be negative"),
+    validation = DELAY.sign_rule(),
+    validation = DELAY.form_rule()
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupBlueprintSpec {
@@ -68,8 +72,13 @@ pub struct BackupBlueprintSpec {
     pub hooks: Option<BackupHooks>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_history_limit: Option<i32>,
-    #[serde(rename = "timeOut", default, skip_serializing_if = "Option::is_none")]
-    pub time_out: Option<Duration>,
+    #[serde(
+        rename = "timeOut",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "duration::time_out"
+    )]
+    pub time_out: Option<GoDuration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_config: Option<RetryConfig>,
 }

@@ -1,7 +1,6 @@
 //! BackupConfiguration: the target, schedule, repository and retention of backups. Field names and meaning are Stash's.
 
 use jiff::Timestamp;
-use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use super::condition::{Condition, list_schema};
 use super::hooks::BackupHooks;
 use super::repository::RetentionPolicy;
 use super::{NamespacedName, Opaque, Param};
+use crate::duration::{self, DELAY, GoDuration, JITTER, TIME_OUT};
 
 /// Backs a target up on a schedule.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,9 +46,13 @@ use super::{NamespacedName, Opaque, Param};
     validation = Rule::new("has(self.target) && has(self.target.ref)").message("target.ref: name the AppBinding to back up"),
     validation = Rule::new("!has(self.startingDeadlineSeconds) || (self.startingDeadlineSeconds >= 0 && self.startingDeadlineSeconds <= 604800)").message("startingDeadlineSeconds: must be 0 to 604800"),
     validation = Rule::new("!has(self.backupHistoryLimit) || self.backupHistoryLimit >= 0").message("backupHistoryLimit: can't be negative"),
-    validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative"),
-    validation = Rule::new("!has(self.jitter) || !self.jitter.startsWith('-')").message("jitter: can't be negative"),
-    validation = Rule::new("!has(self.retryConfig) || ((!has(self.retryConfig.maxRetry) || self.retryConfig.maxRetry >= 0) && (!has(self.retryConfig.delay) || !self.retryConfig.delay.startsWith('-')))").message("retryConfig: maxRetry and delay can't be negative")
+    validation = TIME_OUT.sign_rule(),
+    validation = TIME_OUT.form_rule(),
+    validation = JITTER.sign_rule(),
+    validation = JITTER.form_rule(),
+    validation = Rule::new("!has(self.retryConfig) || !has(self.retryConfig.maxRetry) || self.retryConfig.maxRetry >= 0").message("retryConfig.maxRetry: can't be negative"),
+    validation = DELAY.sign_rule(),
+    validation = DELAY.form_rule()
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupConfigurationSpec {
@@ -74,9 +78,9 @@ pub struct BackupConfigurationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub time_zone: Option<String>,
-    /// Upper bound of the delay of each slot. An object's slots all have the same delay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jitter: Option<Duration>,
+    /// Upper bound of the delay of each slot, at most 24h. An object's slots all have the same delay.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "duration::jitter")]
+    pub jitter: Option<GoDuration>,
     /// Age up to which a missed slot is caught up; 3600 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starting_deadline_seconds: Option<i64>,
@@ -95,8 +99,13 @@ pub struct BackupConfigurationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_history_limit: Option<i32>,
     /// A session that has not ended after this time fails.
-    #[serde(rename = "timeOut", default, skip_serializing_if = "Option::is_none")]
-    pub time_out: Option<Duration>,
+    #[serde(
+        rename = "timeOut",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "duration::time_out"
+    )]
+    pub time_out: Option<GoDuration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_config: Option<RetryConfig>,
 }
@@ -160,8 +169,8 @@ pub struct RetryConfig {
     /// Number of retries after the first attempt.
     #[serde(default = "one", deserialize_with = "null_is_one")]
     pub max_retry: i32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "duration::delay")]
+    pub delay: Option<GoDuration>,
 }
 
 fn one() -> i32 {

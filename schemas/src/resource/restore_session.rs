@@ -1,7 +1,6 @@
 //! RestoreSession: restores one snapshot into a target, once. Field names and meaning are Stash's.
 
 use jiff::Timestamp;
-use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use super::backup_session::{HostStats, RunStatus};
 use super::condition::{Condition, list_schema};
 use super::hooks::RestoreHooks;
 use super::{NamespacedName, Opaque};
+use crate::duration::{self, GoDuration, TIME_OUT};
 
 /// Restores a snapshot into a target. It runs once; to run again, create another.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,7 +42,8 @@ use super::{NamespacedName, Opaque};
     validation = Rule::new("!has(self.existing) || !has(self.overwrite)").message("existing: it says more than overwrite; leave overwrite out"),
     validation = Rule::new("!has(self.__as__) || !has(self.databases) || size(self.databases) == 1").message("as: one database can get another name; name exactly one in databases, or leave as out"),
     validation = Rule::new("!has(self.databases) || self.databases.all(name, self.databases.exists_one(other, other == name))").message("databases: a name is there twice; name each database once"),
-    validation = Rule::new("!has(self.timeOut) || !self.timeOut.startsWith('-')").message("timeOut: can't be negative")
+    validation = TIME_OUT.sign_rule(),
+    validation = TIME_OUT.form_rule()
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreSessionSpec {
@@ -67,8 +68,13 @@ pub struct RestoreSessionSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::null_is_absent")]
     #[schemars(length(max = 16))]
     pub rules: Vec<RestoreRule>,
-    #[serde(rename = "timeOut", default, skip_serializing_if = "Option::is_none")]
-    pub time_out: Option<Duration>,
+    #[serde(
+        rename = "timeOut",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "duration::time_out"
+    )]
+    pub time_out: Option<GoDuration>,
     /// BackupConfiguration whose snapshots are considered, if several share the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<NamespacedName>,

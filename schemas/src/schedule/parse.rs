@@ -9,6 +9,7 @@ use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 
 use super::Rhythm;
+use crate::duration::GoDuration;
 
 const SHORTEST: Duration = Duration::from_secs(60);
 
@@ -24,7 +25,7 @@ pub enum ScheduleError {
         "schedule: `{0}` is not supported; use @yearly, @monthly, @weekly, @daily, @hourly, or @every with a duration"
     )]
     Macro(String),
-    #[error("schedule: `{0}` needs a duration, such as `@every 1h30m`")]
+    #[error("schedule: `{0}` needs a duration, such as `@every 1h30m`, in the units h, m and s, and at most 2562047h")]
     Interval(String),
     #[error("schedule: `{0}` is too often; the shortest interval is a minute")]
     TooOften(String),
@@ -88,16 +89,12 @@ fn rhythm(text: &str) -> Result<Rhythm, ScheduleError> {
 }
 
 fn every(text: &str, interval: &str) -> Result<Rhythm, ScheduleError> {
-    let wrong = || ScheduleError::Interval(text.to_owned());
-    let duration: kube::core::Duration = interval.parse().map_err(|_| wrong())?;
-    if duration.is_negative() || interval.is_empty() {
-        return Err(wrong());
-    }
-    let period = Duration::from(duration);
+    let interval = GoDuration::parse(interval).map_err(|_| ScheduleError::Interval(text.to_owned()))?;
+    let period = Duration::from(interval);
     if period < SHORTEST {
         return Err(ScheduleError::TooOften(text.to_owned()));
     }
-    i64::try_from(period.as_secs()).map(Rhythm::Every).map_err(|_| wrong())
+    Ok(Rhythm::Every(i64::try_from(period.as_secs()).expect("durations fit into 64 bits of nanoseconds")))
 }
 
 fn parse_cron(text: &str) -> Result<Cron, ScheduleError> {

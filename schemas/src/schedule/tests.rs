@@ -71,11 +71,31 @@ fn bad_schedules_say_what_is_wrong() {
         ("TZ=Asia/Tokyo", "schedule: must not be empty (example \"0 2 * * *\")"),
         ("TZ=Mars/Phobos @daily", "timeZone: unknown time zone `Mars/Phobos`; use an IANA name such as Europe/Berlin"),
         ("0 2 * * * TZ=Asia/Tokyo", "schedule: 6 fields: seconds are not supported; the shortest interval is a minute"),
-        ("@every", "schedule: `@every` needs a duration, such as `@every 1h30m`"),
-        ("@every day", "schedule: `@every day` needs a duration, such as `@every 1h30m`"),
-        ("@every -1h", "schedule: `@every -1h` needs a duration, such as `@every 1h30m`"),
+        (
+            "@every",
+            "schedule: `@every` needs a duration, such as `@every 1h30m`, in the units h, m and s, and at most 2562047h",
+        ),
+        (
+            "@every day",
+            "schedule: `@every day` needs a duration, such as `@every 1h30m`, in the units h, m and s, and at most 2562047h",
+        ),
+        (
+            "@every -1h",
+            "schedule: `@every -1h` needs a duration, such as `@every 1h30m`, in the units h, m and s, and at most 2562047h",
+        ),
+        (
+            "@every 1h-5m",
+            "schedule: `@every 1h-5m` needs a duration, such as `@every 1h30m`, in the units h, m and s, and at most 2562047h",
+        ),
+        (
+            "@every 99999999999999999999h",
+            "schedule: `@every 99999999999999999999h` needs a duration, such as `@every 1h30m`, in the units h, m and s, and at most 2562047h",
+        ),
         ("@every 30s", "schedule: `@every 30s` is too often; the shortest interval is a minute"),
-        ("@every 1h 30m", "schedule: `@every 1h 30m` needs a duration, such as `@every 1h30m`"),
+        (
+            "@every 1h 30m",
+            "schedule: `@every 1h 30m` needs a duration, such as `@every 1h30m`, in the units h, m and s, and at most 2562047h",
+        ),
         ("*/0 * * * *", "schedule: field 1 (minute) `*/0` is not valid; 0-59"),
     ] {
         let error = Schedule::parse(text, None, Duration::ZERO, Uuid::nil()).unwrap_err();
@@ -184,5 +204,26 @@ proptest! {
     #[test]
     fn no_schedule_panics(text in ".{0,60}", zone in proptest::option::of(".{0,20}")) {
         let _ = Schedule::parse(&text, zone.as_deref(), Duration::ZERO, Uuid::nil());
+    }
+
+    #[test]
+    fn no_interval_panics(interval in "([+-]?[0-9.+-]{0,25}(ns|us|ms|s|m|h|d)){0,4}", second in -1_000_000_000i64..100_000_000_000) {
+        if let Ok(schedule) = Schedule::parse(&format!("@every {interval}"), None, Duration::ZERO, Uuid::nil()) {
+            let time = Timestamp::from_second(second).unwrap();
+            prop_assert!(schedule.next_after(time).is_none_or(|next| next > time));
+        }
+    }
+
+    #[test]
+    fn no_jitter_and_no_time_panic(uid: u128, jitter: u64, deadline: u64, second in -377_705_023_201i64..=253_402_207_200) {
+        for (text, jitter) in [("@every 2562047h", jitter), ("0 2 * * *", jitter), ("*/7 * * * *", jitter % 86_401)] {
+            let jitter = Duration::from_secs(jitter);
+            let schedule = Schedule::parse(text, Some("Europe/Berlin"), jitter, Uuid::from_u128(uid)).unwrap();
+            for time in [Timestamp::from_second(second).unwrap(), Timestamp::MIN, Timestamp::MAX] {
+                prop_assert!(schedule.fires_at(time) >= time);
+                let _ = schedule.next_after(time).map(|slot| schedule.fires_at(slot));
+                let _ = schedule.due(time, time, Duration::from_secs(deadline));
+            }
+        }
     }
 }

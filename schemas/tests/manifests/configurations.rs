@@ -73,16 +73,35 @@ fn a_bad_setting_beside_the_schedule_is_refused() {
             "concurrencyPolicy: forbid",
             "f.yaml:10:22: unknown value `forbid`; did you mean `Forbid`?",
         ),
-        (c, "concurrencyPolicy:", "jitter: 5 parsecs", "f.yaml:10:11: "),
+        (
+            c,
+            "concurrencyPolicy:",
+            "jitter: 5 parsecs",
+            "f.yaml:10:11: jitter: must be a duration such as 1h30m, in the",
+        ),
+        (c, "concurrencyPolicy:", "jitter: 25h", "us and ns, and at most 24h, not `25h`"),
+        (c, "concurrencyPolicy:", "timeOut: 1h-5m", "f.yaml:10:12: timeOut: must be a duration such as 1h30m"),
+        (c, "concurrencyPolicy:", "timeOut: 99999999999999999999h", "timeOut: must be a duration such as 1h30m"),
+        (c, "concurrencyPolicy:", "timeOut: ''", "and at most 2562047h, not ``"),
+        (c, "concurrencyPolicy:", "timeOut: 5", "and at most 2562047h, not `5`"),
+        (c, "concurrencyPolicy:", "timeOut: [5m]", "f.yaml:10:12: "),
+        (c, "concurrencyPolicy:", "retryConfig: {delay: 1d}", "retryConfig.delay: must be a duration such as 1h30m"),
+        (c, "schedule:", "schedule: '@every 1h-5m'", "schedule: `@every 1h-5m` needs a duration"),
         (c, "concurrencyPolicy:", "backupHistoryLimit: -1", "backupHistoryLimit: can't be negative"),
-        (c, "concurrencyPolicy:", "retryConfig: {maxRetry: -1}", "retryConfig: maxRetry and delay can't be negative"),
-        (c, "concurrencyPolicy:", "retryConfig: {delay: -1s}", "retryConfig: maxRetry and delay can't be negative"),
+        (c, "concurrencyPolicy:", "retryConfig: {maxRetry: -1}", "retryConfig.maxRetry: can't be negative"),
+        (c, "concurrencyPolicy:", "retryConfig: {delay: -1s}", "retryConfig.delay: can't be negative: `-1s`"),
         (c, "concurrencyPolicy:", "timeOut: -5m", "timeOut: can't be negative"),
         (c, "concurrencyPolicy:", "jitter: -5m", "jitter: can't be negative"),
     ]);
     let targetless = c.replace("  target:\n    ref:\n", "  runtimeSettings:\n    pod:\n");
     assert!(one(&targetless).unwrap_err().to_string().ends_with("target.ref: name the AppBinding to back up"));
-    accepted(&[(c, "concurrencyPolicy:", "jitter: 5m\ntimeOut: 1h30m\nretryConfig: {delay: 10s}")]);
+    accepted(&[
+        (c, "concurrencyPolicy:", "jitter: 5m\ntimeOut: 1h30m\nretryConfig: {delay: 10s}"),
+        // The rules of the CRD hold for all that is read.
+        (c, "concurrencyPolicy:", "jitter: +.5us\ntimeOut: 1.5h1.5m\nretryConfig: {delay: 12µs}"),
+        (c, "concurrencyPolicy:", "jitter: 24h\ntimeOut: 2562047h\nretryConfig: {delay: 0}"),
+        (c, "concurrencyPolicy:", "jitter: null\ntimeOut: ~\nretryConfig: {delay: }"),
+    ]);
 }
 
 #[test]
