@@ -19,7 +19,7 @@ use crate::resource::{Group, Kind, Metadata, Object, Spec, without_quotations};
 use crate::subject::{ObjectKey, label, token};
 
 use documents::{Part, documents, items};
-pub use rules::{problems, schedule, update_problems};
+pub use rules::{blueprint_schedule, problems, schedule, update_problems};
 
 /// A manifest larger than this is refused, as the API server does.
 const SIZE_LIMIT: usize = 1_500_000;

@@ -81,7 +81,18 @@ fn accepted(rows: &[(&str, &str, &str)]) {
 
 #[test]
 fn every_base_is_valid() {
-    for base in [CONFIGURATION, REPOSITORY, LOCAL, BINDING, SERVICE, RESTORE, SESSION, TASK, FUNCTION] {
+    for base in [
+        CONFIGURATION,
+        configurations::BLUEPRINT,
+        REPOSITORY,
+        LOCAL,
+        BINDING,
+        SERVICE,
+        RESTORE,
+        SESSION,
+        TASK,
+        FUNCTION,
+    ] {
         object(base);
     }
 }

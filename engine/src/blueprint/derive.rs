@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lagan_schemas::consent;
 use lagan_schemas::error::chain;
+use lagan_schemas::manifest::blueprint_schedule;
 use lagan_schemas::resource::backup_blueprint::BackupBlueprintSpec;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupTarget, TargetRef, TaskRef};
 use lagan_schemas::resource::repository::RepositorySpec;
@@ -167,8 +168,7 @@ fn configuration(
     asked: &BlueprintAnnotations,
     variables: &Variables,
 ) -> Result<BackupConfigurationSpec, String> {
-    let schedule = asked.schedule.clone().or_else(|| spec.schedule.clone());
-    let schedule = schedule.ok_or("neither its `schedule` nor the annotation `schedule` is set")?;
+    let schedule = schedule(spec, asked)?;
     let target = TargetRef {
         api_version: binding.api_version.clone(),
         kind: Kind::AppBinding.as_str().to_owned(),
@@ -196,6 +196,17 @@ fn configuration(
         time_out: spec.time_out,
         retry_config: spec.retry_config.clone(),
     })
+}
+
+/// The schedule of the annotation if there is one, else the blueprint's, which was judged with the blueprint.
+fn schedule(spec: &BackupBlueprintSpec, asked: &BlueprintAnnotations) -> Result<String, String> {
+    let Some(annotated) = &asked.schedule else {
+        let own = spec.schedule.clone().filter(|schedule| !schedule.is_empty());
+        return own.ok_or_else(|| "neither its `schedule` nor the annotation `schedule` is set".to_owned());
+    };
+    blueprint_schedule(spec, annotated)
+        .map_err(|error| format!("annotation {}/schedule of the AppBinding: {error}", asked.group.as_str()))?;
+    Ok(annotated.clone())
 }
 
 /// The blueprint's Task with its name filled in; parameters of annotations win.

@@ -43,7 +43,12 @@ pub fn problems(object: &Object) -> Vec<String> {
             let schedule = schedule(spec, Uuid::nil()).err().map(|error| error.to_string());
             schedule.into_iter().chain(tags_only(object, &spec.retention_policy)).collect()
         }
-        Spec::BackupBlueprint(spec) => tags_only(object, &spec.retention_policy).into_iter().collect(),
+        Spec::BackupBlueprint(spec) => {
+            // An empty schedule is absent, as in Stash: each AppBinding gives its own.
+            let written = spec.schedule.as_deref().filter(|written| !written.is_empty());
+            let schedule = blueprint_schedule(spec, written.unwrap_or("@daily")).err().map(|error| error.to_string());
+            schedule.into_iter().chain(tags_only(object, &spec.retention_policy)).collect()
+        }
         Spec::AppBinding(spec) => address_problems(spec),
         Spec::RestoreSession(spec) => rule_problems(spec).into_iter().collect(),
         _ => Vec::new(),
@@ -104,6 +109,11 @@ pub fn update_problems(old: &Object, new: &Object) -> Vec<String> {
         _ => Ok(()),
     };
     checked.err().map(|errors| errors.into_vec().into_iter().map(|e| e.message).collect()).unwrap_or_default()
+}
+
+/// Parses a schedule under the time zone of a blueprint.
+pub fn blueprint_schedule(spec: &BackupBlueprintSpec, schedule: &str) -> Result<Schedule, ScheduleError> {
+    Schedule::parse(schedule, spec.time_zone.as_deref(), std::time::Duration::ZERO, Uuid::nil())
 }
 
 /// Parses the schedule of a configuration.

@@ -2,6 +2,18 @@
 
 use super::*;
 
+pub(crate) const BLUEPRINT: &str = "\
+apiVersion: lagan.dev/v1alpha1
+kind: BackupBlueprint
+metadata: {name: nightly}
+spec:
+  schedule: 0 2 * * *
+  backend:
+    storageSecretName: storage
+    s3: {endpoint: 'https://s3.example.org', bucket: backups, prefix: '${TARGET_NAMESPACE}/${TARGET_NAME}'}
+  retentionPolicy: {name: few, keepLast: 5}
+";
+
 #[test]
 fn a_bad_schedule_is_refused_with_its_field() {
     let c = CONFIGURATION;
@@ -101,6 +113,31 @@ fn a_bad_setting_beside_the_schedule_is_refused() {
         (c, "concurrencyPolicy:", "jitter: +.5us\ntimeOut: 1.5h1.5m\nretryConfig: {delay: 12µs}"),
         (c, "concurrencyPolicy:", "jitter: 24h\ntimeOut: 2562047h\nretryConfig: {delay: 0}"),
         (c, "concurrencyPolicy:", "jitter: null\ntimeOut: ~\nretryConfig: {delay: }"),
+    ]);
+}
+
+/// What each database with an annotation would get, judged before one has it.
+#[test]
+fn a_blueprint_is_refused_with_its_field() {
+    let b = BLUEPRINT;
+    refused(&[
+        (
+            b,
+            "schedule:",
+            "schedule: 61 * * * *",
+            "f.yaml:1:1: BackupBlueprint `nightly`: schedule: field 1 (minute) `61`",
+        ),
+        (b, "schedule:", "schedule: '@every 1h-5m'", "schedule: `@every 1h-5m` needs a duration"),
+        (b, "schedule:", "timeZone: Mars/Phobos", "timeZone: unknown time zone `Mars/Phobos`"),
+        (b, "schedule:", "schedule: '@daily'\ntimeZone: CEST", "timeZone: unknown time zone `CEST`"),
+        (b, "schedule:", "timeOut: 1d", "f.yaml:5:12: timeOut: must be a duration such as 1h30m"),
+        (b, "schedule:", "retryConfig: {delay: 1h-5m}", "retryConfig.delay: must be a duration such as 1h30m"),
+        (b, "schedule:", "retryConfig: {maxRetry: -1}", "retryConfig.maxRetry: can't be negative"),
+    ]);
+    accepted(&[
+        (b, "schedule:", "schedule: ''"),
+        (b, "schedule:", "timeZone: Europe/Berlin"),
+        (b, "schedule:", "schedule: TZ=Europe/Berlin 0 3 * * *\ntimeOut: 1h30m\nretryConfig: {delay: 10s}"),
     ]);
 }
 

@@ -136,3 +136,28 @@ fn namespaces_of_the_blueprint_win_and_unknown_variables_are_told() {
     let problems = derived("stash.appscode.com/backup-blueprint: mariadb", &unknown).problems;
     assert!(problems.first().unwrap().contains("TARGET_COLOUR"), "{problems:?}");
 }
+
+#[test]
+fn a_bad_schedule_of_an_annotation_is_told_and_makes_nothing() {
+    let annotated = |schedule: &str| {
+        format!("stash.appscode.com/backup-blueprint: mariadb, stash.appscode.com/schedule: '{schedule}'")
+    };
+    for (schedule, why) in [
+        ("61 * * * *", "schedule: field 1 (minute) `61` is not valid; 0-59"),
+        ("@every 1h-5m", "schedule: `@every 1h-5m` needs a duration"),
+        ("TZ=Mars/Phobos @daily", "timeZone: unknown time zone `Mars/Phobos`"),
+        ("", "schedule: must not be empty"),
+    ] {
+        let derived = derived(&annotated(schedule), BLUEPRINT);
+        assert!(derived.pairs.is_empty(), "{schedule}");
+        let told = derived.problems.first().unwrap();
+        let begin =
+            "AppBinding/demo/shop: BackupBlueprint mariadb: annotation stash.appscode.com/schedule of the AppBinding: ";
+        assert!(told.starts_with(&format!("{begin}{why}")), "{told}");
+    }
+    let empty = BLUEPRINT.replace("schedule: '*/5 * * * *'", "schedule: ''");
+    let derived_with = |annotations: &str| derived(annotations, &empty);
+    assert_eq!(derived_with(&annotated("@daily")).pairs.len(), 1);
+    let told = derived_with("stash.appscode.com/backup-blueprint: mariadb").problems;
+    assert!(told.first().unwrap().ends_with("neither its `schedule` nor the annotation `schedule` is set"), "{told:?}");
+}
