@@ -150,10 +150,12 @@ pub(crate) struct Load {
     pub databases: Vec<String>,
     /// Reasons why the restore would break off, or bring back something else. It does not start with any.
     pub obstacles: Vec<String>,
+    /// Conditions of the session, also of one that writes nothing.
+    pub notices: Vec<Notice>,
     /// Their present content, in words; `None` if they hold nothing.
     pub existing: Option<String>,
-    /// Objects that stay beside the restored ones, in words.
-    pub stays: Option<String>,
+    /// The fate of this content if it is not emptied before, one sentence for each part.
+    pub fate: Vec<String>,
     /// Objects whose place an object of the stream can't take, in words.
     pub clashes: Option<String>,
     /// Statements that are fed before the stream.
@@ -238,6 +240,11 @@ pub(crate) fn shown(names: &[impl AsRef<str>]) -> String {
     let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
     let first: Vec<String> = names.iter().take(SHOWN).map(|name| escape(name.as_ref())).collect();
     format!("{}{more}", first.join(", "))
+}
+
+/// The sentence on objects that stay beside the restored ones.
+fn remaining(names: &[impl AsRef<str>]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("what it did not bring stays: {}", shown(names)))
 }
 
 /// Judges how a target differs from its record: by what it lacks, and by what it has beyond it.

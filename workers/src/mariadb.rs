@@ -5,6 +5,7 @@
 //! changes anything empties the databases of a restore that replaces them.
 
 mod backup;
+mod beyond;
 mod client;
 mod connection;
 pub mod dump;
@@ -14,11 +15,13 @@ mod failure;
 mod finding;
 mod grants;
 mod inventory;
+mod kinds;
 mod loadable;
 mod obstacles;
 mod options;
 mod order;
 mod readback;
+mod required;
 mod restore;
 mod restore_args;
 mod rewrite;
@@ -31,6 +34,7 @@ mod version;
 use lagan_schemas::{catalogue, engine::Engine};
 
 pub use backup::{PreflightError, Prepared, ServerFacts, prepare};
+pub use beyond::{BeyondDatabases, beyond_databases};
 pub use client::{QueryError, SqlClient};
 pub use connection::{ConnectionError, attach};
 pub use dump_args::{DumpArgs, Scope};
@@ -43,6 +47,7 @@ pub use loadable::large_rows;
 pub use obstacles::{Obstacle, What, obstacles};
 pub use options::ArgumentError;
 pub use readback::{Comparison, RestoreDifferences, read_back};
+pub use required::{Emptied, missing_tables};
 pub use restore::{NoTrailer, TargetState, check_end, name_case, target_state};
 pub use restore_args::{CheckedRestoreArgs, Selection};
 pub use scope::{Asked, RestoreScope, ScopeError, TargetDatabase, scope};

@@ -64,8 +64,9 @@ impl Restore<'_, '_> {
         let access = self.execution.access(database, &self.work.step).await;
         let access = access.map_err(|failure| self.execution.stopped_or(failure))?;
         let inspected = self.inspect(&engine, &access, &snapshot).await;
-        let (record, load) = inspected.map_err(|failure| self.execution.stopped_or(failure))?;
+        let (record, mut load) = inspected.map_err(|failure| self.execution.stopped_or(failure))?;
         let overwrites = self.admit(&load)?;
+        self.execution.conditions.append(&mut load.notices);
         if self.work.mode == RestoreMode::DryRun {
             let (size_bytes, _) = self.open(&snapshot).await?;
             let found = self.finding(&load, overwrites.as_deref(), (&snapshot, size_bytes));
@@ -161,8 +162,9 @@ impl Restore<'_, '_> {
                 Err(Failure::new(Code::TargetNotEmpty, message))
             }
             (Existing::Merge, None) => {
-                let stays = load.stays.as_ref().map(|stays| format!("; what it did not bring stays: {stays}"));
-                Ok(Some(format!("{what}; the restore replaces what it brings{}", stays.unwrap_or_default())))
+                let brings = "the restore replaces what it brings".to_owned();
+                let sentences: Vec<String> = [what, brings].into_iter().chain(load.fate.iter().cloned()).collect();
+                Ok(Some(sentences.join("; ")))
             }
             (Existing::Replace, _) => Ok(Some(format!("{what}; they are dropped, and the snapshot takes their place"))),
         }

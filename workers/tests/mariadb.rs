@@ -2,8 +2,12 @@
 //! whole is refused, and failures are told apart.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "mariadb/beyond.rs"]
+mod beyond;
 #[path = "mariadb/exact.rs"]
 mod exact;
+#[path = "mariadb/existing.rs"]
+mod existing;
 #[path = "mariadb/faults.rs"]
 mod faults;
 #[path = "mariadb/grants.rs"]

@@ -30,7 +30,7 @@ pub use filter::{Filter, FilterError, NameCase, WantedDatabase, WantedDatabases}
 pub use first::{FirstWrite, FirstWriteFinder};
 pub use record::{
     DatabaseRecord, EventEnd, Few, Header, Listed, Names, Naming, Needs, Oddity, OddityKind, RECORD_VERSION, Record,
-    RecordedKind, TableRecord, Taken,
+    RecordedKind, RequiredTables, TableRecord, Taken,
 };
 pub use recorder::Recorder;
 pub use scope_guard::ScopeGuard;

@@ -1,114 +1,188 @@
 //! Objects that the target of a restore has already: those that stay, those that are in its way, and the statements that
 //! drop them all.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{
     client::{QueryError, SqlClient, identifier, literal},
-    dump::{DatabaseRecord, NameCase, Record, RecordedKind},
+    dump::{DatabaseRecord, Few, Listed, NameCase, PrivilegedAction, Record, RecordedKind},
     inventory::is_system,
+    kinds::{folded, is_relation, kind as kind_of, word},
     scope::{RestoreScope, TargetDatabase},
 };
 
 /// Number of the error of a database that does not exist.
 const UNKNOWN_DATABASE: u32 = 1049;
 
-/// Objects of the target that a restore over them meets.
+/// Objects of the target that a restore over them meets, as in `view shop.v`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Met {
-    /// Those that the dump does not have, as in `view shop.v`: they stay.
+    /// Those that the dump does not have: they stay.
     pub stays: Vec<String>,
-    /// Those in whose place the dump has an object of another kind, which it does not drop.
+    /// Tables that the dump only has rows of: these are added.
+    pub filled: Vec<String>,
+    /// Those at which the dump breaks off: it creates an object of their name and does not drop them before.
     pub clashes: Vec<String>,
+    /// Databases that the dump itself drops, so that nothing in them stays.
+    pub dropped: Vec<String>,
+    /// Databases that hold more than can be compared, because the record does not list all that the dump brings.
+    pub uncompared: Vec<String>,
+}
+
+/// The fate of an object of the target in a restore over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Filled,
+    Clashes,
+    /// The dump drops it, with or without a successor.
+    Dropped,
 }
 
 /// Compares the databases of a restore with what its dump brings.
 pub async fn met(client: &SqlClient, scope: &RestoreScope, record: &Record, case: NameCase) -> Result<Met, QueryError> {
-    let names = scope.databases.iter().filter(|database| !is_system(&database.name)).map(|d| literal(&d.name));
-    let list = names.collect::<Vec<_>>().join(",");
-    if list.is_empty() {
+    let databases: Vec<(&TargetDatabase, Brings)> = scope
+        .databases
+        .iter()
+        .filter(|database| !is_system(&database.name))
+        .filter_map(|database| Some((database, Brings::of(record.database(database.source.as_deref())?, case))))
+        .collect();
+    if databases.is_empty() {
         return Ok(Met::default());
     }
-    let rows = client
-        .query(&format!(
-            "SELECT table_schema, CASE table_type WHEN 'VIEW' THEN 'view' WHEN 'SEQUENCE' THEN 'sequence' ELSE 'table' END, \
-             table_name FROM information_schema.tables WHERE table_schema IN ({list}) \
-             UNION ALL SELECT routine_schema, LOWER(routine_type), routine_name FROM information_schema.routines \
-             WHERE routine_schema IN ({list}) \
-             UNION ALL SELECT event_schema, 'event', event_name FROM information_schema.events \
-             WHERE event_schema IN ({list}) ORDER BY 1, 2, 3"
-        ))
-        .await?;
+    let names: Vec<&str> = databases.iter().map(|(database, _)| database.name.as_str()).collect();
     let mut met = Met::default();
-    for row in rows {
-        let [database, kind, name] = <[String; 3]>::try_from(row).map_err(|_| QueryError::Answer)?;
-        let Some(destination) = scope.databases.iter().find(|found| case.same(&found.name, &database)) else {
-            continue;
-        };
-        let Some(brings) = Brings::of(destination, record, case) else { continue };
-        let shown = format!("{kind} {database}.{name}");
-        match brings.kind_of(&kind, &name) {
-            Place::Same => {}
-            Place::Free => met.stays.push(shown),
-            Place::Other => met.clashes.push(shown),
+    for row in client.query(&question(&names)).await? {
+        let [database, kind, name, table] = <[String; 4]>::try_from(row).map_err(|_| QueryError::Answer)?;
+        let found = databases.iter().find(|(found, _)| case.same(&found.name, &database));
+        let Some((destination, brings)) = found else { continue };
+        let kind = kind_of(&kind);
+        let shown = format!("{} {database}.{name}", word(kind));
+        let database = destination.name.clone();
+        match brings.fate(kind, &name, &table) {
+            _ if brings.drops_database => add(&mut met.dropped, database),
+            Fate::Stays if !brings.is_whole => add(&mut met.uncompared, database),
+            Fate::Stays => met.stays.push(shown),
+            Fate::Filled => met.filled.push(shown),
+            Fate::Clashes => met.clashes.push(shown),
+            Fate::Dropped => {}
         }
     }
     Ok(met)
 }
 
-/// Objects that a dump brings to one database. Tables, views and sequences share their names.
-struct Brings {
-    case: NameCase,
-    objects: BTreeSet<(String, String)>,
+fn add(names: &mut Vec<String>, name: String) {
+    if !names.contains(&name) {
+        names.push(name);
+    }
 }
 
-enum Place {
-    /// The dump has an object of this kind and name.
-    Same,
-    /// The dump has nothing of this name.
-    Free,
-    /// The dump has another kind of object there.
-    Other,
+/// Asks for all objects, in the order in which they are shown, and for the tables of triggers.
+fn question(databases: &[&str]) -> String {
+    let list = databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(",");
+    let of = |schema: &str, kind: &str, name: &str, of: &str, table: &str| {
+        format!("SELECT {schema}, {kind}, {name}, {of} FROM information_schema.{table} WHERE {schema} IN ({list})")
+    };
+    let objects = [
+        of("table_schema", "table_type", "table_name", "''", "tables"),
+        of("trigger_schema", "'TRIGGER'", "trigger_name", "event_object_table", "triggers"),
+        of("routine_schema", "routine_type", "routine_name", "''", "routines"),
+        of("event_schema", "'EVENT'", "event_name", "''", "events"),
+    ];
+    format!("{} ORDER BY 1, 2, 3", objects.join(" UNION ALL "))
+}
+
+/// Whether an object is created where one of its name may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Creation {
+    AfterDrop,
+    WithoutDrop,
+}
+
+/// Objects that a dump brings to one database.
+struct Brings {
+    case: NameCase,
+    /// By kind and folded name.
+    created: BTreeMap<(Option<RecordedKind>, String), Creation>,
+    /// Folded names of tables that the dump only has rows of.
+    filled: Vec<String>,
+    /// The dump drops the whole database, as with `--add-drop-database`.
+    drops_database: bool,
+    /// The record lists all of it.
+    is_whole: bool,
 }
 
 impl Brings {
-    /// Nothing if the record does not list them all.
-    fn of(destination: &TargetDatabase, record: &Record, case: NameCase) -> Option<Self> {
-        let found: &DatabaseRecord = record.database(destination.source.as_deref())?;
-        if !found.tables.is_whole() || !found.objects.values().all(super::dump::Listed::is_whole) {
-            return None;
+    fn of(found: &DatabaseRecord, case: NameCase) -> Self {
+        let mut brings = Self {
+            case,
+            created: BTreeMap::new(),
+            filled: found.required_tables.listed.iter().map(|table| case.fold(&table.name)).collect(),
+            drops_database: found.actions.contains(&PrivilegedAction::DropDatabase),
+            is_whole: !found.required_tables.more
+                && found.tables.is_whole()
+                && found.objects.values().all(Listed::is_whole),
+        };
+        let tables = found.tables.listed.iter().map(|table| table.name.as_str());
+        brings.add(None, (tables, found.tables.count), Some(&found.tables_not_dropped));
+        for (kind, listed) in &found.objects {
+            let names = listed.listed.iter().map(String::as_str);
+            brings.add(Some(*kind), (names, listed.count), found.objects_not_dropped.get(kind));
         }
-        let fold = |name: &str| case.fold(name);
-        let tables = found.tables.listed.iter().map(|table| ("table".to_owned(), fold(&table.name)));
-        let others = found.objects.iter().flat_map(|(kind, listed)| {
-            // Names of programs and events ignore case on every server.
-            listed.listed.iter().map(move |name| match kind {
-                RecordedKind::View => ("view".to_owned(), fold(name)),
-                RecordedKind::Sequence => ("sequence".to_owned(), fold(name)),
-                RecordedKind::Procedure => ("procedure".to_owned(), name.to_lowercase()),
-                RecordedKind::Function => ("function".to_owned(), name.to_lowercase()),
-                RecordedKind::Package => ("package".to_owned(), name.to_lowercase()),
-                RecordedKind::PackageBody => ("package body".to_owned(), name.to_lowercase()),
-                RecordedKind::Event => ("event".to_owned(), name.to_lowercase()),
-                RecordedKind::Trigger => ("trigger".to_owned(), name.clone()),
-            })
-        });
-        Some(Self { case, objects: tables.chain(others).collect() })
+        brings
     }
 
-    fn kind_of(&self, kind: &str, name: &str) -> Place {
-        const STORED: [&str; 3] = ["table", "view", "sequence"];
-        let is_stored = STORED.contains(&kind);
-        let folded = if is_stored { self.case.fold(name) } else { name.to_lowercase() };
-        let has = |kind: &str| self.objects.contains(&(kind.to_owned(), folded.clone()));
-        if has(kind) {
-            Place::Same
-        } else if is_stored && STORED.iter().any(|other| has(other)) {
-            // mariadb-dump drops a table in the place of a view, and nothing else of another kind.
-            if kind == "table" && has("view") { Place::Same } else { Place::Other }
+    fn add<'a>(
+        &mut self,
+        kind: Option<RecordedKind>,
+        (names, count): (impl Iterator<Item = &'a str>, u64),
+        not_dropped: Option<&Few<String>>,
+    ) {
+        let not_dropped = not_dropped.filter(|not_dropped| not_dropped.count > 0);
+        for name in names {
+            let is_kept =
+                not_dropped.is_some_and(|few| few.count >= count || few.first.iter().any(|kept| kept == name));
+            let creation = if is_kept { Creation::WithoutDrop } else { Creation::AfterDrop };
+            self.created.insert((kind, folded(kind, name, self.case)), creation);
+        }
+    }
+
+    fn creation(&self, kind: Option<RecordedKind>, name: &str) -> Option<Creation> {
+        self.created.get(&(kind, folded(kind, name, self.case))).copied()
+    }
+
+    /// `table` is that of a trigger.
+    fn fate(&self, kind: Option<RecordedKind>, name: &str, table: &str) -> Fate {
+        // A trigger goes with its table. Its name is one of the whole database.
+        if kind == Some(RecordedKind::Trigger) && self.fate(None, table, "") == Fate::Dropped {
+            return Fate::Dropped;
+        }
+        match self.creation(kind, name) {
+            Some(Creation::AfterDrop) => Fate::Dropped,
+            Some(Creation::WithoutDrop) => Fate::Clashes,
+            None if is_relation(kind) => self.fate_of_relation(kind, name),
+            None => Fate::Stays,
+        }
+    }
+
+    /// The fate of a table, view or sequence of which the dump has none of the same kind.
+    fn fate_of_relation(&self, kind: Option<RecordedKind>, name: &str) -> Fate {
+        let creation = |kind| self.creation(kind, name);
+        // `DROP TABLE` drops sequences too, and mariadb-dump has one before each table and each view.
+        let dropped_by = match kind {
+            None | Some(RecordedKind::Sequence) => [None, Some(RecordedKind::View)].as_slice(),
+            Some(_) => &[],
+        };
+        let relations = [None, Some(RecordedKind::View), Some(RecordedKind::Sequence)];
+        if dropped_by.iter().any(|kind| creation(*kind) == Some(Creation::AfterDrop)) {
+            Fate::Dropped
+        } else if relations.into_iter().any(|kind| creation(kind).is_some()) {
+            Fate::Clashes
+        } else if self.filled.contains(&self.case.fold(name)) {
+            Fate::Filled
         } else {
-            Place::Free
+            Fate::Stays
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Grants {
     /// The active role, united with the roles that it inherits, as the server does when a role is granted.
     role: Rows,
     public: Rows,
+    /// A line that says `WITH GRANT OPTION`.
+    may_grant: bool,
 }
 
 /// The rows of one party below the global level.
@@ -124,6 +126,12 @@ impl Grants {
             || OF_ROUTINES.iter().any(|privilege| self.on_database(privilege, database))
     }
 
+    /// Whether the account may grant anything at all.
+    #[must_use]
+    pub fn may_grant(&self) -> bool {
+        self.may_grant
+    }
+
     fn parties(&self) -> [&Rows; 3] {
         [&self.account, &self.role, &self.public]
     }
@@ -131,6 +139,7 @@ impl Grants {
     fn add(&mut self, line: &str) {
         let Some(rest) = line.strip_prefix("GRANT ") else { return };
         let Some((list, rest)) = split_on(rest) else { return };
+        self.may_grant |= rest.ends_with(" WITH GRANT OPTION");
         let privileges = Privileges::parse(list);
         let Some((database, rest)) = name(rest) else { return };
         let Some((table, rest)) = rest.strip_prefix('.').and_then(name) else { return };

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    beyond,
     client::{QueryError, Rows, SqlClient},
     dump::{DatabaseRecord, NameCase, Needs, Record, RecordedKind},
     failure::ClientFailure,
@@ -38,6 +39,14 @@ pub enum Obstacle {
     PacketTooSmall { needed_bytes: u64, allowed_bytes: u64 },
     #[error("database `{0}` does not exist, and the dump does not create it: create it first")]
     NoDatabase(String),
+    #[error(
+        "the dump uses tables that it does not create, and the server does not have them ({}): create them first, or restore a backup that was made without `--no-create-info`", list(.0)
+    )]
+    NoTables(Vec<String>),
+    #[error(
+        "the dump uses tables that it does not create, and they would be dropped first ({}): add the rows to tables that are there (`existing: Merge`), or restore a backup that was made without `--no-create-info`", list(.0)
+    )]
+    DropsTables(Vec<String>),
     #[error("the server lacks the storage engines {}: install their plugins", list(.0))]
     Engines(Vec<String>),
     #[error("the server makes every table {0} (enforce_storage_engine), and the dump holds others: unset the variable")]
@@ -113,6 +122,8 @@ pub async fn obstacles(
     check_server(longest, &settings, &grants, &mut found);
     let absent = absent(client, &databases, (&first(known), case)).await?;
     check_databases(&databases, &absent, &grants, &mut found);
+    let beyond = beyond::missing((record, scope, case), &needs, &grants);
+    found.extend(beyond.into_iter().map(Obstacle::MissingGrant));
     check_programs(&databases, &needs, (&settings, &grants), &mut found);
     check_engines(&needs, &settings, &first(engines), &mut found);
     found.extend(unknown_names(client, record, &needs, &settings).await?);

@@ -6,6 +6,7 @@ use super::{
     client::{QueryError, Rows, SqlClient, identifier, literal},
     dump::{DatabaseRecord, NameCase, Record, RecordedKind, TableRecord},
     inventory::is_system,
+    kinds::{folded, kind as kind_of, word},
     scope::RestoreScope,
 };
 
@@ -51,7 +52,7 @@ pub async fn read_back(
     if databases.is_empty() {
         return Ok(RestoreDifferences::default());
     }
-    let [objects, versioned] = client.ask(questions(&databases)).await?;
+    let [objects, unusual] = client.ask(questions(&databases)).await?;
     let mut held = held(objects, case)?;
     let mut found = RestoreDifferences {
         expired: expired(client, &databases, case, &mut held).await?,
@@ -61,10 +62,9 @@ pub async fn read_back(
         compare(database, name, case, &held, &mut found);
     }
     if comparison == Comparison::Rows {
-        let versioned: BTreeSet<(String, String)> =
-            versioned.into_iter().filter_map(|row| <[String; 2]>::try_from(row).ok()).map(Into::into).collect();
+        let unusual = Unusual::read(unusual, case);
         let counted = if record.uncounted_inserts == 0 { Counted::All } else { Counted::AtLeast };
-        count_rows(client, (&databases, counted), &versioned, &mut found).await?;
+        count_rows(client, (&databases, counted), &unusual, &mut found).await?;
     }
     Ok(found)
 }
@@ -83,8 +83,9 @@ fn questions(databases: &[(&str, &DatabaseRecord)]) -> [String; 2] {
     [
         objects.join(" UNION ALL "),
         format!(
-            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN ({list}) \
-             AND table_type = 'SYSTEM VERSIONED'"
+            "SELECT table_schema, table_name, table_type = 'SYSTEM VERSIONED' FROM information_schema.tables \
+             WHERE table_schema IN ({list}) AND (table_type = 'SYSTEM VERSIONED' OR engine IN ({}))",
+            EXTERNAL.map(literal).join(",")
         ),
     ]
 }
@@ -93,29 +94,10 @@ fn held(rows: Rows, case: NameCase) -> Result<Held, QueryError> {
     let mut held = Held::new();
     for row in rows {
         let [database, kind, name] = <[String; 3]>::try_from(row).map_err(|_| QueryError::Answer)?;
-        let kind = match kind.as_str() {
-            "VIEW" => Some(RecordedKind::View),
-            "SEQUENCE" => Some(RecordedKind::Sequence),
-            "TRIGGER" => Some(RecordedKind::Trigger),
-            "PROCEDURE" => Some(RecordedKind::Procedure),
-            "FUNCTION" => Some(RecordedKind::Function),
-            "PACKAGE" => Some(RecordedKind::Package),
-            "PACKAGE BODY" => Some(RecordedKind::PackageBody),
-            "EVENT" => Some(RecordedKind::Event),
-            _ => None,
-        };
+        let kind = kind_of(&kind);
         held.entry((case.fold(&database), kind)).or_default().insert(folded(kind, &name, case));
     }
     Ok(held)
-}
-
-/// The server ignores the case of programs' names everywhere.
-fn folded(kind: Option<RecordedKind>, name: &str, case: NameCase) -> String {
-    match kind {
-        None | Some(RecordedKind::View | RecordedKind::Sequence) => case.fold(name),
-        Some(RecordedKind::Trigger) => name.to_owned(),
-        Some(_) => name.to_lowercase(),
-    }
 }
 
 /// Lists the events that are not there because their time is over, and counts them as held. The server knows its time and time
@@ -173,20 +155,6 @@ fn compare(database: &DatabaseRecord, name: &str, case: NameCase, held: &Held, f
     }
 }
 
-fn word(kind: Option<RecordedKind>) -> &'static str {
-    match kind {
-        None => "table",
-        Some(RecordedKind::View) => "view",
-        Some(RecordedKind::Sequence) => "sequence",
-        Some(RecordedKind::Trigger) => "trigger",
-        Some(RecordedKind::Procedure) => "procedure",
-        Some(RecordedKind::Function) => "function",
-        Some(RecordedKind::Package) => "package",
-        Some(RecordedKind::PackageBody) => "package body",
-        Some(RecordedKind::Event) => "event",
-    }
-}
-
 /// Whether a record knows all rows that its stream brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counted {
@@ -195,20 +163,55 @@ enum Counted {
     AtLeast,
 }
 
+/// Engines of tables whose rows are elsewhere. mariadb-dump leaves such rows out unless it is told `--skip-no-data-med`.
+const EXTERNAL: [&str; 7] = ["MRG_MYISAM", "MRG_ISAM", "FEDERATED", "CONNECT", "OQGRAPH", "SPIDER", "VP"];
+
+/// Tables whose rows are counted in another way, as folded names of database and table.
+struct Unusual {
+    versioned: BTreeSet<[String; 2]>,
+    external: BTreeSet<[String; 2]>,
+    case: NameCase,
+}
+
+impl Unusual {
+    fn read(rows: Rows, case: NameCase) -> Self {
+        let rows = rows.into_iter().filter_map(|row| <[String; 3]>::try_from(row).ok());
+        let (versioned, external): (Vec<_>, Vec<_>) = rows.partition(|[_, _, is_versioned]| is_versioned == "1");
+        let names = |rows: Vec<[String; 3]>| {
+            rows.into_iter().map(|[database, table, _]| [case.fold(&database), case.fold(&table)]).collect()
+        };
+        Self { versioned: names(versioned), external: names(external), case }
+    }
+
+    fn is_versioned(&self, database: &str, table: &str) -> bool {
+        self.versioned.contains(&[self.case.fold(database), self.case.fold(table)])
+    }
+
+    /// Whether the dump left the rows of this table out because they are elsewhere.
+    fn is_left_out(&self, database: &str, table: &TableRecord) -> bool {
+        table.rows == 0 && self.external.contains(&[self.case.fold(database), self.case.fold(&table.name)])
+    }
+}
+
 /// Counts the rows of every listed table. Of versioned tables the dump may hold the history, which counts, too.
 async fn count_rows(
     client: &SqlClient,
     (databases, counted): (&[(&str, &DatabaseRecord)], Counted),
-    versioned: &BTreeSet<(String, String)>,
+    unusual: &Unusual,
     found: &mut RestoreDifferences,
 ) -> Result<(), QueryError> {
     // A line break in a name would shift the line numbers by which refusals are told apart.
     let mut tables: Vec<(&str, &TableRecord)> = Vec::new();
     for (name, database) in databases {
-        let (odd, plain): (Vec<&TableRecord>, Vec<&TableRecord>) =
-            database.tables.listed.iter().partition(|table| table.name.contains('\n') || name.contains('\n'));
+        let listed = database.tables.listed.iter().chain(&database.required_tables.listed);
+        let (odd, plain): (Vec<&TableRecord>, Vec<&TableRecord>) = listed
+            .filter(|table| !unusual.is_left_out(name, table))
+            .partition(|table| table.name.contains('\n') || name.contains('\n'));
         tables.extend(plain.into_iter().map(|table| (*name, table)));
         found.uncounted.extend(odd.into_iter().map(|table| format!("table `{name}`.`{}`", table.name)));
+        if database.required_tables.more {
+            found.uncounted.push(format!("more tables of `{name}` than the record lists"));
+        }
         if !database.tables.is_whole() {
             let rest = database.tables.count - database.tables.listed.len() as u64;
             found.uncounted.push(format!("{rest} tables of `{name}`, which the record does not list"));
@@ -217,11 +220,7 @@ async fn count_rows(
     let questions: Vec<String> = tables
         .iter()
         .map(|(database, table)| {
-            let all = if versioned.contains(&((*database).to_owned(), table.name.clone())) {
-                " FOR SYSTEM_TIME ALL"
-            } else {
-                ""
-            };
+            let all = if unusual.is_versioned(database, &table.name) { " FOR SYSTEM_TIME ALL" } else { "" };
             format!("SELECT COUNT(*) FROM {}.{}{all}", identifier(database), identifier(&table.name))
         })
         .collect();

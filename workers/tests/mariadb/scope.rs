@@ -272,7 +272,7 @@ async fn what_stays_and_what_is_in_the_way_is_known_before_and_replacing_leaves_
         let found = met(&target.client(), &scope, &record, NameCase::Sensitive).await.unwrap();
         assert_eq!(
             found.stays,
-            ["function ex.f", "sequence ex.s", "table ex.extra", "table ex.extra2", "table ex.o'ld"]
+            ["table ex.extra", "table ex.extra2", "table ex.o'ld", "function ex.f", "sequence ex.s"]
         );
         assert_eq!(found.clashes, ["view ex.u"]);
 

@@ -7,12 +7,12 @@ use super::failures::{of_arguments, of_scope, of_target};
 use super::stream::parse;
 use super::{MariaDb, program};
 use crate::databases::{
-    Access, Clearing, Depth, Load, RestoreStream, StreamFilter, Wanted, compared, not_compared, shown,
+    Access, Clearing, Depth, Load, RestoreStream, StreamFilter, Wanted, compared, not_compared, remaining, shown,
 };
 use crate::mariadb::dump::{Filter, Record, ScopeGuard};
 use crate::mariadb::{
-    Asked, CheckedRestoreArgs, Comparison, RestoreScope, Selection, TargetState, clearing, met, name_case, obstacles,
-    read_back, scope, target_state,
+    Asked, BeyondDatabases, CheckedRestoreArgs, Comparison, Emptied, Met, RestoreScope, Selection, TargetState,
+    beyond_databases, clearing, met, missing_tables, name_case, obstacles, read_back, scope, target_state,
 };
 
 impl MariaDb {
@@ -30,12 +30,18 @@ impl MariaDb {
             program: program(access, &client, args.argv(scope.selects.as_deref()))?,
             databases: scope.databases.iter().map(|database| database.name.clone()).collect(),
             obstacles: obstacles.iter().map(ToString::to_string).collect(),
+            notices: beyond(&beyond_databases(&record, &scope, case)).into_iter().collect(),
             existing: existing(&state, &scope),
-            stays: None,
+            fate: Vec::new(),
             clashes: None,
             prelude: Vec::new(),
             filter: Some(filter(&record, &scope)),
         };
+        let empties = load.existing.is_some() && stream.clearing == Clearing::Empty;
+        let emptied = if empties { Emptied::Yes } else { Emptied::No };
+        let missing = missing_tables(&client, &record, &scope, (case, emptied)).await;
+        let missing = missing.map_err(|error| of_target(&error))?;
+        load.obstacles.extend(missing.iter().map(ToString::to_string));
         if load.existing.is_some() {
             match stream.clearing {
                 Clearing::Empty => {
@@ -43,7 +49,7 @@ impl MariaDb {
                 }
                 Clearing::Leave => {
                     let met = met(&client, &scope, &record, case).await.map_err(|error| of_target(&error))?;
-                    (load.stays, load.clashes) = (some(&met.stays), some(&met.clashes));
+                    (load.fate, load.clashes) = (fate(&met), some(&met.clashes));
                 }
             }
         }
@@ -69,11 +75,9 @@ impl MariaDb {
         if !found.uncounted.is_empty() {
             return Err(not_compared(&format!("the rows of {} could not be counted", shown(&found.uncounted))));
         }
-        let expired = (!found.expired.is_empty()).then(|| Notice {
-            kind: "EventsNotCreated".to_owned(),
-            status: NoticeStatus::True,
-            reason: "TimeIsOver".to_owned(),
-            message: format!("the server did not create events whose time is over: {}", shown(&found.expired)),
+        let expired = (!found.expired.is_empty()).then(|| {
+            let message = format!("the server did not create events whose time is over: {}", shown(&found.expired));
+            notice("EventsNotCreated", "TimeIsOver", message)
         });
         Ok(expired.into_iter().chain(additional).collect())
     }
@@ -113,6 +117,21 @@ fn asked(args: &CheckedRestoreArgs, wanted: &Wanted<'_>) -> Result<Asked, Failur
     Ok(asked)
 }
 
+fn notice(kind: &str, reason: &str, message: String) -> Notice {
+    Notice { kind: kind.to_owned(), status: NoticeStatus::True, reason: reason.to_owned(), message }
+}
+
+/// The condition of a stream that changes more than its databases.
+fn beyond(found: &BeyondDatabases) -> Option<Notice> {
+    let statements = some(&found.statements)?;
+    let more = if found.more { ", and perhaps more" } else { "" };
+    let message = format!(
+        "the snapshot has statements that reach beyond its databases, to accounts, replication or variables of the whole \
+         server, and a restore runs them: {statements}{more}"
+    );
+    Some(notice("BeyondDatabases", "StatementsOfServer", message))
+}
+
 fn existing(state: &TargetState, scope: &RestoreScope) -> Option<String> {
     let held = match state {
         TargetState::Empty => None,
@@ -128,9 +147,24 @@ fn existing(state: &TargetState, scope: &RestoreScope) -> Option<String> {
     (!all.is_empty()).then(|| all.join(" and "))
 }
 
+/// The fate of the objects of the target, in sentences.
+fn fate(met: &Met) -> Vec<String> {
+    let say = |names: &[String], sentence: &str| Some(format!("{sentence} {}", some(names)?));
+    let sentences = [
+        say(&met.dropped, "the snapshot itself drops all that was there in"),
+        say(&met.filled, "the snapshot has only rows of these, adds them, and breaks off at one whose key is there:"),
+        remaining(&quoted(&met.stays)),
+        say(&met.uncompared, "it brings too many objects for a list, so it is not known what stays in"),
+    ];
+    sentences.into_iter().flatten().collect()
+}
+
 fn some(names: &[String]) -> Option<String> {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    (!names.is_empty()).then(|| shown(&quoted))
+    (!names.is_empty()).then(|| shown(&quoted(names)))
+}
+
+fn quoted(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("`{name}`")).collect()
 }
 
 /// Leaves only what is wanted of the stream, or, if all of it is, stops at what its record does not tell of.

@@ -12,7 +12,8 @@ use super::{State, engine, lacking};
 use crate::databases::destination::destination;
 use crate::databases::options::CheckedArguments;
 use crate::databases::{
-    Access, Clearing, Depth, Load, RestoreStream, StreamFilter, Wanted, compared, not_compared, questions, shown,
+    Access, Clearing, Depth, Load, RestoreStream, StreamFilter, Wanted, compared, not_compared, questions, remaining,
+    shown,
 };
 use crate::process::Program;
 
@@ -33,7 +34,8 @@ pub(super) async fn load(access: &Access, stream: RestoreStream<'_>) -> Result<L
         existing: server.existing.as_ref().map(|objects| format!("{objects} in database `{database}`")),
         databases: vec![database],
         obstacles: obstacles(&record, &server, stream.clearing),
-        stays: (!stays.is_empty()).then(|| shown(&stays)),
+        notices: Vec::new(),
+        fate: remaining(&stays).into_iter().collect(),
         clashes: if are_listed(&record, &server) {
             (!clashes.is_empty()).then(|| shown(&clashes))
         } else {

@@ -84,6 +84,15 @@ pub struct DatabaseRecord {
     /// All others, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub objects: BTreeMap<RecordedKind, Listed<String>>,
+    /// Tables that statements use and that the stream does not create, as with `--no-create-info`. They must exist before.
+    #[serde(default, skip_serializing_if = "RequiredTables::is_none")]
+    pub required_tables: RequiredTables,
+    /// Tables that the stream creates without dropping them before, as with `--skip-add-drop-table`.
+    #[serde(default, skip_serializing_if = "Few::is_none")]
+    pub tables_not_dropped: Few<String>,
+    /// The same for all others, by kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objects_not_dropped: BTreeMap<RecordedKind, Few<String>>,
     /// Moments from which on a server does not create an event any more, by the event's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub event_ends: BTreeMap<String, EventEnd>,
@@ -109,6 +118,16 @@ pub struct DatabaseRecord {
 pub struct TableRecord {
     pub name: String,
     pub rows: u64,
+}
+
+/// Tables that must exist before a stream, with the rows that it adds to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequiredTables {
+    pub listed: Vec<TableRecord>,
+    /// Set if there are more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// The end of an event that does not outlive it.
@@ -244,6 +263,13 @@ impl<T> Listed<T> {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.listed.len() as u64 == self.count
+    }
+}
+
+impl RequiredTables {
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.listed.is_empty() && !self.more
     }
 }
 

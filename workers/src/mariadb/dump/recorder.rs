@@ -1,12 +1,15 @@
 //! Makes the record of a stream while it passes.
 
 mod databases;
+mod drops;
 mod ending;
 mod events;
+mod uses;
 
 use self::databases::Databases;
 use self::ending::StreamEnd;
 use self::events::EventClock;
+use self::uses::used_tables;
 use super::actions::action_in;
 use super::class::{ObjectKind, StatementKind};
 use super::complete::Line;
@@ -86,8 +89,6 @@ impl Observer {
 
     fn note_kind(&mut self, statement: &Statement<'_>) {
         let kind = match statement.class.kind {
-            StatementKind::Account => OddityKind::Account,
-            StatementKind::Replication => OddityKind::Replication,
             StatementKind::LoadData => OddityKind::LoadData,
             // No dump drops several objects at once, and the others may be in any database.
             StatementKind::Drop(_) if statement.head.has_symbol(b',') => OddityKind::Other,
@@ -202,6 +203,9 @@ impl Visitor for Observer {
             (StatementKind::Insert, Insert::Rows | Insert::Behind) => self.databases.rows(statement, end.rows),
             (StatementKind::Insert, _) => self.record.uncounted_inserts += 1,
             (StatementKind::Set, _) => self.set(assignments(statement.head), statement),
+            // More of them is known now, and a restore shows it.
+            (StatementKind::Account, _) => self.oddity(OddityKind::Account, statement.head.shown(SHOWN_BYTES)),
+            (StatementKind::Replication, _) => self.oddity(OddityKind::Replication, statement.head.shown(SHOWN_BYTES)),
             (StatementKind::Create(ObjectKind::Event), _) => {
                 if let Some(end) = self.event.end(self.zone.as_deref()) {
                     self.databases.event_ends(naming(statement).object.unwrap_or_default(), end);
@@ -212,6 +216,11 @@ impl Visitor for Observer {
                 needs(&mut self.databases, &mut self.record).undeclared_functions.add(NAMES, name);
             }
             _ => {}
+        }
+        if !matches!(statement.insert, Insert::Rows | Insert::Behind) {
+            for table in used_tables(statement) {
+                self.databases.requires(table);
+            }
         }
         self.databases.ended(length);
         self.ends.statement(end, || statement.head.shown(SHOWN_BYTES));

@@ -8,6 +8,7 @@ use super::super::actions::actions;
 use super::super::class::{ObjectKind, StatementKind};
 use super::super::record::{DatabaseRecord, EventEnd, Naming, Needs, RecordedKind, TableRecord};
 use super::super::statement::Statement;
+use super::drops::Drops;
 
 /// Databases that are told apart.
 const DATABASES: usize = 10_000;
@@ -20,6 +21,8 @@ const DATABASE_BYTES: usize = 2 * 1024 * 1024;
 const NEEDS: usize = 20_000;
 /// Ends of events, databases that are used, and statements that name their database, of all databases together.
 const FINDINGS: usize = 20_000;
+/// Objects of one kind that are created without being dropped, of which names are kept.
+const FEW: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Databases {
@@ -32,13 +35,14 @@ pub(super) struct Databases {
     target: Option<usize>,
     /// By the header, the database of objects without one; in lower case.
     dump_of: String,
+    drops: Drops,
     names_left: usize,
     bytes_left: usize,
     database_bytes_left: usize,
     needs_left: usize,
     findings_left: usize,
     /// The table that rows went into last: its database, its name as it was written, and its index.
-    last: Option<(usize, Vec<u8>, u8, usize)>,
+    last: Option<(usize, Vec<u8>, u8, TablePlace)>,
 }
 
 #[derive(Debug, Default)]
@@ -46,11 +50,18 @@ pub(super) struct RecordedDatabase {
     pub record: DatabaseRecord,
     /// The name in lower case, for comparisons.
     pub folded: String,
-    /// Indexes of listed tables.
-    tables: HashMap<Vec<u8>, usize>,
+    /// Places of listed tables.
+    tables: HashMap<Vec<u8>, TablePlace>,
     digests: HashMap<Option<RecordedKind>, u128>,
     /// Number of its needs before this statement.
     needs: usize,
+}
+
+/// The index of a table in one of the lists of a record.
+#[derive(Debug, Clone, Copy)]
+enum TablePlace {
+    Created(usize),
+    Required(usize),
 }
 
 impl Default for Databases {
@@ -62,6 +73,7 @@ impl Default for Databases {
             selected: None,
             target: None,
             dump_of: String::new(),
+            drops: Drops::default(),
             names_left: NAMES,
             bytes_left: NAME_BYTES,
             database_bytes_left: DATABASE_BYTES,
@@ -179,15 +191,23 @@ impl Databases {
             StatementKind::Create(kind) => {
                 self.find(statement);
                 if let (Some(name), Some(kind)) = (name(), listed_as(kind)) {
+                    self.not_dropped(kind, statement);
                     self.add(kind, name);
                 }
             }
-            StatementKind::Insert
-            | StatementKind::Placeholder
-            | StatementKind::Alter(_)
-            | StatementKind::Drop(_)
-            | StatementKind::Lock
-            | StatementKind::LoadData => self.find(statement),
+            StatementKind::Placeholder => {
+                self.find(statement);
+                self.not_dropped(Some(RecordedKind::View), statement);
+            }
+            StatementKind::Drop(kind) => {
+                self.find(statement);
+                if let (Some(target), Some(name), Some(kind)) = (self.target, name(), listed_as(kind)) {
+                    self.drops.add(target, kind, &name);
+                }
+            }
+            StatementKind::Insert | StatementKind::Alter(_) | StatementKind::Lock | StatementKind::LoadData => {
+                self.find(statement);
+            }
             StatementKind::Upkeep if class.name.is_some() => self.find(statement),
             _ => self.target = None,
         }
@@ -200,17 +220,62 @@ impl Databases {
     pub fn rows(&mut self, statement: &Statement<'_>, rows: u64) {
         let token = statement.class.name.and_then(|name| Some((name, statement.head.get(name)?)));
         let (Some(target), Some((name, token))) = (self.target, token) else { return };
-        let database = &mut self.known[target];
-        database.record.rows += rows;
-        let at = match &self.last {
-            Some((of, text, quote, at)) if *of == target && text == token.text && *quote == token.quote => *at,
+        self.known[target].record.rows += rows;
+        let place = match &self.last {
+            Some((of, text, quote, place)) if *of == target && text == token.text && *quote == token.quote => *place,
             _ => {
-                let Some(at) = database.tables.get(&statement.head.name(name)).copied() else { return };
-                self.last = Some((target, token.text.to_vec(), token.quote, at));
-                at
+                let Some(place) = self.place(target, statement.head.name(name)) else { return };
+                self.last = Some((target, token.text.to_vec(), token.quote, place));
+                place
             }
         };
-        database.record.tables.listed[at].rows += rows;
+        let record = &mut self.known[target].record;
+        match place {
+            TablePlace::Created(at) => record.tables.listed[at].rows += rows,
+            TablePlace::Required(at) => record.required_tables.listed[at].rows += rows,
+        }
+    }
+
+    /// Notes that the statement needs this table.
+    pub fn requires(&mut self, table: Vec<u8>) {
+        if let Some(target) = self.target {
+            self.place(target, table);
+        }
+    }
+
+    /// The place of a table that a statement uses. One that the stream has not created must exist before.
+    fn place(&mut self, target: usize, name: Vec<u8>) -> Option<TablePlace> {
+        let database = &mut self.known[target];
+        if let Some(place) = database.tables.get(&name) {
+            return Some(*place);
+        }
+        // Beyond its bound the list does not tell which tables the stream creates.
+        if !database.record.tables.is_whole() {
+            return None;
+        }
+        let required = &mut database.record.required_tables;
+        if self.names_left == 0 || self.bytes_left < name.len() {
+            required.more = true;
+            return None;
+        }
+        self.names_left -= 1;
+        self.bytes_left -= name.len();
+        let place = TablePlace::Required(required.listed.len());
+        required.listed.push(TableRecord { name: String::from_utf8_lossy(&name).into_owned(), rows: 0 });
+        database.tables.insert(name, place);
+        Some(place)
+    }
+
+    /// Notes an object that is created although one of its name may exist.
+    fn not_dropped(&mut self, kind: Option<RecordedKind>, statement: &Statement<'_>) {
+        let Some(target) = self.target.filter(|target| !self.drops.allow(*target, kind, statement)) else { return };
+        let record = &mut self.known[target].record;
+        let few = match kind {
+            None => &mut record.tables_not_dropped,
+            Some(kind) => record.objects_not_dropped.entry(kind).or_default(),
+        };
+        let name = || statement.class.name.map(|name| statement.head.name(name)).unwrap_or_default();
+        few.add(FEW, || String::from_utf8_lossy(&name()).into_owned());
     }
 
     fn find(&mut self, statement: &Statement<'_>) {
@@ -263,7 +328,7 @@ impl Databases {
                 let tables = &mut database.record.tables;
                 tables.count += 1;
                 if fits {
-                    database.tables.insert(name, tables.listed.len());
+                    database.tables.insert(name, TablePlace::Created(tables.listed.len()));
                     tables.listed.push(TableRecord { name: shown, rows: 0 });
                 }
             }

@@ -125,6 +125,29 @@ fn statements_that_no_dump_has_are_shown_without_their_data() {
 }
 
 #[test]
+fn tables_that_a_stream_uses_and_does_not_create_are_listed_with_their_rows() {
+    let record =
+        of("CREATE TABLE a (x int);\nLOCK TABLES `a` WRITE, `b` READ, other.z WRITE;\nINSERT INTO a VALUES (1);\n\
+        INSERT INTO `d` VALUES (1),(2);\nINSERT INTO d VALUES (3);\nINSERT INTO c (x) SELECT 1;\n\
+        ALTER TABLE e DISABLE KEYS;\nCREATE TRIGGER tr BEFORE INSERT ON f FOR EACH ROW SET @a=1;\n");
+    let required = &record.database(None).unwrap().required_tables;
+    let found: Vec<(&str, u64)> = required.listed.iter().map(|table| (table.name.as_str(), table.rows)).collect();
+    assert_eq!(found, [("b", 0), ("d", 3), ("c", 0), ("e", 0), ("f", 0)]);
+}
+
+#[test]
+fn objects_that_are_created_where_one_may_be_are_listed() {
+    let record = of("CREATE TABLE IF NOT EXISTS a (x int);\nCREATE OR REPLACE TABLE b (x int);\n\
+        DROP TABLE IF EXISTS c;\nCREATE TABLE C (x int);\nDROP TABLE d;\nCREATE VIEW d AS SELECT 1;\n\
+        DROP VIEW IF EXISTS `v`;\n/*!50001 CREATE VIEW `v` AS SELECT 1 */;\nDROP VIEW IF EXISTS `v`;\n\
+        CREATE VIEW v AS SELECT 1;\nCREATE TABLE e (x int);\n");
+    let database = record.database(None).unwrap();
+    assert_eq!(database.tables_not_dropped.first, ["e"]);
+    let kinds: Vec<_> = database.objects_not_dropped.iter().map(|(kind, few)| (*kind, few.first.as_slice())).collect();
+    assert_eq!(kinds, [(RecordedKind::View, ["d".to_owned()].as_slice())]);
+}
+
+#[test]
 fn each_kind_of_incomplete_stream_has_words_of_its_own() {
     let whole = format!("{HEAD}INSERT INTO `t` VALUES (1,'abc');\n{TRAILER}");
     let says = |stream: &str| record(stream.as_bytes()).ending.check().map_err(|error| error.to_string());
@@ -217,7 +240,7 @@ fn the_record_beside_a_dump_is_kept() {
         CREATE TABLE `t` (a int) ENGINE=Aria ROW_FORMAT=COMPRESSED DEFAULT CHARSET=latin1 COLLATE=latin1_bin;\n\
         INSERT INTO `t` VALUES (1),(2);\n\
         CREATE ALGORITHM=UNDEFINED DEFINER=`o`@`%` SQL SECURITY DEFINER VIEW `v` AS SELECT * FROM `b`.`t`;\n\
-        INSERT INTO `t` SELECT 1;\nCHANGE MASTER TO MASTER_LOG_FILE='binlog.1', MASTER_LOG_POS=4;\n";
+        INSERT INTO `t` SELECT 1;\nLOCK TABLES `r` WRITE;\nCHANGE MASTER TO MASTER_LOG_FILE='binlog.1', MASTER_LOG_POS=4;\n";
     let taken = Taken {
         time: Some("2026-11-23T00:45:02Z".to_owned()),
         server_version: "10.11.8-MariaDB-log".to_owned(),
