@@ -4,6 +4,8 @@
 
 #[path = "sessions/clusters.rs"]
 mod clusters;
+#[path = "sessions/existing.rs"]
+mod existing;
 #[path = "sessions/hooks.rs"]
 mod hooks;
 #[path = "sessions/metrics.rs"]

@@ -8,14 +8,14 @@ use lagan_tests::world::{PATIENCE, World, restore_session};
 use serde_json::{Value, json};
 
 /// A repository with a snapshot of the databases `shop` and `till`, and a second server with databases of its own.
-struct Scene {
-    world: World,
-    copy: MariaDbServer,
+pub struct Scene {
+    pub world: World,
+    pub copy: MariaDbServer,
     _up: Process,
 }
 
 impl Scene {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let world = World::new()?;
         for sql in [
             "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, note TEXT); \
@@ -45,13 +45,13 @@ impl Scene {
     }
 
     /// Stores a complete dump as another tool would, under a host of its own.
-    fn snapshot(&self, host: &str, body: &str) -> Result<()> {
+    pub fn snapshot(&self, host: &str, body: &str) -> Result<()> {
         let dump =
             format!("-- MariaDB dump 10.19  Distrib 10.11.8-MariaDB, for Linux (x86_64)\n{body}-- Dump completed\n");
         self.world.restic()?.backup_stream(host, "dumpfile.sql", dump.as_bytes())
     }
 
-    fn untouched(&self) -> Result<()> {
+    pub fn untouched(&self) -> Result<()> {
         assert_eq!(self.copy.query("SELECT id FROM till.t")?.trim(), "77");
         assert_eq!(self.copy.query("SELECT id FROM mine.t")?.trim(), "99");
         Ok(())
