@@ -231,8 +231,13 @@ fn is_session(kind: Kind) -> bool {
 }
 
 /// Identifies everything that the manifest holds. A change of an unpublished part, such as the body of a hook, is a change.
+/// Of a session only the spec counts: with another label it is the same session, which must not run again.
 fn content(object: &Object) -> Uuid {
-    let text = serde_json::json!([object.spec_json(), object.metadata.labels, object.metadata.annotations]);
+    let text = if is_session(object.key().kind) {
+        serde_json::json!([object.spec_json()])
+    } else {
+        serde_json::json!([object.spec_json(), object.metadata.labels, object.metadata.annotations])
+    };
     Uuid::new_v5(&CONTENT, text.to_string().as_bytes())
 }
 

@@ -78,6 +78,9 @@ fn a_session_that_reappears_unchanged_is_the_same_one() {
     let ledger = state_after(entries, dir.path());
     let again = ledger.read(|state| assign(&scan, state, Timestamp::UNIX_EPOCH)).unwrap();
     assert_eq!(again.objects[&key].metadata.uid, uid);
+    let labelled = scan_of(&RESTORE.replace("name: r,", "name: r, labels: {team: a},"));
+    let again = ledger.read(|state| assign(&labelled, state, Timestamp::UNIX_EPOCH)).unwrap();
+    assert_eq!(again.objects[&key].metadata.uid, uid, "with another label it does not run again");
     let other = scan_of(&RESTORE.replace("name: repo", "name: other"));
     let replaced = ledger.read(|state| assign(&other, state, Timestamp::UNIX_EPOCH)).unwrap();
     assert_ne!(replaced.objects[&key].metadata.uid, uid);
@@ -92,6 +95,9 @@ fn a_session_can_not_be_changed_and_says_so() {
     let assigned = ledger.read(|state| assign(&changed, state, Timestamp::UNIX_EPOCH)).unwrap();
     assert!(assigned.objects.is_empty() && assigned.entries.is_empty());
     assert!(assigned.changed[0].contains("can't be changed"), "{:?}", assigned.changed);
+    let labelled = scan_of(&RESTORE.replace("name: r,", "name: r, labels: {team: a},"));
+    let assigned = ledger.read(|state| assign(&labelled, state, Timestamp::UNIX_EPOCH)).unwrap();
+    assert!(assigned.changed.is_empty() && assigned.objects.len() == 1, "{:?}", assigned.changed);
 }
 
 #[test]
