@@ -72,8 +72,11 @@ pub async fn session_named(client: &Client, session: &str) -> Result<Uuid, Probl
     sessions.sort_by_key(|view| std::cmp::Reverse(view.age()));
     let (words, name) = session.split_once('/').map_or((None, session), |(words, name)| (Some(words), name));
     if let Some(words) = words {
-        let (kind, group) = asked_object(words, None).map(|asked| (asked.kind, asked.group))?;
-        sessions.retain(|view| view.key.kind == kind && store::is_of(view, group));
+        // Messages name a session with its namespace, people with its kind.
+        match asked_object(words, None) {
+            Ok(asked) => sessions.retain(|view| view.key.kind == asked.kind && store::is_of(view, asked.group)),
+            Err(_) => sessions.retain(|view| view.key.namespace.as_deref() == Some(words)),
+        }
     }
     let found = find(&sessions, name);
     if found.len() > 1 {

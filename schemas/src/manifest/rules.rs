@@ -3,6 +3,7 @@
 
 use uuid::Uuid;
 
+use crate::catalogue::engine_of_type;
 use crate::resource::app_binding::{AppBindingSpec, DatabaseUrl};
 use crate::resource::backup_blueprint::BackupBlueprintSpec;
 use crate::resource::backup_configuration::BackupConfigurationSpec;
@@ -49,7 +50,10 @@ pub fn problems(object: &Object) -> Vec<String> {
             let schedule = blueprint_schedule(spec, written.unwrap_or("@daily")).err().map(|error| error.to_string());
             schedule.into_iter().chain(tags_only(object, &spec.retention_policy)).collect()
         }
-        Spec::AppBinding(spec) => address_problems(spec),
+        // The address of another kind of database has a form of its own.
+        Spec::AppBinding(spec) if spec.kind.as_deref().is_none_or(|of| engine_of_type(of).is_some()) => {
+            address_problems(spec)
+        }
         Spec::RestoreSession(spec) => rule_problems(spec).into_iter().collect(),
         _ => Vec::new(),
     }

@@ -184,3 +184,16 @@ fn an_empty_namespace_in_a_reference_is_none() {
     let Spec::AppBinding(spec) = &objects(binding)[0].spec else { unreachable!("{binding}") };
     assert_eq!(spec.client_config.service.as_ref().unwrap().namespace, None);
 }
+
+#[test]
+fn the_address_of_another_kind_of_database_is_not_judged() {
+    let read = |of: &str| {
+        let text = format!(
+            "apiVersion: appcatalog.appscode.com/v1alpha1\nkind: AppBinding\nmetadata: {{name: db, namespace: demo}}\nspec:\n  \
+             type: {of}\n  clientConfig: {{url: 'mongodb://a:27017,b:27017/?replicaSet=x'}}\n"
+        );
+        parse("f", &text).remove(0)
+    };
+    assert!(read("kubedb.com/mongodb").is_ok());
+    assert!(read("kubedb.com/mariadb").is_err());
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     client::{QueryError, SqlClient, literal},
     dump::{DatabaseRecord, NameCase, PrivilegedAction, Record, RecordedKind},
+    inventory::is_system,
     obstacles::Obstacle,
     scope::RestoreScope,
 };
@@ -42,7 +43,8 @@ pub async fn missing_tables(
     let held: BTreeSet<[String; 2]> = held.into_iter().map(|names| names.map(|name| case.fold(&name))).collect();
     let (mut absent, mut dropped) = (Vec::new(), Vec::new());
     for (name, database, tables) in required {
-        let goes = emptied == Emptied::Yes || database.actions.contains(&PrivilegedAction::DropDatabase);
+        let emptied = emptied == Emptied::Yes && !is_system(name);
+        let goes = emptied || database.actions.contains(&PrivilegedAction::DropDatabase);
         for table in tables {
             if goes {
                 dropped.push(format!("{name}.{table}"));

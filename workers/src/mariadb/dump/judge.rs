@@ -35,6 +35,8 @@ pub(super) struct Judge {
     /// Offset behind the name of the object; nothing if it has none.
     name: Option<u64>,
     before: Before,
+    /// The table of the trigger that the statement defines has been read.
+    knows_table: bool,
     indirect: Indirect,
 }
 
@@ -73,6 +75,7 @@ impl Judge {
         self.in_comment = head.get(0).map(|token| token.in_comment);
         self.name = name.map(|name| name.end);
         self.before = Before::Other;
+        self.knows_table = false;
         match class.kind {
             StatementKind::Create(ObjectKind::View) => self.add_indirect(class, head, selected),
             StatementKind::Placeholder if head.get(1).is_some_and(|token| token.is("VIEW")) => {
@@ -149,10 +152,11 @@ impl Judge {
         (is_unclear || calls || sets, if callable { Before::Callable } else { Before::Other })
     }
 
-    /// The table of a trigger: its rows would run the trigger.
+    /// The table of a trigger, behind the first `ON`: its rows would run the trigger. The body may hold any `ON`.
     fn trigger(&mut self, token: &Token<'_>, statement: &Statement<'_>) -> Before {
         let is_name = matches!(token.kind, TokenKind::Word | TokenKind::Name);
         match self.before {
+            _ if self.knows_table => Before::Other,
             Before::On if is_name => {
                 let (class, head) = (statement.class, statement.head);
                 let database = database(class, head, statement.selected);
@@ -161,6 +165,10 @@ impl Judge {
             }
             // The name was that of a database.
             Before::Table if token.is_symbol(b'.') => Before::On,
+            Before::Table => {
+                self.knows_table = true;
+                Before::Other
+            }
             _ if token.is("ON") => Before::On,
             _ => Before::Other,
         }

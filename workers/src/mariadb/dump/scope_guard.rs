@@ -319,4 +319,17 @@ mod tests {
         .concat();
         assert_eq!(passes(&back), Ok(()));
     }
+
+    #[test]
+    fn the_body_of_a_trigger_names_no_table_that_it_is_on() {
+        let stream = "CREATE DATABASE `a`;\nUSE `a`;\nCREATE TABLE `orders` (x int);\nINSERT INTO `orders` VALUES (1);\nDELIMITER ;;\n\
+            /*!50003 CREATE*/ /*!50017 DEFINER=`r`@`%`*/ /*!50003 TRIGGER tr AFTER INSERT ON `orders` FOR EACH ROW BEGIN\n\
+            UPDATE stock JOIN products ON products.id = stock.pid JOIN x l ON l.id = 1 SET stock.n = 1; END */;;\nDELIMITER ;\n\
+            CREATE TABLE `products` (id int);\nINSERT INTO `products` VALUES (1);\nCREATE TABLE `l` (id int);\n\
+            INSERT INTO `l` VALUES (1);\nCREATE TABLE `id` (id int);\nINSERT INTO `id` VALUES (1);\n-- Dump completed\n";
+        assert_eq!(record(stream).oddities.count, 0, "{:?}", record(stream).oddities);
+        assert_eq!(guarded(stream, &record(stream), 64).1, Ok(()));
+        let later = stream.replace("-- Dump", "INSERT INTO `orders` VALUES (2);\n-- Dump");
+        assert!(guarded(&later, &record(stream), 64).1.is_err(), "the trigger would run");
+    }
 }
