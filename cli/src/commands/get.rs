@@ -51,7 +51,7 @@ pub async fn run(args: GetArgs, global: &Global) -> Result<Exit, Problem> {
     Ok(Exit::Ok)
 }
 
-/// What a person names: objects of a kind, perhaps of one API group, or one of them.
+/// The objects that a person names: those of a kind, perhaps of one API group, or one of them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AskedObject {
     pub kind: Kind,

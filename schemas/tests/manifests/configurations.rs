@@ -116,7 +116,7 @@ fn a_bad_setting_beside_the_schedule_is_refused() {
     ]);
 }
 
-/// What each database with an annotation would get, judged before one has it.
+/// Judges the objects that each database with an annotation would get, before one has it.
 #[test]
 fn a_blueprint_is_refused_with_its_field() {
     let b = BLUEPRINT;

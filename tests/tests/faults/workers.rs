@@ -250,7 +250,7 @@ fn a_plan_whose_login_is_not_that_of_its_app_binding_is_refused() -> Result<()> 
     world.lagan.ok(&["backup", "shop", "--nats-url", &url])?;
     eventually("a plan", PATIENCE, || (world.facts("@latest", &client).ok()?.len() == 2).then_some(()))?;
     engine.terminate(PATIENCE)?;
-    // Whoever can write plans could read any Secret that the worker may read, and use it for another database.
+    // A writer of plans could read any Secret that the worker may read, and use it for another database.
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(append_changed_plan(&nats, "name", |plan| login(plan)["appBinding"] = "copy".into()))?;
     runtime.block_on(append_changed_plan(&nats, "namespace", |plan| login(plan)["namespace"] = "prod".into()))?;

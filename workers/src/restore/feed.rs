@@ -141,7 +141,7 @@ impl WantedPart {
         if let Some(filter) = self.filter.take() {
             filter.finish(&mut rest).map_err(refused)?;
         }
-        // Whoever takes no more has failed by itself.
+        // A receiver that takes no more has failed by itself.
         let _ = ahead.send(rest);
         Ok(())
     }

@@ -100,7 +100,7 @@ async fn objects_beyond_the_list_of_a_record_are_not_said_to_stay() {
     let stream: String = ["CREATE DATABASE `many`;\nUSE `many`;\n".to_owned()].into_iter().chain(tables).collect();
     target().sql("create or replace database many; create table many.t1(a int); create table many.t100000(a int)");
     let found = met_at(target(), &record(stream.as_bytes())).await;
-    // What the list has is still known.
+    // The names of the list are still known.
     let expected = Met { clashes: vec!["table many.t1".into()], uncompared: vec!["many".into()], ..Met::default() };
     assert_eq!(found, expected);
 }

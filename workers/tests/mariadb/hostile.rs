@@ -89,7 +89,7 @@ fn record(stream: &[u8]) -> Record {
     recorder.finish()
 }
 
-/// What the guard lets through, and whether that is all.
+/// The bytes that the guard lets through, and whether they are all.
 fn guarded(stream: &[u8], record: &Record) -> (Vec<u8>, bool) {
     let (mut guard, mut out) = (ScopeGuard::new(record), Vec::new());
     let passed = stream.chunks(64).try_for_each(|block| guard.feed(block, &mut out));

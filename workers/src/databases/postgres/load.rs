@@ -61,7 +61,8 @@ pub(super) async fn compare(access: &Access, stream: RestoreStream<'_>, depth: D
     compared(&missing, &more)
 }
 
-/// What the target lacks, and what it has beyond the record. `rows` are those of its tables, if they were counted.
+/// Compares the target with the record: objects that it lacks, and those beyond the record. `rows` are those of its tables,
+/// if they were counted.
 pub(super) fn differences(
     record: &PostgresRecord,
     server: &State,

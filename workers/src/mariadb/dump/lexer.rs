@@ -101,7 +101,7 @@ pub(super) struct Lexer {
     rows: u64,
     /// Open executable comments.
     conditionals: u32,
-    /// Who runs the outermost of them.
+    /// The servers that run the outermost of them.
     in_comment: InComment,
     /// The byte before this one.
     before: u8,

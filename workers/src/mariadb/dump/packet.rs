@@ -63,7 +63,7 @@ enum Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     Statements,
-    /// What stands before `BEGIN`, as in `AS x INT; BEGIN`.
+    /// The part before `BEGIN`, as in `AS x INT; BEGIN`.
     Declarations,
 }
 

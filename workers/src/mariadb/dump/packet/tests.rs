@@ -34,7 +34,7 @@ const BODIES: [&str; 17] = [
     "begin case when a then if b then select 1; end if; when c then select 2; end case; end",
     "begin prepare s from 'a; b'; execute s; deallocate prepare s; end",
 ];
-/// What stands before a body.
+/// The part before a body.
 const HEADERS: [&str; 9] = [
     "create procedure `p`()",
     "create definer=`r`@`%` procedure p(in a int, out `begin` decimal(10,2)) modifies sql data sql security invoker comment 'begin; if'",

@@ -209,7 +209,7 @@ fn a_stream_of_very_many_findings_has_a_small_record() {
     assert_eq!((record.databases.len(), record.databases_left_out), (databases, 0));
     let events = |database: &super::super::DatabaseRecord| database.count(RecordedKind::Event) == 30;
     assert!(record.databases.iter().all(events));
-    // What a new name of the database depends on is known of each.
+    // Each is known by all that a new name of the database depends on.
     assert!(
         record
             .databases
