@@ -135,6 +135,7 @@ pub struct Bus {
     api_prefix: String,
     link: watch::Receiver<Link>,
     patience: Duration,
+    answer_within: Duration,
 }
 
 impl Bus {
@@ -166,7 +167,8 @@ impl Bus {
         let _ = tokio::time::timeout(CONNECT_TIMEOUT, link.wait_for(|l| l.connected)).await;
         let context =
             ContextBuilder::new().timeout(connect.answer_within).api_prefix(&api_prefix).build(client.clone());
-        let bus = Self { client, context, api_prefix, link, patience: connect.patience };
+        let Connect { patience, answer_within, .. } = connect;
+        let bus = Self { client, context, api_prefix, link, patience, answer_within };
         bus.check_jetstream(address, deadline).await?;
         Ok(bus)
     }
@@ -209,6 +211,10 @@ impl Bus {
     /// Returns a subject of the JetStream API, such as `$JS.API.INFO` or, in a domain, `$JS.<domain>.API.INFO`.
     pub(crate) fn api_subject(&self, request: &str) -> String {
         format!("{}.{request}", self.api_prefix)
+    }
+
+    pub(crate) fn answer_within(&self) -> Duration {
+        self.answer_within
     }
 
     pub(crate) fn deadline(&self) -> Instant {

@@ -1,6 +1,7 @@
 //! Buckets: keys with a revision and compare-and-set, in the layout of all NATS tools (`KV_<bucket>`,
 //! `$KV.<bucket>.<key>`). A write whose answer was lost is recognised by its message id.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use async_nats::HeaderMap;
@@ -153,7 +154,10 @@ impl Bucket {
         let found = read::all(&self.bus, &self.spec.name, &filter, 1).await;
         let found = self.or_absent(prefix, found.map(Some)).await?.unwrap_or_default();
         let revision = found.last().map_or(0, |stored| stored.sequence);
-        Ok((found.into_iter().filter_map(|stored| self.to_slot(stored).entry).collect(), revision))
+        // A key that is written during the read may come twice; its last value counts.
+        let latest: BTreeMap<String, Stored> =
+            found.into_iter().map(|stored| (stored.subject.clone(), stored)).collect();
+        Ok((latest.into_values().filter_map(|stored| self.to_slot(stored).entry).collect(), revision))
     }
 
     /// Writes unconditionally.

@@ -2,6 +2,7 @@
 //! settled once, locks, leases and heartbeats. It must not know what a fact means, only subjects and bytes.
 
 pub mod append;
+mod batch;
 pub mod connect;
 pub mod consumers;
 pub mod delivery;

@@ -1,4 +1,5 @@
-//! Reads stored messages, always from the stream's leader, because decisions about writes depend on them.
+//! Reads stored messages. Decisions about writes depend on them, so a single message always comes from the stream's leader,
+//! and many messages come from any replica that has everything that the leader knew when it was asked.
 //! Following a stream as it grows is in `follow`.
 
 use async_nats::HeaderMap;
@@ -12,6 +13,7 @@ use lagan_schemas::subject::SESSIONS;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::batch::{Complete, batch};
 use crate::connect::Bus;
 use crate::error::{ApiError, api, code};
 
@@ -42,8 +44,7 @@ impl Stored {
     }
 }
 
-/// Reads all facts of one session, in order. It sends one request per fact: sessions are short, and a consumer would cost
-/// more.
+/// Reads all facts of one session, in order.
 pub async fn session(bus: &Bus, filter: &str) -> Result<Vec<Stored>, ApiError> {
     all(bus, SESSIONS, filter, 1).await
 }
@@ -63,10 +64,41 @@ pub async fn next(bus: &Bus, stream: &str, filter: &str, sequence: u64) -> Resul
     get(bus, stream, &json!({ "seq": sequence, "next_by_subj": filter })).await
 }
 
-/// Reads all messages that match the filter, from `sequence` on. It is meant for filters with few matches.
+/// Reads all messages that match the filter, from `sequence` on.
+///
+/// The number of requests does not depend on the number of messages: one asks the leader for the last message, and
+/// at the same time another asks any replica for all of them. Messages are only appended and never change, so a replica
+/// that has the leader's last message has all before it. If the replica lags behind, or the stream offers no such answers,
+/// the messages are read from the leader one by one.
 pub(crate) async fn all(bus: &Bus, stream: &str, filter: &str, sequence: u64) -> Result<Vec<Stored>, ApiError> {
     let mut found: Vec<Stored> = Vec::new();
     let mut from = sequence;
+    let (last, mut read) = tokio::join!(last(bus, stream, filter), batch(bus, stream, filter, from));
+    let needed = last?.map_or(0, |stored| stored.sequence);
+    loop {
+        let (messages, complete) = match read {
+            Ok(batch) => (batch.messages, batch.complete),
+            Err(error) => {
+                tracing::debug!(stream, %error, "no replica answers with many messages; reading them one by one");
+                (Vec::new(), Complete::Yes)
+            }
+        };
+        let progress = !messages.is_empty();
+        found.extend(messages);
+        from = found.last().map_or(from, |stored| stored.sequence + 1);
+        if complete == Complete::Yes || !progress {
+            break;
+        }
+        read = batch(bus, stream, filter, from).await;
+    }
+    if from <= needed {
+        found.extend(one_by_one(bus, stream, filter, from).await?);
+    }
+    Ok(found)
+}
+
+async fn one_by_one(bus: &Bus, stream: &str, filter: &str, mut from: u64) -> Result<Vec<Stored>, ApiError> {
+    let mut found = Vec::new();
     while let Some(stored) = next(bus, stream, filter, from).await? {
         from = stored.sequence + 1;
         found.push(stored);
@@ -83,16 +115,20 @@ async fn get(bus: &Bus, stream: &str, request: &serde_json::Value) -> Result<Opt
     match api::<Answer>(bus, format!("STREAM.MSG.GET.{stream}"), request).await {
         Ok(answer) => {
             let message = StreamMessage::try_from(answer.message).map_err(ApiError::Request)?;
-            Ok(Some(Stored {
-                subject: message.subject.to_string(),
-                sequence: message.sequence,
-                time: timestamp(message.time.unix_timestamp_nanos()),
-                headers: message.headers,
-                payload: message.payload,
-            }))
+            Ok(Some(from_stream(message)))
         }
         Err(error) if error.code() == Some(code::NO_MESSAGE) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn from_stream(message: StreamMessage) -> Stored {
+    Stored {
+        subject: message.subject.to_string(),
+        sequence: message.sequence,
+        time: timestamp(message.time.unix_timestamp_nanos()),
+        headers: message.headers,
+        payload: message.payload,
     }
 }
 

@@ -291,8 +291,8 @@ fn overlay(spec: &StreamSpec, base: Config) -> Config {
         max_messages_per_subject: limit(spec.max_per_subject),
         duplicate_window: if spec.duplicate_window.is_zero() { base.duplicate_window } else { spec.duplicate_window },
         num_replicas: spec.replicas,
-        // A follower may answer a direct get with an outdated value, and every read of Lagan leads to a decision.
-        allow_direct: false,
+        // For reading many messages with one request. A replica may answer with an outdated value, so `read::all` compares.
+        allow_direct: true,
         metadata,
         ..base
     }

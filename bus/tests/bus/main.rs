@@ -7,5 +7,6 @@ mod deliveries;
 mod domains;
 mod follows;
 mod holds;
+mod reads;
 mod streams;
 mod support;

@@ -31,7 +31,7 @@ async fn many_processes_at_once_make_the_same_streams() {
     let mut stream = rig.admin().await.get_stream(SESSIONS).await.unwrap();
     let config = &stream.info().await.unwrap().config;
     assert_eq!(config.max_bytes, 2 << 30);
-    assert!(!config.allow_direct);
+    assert!(config.allow_direct);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use lagan_bus::kv::Bucket;
 use lagan_bus::server::{ServerOptions, SupervisedServer};
 use lagan_bus::streams::{self, Sizes, StreamSpec};
@@ -70,11 +71,14 @@ impl Rig {
     }
 
     /// An administrator's own connection.
-    pub async fn admin(&self) -> async_nats::jetstream::Context {
+    pub async fn admin_client(&self) -> async_nats::Client {
         use secrecy::ExposeSecret;
         let token = self.server.token().expose_secret().to_owned();
-        let client = async_nats::ConnectOptions::with_token(token).connect(self.server.url()).await.unwrap();
-        async_nats::jetstream::new(client)
+        async_nats::ConnectOptions::with_token(token).connect(self.server.url()).await.unwrap()
+    }
+
+    pub async fn admin(&self) -> async_nats::jetstream::Context {
+        async_nats::jetstream::new(self.admin_client().await)
     }
 
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -89,6 +93,24 @@ impl Rig {
         self.signal(nix::sys::signal::Signal::SIGKILL);
         pid.wait_for(|pid| pid.is_some_and(|pid| pid != old)).await.unwrap();
     }
+}
+
+/// Runs `work` and lists the requests to JetStream that reached the server meanwhile, by their subjects.
+pub async fn requests_of<T>(rig: &Rig, work: impl Future<Output = T>) -> (T, Vec<String>) {
+    let client = rig.admin_client().await;
+    let mut requests = client.subscribe("$JS.API.>").await.unwrap();
+    client.flush().await.unwrap();
+    let done = work.await;
+    // Whatever the work has sent is on its way before this mark.
+    client.publish("$JS.API.MARK", "".into()).await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(request) = requests.next().await {
+        if request.subject.as_str() == "$JS.API.MARK" {
+            break;
+        }
+        seen.push(request.subject.to_string());
+    }
+    (done, seen)
 }
 
 pub fn filter(session: &str) -> String {
