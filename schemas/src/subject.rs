@@ -335,6 +335,20 @@ pub fn fact_filter(cluster: &Cluster, fact: FactKind) -> String {
     format!("lagan.session.{cluster}.*.*.*.*.*.*.{}{tail}", fact.as_str())
 }
 
+/// Returns the filters for the facts that may end the work of a holder in this pool: those of the engine and of a successor.
+#[must_use]
+pub fn holder_filters(cluster: &Cluster, pool: &str) -> Vec<String> {
+    let of = |pool: &str, fact: FactKind| format!("lagan.session.{cluster}.*.*.*.*.*.{pool}.{}", fact.as_str());
+    vec![
+        of(NO_POOL, FactKind::CancelRequested),
+        of(NO_POOL, FactKind::Failed),
+        of(NO_POOL, FactKind::Cancelled),
+        of(pool, FactKind::Started),
+        of(pool, FactKind::Failed),
+        of(pool, FactKind::Cancelled),
+    ]
+}
+
 /// Returns the filter for the facts of a session of which only the uid is known.
 #[must_use]
 pub fn uid_filter(cluster: &Cluster, uid: Uuid) -> String {

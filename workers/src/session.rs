@@ -1,6 +1,7 @@
 //! One session of a worker: claims it, keeps its signs of life, has its plan run by `execution`, appends how it ended,
 //! and settles its message.
 
+pub(crate) mod alerts;
 pub(crate) mod claim;
 pub(crate) mod held;
 pub(crate) mod in_slots;
@@ -166,13 +167,7 @@ impl Worker {
         let holder = Holder { attempt: session.attempts + 1, worker: self.instance };
         let started = Fact::Started(Started { holder, host: self.host.clone() });
         // The heartbeat beats before the fact says so: nobody may find a holder without one.
-        let life = match Life::begin(self, &session, holder).await {
-            Ok(life) => life,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "session can't be watched yet");
-                return settle(delivery, Settle::Nak { delay: Duration::from_secs(1) }).await;
-            }
-        };
+        let life = self.while_alive(&delivery, Life::begin(self, &session, holder)).await;
         let starting = Box::pin(self.append_started(&mut session, started));
         if let Err(error) = self.while_alive(&delivery, starting).await {
             life.end().await;

@@ -30,6 +30,7 @@ use crate::metrics::WorkerMetrics;
 use crate::outbound::Outbound;
 use crate::process::{Sandbox, Spawner, is_sandbox_available};
 use crate::repository::StorageAccess;
+use crate::session::alerts::Alerts;
 use crate::session::in_slots::InSlots;
 
 const PULL: Duration = Duration::from_secs(30);
@@ -80,6 +81,7 @@ pub(crate) struct Worker {
     pub instance: Uuid,
     /// Sessions that the slots of this worker have.
     pub in_slots: InSlots,
+    pub alerts: Alerts,
     pub host: String,
     pub timing: WorkerTiming,
     pub heartbeats: Bucket,
@@ -115,6 +117,7 @@ pub async fn run(
         cluster: options.cluster.clone(),
         instance: Uuid::new_v4(),
         in_slots: InSlots::default(),
+        alerts: Alerts::start(&bus, &options.cluster, &options.pool),
         host: options.host.clone(),
         timing: WorkerTiming { failover: options.failover },
         leases: Leases::new(bucket(streams::LEASES), options.failover),

@@ -5,23 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use jiff::Timestamp;
-use lagan_bus::follow::follow;
+use lagan_bus::Bus;
 use lagan_bus::heartbeat::{self, Beats, Heartbeat};
-use lagan_bus::session_log::{decode, read_session};
-use lagan_bus::streams::{StreamError, store_id};
-use lagan_bus::{Bus, Followed, Start, Stored};
+use lagan_bus::session_log::read_session;
 use lagan_schemas::error::{Code, Failure, chain};
-use lagan_schemas::fact::{CancelRequested, Fact, Holder};
+use lagan_schemas::fact::{CancelRequested, Holder};
 use lagan_schemas::session::Session;
-use lagan_schemas::subject::{SESSIONS, SessionKey};
+use lagan_schemas::subject::SessionKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::process::Pulse;
+use crate::session::alerts::{Listening, StoreKept};
 use crate::worker::Worker;
 
 const READ_AGAIN: Duration = Duration::from_millis(200);
@@ -79,13 +77,13 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub async fn begin(worker: &Worker, session: &Session, holder: Holder) -> Result<Self, StreamError> {
-        let store = store_id(&worker.bus, SESSIONS).await?;
+    /// Begins before `started` is appended.
+    pub async fn begin(worker: &Worker, session: &Session, holder: Holder) -> Self {
+        let alerts = worker.alerts.listen(session.key.uid, holder).await;
         let stopper = Stopper::default();
         let past_first_byte = CancellationToken::new();
         let mut watchers = JoinSet::new();
-        let start = Start::After(store, session.last_sequence);
-        watchers.spawn(watch_log(worker.bus.clone(), (session.key.clone(), holder), start, stopper.clone()));
+        watchers.spawn(watch_log(worker.bus.clone(), (session.key.clone(), holder), alerts, stopper.clone()));
         if let Some(deadline) = session.plan.as_ref().and_then(|plan| plan.deadline) {
             watchers.spawn(watch_deadline(deadline, stopper.clone()));
         }
@@ -101,7 +99,7 @@ impl Life {
         let (beats, cleared) = (heartbeat.beats(), Arc::clone(&cleared_gaps));
         let key = session.key.clone();
         watchers.spawn(watch_gaps(worker.bus.clone(), (key, holder), beats, cleared, stopper.clone()));
-        Ok(Self { heartbeat, stopper, past_first_byte, cleared_gaps, _watchers: watchers })
+        Self { heartbeat, stopper, past_first_byte, cleared_gaps, _watchers: watchers }
     }
 
     /// Cancelled when the plan must stop.
@@ -145,36 +143,18 @@ impl Life {
 
 /// Sees a cancel request at once, a successor, and an end that the engine or a successor wrote. A fact only makes it look: the
 /// log as a whole says who its author is, and whether it counts.
-async fn watch_log(bus: Bus, (key, holder): (SessionKey, Holder), start: Start, stopper: Stopper) {
-    let mut stream = follow(&bus, SESSIONS, vec![key.filter()], start);
-    let mut store = None;
-    while let Some(item) = stream.next().await {
-        match item {
-            // The store was replaced, so our facts are gone (P16).
-            Followed::Store(found) if store.is_some_and(|known| known != found) => stopper.stop(StopCause::Fenced),
-            Followed::Store(found) => store = Some(found),
-            Followed::CaughtUp => {}
-            Followed::Message(stored) if concerns(&stored, holder) => {
-                let session = read_again(&bus, &key).await;
-                if let Some(cancel) = session.cancel.clone() {
-                    stopper.stop(StopCause::Cancelled(cancel));
-                }
-                if !is_ours(&session, holder) {
-                    stopper.stop(StopCause::Fenced);
-                }
-            }
-            Followed::Message(_) => {}
+async fn watch_log(bus: Bus, (key, holder): (SessionKey, Holder), mut alerts: Listening, stopper: Stopper) {
+    loop {
+        if alerts.next().await.store == StoreKept::No {
+            stopper.stop(StopCause::Fenced);
         }
-    }
-}
-
-/// Whether a fact may end the work of its session's holder.
-fn concerns(stored: &Stored, holder: Holder) -> bool {
-    match decode(stored) {
-        Ok(Fact::CancelRequested(_)) => true,
-        Ok(Fact::Started(started)) => started.holder != holder,
-        Ok(Fact::Failed(ended) | Fact::Cancelled(ended)) => ended.holder != Some(holder),
-        _ => false,
+        let session = read_again(&bus, &key).await;
+        if let Some(cancel) = session.cancel.clone() {
+            stopper.stop(StopCause::Cancelled(cancel));
+        }
+        if !is_ours(&session, holder) {
+            stopper.stop(StopCause::Fenced);
+        }
     }
 }
 
