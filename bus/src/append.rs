@@ -25,14 +25,23 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     Any,
-    Last { filter: String, sequence: u64 },
+    /// The last message that matches the filter has this sequence. The message itself matches it too.
+    Last {
+        filter: String,
+        sequence: u64,
+    },
+    /// The last message of another subject has this sequence. Nobody else writes the message's own subject.
+    Guarded {
+        by: String,
+        sequence: u64,
+    },
 }
 
 impl Expect {
     fn filter(&self) -> Option<&str> {
         match self {
             Self::Any => None,
-            Self::Last { filter, .. } => Some(filter),
+            Self::Last { filter, .. } | Self::Guarded { by: filter, .. } => Some(filter),
         }
     }
 }
@@ -116,7 +125,7 @@ fn event_headers() -> HeaderMap {
 fn headers(message: &Outgoing<'_>, expect: &Expect) -> HeaderMap {
     let mut headers = message.extra.clone();
     headers.insert(NATS_MESSAGE_ID, message.message_id.as_str());
-    if let Expect::Last { filter, sequence } = expect {
+    if let Expect::Last { filter, sequence } | Expect::Guarded { by: filter, sequence } = expect {
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(*sequence));
         headers.insert(EXPECTED_SUBJECT, filter.as_str());
     }
@@ -191,7 +200,7 @@ async fn find_own(
     deadline: Instant,
 ) -> Result<Option<u64>, ApiError> {
     let (filter, from) = match expect {
-        Expect::Any => (message.subject.as_str(), None),
+        Expect::Any | Expect::Guarded { .. } => (message.subject.as_str(), None),
         Expect::Last { filter, sequence } => (filter.as_str(), Some(sequence + 1)),
     };
     loop {

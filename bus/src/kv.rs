@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -13,6 +14,7 @@ use crate::append::Expect;
 use crate::append::{AppendError, Outgoing, store};
 use crate::connect::Bus;
 use crate::error::ApiError;
+use crate::follow::{Followed, Start, follow};
 use crate::read::{self, Stored};
 use crate::streams::{self, StreamSpec};
 
@@ -80,6 +82,21 @@ impl Entry {
 pub struct Slot {
     pub entry: Option<Entry>,
     pub revision: u64,
+}
+
+/// A message of a watch of keys.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The bucket is read from its beginning. If it comes again, everything that was read before is void.
+    Reset,
+    Key {
+        key: String,
+        /// The value; `None` if the key was deleted.
+        entry: Option<Entry>,
+        revision: u64,
+    },
+    /// All keys that were present at the start have been read.
+    CaughtUp,
 }
 
 /// Builds a key from several names. Every name becomes one token, so different lists never give the same key.
@@ -178,6 +195,27 @@ impl Bucket {
         settled(key, self.write(key, value, HeaderMap::new(), expect).await)
     }
 
+    /// Writes if another key, `guard`, has this revision. Only the caller writes `key`.
+    pub async fn put_guarded(&self, key: &str, value: Bytes, guard: &str, revision: u64) -> Result<Written, KvError> {
+        let expect = Expect::Guarded { by: self.subject(guard), sequence: revision };
+        settled(key, self.write(key, value, HeaderMap::new(), expect).await)
+    }
+
+    /// Follows the keys that match a pattern: their present values, and each change.
+    pub fn watch(&self, pattern: &str) -> impl Stream<Item = Change> + Send + Unpin + use<> {
+        let followed = follow(&self.bus, &self.spec.name, vec![self.subject(pattern)], Start::LastPerSubject);
+        let bucket = self.clone();
+        followed.map(move |item| match item {
+            Followed::Store(_) => Change::Reset,
+            Followed::CaughtUp => Change::CaughtUp,
+            Followed::Message(stored) => {
+                let key = bucket.key_of(&stored).to_owned();
+                let Slot { entry, revision } = bucket.to_slot(stored);
+                Change::Key { key, entry, revision }
+            }
+        })
+    }
+
     /// Deletes if the key has this revision.
     pub async fn delete_at(&self, key: &str, revision: u64) -> Result<Written, KvError> {
         let mut headers = HeaderMap::new();
@@ -220,9 +258,13 @@ impl Bucket {
     fn to_slot(&self, stored: Stored) -> Slot {
         let revision = stored.sequence;
         let deleted = stored.headers.get(OPERATION).is_some();
-        let key = stored.subject.strip_prefix(&self.prefix).unwrap_or(&stored.subject).to_owned();
+        let key = self.key_of(&stored).to_owned();
         let entry = (!deleted).then_some(Entry { key, revision, time: stored.time, value: stored.payload });
         Slot { entry, revision }
+    }
+
+    fn key_of<'s>(&self, stored: &'s Stored) -> &'s str {
+        stored.subject.strip_prefix(&self.prefix).unwrap_or(&stored.subject)
     }
 
     fn subject(&self, key: &str) -> String {

@@ -6,14 +6,18 @@
 //! another's key in its way takes it over only after a full TTL in which it was connected, looked, and saw no renewal.
 //! So the absence of a key always means that it was released or taken over, and a new process need not wait.
 //!
-//! An exclusive lease excludes all others for this reason: a process that wants a lease reads all keys of the scope,
-//! decides, and writes its own key with a compare-and-set over *the whole scope*. The write is stored only in the state
-//! that was decided on; of two processes that decided on the same state, one loses and reads again. Keys leave the scope
-//! only by release or takeover, which makes room and never takes it. A key is taken over by a compare-and-set on its last
-//! revision, so its holder either renews it first or learns that it has lost.
-//! Shared holders that come and go can't starve an exclusive one: it first writes that it waits, and from then on no new
-//! holder is admitted.
+//! An exclusive holder and shared ones exclude each other through one key, `exclusive`, that is written before anything is
+//! held. A shared holder writes its own key on the condition that the exclusive one has not changed since it was seen absent. So
+//! any number of shared holders come, renew and go without touching each other. An exclusive one first writes that it waits,
+//! which admits no new shared holder from that write on, and holds the lease when those that were there have gone: its second
+//! write is a compare-and-set over *the whole scope*, and is stored only in the state that was read. It always writes twice, so that
+//! all that compete write under the condition of one and the same key. Keys leave the scope only by release or takeover,
+//! which makes room and never takes it. A key is taken over by a compare-and-set on its last revision, so its holder either
+//! renews it first or learns that it has lost.
+//!
+//! Whoever has to wait watches the keys, and looks at them only as often as the proof of a silent holder needs.
 
+mod room;
 mod tenure;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +25,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
+use self::room::Room;
 use self::tenure::Renewal;
 pub use self::tenure::{Lease, Lost, Tenure};
-use crate::kv::{self, Bucket, Entry, KvError, Written};
+use crate::kv::{self, Bucket, Entry, KvError, Slot, Written};
 use crate::observer::{Liveness, Look, Watches};
 
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Pause between two requests while the server is away.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,7 +109,7 @@ impl Leases {
                 // Requests fail at once while the connection is lost. Without a pause a caller that tries again would spin.
                 Err(error) if error.is_outage() && Instant::now() < deadline => {
                     tracing::debug!(scope, %error, "the lease can't be asked for yet");
-                    sleep(LOOK_AGAIN).await;
+                    sleep(ASK_AGAIN).await;
                 }
                 acquired => return acquired,
             }
@@ -113,48 +120,118 @@ impl Leases {
         let exclusive = exclusive_key(scope);
         let key = format!("{scope}.shared.{}", kv::key(&[owner]));
         let claim = encode(owner, Stage::Held);
+        let mut room = Room::new(&self.bucket, exclusive.clone());
         loop {
-            let (entries, revision) = self.living(scope, owner).await?;
-            let in_the_way = owners(entries.iter().filter(|e| e.key == exclusive))?;
-            if in_the_way.is_empty() {
+            let slot = self.living_slot(&exclusive, owner).await?;
+            let Some(held) = slot.entry else {
                 let sent = Instant::now();
-                match self.bucket.put_below(scope, revision, &key, claim.clone()).await? {
+                let written = self.bucket.put_guarded(&key, claim.clone(), &exclusive, slot.revision).await?;
+                match written {
                     Written::At(revision) => return Ok(self.held(key, claim, revision, sent)),
                     Written::Lost => continue,
                 }
-            }
-            wait_or_give_up(deadline, in_the_way).await?;
+            };
+            self.wait(deadline, &[held], room.free(slot.revision, |_| true)).await?;
         }
     }
 
     async fn exclusive(&self, scope: &str, owner: &str, deadline: Instant) -> Result<Lease, LeaseError> {
         let key = exclusive_key(scope);
-        let mut place: Option<(u64, Instant)> = None;
+        let mut room = Room::new(&self.bucket, format!("{scope}.>"));
+        loop {
+            let slot = self.living_slot(&key, owner).await?;
+            let other = slot.entry.filter(|entry| entry.json::<Claim>().map_or(true, |claim| claim.owner != owner));
+            if let Some(other) = other {
+                self.wait(deadline, &[other], room.free(slot.revision, |present| present == key)).await?;
+                continue;
+            }
+            let waiting = encode(owner, Stage::Waiting);
+            if let Written::At(place) = self.bucket.put_at(&key, slot.revision, waiting).await?
+                && let Some(lease) = self.promoted(scope, owner, (place, deadline), &mut room).await?
+            {
+                return Ok(lease);
+            }
+        }
+    }
+
+    /// Waits in the place of the next exclusive holder until the shared ones have gone. `None` if another process has taken the
+    /// place.
+    async fn promoted(
+        &self,
+        scope: &str,
+        owner: &str,
+        (mut place, deadline): (u64, Instant),
+        room: &mut Room,
+    ) -> Result<Option<Lease>, LeaseError> {
+        let key = exclusive_key(scope);
+        let mut written = Instant::now();
         loop {
             let (entries, revision) = self.living(scope, owner).await?;
-            let mut in_the_way = owners(entries.iter().filter(|e| e.key == key))?;
-            in_the_way.retain(|other| other != owner);
-            if in_the_way.is_empty() {
-                in_the_way = owners(entries.iter().filter(|e| e.key != key))?;
-                let stage = if in_the_way.is_empty() { Stage::Held } else { Stage::Waiting };
-                let stale = place.is_none_or(|(_, written)| written.elapsed() > self.ttl / 4);
-                if stage == Stage::Held || stale {
-                    let sent = Instant::now();
-                    let claim = encode(owner, stage);
-                    match self.bucket.put_below(scope, revision, &key, claim.clone()).await? {
-                        Written::At(revision) if stage == Stage::Held => {
-                            return Ok(self.held(key, claim, revision, sent));
-                        }
-                        Written::At(revision) => place = Some((revision, sent)),
-                        Written::Lost => continue,
-                    }
+            if !entries.iter().any(|entry| entry.key == key && entry.revision == place) {
+                return Ok(None);
+            }
+            let shared: Vec<Entry> = entries.into_iter().filter(|entry| entry.key != key).collect();
+            if shared.is_empty() {
+                let (claim, sent) = (encode(owner, Stage::Held), Instant::now());
+                match self.bucket.put_below(scope, revision, &key, claim.clone()).await? {
+                    Written::At(revision) => return Ok(Some(self.held(key, claim, revision, sent))),
+                    Written::Lost => continue,
                 }
             }
-            if let Err(held) = wait_or_give_up(deadline, in_the_way).await {
-                if let Some((revision, _)) = place {
-                    self.bucket.delete_at(&key, revision).await?;
+            if written.elapsed() >= self.ttl / 4 {
+                written = Instant::now();
+                match self.bucket.put_at(&key, place, encode(owner, Stage::Waiting)).await? {
+                    Written::At(revision) => place = revision,
+                    Written::Lost => return Ok(None),
                 }
+            }
+            let free = room.free(revision, |present| present != key);
+            if let Err(held) = self.wait(deadline, &shared, free).await {
+                self.bucket.delete_at(&key, place).await?;
                 return Err(held);
+            }
+        }
+    }
+
+    /// Waits until `free` says that the keys in the way may be gone, or until they must be looked at for their holders' signs
+    /// of life. It fails at the deadline.
+    async fn wait(
+        &self,
+        deadline: Instant,
+        in_the_way: &[Entry],
+        free: impl Future<Output = ()>,
+    ) -> Result<(), LeaseError> {
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(LeaseError::Held { owners: owners(in_the_way)? });
+        }
+        let _ = timeout_at(deadline.min(self.next_look(in_the_way, now)), free).await;
+        Ok(())
+    }
+
+    /// Returns the time of the next look: often enough that the watch of the holders has no gap, and at the moment at which one
+    /// of them is dead.
+    fn next_look(&self, in_the_way: &[Entry], now: Instant) -> Instant {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let dead = in_the_way.iter().filter_map(|entry| watches.dead_at(&entry.key, self.ttl)).min();
+        let often = now + self.ttl / 4;
+        dead.map_or(often, |dead| dead.min(often)).max(now + SHORTEST_WAIT)
+    }
+
+    /// Reads one key. That of a dead holder is deleted first.
+    async fn living_slot(&self, key: &str, owner: &str) -> Result<Slot, LeaseError> {
+        loop {
+            let (found, look) = Look::during(self.bucket.bus(), self.bucket.slot(key)).await;
+            let slot = found?;
+            let gone = match &slot.entry {
+                Some(entry) => self.bury(&self.dead(key, std::slice::from_ref(entry), look), owner).await?,
+                None => {
+                    self.dead(key, &[], look);
+                    Gone::Nobody
+                }
+            };
+            if gone == Gone::Nobody {
+                return Ok(slot);
             }
         }
     }
@@ -164,33 +241,38 @@ impl Leases {
         loop {
             let (found, look) = Look::during(self.bucket.bus(), self.bucket.below(scope)).await;
             let (entries, revision) = found?;
-            let mut gone = Gone::Nobody;
-            for entry in self.dead(scope, &entries, look) {
-                let claim: Claim = entry.json()?;
-                if claim.owner == owner {
-                    continue;
-                }
-                // A renewal that came meanwhile wins, and the next look sees it.
-                if let Written::At(_) = self.bucket.delete_at(&entry.key, entry.revision).await? {
-                    tracing::warn!(key = entry.key, owner = claim.owner, "lease of a silent holder taken over");
-                }
-                gone = Gone::Somebody;
-            }
-            if gone == Gone::Nobody {
+            if self.bury(&self.dead(&format!("{scope}."), &entries, look), owner).await? == Gone::Nobody {
                 return Ok((entries, revision));
             }
         }
     }
 
-    /// Chooses the keys whose holders gave no sign of life for a full TTL of watching.
-    fn dead<'e>(&self, scope: &str, entries: &'e [Entry], look: Option<Look>) -> Vec<&'e Entry> {
+    /// Deletes the keys of dead holders other than `owner`.
+    async fn bury(&self, dead: &[&Entry], owner: &str) -> Result<Gone, LeaseError> {
+        let mut gone = Gone::Nobody;
+        for entry in dead {
+            let claim: Claim = entry.json()?;
+            if claim.owner == owner {
+                continue;
+            }
+            // A renewal that came meanwhile wins, and the next look sees it.
+            if let Written::At(_) = self.bucket.delete_at(&entry.key, entry.revision).await? {
+                tracing::warn!(key = entry.key, owner = claim.owner, "lease of a silent holder taken over");
+            }
+            gone = Gone::Somebody;
+        }
+        Ok(gone)
+    }
+
+    /// Chooses the keys whose holders gave no sign of life for a full TTL of watching. The entries are all that begin with
+    /// `prefix`.
+    fn dead<'e>(&self, prefix: &str, entries: &'e [Entry], look: Option<Look>) -> Vec<&'e Entry> {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let below = format!("{scope}.");
         let Some(look) = look else {
-            watches.retain(|key| !key.starts_with(&below));
+            watches.retain(|key| !key.starts_with(prefix));
             return Vec::new();
         };
-        watches.retain(|key| !key.starts_with(&below) || entries.iter().any(|entry| entry.key == key));
+        watches.retain(|key| !key.starts_with(prefix) || entries.iter().any(|entry| entry.key == key));
         let is_dead = |entry: &&Entry| watches.note(&entry.key, Some(entry.revision), look, self.ttl) == Liveness::Dead;
         entries.iter().filter(is_dead).collect()
     }
@@ -212,16 +294,8 @@ fn exclusive_key(scope: &str) -> String {
     format!("{scope}.exclusive")
 }
 
-fn owners<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<Vec<String>, KvError> {
-    entries.map(|entry| entry.json::<Claim>().map(|claim| claim.owner)).collect()
-}
-
-async fn wait_or_give_up(deadline: Instant, owners: Vec<String>) -> Result<(), LeaseError> {
-    if Instant::now() >= deadline {
-        return Err(LeaseError::Held { owners });
-    }
-    sleep(LOOK_AGAIN).await;
-    Ok(())
+fn owners(entries: &[Entry]) -> Result<Vec<String>, KvError> {
+    entries.iter().map(|entry| entry.json::<Claim>().map(|claim| claim.owner)).collect()
 }
 
 fn encode(owner: &str, stage: Stage) -> Bytes {

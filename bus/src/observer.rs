@@ -62,6 +62,11 @@ impl Watches {
         verdict
     }
 
+    /// Returns when a key that does not change is dead, if the watch of it lasts.
+    pub fn dead_at(&self, key: &str, ttl: Duration) -> Option<Instant> {
+        self.0.get(key).map(|watch| watch.since + ttl)
+    }
+
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.0.retain(|key, _| keep(key));
     }

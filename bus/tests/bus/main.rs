@@ -7,6 +7,7 @@ mod deliveries;
 mod domains;
 mod follows;
 mod holds;
+mod leases;
 mod reads;
 mod streams;
 mod support;

@@ -30,6 +30,7 @@ pub fn binary() -> PathBuf {
 pub struct Rig {
     pub server: SupervisedServer,
     pub specs: Vec<StreamSpec>,
+    monitoring: u16,
     _dir: TempDir,
 }
 
@@ -44,8 +45,27 @@ pub fn sizes() -> Sizes {
 impl Rig {
     pub async fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = SupervisedServer::start(ServerOptions::new(binary(), dir.path())).await.unwrap();
-        Self { server, specs: streams::of_cluster(&cluster(), &sizes()), _dir: dir }
+        let monitoring = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut options = ServerOptions::new(binary(), dir.path());
+        options.monitoring = Some(monitoring);
+        let server = SupervisedServer::start(options).await.unwrap();
+        Self { server, specs: streams::of_cluster(&cluster(), &sizes()), monitoring, _dir: dir }
+    }
+
+    /// Runs `work`, and counts the messages that the server got from all its clients meanwhile.
+    pub async fn messages_of<T>(&self, work: impl Future<Output = T>) -> (T, u64) {
+        let before = self.messages().await;
+        let done = work.await;
+        (done, self.messages().await - before)
+    }
+
+    async fn messages(&self) -> u64 {
+        let mut page = TcpStream::connect(("127.0.0.1", self.monitoring)).await.unwrap();
+        page.write_all(b"GET /varz HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        page.read_to_string(&mut answer).await.unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<serde_json::Value>(body).unwrap()["in_msgs"].as_u64().unwrap()
     }
 
     pub async fn start() -> (Self, Bus) {
