@@ -110,6 +110,18 @@ codes! {
     Internal = "E0599", "Internal", Transient, "this is a defect of Lagan; please report it with the message";
 }
 
+impl Code {
+    /// Returns whether somebody whom the work needs does not answer, or holds what it needs. Only waiting helps, and nobody
+    /// has to occupy a worker for that.
+    #[must_use]
+    pub const fn is_unavailability(self) -> bool {
+        matches!(
+            self,
+            Self::SourceUnreachable | Self::DatabaseUnreachable | Self::RepositoryLocked | Self::StorageUnreachable
+        )
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -134,7 +134,8 @@ pub struct Retrying {
     pub conditions: Vec<Notice>,
 }
 
-/// Whether a retry counts against the limit of the configuration. A drain does not.
+/// Whether a retry counts against the limit of the configuration. A drain does not, and neither does the wait for a server that
+/// does not answer, for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Counted {

@@ -5,7 +5,7 @@ mod fold;
 #[cfg(test)]
 mod tests;
 
-pub use fold::{IllegalFact, Recorded, Session};
+pub use fold::{IllegalFact, Outage, Recorded, Session};
 
 use crate::fact::FactKind;
 

@@ -11,6 +11,8 @@ mod outages;
 mod places;
 #[path = "faults/restores.rs"]
 mod restores;
+#[path = "faults/waits.rs"]
+mod waits;
 #[path = "faults/workers.rs"]
 mod workers;
 

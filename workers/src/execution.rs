@@ -16,7 +16,7 @@ use crate::consent;
 use crate::databases::Access;
 use crate::failures::of_stop;
 use crate::hooks::Hooks;
-use crate::opened::{Missing, Opened, lease};
+use crate::opened::{Missing, Opened, lease, reachable};
 use crate::place::{RepositoryAccess, place};
 use crate::progress::{ProgressContext, ProgressReporter};
 use crate::repository::Repository;
@@ -161,6 +161,7 @@ impl Execution<'_> {
         intent.confirm_wipe(&work.repository).await?;
         let secret = intent.storage_secret(&work.repository).await?;
         let place = place(&work.repository, &secret, intent.volumes())?;
+        reachable(self.worker, &place.storage, &self.life.token()).await?;
         let lease =
             lease(self.worker, &place.storage, (&self.owner(), LeaseMode::Exclusive), &self.life.token()).await?;
         let leased = self.watch(lease, place.storage.place().to_string());

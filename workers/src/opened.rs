@@ -11,10 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::failures::{internal, of_repository};
 use crate::place::RepositoryAccess;
 use crate::repository::{Error, Presence, Repository, Storage, StorageAccess};
+use crate::session::verdict::MOMENT;
 use crate::worker::Worker;
 
-/// Longest wait for a lease. Prune and init are short; after a longer wait the failure names the holder.
-const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Opened {
@@ -38,6 +37,7 @@ impl Opened {
         missing: Missing,
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
+        reachable(worker, &place.storage, stop).await?;
         let access = worker.access(stop);
         let acquire = async |mode| lease(worker, &place.storage, (owner, mode), stop).await;
         let lease = acquire(LeaseMode::Shared).await?;
@@ -65,6 +65,16 @@ impl Opened {
     }
 }
 
+/// Fails if the storage does not answer within a moment. Later requests, of which work depends, are repeated for longer.
+pub(crate) async fn reachable(worker: &Worker, storage: &Storage, stop: &CancellationToken) -> Result<(), Failure> {
+    let (storage, access) = (storage.clone(), worker.access(stop).brief());
+    match blocking(move || Repository::probe(&storage, &access)).await? {
+        Err(error) if error.code() == Code::StorageUnreachable => Err(of_repository(&error)),
+        // Whoever opens the repository judges it.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// The lease of a place, whether or not there is a repository. An outage of NATS is waited for until `stop`.
 pub(crate) async fn lease(
     worker: &Worker,
@@ -75,7 +85,7 @@ pub(crate) async fn lease(
     let place = storage.place();
     let scope = kv::key(&["repository", &place.id().to_string()]);
     loop {
-        match worker.leases.acquire(&scope, mode, owner, PATIENCE).await {
+        match worker.leases.acquire(&scope, mode, owner, MOMENT).await {
             Err(error) if error.is_outage() && !stop.is_cancelled() => {
                 tracing::warn!(error = chain(&error), "the lease of the repository can't be asked for yet");
                 tokio::select! {

@@ -7,7 +7,7 @@ mod feed;
 mod survey;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
@@ -75,11 +75,14 @@ impl Restore<'_, '_> {
             return Ok(self.result(snapshot, size_bytes, began));
         }
         tracing::info!(databases = load.databases.join(", "), snapshot = snapshot.id, "restore is about to write");
+        self.execution.held.begin_work();
         self.execution.hooks.pre(&self.work.target).await?;
         self.execution.conditions.extend(overwrites.map(overwritten));
         let size_bytes = self.load(&engine, load, &snapshot).await?;
         self.release().await;
         if let Some(depth) = self.depth() {
+            // Nothing can be tried again now, so a server that restarts is waited for as long as its user wants.
+            let access = Access { wait: Duration::from_secs(database.wait_seconds.into()), ..access };
             let differences = engine.compare(&access, self.stream(&record), depth).await;
             let differences = differences.map_err(|failure| self.not_compared(failure))?;
             self.execution.conditions.extend(differences);

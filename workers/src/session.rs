@@ -6,6 +6,7 @@ pub(crate) mod claim;
 pub(crate) mod held;
 pub(crate) mod in_slots;
 pub(crate) mod life;
+pub(crate) mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +16,17 @@ use lagan_bus::heartbeat;
 use lagan_bus::observer::{Liveness, Observer};
 use lagan_bus::session_log::{LogError, Writer, append_fact, append_fact_as, read_session};
 use lagan_bus::{Delivery, Settle, trace};
-use lagan_schemas::error::{Class, Code, Failure, chain};
-use lagan_schemas::fact::{Counted, Ended, Fact, Holder, Notice, Retrying, Started, Succeeded, TargetResult};
-use lagan_schemas::plan::Plan;
-use lagan_schemas::session::{Author, Phase, Session};
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::fact::{Ended, Fact, Holder, Notice, Started, Succeeded, TargetResult};
+use lagan_schemas::session::{Author, Session};
 use lagan_schemas::subject::{SessionKind, SessionSubject};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use self::claim::{AfterDeath, Claim, claim};
 use self::held::{Held, HeldError};
-use self::life::{Life, StopCause};
+use self::life::Life;
+use self::verdict::verdict;
 use crate::progress::tell_waiting;
 use crate::worker::Worker;
 use crate::{backup, execution};
@@ -207,7 +208,6 @@ impl Worker {
     /// Appends the last fact of this attempt.
     async fn conclude(&self, held: &Held, life: &Life, outcome: SessionOutcome) -> Result<(), HeldError> {
         let session = held.session().await;
-        let plan = session.plan.as_deref();
         let fact = match outcome {
             SessionOutcome::Fenced => return Err(HeldError::Fenced),
             SessionOutcome::Succeeded { results, conditions } => {
@@ -223,7 +223,7 @@ impl Worker {
             }
             SessionOutcome::Failed(failed) => {
                 tracing::warn!(failure = %failed.failure, "session did not succeed");
-                verdict(&session, plan, life.stopped(), held.holder, *failed, Timestamp::now())
+                verdict(&session, life.stopped().as_ref(), (held.holder, held.work()), *failed, Timestamp::now())
             }
         };
         let retries = matches!(fact, Fact::Retrying(_));
@@ -233,48 +233,6 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-/// Turns a failure into the fact that it leads to: a retry or the end.
-fn verdict(
-    session: &Session,
-    plan: Option<&Plan>,
-    stop: Option<StopCause>,
-    holder: Holder,
-    failed: Failed,
-    now: Timestamp,
-) -> Fact {
-    let again = again(session, plan, stop.as_ref(), &failed.failure);
-    let Failed { failure, results, rejected_snapshots, conditions } = failed;
-    match again {
-        Some(counted) => {
-            let delay = if counted == Counted::Yes { plan.map_or(0, |plan| plan.retry.delay_seconds) } else { 0 };
-            let after = now.checked_add(Duration::from_secs(delay)).unwrap_or(now);
-            Fact::Retrying(Retrying { holder, failure, after, counted, results, rejected_snapshots, conditions })
-        }
-        None => {
-            let cancelled = failure.code == Code::Cancelled && session.phase != Phase::Restoring;
-            let ended = Ended { holder: Some(holder), failure, results, rejected_snapshots, conditions };
-            if cancelled { Fact::Cancelled(ended) } else { Fact::Failed(ended) }
-        }
-    }
-}
-
-/// Whether a failure is tried again, and whether that counts; `None` if it is the end.
-pub(crate) fn again(
-    session: &Session,
-    plan: Option<&Plan>,
-    stop: Option<&StopCause>,
-    failure: &Failure,
-) -> Option<Counted> {
-    let counted = match failure.code.class() {
-        Class::Interrupted => Some(Counted::No),
-        Class::Transient if plan.is_some_and(|plan| session.counted_retries < plan.retry.max) => Some(Counted::Yes),
-        Class::Transient | Class::Permanent => None,
-    };
-    let restoring = session.phase == Phase::Restoring;
-    let over = session.cancel.is_some() || matches!(stop, Some(StopCause::Cancelled(_) | StopCause::Deadline));
-    counted.filter(|_| !restoring && !over)
 }
 
 /// Somebody else decided first: look again at once. Otherwise the bus is in trouble: look again soon.

@@ -19,6 +19,7 @@ pub(crate) async fn run(
     place: &RepositoryAccess,
     lease: &Lease,
 ) -> Result<(), Broken> {
+    execution.held.begin_work();
     let mut deleted = Content::default();
     let deleting = delete(execution, work, (place, lease), &mut deleted);
     let result = until_stopped(execution.life, deleting).await;

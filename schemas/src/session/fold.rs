@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::{Author, Course, Phase, transition};
-use crate::error::Failure;
+use crate::error::{Class, Code, Failure};
 use crate::fact::{Counted, Fact, FactKind, Holder, Requested, TargetResult};
 use crate::plan::{Plan, RestoreMode, Work};
 use crate::subject::{SessionKey, SessionKind};
@@ -27,6 +27,29 @@ pub enum IllegalFact {
     Transition { phase: Phase, author: Author, fact: &'static str },
     #[error("a later version of Lagan wrote to this session, so this version must not")]
     LaterVersion,
+}
+
+/// An outage that a session waits out: retries in a row, before any work, that failed for the same reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    pub code: Code,
+    /// Time of the first of these retries, by the server's clock.
+    pub since: Timestamp,
+    pub tries: u32,
+}
+
+impl Outage {
+    /// Returns the outage after one more retry. An interruption says nothing about it, any other reason ends it.
+    #[must_use]
+    pub fn after(known: Option<Self>, failure: &Failure, time: Timestamp) -> Option<Self> {
+        let code = failure.code;
+        match known {
+            known if code.class() == Class::Interrupted => known,
+            _ if !code.is_unavailability() => None,
+            Some(known) if known.code == code => Some(Self { tries: known.tries.saturating_add(1), ..known }),
+            _ => Some(Self { code, since: time, tries: 1 }),
+        }
+    }
 }
 
 /// The state of a session after the facts that it was folded from.
@@ -55,6 +78,8 @@ pub struct Session {
     /// Number of holders that died.
     pub lost_workers: u32,
     pub retry_after: Option<Timestamp>,
+    /// `None` unless the last retries waited for somebody who does not answer.
+    pub outage: Option<Outage>,
     pub last_failure: Option<Failure>,
     pub cancel: Option<crate::fact::CancelRequested>,
     pub restoring_snapshot: Option<String>,
@@ -88,6 +113,7 @@ impl Session {
             counted_retries: 0,
             lost_workers: 0,
             retry_after: None,
+            outage: None,
             last_failure: None,
             cancel: None,
             restoring_snapshot: None,
@@ -245,13 +271,14 @@ impl Session {
                 self.worker_host = Some(data.host);
                 self.started_time.get_or_insert(time);
             }
-            Fact::Restoring(data) => self.restoring_snapshot = Some(data.snapshot),
-            Fact::Committing(_) => {}
+            Fact::Restoring(data) => (self.restoring_snapshot, self.outage) = (Some(data.snapshot), None),
+            Fact::Committing(_) => self.outage = None,
             Fact::Retrying(data) => {
                 if data.counted == Counted::Yes {
                     self.counted_retries += 1;
                 }
                 self.retry_after = Some(data.after);
+                self.outage = Outage::after(self.outage, &data.failure, time);
                 self.last_failure = Some(data.failure);
                 self.results = self.verified(data.results, &data.rejected_snapshots);
                 self.rejected_snapshots.extend(data.rejected_snapshots);

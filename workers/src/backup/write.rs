@@ -29,6 +29,7 @@ const END_OF_DUMP: Duration = Duration::from_secs(30);
 impl Backup<'_, '_> {
     pub(super) async fn write(&mut self, ready: Ready) -> Result<Sound, Broken> {
         self.execution.conditions.extend(ready.dump.notices.iter().cloned());
+        self.execution.held.begin_work();
         self.execution.hooks.pre(&self.work.target).await?;
         let (reader, gate) = self.start(ready).await?;
         let progress = self.execution.progress(|context| {

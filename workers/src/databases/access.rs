@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::{ClientCertificate, Connection, ConnectionTls};
 use crate::intent::{Intent, secret_failure};
 use crate::process::Spawner;
+use crate::session::verdict::MOMENT;
 
 /// A step and the server that it talks to.
 #[derive(Debug, Clone)]
@@ -25,7 +26,7 @@ pub(crate) struct Access {
     /// The Function's arguments and the user's. The engine judges them together.
     pub arguments: Vec<String>,
     pub connection: Connection,
-    /// How long the server is waited for.
+    /// How long the server is waited for in the slot of the worker.
     pub wait: Duration,
     pub cancel: CancellationToken,
 }
@@ -65,7 +66,7 @@ impl Access {
             executable: programs.find(&step.program)?,
             arguments: step.args.iter().chain(&step.user_args).cloned().collect(),
             connection: connection(intent, database).await?,
-            wait: Duration::from_secs(database.wait_seconds.into()),
+            wait: Duration::from_secs(database.wait_seconds.into()).min(MOMENT),
             cancel: cancel.clone(),
         })
     }

@@ -11,7 +11,7 @@ pub(super) enum WorkEnding {
     Retried,
     /// The work failed for good.
     Failed,
-    /// Another worker continues the work, so it has not ended.
+    /// The work goes on in another worker, or has not begun because somebody did not answer.
     HandedOn,
 }
 

@@ -22,9 +22,10 @@ use super::{HookError, Site, check_supported};
 use crate::consent::Consents;
 use crate::databases::ca_pem;
 use crate::outbound::ProtectedServer;
+use crate::session::Failed;
 use crate::session::held::Held;
 use crate::session::life::{Life, StopCause};
-use crate::session::{Failed, again};
+use crate::session::verdict::again;
 use crate::worker::Worker;
 
 /// Stash's names for a hook and its condition.
@@ -145,7 +146,7 @@ impl<'a> Hooks<'a> {
         let stopped = self.life.stopped();
         let ending = match &worked {
             Ok(_) => WorkEnding::Succeeded,
-            Err(failure) => WorkEnding::of_failure(again(&session, Some(self.plan), stopped.as_ref(), failure)),
+            Err(failure) => WorkEnding::of_failure(again(&session, stopped.as_ref(), self.held.work(), failure)),
         };
         if !is_due(post.policy, ending) || stopped == Some(StopCause::Fenced) {
             return worked;

@@ -9,6 +9,7 @@ use opendal::{HttpTransporter, OperationContext, Operator, services};
 use secrecy::ExposeSecret;
 
 use super::storage::{CertificateCheck, S3};
+use super::storage_access::{Patience, StorageAccess};
 use super::store_error::{Redactor, StoreError, StoreErrorKind};
 use super::transport::Transport;
 use crate::outbound::{Outbound, Purpose, Trust, client_of_storage};
@@ -18,11 +19,13 @@ const CONTROL_TIMEOUT: Duration = Duration::from_mins(1);
 /// Enough for a pack of 32 MiB at half a megabyte a second, and half a minute to spare.
 const IO_TIMEOUT: Duration = Duration::from_secs(100);
 const RETRIES: usize = 6;
+/// Limit of each of the two tries of a look at a storage.
+const BRIEF_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_REGION: &str = "us-east-1";
 /// The server compares it with the content. Buckets with object lock accept no upload without one.
 const CHECKSUM: &str = "crc32c";
 
-pub(super) fn operator(s3: &S3, outbound: &Arc<Outbound>, redactor: &Redactor) -> Result<Operator, StoreError> {
+pub(super) fn operator(s3: &S3, access: &StorageAccess, redactor: &Redactor) -> Result<Operator, StoreError> {
     s3.check()?;
     let mut builder = services::S3::default()
         .endpoint(&s3.endpoint()?)
@@ -37,16 +40,20 @@ pub(super) fn operator(s3: &S3, outbound: &Arc<Outbound>, redactor: &Redactor) -
         _ => builder.skip_signature(),
     };
     let operator = Operator::new(builder).map_err(|error| redactor.store_error("use", &s3.bucket, &error))?;
-    let transport = HttpTransporter::new(Transport::new(client(s3, outbound)?));
+    let transport = HttpTransporter::new(Transport::new(client(s3, &access.outbound)?));
+    let (control, io, retries) = match access.patience {
+        Patience::Long => (CONTROL_TIMEOUT, IO_TIMEOUT, RETRIES),
+        Patience::Brief => (BRIEF_TIMEOUT, BRIEF_TIMEOUT, 1),
+    };
     Ok(operator
         .with_context(OperationContext::new().with_http_transport(transport))
-        .layer(TimeoutLayer::new().with_timeout(CONTROL_TIMEOUT).with_io_timeout(IO_TIMEOUT))
+        .layer(TimeoutLayer::new().with_timeout(control).with_io_timeout(io))
         .layer(
             RetryLayer::new()
                 .with_min_delay(Duration::from_millis(200))
                 .with_max_delay(Duration::from_secs(10))
                 .with_factor(2.0)
-                .with_max_times(RETRIES)
+                .with_max_times(retries)
                 .with_jitter()
                 .with_notify(LogRetries),
         ))

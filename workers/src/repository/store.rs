@@ -50,7 +50,7 @@ impl Store {
                 Some(operator) => (operator, Some(Local::new(&fs.root))),
                 None => return Ok(None),
             },
-            Storage::S3(s3) => (object::operator(s3, &access.outbound, &redactor)?, None),
+            Storage::S3(s3) => (object::operator(s3, access, &redactor)?, None),
         };
         Ok(Some(Arc::new(Self { location: storage.location(), operator, local, access: access.clone(), redactor })))
     }

@@ -1,6 +1,7 @@
 //! A session that this worker holds: its facts are appended here and nowhere else. Losing it is an error that
 //! every later append repeats; whoever gets it stops at once and settles nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lagan_bus::Bus;
@@ -11,6 +12,8 @@ use lagan_schemas::session::{Author, Session};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use super::verdict::WorkBegun;
 
 const WRITER: Writer = Writer { author: Author::Holder, component: "worker" };
 const PAUSE: Duration = Duration::from_secs(1);
@@ -27,13 +30,23 @@ pub(crate) struct Held {
     bus: Bus,
     pub holder: Holder,
     session: Mutex<Session>,
+    has_begun: AtomicBool,
     /// Somebody insists that the worker ends now.
     give_up: CancellationToken,
 }
 
 impl Held {
     pub fn new(bus: Bus, holder: Holder, session: Session, give_up: CancellationToken) -> Self {
-        Self { bus, holder, session: Mutex::new(session), give_up }
+        Self { bus, holder, session: Mutex::new(session), has_begun: AtomicBool::new(false), give_up }
+    }
+
+    /// Notes that the attempt does more than look. From here on a failure counts as a retry.
+    pub fn begin_work(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    pub fn work(&self) -> WorkBegun {
+        if self.has_begun.load(Ordering::Relaxed) { WorkBegun::Yes } else { WorkBegun::No }
     }
 
     pub async fn session(&self) -> Session {

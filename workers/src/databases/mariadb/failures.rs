@@ -12,7 +12,10 @@ pub(super) fn of_arguments(function: &str, error: &ArgumentError) -> Failure {
 pub(super) fn of_query(error: &QueryError) -> Failure {
     let told = error.failure().and_then(ClientFailure::code);
     let code = match error {
-        QueryError::NotReady { .. } => told.unwrap_or(Code::DatabaseUnreachable),
+        // A connection that broke before any answer was none.
+        QueryError::NotReady { .. } => {
+            told.filter(|code| *code != Code::ConnectionLost).unwrap_or(Code::DatabaseUnreachable)
+        }
         QueryError::Connection(_) => Code::InvalidSpec,
         QueryError::NotEncrypted { .. } => Code::DatabaseUnreachable,
         _ => told.unwrap_or(Code::DumpFailed),
