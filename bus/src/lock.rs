@@ -34,17 +34,19 @@ impl Locks {
         Self { bucket }
     }
 
+    /// Acquires a lock. One that is ours already gets the new detail, so that others who took it for stale lose the
+    /// revision that they saw.
     pub async fn acquire(&self, key: &str, holder: &LockHolder) -> Result<Locked, KvError> {
         loop {
             let slot = self.bucket.slot(key).await?;
             if let Some(entry) = slot.entry {
                 let found: LockHolder = entry.json()?;
-                let ours = found.owner == holder.owner;
-                return Ok(if ours {
-                    Locked::Acquired
-                } else {
-                    Locked::HeldBy { holder: found, revision: entry.revision }
-                });
+                if found.owner != holder.owner {
+                    return Ok(Locked::HeldBy { holder: found, revision: entry.revision });
+                }
+                if found == *holder {
+                    return Ok(Locked::Acquired);
+                }
             }
             if let Written::At(_) = self.bucket.put_at(key, slot.revision, encode(holder)).await? {
                 return Ok(Locked::Acquired);

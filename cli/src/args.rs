@@ -2,6 +2,7 @@
 
 pub mod applies;
 mod clients;
+mod limits;
 mod nats;
 mod run;
 mod storage;

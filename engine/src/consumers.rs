@@ -1,13 +1,10 @@
-//! The durable consumers of SESSIONS that an engine keeps: the planner's, and one for each lane of each pool.
+//! The durable consumers of SESSIONS that an engine keeps: one for each lane of each pool.
 
 use lagan_bus::consumers::{self, Begin, ConsumerSpec};
-use lagan_schemas::fact::FactKind;
-use lagan_schemas::subject::{Lane, SESSIONS, fact_filter, planned_filter, work_consumer};
+use lagan_schemas::subject::{Lane, SESSIONS, planned_filter, work_consumer};
 
 use crate::context::Context;
 use crate::error::EngineError;
-
-pub(crate) const PLANNER: &str = "planner";
 
 /// Creates the consumers that are missing. A new one starts at the oldest session that has not ended (P7).
 pub(crate) async fn ensure_consumers(context: &Context) -> Result<(), EngineError> {
@@ -24,8 +21,6 @@ pub(crate) async fn ensure_consumers(context: &Context) -> Result<(), EngineErro
         ack_wait: context.timing().ack_wait(),
         begin,
     };
-    let planner = vec![fact_filter(cluster, FactKind::Requested), fact_filter(cluster, FactKind::Retrying)];
-    consumers::ensure(&context.bus, &spec(PLANNER.to_owned(), planner)).await?;
     for pool in &context.options.pools {
         for lane in Lane::ALL {
             let filter = vec![planned_filter(cluster, pool, lane)];

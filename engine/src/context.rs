@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::metrics::EngineMetrics;
 use crate::sessions::Sessions;
 use crate::view::Resources;
+use crate::waiting::Limits;
 
 /// Settings from flags and the environment.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct EngineOptions {
     pub wipe_within: Duration,
     /// Whether objects of other namespaces may be named without their consent.
     pub cross_namespace: CrossNamespace,
+    /// Numbers of sessions at a time.
+    pub limits: Limits,
     pub timing: Timing,
 }
 

@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{
-    CancelRequested, Cause, Committing, Counted, Ended, Fact, Holder, Priority, Requested, Restoring, Retrying,
-    Skipped, Started, Succeeded, TargetResult,
+    CancelRequested, Cause, Committing, Counted, Ended, Fact, Holder, Requested, Restoring, Retrying, Skipped, Started,
+    Succeeded, TargetResult, Urgency,
 };
 use lagan_schemas::plan::{RestoreMode, Work};
 use lagan_schemas::position::{Position, StoreId};
@@ -46,7 +46,7 @@ pub(crate) fn story(kind: SessionKind) -> Story {
         invoker: plan.invoker,
         cause: Cause::Slot { slot: at(0), missed: 0 },
         resources_position: position(),
-        priority: Priority::Normal,
+        priority: Urgency::Normal,
     };
     Story(Session::new(key)).then(0, Fact::Requested(requested.into()))
 }

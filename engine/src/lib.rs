@@ -23,9 +23,11 @@ mod scheduler;
 mod sessions;
 mod sweep;
 mod view;
+mod waiting;
 mod watcher;
 
 pub use context::{EngineOptions, Resolve, Timing};
 pub use error::EngineError;
 pub use metrics::EngineMetrics;
 pub use run::run;
+pub use waiting::Limits;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lagan_bus::{Bus, streams};
 use lagan_schemas::error::chain;
 use lagan_schemas::subject::SESSIONS;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// Part of the log's size from which on no new session is accepted.
@@ -15,26 +16,30 @@ const VALID_FOR: Duration = Duration::from_secs(30);
 
 /// The last measurement of the session log.
 #[derive(Default)]
-pub(crate) struct LogUsage {
+pub(crate) struct LogUsage(Mutex<Measurement>);
+
+#[derive(Default)]
+struct Measurement {
     ratio: f64,
     measured_at: Option<Instant>,
 }
 
 impl LogUsage {
-    pub async fn is_over_limit(&mut self, bus: &Bus) -> bool {
-        if self.measured_at.is_none_or(|at| at.elapsed() >= VALID_FOR) {
+    pub async fn is_over_limit(&self, bus: &Bus) -> bool {
+        let mut last = self.0.lock().await;
+        if last.measured_at.is_none_or(|at| at.elapsed() >= VALID_FOR) {
             match streams::fill(bus, SESSIONS).await {
-                Ok(ratio) => (self.ratio, self.measured_at) = (ratio, Some(Instant::now())),
+                Ok(ratio) => (last.ratio, last.measured_at) = (ratio, Some(Instant::now())),
                 Err(error) => tracing::warn!(error = chain(&error), "usage of the session log can't be measured"),
             }
-            if self.ratio >= LIMIT {
-                let usage_percent = self.ratio * 100.0;
+            if last.ratio >= LIMIT {
+                let usage_percent = last.ratio * 100.0;
                 tracing::error!(
                     usage_percent,
                     "session log is nearly full: no new session starts; raise its max_bytes"
                 );
             }
         }
-        self.ratio >= LIMIT
+        last.ratio >= LIMIT
     }
 }

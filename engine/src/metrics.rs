@@ -11,6 +11,7 @@ pub(crate) mod stash;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -26,7 +27,11 @@ use self::series::Series;
 /// The metrics of an engine on /metrics. Clones share one set. Only the process that reports counts sessions, so that over
 /// all engines of a cluster each session counts once.
 #[derive(Debug, Clone, Default)]
-pub struct EngineMetrics(Arc<Mutex<Series>>);
+pub struct EngineMetrics {
+    series: Arc<Mutex<Series>>,
+    /// Waiting sessions by reason. Every engine knows all of them.
+    waiting: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+}
 
 impl EngineMetrics {
     /// Creates metrics that `registry` shows under the prefix `lagan`.
@@ -37,7 +42,7 @@ impl EngineMetrics {
     }
 
     fn series(&self) -> MutexGuard<'_, Series> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts the end of a session that was no dry run, once.
@@ -55,6 +60,11 @@ impl EngineMetrics {
         self.series().object_deleted(key);
     }
 
+    /// Sets the numbers of waiting sessions.
+    pub(crate) fn waiting(&self, counts: BTreeMap<&'static str, u64>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
     /// Removes all series, because another process reports from now on.
     pub(crate) fn clear(&self) {
         *self.series() = Series::default();
@@ -70,6 +80,7 @@ pub(crate) fn is_dry_run(session: &Session, invoker: &Object) -> bool {
 
 impl Collector for EngineMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        shown::encode(&self.series(), encoder, Timestamp::now())
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        shown::encode(&self.series(), &waiting, encoder, Timestamp::now())
     }
 }

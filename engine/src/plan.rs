@@ -142,7 +142,7 @@ fn retry(config: Option<&RetryConfig>) -> Retry {
     })
 }
 
-fn deadline(requested: Timestamp, time_out: Option<GoDuration>) -> Option<Timestamp> {
+pub(crate) fn deadline(requested: Timestamp, time_out: Option<GoDuration>) -> Option<Timestamp> {
     time_out.and_then(|time| requested.checked_add(std::time::Duration::from(time)).ok())
 }
 

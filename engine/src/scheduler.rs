@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lagan_bus::session_log::{Writer, append_fact, find_session};
 use lagan_schemas::error::chain;
-use lagan_schemas::fact::{Cause, Fact, Priority, Requested};
+use lagan_schemas::fact::{Cause, Fact, Requested, Urgency};
 use lagan_schemas::identity::{slot_name, slot_session};
 use lagan_schemas::manifest;
 use lagan_schemas::position::Position;
@@ -331,7 +331,7 @@ fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: Positio
         invoker: object.reference(),
         cause: Cause::Slot { slot, missed },
         resources_position: position,
-        priority: Priority::Normal,
+        priority: Urgency::Normal,
     }
 }
 
@@ -355,8 +355,8 @@ fn object_request(object: &Object, position: Position) -> Option<(SessionKind, S
     };
     let name = invoker.name.clone();
     let (shown, priority) = match kind {
-        SessionKind::Maintenance => (format!("{name}-wipe-out"), Priority::Normal),
-        _ => (object.metadata.name.clone(), Priority::Urgent),
+        SessionKind::Maintenance => (format!("{name}-wipe-out"), Urgency::Normal),
+        _ => (object.metadata.name.clone(), Urgency::Urgent),
     };
     let request = Requested {
         name: shown,

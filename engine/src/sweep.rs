@@ -139,20 +139,23 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
     };
     let fact = match session.phase {
         // A snapshot may have been written: only a worker can find out (P13).
-        Phase::Committing => return None,
+        Phase::Committing if !is_old(session, now) => return None,
         Phase::Restoring => {
             let snapshot = session.restoring_snapshot.as_deref().unwrap_or("?");
             let message =
                 format!("the worker died while it restored snapshot {snapshot}; the target may hold part of the data");
             Fact::Failed(ended(Code::TargetPartiallyRestored, message))
         }
-        _ if is_old(session, now) => {
-            Fact::Failed(ended(Code::Expired, "the session did not end within the retention of its log".to_owned()))
-        }
+        _ if is_old(session, now) => Fact::Failed(ended(Code::Expired, expired(session))),
         _ if session.cancel.is_some() => {
             let cancel = session.cancel.as_ref()?;
             let reason = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };
             Fact::Cancelled(ended(cancel.code, format!("cancelled by {}{reason}", cancel.by)))
+        }
+        _ if is_late(session, now) && session.attempts == 0 && session.key.kind != SessionKind::Maintenance => {
+            let pool = session.plan.as_ref().map(|plan| plan.pool.clone()).unwrap_or_default();
+            let message = format!("it was not begun in time: it waited for workers of pool `{pool}`");
+            Fact::Failed(ended(Code::TimedOutWaiting, message))
         }
         _ if is_late(session, now) => Fact::Failed(ended(Code::DeadlineExceeded, late(session))),
         Phase::Planned if held == Held::Unreadable => {
@@ -164,6 +167,14 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
         _ => return None,
     };
     session.check(Author::Planner, fact.kind()).ok().map(|_| fact)
+}
+
+fn expired(session: &Session) -> String {
+    let message = "the session did not end within the retention of its log";
+    if session.phase == Phase::Committing {
+        return format!("{message}; it may have written a snapshot, which does not count");
+    }
+    message.to_owned()
 }
 
 fn late(session: &Session) -> String {

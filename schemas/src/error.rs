@@ -65,6 +65,7 @@ codes! {
     SecretInvalid = "E0108", "SecretInvalid", Permanent, "add the key that the message names to the Secret";
     SourceUnreachable = "E0109", "SourceUnreachable", Transient, "check the Kubernetes API server and the rights of Lagan's ServiceAccounts; Lagan retries by itself";
     HookFailed = "E0110", "HookFailed", Permanent, "the message quotes the hook's answer; correct the hook, or remove it from `hooks`";
+    SourceRefused = "E0111", "SourceRefused", Permanent, "give Lagan's ServiceAccounts the right that the message names (the chart has all of them), then start the session again";
     DumpFailed = "E0201", "DumpFailed", Permanent, "read the end of stderr in the message; there the dump program says why";
     DumpTruncated = "E0202", "DumpTruncated", Transient, "the dump ended without its trailer although it exited 0; look at the database server's log";
     DumpEmpty = "E0203", "DumpEmpty", Permanent, "the dump program wrote nothing; check the databases named in `args`";
@@ -107,6 +108,8 @@ codes! {
     Interrupted = "E0504", "Interrupted", Interrupted, "the worker was stopped; another one continues";
     Expired = "E0505", "Expired", Permanent, "the session did not end within the retention of its log; start it again";
     WorkersTooOld = "E0506", "WorkersTooOld", Permanent, "upgrade the workers of the pool that the message names (workers are upgraded before the engine), then start the session again";
+    TimedOutWaiting = "E0507", "TimedOutWaiting", Permanent, "the message names what the session waited for; free it, raise a limit or `timeOut`, or add workers";
+    QuotaExceeded = "E0508", "QuotaExceeded", Permanent, "wait until sessions of the namespace have ended, or raise the engine's --max-open-sessions";
     Internal = "E0599", "Internal", Transient, "this is a defect of Lagan; please report it with the message";
 }
 

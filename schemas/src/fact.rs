@@ -40,7 +40,7 @@ pub struct Requested {
     /// waits until the view is complete.
     pub resources_position: Position,
     /// `urgent` for requests of people, `normal` for slots.
-    pub priority: Priority,
+    pub priority: Urgency,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,7 +61,7 @@ pub enum Cause {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Priority {
+pub enum Urgency {
     Urgent,
     Normal,
 }

@@ -96,8 +96,11 @@ pub const fn transition(course: Course, phase: Phase, author: Author, fact: Fact
         (P::Restoring, Holder, F::Succeeded) => Some(P::Succeeded),
         (P::Started | P::Restoring | P::Committing, Holder, F::Failed) => Some(P::Failed),
         (P::Started | P::Committing, Holder, F::Cancelled) => Some(P::Cancelled),
-        // The planner ends sessions that no worker holds, except from `committing`: a snapshot may exist (P10, P13).
-        (P::Requested | P::Planned | P::Started | P::Restoring | P::Retrying, Planner, F::Failed) => Some(P::Failed),
+        // The planner ends sessions that no worker holds. From `committing` it does so only before the log expires, because a
+        // snapshot may exist (P10, P13, P14).
+        (P::Requested | P::Planned | P::Started | P::Restoring | P::Committing | P::Retrying, Planner, F::Failed) => {
+            Some(P::Failed)
+        }
         (P::Requested | P::Planned | P::Started | P::Retrying, Planner, F::Cancelled) => Some(P::Cancelled),
         // The holder of a restore died after `restoring`, and the next worker that receives the session records it.
         (P::Restoring, Successor, F::Failed) => Some(P::Failed),

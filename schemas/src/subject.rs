@@ -135,7 +135,7 @@ impl SessionKind {
 }
 
 /// The queue a planned session waits in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
     /// Sessions that people wait for: `lagan backup`, `lagan restore`, objects created by hand.

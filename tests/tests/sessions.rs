@@ -16,6 +16,8 @@ mod postgres;
 mod results;
 #[path = "sessions/scope.rs"]
 mod scope;
+#[path = "sessions/waiting.rs"]
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use lagan_schemas::subject::Cluster;
 
+use super::limits::LimitFlags;
 use super::nats::NatsLogin;
 use super::storage::StorageFlags;
 use super::values;
@@ -49,6 +50,8 @@ pub struct EngineFlags {
     /// Prometheus Pushgateway that gets the metrics of ended sessions, under the names that Stash uses
     #[arg(long, value_name = "URL", value_parser = values::http_url)]
     pub pushgateway: Option<url::Url>,
+    #[command(flatten)]
+    pub limits: LimitFlags,
     /// How long a deleted Repository with `wipeOut` waits for its data to be deleted
     #[arg(long, hide = true, value_name = "DURATION", default_value = "600s", value_parser = parse_duration)]
     pub wipe_within: Duration,

@@ -3,7 +3,7 @@
 
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{
-    Cause, Counted, Ended, Holder, Priority, Requested, Restoring, Retrying, Skipped, Started, Succeeded,
+    Cause, Counted, Ended, Holder, Requested, Restoring, Retrying, Skipped, Started, Succeeded, Urgency,
 };
 use lagan_schemas::plan::{RestoreMode, Work};
 use lagan_schemas::position::{Position, StoreId};
@@ -81,7 +81,7 @@ fn requested() -> Fact {
         invoker,
         cause,
         resources_position: position(),
-        priority: Priority::Urgent,
+        priority: Urgency::Urgent,
     }))
 }
 

@@ -176,6 +176,7 @@ impl ProcessParts<'_> {
             metrics: lagan_engine::EngineMetrics::register(registry),
             wipe_within: flags.wipe_within,
             cross_namespace: self.cross_namespace(),
+            limits: flags.limits.limits(),
             timing: Timing { failover: self.args.failover },
         }
     }

@@ -159,7 +159,12 @@ fn repository(spec: &BackupBlueprintSpec, variables: &Variables) -> Result<Repos
     if let Some(s3) = &mut backend.s3 {
         fill(&mut s3.prefix)?;
     }
-    Ok(RepositorySpec { backend, wipe_out: spec.wipe_out, usage_policy: spec.usage_policy.clone() })
+    Ok(RepositorySpec {
+        backend,
+        wipe_out: spec.wipe_out,
+        usage_policy: spec.usage_policy.clone(),
+        max_concurrent: None,
+    })
 }
 
 fn configuration(
@@ -188,6 +193,7 @@ fn configuration(
         jitter: None,
         starting_deadline_seconds: None,
         concurrency_policy: None,
+        priority: None,
         driver: None,
         repository: NamespacedName { namespace: None, name: String::new() },
         retention_policy: spec.retention_policy.clone(),

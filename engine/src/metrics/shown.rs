@@ -1,5 +1,6 @@
 //! Encodes the series for /metrics: names, help texts and labels. It must not keep anything.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -10,12 +11,18 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::gauge::Labels;
 use super::series::{Runs, Series, SeriesOwner};
 
-pub(super) fn encode(series: &Series, encoder: DescriptorEncoder<'_>, now: Timestamp) -> fmt::Result {
+pub(super) fn encode(
+    series: &Series,
+    waiting: &BTreeMap<&'static str, u64>,
+    encoder: DescriptorEncoder<'_>,
+    now: Timestamp,
+) -> fmt::Result {
     let mut page = Page(encoder);
     page.runs("backup", "configuration", series.backups.iter())?;
     page.slots(series, now)?;
     page.runs("restore", "repository", series.restores.iter())?;
-    page.repositories(series)
+    page.repositories(series)?;
+    page.waiting(waiting)
 }
 
 enum Number<'a> {
@@ -49,6 +56,14 @@ impl Page<'_> {
             }
         }
         Ok(())
+    }
+
+    fn waiting(&mut self, waiting: &BTreeMap<&'static str, u64>) -> fmt::Result {
+        #[expect(clippy::cast_precision_loss, reason = "a number of sessions")]
+        let number = |count: u64| Number::Gauge(count as f64);
+        let counts = waiting.iter().map(|(reason, count)| (vec![("reason", (*reason).to_owned())], number(*count)));
+        let help = "Sessions that are not planned yet, by what they wait for; the same in every engine";
+        self.family("waiting_sessions", help, MetricType::Gauge, counts)
     }
 
     fn runs<'s>(

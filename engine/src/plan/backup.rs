@@ -2,7 +2,7 @@
 
 use lagan_schemas::consent::{ConsentPolicy, MissingConsents, Use};
 use lagan_schemas::error::Code;
-use lagan_schemas::fact::{Notice, NoticeStatus, Priority, Requested};
+use lagan_schemas::fact::{Notice, NoticeStatus, Requested, Urgency};
 use lagan_schemas::origin::ConfigurationKey;
 use lagan_schemas::plan::{BackupWork, OneOrMore, Plan, PlanTarget, VERSION, Work};
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
@@ -70,8 +70,8 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
         invoker: configuration.reference(),
         pool,
         lane: match request.priority {
-            Priority::Urgent => Lane::Urgent,
-            Priority::Normal => Lane::Normal,
+            Urgency::Urgent => Lane::Urgent,
+            Urgency::Normal => Lane::Normal,
         },
         retry: retry(spec.retry_config.as_ref()),
         deadline: deadline(inputs.requested, spec.time_out),

@@ -9,6 +9,7 @@ use lagan_schemas::resource::{Group, Kind, Object, ObjectRef, Spec};
 
 use super::{PlanInputs, Unresolved, refused};
 use crate::view::{Lookup, View};
+use crate::waiting::MAX_CONCURRENT_ANNOTATION;
 
 /// A spec that belongs to one kind of object.
 pub(super) trait KindSpec: Sized {
@@ -119,5 +120,14 @@ pub(super) fn app_binding<'a>(
         let message = format!("target.ref: a {} can't be backed up; name the AppBinding of the database", target.kind);
         return Err(refused(Code::InvalidSpec, message));
     }
-    find(inputs, Group::AppCatalog, target.namespace.as_deref().unwrap_or(own_namespace), &target.name)
+    let namespace = target.namespace.as_deref().unwrap_or(own_namespace);
+    let found: Binding<'_> = find(inputs, Group::AppCatalog, namespace, &target.name)?;
+    if let Some(text) = found.object.metadata.annotations.get(MAX_CONCURRENT_ANNOTATION)
+        && !text.parse().is_ok_and(|limit: u32| limit >= 1)
+    {
+        let path = found.object.key();
+        let message = format!("{path}: annotation {MAX_CONCURRENT_ANNOTATION}: `{text}` is not a number of at least 1");
+        return Err(refused(Code::InvalidSpec, message));
+    }
+    Ok(found)
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::Code;
-use lagan_schemas::fact::{Cause, Priority, Requested};
+use lagan_schemas::fact::{Cause, Requested, Urgency};
 use lagan_schemas::manifest::{Manifest, parse};
 use lagan_schemas::plan::{BackupWork, Database, Plan, RestoreWork, Retry, Step, TlsMode, WipeWork, Work};
 use lagan_schemas::resource::{Kind, Object};
@@ -203,7 +203,7 @@ impl World {
             invoker: self.object(Kind::BackupConfiguration).reference(),
             cause: Cause::Slot { slot, missed: 0 },
             resources_position: crate::fixtures::position(),
-            priority: Priority::Normal,
+            priority: Urgency::Normal,
         }
     }
 
@@ -214,7 +214,7 @@ impl World {
             invoker: session.clone(),
             cause: Cause::Object { object: session },
             resources_position: crate::fixtures::position(),
-            priority: Priority::Urgent,
+            priority: Urgency::Urgent,
         }
     }
 

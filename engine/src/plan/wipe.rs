@@ -69,16 +69,17 @@ fn holds_data_of(ours: &Place, theirs: &Place) -> bool {
     theirs.path_within(ours).is_some() || inside.is_some_and(|name| RESTIC.contains(&name.as_str()))
 }
 
-/// A session that was planned into a repository and has not ended, by its name. Its data must not come back after it
+/// A session that was planned into a repository and has not ended, and its name. Its data must not come back after it
 /// was deleted.
-pub(crate) fn user<'a>(active: impl Iterator<Item = &'a Session>, repository: Uuid) -> Option<String> {
+pub(crate) fn user<'a>(active: impl Iterator<Item = &'a Session>, repository: Uuid) -> Option<(Uuid, String)> {
     let uses = |session: &&Session| {
         let mut used = session.plan.iter().flat_map(|plan| plan.repositories());
         // The session that wipes it has the uid of the repository.
         session.key.uid != repository && used.any(|used| used.reference.uid == Some(repository))
     };
     let found = active.filter(uses).min_by_key(|session| session.first_sequence)?;
-    Some(found.request.as_ref().map_or_else(|| found.key.uid.to_string(), |request| request.name.clone()))
+    let name = found.request.as_ref().map_or_else(|| found.key.uid.to_string(), |request| request.name.clone());
+    Some((found.key.uid, name))
 }
 
 /// Why it is not even planned any more; the object must not wait longer.

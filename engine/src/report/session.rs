@@ -55,6 +55,12 @@ fn duration(session: &Session) -> Option<Duration> {
     session.phase.is_end().then(|| last.duration_since(first).unsigned_abs())
 }
 
+/// The time from the request to the first start; a session that was never started waited to its end.
+fn waiting(session: &Session) -> Option<Duration> {
+    let end = session.started_time.or(session.last_time.filter(|_| session.phase.is_end()))?;
+    Some(end.duration_since(session.first_time?).unsigned_abs())
+}
+
 fn run(session: &Session) -> RunStatus {
     let ended = session.phase.is_end();
     let result = session.results.first();
@@ -62,6 +68,7 @@ fn run(session: &Session) -> RunStatus {
     RunStatus {
         requested_time: session.first_time.map(seconds),
         start_time: session.started_time.map(seconds),
+        waiting_time: waiting(session).map(go_duration),
         completion_time: session.last_time.filter(|_| ended).map(seconds),
         snapshot: result.map(|r| short(&r.snapshot)).or_else(|| session.restoring_snapshot.as_deref().map(short)),
         size_bytes: result.map(|r| r.size_bytes),

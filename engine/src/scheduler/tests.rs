@@ -41,7 +41,7 @@ fn a_slot_s_request_names_slot_configuration_and_what_the_planner_must_have_seen
     assert_eq!(request.name, "thing-1800000000");
     assert_eq!(request.invoker, configuration.reference());
     assert_eq!(request.cause, Cause::Slot { slot: at(0), missed: 3 });
-    assert_eq!((request.resources_position, request.priority), (position(), Priority::Normal));
+    assert_eq!((request.resources_position, request.priority), (position(), Urgency::Normal));
 }
 
 #[test]
@@ -51,10 +51,7 @@ fn an_object_asks_for_what_it_names_in_its_own_group() {
         let (kind, invoker, request) = object_request(&session, position()).unwrap();
         assert_eq!((kind, invoker.as_str(), request.name.as_str()), (SessionKind::Backup, "shop", "thing"));
         assert_eq!((request.invoker.api_version.as_str(), request.invoker.path()), (group, "demo/shop".to_owned()));
-        assert_eq!(
-            (request.priority, request.cause),
-            (Priority::Urgent, Cause::Object { object: session.reference() })
-        );
+        assert_eq!((request.priority, request.cause), (Urgency::Urgent, Cause::Object { object: session.reference() }));
     }
     let spec = "{repository: {name: r}, target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}}";
     let restore = object("RestoreSession", "lagan.dev/v1alpha1", spec, 6);

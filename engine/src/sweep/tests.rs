@@ -48,7 +48,12 @@ fn a_cancelled_session_that_nobody_holds_is_ended_with_who_asked() {
 #[test]
 fn a_session_that_may_have_written_its_snapshot_is_left_to_a_worker() {
     let session = story(Backup).planned_until(1, 10).started(2).committing(3).cancel_requested(4).end();
-    assert_eq!(ends_with(&session, Held::Dead, 7 * 86_400), None);
+    assert_eq!(ends_with(&session, Held::Dead, 6 * 86_400), None);
+    // Before its log expires it ends all the same.
+    let (fact, code, message) = verdict(&session, Held::Dead, 6 * 86_400 + 1).expect("it is ended");
+    assert_eq!((fact, code), ("failed", Code::Expired));
+    assert!(message.contains("may have written a snapshot"), "{message}");
+    assert_eq!(ends_with(&session, Held::Perhaps, 7 * 86_400), None);
 }
 
 #[test]
@@ -66,7 +71,11 @@ fn a_restore_whose_worker_died_past_the_first_byte_has_failed() {
 fn a_deadline_ends_what_nobody_holds_and_not_a_second_early() {
     let session = story(Backup).planned_until(1, 60).end();
     assert_eq!(ends_with(&session, Held::Nobody, 60), None);
-    assert_eq!(ends_with(&session, Held::Nobody, 61), Some(("failed", Code::DeadlineExceeded)));
+    let (_, code, message) = verdict(&session, Held::Nobody, 61).expect("it is ended");
+    assert_eq!(code, Code::TimedOutWaiting);
+    assert!(message.contains("workers of pool `default`"), "{message}");
+    let started = story(Backup).planned_until(1, 60).started(2).end();
+    assert_eq!(ends_with(&started, Held::Dead, 61), Some(("failed", Code::DeadlineExceeded)));
     assert_eq!(ends_with(&story(Backup).planned(1).end(), Held::Nobody, 5 * 86_400), None);
 }
 

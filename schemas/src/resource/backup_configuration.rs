@@ -87,6 +87,10 @@ pub struct BackupConfigurationSpec {
     /// Treatment of a slot while the last session runs: Forbid (skip it, the default) or Allow (wait for the target).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
+    /// Order among sessions that wait for the same target, storage or workers: High, Normal (the default) or Low. Sessions
+    /// that a person asked for come before those of schedules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// The format of snapshots. Restic is the only value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
@@ -114,6 +118,15 @@ pub struct BackupConfigurationSpec {
 pub enum ConcurrencyPolicy {
     Forbid,
     Allow,
+}
+
+/// The order of sessions that wait for the same thing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

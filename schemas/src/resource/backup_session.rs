@@ -88,6 +88,9 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub start_time: Option<Timestamp>,
+    /// Time from the request to the first start, or to the end of a session that was never started, such as `1.5s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_time: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub completion_time: Option<Timestamp>,

@@ -39,7 +39,8 @@ pub const WIPE_OUT_FINALIZER: &str = "lagan.dev/wipe-out";
 )]
 #[x_kube(
     cel,
-    validation = Rule::new("!(has(self.wipeOut) && self.wipeOut && has(self.backend.local))").message("wipeOut: not for a local repository")
+    validation = Rule::new("!(has(self.wipeOut) && self.wipeOut && has(self.backend.local))").message("wipeOut: not for a local repository"),
+    validation = Rule::new("!has(self.maxConcurrent) || self.maxConcurrent >= 1").message("maxConcurrent: must be at least 1")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RepositorySpec {
@@ -53,6 +54,9 @@ pub struct RepositorySpec {
     /// Namespaces whose objects may use this repository; by default only its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_policy: Option<UsagePolicy>,
+    /// Number of sessions that may use the repository at a time, at least 1; by default the engine's limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<i32>,
 }
 
 impl RepositorySpec {

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::backup_configuration::{Driver, TargetRef, TaskRef};
+use super::backup_configuration::{Driver, Priority, TargetRef, TaskRef};
 use super::backup_session::{HostStats, RunStatus};
 use super::condition::{Condition, list_schema};
 use super::hooks::RestoreHooks;
@@ -75,6 +75,9 @@ pub struct RestoreSessionSpec {
         deserialize_with = "duration::time_out"
     )]
     pub time_out: Option<GoDuration>,
+    /// Order among sessions that wait for the same target, storage or workers: High, Normal (the default) or Low.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// BackupConfiguration whose snapshots are considered, if several share the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<NamespacedName>,

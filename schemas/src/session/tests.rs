@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{Author, Course, IllegalFact, Phase, Recorded, Session, transition};
 use crate::error::{Code, Failure};
 use crate::fact::{
-    CancelRequested, Cause, Committing, Counted, Ended, Fact, FactKind, Holder, Priority, Requested, Restoring,
-    Retrying, Skipped, Started, Succeeded,
+    CancelRequested, Cause, Committing, Counted, Ended, Fact, FactKind, Holder, Requested, Restoring, Retrying,
+    Skipped, Started, Succeeded, Urgency,
 };
 use crate::plan::{Plan, RestoreMode, Work};
 use crate::position::{Position, StoreId};
@@ -78,6 +78,7 @@ const LEGAL: &str = "
     any     Committing Holder     failed            Failed
     any     Committing Holder     cancelled         Cancelled
     any     Committing Planner    cancel-requested  =
+    any     Committing Planner    failed            Failed
 
     any     Retrying   Planner    planned           Planned
     any     Retrying   Planner    cancel-requested  =
@@ -176,7 +177,7 @@ fn fact(course: Course, kind: FactKind, holder: Option<Holder>) -> Fact {
             invoker: reference(),
             cause: Cause::Object { object: reference() },
             resources_position: Position { store: StoreId::created(Timestamp::UNIX_EPOCH), sequence: 1 },
-            priority: Priority::Urgent,
+            priority: Urgency::Urgent,
         })),
         FactKind::Skipped => {
             Fact::Skipped(Skipped { reason: "PreviousRunning".into(), message: String::new(), behind: None })

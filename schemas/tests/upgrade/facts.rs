@@ -2,9 +2,9 @@
 
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{
-    CancelRequested, Cause, Committing, Counted, Ended, Fact, FactKind, Holder, Notice, NoticeStatus, Priority,
+    CancelRequested, Cause, Committing, Counted, Ended, Fact, FactKind, Holder, Notice, NoticeStatus,
     RepositoryStatistics, Requested, Restoring, RetentionMode, RetentionResult, Retrying, Skipped, Started, Succeeded,
-    TargetResult,
+    TargetResult, Urgency,
 };
 use lagan_schemas::plan::Plan;
 use lagan_schemas::position::{Position, StoreId};
@@ -98,7 +98,7 @@ pub fn sample(session: SessionKind, kind: FactKind) -> Option<Fact> {
             invoker: invoker(session),
             cause,
             resources_position: Position { store: StoreId::created(time()), sequence: 42 },
-            priority: Priority::Normal,
+            priority: Urgency::Normal,
         })),
         FactKind::Skipped => Fact::Skipped(Skipped {
             reason: "PreviousRunning".to_owned(),

@@ -29,7 +29,7 @@ fn wipe(world: &World) -> Result<Plan, Unresolved> {
         invoker: repository.reference(),
         cause: Cause::Object { object: repository.reference() },
         resources_position: crate::fixtures::position(),
-        priority: Priority::Normal,
+        priority: Urgency::Normal,
     };
     world.planned(SessionKind::Maintenance, &request)
 }

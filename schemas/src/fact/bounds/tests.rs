@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::error::{Code, Failure};
-use crate::fact::{Cause, Committing, Counted, FactKind, Holder, Priority, Requested, Restoring};
+use crate::fact::{Cause, Committing, Counted, FactKind, Holder, Requested, Restoring, Urgency};
 use crate::fact::{RecordTotals, RepositoryStatistics, RetentionMode, RetentionResult, TargetResult};
 use crate::position::{Position, StoreId};
 use crate::resource::{Kind, ObjectRef};
@@ -87,7 +87,7 @@ fn worst(kind: FactKind) -> Option<Fact> {
             invoker: reference(Kind::BackupConfiguration),
             cause: Cause::Object { object: reference(Kind::BackupSession) },
             resources_position: Position { store: StoreId::created(Timestamp::MAX), sequence: u64::MAX },
-            priority: Priority::Urgent,
+            priority: Urgency::Urgent,
         })),
         FactKind::Skipped => Fact::Skipped(Skipped { reason: text(), message: text(), behind: Some(Uuid::max()) }),
         // Its size follows from the objects that it is made of; the planner refuses one that is too large.

@@ -135,7 +135,8 @@ const SELECTOR: &[Field] =
 const ALLOWED: &[Field] = &[Used("from"), Object("selector", SELECTOR)];
 const USAGE_POLICY: &[Field] = &[Object("allowedNamespaces", ALLOWED), Object("crossNamespaceRestore", ALLOWED)];
 
-const REPOSITORY: &[Field] = &[Object("backend", BACKEND), Used("wipeOut"), Object("usagePolicy", USAGE_POLICY)];
+const REPOSITORY: &[Field] =
+    &[Object("backend", BACKEND), Used("wipeOut"), Object("usagePolicy", USAGE_POLICY), Used("maxConcurrent")];
 
 const BACKUP_CONFIGURATION: &[Field] = &[
     Object("task", TASK_REF),
@@ -149,6 +150,7 @@ const BACKUP_CONFIGURATION: &[Field] = &[
     Used("jitter"),
     Used("startingDeadlineSeconds"),
     Used("concurrencyPolicy"),
+    Used("priority"),
     Used("driver"),
     Object("repository", NAMED),
     Object("retentionPolicy", RETENTION),
@@ -184,6 +186,7 @@ const RESTORE_SESSION: &[Field] = &[
     Object("repository", NAMED),
     Object("rules", RESTORE_RULE),
     Used("timeOut"),
+    Used("priority"),
     Object("configuration", NAMED),
     Used("overwrite"),
     Used("fromCluster"),

@@ -1,0 +1,321 @@
+//! What a planner does with one session: it resolves the plan, and appends the fact that decides the session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lagan_bus::AppendError;
+use lagan_bus::session_log::{LogError, Writer, append_fact};
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::fact::{Cause as Asked, Ended, Fact, Requested, Skipped};
+use lagan_schemas::plan::{Plan, Work};
+use lagan_schemas::resource::backup_configuration::{ConcurrencyPolicy, Priority};
+use lagan_schemas::resource::{Object, Spec};
+use lagan_schemas::session::{Author, Phase, Session};
+use lagan_schemas::subject::SessionKind;
+use lagan_sources::SourceError;
+use uuid::Uuid;
+
+use super::lock::{self, Lock};
+use crate::context::Context;
+use crate::log_usage::LogUsage;
+use crate::plan::answers::Answers;
+use crate::plan::{PlanInputs, Unresolved, deadline, plan, wipe};
+use crate::view::View;
+use crate::waiting::{Cause, Look, Needs, Order, Overlap, Until, Verdict, limited_uses};
+
+/// Time that a session waits for objects it refers to: they may be created a moment after it.
+const REFERENCES_WAIT: Duration = Duration::from_secs(60);
+/// Time after which the log is measured again while it is full.
+const LOG_FULL: Duration = Duration::from_secs(10);
+/// Time after which a source that did not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Time after which a session looks again for another one whose end it waits for, in case its facts are gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
+
+/// The result of looking at a session.
+pub(super) enum Outlook {
+    /// It can be planned when it is its turn.
+    Ready(Arc<Session>, Box<Plan>, Needs),
+    Ends(Arc<Session>, Box<Fact>),
+    Waits(Wait),
+    /// Somebody else has decided it.
+    Decided,
+}
+
+/// A reason to wait.
+pub(super) struct Wait {
+    pub cause: Cause,
+    pub until: Until,
+}
+
+impl Wait {
+    fn after(cause: Cause, delay: Duration) -> Self {
+        Self { cause, until: Until::After(delay) }
+    }
+
+    fn source(error: &dyn std::error::Error) -> Self {
+        Self::after(Cause::Source(chain(error)), ASK_AGAIN)
+    }
+}
+
+/// Looks at one session: it may end, wait, or be ready.
+pub(super) async fn look(context: &Context, log_usage: &LogUsage, look: &Look) -> Outlook {
+    let session = &look.session;
+    let ends = |fact| Outlook::Ends(Arc::clone(session), Box::new(fact));
+    if !matches!(session.phase, Phase::Requested | Phase::Retrying) || session.foreign {
+        return Outlook::Decided;
+    }
+    let now = Timestamp::now();
+    if let Some(fact) = early_end(session, look.verdict) {
+        return ends(fact);
+    }
+    let Some(request) = &session.request else { return Outlook::Decided };
+    if let Some(delay) = retry_delay(session, now) {
+        return Outlook::Waits(Wait::after(Cause::Retry, delay));
+    }
+    let expires = expires(&context.resources.read(), session, request);
+    if session.attempts == 0 && expires.is_some_and(|at| now >= at) {
+        return ends(failed(timed_out(&look.cause)));
+    }
+    // Deletions run even when the log is full: each appends only a few facts.
+    let may_wait = session.key.kind != SessionKind::Maintenance;
+    if session.phase == Phase::Requested && may_wait && log_usage.is_over_limit(&context.bus).await {
+        return Outlook::Waits(Wait::after(Cause::LogFull, LOG_FULL));
+    }
+    match resolve(context, session, request, now).await {
+        Err(wait) => Outlook::Waits(wait),
+        Ok(Err(failure)) => ends(failed(failure)),
+        Ok(Ok(plan)) => {
+            let needs = needs(context, session, request, &plan, expires);
+            Outlook::Ready(Arc::clone(session), plan, needs)
+        }
+    }
+}
+
+/// The end of a session that is not planned, whatever its plan would be.
+fn early_end(session: &Session, verdict: Verdict) -> Option<Fact> {
+    if session.request.is_none() {
+        return Some(failed(Failure::new(Code::Expired, "the head of the session's log is gone")));
+    }
+    if let Some(cancel) = &session.cancel {
+        let failure = Failure::new(cancel.code, format!("cancelled by {} before it was started", cancel.by));
+        return Some(Fact::Cancelled(ended(failure)));
+    }
+    let refusal = || {
+        let namespace = &session.key.namespace;
+        let message =
+            format!("namespace {namespace} has too many sessions that have not ended, and too many that wait");
+        failed(Failure::new(Code::QuotaExceeded, message))
+    };
+    (verdict == Verdict::Refuse).then(refusal)
+}
+
+/// Resolves the plan. The inner error ends the session.
+async fn resolve(
+    context: &Context,
+    session: &Session,
+    request: &Requested,
+    now: Timestamp,
+) -> Result<Result<Box<Plan>, Failure>, Wait> {
+    // The view must contain the objects that the requester saw.
+    let progress = *context.resources.changes().borrow();
+    if !progress.has_reached(request.resources_position) {
+        let cause = Cause::Objects(vec!["the engine to read the newest objects".to_owned()]);
+        return Err(Wait { cause, until: Until::Objects { pause: Duration::ZERO, latest: ASK_AGAIN } });
+    }
+    let requested = session.first_time.unwrap_or(now);
+    if session.key.kind == SessionKind::Maintenance {
+        let user = wipe::user(context.sessions.read().active.values(), session.key.uid);
+        let name = user.as_ref().map(|(_, name)| name.as_str());
+        if let Some(failure) = wipe::overdue(requested, now, context.options.wipe_within, name) {
+            return Ok(Err(failure));
+        }
+        if let Some((uid, name)) = user {
+            let left = requested + context.options.wipe_within - now;
+            let latest = Duration::try_from(left).unwrap_or_default().min(LOOK_AGAIN) + Duration::from_millis(1);
+            return Err(Wait { cause: Cause::Session(name), until: Until::SessionEnds(uid, latest) });
+        }
+    }
+    let plan = match planned(context, session, request, requested).await {
+        Ok(plan) => plan,
+        Err(error) if error.is_refusal() => return Ok(Err(Failure::new(Code::SourceRefused, chain(&error)))),
+        Err(error) => return Err(Wait::source(&error)),
+    };
+    match plan {
+        Ok(plan) => Ok(match plan.check_size() {
+            // The server would refuse the message again and again.
+            Err(oversize) => Err(Failure::new(Code::InvalidSpec, oversize.to_string())),
+            Ok(()) => Ok(Box::new(plan)),
+        }),
+        Err(Unresolved::Refused(failure)) => Ok(Err(failure)),
+        Err(Unresolved::Missing(names)) => match missing(session, names, now) {
+            Ok(wait) => Err(wait),
+            Err(failure) => Ok(Err(failure)),
+        },
+    }
+}
+
+async fn planned(
+    context: &Context,
+    session: &Session,
+    request: &Requested,
+    requested: Timestamp,
+) -> Result<Result<Plan, Unresolved>, SourceError> {
+    let mut answers = Answers::default();
+    loop {
+        let planned = {
+            let view = context.resources.read();
+            let inputs = PlanInputs {
+                view: &view,
+                answers: &answers,
+                resolve: &context.options.resolve,
+                pools: &context.options.pools,
+                requested,
+                wipe_within: context.options.wipe_within,
+                namespaces: context.source().namespaces(),
+                cross_namespace: context.options.cross_namespace,
+            };
+            plan(session.key.kind, request, &inputs)
+        };
+        if !answers.find_out(context.source()).await? {
+            return Ok(planned);
+        }
+    }
+}
+
+/// How long a session waits for objects that are missing. Those that are applied together arrive within moments of each
+/// other; the longer they are missing, the less often they are looked for.
+fn missing(session: &Session, names: Vec<String>, now: Timestamp) -> Result<Wait, Failure> {
+    let waited = session.first_time.map_or(Duration::ZERO, |first| elapsed(first, now));
+    let Some(left) = REFERENCES_WAIT.checked_sub(waited).filter(|left| !left.is_zero()) else {
+        let message = format!("{} not found, waited {} s", names.join(", "), REFERENCES_WAIT.as_secs());
+        return Err(Failure::new(Code::ReferenceNotFound, message));
+    };
+    let pause = (waited / 4).clamp(Duration::from_millis(100), Duration::from_secs(2));
+    // Secrets are not watched, so nothing announces a new one.
+    let is_unseen = names.iter().any(|name| name.starts_with("Secret "));
+    let latest = if is_unseen { pause } else { left };
+    Ok(Wait { cause: Cause::Objects(names), until: Until::Objects { pause, latest } })
+}
+
+fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+/// Time until a retry is due.
+fn retry_delay(session: &Session, now: Timestamp) -> Option<Duration> {
+    let after = session.retry_after.filter(|after| session.phase == Phase::Retrying && *after > now)?;
+    Some(elapsed(now, after).min(crate::waiting::longest_retry(session)))
+}
+
+fn needs(context: &Context, session: &Session, request: &Requested, plan: &Plan, expires: Option<Timestamp>) -> Needs {
+    let view = context.resources.read();
+    let invoker = view.objects.get(&request.invoker.key()).map(|object| &object.spec);
+    let policy = match invoker {
+        Some(Spec::BackupConfiguration(spec)) => spec.concurrency_policy.unwrap_or(ConcurrencyPolicy::Forbid),
+        _ => ConcurrencyPolicy::Forbid,
+    };
+    let overlap = match (policy, &request.cause) {
+        (ConcurrencyPolicy::Allow, _) => Overlap::Allowed,
+        (ConcurrencyPolicy::Forbid, Asked::Slot { .. }) => Overlap::ForbiddenSlot,
+        (ConcurrencyPolicy::Forbid, Asked::Object { .. }) => Overlap::Forbidden,
+    };
+    Needs {
+        order: Order::of(session, priority(invoker)),
+        overlap,
+        uses: limited_uses(&session.key.namespace, plan, &view, &context.options.limits),
+        expires: expires.filter(|_| session.attempts == 0),
+    }
+}
+
+fn priority(invoker: Option<&Spec>) -> Priority {
+    match invoker {
+        Some(Spec::BackupConfiguration(spec)) => spec.priority.unwrap_or_default(),
+        Some(Spec::RestoreSession(spec)) => spec.priority.unwrap_or_default(),
+        _ => Priority::default(),
+    }
+}
+
+/// When a session ends that was not begun: its `timeOut` counts from the request.
+fn expires(view: &View, session: &Session, request: &Requested) -> Option<Timestamp> {
+    let requested = session.first_time?;
+    let invoker: Option<&Object> = view.objects.get(&request.invoker.key()).map(|object| &**object);
+    let time_out = match invoker.map(|object| &object.spec) {
+        Some(Spec::BackupConfiguration(spec)) => spec.time_out,
+        Some(Spec::RestoreSession(spec)) => spec.time_out,
+        // A wipe has a deadline of its own.
+        _ => None,
+    };
+    deadline(requested, time_out)
+}
+
+/// The failure of a session that was never begun.
+fn timed_out(cause: &Cause) -> Failure {
+    Failure::new(Code::TimedOutWaiting, format!("it was not begun in time: it waited for {cause}"))
+}
+
+pub(super) fn skipped(behind: Uuid, name: &str, waits: bool) -> Fact {
+    let state = if waits { "still waits" } else { "is still running" };
+    Fact::Skipped(Skipped {
+        reason: "PreviousRunning".to_owned(),
+        message: format!("session `{name}` of the same configuration {state}"),
+        behind: Some(behind),
+    })
+}
+
+/// Takes the lock of the plan's target, and appends the plan.
+pub(super) async fn plan_under_lock(context: &Context, session: &Session, plan: Box<Plan>) -> Result<(), Wait> {
+    match lock::acquire(context, session, &plan).await {
+        Ok(Lock::Ours) => {}
+        Ok(Lock::HeldBy { session, name }) => {
+            return Err(Wait { cause: Cause::Session(name), until: Until::SessionEnds(session, LOOK_AGAIN) });
+        }
+        Err(error) => return Err(Wait::source(&error)),
+    }
+    if let Work::Restore(work) = &plan.work {
+        // Recorded at the source of intent before it may start, so that it is never begun a second time (P5).
+        match context.source().record_restore(&work.object).await {
+            // It will not be recorded later either, and must not wait with its target locked.
+            Err(error) if error.is_refusal() || error.is_gone() => {
+                return append(context, session, failed(Failure::new(Code::IntentNotConfirmed, chain(&error)))).await;
+            }
+            Err(error) => return Err(Wait::source(&error)),
+            Ok(()) => {}
+        }
+    }
+    append(context, session, Fact::Planned(plan)).await
+}
+
+/// Appends the fact that decides a session. If another planner was faster, the log tells.
+pub(super) async fn append(context: &Context, session: &Session, fact: Fact) -> Result<(), Wait> {
+    let mut session = session.clone();
+    let kind = fact.kind();
+    let appended = match append_fact(&context.bus, &mut session, WRITER, fact).await {
+        Err(LogError::Append(AppendError::TooLarge { .. })) if kind == lagan_schemas::fact::FactKind::Planned => {
+            let message = "the plan is larger than NATS accepts: raise `max_payload` of the NATS server";
+            append_fact(&context.bus, &mut session, WRITER, failed(Failure::new(Code::InvalidSpec, message))).await
+        }
+        appended => appended,
+    };
+    match appended {
+        Ok(()) => {
+            let name = session.request.as_ref().map_or("", |request| request.name.as_str());
+            tracing::info!(session = name, uid = %session.key.uid, fact = kind.as_str(), "session decided");
+            Ok(())
+        }
+        Err(error) if error.is_conflict() => Ok(()),
+        Err(LogError::Append(AppendError::Full { .. })) => Err(Wait::after(Cause::LogFull, LOG_FULL)),
+        Err(error) => Err(Wait::source(&error)),
+    }
+}
+
+fn ended(failure: Failure) -> Ended {
+    Ended { holder: None, failure, results: Vec::new(), rejected_snapshots: Vec::new(), conditions: Vec::new() }
+}
+
+pub(super) fn failed(failure: Failure) -> Fact {
+    Fact::Failed(ended(failure))
+}

@@ -1,0 +1,94 @@
+//! The lock of a target: a key that names the session that works on it, without a TTL. It is stale once that session has
+//! ended, or waits for its next attempt since it took the lock.
+
+use std::sync::Arc;
+
+use lagan_bus::kv::KvError;
+use lagan_bus::lock::{LockHolder, Locked};
+use lagan_bus::session_log::{LogError, read_session};
+use lagan_schemas::error::chain;
+use lagan_schemas::plan::Plan;
+use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::subject::SessionKey;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::error::EngineError;
+use crate::waiting::lock_key;
+
+/// Who holds a lock, and since when.
+#[derive(Debug, Serialize, Deserialize)]
+struct LockDetail {
+    #[serde(flatten)]
+    session: SessionKey,
+    /// Last sequence of the session when it took the lock. Of a session that retries, only the lock of an earlier attempt is
+    /// stale.
+    #[serde(default)]
+    sequence: u64,
+}
+
+/// The result of asking for a lock.
+pub(super) enum Lock {
+    Ours,
+    /// Another session has it.
+    HeldBy {
+        session: Uuid,
+        name: String,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Kv(#[from] KvError),
+}
+
+/// Takes the lock of a plan's target.
+pub(super) async fn acquire(context: &Context, session: &Session, plan: &Plan) -> Result<Lock, LockError> {
+    let key = lock_key(plan);
+    let detail = LockDetail { session: session.key.clone(), sequence: session.last_sequence };
+    let detail = serde_json::to_value(detail).expect("a key is JSON");
+    let ours = LockHolder { owner: session.key.uid.to_string(), detail };
+    let mut locked = context.locks.acquire(&key, &ours).await?;
+    loop {
+        let Locked::HeldBy { holder, revision } = &locked else { return Ok(Lock::Ours) };
+        if let Ok(detail) = serde_json::from_value::<LockDetail>(holder.detail.clone())
+            && let Some(other) = living(context, &detail).await?
+        {
+            let name = other.request.as_ref().map_or_else(|| other.key.uid.to_string(), |request| request.name.clone());
+            return Ok(Lock::HeldBy { session: other.key.uid, name });
+        }
+        locked = context.locks.take_over(&key, *revision, &ours).await?;
+    }
+}
+
+/// The session that holds a lock, unless the lock is stale. Without facts it ended so long ago that they expired, or its
+/// stream is gone.
+async fn living(context: &Context, detail: &LockDetail) -> Result<Option<Session>, LogError> {
+    let known = context.sessions.read().active.get(&detail.session.uid).cloned();
+    let session = match known {
+        Some(session) if session.phase != Phase::Retrying => session,
+        _ => read_session(&context.bus, &detail.session).await?,
+    };
+    let has_ended = session.phase.is_end() || session.phase == Phase::Nothing || session.is_expired();
+    let retries = session.phase == Phase::Retrying && detail.sequence < session.last_sequence;
+    Ok((!has_ended && !retries).then_some(session))
+}
+
+/// Releases locks when sessions end. A lock that stays behind after a crash is stale, and the next session takes it over.
+pub(super) async fn release(
+    context: Context,
+    mut ended: mpsc::UnboundedReceiver<Arc<Session>>,
+) -> Result<(), EngineError> {
+    while let Some(session) = ended.recv().await {
+        let Some(key) = session.plan.as_deref().map(lock_key) else { continue };
+        if let Err(error) = context.locks.release(&key, &session.key.uid.to_string()).await {
+            tracing::debug!(error = chain(&error), "lock was not released; the session that needs it takes it over");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Servers and storages that do not answer. While one does not, one session at a time tries it, and the others wait without
+//! an attempt of their own.
+
+use std::time::Duration;
+
+use lagan_schemas::error::Code;
+use lagan_schemas::session::{Phase, Session};
+
+use super::limited::{places, server};
+use super::{Cause, Limited, Now, Room};
+
+/// The longest delay of a retry whose plan sets none: the worker's clock may be wrong.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Time until the server or place of a session that ended because of it is tried again.
+const PROBE: Duration = Duration::from_secs(10);
+
+impl Room {
+    /// Notes that the last attempt of a session failed because something did not answer.
+    pub(super) fn note_failure(&mut self, session: &Session, probe_at: Duration) {
+        for of in unreachable(session) {
+            self.reviews.insert((probe_at, of.clone()));
+            if self.usage.note_outage(of.clone(), probe_at) {
+                self.tell_line(&of);
+            }
+        }
+    }
+
+    /// Notes what the newest fact of a session says about its server and its places.
+    pub(super) fn note_answers(&mut self, session: &Session, now: Now) {
+        if session.phase == Phase::Failed && session.attempts > 0 {
+            self.note_failure(session, now.tick + PROBE);
+        }
+        for of in answered(session) {
+            if self.usage.note_answer(&of) {
+                self.tell_line(&of);
+                self.call(&of, now);
+            }
+        }
+    }
+
+    /// Tells those in line whether they wait for an answer or for their turn.
+    pub(super) fn tell_line(&mut self, of: &Limited) {
+        let Some(line) = self.lines.get(of) else { return };
+        let is_out = self.usage.is_out(of);
+        for uid in line.sessions().collect::<Vec<_>>() {
+            self.set_cause(uid, if is_out { Cause::Answer(of.clone()) } else { Cause::Turn(of.clone()) });
+        }
+    }
+}
+
+/// Time until the next attempt of a session. The worker wrote the time by its own clock, which bounds it by the delay that
+/// the plan asks for.
+pub(super) fn retry_delay(session: &Session, now: Now) -> Duration {
+    session.retry_after.map_or(Duration::ZERO, |after| now.until(after)).min(longest_retry(session))
+}
+
+pub(crate) fn longest_retry(session: &Session) -> Duration {
+    let configured = session.plan.as_ref().map_or(0, |plan| plan.retry.delay_seconds);
+    Duration::from_secs(configured).max(LONGEST_RETRY)
+}
+
+fn unreachable(session: &Session) -> Vec<Limited> {
+    let Some(plan) = &session.plan else { return Vec::new() };
+    match session.last_failure.as_ref().map(|failure| failure.code) {
+        Some(Code::DatabaseUnreachable) => server(plan).into_iter().collect(),
+        Some(Code::StorageUnreachable) => places(plan).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Everything that has answered the session: at its commit both, at an error of a database that one.
+fn answered(session: &Session) -> Vec<Limited> {
+    let Some(plan) = &session.plan else { return Vec::new() };
+    match session.phase {
+        Phase::Committing | Phase::Restoring | Phase::Succeeded => {
+            server(plan).into_iter().chain(places(plan)).collect()
+        }
+        Phase::Failed if session.last_failure.as_ref().is_some_and(|failure| tells_of_server(failure.code)) => {
+            server(plan).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn tells_of_server(code: Code) -> bool {
+    matches!(
+        code,
+        Code::AccessDenied
+            | Code::MissingPrivileges
+            | Code::BrokenObject
+            | Code::NotRestorable
+            | Code::TargetNotEmpty
+            | Code::RestoreObstructed
+    )
+}
