@@ -22,7 +22,7 @@ use self::decide::{Outlook, Wait};
 use crate::context::Context;
 use crate::error::EngineError;
 use crate::log_usage::LogUsage;
-use crate::sessions::Change;
+use crate::sessions::{Change, Changes};
 use crate::waiting::{Admission, Cause, Needs, Now, Room, Until};
 
 /// Sessions that are looked at at the same time.
@@ -30,7 +30,7 @@ const CONCURRENCY: usize = 64;
 /// Pause between two looks at changed objects, which come in bursts.
 const BURST: Duration = Duration::from_millis(50);
 
-pub(crate) async fn run(context: Context, changes: mpsc::UnboundedReceiver<Change>) -> Result<(), EngineError> {
+pub(crate) async fn run(context: Context, changes: Changes) -> Result<(), EngineError> {
     let (locks, released) = mpsc::unbounded_channel();
     tokio::try_join!(Planner::new(context.clone(), locks).run(changes), lock::release(context, released)).map(drop)
 }
@@ -70,7 +70,7 @@ impl Planner {
         }
     }
 
-    async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>) -> Result<(), EngineError> {
+    async fn run(mut self, mut changes: Changes) -> Result<(), EngineError> {
         let context = self.context.clone();
         let mut objects = context.resources.changes();
         let mut peers = peers::peers(&context);
@@ -108,7 +108,7 @@ impl Planner {
                 let mut active: Vec<Arc<Session>> = {
                     let view = self.context.sessions.read();
                     self.room.retain(|uid| view.active.contains_key(&uid), now);
-                    view.active.values().cloned().map(Arc::new).collect()
+                    view.active.values().cloned().collect()
                 };
                 active.sort_by_key(|session| session.first_sequence);
                 for session in &active {

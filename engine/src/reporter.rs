@@ -10,14 +10,18 @@ mod finalizer;
 mod history;
 mod live;
 mod metrics;
+mod missed;
 mod objects;
+mod position;
 mod progress;
+mod queue;
 mod session;
 mod sink;
 mod statuses;
 mod stored;
+mod tasks;
+mod work;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lagan_bus::kv;
@@ -29,31 +33,36 @@ use tokio::time::Instant;
 
 use self::backlog::Backlog;
 use self::metrics::MetricsSink;
+use self::missed::MissedEnds;
 use self::progress::ProgressReports;
 use self::sink::StatusSink;
 use self::statuses::Statuses;
+use self::tasks::{ReporterTasks, Reporting};
 use crate::context::Context;
 use crate::error::EngineError;
-use crate::sessions::Change;
+use crate::sessions::{Change, Changes, Listening};
 
 /// Delay before a missing Secret is looked up again. Secrets are not watched, so nothing announces a new one.
 const RETRY: Duration = Duration::from_secs(10);
 /// How often every status is compared with its object, to repair edits made by others.
 const CATCH_UP: Duration = Duration::from_secs(600);
+/// How often the position is stored. A reporter that takes over reads what ended since.
+const POSITION: Duration = Duration::from_secs(2);
 /// Longest wait for the lease before it is asked for anew.
 const LEASE_WAIT: Duration = Duration::from_secs(3600);
 
 /// The channels from the other parts to the reporter.
 pub(crate) struct Inbox {
-    pub changes: mpsc::UnboundedReceiver<Change>,
+    pub changes: Changes,
     pub objects: mpsc::UnboundedReceiver<ObjectKey>,
     /// Restores that wait for a person (P5).
     pub unconfirmed: mpsc::UnboundedReceiver<ObjectRef>,
 }
 
+/// Reports while this process has the lease. Without it nothing is kept: a reporter that takes over learns from STATUS and
+/// from the log what is left to report.
 pub(crate) async fn run(context: Context, mut inbox: Inbox) -> Result<(), EngineError> {
-    // Changes seen while another process reports. If this process takes over, it starts from them.
-    let mut backlog = Backlog::default();
+    let backlog = Backlog::default();
     let scope = kv::key(&["role", "reporter"]);
     let owner = context.instance.to_string();
     while !context.stop.is_cancelled() {
@@ -63,10 +72,10 @@ pub(crate) async fn run(context: Context, mut inbox: Inbox) -> Result<(), Engine
             tokio::select! {
                 () = context.stop.cancelled() => return Ok(()),
                 lease = &mut acquire => break lease,
-                Some(change) = inbox.changes.recv() => backlog.take(change),
-                // A new reporter looks at all objects, so these need not be remembered.
-                Some(_) = inbox.objects.recv() => {}
-                Some(restore) = inbox.unconfirmed.recv() => backlog.unconfirmed.extend(restore.uid),
+                Some(key) = inbox.objects.recv() => if !context.resources.read().objects.contains_key(&key) {
+                    backlog.forget(&key);
+                },
+                Some(restore) = inbox.unconfirmed.recv() => backlog.add_unconfirmed(&restore),
             }
         };
         let Ok(lease) = lease else { continue };
@@ -74,8 +83,10 @@ pub(crate) async fn run(context: Context, mut inbox: Inbox) -> Result<(), Engine
         let reported = tokio::select! {
             () = context.stop.cancelled() => Ok(()),
             () = lease.tenure().unconfirmed() => Ok(()),
-            reported = report_and_apply(&context, &mut inbox, &mut backlog) => reported,
+            reported = report_and_apply(&context, &mut inbox, &backlog) => reported,
         };
+        inbox.changes.listen(Listening::No);
+        backlog.clear();
         context.options.metrics.clear();
         lease.release().await;
         reported?;
@@ -84,7 +95,7 @@ pub(crate) async fn run(context: Context, mut inbox: Inbox) -> Result<(), Engine
 }
 
 /// Reports, and in a cluster applies the statuses to the objects.
-async fn report_and_apply(context: &Context, inbox: &mut Inbox, backlog: &mut Backlog) -> Result<(), EngineError> {
+async fn report_and_apply(context: &Context, inbox: &mut Inbox, backlog: &Backlog) -> Result<(), EngineError> {
     let Some(api) = context.source().statuses() else {
         return report(context, inbox, backlog, StatusSink::default()).await;
     };
@@ -95,48 +106,59 @@ async fn report_and_apply(context: &Context, inbox: &mut Inbox, backlog: &mut Ba
     }
 }
 
-async fn report(
-    context: &Context,
-    inbox: &mut Inbox,
-    backlog: &mut Backlog,
-    sink: StatusSink,
-) -> Result<(), EngineError> {
+async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: StatusSink) -> Result<(), EngineError> {
     let (metrics, mut pushes) = MetricsSink::start(context);
-    let mut reporter = Reporter { context, statuses: Statuses::load(context).await, sink, metrics, backlog };
-    let mut progress = ProgressReports::follow(context);
-    if let Some(api) = context.source().statuses() {
-        catch_up::adopt_and_repair(context, api, &mut reporter.statuses, &reporter.sink).await;
+    let (statuses, position) = Statuses::load(context).await;
+    let reporter = Reporter { context, statuses, sink, metrics, backlog };
+    let is_new = position.position.is_none();
+    if is_new {
+        // STATUS is new. What the objects show must be adopted before a status is made anew.
+        reporter.adopt_and_repair().await;
     }
-    let every_key = reporter.every_key();
-    reporter.backlog.objects.extend(every_key);
+    inbox.changes.listen(Listening::Yes);
+    let mut missed = MissedEnds::read(context, &reporter.statuses, position.position);
+    let mut tasks = ReporterTasks::new(&reporter, position);
+    if is_new {
+        tasks.look_at_all();
+    } else {
+        tasks.adopt_and_repair();
+    }
+    for session in context.sessions.active() {
+        tasks.sessions.add(session);
+    }
+    let mut progress = ProgressReports::follow(context);
     let mut catch_up = tokio::time::interval_at(Instant::now() + CATCH_UP, CATCH_UP);
+    let mut save = tokio::time::interval_at(Instant::now() + POSITION, POSITION);
+    let mut waiting = tokio::time::interval_at(Instant::now() + RETRY, RETRY);
     loop {
-        reporter.report_backlog().await?;
+        tasks.start();
+        let retry = tasks.sessions.next_retry();
         tokio::select! {
-            key = inbox.objects.recv() => {
-                let Some(key) = key else { return Ok(()) };
-                reporter.backlog.objects.insert(key);
-            }
-            change = inbox.changes.recv() => {
-                let Some(change) = change else { return Ok(()) };
-                reporter.backlog.take(change);
-            }
-            Some(restore) = inbox.unconfirmed.recv() => {
-                reporter.backlog.unconfirmed.extend(restore.uid);
-                reporter.backlog.objects.insert(restore.key());
-            }
-            Some(pushed) = pushes.recv() => reporter.metrics_pushed(&pushed).await,
-            texts = progress.due() => reporter.progress(texts).await,
-            _ = catch_up.tick() => if let Some(api) = context.source().statuses() {
-                catch_up::repair(api, &reporter.statuses, &reporter.sink).await;
+            change = inbox.changes.recv() => match change {
+                Some(Change::Folded(session)) => tasks.sessions.add(session),
+                Some(Change::CaughtUp) => {}
+                None => return Ok(()),
             },
-            () = tokio::time::sleep(RETRY), if reporter.backlog.needs_retry() => reporter.backlog.retry(),
-        }
-        while let Ok(key) = inbox.objects.try_recv() {
-            reporter.backlog.objects.insert(key);
-        }
-        while let Ok(change) = inbox.changes.try_recv() {
-            reporter.backlog.take(change);
+            key = inbox.objects.recv() => match key {
+                Some(key) => backlog.add(key),
+                None => return Ok(()),
+            },
+            Some(restore) = inbox.unconfirmed.recv() => backlog.add_unconfirmed(&restore),
+            ended = tasks.ended() => if ended? == Reporting::StartsAnew {
+                tracing::warn!("STATUS does not hold what was written to it; it is read again");
+                return Ok(());
+            },
+            Some(end) = missed.next(), if tasks.sessions.takes_missed() => tasks.sessions.add_missed(end),
+            Some(pushed) = pushes.recv() => tasks.pushed(pushed),
+            texts = progress.due(), if tasks.takes_progress() => tasks.progress(texts),
+            _ = catch_up.tick() => tasks.repair(),
+            _ = save.tick(), if missed.is_done() => {
+                // In this order: an end that is told in between is among the untaken.
+                let told = context.sessions.told();
+                tasks.save_position(told, inbox.changes.oldest_end());
+            }
+            () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+            _ = waiting.tick() => backlog.retry(),
         }
     }
 }
@@ -146,19 +168,5 @@ struct Reporter<'a> {
     statuses: Statuses,
     sink: StatusSink,
     metrics: MetricsSink,
-    backlog: &'a mut Backlog,
-}
-
-impl Reporter<'_> {
-    /// Reports all that is in the backlog. A session stays in it if something could not be reached.
-    async fn report_backlog(&mut self) -> Result<(), EngineError> {
-        let objects: BTreeSet<ObjectKey> = std::mem::take(&mut self.backlog.objects);
-        self.objects(objects).await;
-        for session in self.backlog.sessions_in_order() {
-            if self.session(&session).await? {
-                self.backlog.sessions.remove(&session.key.uid);
-            }
-        }
-        Ok(())
-    }
+    backlog: &'a Backlog,
 }

@@ -20,7 +20,7 @@ use crate::consumers::ensure_consumers;
 use crate::context::{Context, EngineOptions};
 use crate::error::EngineError;
 use crate::reporter::Inbox;
-use crate::sessions::{Change, Sessions};
+use crate::sessions::{Changes, Listening, Sessions};
 use crate::view::Resources;
 use crate::{blueprint, cancel, operator, planner, reporter, scheduler, sweep, watcher};
 
@@ -99,8 +99,8 @@ async fn generation(
 
 /// The receiving ends of what the views tell the parts.
 struct Inboxes {
-    planner_changes: mpsc::UnboundedReceiver<Change>,
-    reporter_changes: mpsc::UnboundedReceiver<Change>,
+    planner_changes: Changes,
+    reporter_changes: Changes,
     reporter_objects: mpsc::UnboundedReceiver<ObjectKey>,
     scheduler_objects: mpsc::UnboundedReceiver<ObjectKey>,
 }
@@ -112,15 +112,14 @@ fn context(
     stop: &CancellationToken,
 ) -> (Context, Inboxes) {
     let bucket = |name| Bucket::of(bus, specs, name).expect("of_cluster lists every bucket");
-    let (to_planner, planner_changes) = mpsc::unbounded_channel();
-    let (to_reporter, reporter_changes) = mpsc::unbounded_channel();
+    let (sessions, [planner_changes, reporter_changes]) = Sessions::new([Listening::Yes, Listening::No]);
     let (objects_to_reporter, reporter_objects) = mpsc::unbounded_channel();
     let (objects_to_scheduler, scheduler_objects) = mpsc::unbounded_channel();
     let context = Context {
         bus: bus.clone(),
         options: Arc::clone(options),
         resources: Resources::new(vec![objects_to_reporter, objects_to_scheduler]),
-        sessions: Sessions::new(vec![to_planner, to_reporter]),
+        sessions,
         locks: Locks::new(bucket(streams::LOCKS)),
         leases: Leases::new(bucket(streams::LEASES), options.timing.heartbeat_ttl()),
         heartbeats: bucket(streams::HEARTBEATS),

@@ -1,50 +1,91 @@
 //! The view of SESSIONS: every session that has not ended, folded, and the uids of those that have.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+mod changes;
+mod ended;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use lagan_bus::follow::follow;
 use lagan_bus::session_log::recorded;
-use lagan_bus::{Bus, Followed, Start};
+use lagan_bus::{Bus, Followed, Start, Stored, read};
+use lagan_schemas::error::chain;
 use lagan_schemas::position::StoreId;
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, stream_subjects};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::changes::ChangeSender;
+pub(crate) use self::changes::{Change, Changes, Listening};
+use self::ended::EndedUids;
 use crate::error::EngineError;
+
+/// Interval at which sessions are forgotten that have left the log.
+const FORGETS: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Default)]
 pub(crate) struct SessionsView {
-    pub active: HashMap<Uuid, Session>,
-    pub ended: HashSet<Uuid>,
+    pub active: HashMap<Uuid, Arc<Session>>,
+    ended: EndedUids,
     /// The store that was read.
     pub store: Option<StoreId>,
 }
 
-/// A change of the view, sent to listeners in the order of the log.
-#[derive(Debug, Clone)]
-pub(crate) enum Change {
-    Folded(Arc<Session>),
-    /// The log has been read to its end; changes after this are new.
-    CaughtUp,
+impl SessionsView {
+    /// Takes in the next fact of the log, and returns the session after it. A session that has ended is not kept.
+    fn take(&mut self, stored: &Stored) -> Option<Arc<Session>> {
+        let Ok(subject) = stored.subject.parse::<SessionSubject>() else {
+            tracing::error!(subject = stored.subject, "not a fact's subject, ignored");
+            return None;
+        };
+        let uid = subject.key.uid;
+        if !self.active.contains_key(&uid) && self.ended.contains(uid) {
+            return None;
+        }
+        let session = self.active.entry(uid).or_insert_with(|| Arc::new(Session::new(subject.key)));
+        Arc::make_mut(session).apply(recorded(stored));
+        let session = Arc::clone(session);
+        if session.phase.is_end() {
+            self.active.remove(&uid);
+            self.ended.insert(uid, session.last_sequence);
+        }
+        Some(session)
+    }
 }
 
 #[derive(Clone)]
 pub(crate) struct Sessions {
     view: Arc<RwLock<SessionsView>>,
+    /// Sequence up to which listeners were told of every end.
+    told: Arc<AtomicU64>,
     complete: watch::Sender<bool>,
-    listeners: Vec<mpsc::UnboundedSender<Change>>,
+    listeners: Arc<Vec<ChangeSender>>,
 }
 
 impl Sessions {
-    pub fn new(listeners: Vec<mpsc::UnboundedSender<Change>>) -> Self {
-        Self { view: Arc::default(), complete: watch::Sender::default(), listeners }
+    /// Makes a view with a listener for each element. Listeners are told nothing before the log has been read to its end:
+    /// then the view holds every session that is left to look at.
+    pub fn new<const N: usize>(listening: [Listening; N]) -> (Self, [Changes; N]) {
+        let mut senders = Vec::with_capacity(N);
+        let receivers = listening.map(|listening| {
+            let (sender, changes) = changes::channel(listening);
+            senders.push(sender);
+            changes
+        });
+        let (view, told) = (Arc::default(), Arc::default());
+        (Self { view, told, complete: watch::Sender::default(), listeners: Arc::new(senders) }, receivers)
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, SessionsView> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, SessionsView> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub async fn complete(&self) {
@@ -53,57 +94,74 @@ impl Sessions {
 
     pub fn knows(&self, uid: Uuid) -> bool {
         let view = self.read();
-        view.active.contains_key(&uid) || view.ended.contains(&uid)
+        view.active.contains_key(&uid) || view.ended.contains(uid)
+    }
+
+    /// Every session that has not ended, in the order of their last facts.
+    pub fn active(&self) -> Vec<Arc<Session>> {
+        let mut active: Vec<Arc<Session>> = self.read().active.values().cloned().collect();
+        active.sort_by_key(|session| session.last_sequence);
+        active
+    }
+
+    /// Sequence up to which listeners were told of every end.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
     }
 
     /// Follows the stream. It returns only when the stream under it was replaced.
     pub async fn follow(self, bus: Bus, cluster: Cluster) -> Result<(), EngineError> {
-        let mut stream = follow(&bus, SESSIONS, vec![stream_subjects(SESSIONS, &cluster)], Start::All);
+        let filter = stream_subjects(SESSIONS, &cluster);
+        let mut stream = follow(&bus, SESSIONS, vec![filter.clone()], Start::All);
+        let mut forgets = tokio::time::interval_at(tokio::time::Instant::now() + FORGETS, FORGETS);
         let mut store = None;
-        while let Some(item) = stream.next().await {
-            let stored = match item {
-                Followed::Store(found) if store.replace(found).is_some() => {
+        let mut is_complete = false;
+        loop {
+            let item = tokio::select! {
+                item = stream.next() => item,
+                _ = forgets.tick() => {
+                    self.forget_expired(&bus, &filter).await;
+                    continue;
+                }
+            };
+            match item {
+                None => return Ok(()),
+                Some(Followed::Store(found)) if store.replace(found).is_some() => {
                     return Err(EngineError::StoreReplaced(SESSIONS));
                 }
-                Followed::Store(found) => {
-                    self.view.write().unwrap_or_else(PoisonError::into_inner).store = Some(found);
-                    continue;
-                }
-                Followed::CaughtUp => {
+                Some(Followed::Store(found)) => self.write().store = Some(found),
+                Some(Followed::CaughtUp) => {
+                    is_complete = true;
                     self.complete.send_replace(true);
                     self.tell(&Change::CaughtUp);
-                    continue;
                 }
-                Followed::Message(stored) => stored,
-            };
-            let Ok(subject) = stored.subject.parse::<SessionSubject>() else {
-                tracing::error!(subject = stored.subject, "not a fact's subject, ignored");
-                continue;
-            };
-            let uid = subject.key.uid;
-            let session = {
-                let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-                if view.ended.contains(&uid) {
-                    continue;
+                Some(Followed::Message(stored)) => {
+                    let changed = self.write().take(&stored);
+                    if let Some(session) = changed.filter(|_| is_complete) {
+                        self.tell(&Change::Folded(session));
+                    }
+                    self.told.store(stored.sequence, Ordering::Release);
                 }
-                let session = view.active.entry(uid).or_insert_with(|| Session::new(subject.key));
-                session.apply(recorded(&stored));
-                let session = session.clone();
-                if session.phase.is_end() {
-                    view.active.remove(&uid);
-                    view.ended.insert(uid);
-                }
-                session
-            };
-            self.tell(&Change::Folded(Arc::new(session)));
+            }
         }
-        Ok(())
+    }
+
+    async fn forget_expired(&self, bus: &Bus, filter: &str) {
+        match read::next(bus, SESSIONS, filter, 1).await {
+            Ok(first) => {
+                let first = first.map_or(u64::MAX, |stored| stored.sequence);
+                self.write().ended.forget_before(first);
+            }
+            Err(error) => tracing::debug!(error = chain(&error), "the first fact of the log can't be read"),
+        }
     }
 
     fn tell(&self, change: &Change) {
-        for listener in &self.listeners {
-            // A listener that is gone belongs to an engine that is stopping.
-            let _ = listener.send(change.clone());
+        for listener in self.listeners.iter() {
+            listener.send(change);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

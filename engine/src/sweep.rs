@@ -1,6 +1,7 @@
 //! Ends sessions that no worker holds: cancelled ones, restores whose holder died, sessions that are past their deadline
 //! or would outlive their log, and sessions that the workers of their pool can't read. A session with a live holder is ended by that worker, never here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -46,11 +47,11 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         if is_rare && let Err(error) = ensure_consumers(&context).await {
             tracing::warn!(error = chain(&error), "consumers can't be checked");
         }
-        let suspects: Vec<Session> = {
+        let suspects: Vec<Arc<Session>> = {
             let sessions = context.sessions.read();
             let now = Timestamp::now();
             let concerns =
-                |session: &&Session| concerns(session, now) || (is_rare && has_waited_for_upgrade(session, now));
+                |session: &&Arc<Session>| concerns(session, now) || (is_rare && has_waited_for_upgrade(session, now));
             sessions.active.values().filter(concerns).cloned().collect()
         };
         for session in suspects {

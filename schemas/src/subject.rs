@@ -378,6 +378,13 @@ pub fn progress_filter(key: &SessionKey) -> String {
     progress(key, "*")
 }
 
+/// Returns the subject of STATUS for the position in SESSIONS up to which every end has been reported. To readers of
+/// statuses it is that of a kind which they do not know.
+#[must_use]
+pub fn reporter_position(cluster: &Cluster) -> String {
+    format!("lagan.status.{cluster}.{}.ReporterPosition.{NO_NAMESPACE}.sessions", escaped(crate::resource::kind::LAGAN))
+}
+
 /// Returns the subject that keeps an unreadable message: its own subject behind `lagan.dead.<cluster>`.
 #[must_use]
 pub fn dead(cluster: &Cluster, subject: &str) -> String {

@@ -18,7 +18,7 @@ use lagan_schemas::event::{Activity, CloudEvent, Progress, ResourceEvent};
 use lagan_schemas::fact::{Fact, FactKind};
 use lagan_schemas::manifest::{Manifest, parse};
 use lagan_schemas::origin::ConfigurationKey;
-use lagan_schemas::position::StoreId;
+use lagan_schemas::position::{Position, StoreId};
 use lagan_schemas::request::{Answer, CancelSession, Outcome};
 use lagan_schemas::resource::backup_blueprint::BackupBlueprintStatus;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationStatus;
@@ -157,6 +157,8 @@ fn statuses_are_kept() {
         "status/backup-configuration.json",
         &BackupConfigurationStatus { conditions: conditions.clone(), ..BackupConfigurationStatus::default() },
     );
+    let position = Position { store: StoreId::created(time()), sequence: 42 };
+    check::is_kept("status/reporter-position.json", &position);
     check::is_kept(
         "status/backup-blueprint.json",
         &BackupBlueprintStatus { observed_generation: 1, usages: Some(2), conditions },

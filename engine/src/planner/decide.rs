@@ -128,7 +128,7 @@ async fn resolve(
     }
     let requested = session.first_time.unwrap_or(now);
     if session.key.kind == SessionKind::Maintenance {
-        let user = wipe::user(context.sessions.read().active.values(), session.key.uid);
+        let user = wipe::user(context.sessions.read().active.values().map(Arc::as_ref), session.key.uid);
         let name = user.as_ref().map(|(_, name)| name.as_str());
         if let Some(failure) = wipe::overdue(requested, now, context.options.wipe_within, name) {
             return Ok(Err(failure));

@@ -68,11 +68,11 @@ pub(super) async fn acquire(context: &Context, session: &Session, plan: &Plan) -
 
 /// The session that holds a lock, unless the lock is stale. Without facts it ended so long ago that they expired, or its
 /// stream is gone.
-async fn living(context: &Context, detail: &LockDetail) -> Result<Option<Session>, LogError> {
+async fn living(context: &Context, detail: &LockDetail) -> Result<Option<Arc<Session>>, LogError> {
     let known = context.sessions.read().active.get(&detail.session.uid).cloned();
     let session = match known {
         Some(session) if session.phase != Phase::Retrying => session,
-        _ => read_session(&context.bus, &detail.session).await?,
+        _ => Arc::new(read_session(&context.bus, &detail.session).await?),
     };
     let has_ended = session.phase.is_end() || session.phase == Phase::Nothing || session.is_expired();
     let retries = session.phase == Phase::Retrying && detail.sequence < session.last_sequence;

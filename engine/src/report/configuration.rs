@@ -225,6 +225,12 @@ fn ready(phase: ConfigurationPhase) -> Check {
     Check { kind: "Ready", status, reason, message: reason.to_owned() }
 }
 
+/// The next time at which a configuration asks for a session.
+pub(crate) fn next_slot(object: &Object, spec: &BackupConfigurationSpec, now: Timestamp) -> Option<Timestamp> {
+    let schedule = manifest::schedule(spec, object.metadata.uid.unwrap_or_default()).ok()?;
+    if spec.paused { None } else { next_start(&schedule, now) }
+}
+
 fn next_start(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
     let slot = schedule.next_after(now)?;
     Some(schedule.fires_at(slot))

@@ -1,9 +1,10 @@
-//! Applies pending changes to the objects of a cluster. A change that fails is tried again, merged with what came
-//! since, so at most one change of each object is on its way.
+//! Applies pending changes to the objects of a cluster. At most one change of each object is on its way. One that fails is
+//! tried again after a pause of its own, merged with what came since, and delays no other object. Progress waits until
+//! nothing else is left to apply.
 
 mod write;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -16,11 +17,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::sink::{PendingChange, PendingChanges};
+use super::work::KeyedWork;
 
 /// Requests at the same time: the API server serves everybody.
-const CONCURRENCY: usize = 8;
-/// Pause after a failure that may pass.
+const CONCURRENCY: usize = 32;
+/// Pause while the API server does not answer at all.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Uids of objects that are remembered. Those that were forgotten are asked for again.
+const REMEMBERED: usize = 10_000;
 
 /// Applies changes until the sender is gone.
 pub(super) async fn run(api: &Kubernetes, mut changes: PendingChanges, instance: Uuid) {
@@ -29,8 +33,9 @@ pub(super) async fn run(api: &Kubernetes, mut changes: PendingChanges, instance:
     let mut queue = Queue::default();
     let mut running = FuturesUnordered::new();
     loop {
+        let now = Instant::now();
         while running.len() < CONCURRENCY
-            && let Some((key, change)) = queue.next()
+            && let Some((key, change)) = queue.next(now)
         {
             let known_uid = change.session().and_then(|session| queue.stand_ins.get(&session).copied());
             running.push(async move {
@@ -38,68 +43,88 @@ pub(super) async fn run(api: &Kubernetes, mut changes: PendingChanges, instance:
                 (key, change, written)
             });
         }
+        let wake = queue.wake(now);
         tokio::select! {
             change = changes.recv() => {
                 let Some((key, change)) = change else { return };
-                queue.add(key, change);
+                queue.work.add(key, change);
             }
-            Some((key, change, written)) = running.next() => queue.settle(key, change, written),
-            () = tokio::time::sleep_until(queue.paused_until.unwrap_or_else(Instant::now)), if queue.is_paused() => {}
+            Some((key, change, written)) = running.next() => queue.settle(key, change, written, Instant::now()),
+            () = tokio::time::sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
         }
     }
 }
 
 #[derive(Default)]
 struct Queue {
-    pending: BTreeMap<ObjectKey, PendingChange>,
-    in_progress: HashSet<ObjectKey>,
+    work: KeyedWork<ObjectKey, PendingChange>,
     /// Uids of the objects that stand for scheduled sessions, by session.
     stand_ins: HashMap<Uuid, Uuid>,
+    /// Changes that got no answer since the last answer.
+    unanswered: usize,
     paused_until: Option<Instant>,
 }
 
 impl Queue {
-    fn is_paused(&self) -> bool {
-        self.paused_until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn add(&mut self, key: ObjectKey, change: PendingChange) {
-        self.pending.entry(key).or_default().merge(change);
-    }
-
-    /// A change to an object that no other change is being applied to.
-    fn next(&mut self) -> Option<(ObjectKey, PendingChange)> {
-        if self.is_paused() {
+    fn next(&mut self, now: Instant) -> Option<(ObjectKey, PendingChange)> {
+        if self.paused_until.is_some_and(|until| now < until) {
             return None;
         }
-        let key = self.pending.keys().find(|key| !self.in_progress.contains(*key))?.clone();
-        let change = self.pending.remove(&key)?;
-        self.in_progress.insert(key.clone());
-        Some((key, change))
+        self.work.next(now)
     }
 
-    fn settle(&mut self, key: ObjectKey, change: PendingChange, written: Result<Option<Uuid>, KubernetesError>) {
-        self.in_progress.remove(&key);
+    /// When something can be done that can't be done now.
+    fn wake(&self, now: Instant) -> Option<Instant> {
+        let paused = self.paused_until.filter(|until| *until > now);
+        paused.or_else(|| self.work.next_retry())
+    }
+
+    fn settle(
+        &mut self,
+        key: ObjectKey,
+        change: PendingChange,
+        written: Result<Option<Uuid>, KubernetesError>,
+        now: Instant,
+    ) {
+        match &written {
+            Err(error) if error.status().is_none() => self.unanswered += 1,
+            _ => self.unanswered = 0,
+        }
+        // One object may be the reason of a lost answer; a whole round of them means that nobody answers.
+        if self.unanswered >= CONCURRENCY {
+            self.paused_until = Some(now + PAUSE);
+        }
         match (written, change.session()) {
-            (Ok(_), Some(session)) if change.deletes() => drop(self.stand_ins.remove(&session)),
-            (Ok(Some(uid)), Some(session)) => drop(self.stand_ins.insert(session, uid)),
-            (Ok(_), _) => {}
+            (Ok(uid), session) => {
+                self.remember(&change, session, uid);
+                self.work.done(&key);
+            }
             (Err(error), session) if is_final(&error) => {
                 // The object that was known is gone. A later change may create it again.
                 if let Some(session) = session {
                     self.stand_ins.remove(&session);
                 }
                 tracing::warn!(object = %key, error = chain(&error), "status was refused, it is not tried again");
+                self.work.done(&key);
             }
             (Err(error), _) => {
                 tracing::warn!(object = %key, error = chain(&error), "status was not applied, it is tried again");
-                let mut again = change;
-                if let Some(later) = self.pending.remove(&key) {
-                    again.merge(later);
-                }
-                self.pending.insert(key, again);
-                self.paused_until = Some(Instant::now() + PAUSE);
+                self.work.failed(key, change, now);
             }
+        }
+    }
+
+    fn remember(&mut self, change: &PendingChange, session: Option<Uuid>, uid: Option<Uuid>) {
+        let Some(session) = session else { return };
+        match uid {
+            _ if change.deletes() => drop(self.stand_ins.remove(&session)),
+            Some(uid) => {
+                if self.stand_ins.len() >= REMEMBERED {
+                    self.stand_ins = HashMap::new();
+                }
+                self.stand_ins.insert(session, uid);
+            }
+            None => {}
         }
     }
 }

@@ -1,50 +1,86 @@
-//! Sessions and objects that are not reported yet, and what is known about objects beside the views. It outlives the
-//! lease: a process that takes over starts from it.
+//! Objects that are not reported yet, and restores that wait for a person.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lagan_schemas::session::Session;
+use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
-use crate::report::note::Note;
-use crate::sessions::Change;
+/// Objects that are looked at one after the other, with the same answers of the source.
+const BATCH: usize = 256;
 
 #[derive(Default)]
-pub(super) struct Backlog {
-    /// The newest fold of each session.
-    pub sessions: HashMap<Uuid, Arc<Session>>,
-    pub objects: BTreeSet<ObjectKey>,
+pub(super) struct Backlog(Mutex<Objects>);
+
+#[derive(Default)]
+struct Objects {
+    changed: BTreeSet<ObjectKey>,
+    /// All objects at the time of a takeover. Those that change come first.
+    all: BTreeSet<ObjectKey>,
     /// Objects to look at again after a pause: configurations that miss a Secret or that the source does not answer
     /// for, and deleted Repositories that are still there.
-    pub waiting: BTreeSet<ObjectKey>,
-    /// Restores that wait for a person (P5), by uid.
-    pub unconfirmed: HashSet<Uuid>,
-    /// How the sessions ended that deleted the data of Repositories, by the uid of the Repository.
-    pub wipe_outcomes: HashMap<Uuid, Note>,
+    waiting: BTreeSet<ObjectKey>,
+    /// Restores that wait for a person (P5), until their objects are gone. It outlives the lease.
+    unconfirmed: HashMap<ObjectKey, Uuid>,
 }
 
 impl Backlog {
-    pub fn take(&mut self, change: Change) {
-        if let Change::Folded(session) = change {
-            self.sessions.insert(session.key.uid, session);
-        }
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sessions in the order of their last facts.
-    pub fn sessions_in_order(&self) -> Vec<Arc<Session>> {
-        let mut sessions: Vec<Arc<Session>> = self.sessions.values().cloned().collect();
-        sessions.sort_by_key(|session| session.last_sequence);
-        sessions
+    /// Forgets everything that the next reporter looks at anyway.
+    pub fn clear(&self) {
+        let mut objects = self.objects();
+        (objects.changed, objects.all, objects.waiting) = Default::default();
     }
 
-    /// Whether something waits to be tried again. Sessions are left only if something could not be reached.
-    pub fn needs_retry(&self) -> bool {
-        !self.waiting.is_empty() || !self.sessions.is_empty()
+    pub fn add(&self, key: ObjectKey) {
+        self.objects().changed.insert(key);
     }
 
-    pub fn retry(&mut self) {
-        self.objects.append(&mut self.waiting);
+    pub fn add_all(&self, keys: impl IntoIterator<Item = ObjectKey>) {
+        self.objects().all.extend(keys);
     }
+
+    pub fn look_again(&self, key: &ObjectKey) {
+        self.objects().waiting.insert(key.clone());
+    }
+
+    pub fn add_unconfirmed(&self, restore: &ObjectRef) {
+        let Some(uid) = restore.uid else { return };
+        let mut objects = self.objects();
+        objects.unconfirmed.insert(restore.key(), uid);
+        objects.changed.insert(restore.key());
+    }
+
+    pub fn is_unconfirmed(&self, key: &ObjectKey, uid: Uuid) -> bool {
+        self.objects().unconfirmed.get(key) == Some(&uid)
+    }
+
+    /// Notes that an object is gone.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.objects().unconfirmed.remove(key);
+    }
+
+    pub fn retry(&self) {
+        let mut objects = self.objects();
+        let waiting = std::mem::take(&mut objects.waiting);
+        objects.changed.extend(waiting);
+    }
+
+    /// The next changed objects to look at; empty if there are none.
+    pub fn next_changed(&self) -> BTreeSet<ObjectKey> {
+        batch(&mut self.objects().changed)
+    }
+
+    /// The next of all objects to look at; empty if there are none.
+    pub fn next_of_all(&self) -> BTreeSet<ObjectKey> {
+        batch(&mut self.objects().all)
+    }
+}
+
+fn batch(keys: &mut BTreeSet<ObjectKey>) -> BTreeSet<ObjectKey> {
+    std::iter::from_fn(|| keys.pop_first()).take(BATCH).collect()
 }

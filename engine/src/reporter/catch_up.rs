@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use lagan_schemas::error::chain;
 use lagan_schemas::resource::{Condition, Group, Kind, StatusDocument};
 use lagan_schemas::subject::ObjectKey;
@@ -12,34 +13,53 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::Reporter;
+use super::history::SHOWN_WITHIN;
 use super::live::LiveObject;
 use super::sink::{DeleteTarget, PendingChange, StatusSink};
 use super::statuses::Statuses;
-use crate::context::Context;
 use crate::report::difference::contains;
 use crate::report::document;
 
 const KINDS: [Kind; 5] =
     [Kind::Repository, Kind::BackupConfiguration, Kind::BackupBlueprint, Kind::BackupSession, Kind::RestoreSession];
 
-/// Repairs objects when a reporter starts, and adopts statuses that STATUS does not have: after a loss of JetStream the
-/// objects are the only memory, and a status made anew would overwrite it.
-pub(super) async fn adopt_and_repair(context: &Context, api: &Kubernetes, statuses: &mut Statuses, sink: &StatusSink) {
-    for (group, kind) in kinds(api) {
-        let mut unknown = Vec::new();
-        compare_kind(api, (group, kind), statuses, sink, Some(&mut unknown)).await;
-        for (key, object) in unknown {
-            if let Some(document) = document::of_live(object) {
-                statuses.write(context, &key, &document).await;
+impl Reporter<'_> {
+    /// Repairs objects when a reporter starts, and adopts statuses that STATUS does not have: after a loss of JetStream the
+    /// objects are the only memory, and a status made anew would overwrite it.
+    pub(super) async fn adopt_and_repair(&self) {
+        let Some(api) = self.context.source().statuses() else { return };
+        for of in kinds(api) {
+            let mut unknown = Vec::new();
+            let hidden = compare_kind(api, of, &self.statuses, &self.sink, Some(&mut unknown)).await;
+            self.forget_hidden(hidden).await;
+            for (key, object) in unknown {
+                let Some(document) = document::of_live(object) else { continue };
+                let _lock = self.statuses.lock(&key).await;
+                if !self.statuses.has(&key) {
+                    self.statuses.write(self.context, &key, &document).await;
+                }
             }
         }
     }
-}
 
-/// Repairs objects while the reporter runs.
-pub(super) async fn repair(api: &Kubernetes, statuses: &Statuses, sink: &StatusSink) {
-    for of in kinds(api) {
-        compare_kind(api, of, statuses, sink, None).await;
+    /// Repairs objects while the reporter runs.
+    pub(super) async fn repair(&self) {
+        let Some(api) = self.context.source().statuses() else { return };
+        for of in kinds(api) {
+            let hidden = compare_kind(api, of, &self.statuses, &self.sink, None).await;
+            self.forget_hidden(hidden).await;
+        }
+    }
+
+    /// Removes the statuses of scheduled sessions whose objects somebody deleted, or that went with their configuration.
+    async fn forget_hidden(&self, hidden: Vec<ObjectKey>) {
+        for key in hidden {
+            if matches!(self.context.source().confirms_deletion(&key).await, Ok(true)) {
+                let _lock = self.statuses.lock(&key).await;
+                self.statuses.remove(self.context, &key).await;
+            }
+        }
     }
 }
 
@@ -48,14 +68,15 @@ fn kinds(api: &Kubernetes) -> impl Iterator<Item = (Group, Kind)> {
     KINDS.into_iter().flat_map(move |kind| groups.clone().into_iter().map(move |group| (group, kind)))
 }
 
-/// Compares all objects of a kind. Objects with a status that STATUS does not know go to `unknown`, if it is given.
+/// Compares all objects of a kind. Objects with a status that STATUS does not know go to `unknown`, if it is given. Returns
+/// the scheduled sessions that ended long ago and have no object any more.
 async fn compare_kind(
     api: &Kubernetes,
     (group, kind): (Group, Kind),
     statuses: &Statuses,
     sink: &StatusSink,
     mut unknown: Option<&mut Vec<(ObjectKey, Value)>>,
-) {
+) -> Vec<ObjectKey> {
     let mut shown = HashSet::new();
     let compare = |object: Value| {
         let Some(live) = LiveObject::read(&object) else { return };
@@ -76,13 +97,21 @@ async fn compare_kind(
         shown.insert(key);
     };
     if let Err(error) = api.each(group, kind, compare).await {
-        return tracing::warn!(%kind, error = chain(&error), "statuses can't be compared at the moment");
+        tracing::warn!(%kind, error = chain(&error), "statuses can't be compared at the moment");
+        return Vec::new();
     }
-    for key in statuses.keys().filter(|key| key.kind == kind && key.group == group.as_str() && !shown.contains(*key)) {
-        if let Some(document) = statuses.document(key).filter(must_exist) {
-            sink.send(key, || PendingChange::status(&document));
+    let now = Timestamp::now();
+    let mut ended = Vec::new();
+    let hidden = |key: &ObjectKey| key.kind == kind && key.group == group.as_str() && !shown.contains(key);
+    for key in statuses.keys().into_iter().filter(hidden) {
+        let Some(document) = statuses.document(&key) else { continue };
+        if must_exist(&document) {
+            sink.send(&key, || PendingChange::status(&document));
+        } else if had_object(&document, now) {
+            ended.push(key);
         }
     }
+    ended
 }
 
 fn key_of(group: Group, kind: Kind, object: &LiveObject) -> ObjectKey {
@@ -116,6 +145,13 @@ fn expired_stand_in(kind: Kind, object: &LiveObject) -> Option<DeleteTarget> {
     let has_ended = matches!(head(&object.status).phase.as_str(), "Succeeded" | "Failed" | "Skipped");
     let uid: Uuid = object.uid()?;
     (kind == Kind::BackupSession && object.session().is_some() && has_ended).then_some(DeleteTarget::Object(uid))
+}
+
+/// Whether a scheduled session ended so long ago that its object was created.
+fn had_object(document: &StatusDocument, now: Timestamp) -> bool {
+    let ended = document.status.run().and_then(|run| run.completion_time);
+    stand_in::session_of(&document.metadata.common).is_some()
+        && ended.is_some_and(|ended| now.duration_since(ended) > SHOWN_WITHIN)
 }
 
 /// Whether the object of a document must exist: that of a scheduled session must until the session has ended. After

@@ -1,59 +1,34 @@
 //! `backupHistoryLimit`: how many ended sessions of a configuration keep their statuses and objects. Facts stay as long
 //! as their stream keeps them, and running sessions are never touched.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::Cause;
-use lagan_schemas::resource::backup_session::BackupSessionStatus;
 use lagan_schemas::resource::{Kind, Spec, StatusDocument};
 use lagan_schemas::session::Session;
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::stand_in;
 
 use super::sink::{DeleteTarget, PendingChange, StatusSink};
-use super::statuses::Statuses;
+use super::statuses::{SessionEnd, Statuses};
 use crate::context::Context;
 use crate::plan::answers::Existence;
 use crate::report::session::seconds;
+use crate::view::View;
 
 /// Time after its end in which a scheduled session gets an object. It is much longer than a takeover by another reporter.
-const SHOWN_WITHIN: Duration = Duration::from_secs(600);
+pub(super) const SHOWN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 /// As in Stash, one ended session stays.
 const DEFAULT_LIMIT: usize = 1;
 
-fn limit(context: &Context, session: &Session) -> usize {
-    let Some(request) = &session.request else { return DEFAULT_LIMIT };
-    let view = context.resources.read();
-    match view.objects.get(&request.invoker.key()).map(|object| &object.spec) {
+/// Number of ended sessions that a configuration keeps.
+pub(super) fn limit(view: &View, configuration: &ObjectKey) -> usize {
+    match view.objects.get(configuration).map(|object| &object.spec) {
         Some(Spec::BackupConfiguration(spec)) => {
             spec.backup_history_limit.map_or(DEFAULT_LIMIT, |limit| usize::try_from(limit).unwrap_or(0))
         }
         _ => DEFAULT_LIMIT,
     }
-}
-
-/// When a session ended: whole seconds, and the sequence of its last fact to order sessions of the same second.
-type End = (Timestamp, u64);
-
-/// Ended sessions of the same configuration, newest first.
-fn ended(statuses: &Statuses, session: &Session) -> Vec<(End, ObjectKey)> {
-    let Some(request) = &session.request else { return Vec::new() };
-    let invoker = request.invoker.key();
-    let names = |key: &&ObjectKey| {
-        (key.kind, &key.group, &key.namespace) == (Kind::BackupSession, &invoker.group, &invoker.namespace)
-    };
-    let mut ended: Vec<_> = statuses
-        .of_invoker(&invoker.name)
-        .filter(names)
-        .filter_map(|key| {
-            let status: BackupSessionStatus = statuses.status(key);
-            Some(((status.run.completion_time?, status.run.folded_sequence), key.clone()))
-        })
-        .collect();
-    ended.sort_by(|a, b| b.cmp(a));
-    ended
 }
 
 /// Whether a session ended so long ago that it left the history: its status is not written again after a restart.
@@ -64,9 +39,11 @@ pub(super) fn is_forgotten(context: &Context, statuses: &Statuses, session: &Ses
     if statuses.has(key) {
         return false;
     }
-    let limit = limit(context, session);
-    let end = (seconds(time), session.last_sequence);
-    let newer = ended(statuses, session).into_iter().filter(|(other, _)| *other > end).count();
+    let Some(request) = &session.request else { return false };
+    let configuration = request.invoker.key();
+    let limit = limit(&context.resources.read(), &configuration);
+    let end = SessionEnd { time: seconds(time), sequence: session.last_sequence, key: key.clone() };
+    let newer = statuses.ended_of(&configuration).into_iter().take_while(|other| *other > end).count();
     limit > 0 && newer >= limit
 }
 
@@ -97,18 +74,17 @@ fn was_shown(session: &Session, now: Timestamp) -> bool {
     match session.request.as_ref().map(|request| &request.cause) {
         Some(Cause::Object { .. }) => true,
         // A reporter may have died before it created the object.
-        _ => now.duration_since(end).unsigned_abs() > SHOWN_WITHIN,
+        _ => now.duration_since(end) > SHOWN_WITHIN,
     }
 }
 
-/// Removes the statuses beyond the limit, and their objects.
-pub(super) async fn remove_beyond_limit(
-    context: &Context,
-    statuses: &mut Statuses,
-    sink: &StatusSink,
-    session: &Session,
-) {
-    for (_, key) in ended(statuses, session).into_iter().skip(limit(context, session)) {
+/// Removes the statuses beyond the limit, and their objects. The caller holds no lock of a status.
+pub(super) async fn remove_beyond_limit(context: &Context, statuses: &Statuses, sink: &StatusSink, session: &Session) {
+    let Some(request) = &session.request else { return };
+    let configuration = request.invoker.key();
+    let limit = limit(&context.resources.read(), &configuration);
+    for SessionEnd { key, .. } in statuses.ended_of(&configuration).into_iter().skip(limit) {
+        let _lock = statuses.lock(&key).await;
         if let Some(identity) = statuses.document(&key).and_then(|document| identity(&document)) {
             sink.send(&key, || PendingChange::delete(identity));
         }
@@ -162,7 +138,8 @@ mod tests {
             entry(group, "s-11", 10, 60),
             entry("another.group", "s-12", 30, 70),
         ]);
-        let names: Vec<String> = ended(&statuses, &session()).into_iter().map(|(_, key)| key.name).collect();
+        let configuration = session().request.expect("a request").invoker.key();
+        let names: Vec<String> = statuses.ended_of(&configuration).into_iter().map(|end| end.key.name).collect();
         assert_eq!(names, ["s-10", "s-9", "s-11"]);
     }
 

@@ -62,8 +62,9 @@ impl MetricsSink {
 
 impl Reporter<'_> {
     /// Writes the result of a push to the status of its session.
-    pub(super) async fn metrics_pushed(&mut self, pushed: &Pushed) {
+    pub(super) async fn metrics_pushed(&self, pushed: &Pushed) {
         let PushedSession { key, uid } = &pushed.origin;
+        let _lock = self.statuses.lock(key).await;
         let condition = condition(&pushed.result, seconds(Timestamp::now()));
         // A write that fails reads back what somebody else wrote meanwhile; the second try is made on top of that.
         for _ in 0..2 {

@@ -76,13 +76,14 @@ fn read(stored: &Stored) -> Option<(Uuid, Told)> {
 }
 
 impl Reporter<'_> {
-    pub(super) async fn progress(&mut self, told: HashMap<Uuid, Told>) {
+    pub(super) async fn progress(&self, told: HashMap<Uuid, Told>) {
         for (uid, told) in told {
             let Some(key) = self.key_of(uid, &told) else { continue };
+            let _lock = self.statuses.lock(&key).await;
             let Some(mut document) = self.statuses.document_of(&key, uid) else { continue };
             // A text that could not be written is replaced by a newer one next time.
             if change(&mut document.status, told) && self.statuses.write(self.context, &key, &document).await {
-                self.sink.send(&key, || PendingChange::status(&document));
+                self.sink.send(&key, || PendingChange::progress(&document));
             }
         }
     }

@@ -1,27 +1,44 @@
 //! Reports one session: its own status, and what its end says about its configuration and its repositories.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
+use lagan_bus::session_log::read_session;
+use lagan_schemas::error::chain;
 use lagan_schemas::fact::Cause;
-use lagan_schemas::resource::backup_configuration::{BackupConfigurationStatus, LastSession};
+use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupConfigurationStatus, LastSession};
 use lagan_schemas::resource::repository::RepositoryStatus;
-use lagan_schemas::resource::{Kind, ObjectRef, Spec, Status};
+use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec, Status, StatusDocument};
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::ObjectKey;
 
+use super::queue::Unreported;
 use super::sink::PendingChange;
 use super::{Reporter, history};
 use crate::error::EngineError;
 use crate::plan::answers::{Answers, Existence};
-use crate::report::{configuration, document, note, preserved_fields, repository, session as session_report, wipe};
+use crate::report::{configuration, document, note, preserved_fields, repository, session as session_report};
 
 impl Reporter<'_> {
-    /// Reports one session; false if it has to be tried again.
-    pub(super) async fn session(&mut self, session: &Session) -> Result<bool, EngineError> {
+    /// Reports a session, which may have to be read from the log; false if it has to be tried again.
+    pub(super) async fn unreported(&self, unreported: &Unreported) -> Result<bool, EngineError> {
+        match unreported {
+            Unreported::Fold(session) => self.session(session).await,
+            Unreported::Logged(end) => match read_session(&self.context.bus, &end.key).await {
+                Ok(session) => self.session(&session).await,
+                Err(error) => {
+                    tracing::warn!(session = %end.key.uid, error = chain(&error), "session can't be read");
+                    Ok(false)
+                }
+            },
+        }
+    }
+
+    async fn session(&self, session: &Session) -> Result<bool, EngineError> {
         let Some(request) = &session.request else { return Ok(true) };
         let Some(key) = document::session_key(session) else {
-            self.wipe_out(session).await;
+            // The object need not wait any longer for the deletion of its data.
+            if session.phase.is_end() {
+                self.backlog.add(request.invoker.key());
+            }
             return Ok(true);
         };
         // The memory of the source comes before the status: a session that ran must not run again.
@@ -47,8 +64,30 @@ impl Reporter<'_> {
     }
 
     /// Writes the status of a session; false if it has to be tried again.
-    async fn write_session(&mut self, session: &Session, key: ObjectKey) -> bool {
-        let old_phase = self.statuses.phase_of(&key, session.key.uid);
+    async fn write_session(&self, session: &Session, key: ObjectKey) -> bool {
+        {
+            let _lock = self.statuses.lock(&key).await;
+            let old_phase = self.statuses.phase_of(&key, session.key.uid);
+            let document = self.session_document(session, &key);
+            if !self.statuses.write(self.context, &key, &document).await {
+                return false;
+            }
+            self.sink.send(&key, || {
+                let configuration = self.configuration_of(session).filter(|_| key.kind == Kind::BackupSession);
+                PendingChange::status(&document).with_event(note::note(session, &old_phase), configuration)
+            });
+        }
+        if session.phase.is_end() {
+            let is_backup = key.kind == Kind::BackupSession;
+            self.metrics.session_ended(self.context, session, key);
+            if is_backup {
+                history::remove_beyond_limit(self.context, &self.statuses, &self.sink, session).await;
+            }
+        }
+        true
+    }
+
+    fn session_document(&self, session: &Session, key: &ObjectKey) -> StatusDocument {
         let mut status = match key.kind {
             Kind::BackupSession => Status::from(session_report::backup(session)),
             _ => Status::from(session_report::restore(session)),
@@ -56,25 +95,11 @@ impl Reporter<'_> {
         if let Some(run) = status.run_mut() {
             run.folded_store = self.context.sessions.read().store;
         }
-        let mut document = document::of_session(&key, session, status);
-        if let Some(old) = self.statuses.document(&key) {
+        let mut document = document::of_session(key, session, status);
+        if let Some(old) = self.statuses.document(key) {
             preserved_fields::preserve(&old, &mut document);
         }
-        if !self.statuses.write(self.context, &key, &document).await {
-            return false;
-        }
-        self.sink.send(&key, || {
-            let configuration = self.configuration_of(session).filter(|_| key.kind == Kind::BackupSession);
-            PendingChange::status(&document).with_event(note::note(session, &old_phase), configuration)
-        });
-        if session.phase.is_end() {
-            let is_backup = key.kind == Kind::BackupSession;
-            self.metrics.session_ended(self.context, session, key);
-            if is_backup {
-                history::remove_beyond_limit(self.context, &mut self.statuses, &self.sink, session).await;
-            }
-        }
-        true
+        document
     }
 
     fn configuration_of(&self, session: &Session) -> Option<ObjectRef> {
@@ -82,42 +107,29 @@ impl Reporter<'_> {
         self.context.resources.read().objects.get(&invoker).map(|object| object.reference())
     }
 
-    /// Takes note of the end of a session that deletes a Repository's data: the object need not wait any longer.
-    async fn wipe_out(&mut self, session: &Session) {
-        let (Some(request), Some(outcome)) = (&session.request, wipe::outcome(session)) else { return };
-        self.backlog.wipe_outcomes.insert(session.key.uid, outcome);
-        self.objects(BTreeSet::from([request.invoker.key()])).await;
-    }
-
     /// Updates the statuses of the configuration and the repositories of a backup. It may run again for the same facts.
-    async fn follow_up(&mut self, session: &Session) -> bool {
+    async fn follow_up(&self, session: &Session) -> bool {
+        let Some(request) = &session.request else { return true };
         let mut done = true;
-        if let Some(request) = &session.request
-            && let Cause::Slot { slot, .. } = request.cause
-        {
-            done &= self.slot(&request.invoker.key(), slot).await;
-        }
         if session.phase.is_end() {
             done &= self.repositories(session).await;
-            done &= self.configuration_after(session).await;
         }
-        done
+        let news = News {
+            // Written where it outlives JetStream (P4).
+            slot: match request.cause {
+                Cause::Slot { slot, .. } => Some(slot),
+                Cause::Object { .. } => None,
+            },
+            ended: session.phase.is_end().then_some(session),
+        };
+        done & self.configuration_after(&request.invoker.key(), &news).await
     }
 
-    /// Writes the latest slot of a schedule where it outlives JetStream (P4).
-    async fn slot(&mut self, configuration: &ObjectKey, slot: Timestamp) -> bool {
-        let mut status: BackupConfigurationStatus = self.statuses.status(configuration);
-        if status.last_slot_time.is_some_and(|last| last >= slot) {
-            return true;
-        }
-        status.last_slot_time = Some(slot);
-        self.configuration(configuration, status, &mut Answers::default()).await
-    }
-
-    async fn repositories(&mut self, session: &Session) -> bool {
+    async fn repositories(&self, session: &Session) -> bool {
         let Some(plan) = &session.plan else { return true };
         let mut done = true;
         for key in plan.repositories().map(|repository| repository.reference.key()) {
+            let _lock = self.statuses.lock(&key).await;
             let old: RepositoryStatus = self.statuses.status(&key);
             let result = session.results.iter().find(|result| result.repository.key() == key);
             done &= self.write_object(&key, repository::after(session, result, old).into()).await;
@@ -125,57 +137,87 @@ impl Reporter<'_> {
         done
     }
 
-    async fn configuration_after(&mut self, session: &Session) -> bool {
-        let Some(request) = &session.request else { return true };
-        let key = request.invoker.key();
-        let mut status: BackupConfigurationStatus = self.statuses.status(&key);
-        let phase = session.phase.display().to_owned();
-        status.last_session = Some(LastSession { name: request.name.clone(), uid: session.key.uid, phase });
-        if session.phase == Phase::Succeeded {
-            let ended = session.last_time.map(session_report::seconds);
-            status.last_success_time = status.last_success_time.max(ended);
+    /// Adds what a session says about its configuration to the status of that. It asks the source nothing: a status that
+    /// was never made is made by a look at the object, in the background.
+    async fn configuration_after(&self, key: &ObjectKey, news: &News<'_>) -> bool {
+        let _lock = self.statuses.lock(key).await;
+        let old: BackupConfigurationStatus = self.statuses.status(key);
+        let mut status = old.clone();
+        status.last_slot_time = status.last_slot_time.max(news.slot);
+        if let Some(session) = news.ended {
+            if !self.is_later(status.last_session.as_ref(), session) {
+                status.last_session = last_session(session);
+            }
+            if session.phase == Phase::Succeeded {
+                let ended = session.last_time.map(session_report::seconds);
+                status.last_success_time = status.last_success_time.max(ended);
+            }
         }
-        self.configuration(&key, status, &mut Answers::default()).await
-    }
-
-    /// Writes the status of a configuration; false if it has to be tried again.
-    pub(super) async fn configuration(
-        &mut self,
-        key: &ObjectKey,
-        old: BackupConfigurationStatus,
-        answers: &mut Answers,
-    ) -> bool {
+        if status == old {
+            return true;
+        }
+        let is_known = status.phase.is_some();
         let object = self.context.resources.read().objects.get(key).cloned();
         let Some(object) = object else { return true };
         let Spec::BackupConfiguration(spec) = &object.spec else { return true };
-        let status = loop {
-            answers.begin();
-            let now = session_report::seconds(Timestamp::now());
-            let cross_namespace = self.context.options.cross_namespace;
-            let status = {
-                let view = self.context.resources.read();
-                let inputs = configuration::ConfigurationInputs {
-                    object: &object,
-                    spec,
-                    view: &view,
-                    answers,
-                    cross_namespace,
-                    now,
-                };
-                configuration::status(&inputs, old.clone())
-            };
-            if !answers.try_to_find_out(self.context.source()).await {
-                break status;
-            }
-        };
-        if answers.is_anything_missing() {
-            self.backlog.waiting.insert(key.clone());
+        if is_known {
+            status.next_slot_time = configuration::next_slot(&object, spec, session_report::seconds(Timestamp::now()));
+        } else {
+            status = self.configuration_status(&object, spec, &Answers::default(), status);
+            self.backlog.add(key.clone());
         }
         self.write_object(key, status.into()).await
     }
 
-    /// Writes the status of an object that exists; false if it has to be tried again.
-    pub(super) async fn write_object(&mut self, key: &ObjectKey, status: Status) -> bool {
+    /// Whether the session that a configuration shows as its last ended later than this one.
+    fn is_later(&self, shown: Option<&LastSession>, session: &Session) -> bool {
+        let (Some(shown), Some(request)) = (shown, &session.request) else { return false };
+        let key = ObjectKey { kind: Kind::BackupSession, name: shown.name.clone(), ..request.invoker.key() };
+        let store = self.context.sessions.read().store;
+        self.statuses.has_ended(&key) && self.statuses.folded_sequence(&key, shown.uid, store) > session.last_sequence
+    }
+
+    fn configuration_status(
+        &self,
+        object: &Object,
+        spec: &BackupConfigurationSpec,
+        answers: &Answers,
+        old: BackupConfigurationStatus,
+    ) -> BackupConfigurationStatus {
+        let view = self.context.resources.read();
+        let inputs = configuration::ConfigurationInputs {
+            object,
+            spec,
+            view: &view,
+            answers,
+            cross_namespace: self.context.options.cross_namespace,
+            now: session_report::seconds(Timestamp::now()),
+        };
+        configuration::status(&inputs, old)
+    }
+
+    /// Writes the status of a configuration. What it needs of the source is asked before its lock is taken.
+    pub(super) async fn configuration(&self, key: &ObjectKey, answers: &mut Answers) {
+        let object = self.context.resources.read().objects.get(key).cloned();
+        let Some(object) = object else { return };
+        let Spec::BackupConfiguration(spec) = &object.spec else { return };
+        loop {
+            answers.begin();
+            self.configuration_status(&object, spec, answers, BackupConfigurationStatus::default());
+            if !answers.try_to_find_out(self.context.source()).await {
+                break;
+            }
+        }
+        if answers.is_anything_missing() {
+            self.backlog.look_again(key);
+        }
+        let _lock = self.statuses.lock(key).await;
+        let status = self.configuration_status(&object, spec, answers, self.statuses.status(key));
+        self.write_object(key, status.into()).await;
+    }
+
+    /// Writes the status of an object that exists; false if it has to be tried again. The caller holds the lock of the key.
+    pub(super) async fn write_object(&self, key: &ObjectKey, status: Status) -> bool {
         let object = self.context.resources.read().objects.get(key).cloned();
         let Some(object) = object else { return true };
         self.metrics.object_changed(&object, &status);
@@ -187,8 +229,20 @@ impl Reporter<'_> {
         if written {
             self.sink.send(key, || PendingChange::status(&document));
         } else {
-            self.backlog.waiting.insert(key.clone());
+            self.backlog.look_again(key);
         }
         written
     }
+}
+
+/// What a session says about its configuration.
+struct News<'a> {
+    slot: Option<Timestamp>,
+    ended: Option<&'a Session>,
+}
+
+fn last_session(session: &Session) -> Option<LastSession> {
+    let request = session.request.as_ref()?;
+    let phase = session.phase.display().to_owned();
+    Some(LastSession { name: request.name.clone(), uid: session.key.uid, phase })
 }

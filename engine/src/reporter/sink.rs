@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::stored::StoredDocument;
+use super::work::{Piece, Urgency};
 use crate::report::note::Note;
 
 /// A pending change to one Kubernetes object.
@@ -19,6 +20,7 @@ pub(super) struct PendingChange {
     pub labels: BTreeMap<String, String>,
     pub events: Vec<PendingEvent>,
     pub finalizer: Option<FinalizerCheck>,
+    pub urgency: Urgency,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +62,11 @@ impl PendingChange {
         Self { action: Some(ObjectWrite::ApplyStatus { document: document.into(), session }), ..Self::default() }
     }
 
+    /// A status in which nothing but the progress is new. All other changes come before it.
+    pub fn progress(document: &StatusDocument) -> Self {
+        Self { urgency: Urgency::Idle, ..Self::status(document) }
+    }
+
     pub fn with_event(mut self, note: Option<Note>, configuration: Option<ObjectRef>) -> Self {
         self.events.extend(note.map(|note| PendingEvent { note, configuration }));
         self
@@ -89,14 +96,23 @@ impl PendingChange {
     pub fn deletes(&self) -> bool {
         matches!(self.action, Some(ObjectWrite::Delete(_)))
     }
+}
 
+impl Piece for PendingChange {
     /// Adds a later change of the same object. Of two actions only the later one is done: a status after a deletion is
     /// that of another object with the same name, so the object to delete is gone already.
-    pub fn merge(&mut self, later: Self) {
+    fn merge(&mut self, later: Self) {
         self.action = later.action.or_else(|| self.action.take());
         self.labels.extend(later.labels);
         self.events.extend(later.events);
         self.finalizer = later.finalizer.or_else(|| self.finalizer.take());
+        if later.urgency == Urgency::Now {
+            self.urgency = Urgency::Now;
+        }
+    }
+
+    fn urgency(&self) -> Urgency {
+        self.urgency
     }
 }
 

@@ -1,6 +1,10 @@
-//! The reporter's copy of STATUS, and writes to STATUS with compare-and-set.
+//! The reporter's copy of STATUS, and writes to STATUS with compare-and-set. It can be used by several tasks of a reporter
+//! at the same time; a task that reads a status to change it holds the lock of its key.
 
-use std::collections::BTreeMap;
+mod entries;
+mod locks;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -8,94 +12,74 @@ use jiff::Timestamp;
 use lagan_bus::follow::follow;
 use lagan_bus::publish::{Publish, publish};
 use lagan_bus::purge::purge_subject;
-use lagan_bus::{Expect, Followed, HeaderMap, Start, Stored};
+use lagan_bus::{Expect, Followed, HeaderMap, Start};
 use lagan_schemas::error::chain;
 use lagan_schemas::event::{CloudEvent, STATUS_CHANGED};
 use lagan_schemas::position::StoreId;
-use lagan_schemas::resource::backup_session::BackupSessionSpec;
 use lagan_schemas::resource::{Kind, Status, StatusDocument};
 use lagan_schemas::subject::{ObjectKey, STATUS, stream_subjects};
-use serde::Deserialize as _;
 use serde_json::json;
+use tokio::sync::MutexGuard as KeyGuard;
 use uuid::Uuid;
 
-use super::stored::StoredDocument;
+use self::entries::Entries;
+pub(super) use self::entries::SessionEnd;
+use self::locks::KeyLocks;
+use super::position::StoredPosition;
 use crate::context::Context;
 
+#[derive(Default)]
 pub(super) struct Statuses {
-    entries: BTreeMap<ObjectKey, Entry>,
-}
-
-struct Entry {
-    /// Sequence in the stream, for compare-and-set.
-    sequence: u64,
-    /// `None` if the stream holds something that is not a document. The next write replaces it.
-    document: Option<StoredDocument>,
-    /// Name of the configuration that a BackupSession names.
-    invoker: Option<Box<str>>,
-}
-
-impl Entry {
-    fn new(sequence: u64, document: &StatusDocument) -> Self {
-        let spec = (document.kind == Kind::BackupSession).then(|| BackupSessionSpec::deserialize(&document.spec));
-        let invoker = spec.and_then(Result::ok).map(|spec| spec.invoker.name.into());
-        Self { sequence, document: Some(document.into()), invoker }
-    }
+    entries: Mutex<Entries>,
+    locks: KeyLocks,
 }
 
 impl Statuses {
-    pub async fn load(context: &Context) -> Self {
+    /// Reads STATUS, and the position up to which the ends of sessions are in it.
+    pub async fn load(context: &Context) -> (Self, StoredPosition) {
         let filter = vec![stream_subjects(STATUS, context.cluster())];
         let mut stream = follow(&context.bus, STATUS, filter, Start::LastPerSubject);
-        let mut statuses = Self { entries: BTreeMap::new() };
+        let (mut entries, mut position) = (Entries::default(), StoredPosition::default());
         while let Some(item) = stream.next().await {
             match item {
-                Followed::Message(stored) => statuses.take(&stored),
+                Followed::Message(stored) if position.take(context.cluster(), &stored) => {}
+                Followed::Message(stored) => entries.take(&stored),
                 Followed::CaughtUp => break,
-                Followed::Store(_) => statuses.entries.clear(),
+                Followed::Store(_) => (entries, position) = (Entries::default(), StoredPosition::default()),
             }
         }
-        statuses
+        (Self { entries: Mutex::new(entries), locks: KeyLocks::default() }, position)
     }
 
     #[cfg(test)]
     pub fn of(documents: impl IntoIterator<Item = (ObjectKey, StatusDocument)>) -> Self {
-        let entry = |(key, document)| (key, Entry::new(1, &document));
-        Self { entries: documents.into_iter().map(entry).collect() }
-    }
-
-    fn take(&mut self, stored: &Stored) {
-        let Ok((_, key)) = ObjectKey::parse(&stored.subject) else { return };
-        // A later version reports kinds that this one does not know.
-        if matches!(key.kind, Kind::Other(_)) {
-            return;
+        let mut entries = Entries::default();
+        for (key, document) in documents {
+            entries.insert(key, 1, &document);
         }
-        let event = CloudEvent::from_bytes(&stored.payload).map_err(|error| chain(&error));
-        let document = event.and_then(|event| serde_json::from_value(event.data).map_err(|error| error.to_string()));
-        let entry = match document {
-            Ok(document) => Entry::new(stored.sequence, &document),
-            Err(error) => {
-                tracing::warn!(object = %key, error, "status can't be read, it is made anew");
-                Entry { sequence: stored.sequence, document: None, invoker: None }
-            }
-        };
-        self.entries.insert(key, entry);
+        Self { entries: Mutex::new(entries), locks: KeyLocks::default() }
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.entries.keys()
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no other task changes the status of this key. A task holds one such lock at a time.
+    pub async fn lock(&self, key: &ObjectKey) -> KeyGuard<'_, ()> {
+        self.locks.lock(key).await
+    }
+
+    pub fn keys(&self) -> Vec<ObjectKey> {
+        self.entries().keys().cloned().collect()
     }
 
     pub fn has(&self, key: &ObjectKey) -> bool {
-        self.entries.contains_key(key)
-    }
-
-    fn stored(&self, key: &ObjectKey) -> Option<&StoredDocument> {
-        self.entries.get(key)?.document.as_ref()
+        self.entries().has(key)
     }
 
     pub fn document(&self, key: &ObjectKey) -> Option<StatusDocument> {
-        self.stored(key).map(StoredDocument::read)
+        let stored = self.entries().stored(key).cloned();
+        stored.map(|stored| stored.read())
     }
 
     /// The document under `key`, if it is about the object or session of this uid.
@@ -104,12 +88,28 @@ impl Statuses {
     }
 
     pub fn has_same(&self, key: &ObjectKey, document: &StatusDocument) -> bool {
-        self.stored(key) == Some(&document.into())
+        let stored = self.entries().stored(key).cloned();
+        stored == Some(document.into())
     }
 
-    /// Sessions of configurations of this name.
-    pub fn of_invoker(&self, name: &str) -> impl Iterator<Item = &ObjectKey> {
-        self.entries.iter().filter(move |(_, entry)| entry.invoker.as_deref() == Some(name)).map(|(key, _)| key)
+    /// The ended sessions of a configuration, newest first.
+    pub fn ended_of(&self, configuration: &ObjectKey) -> Vec<SessionEnd> {
+        self.entries().ended_of(configuration)
+    }
+
+    /// The uids of all sessions whose statuses were folded from `store`, with the sequences up to which they were.
+    pub fn folded_from(&self, store: StoreId) -> Vec<(Uuid, u64)> {
+        let sessions: Vec<_> = {
+            let entries = self.entries();
+            let is_session = |key: &&ObjectKey| matches!(key.kind, Kind::BackupSession | Kind::RestoreSession);
+            entries.keys().filter(is_session).filter_map(|key| entries.stored(key).cloned()).collect()
+        };
+        let folded = sessions.into_iter().filter_map(|stored| {
+            let document = stored.read();
+            let run = document.status.run().filter(|run| run.folded_store == Some(store))?;
+            Some((document.metadata.common.uid?, run.folded_sequence))
+        });
+        folded.collect()
     }
 
     /// The status of an object, or an empty one.
@@ -134,7 +134,7 @@ impl Statuses {
     }
 
     /// Writes a document unless the stream holds it already; false if it could not be written.
-    pub async fn write(&mut self, context: &Context, key: &ObjectKey, document: &StatusDocument) -> bool {
+    pub async fn write(&self, context: &Context, key: &ObjectKey, document: &StatusDocument) -> bool {
         if self.has_same(key, document) {
             return true;
         }
@@ -146,12 +146,12 @@ impl Statuses {
         let event = CloudEvent::new(message_id.clone(), source, kind, now, json!(document))
             .about(key.to_string())
             .in_cluster(cluster.as_str());
-        let sequence = self.entries.get(key).map_or(0, |entry| entry.sequence);
+        let sequence = self.entries().sequence(key);
         let payload = Bytes::from(event.to_bytes());
         let value = Publish { subject: subject.clone(), message_id, headers: HeaderMap::new(), payload };
         match publish(&context.bus, STATUS, value, &Expect::Last { filter: subject.clone(), sequence }).await {
             Ok(sequence) => {
-                self.entries.insert(key.clone(), Entry::new(sequence, document));
+                self.entries().insert(key.clone(), sequence, document);
                 true
             }
             Err(error) => {
@@ -162,19 +162,24 @@ impl Statuses {
         }
     }
 
-    async fn reload(&mut self, context: &Context, key: &ObjectKey, subject: &str) {
+    async fn reload(&self, context: &Context, key: &ObjectKey, subject: &str) {
         match lagan_bus::read::last(&context.bus, STATUS, subject).await {
-            Ok(Some(stored)) => self.take(&stored),
-            Ok(None) => drop(self.entries.remove(key)),
+            Ok(Some(stored)) => self.entries().take(&stored),
+            Ok(None) => self.entries().remove(key),
             Err(error) => tracing::debug!(error = chain(&error), "status can't be read back"),
         }
     }
 
-    pub async fn remove(&mut self, context: &Context, key: &ObjectKey) {
+    /// Removes a status; false if that has to be tried again.
+    pub async fn remove(&self, context: &Context, key: &ObjectKey) -> bool {
         match purge_subject(&context.bus, STATUS, &key.status_subject(context.cluster())).await {
-            Ok(()) => drop(self.entries.remove(key)),
+            Ok(()) => {
+                self.entries().remove(key);
+                true
+            }
             Err(error) => {
                 tracing::warn!(object = %key, error = chain(&error), "status of a deleted object can't be removed yet");
+                false
             }
         }
     }
