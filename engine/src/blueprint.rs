@@ -15,6 +15,7 @@ use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::SourceError;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::derive::{BLUEPRINT_LABEL, Derived, GENERATED_FOR, HOOKS_OF, asked, derive};
 use self::failures::{Again, Failures};
@@ -57,16 +58,22 @@ async fn follow(context: &Context, mut intent: watch::Receiver<bool>) {
     let mut changes = context.resources.changes();
     changes.mark_changed();
     let mut logged = Logged::default();
-    let mut again = Again::Never;
+    let mut again: Option<Instant> = None;
+    let mut seen = None;
     loop {
-        let pause = again.pause();
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
+        }
+        let is_due = again.is_some_and(|at| at <= Instant::now());
+        // Sessions and other objects come and go far more often, and change nothing that blueprints make.
+        if !is_due && seen == Some(context.resources.read().blueprint_changes) {
+            continue;
         }
         tokio::time::sleep(SETTLE).await;
         changes.mark_unchanged();
-        again = look(context, &mut logged).await;
+        seen = Some(context.resources.read().blueprint_changes);
+        again = look(context, &mut logged).await.pause().map(|pause| Instant::now() + pause);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The view of RESOURCES: the last value of every object, and the position up to which the stream was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use futures::StreamExt as _;
@@ -25,6 +25,10 @@ pub(crate) struct View {
     pub refused: BTreeMap<ObjectKey, Refused>,
     /// Last sequence of each subject, including tombstones: the watcher's compare-and-set expects it.
     pub sequences: BTreeMap<ObjectKey, u64>,
+    /// Objects whose last message can't be read. The value before it stays, and the watcher publishes it again.
+    pub unreadable: BTreeSet<ObjectKey>,
+    /// Number of changes of objects that blueprints are about, or make.
+    pub blueprint_changes: u64,
     /// The store that was read, and the last sequence of it.
     pub position: Option<Position>,
 }
@@ -93,27 +97,43 @@ impl View {
             position.sequence = stored.sequence;
         }
         let (_, key) = ObjectKey::parse(&stored.subject).map_err(|error| error.to_string())?;
-        let event = ResourceEvent::from_bytes(&stored.payload).map_err(|error| lagan_schemas::error::chain(&error))?;
+        // Also of a message that can't be read: the next one must expect it.
         self.sequences.insert(key.clone(), stored.sequence);
+        self.unreadable.remove(&key);
+        let taken = self.take_event(&key, stored);
+        if taken.is_err() {
+            self.unreadable.insert(key);
+        }
+        taken
+    }
+
+    fn take_event(&mut self, key: &ObjectKey, stored: &Stored) -> Result<Option<ObjectKey>, String> {
+        let event = ResourceEvent::from_bytes(&stored.payload).map_err(|error| lagan_schemas::error::chain(&error))?;
         if matches!(key.kind, Kind::Other(_)) || Group::of(&format!("{}/", key.group)) == Group::Other {
             return Ok(None);
         }
-        self.refused.remove(&key);
         match (event.object, event.problem) {
             (Some(value), Some(problem)) => {
-                self.objects.remove(&key);
                 let metadata = serde_json::from_value(value["metadata"].clone()).map_err(|error| error.to_string())?;
                 let api_version = value["apiVersion"].as_str().unwrap_or_default().to_owned();
+                self.objects.remove(key);
                 self.refused.insert(key.clone(), Refused { metadata, api_version, problem });
             }
             (Some(value), None) => {
                 let mut object = Object::from_json(value).map_err(|error| lagan_schemas::error::chain(&error))?;
                 object.ignored_fields = event.ignored_fields;
+                self.refused.remove(key);
                 self.objects.insert(key.clone(), Arc::new(object));
             }
-            (None, _) => drop(self.objects.remove(&key)),
+            (None, _) => {
+                self.objects.remove(key);
+                self.refused.remove(key);
+            }
         }
-        Ok(Some(key))
+        if matches!(key.kind, Kind::AppBinding | Kind::BackupBlueprint | Kind::Repository | Kind::BackupConfiguration) {
+            self.blueprint_changes += 1;
+        }
+        Ok(Some(key.clone()))
     }
 }
 
@@ -229,6 +249,42 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_message_that_can_not_be_read_changes_no_object_and_the_next_one_does() {
+        let object = json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "main", "namespace": "a"},
+            "spec": {"backend": {"storageSecretName": "s", "local": {"mountPath": "/y"}}},
+        });
+        let key = Object::from_json(object.clone()).unwrap().key();
+        let cluster = "local".parse().unwrap();
+        let event =
+            ResourceEvent { object: Some(object), uid: uuid::Uuid::nil(), ignored_fields: Vec::new(), problem: None };
+        let readable = lagan_schemas::event::CloudEvent::new(
+            "id".to_owned(),
+            "/test".to_owned(),
+            event.kind().to_owned(),
+            jiff::Timestamp::UNIX_EPOCH,
+            json!(event),
+        )
+        .to_bytes();
+        let message = |sequence: u64, payload: Vec<u8>| Stored {
+            subject: key.resource_subject(&cluster),
+            sequence,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            headers: lagan_bus::HeaderMap::new(),
+            payload: payload.into(),
+        };
+        let mut view = View::default();
+        assert_eq!(view.take(&message(1, readable.clone())), Ok(Some(key.clone())));
+        for garbage in ["", "{}", r#"{"specversion":"1.0","type":"dev.lagan.resource.applied.v1"}"#] {
+            assert!(view.take(&message(2, garbage.as_bytes().to_vec())).is_err(), "{garbage}");
+            assert!(view.objects.contains_key(&key) && view.unreadable.contains(&key));
+            assert_eq!(view.sequences[&key], 2, "the next message must expect it");
+        }
+        assert_eq!(view.take(&message(3, readable)), Ok(Some(key)));
+        assert!(view.unreadable.is_empty());
+    }
 
     #[test]
     fn an_invalid_object_hides_the_valid_one_of_another_group() {

@@ -20,19 +20,40 @@ use crate::view::Refused;
 /// Publishes an object in its published form. Returns false if it has to be tried again, like the other functions here.
 pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: Option<String>) -> bool {
     let key = object.key();
-    let is_known = match &problem {
-        None => context.resources.read().objects.get(&key).is_some_and(|known| **known == *object),
-        Some(problem) => context.resources.read().refused.get(&key).is_some_and(|known| {
-            let Refused { metadata, problem: told, .. } = known;
-            *metadata == object.metadata && told == problem
-        }),
-    };
+    let is_unreadable = context.resources.read().unreadable.contains(&key);
+    let is_known = !is_unreadable
+        && match &problem {
+            None => context.resources.read().objects.get(&key).is_some_and(|known| **known == *object),
+            Some(problem) => context.resources.read().refused.get(&key).is_some_and(|known| {
+                let Refused { metadata, problem: told, .. } = known;
+                *metadata == object.metadata && told == problem
+            }),
+        };
     if is_known {
         return true;
     }
     let uid = object.metadata.uid.unwrap_or_default();
     let ignored_fields = object.ignored_fields.clone();
-    send(context, &key, ResourceEvent { object: Some(object.to_json()), uid, ignored_fields, problem }).await
+    let event = ResourceEvent { object: Some(object.to_json()), uid, ignored_fields, problem };
+    match send(context, &key, event).await {
+        Sent::Yes => true,
+        Sent::Later => false,
+        // It must not keep the others of its kind from being published.
+        Sent::TooLarge(bytes) => publish_refused(context, &key, &too_large(object, bytes)).await,
+    }
+}
+
+/// The head of an object that is too large to be published, with the reason.
+fn too_large(object: &Object, bytes: usize) -> Refused {
+    let mut metadata = object.metadata.clone();
+    (metadata.annotations, metadata.labels) = Default::default();
+    Refused {
+        metadata,
+        api_version: object.api_version.clone(),
+        problem: format!(
+            "with {bytes} bytes the object is too large for NATS: make it smaller, or raise `max_payload` of the server"
+        ),
+    }
 }
 
 /// Publishes the head of an object that can't be read as its type, with the reason.
@@ -45,15 +66,37 @@ pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused:
     });
     let uid = refused.metadata.uid.unwrap_or_default();
     let problem = Some(refused.problem.clone());
-    send(context, key, ResourceEvent { object: Some(head), uid, ignored_fields: Vec::new(), problem }).await
+    published(
+        key,
+        send(context, key, ResourceEvent { object: Some(head), uid, ignored_fields: Vec::new(), problem }).await,
+    )
+}
+
+/// Whether nothing has to be tried again. What is too large even so is passed over.
+fn published(key: &ObjectKey, sent: Sent) -> bool {
+    if let Sent::TooLarge(bytes) = sent {
+        tracing::error!(object = %key, bytes, "object is too large for NATS and can't be used: shorten its name or its problem");
+    }
+    !matches!(sent, Sent::Later)
 }
 
 /// Publishes a tombstone for an object that is gone.
 pub(super) async fn bury(context: &Context, key: &ObjectKey, uid: Uuid) -> bool {
-    send(context, key, ResourceEvent { object: None, uid, ignored_fields: Vec::new(), problem: None }).await
+    published(
+        key,
+        send(context, key, ResourceEvent { object: None, uid, ignored_fields: Vec::new(), problem: None }).await,
+    )
 }
 
-async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> bool {
+/// The result of sending an event.
+enum Sent {
+    Yes,
+    Later,
+    /// The server accepts no message of this many bytes.
+    TooLarge(usize),
+}
+
+async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> Sent {
     let cluster = context.cluster();
     let subject = key.resource_subject(cluster);
     let sequence = context.resources.read().sequences.get(key).copied().unwrap_or(0);
@@ -64,12 +107,9 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> bool 
     let cloud_event = CloudEvent::new(message_id.clone(), source, event.kind().to_owned(), Timestamp::now(), data)
         .about(key.to_string())
         .in_cluster(cluster.as_str());
-    let value = Publish {
-        subject: subject.clone(),
-        message_id,
-        headers: HeaderMap::new(),
-        payload: Bytes::from(cloud_event.to_bytes()),
-    };
+    let payload = Bytes::from(cloud_event.to_bytes());
+    let bytes = payload.len();
+    let value = Publish { subject: subject.clone(), message_id, headers: HeaderMap::new(), payload };
     let mut seen = context.resources.changes();
     match publish(&context.bus, RESOURCES, value, &Expect::Last { filter: subject, sequence }).await {
         Ok(published) => {
@@ -80,15 +120,16 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> bool 
                 seen.wait_for(|progress| progress.sequence() >= published),
             )
             .await;
-            true
+            Sent::Yes
         }
         Err(AppendError::Conflict { .. }) => {
             tracing::debug!(object = %key, "another watcher was faster, or the view is behind");
-            false
+            Sent::Later
         }
+        Err(AppendError::TooLarge { .. }) => Sent::TooLarge(bytes),
         Err(error) => {
             tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again");
-            false
+            Sent::Later
         }
     }
 }
