@@ -2,6 +2,7 @@
 //! It must not write anything; `reporter` applies what is made here.
 
 pub(crate) mod blueprint;
+pub(crate) mod brief;
 mod conditions;
 pub(crate) mod configuration;
 pub(crate) mod difference;

@@ -1,7 +1,9 @@
 //! The scheduler: appends `requested` for due slots and for session objects, once each. Any number of schedulers run side
 //! by side; the first append expects sequence 0, so one of them wins. It must not plan.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod ended;
+
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -102,7 +104,7 @@ struct Scheduler {
     /// Ordered by the time of the next look, so that idle configurations cost nothing.
     heap: BTreeSet<(Timestamp, ObjectKey)>,
     /// Session objects that were decided; they never change.
-    seen: HashSet<Uuid>,
+    seen: HashMap<ObjectKey, Uuid>,
     /// Session objects that are looked at again at the next tick.
     unanswered: BTreeSet<ObjectKey>,
     log_usage: LogUsage,
@@ -115,7 +117,7 @@ impl Scheduler {
             context,
             armed: HashMap::new(),
             heap: BTreeSet::new(),
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             unanswered: BTreeSet::new(),
             log_usage: LogUsage::default(),
             unconfirmed,
@@ -217,6 +219,7 @@ impl Scheduler {
     /// Requests the sessions that objects ask for, each once. Objects that can't be decided now are kept for later.
     async fn request_objects(&mut self, mut keys: BTreeSet<ObjectKey>) {
         keys.retain(|key| matches!(key.kind, Kind::BackupSession | Kind::RestoreSession | Kind::Repository));
+        self.forget_deleted(&keys);
         while let Some(key) = keys.pop_first() {
             let (object, position) = {
                 let view = self.context.resources.read();
@@ -235,18 +238,26 @@ impl Scheduler {
         }
     }
 
+    /// Forgets the decisions about objects that are gone.
+    fn forget_deleted(&mut self, keys: &BTreeSet<ObjectKey>) {
+        let view = self.context.resources.read();
+        for key in keys.iter().filter(|key| !view.objects.contains_key(key)) {
+            self.seen.remove(key);
+        }
+    }
+
     async fn request_object(&mut self, object: &Object, position: Position) -> Asked {
         let Some((kind, invoker, request)) = object_request(object, position) else { return Asked::Decided };
         if kind == SessionKind::Maintenance && !self.context.source().deletes_data() {
             return Asked::Decided;
         }
         let Some(uid) = object.metadata.uid else { return Asked::Decided };
-        if self.seen.contains(&uid) || self.context.sessions.knows(uid) {
+        if self.seen.get(&object.key()) == Some(&uid) || self.context.sessions.knows(uid) {
             return Asked::Decided;
         }
         // The reporter made this object for a session that exists already (P2).
         if stand_in::session_of(&object.metadata).is_some() {
-            self.seen.insert(uid);
+            self.seen.insert(object.key(), uid);
             return Asked::Decided;
         }
         // Deletions run even when the log is full: each appends only a few facts.
@@ -262,7 +273,7 @@ impl Scheduler {
             }
         };
         if matches!(standing, Standing::Ended | Standing::Gone) {
-            self.seen.insert(uid);
+            self.seen.insert(object.key(), uid);
             return Asked::Decided;
         }
         if object.kind() == Kind::RestoreSession && (standing == Standing::Recorded || is_old(object)) {
@@ -275,13 +286,22 @@ impl Scheduler {
             tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
             // A reporter that is gone belongs to an engine that is stopping.
             let _ = self.unconfirmed.send(object.reference());
-            self.seen.insert(uid);
+            self.seen.insert(object.key(), uid);
             return Asked::Decided;
+        }
+        // The API server may have refused the status that says so.
+        match ended::has_ended(&self.context, object, uid).await {
+            Some(false) => {}
+            Some(true) => {
+                self.seen.insert(object.key(), uid);
+                return Asked::Decided;
+            }
+            None => return Asked::Later,
         }
         if !self.request(kind, &invoker, object, uid, request).await {
             return Asked::Later;
         }
-        self.seen.insert(uid);
+        self.seen.insert(object.key(), uid);
         Asked::Decided
     }
 

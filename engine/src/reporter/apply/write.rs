@@ -7,6 +7,7 @@ use lagan_sources::kubernetes::{Kubernetes, KubernetesError, REPORTER};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::report::brief::brief;
 use crate::report::note::Severity;
 use crate::reporter::live::LiveObject;
 use crate::reporter::sink::{DeleteTarget, ObjectWrite, PendingChange, PendingEvent};
@@ -49,10 +50,28 @@ pub(super) async fn write(
                 (Some(session), None) => ensure_stand_in(api, key, &document, *session).await?,
             };
             let Some(uid) = uid else { return Ok(None) };
-            api.apply_status(key, uid, &json!(document.status), REPORTER).await?;
+            apply(api, key, uid, &document).await?;
             publish_events(recorder, key, &document, uid, &change.events).await;
             Ok(session.map(|_| uid))
         }
+    }
+}
+
+/// Applies a status. If the API server refuses what the end of a session says in detail, it may take the end itself, without
+/// which the object would seem to wait for its session for ever.
+async fn apply(api: &Kubernetes, key: &ObjectKey, uid: Uuid, document: &StatusDocument) -> Result<(), KubernetesError> {
+    let applied = api.apply_status(key, uid, &json!(document.status), REPORTER).await;
+    let refusal = match &applied {
+        Err(error) => error.status().filter(|status| matches!(status.code, 400 | 403 | 413 | 422)),
+        Ok(()) => None,
+    };
+    let brief = refusal.and_then(|refusal| brief(&document.status, &refusal.message));
+    match brief {
+        Some(brief) => {
+            tracing::warn!(object = %key, "status was refused, a brief one is applied");
+            api.apply_status(key, uid, &json!(brief), REPORTER).await
+        }
+        None => applied,
     }
 }
 
@@ -80,9 +99,6 @@ async fn ensure_stand_in(
     document: &StatusDocument,
     session: Uuid,
 ) -> Result<Option<Uuid>, KubernetesError> {
-    if let Some(found) = api.get(key).await? {
-        return Ok(stand_in_uid(&found, session));
-    }
     let mut object = StatusDocument::clone(document);
     // The API server assigns these.
     (object.metadata.common.uid, object.metadata.common.creation_timestamp) = (None, None);
@@ -90,7 +106,7 @@ async fn ensure_stand_in(
     object.as_object_mut().expect("a document is a JSON object").remove("status");
     match api.create(key, object).await {
         Ok(created) => Ok(LiveObject::read(&created).and_then(|created| created.uid())),
-        // Created by a request whose answer was lost, or by an engine that died after it.
+        // Created by another reporter, or by a request whose answer was lost.
         Err(error) if error.status().is_some_and(kube::core::Status::is_already_exists) => {
             find_stand_in(api, key, session).await
         }
