@@ -20,6 +20,7 @@ pub mod restic;
 pub mod s3;
 pub mod sample;
 mod scratch;
+pub mod synthetic;
 pub mod tls;
 pub mod tools;
 pub mod wait;

@@ -20,6 +20,8 @@ mod intent;
 mod kills;
 #[path = "kube/operator.rs"]
 mod operator;
+#[path = "kube/reporter.rs"]
+mod reporter;
 #[path = "kube/rights.rs"]
 mod rights;
 #[path = "kube/roles.rs"]
