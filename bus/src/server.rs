@@ -29,7 +29,7 @@ pub struct ServerOptions {
     pub guard: Vec<String>,
     /// Loopback port of the monitoring page.
     pub monitoring: Option<u16>,
-    /// Size limit of the file store. The streams of a cluster reserve about 3.2 GiB of it.
+    /// Size limit of the file store. With their default limits the streams of a cluster reserve 3.2 GiB of it.
     pub max_file_bytes: u64,
     pub max_memory_bytes: u64,
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::connect::Bus;
 use crate::error::{ApiError, EmptyRequest, api, code};
+use crate::limits::{LEASES_MAX_BYTES, StreamLimits};
 use crate::read::store_of;
 
 /// KV buckets. Each is a stream `KV_<bucket>` that binds `$KV.<bucket>.>`, as NATS tools expect.
@@ -36,6 +37,14 @@ pub enum WhenFull {
     DropOldest,
 }
 
+/// Whether the server may hold a stream to other limits than Lagan asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// A limit that is larger already stays.
+    AtLeast,
+    Exact,
+}
+
 /// The configuration of a stream. Zero means "no limit", as in NATS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSpec {
@@ -47,6 +56,7 @@ pub struct StreamSpec {
     pub when_full: WhenFull,
     pub max_age: Duration,
     pub max_bytes: i64,
+    pub limits: Limits,
     pub max_per_subject: i64,
     pub duplicate_window: Duration,
     pub replicas: usize,
@@ -56,19 +66,13 @@ pub struct StreamSpec {
 #[derive(Debug, Clone)]
 pub struct Sizes {
     pub replicas: usize,
-    pub sessions_max_age: Duration,
-    pub sessions_max_bytes: i64,
+    pub limits: StreamLimits,
     pub heartbeat_ttl: Duration,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self {
-            replicas: 1,
-            sessions_max_age: 7 * 24 * HOUR,
-            sessions_max_bytes: 1024 * MIB,
-            heartbeat_ttl: Duration::from_secs(30),
-        }
+        Self { replicas: 1, limits: StreamLimits::default(), heartbeat_ttl: Duration::from_secs(30) }
     }
 }
 
@@ -111,6 +115,8 @@ pub enum StreamError {
 /// Lists the streams of a cluster.
 #[must_use]
 pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
+    let limits = &sizes.limits;
+    let bytes = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
     let named = |name: &str, description| StreamSpec {
         name: name.to_owned(),
         description,
@@ -119,7 +125,8 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         storage: StreamStorage::File,
         when_full: WhenFull::Refuse,
         max_age: Duration::ZERO,
-        max_bytes: 1024 * MIB,
+        max_bytes: 0,
+        limits: Limits::AtLeast,
         max_per_subject: 1,
         duplicate_window: Duration::ZERO,
         replicas: sizes.replicas,
@@ -127,39 +134,50 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
     let bucket = |name: &str, description| StreamSpec {
         name: format!("KV_{name}"),
         subjects: vec![format!("$KV.{name}.>")],
-        max_bytes: 64 * MIB,
+        max_bytes: bytes(LEASES_MAX_BYTES),
         ..named(name, description)
     };
     vec![
-        named(subject::RESOURCES, "Lagan: the last value of each object"),
         StreamSpec {
-            max_age: sizes.sessions_max_age,
-            max_bytes: sizes.sessions_max_bytes,
+            max_bytes: bytes(limits.resources_max_bytes),
+            ..named(subject::RESOURCES, "Lagan: the last value of each object")
+        },
+        StreamSpec {
+            max_age: limits.sessions_max_age,
+            max_bytes: bytes(limits.sessions_max_bytes),
             max_per_subject: 0,
-            duplicate_window: HOUR.min(sizes.sessions_max_age),
+            duplicate_window: HOUR.min(limits.sessions_max_age),
             ..named(subject::SESSIONS, "Lagan: every fact of every session; also the queue")
         },
-        named(subject::STATUS, "Lagan: the last status of each object"),
+        StreamSpec {
+            max_bytes: bytes(limits.status_max_bytes),
+            ..named(subject::STATUS, "Lagan: the last status of each object")
+        },
         StreamSpec {
             storage: StreamStorage::Memory,
             when_full: WhenFull::DropOldest,
+            limits: Limits::Exact,
             max_age: Duration::from_secs(60),
             max_bytes: 64 * MIB,
             ..named(subject::PROGRESS, "Lagan: live progress of sessions")
         },
         StreamSpec {
             when_full: WhenFull::DropOldest,
-            max_age: 30 * 24 * HOUR,
-            max_bytes: 64 * MIB,
+            max_age: limits.dead_max_age,
+            max_bytes: bytes(limits.dead_max_bytes),
             max_per_subject: 0,
             ..named(subject::DEAD, "Lagan: unreadable messages and the reasons")
         },
-        bucket(LOCKS, "Lagan: which session holds which target"),
+        StreamSpec {
+            max_bytes: bytes(limits.locks_max_bytes),
+            ..bucket(LOCKS, "Lagan: which session holds which target")
+        },
         // Leases are on disk, unlike heartbeats: a lease that vanished in a restart could be taken while its holder still
         // trusts it. The cost is small because leases are few.
         StreamSpec { max_age: LEASE_MEMORY, ..bucket(LEASES, "Lagan: leases of roles and repositories") },
         StreamSpec {
             storage: StreamStorage::Memory,
+            limits: Limits::Exact,
             max_age: sizes.heartbeat_ttl,
             ..bucket(HEARTBEATS, "Lagan: heartbeats of workers")
         },
@@ -170,6 +188,27 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
 pub async fn ensure(bus: &Bus, specs: &[StreamSpec]) -> Result<(), StreamError> {
     for spec in specs {
         ensure_one(bus, spec).await?;
+    }
+    Ok(())
+}
+
+/// Waits until another process, the engine, has made the streams. It changes none.
+pub async fn wait_for(bus: &Bus, specs: &[StreamSpec]) -> Result<(), StreamError> {
+    for spec in specs {
+        let mut waited = 0u32;
+        loop {
+            match raw_info(bus, &spec.name).await {
+                Ok(info) => break check_owner(spec, &info.config)?,
+                Err(error) if error.is_transient() || error.code() == Some(code::STREAM_NOT_FOUND) => {
+                    if waited == 0 {
+                        tracing::info!(stream = spec.name, "waiting for the engine to create the stream");
+                    }
+                    waited = waited.saturating_add(1);
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(source) => return Err(StreamError::State { name: spec.name.clone(), source }),
+            }
+        }
     }
     Ok(())
 }
@@ -230,13 +269,17 @@ async fn attempt(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
         Err(error) => return Err(failed(error)),
     };
     let Some(existing) = existing else {
-        let wanted = overlay(spec, Config::default());
+        let wanted = overlay(spec, None);
         let _: Created = api(bus, format!("STREAM.CREATE.{}", spec.name), &wanted).await.map_err(failed)?;
         tracing::info!(stream = spec.name, "stream created");
         return Ok(());
     };
     check_owner(spec, &existing)?;
-    let wanted = overlay(spec, existing.clone());
+    let wanted = overlay(spec, Some(&existing));
+    if wanted.max_age != spec.max_age || wanted.max_bytes != spec.max_bytes.max(-1) {
+        let (max_bytes, max_age_s) = (wanted.max_bytes, wanted.max_age.as_secs());
+        tracing::info!(stream = spec.name, max_bytes, max_age_s, "stream keeps limits that are larger than the settings");
+    }
     if wanted != existing {
         let _: Created = api(bus, format!("STREAM.UPDATE.{}", spec.name), &wanted).await.map_err(failed)?;
         tracing::info!(stream = spec.name, "stream updated");
@@ -268,9 +311,19 @@ fn check_owner(spec: &StreamSpec, existing: &Config) -> Result<(), StreamError> 
 }
 
 /// Overwrites only the fields that Lagan needs: placement, compression and the like stay as the administrator set them.
-fn overlay(spec: &StreamSpec, base: Config) -> Config {
+fn overlay(spec: &StreamSpec, existing: Option<&Config>) -> Config {
     // The server shows "no limit" as -1 and "no window" as its own default.
     let limit = |wanted: i64| if wanted > 0 { wanted } else { -1 };
+    let (mut max_bytes, mut max_age) = (limit(spec.max_bytes), spec.max_age);
+    if let Some(existing) = existing
+        && spec.limits == Limits::AtLeast
+    {
+        let unlimited = max_bytes < 0 || existing.max_bytes <= 0;
+        max_bytes = if unlimited { -1 } else { max_bytes.max(existing.max_bytes) };
+        let for_ever = max_age.is_zero() || existing.max_age.is_zero();
+        max_age = if for_ever { Duration::ZERO } else { max_age.max(existing.max_age) };
+    }
+    let base = existing.cloned().unwrap_or_default();
     let mut metadata = base.metadata;
     metadata.insert(CLUSTER_KEY.to_owned(), spec.cluster.clone());
     Config {
@@ -285,8 +338,8 @@ fn overlay(spec: &StreamSpec, base: Config) -> Config {
             WhenFull::Refuse => DiscardPolicy::New,
             WhenFull::DropOldest => DiscardPolicy::Old,
         },
-        max_age: spec.max_age,
-        max_bytes: limit(spec.max_bytes),
+        max_age,
+        max_bytes,
         max_messages: -1,
         max_messages_per_subject: limit(spec.max_per_subject),
         duplicate_window: if spec.duplicate_window.is_zero() { base.duplicate_window } else { spec.duplicate_window },

@@ -6,6 +6,7 @@ mod limits;
 mod nats;
 mod run;
 mod storage;
+mod streams;
 mod values;
 
 use std::collections::BTreeSet;

@@ -95,6 +95,22 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a duration as 30s, 5m, 1h30m or 2d".to_owned())
 }
 
+/// Parses `1024`, `64MiB` or `1GiB`; a number alone is in bytes.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        "TiB" => Some(40),
+        _ => None,
+    };
+    let bytes = shift.and_then(|shift: u32| number.parse::<u64>().ok()?.checked_mul(1 << shift));
+    bytes.filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(|| "write a size as 512MiB or 2GiB".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -111,6 +127,16 @@ mod tests {
             (273_600, "3d4h", "3d"),
         ] {
             assert_eq!((duration(seconds).as_str(), units(seconds, 1).as_str()), (long, short));
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_in_binary_units() {
+        for (text, bytes) in [("1024", 1024), ("64MiB", 64 << 20), ("1GiB", 1 << 30), ("2TiB", 2 << 40)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GiB", "1G", "1 GiB", "-1GiB", "1.5GiB", "9999999TiB", "9223372036854775808"] {
+            assert!(parse_size(text).is_err(), "{text}");
         }
     }
 

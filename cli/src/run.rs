@@ -148,6 +148,8 @@ async fn start_server(args: &UpArgs, data_dir: &Path) -> Result<SupervisedServer
     })?;
     let mut options = ServerOptions::new(binary, data_dir.join("nats"));
     options.port = args.nats_port.unwrap_or(0);
+    // Room for what the streams reserve, and for the files that replace others.
+    options.max_file_bytes = options.max_file_bytes.max(args.engine.streams.limits().on_disk().saturating_mul(2));
     // The guard kills the server when this process dies, so that no server stays behind with the store open.
     let own = std::env::current_exe().map_err(|error| Problem::from_error(Exit::Failed, &error))?;
     options.guard = vec![own.display().to_string(), guard::SUBCOMMAND.to_owned(), std::process::id().to_string()];

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lagan_bus::Bus;
+use lagan_bus::StreamLimits;
 use lagan_bus::kv::Bucket;
 use lagan_bus::lease::Leases;
 use lagan_bus::lock::Locks;
@@ -27,6 +28,8 @@ pub struct EngineOptions {
     pub source: Source,
     /// Number of copies of each stream.
     pub replicas: usize,
+    /// Sizes of the streams, and the time that facts are kept.
+    pub streams: StreamLimits,
     /// Pools of workers; sessions are planned for the first.
     pub pools: Vec<String>,
     /// Pushgateway for the metrics of ended sessions, as Stash has one.

@@ -36,7 +36,7 @@ impl LogUsage {
                 let usage_percent = last.ratio * 100.0;
                 tracing::error!(
                     usage_percent,
-                    "session log is nearly full: no new session starts; raise its max_bytes"
+                    "session log is nearly full: no new session starts; raise --sessions-max-bytes of the engine (nats.streams.sessionsMaxBytes of the chart)"
                 );
             }
         }

@@ -57,7 +57,8 @@ async fn generation(
     stop: &CancellationToken,
     ready: &mut Option<Ready>,
 ) -> Result<(), EngineError> {
-    let sizes = Sizes { replicas: options.replicas, heartbeat_ttl: options.timing.heartbeat_ttl(), ..Sizes::default() };
+    let sizes =
+        Sizes { replicas: options.replicas, heartbeat_ttl: options.timing.heartbeat_ttl(), limits: options.streams };
     let specs = streams::of_cluster(&options.cluster, &sizes);
     streams::ensure(bus, &specs).await?;
     let (context, inboxes) = context(bus, options, &specs, stop);

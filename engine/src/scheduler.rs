@@ -27,9 +27,6 @@ use crate::context::Context;
 use crate::error::EngineError;
 use crate::log_usage::LogUsage;
 
-/// Time that facts are kept. An older restore is not started without a person (P5).
-const LOG_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
-
 const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
 
 /// `changes` are the keys of changed objects; restores that wait for a person (P5) are told to `unconfirmed`.
@@ -276,7 +273,9 @@ impl Scheduler {
             self.seen.insert(object.key(), uid);
             return Asked::Decided;
         }
-        if object.kind() == Kind::RestoreSession && (standing == Standing::Recorded || is_old(object)) {
+        if object.kind() == Kind::RestoreSession
+            && (standing == Standing::Recorded || is_old(object, self.context.options.streams.sessions_max_age))
+        {
             // Another engine may have begun it a moment ago: the log has it even if our view does not yet.
             match find_session(&self.context.bus, self.context.cluster(), uid).await {
                 Ok(None) => {}
@@ -340,9 +339,10 @@ fn deadline(spec: &BackupConfigurationSpec) -> Duration {
     given.map_or(DEFAULT_STARTING_DEADLINE, Duration::from_secs)
 }
 
-fn is_old(object: &Object) -> bool {
+/// Whether an object is older than the retention of the log. Such a restore is not started without a person (P5).
+fn is_old(object: &Object, retention: Duration) -> bool {
     let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
-    Timestamp::now().duration_since(created).unsigned_abs() > LOG_RETENTION
+    Timestamp::now().duration_since(created).unsigned_abs() > retention
 }
 
 fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: Position) -> Requested {

@@ -21,8 +21,6 @@ use crate::consumers::ensure_consumers;
 use crate::context::Context;
 use crate::error::EngineError;
 
-/// A session ends a day before its first fact would expire (P14).
-const OLDEST: Duration = Duration::from_secs(6 * 24 * 3600);
 /// Turns between looks at consumers and at plans that nobody has taken for long.
 const RARE_LOOKS: u32 = 20;
 /// Time that workers have to be upgraded to one that can read a plan.
@@ -36,6 +34,8 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     let mut observer = Observer::new(context.heartbeats.clone());
     // A heartbeat must be looked at more than twice within its TTL.
     let pause = (context.timing().heartbeat_ttl() / 4).min(Duration::from_secs(2));
+    // A session ends before its first fact would expire (P14).
+    let oldest = context.options.streams.oldest_session();
     let mut turn = 0u32;
     loop {
         tokio::select! {
@@ -50,8 +50,9 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         let suspects: Vec<Arc<Session>> = {
             let sessions = context.sessions.read();
             let now = Timestamp::now();
-            let concerns =
-                |session: &&Arc<Session>| concerns(session, now) || (is_rare && has_waited_for_upgrade(session, now));
+            let concerns = |session: &&Arc<Session>| {
+                concerns(session, now, oldest) || (is_rare && has_waited_for_upgrade(session, now))
+            };
             sessions.active.values().filter(concerns).cloned().collect()
         };
         for session in suspects {
@@ -61,7 +62,7 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
                 }
                 holder => holder,
             };
-            if let Some(fact) = judge(&session, holder, Timestamp::now()) {
+            if let Some(fact) = judge(&session, holder, Timestamp::now(), oldest) {
                 end(&context, session.key.uid, &session, fact).await;
             }
         }
@@ -69,8 +70,11 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
 }
 
 /// Whether a session may have to be ended, depending on its holder's heartbeat. The heartbeats of others are not read.
-fn concerns(session: &Session, now: Timestamp) -> bool {
-    session.cancel.is_some() || session.phase == Phase::Restoring || is_late(session, now) || is_old(session, now)
+fn concerns(session: &Session, now: Timestamp, oldest: Duration) -> bool {
+    session.cancel.is_some()
+        || session.phase == Phase::Restoring
+        || is_late(session, now)
+        || is_old(session, now, oldest)
 }
 
 /// Whether a plan has been there for so long that workers that can't read it are not waited for any more.
@@ -100,8 +104,8 @@ fn is_late(session: &Session, now: Timestamp) -> bool {
     session.plan.as_ref().and_then(|plan| plan.deadline).is_some_and(|deadline| now > deadline)
 }
 
-fn is_old(session: &Session, now: Timestamp) -> bool {
-    session.first_time.is_some_and(|first| now.duration_since(first).unsigned_abs() > OLDEST && now > first)
+fn is_old(session: &Session, now: Timestamp, oldest: Duration) -> bool {
+    session.first_time.is_some_and(|first| now.duration_since(first).unsigned_abs() > oldest && now > first)
 }
 
 /// Liveness of the worker that holds the session, judged from its heartbeat.
@@ -127,7 +131,7 @@ async fn holder(observer: &mut Observer, session: &Session) -> Held {
 }
 
 /// Chooses the fact that ends the session; `None` if it goes on or is not the sweep's to end.
-fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
+fn judge(session: &Session, held: Held, now: Timestamp, oldest: Duration) -> Option<Fact> {
     if held == Held::Perhaps {
         return None;
     }
@@ -140,14 +144,14 @@ fn judge(session: &Session, held: Held, now: Timestamp) -> Option<Fact> {
     };
     let fact = match session.phase {
         // A snapshot may have been written: only a worker can find out (P13).
-        Phase::Committing if !is_old(session, now) => return None,
+        Phase::Committing if !is_old(session, now, oldest) => return None,
         Phase::Restoring => {
             let snapshot = session.restoring_snapshot.as_deref().unwrap_or("?");
             let message =
                 format!("the worker died while it restored snapshot {snapshot}; the target may hold part of the data");
             Fact::Failed(ended(Code::TargetPartiallyRestored, message))
         }
-        _ if is_old(session, now) => Fact::Failed(ended(Code::Expired, expired(session))),
+        _ if is_old(session, now, oldest) => Fact::Failed(ended(Code::Expired, expired(session))),
         _ if session.cancel.is_some() => {
             let cancel = session.cancel.as_ref()?;
             let reason = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };

@@ -7,6 +7,8 @@
 mod programs;
 #[path = "settings/selection.rs"]
 mod selection;
+#[path = "settings/streams.rs"]
+mod streams;
 #[path = "settings/tls.rs"]
 mod tls;
 

@@ -109,7 +109,10 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let sizes = Sizes { replicas: options.replicas, heartbeat_ttl: options.failover, ..Sizes::default() };
     let specs = streams::of_cluster(&options.cluster, &sizes);
-    streams::ensure(&bus, &specs).await?;
+    tokio::select! {
+        () = drain.cancelled() => return Ok(()),
+        present = streams::wait_for(&bus, &specs) => present?,
+    }
     let bucket = |name| Bucket::of(&bus, &specs, name).expect("of_cluster lists every bucket");
     let heartbeats = bucket(streams::HEARTBEATS);
     let worker = Arc::new(Worker {

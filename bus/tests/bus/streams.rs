@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::stream::Config;
 use lagan_bus::append::append;
 use lagan_bus::consumers::{self, Begin, ConsumerSpec, Ensured};
 use lagan_bus::streams::{self, Sizes, StreamError, StreamSpec, StreamStorage};
-use lagan_bus::{Expect, HeaderMap, publish, read};
-use lagan_schemas::subject::{Cluster, RESOURCES, SESSIONS};
+use lagan_bus::{Expect, HeaderMap, StreamLimits, publish, read};
+use lagan_schemas::subject::{Cluster, DEAD, RESOURCES, SESSIONS, STATUS};
 
 use crate::support::{Rig, cluster, fact, sizes};
 
@@ -23,7 +24,8 @@ async fn many_processes_at_once_make_the_same_streams() {
     }
     let bus = rig.bus().await;
     let before = streams::store_id(&bus, SESSIONS).await.unwrap();
-    let larger = Sizes { sessions_max_bytes: 2 << 30, ..sizes() };
+    let limits = StreamLimits { sessions_max_bytes: 2 << 30, ..StreamLimits::default() };
+    let larger = Sizes { limits, ..sizes() };
     let specs = streams::of_cluster(&cluster(), &larger);
     streams::ensure(&bus, &specs).await.unwrap();
     streams::ensure(&bus, &specs).await.unwrap();
@@ -46,6 +48,68 @@ async fn an_administrators_other_settings_stay() {
     let config = admin.get_stream(RESOURCES).await.unwrap().info().await.unwrap().config.clone();
     assert_eq!(config.metadata.get("team").map(String::as_str), Some("databases"));
     assert_eq!(config.max_message_size, 100_000);
+}
+
+#[tokio::test]
+async fn a_start_makes_no_stream_smaller() {
+    let (rig, bus) = Rig::start().await;
+    let admin = rig.admin().await;
+    let config = async |name: &str| admin.get_stream(name).await.unwrap().info().await.unwrap().config.clone();
+    let limits = |config: &Config| (config.max_bytes, config.max_age);
+    let names = [SESSIONS, RESOURCES, STATUS, DEAD, "KV_LOCKS"];
+    // An administrator's larger values stay, also those without a limit.
+    let (more, longer) = (1200 << 20, Duration::from_secs(60 * 86_400));
+    for name in names {
+        let (max_bytes, max_age) = if name == STATUS { (-1, Duration::ZERO) } else { (more, longer) };
+        admin.update_stream(Config { max_bytes, max_age, ..config(name).await }).await.unwrap();
+    }
+    streams::ensure(&bus, &rig.specs).await.unwrap();
+    for name in names {
+        let keeps_for_ever = [RESOURCES, STATUS, "KV_LOCKS"].contains(&name);
+        let max_age = if keeps_for_ever { Duration::ZERO } else { longer };
+        assert_eq!(limits(&config(name).await), (if name == STATUS { -1 } else { more }, max_age), "{name}");
+    }
+    // A larger setting counts, a smaller one does not.
+    for (setting, found) in [(1300 << 20, 1300 << 20), (1 << 30, 1300 << 20)] {
+        let limits = StreamLimits {
+            sessions_max_bytes: setting,
+            sessions_max_age: Duration::from_secs(setting >> 7),
+            resources_max_bytes: setting,
+            status_max_bytes: setting,
+            dead_max_bytes: setting,
+            dead_max_age: Duration::from_secs(setting >> 7),
+            locks_max_bytes: setting,
+        };
+        streams::ensure(&bus, &streams::of_cluster(&cluster(), &Sizes { limits, ..sizes() })).await.unwrap();
+        for name in names {
+            let config = config(name).await;
+            let wanted = if name == STATUS { -1 } else { found };
+            assert_eq!(config.max_bytes, wanted, "{name}");
+            if [SESSIONS, DEAD].contains(&name) {
+                assert_eq!(config.max_age.as_secs(), u64::try_from(found >> 7).unwrap(), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_worker_waits_for_streams_and_changes_none() {
+    let rig = Rig::empty().await;
+    let bus = rig.bus().await;
+    let waiting = {
+        let (bus, specs) = (bus.clone(), rig.specs.clone());
+        tokio::spawn(async move { streams::wait_for(&bus, &specs).await })
+    };
+    let limits = StreamLimits { sessions_max_bytes: 2 << 20, ..StreamLimits::default() };
+    let smaller = streams::of_cluster(&cluster(), &Sizes { limits, ..sizes() });
+    streams::ensure(&bus, &smaller[1..]).await.unwrap();
+    assert!(!waiting.is_finished());
+    streams::ensure(&bus, &smaller[..1]).await.unwrap();
+    waiting.await.unwrap().unwrap();
+    let config = rig.admin().await.get_stream(SESSIONS).await.unwrap().info().await.unwrap().config.clone();
+    assert_eq!(config.max_bytes, 2 << 20);
+    let other = streams::of_cluster(&"other".parse().unwrap(), &sizes());
+    assert!(matches!(streams::wait_for(&bus, &other).await, Err(StreamError::OtherCluster { .. })));
 }
 
 #[tokio::test]

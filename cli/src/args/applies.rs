@@ -133,6 +133,8 @@ mod tests {
             "pushgateway" | "nats_monitoring_url" => "http://a/".to_owned(),
             "snapshot" => "latest".to_owned(),
             "output" => "json".to_owned(),
+            id if id.ends_with("_max_bytes") => "2GiB".to_owned(),
+            id if id.ends_with("_max_age") => "2d".to_owned(),
             _ => "3".to_owned(),
         })
     }

@@ -11,6 +11,7 @@ use lagan_schemas::subject::Cluster;
 use super::limits::LimitFlags;
 use super::nats::NatsLogin;
 use super::storage::StorageFlags;
+use super::streams::StreamFlags;
 use super::values;
 use crate::human::parse_duration;
 
@@ -52,6 +53,8 @@ pub struct EngineFlags {
     pub pushgateway: Option<url::Url>,
     #[command(flatten)]
     pub limits: LimitFlags,
+    #[command(flatten)]
+    pub streams: StreamFlags,
     /// How long a deleted Repository with `wipeOut` waits for its data to be deleted
     #[arg(long, hide = true, value_name = "DURATION", default_value = "600s", value_parser = parse_duration)]
     pub wipe_within: Duration,

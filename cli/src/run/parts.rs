@@ -172,6 +172,7 @@ impl ProcessParts<'_> {
             pools: part.pools.clone(),
             pushgateway: flags.pushgateway.clone(),
             replicas: self.args.nats_replicas.into(),
+            streams: flags.streams.limits(),
             resolve: Resolve(resolve.collect()),
             metrics: lagan_engine::EngineMetrics::register(registry),
             wipe_within: flags.wipe_within,

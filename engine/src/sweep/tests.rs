@@ -6,9 +6,11 @@ use lagan_schemas::subject::SessionKind::{Backup, Restore};
 use super::*;
 use crate::fixtures::{at, story};
 
+const OLDEST: Duration = Duration::from_secs(6 * 86_400);
+
 /// Name, code and message of the fact that ends it.
 fn verdict(session: &Session, held: Held, seconds: i64) -> Option<(&'static str, Code, String)> {
-    judge(session, held, at(seconds)).map(|fact| match fact {
+    judge(session, held, at(seconds), OLDEST).map(|fact| match fact {
         Fact::Failed(ended) => ("failed", ended.failure.code, ended.failure.message),
         Fact::Cancelled(ended) => ("cancelled", ended.failure.code, ended.failure.message),
         other => unreachable!("an end: {other:?}"),
@@ -116,8 +118,8 @@ fn no_session_outlives_its_log() {
     let six_days = 6 * 86_400;
     for session in [story(Backup).end(), story(Backup).planned(1).end(), story(Backup).planned(1).started(2).end()] {
         assert_eq!(ends_with(&session, Held::Nobody, six_days), None);
-        assert!(!concerns(&session, at(six_days)));
-        assert!(concerns(&session, at(six_days + 1)));
+        assert!(!concerns(&session, at(six_days), OLDEST));
+        assert!(concerns(&session, at(six_days + 1), OLDEST));
         assert_eq!(ends_with(&session, Held::Nobody, six_days + 1), Some(("failed", Code::Expired)));
     }
 }
@@ -131,7 +133,7 @@ fn what_has_ended_or_goes_well_is_left_alone() {
         story(Backup).planned_until(1, 60).end(),
         story(Backup).planned_until(1, 60).started(2).end(),
     ] {
-        assert!(!concerns(&session, at(10)));
+        assert!(!concerns(&session, at(10), OLDEST));
         assert_eq!(ends_with(&session, Held::Dead, 10), None);
     }
 }

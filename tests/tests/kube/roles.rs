@@ -64,6 +64,14 @@ fn the_chart_gives_each_pool_the_login_that_was_rendered_for_it() -> Result<()> 
         assert!(pods.contains(&format!("- {{key: {key}, path: user.creds}}")), "{key}");
     }
     let embedded = root()?.join("deploy/helm/lagan/ci/default.yaml");
+    let longer = ["--set", "nats.streams.sessionsMaxAge=30d", "--set", "nats.streams.locksMaxBytes=128MiB"];
+    let pods = rendered(&embedded, "lagan-system", &longer)?;
+    for (arg, pods_with_it) in
+        [("sessions-max-age=30d", 1), ("locks-max-bytes=128MiB", 1), ("sessions-max-bytes=1GiB", 1)]
+    {
+        assert_eq!(pods.matches(&format!("- \"--{arg}\"\n")).count(), pods_with_it, "{arg}");
+    }
+    assert!(rendered(&embedded, "lagan-system", &["--set", "nats.streams.locksMaxBytes=1G"]).is_err());
     assert!(rendered(&embedded, "lagan-system", &["--set", "nats.domain=hub"]).is_err());
     Ok(())
 }
