@@ -11,6 +11,12 @@ use crate::error::{ApiError, EmptyRequest, api, code};
 /// Far more than workers ever hold: at this limit the server silently stops delivering.
 const MAX_ACK_PENDING: i64 = 10_000;
 
+/// Far more than a lane has idle slots: at this limit the server refuses pull requests. It can't be changed later.
+const MAX_WAITING: i64 = 100_000;
+/// Time without pull requests after which the server removes a consumer, such as that of a pool that was renamed. That of a
+/// pool whose workers come back later is created again.
+const UNUSED: Duration = Duration::from_secs(24 * 3600);
+
 /// Start position of a consumer that must be created. An existing consumer keeps its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
@@ -112,7 +118,11 @@ async fn attempt(bus: &Bus, spec: &ConsumerSpec) -> Result<Ensured, ApiError> {
                 Begin::Oldest => DeliverPolicy::All,
                 Begin::At(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
             };
-            (overlay(spec, Config { deliver_policy, ..Config::default() }), "create", Ensured::Created)
+            (
+                overlay(spec, Config { deliver_policy, max_waiting: MAX_WAITING, ..Config::default() }),
+                "create",
+                Ensured::Created,
+            )
         }
         Some(existing) => {
             let wanted = overlay(spec, existing.clone());
@@ -144,6 +154,7 @@ fn overlay(spec: &ConsumerSpec, base: Config) -> Config {
         // A message that reaches its delivery limit would stay in the stream and never be delivered again.
         max_deliver: -1,
         max_ack_pending: MAX_ACK_PENDING,
+        inactive_threshold: UNUSED,
         filter_subject,
         filter_subjects,
         // With a back-off the server would ignore `ack_wait`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_TTL;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
@@ -20,6 +21,9 @@ use crate::streams::{self, StreamSpec};
 
 const OPERATION: &str = "KV-Operation";
 const DELETED: &str = "DEL";
+/// Time after which the server removes the marker of a deleted key, and the key is as if it had never been. A writer that saw the
+/// marker then loses its compare-and-set and looks again.
+const MARKER_LIFE: &str = "1h";
 
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
@@ -220,6 +224,7 @@ impl Bucket {
     pub async fn delete_at(&self, key: &str, revision: u64) -> Result<Written, KvError> {
         let mut headers = HeaderMap::new();
         headers.insert(OPERATION, DELETED);
+        headers.insert(NATS_MESSAGE_TTL, MARKER_LIFE);
         let expect = Expect::Last { filter: self.subject(key), sequence: revision };
         settled(key, self.write(key, Bytes::new(), headers, expect).await)
     }

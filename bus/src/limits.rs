@@ -66,6 +66,6 @@ mod tests {
         let oldest = |age| StreamLimits { sessions_max_age: age, ..StreamLimits::default() }.oldest_session();
         assert_eq!(oldest(7 * DAY), 6 * DAY);
         assert_eq!(oldest(90 * DAY), 89 * DAY);
-        assert_eq!(oldest(DAY / 2), DAY / 2 - DAY / 14);
+        assert_eq!(oldest(DAY * 7 / 24), DAY / 4);
     }
 }

@@ -278,7 +278,12 @@ async fn attempt(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
     let wanted = overlay(spec, Some(&existing));
     if wanted.max_age != spec.max_age || wanted.max_bytes != spec.max_bytes.max(-1) {
         let (max_bytes, max_age_s) = (wanted.max_bytes, wanted.max_age.as_secs());
-        tracing::info!(stream = spec.name, max_bytes, max_age_s, "stream keeps limits that are larger than the settings");
+        tracing::info!(
+            stream = spec.name,
+            max_bytes,
+            max_age_s,
+            "stream keeps limits that are larger than the settings"
+        );
     }
     if wanted != existing {
         let _: Created = api(bus, format!("STREAM.UPDATE.{}", spec.name), &wanted).await.map_err(failed)?;
@@ -346,6 +351,8 @@ fn overlay(spec: &StreamSpec, existing: Option<&Config>) -> Config {
         num_replicas: spec.replicas,
         // For reading many messages with one request. A replica may answer with an outdated value, so `read::all` compares.
         allow_direct: true,
+        // The marks of what was deleted go by themselves. The facts of sessions must not be able to.
+        allow_message_ttl: base.allow_message_ttl || spec.max_per_subject == 1,
         metadata,
         ..base
     }

@@ -195,3 +195,31 @@ async fn a_killed_server_ends_no_worker_and_loses_no_message() {
     }
     nothing_waits(&bus).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_has_more_idle_slots_than_a_server_lets_wait_by_default() {
+    const SLOTS: usize = 600;
+    let (rig, bus) = start().await;
+    let mut slots = tokio::task::JoinSet::new();
+    for _ in 0..SLOTS {
+        let mut lane = Lanes::new(&bus, SESSIONS, vec!["work-default-normal".into()]);
+        slots.spawn(async move {
+            let delivery = lane.next(Duration::from_secs(60)).await.unwrap().unwrap();
+            let sequence = delivery.stored().sequence;
+            delivery.settle(Settle::Ack).await.unwrap();
+            sequence
+        });
+    }
+    let stream = rig.admin().await.get_stream(SESSIONS).await.unwrap();
+    let info = || async { stream.consumer_info("work-default-normal").await.unwrap() };
+    while info().await.num_waiting < SLOTS {}
+    for session in 0..SLOTS {
+        plan(&bus, &format!("s{session}"), "normal").await;
+    }
+    let mut taken = slots.join_all().await;
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!(taken.len(), SLOTS);
+    // A consumer that nobody uses any more, such as that of a renamed pool, goes by itself.
+    assert_eq!(info().await.config.inactive_threshold, Duration::from_secs(86_400));
+}

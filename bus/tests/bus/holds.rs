@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lagan_bus::Bus;
 use lagan_bus::heartbeat::Heartbeat;
 use lagan_bus::kv::{self, Written};
 use lagan_bus::lease::{LeaseError, LeaseMode, Leases, Lost};
 use lagan_bus::lock::{LockHolder, Locked, Locks};
 use lagan_bus::observer::{Liveness, Observer};
 use lagan_bus::streams::{HEARTBEATS, LEASES, LOCKS};
+use lagan_bus::{Bus, read};
+use lagan_schemas::subject::SESSIONS;
 use nix::sys::signal::Signal;
 
 use crate::support::{LossyProxy, Rig, TTL};
@@ -44,6 +45,26 @@ async fn a_lock_is_taken_over_by_one_of_many() {
     locks.release(&key, &winner).await.unwrap();
     assert_eq!(locks.holder(&key).await.unwrap(), None);
     assert_eq!(locks.acquire(&key, &holder("next")).await.unwrap(), Locked::Acquired);
+}
+
+#[tokio::test]
+async fn the_marker_of_a_released_lock_goes_and_takes_no_other_writer_along() {
+    let (rig, bus) = Rig::start().await;
+    let bucket = rig.bucket(&bus, LOCKS);
+    let locks = Locks::new(bucket.clone());
+    assert_eq!(locks.acquire("a", &holder("one")).await.unwrap(), Locked::Acquired);
+    locks.release("a", "one").await.unwrap();
+    let marker = read::last(&bus, "KV_LOCKS", "$KV.LOCKS.a").await.unwrap().unwrap();
+    assert_eq!(marker.headers.get("Nats-TTL").unwrap().as_str(), "1h");
+    // As the server does after that time.
+    let stream = rig.admin().await.get_stream("KV_LOCKS").await.unwrap();
+    assert!(stream.cached_info().config.allow_message_ttl);
+    stream.purge().filter("$KV.LOCKS.a").await.unwrap();
+    assert_eq!(bucket.put_at("a", marker.sequence, "late".into()).await.unwrap(), Written::Lost);
+    assert_eq!(locks.acquire("a", &holder("two")).await.unwrap(), Locked::Acquired);
+    assert_eq!(bucket.put_at("a", 0, "late".into()).await.unwrap(), Written::Lost);
+    let sessions = rig.admin().await.get_stream(SESSIONS).await.unwrap();
+    assert!(!sessions.cached_info().config.allow_message_ttl, "no fact of a session may expire alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
