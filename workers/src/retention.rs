@@ -57,18 +57,36 @@ pub(crate) async fn unnamed(
     named: &[String],
 ) -> Result<HashSet<String>, Failure> {
     let words = words(worker, snapshots, asking, named).await?;
-    Ok(words.into_iter().filter(|(_, word)| *word == Word::Disowned).map(|(id, _)| id).collect())
+    Ok(words.into_iter().filter(|said| said.word == Word::Disowned).map(|said| said.snapshot).collect())
 }
 
-/// Finds the snapshots of this cluster that are never `latest`: besides the unnamed ones those of running sessions, which
-/// are not read back yet.
-pub(crate) async fn unproven(
-    worker: &Worker,
-    snapshots: &[Snapshot],
-    asking: Asking<'_>,
-) -> Result<HashSet<String>, Failure> {
-    let words = words(worker, snapshots, asking, &[]).await?;
-    Ok(words.into_iter().filter(|(_, word)| *word != Word::Named).map(|(id, _)| id).collect())
+/// What the sessions of snapshots say of them.
+#[derive(Default)]
+pub(crate) struct Proof {
+    /// Snapshots that are never `latest`: besides the unnamed ones those of running sessions, which are not read back yet.
+    pub unproven: HashSet<String>,
+    /// Starts of the sessions of the others, by the clock of the server. Each worker has a clock of its own.
+    pub times: HashMap<String, Timestamp>,
+}
+
+/// Asks the sessions of the snapshots of this cluster.
+pub(crate) async fn proof(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>) -> Result<Proof, Failure> {
+    let mut proof = Proof::default();
+    for Said { snapshot, word, started } in words(worker, snapshots, asking, &[]).await? {
+        if word == Word::Named {
+            proof.times.extend(started.map(|started| (snapshot, started)));
+        } else {
+            proof.unproven.insert(snapshot);
+        }
+    }
+    Ok(proof)
+}
+
+/// The word of a session on one of its snapshots, and its first start.
+struct Said {
+    snapshot: String,
+    word: Word,
+    started: Option<Timestamp>,
 }
 
 async fn words(
@@ -76,7 +94,7 @@ async fn words(
     snapshots: &[Snapshot],
     asking: Asking<'_>,
     named: &[String],
-) -> Result<Vec<(String, Word)>, Failure> {
+) -> Result<Vec<Said>, Failure> {
     let now = Timestamp::now();
     let mut words = Vec::new();
     let mut sessions: HashMap<Uuid, Option<Session>> = HashMap::new();
@@ -88,7 +106,7 @@ async fn words(
         let Some(uid) = snapshot.session().and_then(|uid| Uuid::parse_str(uid).ok()).filter(|_| ours) else { continue };
         if uid == asking.session {
             let word = if named.contains(&snapshot.id) { Word::Named } else { Word::Disowned };
-            words.push((snapshot.id.clone(), word));
+            words.push(Said { snapshot: snapshot.id.clone(), word, started: None });
             continue;
         }
         if now.duration_since(snapshot.time.timestamp()) > ASKABLE {
@@ -98,7 +116,10 @@ async fn words(
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => unknown.insert(ask(&worker.bus, &worker.cluster, uid, asking.stop).await?),
         };
-        words.extend(session.as_ref().map(|session| (snapshot.id.clone(), word(session, &snapshot.id))));
+        words.extend(session.as_ref().map(|session| {
+            let started = session.started_time.filter(|_| !session.is_expired());
+            Said { snapshot: snapshot.id.clone(), word: word(session, &snapshot.id), started }
+        }));
     }
     Ok(words)
 }

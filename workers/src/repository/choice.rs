@@ -2,7 +2,7 @@
 //! configurations and clusters may share a repository, and all of them write `host-0` and `/dumpfile.sql`. If more than one
 //! group fits, a person must choose. Snapshots of another cluster are chosen only if that cluster was named.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use jiff::{Timestamp, Zoned};
@@ -23,6 +23,14 @@ pub struct WantedSnapshot<'a> {
     pub path: Option<&'a str>,
     /// Time of the request, so that a restore that is tried again does not find a newer snapshot.
     pub not_after: Timestamp,
+    /// Times of snapshots by the clock that `not_after` is of. The time in a snapshot is of the machine that wrote it.
+    pub times: &'a HashMap<String, Timestamp>,
+}
+
+impl WantedSnapshot<'_> {
+    fn time_of(&self, snapshot: &Snapshot) -> Timestamp {
+        self.times.get(&snapshot.id).copied().unwrap_or_else(|| snapshot.time.timestamp())
+    }
 }
 
 /// A group of snapshots that `latest` could come from.
@@ -95,10 +103,10 @@ pub fn latest<'s>(
     };
     if !one_history {
         return Err(ChoiceError::Ambiguous {
-            candidates: groups.values().filter_map(|group| candidate(group)).collect(),
+            candidates: groups.values().filter_map(|group| candidate(group, wanted)).collect(),
         });
     }
-    newest(groups.values().flatten()).map(|(snapshot, _)| *snapshot).ok_or(ChoiceError::NoneFits)
+    newest(groups.values().flatten(), wanted).map(|(snapshot, _)| *snapshot).ok_or(ChoiceError::NoneFits)
 }
 
 /// Finds the only snapshot whose id begins with `id`.
@@ -129,7 +137,7 @@ fn fits(snapshot: &Snapshot, wanted: WantedSnapshot<'_>) -> bool {
     wanted.configuration.is_none_or(is_of)
         && wanted.host.is_none_or(|host| host == snapshot.host)
         && wanted.path.is_none_or(|path| path == snapshot.path())
-        && snapshot.time.timestamp() <= wanted.not_after
+        && wanted.time_of(snapshot) <= wanted.not_after
 }
 
 /// The snapshots without an origin that would fit if the configuration were not named, as an error that lists them.
@@ -142,7 +150,7 @@ fn foreign(snapshots: &[Snapshot], wanted: WantedSnapshot<'_>) -> Option<ChoiceE
             groups.entry((snapshot.host.as_str(), snapshot.path())).or_default().push((snapshot, None));
         }
     }
-    let candidates: Vec<Candidate> = groups.values().filter_map(|group| candidate(group)).collect();
+    let candidates: Vec<Candidate> = groups.values().filter_map(|group| candidate(group, wanted)).collect();
     (!candidates.is_empty()).then_some(ChoiceError::OnlyForeign { configuration, candidates })
 }
 
@@ -157,12 +165,15 @@ fn others<'s>(snapshots: impl Iterator<Item = &'s Snapshot>) -> Option<ChoiceErr
 
 type Member<'s> = (&'s Snapshot, Option<Origin>);
 
-fn newest<'m, 's: 'm>(members: impl Iterator<Item = &'m Member<'s>>) -> Option<&'m Member<'s>> {
-    members.max_by(|(a, _), (b, _)| (a.time.timestamp(), &a.id).cmp(&(b.time.timestamp(), &b.id)))
+fn newest<'m, 's: 'm>(
+    members: impl Iterator<Item = &'m Member<'s>>,
+    wanted: WantedSnapshot<'_>,
+) -> Option<&'m Member<'s>> {
+    members.max_by(|(a, _), (b, _)| (wanted.time_of(a), &a.id).cmp(&(wanted.time_of(b), &b.id)))
 }
 
-fn candidate(group: &[Member<'_>]) -> Option<Candidate> {
-    let (snapshot, origin) = newest(group.iter())?;
+fn candidate(group: &[Member<'_>], wanted: WantedSnapshot<'_>) -> Option<Candidate> {
+    let (snapshot, origin) = newest(group.iter(), wanted)?;
     Some(Candidate {
         origin: origin.clone(),
         host: snapshot.host.clone(),

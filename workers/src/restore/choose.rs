@@ -10,7 +10,7 @@ use super::Restore;
 use crate::failures::{of_choice, of_repository};
 use crate::opened::blocking;
 use crate::repository::{Snapshot, WantedSnapshot, by_id, latest};
-use crate::retention::{self, Asking};
+use crate::retention::{self, Asking, Proof};
 
 impl Restore<'_, '_> {
     pub(super) async fn choose(&self) -> Result<Snapshot, Failure> {
@@ -22,20 +22,21 @@ impl Restore<'_, '_> {
         let chosen = match &source.snapshot {
             SnapshotSelector::Id(id) => by_id(&listed.snapshots, id, clusters),
             SnapshotSelector::Latest => {
-                let wanted = WantedSnapshot {
-                    clusters,
-                    configuration: source.configuration.as_ref(),
-                    host: source.host.as_deref(),
-                    path: Some(&source.path),
-                    not_after: source.not_after,
-                };
-                // A snapshot that its session has not named is never the latest.
                 let session = self.execution.session.key.uid;
                 let configuration = source.configuration.as_ref();
                 let stop = &self.execution.life.token();
                 let asking = Asking { session, cluster: &cluster, configuration, stop };
-                let unproven = retention::unproven(self.execution.worker, &listed.snapshots, asking).await;
-                let unproven = unproven.map_err(|failure| self.execution.stopped_or(failure))?;
+                let proof = retention::proof(self.execution.worker, &listed.snapshots, asking).await;
+                let Proof { unproven, times } = proof.map_err(|failure| self.execution.stopped_or(failure))?;
+                let wanted = WantedSnapshot {
+                    clusters,
+                    configuration,
+                    host: source.host.as_deref(),
+                    path: Some(&source.path),
+                    not_after: source.not_after,
+                    times: &times,
+                };
+                // A snapshot that its session has not named is never the latest.
                 latest(&listed.snapshots, wanted, &unproven)
             }
         };

@@ -1,6 +1,7 @@
 //! Retention and `latest`, as tables over snapshots that exist only in memory.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -123,6 +124,8 @@ fn a_daily_rule_keeps_the_last_of_each_day() {
     assert_eq!(kept(owner(X), &snapshots, &both, &[]), [5, 6, 7]);
 }
 
+static NO_TIMES: LazyLock<HashMap<String, Timestamp>> = LazyLock::new(HashMap::new);
+
 fn wanted(name: Option<&str>) -> WantedSnapshot<'static> {
     WantedSnapshot {
         clusters: Clusters::Own(identity(&[])),
@@ -130,12 +133,22 @@ fn wanted(name: Option<&str>) -> WantedSnapshot<'static> {
         host: None,
         path: None,
         not_after: at(10 * DAY),
+        times: &NO_TIMES,
     }
 }
 
 fn chosen(snapshots: &[Snapshot], wanted: WantedSnapshot<'_>, excluded: &[u8]) -> Result<String, ChoiceError> {
     let excluded = excluded.iter().map(|number| id(*number)).collect();
     latest(snapshots, wanted, &excluded).map(|snapshot| snapshot.id.clone())
+}
+
+#[test]
+fn the_clock_of_the_machine_that_wrote_a_snapshot_does_not_decide_whether_it_was_there() {
+    // The second was written before the request by a clock that is ahead, the third after it by one that is behind.
+    let snapshots = [snapshot(1, 0, X, "/d"), snapshot(2, 11 * DAY, X, "/d"), snapshot(3, 9 * DAY, X, "/d")];
+    assert_eq!(chosen(&snapshots, wanted(None), &[]), Ok(id(3)));
+    let times = HashMap::from([(id(2), at(9 * DAY)), (id(3), at(11 * DAY))]);
+    assert_eq!(chosen(&snapshots, WantedSnapshot { times: &times, ..wanted(None) }, &[]), Ok(id(2)));
 }
 
 #[test]
