@@ -116,6 +116,13 @@ impl HeldBackup {
         self.hold.wait_for_runs(1)
     }
 
+    /// Lets the dump go on, and ends with a hold of the next one once its session has ended.
+    fn release_and_hold_again(&self) -> Result<()> {
+        self.hold.release()?;
+        self.session()?;
+        Ok(fs::write(&self.hold.file, "")?)
+    }
+
     fn session(&self) -> Result<Value> {
         the_session(&self.apart.world, &self.apart.client())
     }

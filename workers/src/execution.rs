@@ -28,7 +28,9 @@ use crate::wipe;
 use crate::worker::Worker;
 
 /// Workers that may be lost under a session; after one more it is not run again (P8).
-const LOST_WORKERS: u32 = 3;
+pub(crate) const LOST_WORKERS: u32 = 3;
+/// The same for a backup, which then does not even look for a snapshot of its own any more.
+const LOST_LOOKING: u32 = 2 * LOST_WORKERS;
 
 /// One attempt at a session.
 pub(crate) struct Execution<'a> {
@@ -51,9 +53,9 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
     if let Some(cancel) = &session.cancel {
         return StopCause::Cancelled(cancel.clone()).failure().into();
     }
-    // A backup first looks for a snapshot that a lost worker finished.
-    let is_backup = matches!(plan.work, Work::Backup(_));
-    if let Some(failure) = too_many_lost(&session).filter(|_| !is_backup) {
+    // A backup first looks for a snapshot that a lost worker finished (P10), unless the look itself loses workers.
+    let limit = if matches!(plan.work, Work::Backup(_)) { LOST_LOOKING } else { LOST_WORKERS };
+    if let Some(failure) = too_many_lost(&session, limit) {
         return failure.into();
     }
     if let Err(failure) = consent::confirm(worker, plan).await {
@@ -71,9 +73,9 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
 }
 
 /// The failure of a session under which too many workers were lost: it may be what kills them.
-pub(crate) fn too_many_lost(session: &Session) -> Option<Failure> {
+pub(crate) fn too_many_lost(session: &Session, limit: u32) -> Option<Failure> {
     let lost = session.lost_workers;
-    (lost > LOST_WORKERS).then(|| Failure::new(Code::WorkerLost, format!("{lost} workers died under this session")))
+    (lost > limit).then(|| Failure::new(Code::WorkerLost, format!("{lost} workers died under this session")))
 }
 
 /// The lease of a repository. A worker that loses it stops, and is waited for: nothing of it may go on in the background.
@@ -222,6 +224,24 @@ impl Execution<'_> {
                     conditions,
                 }))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lagan_schemas::subject::SessionKind;
+
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn the_number_of_lost_workers_is_bounded_for_a_look_at_snapshots_too() {
+        let mut session = fixtures::session(SessionKind::Backup);
+        for (lost, expected) in [(3, [true, true]), (4, [false, true]), (6, [false, true]), (7, [false, false])] {
+            session.lost_workers = lost;
+            let goes_on = [LOST_WORKERS, LOST_LOOKING].map(|limit| too_many_lost(&session, limit).is_none());
+            assert_eq!(goes_on, expected, "{lost}");
         }
     }
 }

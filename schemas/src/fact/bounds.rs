@@ -1,7 +1,9 @@
 //! Size limits of facts. The log is append-only and shared by all tenants, so no session may fill it, and a fact that
 //! exceeds the server's message limit could never be appended. Details that do not fit stay in the repository.
 
-use super::{CancelRequested, Ended, Fact, Notice, NoticeStatus, Restoring, Retrying, Skipped, Started, Succeeded};
+use super::{
+    CancelRequested, Ended, Fact, Notice, NoticeStatus, Restoring, Retrying, Skipped, Started, Succeeded, TargetResult,
+};
 
 /// Size limit of the data of a fact of success, in bytes. Its event stays below 4 KiB.
 const SUCCEEDED_LIMIT: usize = 3 * 1024;
@@ -46,6 +48,27 @@ impl Fact {
             Self::Succeeded(Succeeded { conditions, .. }) => shorten(conditions, MESSAGE_LIMITS[0]),
         }
         self.fit();
+        self
+    }
+
+    /// Returns the fact with nothing but what others decide by. A server refused the whole one as too large.
+    #[must_use]
+    pub fn smallest(mut self) -> Self {
+        if let Some(conditions) = self.conditions_mut() {
+            let omitted = conditions.len();
+            conditions.clear();
+            conditions.extend((omitted > 0).then(|| more(omitted)));
+        }
+        match &mut self {
+            Self::Succeeded(Succeeded { results, .. }) => results.iter_mut().for_each(shrink),
+            Self::Retrying(Retrying { failure, results, .. })
+            | Self::Failed(Ended { failure, results, .. })
+            | Self::Cancelled(Ended { failure, results, .. }) => {
+                cut(&mut failure.message, WORD_LIMIT);
+                results.iter_mut().for_each(shrink);
+            }
+            _ => {}
+        }
         self
     }
 
@@ -113,6 +136,11 @@ impl Fact {
             limit /= 2;
         }
     }
+}
+
+/// Leaves what names the snapshot.
+fn shrink(result: &mut TargetResult) {
+    (result.retention, result.statistics, result.record) = (None, None, None);
 }
 
 fn shorten(conditions: &mut [Notice], limit: usize) {

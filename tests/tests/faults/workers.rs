@@ -234,6 +234,54 @@ fn a_plan_that_the_workers_do_not_know_waits_and_says_so_while_others_run() -> R
     world.judge()
 }
 
+/// The length of the newest fact of a kind, with its headers.
+async fn length_of(nats: &NatsServer, fact: &str) -> Result<i32> {
+    let jetstream = async_nats::jetstream::new(nats.connect().await?);
+    let stream = jetstream.get_stream("SESSIONS").await?;
+    let subject = format!("lagan.session.*.*.*.*.*.*.*.{fact}");
+    let message = stream.get_last_raw_message_by_subject(&subject).await?;
+    // `NAME: VALUE` and a line break for each header, which the server counts too.
+    let headers = message.headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    let headers: usize = headers.map(|(name, value)| AsRef::<str>::as_ref(name).len() + value.as_str().len() + 4).sum();
+    Ok((message.payload.len() + headers).try_into()?)
+}
+
+async fn refuse_longer(nats: &NatsServer, bytes: i32) -> Result<()> {
+    let jetstream = async_nats::jetstream::new(nats.connect().await?);
+    let mut config = jetstream.get_stream("SESSIONS").await?.cached_info().config.clone();
+    config.max_message_size = bytes;
+    jetstream.update_stream(config).await?;
+    Ok(())
+}
+
+#[test]
+fn an_end_that_the_server_refuses_as_too_large_is_told_by_a_smaller_fact() -> Result<()> {
+    let held = HeldBackup::prepare(2, FAST)?;
+    let apart = &held.apart;
+    // Its sessions have a condition, which a smaller fact leaves out.
+    let _worker = apart.world.part("worker", "worker-1", &apart.url, &[FAST[0], FAST[1], "--no-sandbox"])?;
+    held.begin()?;
+    held.release_and_hold_again()?;
+    let whole = held.session()?;
+    assert_eq!(whole["status"]["phase"], "Succeeded", "{whole}");
+    apart.world.lagan.ok(&["backup", "shop", "--nats-url", &apart.url])?;
+    held.hold.wait_for_runs(2)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let length = runtime.block_on(length_of(&apart.nats, "succeeded"))?;
+    runtime.block_on(refuse_longer(&apart.nats, length - 100))?;
+    held.hold.release()?;
+    eventually("the second end", PATIENCE, || {
+        let sessions = apart.world.list("backupsessions", &apart.client()).ok()?;
+        let ended = sessions.iter().filter(|one| one["status"]["phase"] == "Succeeded").count();
+        (ended == 2).then_some(())
+    })?;
+    let last = apart.world.facts("@latest", &apart.client())?.pop().unwrap();
+    assert_eq!(last["type"], "dev.lagan.backup.succeeded.v1", "{last}");
+    assert_eq!(last["data"]["conditions"][0]["type"], "ConditionsOmitted", "{last}");
+    assert!(apart.world.restic()?.snapshots()?.iter().any(|one| one["id"] == last["data"]["results"][0]["snapshot"]));
+    apart.world.judge()
+}
+
 fn login(plan: &mut serde_json::Value) -> &mut serde_json::Value {
     plan.pointer_mut("/work/backup/target/database/credentials").expect("a login")
 }

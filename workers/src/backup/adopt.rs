@@ -6,7 +6,7 @@ use lagan_schemas::error::{Failure, chain};
 use lagan_schemas::tag::Tag;
 
 use super::{Backup, Sound};
-use crate::execution::too_many_lost;
+use crate::execution::{LOST_WORKERS, too_many_lost};
 use crate::failures::of_repository;
 use crate::opened::blocking;
 use crate::repository::{Error, ExpectedSnapshot, ReadBack};
@@ -46,7 +46,7 @@ impl Backup<'_, '_> {
                 }
             }
         }
-        too_many_lost(&self.execution.session).map_or(Ok(None), Err)
+        too_many_lost(&self.execution.session, LOST_WORKERS).map_or(Ok(None), Err)
     }
 
     /// The inner result says whether the snapshot is sound.

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lagan_bus::Bus;
+use lagan_bus::append::AppendError;
 use lagan_bus::session_log::{LogError, Writer, append_fact_as, read_session};
-use lagan_schemas::error::chain;
-use lagan_schemas::fact::{Fact, Holder};
+use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::fact::{Ended, Fact, Holder};
 use lagan_schemas::session::{Author, Session};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,8 @@ use super::verdict::WorkBegun;
 
 const WRITER: Writer = Writer { author: Author::Holder, component: "worker" };
 const PAUSE: Duration = Duration::from_secs(1);
+/// Refusals of one fact, for reasons that are not known to pass, after which it is given up.
+const REFUSALS: u32 = 30;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HeldError {
@@ -81,16 +84,47 @@ impl Held {
         self.append_while(fact, stop, LogError::is_outage).await
     }
 
-    /// Appends a fact that must not be lost: tries for as long as the session is ours.
+    /// Appends a fact that must not be lost: tries for as long as the session is ours. If the server refuses it for good, a
+    /// smaller fact takes its place, because an end that says less is better than none.
     pub async fn append_surely(&self, fact: Fact) -> Result<(), HeldError> {
-        self.append_while(fact, &self.give_up, |_| true).await
+        let smallest = fact.clone().smallest();
+        let mut refused = match self.append_unless_refused(fact).await {
+            Err(HeldError::Log(refused)) => refused,
+            done => return done,
+        };
+        for smaller in [smallest, last_word(self.holder, &refused)] {
+            if self.give_up.is_cancelled() {
+                break;
+            }
+            tracing::error!(error = chain(&refused), "fact is refused; the session ends with a smaller one");
+            refused = match self.append_unless_refused(smaller).await {
+                Err(HeldError::Log(refused)) => refused,
+                done => return done,
+            };
+        }
+        Err(refused.into())
+    }
+
+    /// Outages and a full log pass, however long they take. A refusal is tried again for a while.
+    async fn append_unless_refused(&self, fact: Fact) -> Result<(), HeldError> {
+        let mut refusals = 0;
+        let may_pass = |error: &LogError| match error {
+            LogError::Append(AppendError::TooLarge { .. }) => false,
+            LogError::Append(AppendError::Full { .. }) => true,
+            error if error.is_outage() => true,
+            _ => {
+                refusals += 1;
+                refusals < REFUSALS
+            }
+        };
+        self.append_while(fact, &self.give_up, may_pass).await
     }
 
     async fn append_while(
         &self,
         fact: Fact,
         stop: &CancellationToken,
-        may_pass: impl Fn(&LogError) -> bool,
+        mut may_pass: impl FnMut(&LogError) -> bool,
     ) -> Result<(), HeldError> {
         let id = Uuid::new_v4();
         loop {
@@ -106,4 +140,15 @@ impl Held {
             }
         }
     }
+}
+
+/// The end of a session whose own end was refused.
+fn last_word(holder: Holder, refused: &LogError) -> Fact {
+    Fact::Failed(Ended {
+        holder: Some(holder),
+        failure: Failure::new(Code::Internal, format!("how the attempt ended can't be stored: {}", chain(refused))),
+        results: Vec::new(),
+        rejected_snapshots: Vec::new(),
+        conditions: Vec::new(),
+    })
 }
