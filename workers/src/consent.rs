@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lagan_schemas::consent::{self, Asker, CrossNamespace, MissingConsents, OwnerNamespace, Refusal, Use};
-use lagan_schemas::error::{Code, Failure, chain};
+use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::Notice;
 use lagan_schemas::plan::{Application, Plan, RestoreWork, Work};
 use lagan_schemas::resource::hooks::{BackupHooks, RestoreHooks};
@@ -12,9 +12,8 @@ use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::{Group, Kind, Object, ObjectRef, Spec};
 use lagan_schemas::subject::ObjectKey;
 use lagan_schemas::tag::Tag;
-use lagan_sources::SourceError;
 
-use crate::intent::Intent;
+use crate::intent::{Intent, unanswered};
 use crate::repository::Snapshot;
 use crate::worker::Worker;
 
@@ -195,8 +194,4 @@ fn path(reference: &ObjectRef) -> (&str, &str) {
 
 fn gone(reference: &ObjectRef) -> Failure {
     Failure::new(Code::ReferenceNotFound, format!("{} {} is not there any more", reference.kind, reference.path()))
-}
-
-fn unanswered(error: &SourceError) -> Failure {
-    Failure::new(Code::SourceUnreachable, chain(error))
 }

@@ -1,5 +1,5 @@
 //! The source of intent as a worker sees it: secrets by name, and whether an object still asks for its session.
-//! A question that the source can't answer now is a transient failure, never an answer.
+//! A question that the source can't answer now is a transient failure, never an answer; one that it refuses is permanent.
 
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::origin::ClusterIdentity;
@@ -97,8 +97,9 @@ impl Intent {
     }
 }
 
-fn unanswered(error: &SourceError) -> Failure {
-    Failure::new(Code::SourceUnreachable, chain(error))
+/// The failure of a question to the source. A refusal stays one until a person changes something; no answer may pass.
+pub(crate) fn unanswered(error: &SourceError) -> Failure {
+    Failure::new(error.code(), chain(error))
 }
 
 #[must_use]

@@ -31,7 +31,7 @@ use crate::duration::{self, DELAY, GoDuration, TIME_OUT};
     validation = Rule::new("!has(self.backupHistoryLimit) || self.backupHistoryLimit >= 0").message("backupHistoryLimit: can't be negative"),
     validation = TIME_OUT.sign_rule(),
     validation = TIME_OUT.form_rule(),
-    validation = Rule::new("!has(self.retryConfig) || !has(self.retryConfig.maxRetry) || self.retryConfig.maxRetry >= 0").message("retryConfig.maxRetry: can't be negative"),
+    validation = Rule::new("!has(self.retryConfig) || !has(self.retryConfig.maxRetry) || (self.retryConfig.maxRetry >= 0 && self.retryConfig.maxRetry <= 100)").message("retryConfig.maxRetry: must be 0 to 100"),
     validation = DELAY.sign_rule(),
     validation = DELAY.form_rule()
 )]

@@ -50,7 +50,7 @@ use crate::duration::{self, DELAY, GoDuration, JITTER, TIME_OUT};
     validation = TIME_OUT.form_rule(),
     validation = JITTER.sign_rule(),
     validation = JITTER.form_rule(),
-    validation = Rule::new("!has(self.retryConfig) || !has(self.retryConfig.maxRetry) || self.retryConfig.maxRetry >= 0").message("retryConfig.maxRetry: can't be negative"),
+    validation = Rule::new("!has(self.retryConfig) || !has(self.retryConfig.maxRetry) || (self.retryConfig.maxRetry >= 0 && self.retryConfig.maxRetry <= 100)").message("retryConfig.maxRetry: must be 0 to 100"),
     validation = DELAY.sign_rule(),
     validation = DELAY.form_rule()
 )]
@@ -179,7 +179,7 @@ pub struct TargetRef {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetryConfig {
-    /// Number of retries after the first attempt.
+    /// Number of retries after the first attempt, at most 100.
     #[serde(default = "one", deserialize_with = "null_is_one")]
     pub max_retry: i32,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "duration::delay")]

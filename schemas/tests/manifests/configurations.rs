@@ -100,7 +100,8 @@ fn a_bad_setting_beside_the_schedule_is_refused() {
         (c, "concurrencyPolicy:", "retryConfig: {delay: 1d}", "retryConfig.delay: must be a duration such as 1h30m"),
         (c, "schedule:", "schedule: '@every 1h-5m'", "schedule: `@every 1h-5m` needs a duration"),
         (c, "concurrencyPolicy:", "backupHistoryLimit: -1", "backupHistoryLimit: can't be negative"),
-        (c, "concurrencyPolicy:", "retryConfig: {maxRetry: -1}", "retryConfig.maxRetry: can't be negative"),
+        (c, "concurrencyPolicy:", "retryConfig: {maxRetry: -1}", "retryConfig.maxRetry: must be 0 to 100"),
+        (c, "concurrencyPolicy:", "retryConfig: {maxRetry: 101}", "retryConfig.maxRetry: must be 0 to 100"),
         (c, "concurrencyPolicy:", "retryConfig: {delay: -1s}", "retryConfig.delay: can't be negative: `-1s`"),
         (c, "concurrencyPolicy:", "timeOut: -5m", "timeOut: can't be negative"),
         (c, "concurrencyPolicy:", "jitter: -5m", "jitter: can't be negative"),
@@ -132,7 +133,7 @@ fn a_blueprint_is_refused_with_its_field() {
         (b, "schedule:", "schedule: '@daily'\ntimeZone: CEST", "timeZone: unknown time zone `CEST`"),
         (b, "schedule:", "timeOut: 1d", "f.yaml:5:12: timeOut: must be a duration such as 1h30m"),
         (b, "schedule:", "retryConfig: {delay: 1h-5m}", "retryConfig.delay: must be a duration such as 1h30m"),
-        (b, "schedule:", "retryConfig: {maxRetry: -1}", "retryConfig.maxRetry: can't be negative"),
+        (b, "schedule:", "retryConfig: {maxRetry: -1}", "retryConfig.maxRetry: must be 0 to 100"),
     ]);
     accepted(&[
         (b, "schedule:", "schedule: ''"),

@@ -1,5 +1,6 @@
 //! The reasons why a source did not answer.
 
+use lagan_schemas::error::Code;
 use lagan_schemas::resource::ObjectError;
 
 use crate::kubernetes::KubernetesError;
@@ -35,6 +36,12 @@ impl SourceError {
         self.status().is_some_and(|status| matches!(status.code, 400 | 403 | 422))
     }
 
+    /// The code of a session that needs the answer. No answer may pass; a refusal stays until a person changes something.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        if self.is_refusal() { Code::SourceRefused } else { Code::SourceUnreachable }
+    }
+
     /// The object is gone, or another one has its name now.
     #[must_use]
     pub fn is_gone(&self) -> bool {
@@ -45,6 +52,33 @@ impl SourceError {
         match self {
             Self::Kubernetes(error) => error.status(),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lagan_schemas::error::Class;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_permanent_and_an_outage_is_not() {
+        for (status, class) in [
+            (400, Class::Permanent),
+            (403, Class::Permanent),
+            (422, Class::Permanent),
+            (401, Class::Transient),
+            (429, Class::Transient),
+            (500, Class::Transient),
+            (503, Class::Transient),
+        ] {
+            let status = Box::new(kube::core::Status { code: status, ..kube::core::Status::default() });
+            let object = "secrets demo/db".to_owned();
+            let error = SourceError::from(KubernetesError::Refused { action: "get", object: object.clone(), status });
+            assert_eq!(error.code().class(), class, "{error:?}");
+            let silent = SourceError::from(KubernetesError::NoAnswer { action: "get", object });
+            assert_eq!(silent.code(), Code::SourceUnreachable);
         }
     }
 }

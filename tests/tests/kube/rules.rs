@@ -117,7 +117,7 @@ const ROWS: &[Row] = &[
         "startingDeadlineSeconds: must be 0 to 604800",
     ),
     (CONFIGURATION, "jitter:", "backupHistoryLimit: -1", By::Api, "backupHistoryLimit: can't be negative"),
-    (CONFIGURATION, "jitter:", "retryConfig: {maxRetry: -1}", By::Api, "retryConfig.maxRetry: can't be negative"),
+    (CONFIGURATION, "jitter:", "retryConfig: {maxRetry: -1}", By::Api, "retryConfig.maxRetry: must be 0 to 100"),
     (
         CONFIGURATION,
         "jitter:",

@@ -9,8 +9,8 @@ use lagan_schemas::error::{Code, Failure, chain};
 use serde::de::DeserializeOwned;
 
 use super::{Access, Explanation};
-use crate::failures::stderr;
-use crate::process::{Capture, Input, Program, capture};
+use crate::failures::{of_spawn, stderr};
+use crate::process::{Capture, CaptureError, Input, Program, capture};
 
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 /// The server reads every table to count its rows, and says nothing during one.
@@ -59,7 +59,7 @@ async fn once<T: DeserializeOwned>(
     limits: Capture,
 ) -> Result<T, Failure> {
     let captured = capture(&access.spawner, client, limits, &access.cancel).await;
-    let captured = captured.map_err(|error| Failure::new(Code::DatabaseUnreachable, chain(&error)))?;
+    let captured = captured.map_err(|error| of_capture(&error))?;
     if captured.exit.success() {
         let answer = serde_json::from_slice(&captured.stdout);
         return answer.map_err(|error| Failure::new(Code::Internal, format!("the server's answer: {error}")));
@@ -68,6 +68,18 @@ async fn once<T: DeserializeOwned>(
     let code = said.as_ref().and_then(|said| said.code).unwrap_or(Code::DatabaseUnreachable);
     let hint = said.map(|said| format!("; {}", said.hint)).unwrap_or_default();
     Err(Failure::new(code, format!("the database can't be asked{}{hint}", stderr(&captured.stderr.lines))))
+}
+
+/// A client that can't run, or answers without end, does so however often it is asked.
+fn of_capture(error: &CaptureError) -> Failure {
+    match error {
+        CaptureError::Spawn(error) => of_spawn(error),
+        CaptureError::TimedOut { .. } | CaptureError::Silent { .. } => {
+            Failure::new(Code::DatabaseUnreachable, chain(error))
+        }
+        CaptureError::TooMuch { .. } => Failure::new(Code::NotRestorable, chain(error)),
+        CaptureError::Cancelled { .. } => Failure::new(Code::Interrupted, chain(error)),
+    }
 }
 
 /// The meaning of standard error by the rules of the engine; else the first line that complains.

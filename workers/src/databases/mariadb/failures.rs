@@ -4,6 +4,7 @@ use lagan_schemas::error::{Code, Failure, chain};
 
 use crate::mariadb::dump::Fault;
 use crate::mariadb::{ArgumentError, ClientFailure, Incomplete, PreflightError, QueryError, ScopeError};
+use crate::process::CaptureError;
 
 pub(super) fn of_arguments(function: &str, error: &ArgumentError) -> Failure {
     Failure::new(Code::ArgumentForbidden, format!("Function `{function}`: {}", chain(error)))
@@ -16,8 +17,9 @@ pub(super) fn of_query(error: &QueryError) -> Failure {
         QueryError::NotReady { .. } => {
             told.filter(|code| *code != Code::ConnectionLost).unwrap_or(Code::DatabaseUnreachable)
         }
-        QueryError::Connection(_) => Code::InvalidSpec,
-        QueryError::NotEncrypted { .. } => Code::DatabaseUnreachable,
+        // A server without TLS has none however often it is asked.
+        QueryError::Connection(_) | QueryError::NotEncrypted { .. } => Code::InvalidSpec,
+        QueryError::Run(CaptureError::TimedOut { .. } | CaptureError::Silent { .. }) => Code::DatabaseUnreachable,
         _ => told.unwrap_or(Code::DumpFailed),
     };
     Failure::new(code, chain(error))
