@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use self::decide::{Outlook, Wait};
+use self::lock::HeldLock;
 use crate::context::Context;
 use crate::error::EngineError;
 use crate::log_usage::LogUsage;
@@ -50,13 +51,13 @@ struct Planner {
     /// The sessions that are looked at, by task.
     looked_at: HashMap<Id, Uuid>,
     log_usage: Arc<LogUsage>,
-    /// Sessions that have ended, whose locks are released.
-    ended: mpsc::UnboundedSender<Arc<Session>>,
+    /// Locks of sessions that have ended. A burst of ends must not keep the sessions themselves in memory.
+    ended: mpsc::UnboundedSender<HeldLock>,
     is_caught_up: bool,
 }
 
 impl Planner {
-    fn new(context: Context, ended: mpsc::UnboundedSender<Arc<Session>>) -> Self {
+    fn new(context: Context, ended: mpsc::UnboundedSender<HeldLock>) -> Self {
         let limits = Arc::new(context.options.limits.clone());
         Self {
             room: Room::new(context.instance, limits),
@@ -121,7 +122,7 @@ impl Planner {
                 self.room.fold(&session, now);
                 if session.phase.is_end() {
                     // The receiver is gone only when the engine stops.
-                    let _ = self.ended.send(session);
+                    let _ = HeldLock::of(&session).map(|lock| self.ended.send(lock));
                 }
             }
         }

@@ -79,14 +79,22 @@ async fn living(context: &Context, detail: &LockDetail) -> Result<Option<Arc<Ses
     Ok((!has_ended && !retries).then_some(session))
 }
 
+/// The lock that a planned session holds or held.
+pub(super) struct HeldLock {
+    key: String,
+    session: Uuid,
+}
+
+impl HeldLock {
+    pub fn of(session: &Session) -> Option<Self> {
+        Some(Self { key: lock_key(session.plan.as_deref()?), session: session.key.uid })
+    }
+}
+
 /// Releases locks when sessions end. A lock that stays behind after a crash is stale, and the next session takes it over.
-pub(super) async fn release(
-    context: Context,
-    mut ended: mpsc::UnboundedReceiver<Arc<Session>>,
-) -> Result<(), EngineError> {
-    while let Some(session) = ended.recv().await {
-        let Some(key) = session.plan.as_deref().map(lock_key) else { continue };
-        if let Err(error) = context.locks.release(&key, &session.key.uid.to_string()).await {
+pub(super) async fn release(context: Context, mut ended: mpsc::UnboundedReceiver<HeldLock>) -> Result<(), EngineError> {
+    while let Some(HeldLock { key, session }) = ended.recv().await {
+        if let Err(error) = context.locks.release(&key, &session.to_string()).await {
             tracing::debug!(error = chain(&error), "lock was not released; the session that needs it takes it over");
         }
     }
