@@ -1,33 +1,40 @@
 //! The scheduler: appends `requested` for due slots and for session objects, once each. Any number of schedulers run side
 //! by side; the first append expects sequence 0, so one of them wins. It must not plan.
 
+mod crew;
 mod ended;
+mod objects;
+mod request;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lagan_bus::session_log::{Writer, append_fact, find_session};
 use lagan_schemas::error::chain;
-use lagan_schemas::fact::{Cause, Fact, Requested, Urgency};
-use lagan_schemas::identity::{slot_name, slot_session};
+use lagan_schemas::identity::slot_session;
 use lagan_schemas::manifest;
-use lagan_schemas::position::Position;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
-use lagan_schemas::session::{Author, Session};
-use lagan_schemas::subject::{ObjectKey, SessionKey, SessionKind};
-use lagan_sources::{Standing, stand_in};
+use lagan_schemas::subject::{ObjectKey, SessionKind};
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use uuid::Uuid;
 
+use self::crew::Crew;
+use self::objects::{Answer, Asking};
+use self::request::{request, slot_request};
 use crate::context::Context;
 use crate::error::EngineError;
 use crate::log_usage::LogUsage;
 
-const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
+/// Limit of slots whose sessions are being requested at the same time. The server stores them one after the other, but
+/// syncs its disk for many at once.
+const SLOTS: usize = 256;
+/// Limit of session objects that are being decided at the same time. Each may ask the API server.
+const OBJECTS: usize = 64;
+/// Time after which a slot that could not be requested is looked at again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// `changes` are the keys of changed objects; restores that wait for a person (P5) are told to `unconfirmed`.
 pub(crate) async fn run(
@@ -56,14 +63,19 @@ pub(crate) async fn run(
                     keys.insert(next);
                 }
                 scheduler.arm(&keys)?;
-                scheduler.request_objects(keys).await;
+                scheduler.forget_deleted(&keys);
+                scheduler.unanswered.extend(keys.into_iter().filter(|key| may_ask(key.kind)));
             }
             _ = ticks.recv() => {
-                let unanswered = std::mem::take(&mut scheduler.unanswered);
-                scheduler.request_objects(unanswered).await;
+                let mut later = std::mem::take(&mut scheduler.later);
+                scheduler.unanswered.append(&mut later);
             }
+            slots = scheduler.slots.results() => scheduler.settle(slots?)?,
+            answers = scheduler.answers.results() => scheduler.take(answers?),
         }
-        scheduler.look(Timestamp::now()).await?;
+        let now = Timestamp::now();
+        scheduler.look(now).await?;
+        scheduler.ask(now).await;
     }
     alarm.shutdown().await?;
     Ok(())
@@ -87,23 +99,44 @@ struct Armed {
     next: Timestamp,
 }
 
-/// Result of looking at an object that may ask for a session.
-enum Asked {
-    Decided,
-    Later,
-    /// The source does not answer now.
-    NoAnswer,
+/// Result of a look at a configuration.
+enum Look {
+    /// No slot is due; `None` if none will be.
+    Next(Option<Timestamp>),
+    Due(Slot),
+}
+
+/// A slot that is decided, once its session is requested.
+struct Slot {
+    key: ObjectKey,
+    uid: Uuid,
+    generation: i64,
+    slot: Timestamp,
+    missed: u32,
+    /// Time of the look after this slot.
+    after: Option<Timestamp>,
+}
+
+/// Whether the session of a slot is in the log.
+enum Outcome {
+    Requested,
+    NotYet,
 }
 
 struct Scheduler {
     context: Context,
     armed: HashMap<ObjectKey, Armed>,
-    /// Ordered by the time of the next look, so that idle configurations cost nothing.
+    /// Ordered by the time of the next look, so that idle configurations cost nothing. Configurations whose slot is being
+    /// requested are not in it.
     heap: BTreeSet<(Timestamp, ObjectKey)>,
+    slots: Crew<(Slot, Outcome)>,
     /// Session objects that were decided; they never change.
     seen: HashMap<ObjectKey, Uuid>,
-    /// Session objects that are looked at again at the next tick.
+    /// Session objects that wait for an answer.
     unanswered: BTreeSet<ObjectKey>,
+    /// Session objects that are looked at again at the next tick.
+    later: BTreeSet<ObjectKey>,
+    answers: Crew<(Asking, Answer)>,
     log_usage: LogUsage,
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
 }
@@ -114,8 +147,11 @@ impl Scheduler {
             context,
             armed: HashMap::new(),
             heap: BTreeSet::new(),
+            slots: Crew::new(SLOTS),
             seen: HashMap::new(),
             unanswered: BTreeSet::new(),
+            later: BTreeSet::new(),
+            answers: Crew::new(OBJECTS),
             log_usage: LogUsage::default(),
             unconfirmed,
         }
@@ -158,80 +194,117 @@ impl Scheduler {
         Ok(self.context.source().mark(uid)?.unwrap_or(created).max(created))
     }
 
+    /// Requests slots that are due, as many at a time as the crew has room for.
     async fn look(&mut self, now: Timestamp) -> Result<(), EngineError> {
-        while let Some((at, key)) = self.heap.first().cloned()
+        let mut passed = Vec::new();
+        while self.slots.has_room()
+            && let Some((at, key)) = self.heap.first().cloned()
             && at <= now
         {
             if self.log_usage.is_over_limit(&self.context.bus).await {
-                return Ok(());
+                break;
             }
             self.heap.remove(&(at, key.clone()));
-            let object = self.context.resources.read().objects.get(&key).cloned();
+            let (object, position) = {
+                let view = self.context.resources.read();
+                (view.objects.get(&key).cloned(), view.position)
+            };
             let Some(object) = object else {
                 self.armed.remove(&key);
                 continue;
             };
-            let decided = self.decide(&key, &object, now).await?;
-            if let (Some(armed), Some(next)) = (self.armed.get_mut(&key), decided) {
-                armed.next = next;
-                self.heap.insert((next, key));
+            let Spec::BackupConfiguration(spec) = &object.spec else { continue };
+            match (self.decide(&key, &object, spec, now)?, position) {
+                (Look::Next(next), _) => self.look_again(&key, next),
+                // A paused configuration lets its slots go by: it does not run a backlog when it is resumed.
+                (Look::Due(slot), _) if spec.paused => passed.push((slot, Outcome::Requested)),
+                (Look::Due(_), None) => self.look_again(&key, Some(now + AGAIN)),
+                (Look::Due(slot), Some(position)) => {
+                    let context = self.context.clone();
+                    let asked = slot_request(&object, slot.slot, slot.missed, position);
+                    let asked = (SessionKind::Backup, object.metadata.name.clone(), asked);
+                    let session = slot_session(context.cluster(), slot.uid, slot.slot);
+                    self.slots.start(async move {
+                        match request(&context, &object, session, asked).await {
+                            true => (slot, Outcome::Requested),
+                            false => (slot, Outcome::NotYet),
+                        }
+                    });
+                }
+            }
+        }
+        self.settle(passed)
+    }
+
+    /// Finds the slot that is due, if there is one.
+    fn decide(
+        &self,
+        key: &ObjectKey,
+        object: &Object,
+        spec: &BackupConfigurationSpec,
+        now: Timestamp,
+    ) -> Result<Look, EngineError> {
+        let Some(&Armed { uid, generation, .. }) = self.armed.get(key) else { return Ok(Look::Next(None)) };
+        let Ok(schedule) = manifest::schedule(spec, uid) else { return Ok(Look::Next(None)) };
+        let mark = self.mark(uid, object)?;
+        let next = |after| schedule.next_after(after).map(|slot| schedule.fires_at(slot));
+        Ok(match schedule.due(mark, now, deadline(spec)) {
+            Some(due) => {
+                let after = next(due.slot);
+                Look::Due(Slot { key: key.clone(), uid, generation, slot: due.slot, missed: due.missed, after })
+            }
+            // The slot was decided by another scheduler, or is too old to catch up.
+            None => Look::Next(next(mark.max(now))),
+        })
+    }
+
+    /// Sets the marks of slots that are requested, and the next looks.
+    fn settle(&mut self, slots: Vec<(Slot, Outcome)>) -> Result<(), EngineError> {
+        let is_requested = |outcome: &Outcome| matches!(outcome, Outcome::Requested);
+        let marks = slots.iter().filter(|(_, outcome)| is_requested(outcome)).map(|(slot, _)| (slot.uid, slot.slot));
+        self.context.source().set_marks(marks.collect())?;
+        for (slot, outcome) in slots {
+            let armed = self.armed.get(&slot.key);
+            // A configuration that has changed since then was armed anew.
+            if armed.is_some_and(|armed| (armed.uid, armed.generation) == (slot.uid, slot.generation)) {
+                let again = Timestamp::now() + AGAIN;
+                self.look_again(&slot.key, if is_requested(&outcome) { slot.after } else { Some(again) });
             }
         }
         Ok(())
     }
 
-    /// Requests the slot that is due, if there is one, and returns the time of the next look.
-    async fn decide(
-        &mut self,
-        key: &ObjectKey,
-        object: &Object,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, EngineError> {
-        let (Spec::BackupConfiguration(spec), Some(uid)) = (&object.spec, self.armed.get(key).map(|armed| armed.uid))
-        else {
-            return Ok(None);
-        };
-        let Ok(schedule) = manifest::schedule(spec, uid) else { return Ok(None) };
-        let mark = self.mark(uid, object)?;
-        let Some(due) = schedule.due(mark, now, deadline(spec)) else {
-            // The slot was decided by another scheduler, or is too old to catch up.
-            let after = mark.max(now);
-            return Ok(schedule.next_after(after).map(|slot| schedule.fires_at(slot)));
-        };
-        // A paused configuration lets its slots go by: it does not run a backlog when it is resumed.
-        if !spec.paused {
-            let Some(position) = self.context.resources.read().position else {
-                return Ok(Some(now + Duration::from_secs(1)));
-            };
-            let request = slot_request(object, due.slot, due.missed, position);
-            let session = slot_session(self.context.cluster(), uid, due.slot);
-            if !self.request(SessionKind::Backup, &object.metadata.name, object, session, request).await {
-                return Ok(Some(now + Duration::from_secs(1)));
-            }
-        }
-        self.context.source().set_mark(uid, due.slot)?;
-        Ok(schedule.next_after(due.slot).map(|slot| schedule.fires_at(slot)))
+    fn look_again(&mut self, key: &ObjectKey, next: Option<Timestamp>) {
+        let (Some(armed), Some(next)) = (self.armed.get_mut(key), next) else { return };
+        self.heap.remove(&(armed.next, key.clone()));
+        armed.next = next;
+        self.heap.insert((next, key.clone()));
     }
 
-    /// Requests the sessions that objects ask for, each once. Objects that can't be decided now are kept for later.
-    async fn request_objects(&mut self, mut keys: BTreeSet<ObjectKey>) {
-        keys.retain(|key| matches!(key.kind, Kind::BackupSession | Kind::RestoreSession | Kind::Repository));
-        self.forget_deleted(&keys);
-        while let Some(key) = keys.pop_first() {
+    /// Starts to decide session objects, as many at a time as the crew has room for.
+    async fn ask(&mut self, now: Timestamp) {
+        while self.answers.has_room()
+            && let Some(key) = self.unanswered.pop_first()
+        {
             let (object, position) = {
                 let view = self.context.resources.read();
                 (view.objects.get(&key).cloned(), view.position)
             };
             let (Some(object), Some(position)) = (object, position) else { continue };
-            match self.request_object(&object, position).await {
-                Asked::Decided => {}
-                Asked::Later => drop(self.unanswered.insert(key)),
-                // The others would wait as long for an answer, and the schedules behind them.
-                Asked::NoAnswer => {
-                    self.unanswered.insert(key);
-                    return self.unanswered.append(&mut keys);
-                }
+            let Some(asking) = objects::asks(&self.context, &object) else { continue };
+            if self.seen.get(&key) == Some(&asking.uid) {
+                continue;
             }
+            // Deletions run even when the log is full: each appends only a few facts.
+            if asking.kind != SessionKind::Maintenance && self.log_usage.is_over_limit(&self.context.bus).await {
+                self.later.insert(key);
+                continue;
+            }
+            let context = self.context.clone();
+            self.answers.start(async move {
+                let answer = objects::answer(&context, &object, position, now).await;
+                (asking, answer)
+            });
         }
     }
 
@@ -243,149 +316,30 @@ impl Scheduler {
         }
     }
 
-    async fn request_object(&mut self, object: &Object, position: Position) -> Asked {
-        let Some((kind, invoker, request)) = object_request(object, position) else { return Asked::Decided };
-        if kind == SessionKind::Maintenance && !self.context.source().deletes_data() {
-            return Asked::Decided;
-        }
-        let Some(uid) = object.metadata.uid else { return Asked::Decided };
-        if self.seen.get(&object.key()) == Some(&uid) || self.context.sessions.knows(uid) {
-            return Asked::Decided;
-        }
-        // The reporter made this object for a session that exists already (P2).
-        if stand_in::session_of(&object.metadata).is_some() {
-            self.seen.insert(object.key(), uid);
-            return Asked::Decided;
-        }
-        // Deletions run even when the log is full: each appends only a few facts.
-        if kind != SessionKind::Maintenance && self.log_usage.is_over_limit(&self.context.bus).await {
-            return Asked::Later;
-        }
-        let standing = match self.context.source().standing(object).await {
-            Ok(standing) => standing,
-            Err(error) => {
-                // The object must not run on a guess; the next look asks again.
-                tracing::warn!(object = %object.key(), error = chain(&error), "the object's standing is not known yet");
-                return Asked::NoAnswer;
+    fn take(&mut self, answers: Vec<(Asking, Answer)>) {
+        for (Asking { object, uid, .. }, answer) in answers {
+            match answer {
+                Answer::Later => drop(self.later.insert(object.key())),
+                Answer::Decided => drop(self.seen.insert(object.key(), uid)),
+                Answer::Unconfirmed => {
+                    if self.seen.insert(object.key(), uid) != Some(uid) {
+                        tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
+                        // A reporter that is gone belongs to an engine that is stopping.
+                        let _ = self.unconfirmed.send(object);
+                    }
+                }
             }
-        };
-        if matches!(standing, Standing::Ended | Standing::Gone) {
-            self.seen.insert(object.key(), uid);
-            return Asked::Decided;
         }
-        if object.kind() == Kind::RestoreSession
-            && (standing == Standing::Recorded || is_old(object, self.context.options.streams.sessions_max_age))
-        {
-            // Another engine may have begun it a moment ago: the log has it even if our view does not yet.
-            match find_session(&self.context.bus, self.context.cluster(), uid).await {
-                Ok(None) => {}
-                Ok(Some(_)) => return Asked::Decided,
-                Err(_) => return Asked::Later,
-            }
-            tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
-            // A reporter that is gone belongs to an engine that is stopping.
-            let _ = self.unconfirmed.send(object.reference());
-            self.seen.insert(object.key(), uid);
-            return Asked::Decided;
-        }
-        // The API server may have refused the status that says so.
-        match ended::has_ended(&self.context, object, uid).await {
-            Some(false) => {}
-            Some(true) => {
-                self.seen.insert(object.key(), uid);
-                return Asked::Decided;
-            }
-            None => return Asked::Later,
-        }
-        if !self.request(kind, &invoker, object, uid, request).await {
-            return Asked::Later;
-        }
-        self.seen.insert(object.key(), uid);
-        Asked::Decided
     }
+}
 
-    /// Requests a session; true when it is requested, by this or by another scheduler.
-    async fn request(&self, kind: SessionKind, invoker: &str, object: &Object, uid: Uuid, request: Requested) -> bool {
-        let key = SessionKey {
-            cluster: self.context.cluster().clone(),
-            namespace: object.metadata.namespace.clone().unwrap_or_default(),
-            kind,
-            group: object.group().as_str().to_owned(),
-            invoker: invoker.to_owned(),
-            uid,
-        };
-        if let Err(error) = key.check() {
-            tracing::error!(object = %object.key(), %error, "session can't be named");
-            return true;
-        }
-        let name = request.name.clone();
-        let mut session = Session::new(key);
-        match append_fact(&self.context.bus, &mut session, WRITER, Fact::Requested(request.into())).await {
-            Ok(()) => {
-                tracing::info!(session = name, uid = %uid, "session requested");
-                true
-            }
-            Err(error) if error.is_conflict() => true,
-            Err(error) => {
-                tracing::warn!(session = name, error = chain(&error), "session could not be requested yet");
-                false
-            }
-        }
-    }
+const fn may_ask(kind: Kind) -> bool {
+    matches!(kind, Kind::BackupSession | Kind::RestoreSession | Kind::Repository)
 }
 
 fn deadline(spec: &BackupConfigurationSpec) -> Duration {
     let given = spec.starting_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     given.map_or(DEFAULT_STARTING_DEADLINE, Duration::from_secs)
-}
-
-/// Whether an object is older than the retention of the log. Such a restore is not started without a person (P5).
-fn is_old(object: &Object, retention: Duration) -> bool {
-    let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
-    Timestamp::now().duration_since(created).unsigned_abs() > retention
-}
-
-fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: Position) -> Requested {
-    Requested {
-        name: slot_name(&object.metadata.name, slot),
-        invoker: object.reference(),
-        cause: Cause::Slot { slot, missed },
-        resources_position: position,
-        priority: Urgency::Normal,
-    }
-}
-
-/// Kind, invoker's name and request of a session object.
-fn object_request(object: &Object, position: Position) -> Option<(SessionKind, String, Requested)> {
-    let (kind, invoker) = match &object.spec {
-        Spec::BackupSession(spec) => {
-            let invoker = ObjectRef {
-                api_version: object.api_version.clone(),
-                kind: Kind::BackupConfiguration,
-                namespace: object.metadata.namespace.clone(),
-                name: spec.invoker.name.clone(),
-                uid: None,
-                generation: 0,
-            };
-            (SessionKind::Backup, invoker)
-        }
-        Spec::RestoreSession(_) => (SessionKind::Restore, object.reference()),
-        Spec::Repository(_) if object.wants_wipe() => (SessionKind::Maintenance, object.reference()),
-        _ => return None,
-    };
-    let name = invoker.name.clone();
-    let (shown, priority) = match kind {
-        SessionKind::Maintenance => (format!("{name}-wipe-out"), Urgency::Normal),
-        _ => (object.metadata.name.clone(), Urgency::Urgent),
-    };
-    let request = Requested {
-        name: shown,
-        invoker,
-        cause: Cause::Object { object: object.reference() },
-        resources_position: position,
-        priority,
-    };
-    Some((kind, name, request))
 }
 
 #[cfg(test)]

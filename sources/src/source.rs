@@ -319,11 +319,18 @@ impl Source {
         }
     }
 
-    pub fn set_mark(&self, configuration: Uuid, slot: Timestamp) -> Result<(), SourceError> {
+    /// Moves the marks of configurations forward. A folder writes all of them at once.
+    pub fn set_marks(&self, marks: Vec<(Uuid, Timestamp)>) -> Result<(), SourceError> {
         match &self.0 {
-            Origin::Folder(local) => local.remember(LedgerEntry::Mark { configuration, slot }),
+            Origin::Folder(_) if marks.is_empty() => Ok(()),
+            Origin::Folder(local) => {
+                let entries = marks.into_iter().map(|(configuration, slot)| LedgerEntry::Mark { configuration, slot });
+                Ok(local.ledger.update(|_| (entries.collect(), ()))?)
+            }
             Origin::Cluster(api) => {
-                api.set_mark(configuration, slot);
+                for (configuration, slot) in marks {
+                    api.set_mark(configuration, slot);
+                }
                 Ok(())
             }
         }

@@ -11,6 +11,8 @@ mod outages;
 mod places;
 #[path = "faults/restores.rs"]
 mod restores;
+#[path = "faults/schedules.rs"]
+mod schedules;
 #[path = "faults/waits.rs"]
 mod waits;
 #[path = "faults/workers.rs"]

@@ -3,6 +3,9 @@
 
 use lagan_schemas::manifest::{Manifest, parse};
 
+use lagan_schemas::fact::{Cause, Urgency};
+
+use super::request::object_request;
 use super::*;
 use crate::fixtures::{at, position};
 
@@ -17,7 +20,7 @@ fn object(kind: &str, group: &str, spec: &str, uid: u128) -> Object {
 const CONFIGURATION: &str = "{schedule: '* * * * *', repository: {name: r}, retentionPolicy: {keepLast: 1}, \
     target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}EXTRA}";
 
-fn configuration(uid: u128, extra: &str) -> Object {
+pub(super) fn configuration(uid: u128, extra: &str) -> Object {
     object("BackupConfiguration", "lagan.dev/v1alpha1", &CONFIGURATION.replace("EXTRA", extra), uid)
 }
 

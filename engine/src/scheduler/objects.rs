@@ -1,0 +1,102 @@
+//! Objects that ask for a session: whether one may be requested now. It must not look at schedules.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use lagan_bus::session_log::find_session;
+use lagan_schemas::error::chain;
+use lagan_schemas::position::Position;
+use lagan_schemas::resource::{Kind, Object, ObjectRef};
+use lagan_schemas::subject::SessionKind;
+use lagan_sources::{Standing, stand_in};
+use uuid::Uuid;
+
+use super::ended::has_ended;
+use super::request::{object_request, request};
+use crate::context::Context;
+
+/// Answer to an object that may ask for a session.
+pub(super) enum Answer {
+    /// It needs no further look; objects of sessions never change.
+    Decided,
+    /// A restore that may have run before and waits for a person (P5).
+    Unconfirmed,
+    /// Not known yet: the object is looked at again.
+    Later,
+}
+
+/// An object that asks for a session with this uid.
+pub(super) struct Asking {
+    pub object: ObjectRef,
+    pub uid: Uuid,
+    pub kind: SessionKind,
+}
+
+/// Finds out whether an object asks for a session that is not known yet.
+pub(super) fn asks(context: &Context, object: &Object) -> Option<Asking> {
+    let kind = match object.kind() {
+        Kind::BackupSession => SessionKind::Backup,
+        Kind::RestoreSession => SessionKind::Restore,
+        Kind::Repository if object.wants_wipe() && context.source().deletes_data() => SessionKind::Maintenance,
+        _ => return None,
+    };
+    let uid = object.metadata.uid?;
+    // An object that the reporter made belongs to a session that exists already (P2).
+    let is_new = stand_in::session_of(&object.metadata).is_none() && !context.sessions.knows(uid);
+    is_new.then(|| Asking { object: object.reference(), uid, kind })
+}
+
+/// Requests the session that an object asks for, unless its source or the log says that it was run before.
+pub(super) async fn answer(context: &Context, object: &Object, position: Position, now: Timestamp) -> Answer {
+    let Some(uid) = object.metadata.uid else { return Answer::Decided };
+    let Some(asked) = object_request(object, position) else { return Answer::Decided };
+    let standing = match context.source().standing(object).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            // The object must not run on a guess; the next look asks again.
+            tracing::warn!(object = %object.key(), error = chain(&error), "the object's standing is not known yet");
+            return Answer::Later;
+        }
+    };
+    if matches!(standing, Standing::Ended | Standing::Gone) {
+        return Answer::Decided;
+    }
+    if object.kind() == Kind::RestoreSession && (standing == Standing::Recorded || is_old(object, now, context.options.streams.sessions_max_age)) {
+        // Another engine may have begun it a moment ago: the log has it even if our view does not yet.
+        return match find_session(&context.bus, context.cluster(), uid).await {
+            Ok(None) => Answer::Unconfirmed,
+            Ok(Some(_)) => Answer::Decided,
+            Err(_) => Answer::Later,
+        };
+    }
+    // The API server may have refused the status that says so.
+    match has_ended(context, object, uid).await {
+        Some(false) => {}
+        Some(true) => return Answer::Decided,
+        None => return Answer::Later,
+    }
+    if request(context, object, uid, asked).await { Answer::Decided } else { Answer::Later }
+}
+
+/// Whether an object is older than the retention of the log. Such a restore is not started without a person (P5). An object
+/// from the future is new.
+fn is_old(object: &Object, now: Timestamp, retention: Duration) -> bool {
+    let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
+    let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
+    now.duration_since(created) > retention
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::at;
+    use crate::scheduler::tests::configuration;
+
+    #[test]
+    fn an_object_that_a_fast_clock_created_is_not_old() {
+        let object = configuration(1, "");
+        let is_old = |seconds| is_old(&object, at(seconds), Duration::from_secs(60));
+        assert!(!is_old(-61) && !is_old(60));
+        assert!(is_old(61));
+    }
+}

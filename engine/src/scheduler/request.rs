@@ -1,0 +1,93 @@
+//! Requests of slots and of objects, and the append that makes one a session. It must not choose what is requested.
+
+use jiff::Timestamp;
+use lagan_bus::session_log::{Writer, append_fact};
+use lagan_schemas::error::chain;
+use lagan_schemas::fact::{Cause, Fact, Requested, Urgency};
+use lagan_schemas::identity::slot_name;
+use lagan_schemas::position::Position;
+use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
+use lagan_schemas::session::{Author, Session};
+use lagan_schemas::subject::{SessionKey, SessionKind};
+use uuid::Uuid;
+
+use crate::context::Context;
+
+const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
+
+/// Requests the session `uid`; true when it is requested, by this or by another scheduler.
+pub(super) async fn request(
+    context: &Context,
+    object: &Object,
+    uid: Uuid,
+    (kind, invoker, request): (SessionKind, String, Requested),
+) -> bool {
+    let key = SessionKey {
+        cluster: context.cluster().clone(),
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        kind,
+        group: object.group().as_str().to_owned(),
+        invoker,
+        uid,
+    };
+    if let Err(error) = key.check() {
+        tracing::error!(object = %object.key(), %error, "session can't be named");
+        return true;
+    }
+    let name = request.name.clone();
+    let mut session = Session::new(key);
+    match append_fact(&context.bus, &mut session, WRITER, Fact::Requested(request.into())).await {
+        Ok(()) => {
+            tracing::info!(session = name, uid = %uid, "session requested");
+            true
+        }
+        Err(error) if error.is_conflict() => true,
+        Err(error) => {
+            tracing::warn!(session = name, error = chain(&error), "session could not be requested yet");
+            false
+        }
+    }
+}
+
+pub(super) fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: Position) -> Requested {
+    Requested {
+        name: slot_name(&object.metadata.name, slot),
+        invoker: object.reference(),
+        cause: Cause::Slot { slot, missed },
+        resources_position: position,
+        priority: Urgency::Normal,
+    }
+}
+
+/// Kind, invoker's name and request of a session object.
+pub(super) fn object_request(object: &Object, position: Position) -> Option<(SessionKind, String, Requested)> {
+    let (kind, invoker) = match &object.spec {
+        Spec::BackupSession(spec) => {
+            let invoker = ObjectRef {
+                api_version: object.api_version.clone(),
+                kind: Kind::BackupConfiguration,
+                namespace: object.metadata.namespace.clone(),
+                name: spec.invoker.name.clone(),
+                uid: None,
+                generation: 0,
+            };
+            (SessionKind::Backup, invoker)
+        }
+        Spec::RestoreSession(_) => (SessionKind::Restore, object.reference()),
+        Spec::Repository(_) if object.wants_wipe() => (SessionKind::Maintenance, object.reference()),
+        _ => return None,
+    };
+    let name = invoker.name.clone();
+    let (shown, priority) = match kind {
+        SessionKind::Maintenance => (format!("{name}-wipe-out"), Urgency::Normal),
+        _ => (object.metadata.name.clone(), Urgency::Urgent),
+    };
+    let request = Requested {
+        name: shown,
+        invoker,
+        cause: Cause::Object { object: object.reference() },
+        resources_position: position,
+        priority,
+    };
+    Some((kind, name, request))
+}
