@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use jiff::Timestamp;
 use lagan_schemas::position::StoreId;
 use lagan_schemas::subject::{self, Cluster};
 use serde::Deserialize;
@@ -233,6 +234,17 @@ pub(crate) async fn ensure_one(bus: &Bus, spec: &StreamSpec) -> Result<(), Strea
 /// Reads the id of a stream's store. It accompanies every stored sequence, which means nothing in another store.
 pub async fn store_id(bus: &Bus, stream: &str) -> Result<StoreId, StreamError> {
     Ok(store_of(&info(bus, stream).await?))
+}
+
+/// Reads the time of the server's clock.
+pub async fn server_time(bus: &Bus) -> Result<Timestamp, StreamError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        ts: Timestamp,
+    }
+    let name = subject::SESSIONS;
+    let answer = api::<Answer>(bus, format!("STREAM.INFO.{name}"), &EmptyRequest {}).await;
+    Ok(answer.map_err(|source| StreamError::State { name: name.to_owned(), source })?.ts)
 }
 
 /// Reads how full a stream is, from 0 to 1; 0 if it has no limit.

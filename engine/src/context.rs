@@ -16,6 +16,7 @@ use lagan_sources::Source;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::metrics::EngineMetrics;
 use crate::sessions::Sessions;
 use crate::view::Resources;
@@ -91,6 +92,8 @@ pub(crate) struct Context {
     pub locks: Locks,
     pub leases: Leases,
     pub heartbeats: Bucket,
+    /// The time by which everything is decided.
+    pub clock: Clock,
     /// Identifies this engine process as the owner of leases.
     pub instance: Uuid,
     pub stop: CancellationToken,

@@ -6,6 +6,7 @@
 
 mod blueprint;
 mod cancel;
+mod clock;
 mod consumers;
 mod context;
 mod error;

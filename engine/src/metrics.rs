@@ -14,7 +14,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lagan_schemas::resource::{Object, Spec, Status};
 use lagan_schemas::session::{Course, Session};
 use lagan_schemas::subject::ObjectKey;
@@ -65,9 +65,15 @@ impl EngineMetrics {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
-    /// Removes all series, because another process reports from now on.
+    /// Takes in how far the clock of this machine is ahead of the server's.
+    pub(crate) fn clock_skew(&self, skew: SignedDuration) {
+        self.series().clock_skew = Some(skew);
+    }
+
+    /// Removes the series of sessions and objects, because another process reports from now on.
     pub(crate) fn clear(&self) {
-        *self.series() = Series::default();
+        let mut series = self.series();
+        *series = Series { clock_skew: series.clock_skew, ..Series::default() };
     }
 }
 

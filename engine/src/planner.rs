@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use lagan_schemas::plan::Plan;
 use lagan_schemas::session::Session;
 use tokio::sync::mpsc;
@@ -98,7 +97,7 @@ impl Planner {
     }
 
     fn now(&self) -> Now {
-        Now { wall: Timestamp::now(), tick: self.start.elapsed() }
+        Now { wall: self.context.clock.now(), tick: self.start.elapsed() }
     }
 
     fn take(&mut self, change: Change) {

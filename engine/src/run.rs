@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::clock::{self, Clock};
 use crate::consumers::ensure_consumers;
 use crate::context::{Context, EngineOptions};
 use crate::error::EngineError;
@@ -65,6 +66,7 @@ async fn generation(
     if let Some(ledger) = context.source().ledger()? {
         claim_ledger(&context, &ledger).await?;
     }
+    context.clock.ask(bus).await;
     // The views never end by themselves; they are dropped with this generation.
     let mut views = Parts::new();
     views.spawn(context.resources.clone().follow(bus.clone(), options.cluster.clone()));
@@ -124,6 +126,7 @@ fn context(
         locks: Locks::new(bucket(streams::LOCKS)),
         leases: Leases::new(bucket(streams::LEASES), options.timing.heartbeat_ttl()),
         heartbeats: bucket(streams::HEARTBEATS),
+        clock: Clock::default(),
         instance: Uuid::new_v4(),
         stop: stop.child_token(),
     };
@@ -143,6 +146,7 @@ fn start(context: &Context, specs: Vec<StreamSpec>, inboxes: Inboxes) -> (Parts,
     parts.spawn(planner::run(context.clone(), inboxes.planner_changes));
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));
+    parts.spawn(clock::run(context.clone()));
     parts.spawn(operator::run(context.clone()));
     parts.spawn(reporter::run(context.clone(), inbox));
     (parts, intent)

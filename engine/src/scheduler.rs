@@ -3,6 +3,7 @@
 
 mod crew;
 mod ended;
+mod mark;
 mod objects;
 mod request;
 
@@ -14,7 +15,7 @@ use lagan_schemas::error::chain;
 use lagan_schemas::identity::slot_session;
 use lagan_schemas::manifest;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
-use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
+use lagan_schemas::resource::{Kind, ObjectRef, Spec};
 use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
 use lagan_schemas::subject::{ObjectKey, SessionKind};
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use self::crew::Crew;
 use self::objects::{Answer, Asking};
 use self::request::{request, slot_request};
+use crate::clock::is_ahead;
 use crate::context::Context;
 use crate::error::EngineError;
 use crate::log_usage::LogUsage;
@@ -62,7 +64,7 @@ pub(crate) async fn run(
                 while let Ok(next) = changes.try_recv() {
                     keys.insert(next);
                 }
-                scheduler.arm(&keys)?;
+                scheduler.arm(&keys, context.clock.now())?;
                 scheduler.forget_deleted(&keys);
                 scheduler.unanswered.extend(keys.into_iter().filter(|key| may_ask(key.kind)));
             }
@@ -73,7 +75,8 @@ pub(crate) async fn run(
             slots = scheduler.slots.results() => scheduler.settle(slots?)?,
             answers = scheduler.answers.results() => scheduler.take(answers?),
         }
-        let now = Timestamp::now();
+        let now = context.clock.now();
+        scheduler.notice_time(now)?;
         scheduler.look(now).await?;
         scheduler.ask(now).await;
     }
@@ -96,6 +99,8 @@ async fn recall_marks(context: &Context) {
 struct Armed {
     uid: Uuid,
     generation: i64,
+    /// The last slot that is known to be decided, or the time from which slots count.
+    mark: Timestamp,
     next: Timestamp,
 }
 
@@ -111,7 +116,8 @@ struct Slot {
     key: ObjectKey,
     uid: Uuid,
     generation: i64,
-    slot: Timestamp,
+    /// Its nominal time.
+    time: Timestamp,
     missed: u32,
     /// Time of the look after this slot.
     after: Option<Timestamp>,
@@ -139,6 +145,8 @@ struct Scheduler {
     answers: Crew<(Asking, Answer)>,
     log_usage: LogUsage,
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
+    /// Time of the last look.
+    looked: Timestamp,
 }
 
 impl Scheduler {
@@ -154,11 +162,12 @@ impl Scheduler {
             answers: Crew::new(OBJECTS),
             log_usage: LogUsage::default(),
             unconfirmed,
+            looked: Timestamp::MIN,
         }
     }
 
     /// Sets the next look of changed configurations.
-    fn arm(&mut self, changed: &BTreeSet<ObjectKey>) -> Result<(), EngineError> {
+    fn arm(&mut self, changed: &BTreeSet<ObjectKey>, now: Timestamp) -> Result<(), EngineError> {
         for key in changed.iter().filter(|key| key.kind == Kind::BackupConfiguration) {
             let object = self.context.resources.read().objects.get(key).cloned();
             let Some(object) = object else {
@@ -173,25 +182,37 @@ impl Scheduler {
             self.disarm(key);
             // A schedule that does not parse is shown as a condition; it must not stop the others.
             let Ok(schedule) = manifest::schedule(spec, uid) else { continue };
-            let mark = self.mark(uid, &object)?;
+            let stored = self.context.source().mark(uid)?;
+            if stored.is_some_and(|mark| is_ahead(mark, now)) {
+                tracing::warn!(object = %key, mark = %stored.unwrap_or_default(), "mark of the schedule lies in the future; it is ignored");
+            }
+            let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
+            let mark = mark::first(stored, created, now);
             if let Some(next) = schedule.next_after(mark).map(|slot| schedule.fires_at(slot)) {
                 self.heap.insert((next, key.clone()));
-                self.armed.insert(key.clone(), Armed { uid, generation: object.metadata.generation, next });
+                self.armed.insert(key.clone(), Armed { uid, generation: object.metadata.generation, mark, next });
             }
         }
         Ok(())
+    }
+
+    /// Arms everything anew after the time went back: looks were planned for a future that is further away now.
+    fn notice_time(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        let before = std::mem::replace(&mut self.looked, now);
+        if !is_ahead(before, now) {
+            return Ok(());
+        }
+        tracing::warn!(%before, %now, "time went back: every schedule is looked at again");
+        let keys = self.armed.keys().cloned().collect();
+        self.armed.clear();
+        self.heap.clear();
+        self.arm(&keys, now)
     }
 
     fn disarm(&mut self, key: &ObjectKey) {
         if let Some(old) = self.armed.remove(key) {
             self.heap.remove(&(old.next, key.clone()));
         }
-    }
-
-    /// The last slot that was decided. A new configuration has no slots before its creation.
-    fn mark(&self, uid: Uuid, object: &Object) -> Result<Timestamp, EngineError> {
-        let created = object.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
-        Ok(self.context.source().mark(uid)?.unwrap_or(created).max(created))
     }
 
     /// Requests slots that are due, as many at a time as the crew has room for.
@@ -214,21 +235,19 @@ impl Scheduler {
                 continue;
             };
             let Spec::BackupConfiguration(spec) = &object.spec else { continue };
-            match (self.decide(&key, &object, spec, now)?, position) {
+            match (self.decide(&key, spec, now)?, position) {
                 (Look::Next(next), _) => self.look_again(&key, next),
                 // A paused configuration lets its slots go by: it does not run a backlog when it is resumed.
                 (Look::Due(slot), _) if spec.paused => passed.push((slot, Outcome::Requested)),
                 (Look::Due(_), None) => self.look_again(&key, Some(now + AGAIN)),
                 (Look::Due(slot), Some(position)) => {
                     let context = self.context.clone();
-                    let asked = slot_request(&object, slot.slot, slot.missed, position);
+                    let asked = slot_request(&object, slot.time, slot.missed, position);
                     let asked = (SessionKind::Backup, object.metadata.name.clone(), asked);
-                    let session = slot_session(context.cluster(), slot.uid, slot.slot);
+                    let session = slot_session(context.cluster(), slot.uid, slot.time);
                     self.slots.start(async move {
-                        match request(&context, &object, session, asked).await {
-                            true => (slot, Outcome::Requested),
-                            false => (slot, Outcome::NotYet),
-                        }
+                        let is_requested = request(&context, &object, session, asked).await;
+                        (slot, if is_requested { Outcome::Requested } else { Outcome::NotYet })
                     });
                 }
             }
@@ -237,21 +256,15 @@ impl Scheduler {
     }
 
     /// Finds the slot that is due, if there is one.
-    fn decide(
-        &self,
-        key: &ObjectKey,
-        object: &Object,
-        spec: &BackupConfigurationSpec,
-        now: Timestamp,
-    ) -> Result<Look, EngineError> {
-        let Some(&Armed { uid, generation, .. }) = self.armed.get(key) else { return Ok(Look::Next(None)) };
+    fn decide(&self, key: &ObjectKey, spec: &BackupConfigurationSpec, now: Timestamp) -> Result<Look, EngineError> {
+        let Some(&Armed { uid, generation, mark, .. }) = self.armed.get(key) else { return Ok(Look::Next(None)) };
         let Ok(schedule) = manifest::schedule(spec, uid) else { return Ok(Look::Next(None)) };
-        let mark = self.mark(uid, object)?;
+        let mark = mark::believed(self.context.source().mark(uid)?, mark, now);
         let next = |after| schedule.next_after(after).map(|slot| schedule.fires_at(slot));
         Ok(match schedule.due(mark, now, deadline(spec)) {
             Some(due) => {
                 let after = next(due.slot);
-                Look::Due(Slot { key: key.clone(), uid, generation, slot: due.slot, missed: due.missed, after })
+                Look::Due(Slot { key: key.clone(), uid, generation, time: due.slot, missed: due.missed, after })
             }
             // The slot was decided by another scheduler, or is too old to catch up.
             None => Look::Next(next(mark.max(now))),
@@ -260,16 +273,23 @@ impl Scheduler {
 
     /// Sets the marks of slots that are requested, and the next looks.
     fn settle(&mut self, slots: Vec<(Slot, Outcome)>) -> Result<(), EngineError> {
-        let is_requested = |outcome: &Outcome| matches!(outcome, Outcome::Requested);
-        let marks = slots.iter().filter(|(_, outcome)| is_requested(outcome)).map(|(slot, _)| (slot.uid, slot.slot));
+        let requested = slots.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Requested));
+        let marks = requested.map(|(slot, _)| (slot.uid, slot.time));
         self.context.source().set_marks(marks.collect())?;
         for (slot, outcome) in slots {
-            let armed = self.armed.get(&slot.key);
+            let armed = self.armed.get_mut(&slot.key);
             // A configuration that has changed since then was armed anew.
-            if armed.is_some_and(|armed| (armed.uid, armed.generation) == (slot.uid, slot.generation)) {
-                let again = Timestamp::now() + AGAIN;
-                self.look_again(&slot.key, if is_requested(&outcome) { slot.after } else { Some(again) });
-            }
+            let Some(armed) = armed.filter(|armed| (armed.uid, armed.generation) == (slot.uid, slot.generation)) else {
+                continue;
+            };
+            let next = match outcome {
+                Outcome::Requested => {
+                    armed.mark = slot.time;
+                    slot.after
+                }
+                Outcome::NotYet => Some(self.context.clock.now() + AGAIN),
+            };
+            self.look_again(&slot.key, next);
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lagan_bus::Bus;
 use lagan_bus::heartbeat;
 use lagan_bus::observer::{Liveness, Observer};
 use lagan_bus::read::last;
@@ -49,7 +48,7 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         }
         let suspects: Vec<Arc<Session>> = {
             let sessions = context.sessions.read();
-            let now = Timestamp::now();
+            let now = context.clock.now();
             let concerns = |session: &&Arc<Session>| {
                 concerns(session, now, oldest) || (is_rare && has_waited_for_upgrade(session, now))
             };
@@ -57,12 +56,12 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         };
         for session in suspects {
             let holder = match holder(&mut observer, &session).await {
-                Held::Nobody if is_rare && has_waited_for_upgrade(&session, Timestamp::now()) => {
-                    unreadable(&context.bus, &session).await
+                Held::Nobody if is_rare && has_waited_for_upgrade(&session, context.clock.now()) => {
+                    unreadable(&context, &session).await
                 }
                 holder => holder,
             };
-            if let Some(fact) = judge(&session, holder, Timestamp::now(), oldest) {
+            if let Some(fact) = judge(&session, holder, context.clock.now(), oldest) {
                 end(&context, session.key.uid, &session, fact).await;
             }
         }
@@ -84,9 +83,9 @@ fn has_waited_for_upgrade(session: &Session, now: Timestamp) -> bool {
 }
 
 /// Asks for the last sign of a worker that could not read the session. It is kept for a minute only.
-async fn unreadable(bus: &Bus, session: &Session) -> Held {
-    match last(bus, PROGRESS, &progress_filter(&session.key)).await {
-        Ok(Some(stored)) if says_waiting(&stored.payload, stored.time, Timestamp::now()) => Held::Unreadable,
+async fn unreadable(context: &Context, session: &Session) -> Held {
+    match last(&context.bus, PROGRESS, &progress_filter(&session.key)).await {
+        Ok(Some(stored)) if says_waiting(&stored.payload, stored.time, context.clock.now()) => Held::Unreadable,
         Ok(_) => Held::Nobody,
         Err(error) => {
             tracing::warn!(session = %session.key.uid, error = chain(&error), "progress can't be read");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lagan_schemas::error::Code;
 use lagan_schemas::manifest;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupConfigurationStatus};
@@ -37,6 +37,8 @@ pub(super) struct Series {
     pub restores: BTreeMap<SeriesOwner, Runs>,
     pub schedules: BTreeMap<SeriesOwner, Slots>,
     pub repositories: BTreeMap<SeriesOwner, RepositoryStatus>,
+    /// How far the clock of this machine is ahead of the server's.
+    pub clock_skew: Option<SignedDuration>,
 }
 
 #[derive(Debug)]

@@ -22,7 +22,10 @@ pub(super) fn encode(
     page.slots(series, now)?;
     page.runs("restore", "repository", series.restores.iter())?;
     page.repositories(series)?;
-    page.waiting(waiting)
+    page.waiting(waiting)?;
+    let skew = series.clock_skew.map(|skew| (Labels::new(), Number::Gauge(skew.as_secs_f64())));
+    let help = "How far the clock of this machine is ahead of the NATS server's";
+    page.family("clock_skew_seconds", help, MetricType::Gauge, skew.into_iter())
 }
 
 enum Number<'a> {

@@ -68,7 +68,7 @@ pub(super) async fn look(context: &Context, log_usage: &LogUsage, look: &Look) -
     if !matches!(session.phase, Phase::Requested | Phase::Retrying) || session.foreign {
         return Outlook::Decided;
     }
-    let now = Timestamp::now();
+    let now = context.clock.now();
     if let Some(fact) = early_end(session, look.verdict) {
         return ends(fact);
     }

@@ -1,17 +1,18 @@
 //! The status of a BackupConfiguration: the phase by Stash's rule, the conditions with Stash's reasons.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::manifest;
 use lagan_schemas::resource::backup_configuration::{
     BackupConfigurationSpec, BackupConfigurationStatus, ConfigurationPhase, TargetRef,
 };
-use lagan_schemas::resource::condition::ConditionStatus;
+use lagan_schemas::resource::condition::{Condition, ConditionStatus};
 use lagan_schemas::resource::fields::FIELD_IGNORED;
 use lagan_schemas::resource::{Group, Kind, Object, Spec};
 use lagan_schemas::schedule::{Schedule, ScheduleError};
 
 use super::conditions::Conditions;
+use crate::clock::{ALLOWANCE, is_ahead, is_fault};
 use crate::plan::answers::{Answers, Existence};
 use crate::plan::{consent, find, ignored, manifests, task};
 use crate::view::{Lookup, View};
@@ -24,6 +25,8 @@ pub(crate) struct ConfigurationInputs<'a> {
     pub answers: &'a Answers,
     pub cross_namespace: CrossNamespace,
     pub now: Timestamp,
+    /// How far the clock of this machine is ahead of the server's.
+    pub skew: SignedDuration,
 }
 
 pub(crate) fn status(inputs: &ConfigurationInputs<'_>, old: BackupConfigurationStatus) -> BackupConfigurationStatus {
@@ -44,6 +47,8 @@ pub(crate) fn status(inputs: &ConfigurationInputs<'_>, old: BackupConfigurationS
     }
     conditions.set_unread(manifests::of_invoker(inputs.view, inputs.object));
     conditions.set_while(FIELD_IGNORED, ignored::REASON, ignored::of_invoker(inputs.view, inputs.object));
+    conditions.set_while(CLOCK_SKEW, "ClocksDiffer", clock_skew(inputs.skew));
+    conditions.set_while(MARK_AHEAD, "ClockWasAhead", mark_ahead(old.last_slot_time, inputs.now));
     let next = schedule.ok().filter(|_| !inputs.spec.paused).and_then(|schedule| next_start(&schedule, inputs.now));
     BackupConfigurationStatus {
         observed_generation: generation,
@@ -64,6 +69,9 @@ struct Check {
     message: String,
 }
 
+/// Conditions that warn of a wrong clock, each only there while it holds. An Event tells of each when it appears.
+pub(crate) const CLOCK_SKEW: &str = "ClockSkew";
+pub(crate) const MARK_AHEAD: &str = "ScheduleMarkAhead";
 const VALIDATION: &str = "ValidationPassed";
 const REPOSITORY: &str = "RepositoryFound";
 const SECRET: &str = "BackendSecretFound";
@@ -214,6 +222,42 @@ fn cron_job(problem: Option<&ScheduleError>) -> Check {
             message: "the schedule is not valid".to_owned(),
         },
     }
+}
+
+/// The text is the same for every difference, so that a status is not written for each measurement.
+fn clock_skew(skew: SignedDuration) -> Option<String> {
+    is_fault(skew).then(|| {
+        let limit = ALLOWANCE.as_secs();
+        format!(
+            "the clock of the engine's machine and that of the NATS server differ by more than {limit} s; schedules follow \
+             the server's clock: set both right"
+        )
+    })
+}
+
+fn mark_ahead(mark: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    mark.filter(|mark| is_ahead(*mark, now)).map(|mark| {
+        format!(
+            "slot {mark}, which lies in the future, was decided while a clock was wrong; the schedule goes on, and this \
+             slot does not run again"
+        )
+    })
+}
+
+/// Whether a condition about clocks is missing or no longer holds.
+pub(crate) fn clocks_need_a_look(status: &BackupConfigurationStatus, now: Timestamp, skew: SignedDuration) -> bool {
+    let shows = |kind: &str| status.conditions.iter().any(|condition| condition.kind == kind);
+    shows(CLOCK_SKEW) != clock_skew(skew).is_some()
+        || shows(MARK_AHEAD) != mark_ahead(status.last_slot_time, now).is_some()
+}
+
+/// Conditions that are new in `new` and that a person must be told of.
+pub(crate) fn warnings<'a>(
+    old: &'a [Condition],
+    new: &'a BackupConfigurationStatus,
+) -> impl Iterator<Item = &'a Condition> {
+    let is_new = |kind: &str| !old.iter().any(|condition| condition.kind == kind);
+    new.conditions.iter().filter(move |c| [CLOCK_SKEW, MARK_AHEAD].contains(&c.kind.as_str()) && is_new(&c.kind))
 }
 
 fn ready(phase: ConfigurationPhase) -> Check {

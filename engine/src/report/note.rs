@@ -1,5 +1,6 @@
 //! Notes: Kubernetes Events as values, made when the phase of a session changes. It must not publish them.
 
+use lagan_schemas::resource::condition::Condition;
 use lagan_schemas::session::{Course, Phase, Session};
 
 /// Limits of the Kubernetes API, in bytes.
@@ -59,6 +60,12 @@ pub(crate) fn note(session: &Session, old_phase: &str) -> Option<Note> {
         Phase::Nothing | Phase::Requested | Phase::Planned => return None,
     };
     Some(Note { severity, reason: cut(reason, REASON_LIMIT), action, text: cut(text, NOTE_LIMIT) })
+}
+
+/// The warning about a condition that has appeared.
+pub(crate) fn of_condition(condition: &Condition) -> Note {
+    let (reason, text) = (condition.kind.clone(), condition.message.clone());
+    Note { severity: Severity::Warning, reason, action: "Schedule", text: cut(text, NOTE_LIMIT) }
 }
 
 fn succeeded(session: &Session, noun: &str, name: &str) -> String {

@@ -5,6 +5,7 @@ mod sessions;
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{RepositoryStatistics, RetentionMode, RetentionResult};
@@ -101,9 +102,50 @@ fn configuration_status(view: &View) -> BackupConfigurationStatus {
 fn status_of(object: &Object, view: &View, cross_namespace: CrossNamespace) -> BackupConfigurationStatus {
     let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
     let answers = Answers::default();
-    let inputs =
-        configuration::ConfigurationInputs { object, spec, view, answers: &answers, cross_namespace, now: at(0) };
+    let inputs = configuration::ConfigurationInputs {
+        object,
+        spec,
+        view,
+        answers: &answers,
+        cross_namespace,
+        now: at(0),
+        skew: SignedDuration::ZERO,
+    };
     configuration::status(&inputs, BackupConfigurationStatus::default())
+}
+
+#[test]
+fn a_wrong_clock_is_a_condition_and_a_warning_once() {
+    let object = object_of(CONFIGURATION);
+    let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
+    let (view, answers) = (View::default(), Answers::default());
+    let status = |skew: i64, mark: i64, old: BackupConfigurationStatus| {
+        let inputs = configuration::ConfigurationInputs {
+            object: &object,
+            spec,
+            view: &view,
+            answers: &answers,
+            cross_namespace: CrossNamespace::NeedsConsent,
+            now: at(0),
+            skew: SignedDuration::from_secs(skew),
+        };
+        let old = BackupConfigurationStatus { last_slot_time: Some(at(mark)), ..old };
+        let new = configuration::status(&inputs, old.clone());
+        let warned: Vec<_> = configuration::warnings(&old.conditions, &new).map(|c| c.kind.clone()).collect();
+        (new, warned)
+    };
+    let (right, warned) = status(4, -60, BackupConfigurationStatus::default());
+    assert!(warned.is_empty(), "{warned:?}");
+    let (wrong, warned) = status(-3600, 86_400, right);
+    assert_eq!(warned, ["ClockSkew", "ScheduleMarkAhead"]);
+    let (still, warned) = status(-3601, 86_400, wrong.clone());
+    assert!(warned.is_empty() && still.conditions == wrong.conditions, "{warned:?}");
+    let (mended, _) = status(0, -60, still);
+    assert!(!mended.conditions.iter().any(|c| warned_of(&c.kind)), "{:?}", mended.conditions);
+}
+
+fn warned_of(kind: &str) -> bool {
+    [configuration::CLOCK_SKEW, configuration::MARK_AHEAD].contains(&kind)
 }
 
 #[test]
@@ -203,8 +245,15 @@ fn status_after(object: &Object, view: &View, old: BackupConfigurationStatus) ->
     let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
     let answers = Answers::default();
     let cross_namespace = CrossNamespace::NeedsConsent;
-    let inputs =
-        configuration::ConfigurationInputs { object, spec, view, answers: &answers, cross_namespace, now: at(0) };
+    let inputs = configuration::ConfigurationInputs {
+        object,
+        spec,
+        view,
+        answers: &answers,
+        cross_namespace,
+        now: at(0),
+        skew: SignedDuration::ZERO,
+    };
     configuration::status(&inputs, old)
 }
 

@@ -13,8 +13,10 @@ use lagan_schemas::subject::ObjectKey;
 use super::queue::Unreported;
 use super::sink::PendingChange;
 use super::{Reporter, history};
+use crate::clock::is_ahead;
 use crate::error::EngineError;
 use crate::plan::answers::{Answers, Existence};
+use crate::report::note::Note;
 use crate::report::{configuration, document, note, preserved_fields, repository, session as session_report};
 
 impl Reporter<'_> {
@@ -143,7 +145,10 @@ impl Reporter<'_> {
         let _lock = self.statuses.lock(key).await;
         let old: BackupConfigurationStatus = self.statuses.status(key);
         let mut status = old.clone();
-        status.last_slot_time = status.last_slot_time.max(news.slot);
+        let now = self.context.clock.now();
+        // One that lies in the future comes from a wrong clock, and would hold the schedule up.
+        let shown = status.last_slot_time.filter(|last| news.slot.is_none() || !is_ahead(*last, now));
+        status.last_slot_time = shown.max(news.slot);
         if let Some(session) = news.ended {
             if !self.is_later(status.last_session.as_ref(), session) {
                 status.last_session = last_session(session);
@@ -161,7 +166,10 @@ impl Reporter<'_> {
         let Some(object) = object else { return true };
         let Spec::BackupConfiguration(spec) = &object.spec else { return true };
         if is_known {
-            status.next_slot_time = configuration::next_slot(&object, spec, session_report::seconds(Timestamp::now()));
+            status.next_slot_time = configuration::next_slot(&object, spec, session_report::seconds(now));
+            if configuration::clocks_need_a_look(&status, now, self.context.clock.skew()) {
+                self.backlog.add(key.clone());
+            }
         } else {
             status = self.configuration_status(&object, spec, &Answers::default(), status);
             self.backlog.add(key.clone());
@@ -191,7 +199,8 @@ impl Reporter<'_> {
             view: &view,
             answers,
             cross_namespace: self.context.options.cross_namespace,
-            now: session_report::seconds(Timestamp::now()),
+            now: session_report::seconds(self.context.clock.now()),
+            skew: self.context.clock.skew(),
         };
         configuration::status(&inputs, old)
     }
@@ -212,12 +221,19 @@ impl Reporter<'_> {
             self.backlog.look_again(key);
         }
         let _lock = self.statuses.lock(key).await;
-        let status = self.configuration_status(&object, spec, answers, self.statuses.status(key));
-        self.write_object(key, status.into()).await;
+        let old: BackupConfigurationStatus = self.statuses.status(key);
+        let conditions = old.conditions.clone();
+        let status = self.configuration_status(&object, spec, answers, old);
+        let notes = configuration::warnings(&conditions, &status).map(note::of_condition).collect();
+        self.write_with_notes(key, status.into(), notes).await;
     }
 
     /// Writes the status of an object that exists; false if it has to be tried again. The caller holds the lock of the key.
     pub(super) async fn write_object(&self, key: &ObjectKey, status: Status) -> bool {
+        self.write_with_notes(key, status, Vec::new()).await
+    }
+
+    async fn write_with_notes(&self, key: &ObjectKey, status: Status, notes: Vec<Note>) -> bool {
         let object = self.context.resources.read().objects.get(key).cloned();
         let Some(object) = object else { return true };
         self.metrics.object_changed(&object, &status);
@@ -227,7 +243,13 @@ impl Reporter<'_> {
         }
         let written = self.statuses.write(self.context, key, &document).await;
         if written {
-            self.sink.send(key, || PendingChange::status(&document));
+            for note in &notes {
+                tracing::warn!(object = %key, reason = note.reason, text = note.text, "status has a new warning");
+            }
+            self.sink.send(key, || {
+                let status = PendingChange::status(&document);
+                notes.into_iter().fold(status, |change, note| change.with_event(Some(note), None))
+            });
         } else {
             self.backlog.look_again(key);
         }

@@ -61,7 +61,9 @@ pub(super) async fn answer(context: &Context, object: &Object, position: Positio
     if matches!(standing, Standing::Ended | Standing::Gone) {
         return Answer::Decided;
     }
-    if object.kind() == Kind::RestoreSession && (standing == Standing::Recorded || is_old(object, now, context.options.streams.sessions_max_age)) {
+    if object.kind() == Kind::RestoreSession
+        && (standing == Standing::Recorded || is_old(object, now, context.options.streams.sessions_max_age))
+    {
         // Another engine may have begun it a moment ago: the log has it even if our view does not yet.
         return match find_session(&context.bus, context.cluster(), uid).await {
             Ok(None) => Answer::Unconfirmed,

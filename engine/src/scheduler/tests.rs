@@ -1,9 +1,9 @@
 //! Requests: what a slot and an object become, the same in every scheduler.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use lagan_schemas::manifest::{Manifest, parse};
-
 use lagan_schemas::fact::{Cause, Urgency};
+use lagan_schemas::manifest::{Manifest, parse};
+use lagan_schemas::resource::Object;
 
 use super::request::object_request;
 use super::*;
