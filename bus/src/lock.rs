@@ -34,19 +34,26 @@ impl Locks {
         Self { bucket }
     }
 
-    /// Acquires a lock. One that is ours already gets the new detail, so that others who took it for stale lose the
-    /// revision that they saw.
     pub async fn acquire(&self, key: &str, holder: &LockHolder) -> Result<Locked, KvError> {
+        match self.acquire_anew(key, holder).await? {
+            Locked::HeldBy { holder: found, .. } if found.owner == holder.owner => Ok(Locked::Acquired),
+            locked => Ok(locked),
+        }
+    }
+
+    /// Acquires a lock. One that is ours with another detail counts as held: the caller decides which detail stands, and
+    /// writes it with `take_over`, so that others who took the old one for stale lose the revision that they saw.
+    pub async fn acquire_anew(&self, key: &str, holder: &LockHolder) -> Result<Locked, KvError> {
         loop {
             let slot = self.bucket.slot(key).await?;
             if let Some(entry) = slot.entry {
                 let found: LockHolder = entry.json()?;
-                if found.owner != holder.owner {
-                    return Ok(Locked::HeldBy { holder: found, revision: entry.revision });
-                }
-                if found == *holder {
-                    return Ok(Locked::Acquired);
-                }
+                let is_same = found == *holder;
+                return Ok(if is_same {
+                    Locked::Acquired
+                } else {
+                    Locked::HeldBy { holder: found, revision: entry.revision }
+                });
             }
             if let Written::At(_) = self.bucket.put_at(key, slot.revision, encode(holder)).await? {
                 return Ok(Locked::Acquired);
@@ -59,7 +66,7 @@ impl Locks {
     pub async fn take_over(&self, key: &str, revision: u64, holder: &LockHolder) -> Result<Locked, KvError> {
         match self.bucket.put_at(key, revision, encode(holder)).await? {
             Written::At(_) => Ok(Locked::Acquired),
-            Written::Lost => self.acquire(key, holder).await,
+            Written::Lost => self.acquire_anew(key, holder).await,
         }
     }
 

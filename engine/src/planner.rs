@@ -6,24 +6,23 @@ mod decide;
 mod lock;
 mod peers;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lagan_schemas::plan::Plan;
+use lagan_schemas::fact::Fact;
 use lagan_schemas::session::Session;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use self::decide::{Outlook, Wait};
+use self::decide::{Outlook, SessionWait};
 use self::lock::HeldLock;
 use crate::context::Context;
 use crate::error::EngineError;
 use crate::log_usage::LogUsage;
-use crate::sessions::{Change, Changes};
-use crate::waiting::{Admission, Cause, Needs, Now, Room, Until};
+use crate::sessions::{Changes, SessionChange};
+use crate::waiting::{Admission, Now, Until, WaitCause, WaitingRoom};
 
 /// Sessions that are looked at at the same time.
 const CONCURRENCY: usize = 64;
@@ -35,20 +34,25 @@ pub(crate) async fn run(context: Context, changes: Changes) -> Result<(), Engine
     tokio::try_join!(Planner::new(context.clone(), locks).run(changes), lock::release(context, released)).map(drop)
 }
 
+/// The session of a step, and the number of the look that it belongs to.
+#[derive(Debug, Clone, Copy)]
+struct StepOf {
+    session: Uuid,
+    look: u64,
+}
+
 /// The result of one step of a session.
 enum Step {
     Outlook(Outlook),
     /// Whether the fact was appended.
-    Done(Result<(), Wait>),
+    Done(Result<(), SessionWait>),
 }
 
 struct Planner {
     context: Context,
-    room: Room,
+    room: WaitingRoom,
     start: Instant,
-    steps: JoinSet<(Uuid, Step)>,
-    /// The sessions that are looked at, by task.
-    looked_at: HashMap<Id, Uuid>,
+    steps: JoinSet<(StepOf, Step)>,
     log_usage: Arc<LogUsage>,
     /// Locks of sessions that have ended. A burst of ends must not keep the sessions themselves in memory.
     ended: mpsc::UnboundedSender<HeldLock>,
@@ -59,11 +63,10 @@ impl Planner {
     fn new(context: Context, ended: mpsc::UnboundedSender<HeldLock>) -> Self {
         let limits = Arc::new(context.options.limits.clone());
         Self {
-            room: Room::new(context.instance, limits),
+            room: WaitingRoom::new(context.instance, limits),
             context,
             start: Instant::now(),
             steps: JoinSet::new(),
-            looked_at: HashMap::new(),
             log_usage: Arc::default(),
             ended,
             is_caught_up: false,
@@ -85,7 +88,7 @@ impl Planner {
                     Some(change) => self.take(change),
                     None => return Ok(()),
                 },
-                Some(joined) = self.steps.join_next_with_id() => self.step(joined)?,
+                Some(joined) = self.steps.join_next() => self.step(joined)?,
                 Some(living) = peers.recv() => self.room.set_peers(living),
                 () = objects_in_burst(&mut objects, objects_from), if self.room.lacks_objects() => {
                     objects_from = Instant::now() + BURST;
@@ -100,11 +103,11 @@ impl Planner {
         Now { wall: self.context.clock.now(), tick: self.start.elapsed() }
     }
 
-    fn take(&mut self, change: Change) {
+    fn take(&mut self, change: SessionChange) {
         let now = self.now();
         match change {
             // The view holds what came before. A new connection may have read the log anew.
-            Change::CaughtUp => {
+            SessionChange::CaughtUp => {
                 let mut active: Vec<Arc<Session>> = {
                     let view = self.context.sessions.read();
                     self.room.retain(|uid| view.active.contains_key(&uid), now);
@@ -116,8 +119,8 @@ impl Planner {
                 }
                 self.is_caught_up = true;
             }
-            Change::Folded(_) if !self.is_caught_up => {}
-            Change::Folded(session) => {
+            SessionChange::Folded(_) if !self.is_caught_up => {}
+            SessionChange::Folded(session) => {
                 self.room.fold(&session, now);
                 if session.phase.is_end() {
                     // The receiver is gone only when the engine stops.
@@ -133,61 +136,61 @@ impl Planner {
             && let Some(look) = self.room.next(self.now())
         {
             let (context, log_usage) = (self.context.clone(), Arc::clone(&self.log_usage));
-            let uid = look.session.key.uid;
-            let step = async move { (uid, Step::Outlook(decide::look(&context, &log_usage, &look).await)) };
-            self.spawn(uid, step);
+            let of = StepOf { session: look.session.key.uid, look: look.number };
+            self.steps.spawn(async move { (of, Step::Outlook(decide::look(&context, &log_usage, &look).await)) });
         }
         if let Some(counts) = self.room.changed_counts() {
             self.context.options.metrics.waiting(counts);
         }
     }
 
-    fn spawn(&mut self, uid: Uuid, step: impl Future<Output = (Uuid, Step)> + Send + 'static) {
-        let task = self.steps.spawn(step);
-        self.looked_at.insert(task.id(), uid);
-    }
-
-    fn step(&mut self, joined: Result<(Id, (Uuid, Step)), JoinError>) -> Result<(), EngineError> {
-        let (id, (uid, step)) = joined.map_err(EngineError::Panicked)?;
-        self.looked_at.remove(&id);
+    fn step(&mut self, joined: Result<(StepOf, Step), JoinError>) -> Result<(), EngineError> {
+        let (of, step) = joined.map_err(EngineError::Panicked)?;
         let now = self.now();
         match step {
-            Step::Outlook(Outlook::Ready(session, plan, needs)) => self.admit(session, plan, needs, now),
-            Step::Outlook(Outlook::Waits(wait)) | Step::Done(Err(wait)) => self.wait(uid, wait, now),
-            Step::Outlook(Outlook::Ends(session, fact)) => {
-                let context = self.context.clone();
-                self.spawn(uid, async move { (uid, Step::Done(decide::append(&context, &session, *fact).await)) });
+            Step::Outlook(Outlook::Ready(session, plan, needs)) => {
+                match self.room.admit(of.session, of.look, needs, now) {
+                    Admission::Go => {
+                        let context = self.context.clone();
+                        let step = async move { decide::plan_under_lock(&context, &session, plan).await };
+                        self.steps.spawn(async move { (of, Step::Done(step.await)) });
+                    }
+                    other => self.skip(of, session, other),
+                }
             }
-            Step::Outlook(Outlook::Decided) | Step::Done(Ok(())) => self.room.decided(uid, now),
+            Step::Outlook(Outlook::BeyondQuota(session, overlap, expires)) => {
+                let admission = self.room.stand_in_quota_line(of.session, of.look, (overlap, expires), now);
+                self.skip(of, session, admission);
+            }
+            Step::Outlook(Outlook::Waits(wait)) | Step::Done(Err(wait)) => self.wait(of, wait, now),
+            Step::Outlook(Outlook::Ends(session, fact)) => self.append(of, session, *fact),
+            Step::Outlook(Outlook::Decided) | Step::Done(Ok(())) => self.room.decided(of.session, of.look, now),
         }
         Ok(())
     }
 
-    /// Plans a session if everything that it needs is free.
-    fn admit(&mut self, session: Arc<Session>, plan: Box<Plan>, needs: Needs, now: Now) {
-        let uid = session.key.uid;
-        let context = self.context.clone();
-        match self.room.admit(uid, needs, now) {
-            Admission::Waits => {}
-            Admission::Go => {
-                self.spawn(
-                    uid,
-                    async move { (uid, Step::Done(decide::plan_under_lock(&context, &session, plan).await)) },
-                );
-            }
-            Admission::Skipped { behind, name, waits } => {
-                let fact = decide::skipped(behind, &name, waits);
-                self.spawn(uid, async move { (uid, Step::Done(decide::append(&context, &session, fact).await)) });
-            }
+    /// Skips a session that stands back behind another one of its configuration.
+    fn skip(&mut self, of: StepOf, session: Arc<Session>, admission: Admission) {
+        if let Admission::Skipped { behind, name, waits } = admission {
+            self.append(of, session, decide::skipped(behind, &name, waits));
         }
     }
 
-    fn wait(&mut self, uid: Uuid, wait: Wait, now: Now) {
-        let Wait { cause, until } = wait;
-        if let (Cause::Source(error), Until::After(_)) = (&cause, until) {
-            tracing::warn!(session = %uid, error, "session can't be planned yet");
+    fn append(&mut self, of: StepOf, session: Arc<Session>, fact: Fact) {
+        let context = self.context.clone();
+        self.steps.spawn(async move { (of, Step::Done(decide::append(&context, &session, fact).await)) });
+    }
+
+    fn wait(&mut self, of: StepOf, wait: SessionWait, now: Now) {
+        let SessionWait { cause, until, seen } = wait;
+        if let (WaitCause::Source(error), Until::After(_)) = (&cause, until) {
+            tracing::warn!(session = %of.session, error, "session can't be planned yet");
         }
-        self.room.wait(uid, cause, until, now);
+        self.room.wait(of.session, of.look, cause, until, now);
+        // Objects that came while it was looked at woke nobody.
+        if matches!(until, Until::Objects { .. }) && self.context.resources.changes().borrow().sequence() != seen {
+            self.room.objects_changed(now);
+        }
     }
 }
 

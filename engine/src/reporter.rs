@@ -40,7 +40,7 @@ use self::statuses::Statuses;
 use self::tasks::{ReporterTasks, Reporting};
 use crate::context::Context;
 use crate::error::EngineError;
-use crate::sessions::{Change, Changes, Listening};
+use crate::sessions::{Changes, ListenFor, SessionChange};
 
 /// Delay before a missing Secret is looked up again. Secrets are not watched, so nothing announces a new one.
 const RETRY: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ pub(crate) async fn run(context: Context, mut inbox: Inbox) -> Result<(), Engine
             () = lease.tenure().unconfirmed() => Ok(()),
             reported = report_and_apply(&context, &mut inbox, &backlog) => reported,
         };
-        inbox.changes.listen(Listening::No);
+        inbox.changes.listen(ListenFor::No);
         backlog.clear();
         context.options.metrics.clear();
         lease.release().await;
@@ -115,7 +115,7 @@ async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: S
         // STATUS is new. What the objects show must be adopted before a status is made anew.
         reporter.adopt_and_repair().await;
     }
-    inbox.changes.listen(Listening::Yes);
+    inbox.changes.listen(ListenFor::Yes);
     let mut missed = MissedEnds::read(context, &reporter.statuses, position.position);
     let mut tasks = ReporterTasks::new(&reporter, position);
     if is_new {
@@ -135,8 +135,8 @@ async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: S
         let retry = tasks.sessions.next_retry();
         tokio::select! {
             change = inbox.changes.recv() => match change {
-                Some(Change::Folded(session)) => tasks.sessions.add(session),
-                Some(Change::CaughtUp) => {}
+                Some(SessionChange::Folded(session)) => tasks.sessions.add(session),
+                Some(SessionChange::CaughtUp) => {}
                 None => return Ok(()),
             },
             key = inbox.objects.recv() => match key {

@@ -21,7 +21,7 @@ use crate::consumers::ensure_consumers;
 use crate::context::{Context, EngineOptions};
 use crate::error::EngineError;
 use crate::reporter::Inbox;
-use crate::sessions::{Changes, Listening, Sessions};
+use crate::sessions::{Changes, ListenFor, Sessions};
 use crate::view::Resources;
 use crate::{blueprint, cancel, operator, planner, reporter, scheduler, sweep, watcher};
 
@@ -115,7 +115,7 @@ fn context(
     stop: &CancellationToken,
 ) -> (Context, Inboxes) {
     let bucket = |name| Bucket::of(bus, specs, name).expect("of_cluster lists every bucket");
-    let (sessions, [planner_changes, reporter_changes]) = Sessions::new([Listening::Yes, Listening::No]);
+    let (sessions, [planner_changes, reporter_changes]) = Sessions::new([ListenFor::Yes, ListenFor::No]);
     let (objects_to_reporter, reporter_objects) = mpsc::unbounded_channel();
     let (objects_to_scheduler, scheduler_objects) = mpsc::unbounded_channel();
     let context = Context {

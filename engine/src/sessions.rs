@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::changes::ChangeSender;
-pub(crate) use self::changes::{Change, Changes, Listening};
+pub(crate) use self::changes::{Changes, ListenFor, SessionChange};
 use self::ended::EndedUids;
 use crate::error::EngineError;
 
@@ -69,7 +69,7 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// Makes a view with a listener for each element. Listeners are told nothing before the log has been read to its end:
     /// then the view holds every session that is left to look at.
-    pub fn new<const N: usize>(listening: [Listening; N]) -> (Self, [Changes; N]) {
+    pub fn new<const N: usize>(listening: [ListenFor; N]) -> (Self, [Changes; N]) {
         let mut senders = Vec::with_capacity(N);
         let receivers = listening.map(|listening| {
             let (sender, changes) = changes::channel(listening);
@@ -133,12 +133,12 @@ impl Sessions {
                 Some(Followed::CaughtUp) => {
                     is_complete = true;
                     self.complete.send_replace(true);
-                    self.tell(&Change::CaughtUp);
+                    self.tell(&SessionChange::CaughtUp);
                 }
                 Some(Followed::Message(stored)) => {
                     let changed = self.write().take(&stored);
                     if let Some(session) = changed.filter(|_| is_complete) {
-                        self.tell(&Change::Folded(session));
+                        self.tell(&SessionChange::Folded(session));
                     }
                     self.told.store(stored.sequence, Ordering::Release);
                 }
@@ -156,7 +156,7 @@ impl Sessions {
         }
     }
 
-    fn tell(&self, change: &Change) {
+    fn tell(&self, change: &SessionChange) {
         for listener in self.listeners.iter() {
             listener.send(change);
         }

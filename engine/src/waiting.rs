@@ -3,6 +3,7 @@
 //! It must not read a clock, do I/O, or decide how a session ends.
 
 mod cause;
+mod fold;
 mod limited;
 mod line;
 mod lines;
@@ -20,23 +21,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lagan_schemas::resource::backup_configuration::Priority;
-use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::session::Session;
 use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
-pub(crate) use self::cause::{Cause, Until};
+pub(crate) use self::cause::{Until, WaitCause};
 pub use self::limited::Limits;
-pub(crate) use self::limited::{Limited, MAX_CONCURRENT_ANNOTATION, Needs, Order, Overlap, limited_uses, lock_key};
-use self::line::Line;
-pub(crate) use self::outages::longest_retry;
+pub(crate) use self::limited::{
+    Limited, MAX_CONCURRENT_ANNOTATION, Overlap, SessionNeeds, WaitOrder, limited_uses, lock_key,
+};
+use self::line::WaitingLine;
+pub(crate) use self::outages::retry_time;
 use self::siblings::Siblings;
-use self::usage::Usage;
+use self::usage::UsageCounts;
 
 /// Time after which a planner looks at a session that is another's to look at.
 const OTHERS: Duration = Duration::from_secs(2);
 /// Time after which a session is looked at again although nothing happened to it: a fact that was appended did not come.
 const LOST_SIGHT: Duration = Duration::from_secs(5);
+
+/// Time after which a session looks again for another one that is in its way and that the room does not know.
+const UNSEEN: Duration = Duration::from_secs(1);
 
 /// The present time: of the wall clock, which timestamps in facts are compared with, and since the start, which never jumps.
 #[derive(Debug, Clone, Copy)]
@@ -67,16 +72,20 @@ pub(crate) enum Admission {
 
 /// A session that is to be looked at.
 #[derive(Debug, Clone)]
-pub(crate) struct Look {
+pub(crate) struct SessionLook {
+    /// Names this look when its result comes.
+    pub number: u64,
     pub session: Arc<Session>,
-    pub cause: Cause,
-    pub verdict: Verdict,
+    pub cause: WaitCause,
+    pub verdict: QuotaVerdict,
 }
 
 /// Whether the session may be planned at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum QuotaVerdict {
     Plan,
+    /// Its namespace has too many open sessions.
+    StandInLine,
     /// Too many sessions of its namespace wait already.
     Refuse,
 }
@@ -93,39 +102,45 @@ enum Place {
 struct Waiter {
     session: Arc<Session>,
     /// As far as it is known: the order is final once the session was looked at.
-    needs: Option<Needs>,
-    order: Order,
-    cause: Cause,
+    needs: Option<SessionNeeds>,
+    order: WaitOrder,
+    cause: WaitCause,
     place: Place,
-    verdict: Verdict,
+    verdict: QuotaVerdict,
     timer: Option<Duration>,
     behind: Option<Uuid>,
     lacks_objects: bool,
     /// A change of the objects does not call it before.
     not_before: Duration,
+    /// Number of the last look. The result of an earlier one is void: the session has moved on since.
+    look: u64,
 }
 
-pub(crate) struct Room {
+pub(crate) struct WaitingRoom {
     me: Uuid,
     peers: Vec<Uuid>,
     limits: Arc<Limits>,
     waiters: HashMap<Uuid, Waiter>,
     timers: BTreeSet<(Duration, Uuid)>,
-    due: Line,
-    lines: HashMap<Limited, Line>,
+    due: WaitingLine,
+    lines: HashMap<Limited, WaitingLine>,
     /// Times at which something that did not answer is looked at again.
     reviews: BTreeSet<(Duration, Limited)>,
-    usage: Usage,
+    usage: UsageCounts,
     /// The open sessions of each namespace that are within its quota.
     within_quota: HashMap<String, HashSet<Uuid>>,
+    /// The sessions of each namespace that wait for its quota.
+    beyond_quota: HashMap<String, HashSet<Uuid>>,
     behind: HashMap<Uuid, BTreeSet<Uuid>>,
     lacking: BTreeSet<Uuid>,
     siblings: HashMap<ObjectKey, Siblings>,
     counts: BTreeMap<&'static str, u64>,
     is_counted_anew: bool,
+    /// Number of looks so far.
+    looks: u64,
 }
 
-impl Room {
+impl WaitingRoom {
     pub fn new(me: Uuid, limits: Arc<Limits>) -> Self {
         Self {
             me,
@@ -133,16 +148,18 @@ impl Room {
             limits,
             waiters: HashMap::new(),
             timers: BTreeSet::new(),
-            due: Line::default(),
+            due: WaitingLine::default(),
             lines: HashMap::new(),
             reviews: BTreeSet::new(),
-            usage: Usage::default(),
+            usage: UsageCounts::default(),
             within_quota: HashMap::new(),
+            beyond_quota: HashMap::new(),
             behind: HashMap::new(),
             lacking: BTreeSet::new(),
             siblings: HashMap::new(),
             counts: BTreeMap::new(),
             is_counted_anew: false,
+            looks: 0,
         }
     }
 
@@ -152,52 +169,6 @@ impl Room {
             peers.push(self.me);
         }
         self.peers = peers;
-    }
-
-    /// Takes in the newest state of a session.
-    pub fn fold(&mut self, session: &Arc<Session>, now: Now) {
-        let uid = session.key.uid;
-        self.note_sibling(session);
-        if session.phase.is_end() {
-            self.note_answers(session, now);
-            self.leave(uid);
-            let freed = self.usage.clear(uid);
-            self.leave_quota(&session.key.namespace, uid, now);
-            self.freed(freed, now);
-            self.wake_behind(uid, now);
-            return;
-        }
-        if is_waiting(session) {
-            return self.take_waiting(session, now);
-        }
-        self.leave(uid);
-        self.within_quota.entry(session.key.namespace.clone()).or_default().insert(uid);
-        let Some(plan) = &session.plan else { return };
-        let mut uses = limited::uses(&session.key.namespace, plan);
-        if session.phase == Phase::Planned {
-            uses.push(limited::queue(plan));
-        }
-        let freed = self.usage.set(uid, uses);
-        if session.phase == Phase::Started {
-            self.reviews.extend(self.usage.note_probe(uid, now.tick));
-        }
-        self.note_answers(session, now);
-        self.freed(freed, now);
-        self.wake_siblings(session, now);
-    }
-
-    /// Forgets sessions that are not in the log any more.
-    pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool, now: Now) {
-        let gone: Vec<Uuid> = self.waiters.keys().copied().filter(|uid| !is_known(*uid)).collect();
-        for uid in gone {
-            if let Some(waiter) = self.waiters.get(&uid) {
-                let namespace = waiter.session.key.namespace.clone();
-                self.leave(uid);
-                self.leave_quota(&namespace, uid, now);
-            }
-            let freed = self.usage.clear(uid);
-            self.freed(freed, now);
-        }
     }
 
     /// Tells of a change of the objects: sessions that miss some are looked at soon. One that has waited for long is looked
@@ -217,13 +188,15 @@ impl Room {
     }
 
     /// The next session to look at, if one is due.
-    pub fn next(&mut self, now: Now) -> Option<Look> {
+    pub fn next(&mut self, now: Now) -> Option<SessionLook> {
         self.fire_timers(now);
         let order = self.due.best(|namespace| share(&self.usage, &self.limits, namespace))?;
         let waiter = self.waiters.get_mut(&order.session)?;
         self.due.remove(&waiter.session.key.namespace, &order);
-        waiter.place = Place::Looked;
-        Some(Look { session: Arc::clone(&waiter.session), cause: waiter.cause.clone(), verdict: waiter.verdict })
+        self.looks += 1;
+        (waiter.place, waiter.look) = (Place::Looked, self.looks);
+        let (session, cause, verdict) = (Arc::clone(&waiter.session), waiter.cause.clone(), waiter.verdict);
+        Some(SessionLook { number: self.looks, session, cause, verdict })
     }
 
     /// When the next timer fires.
@@ -233,11 +206,18 @@ impl Room {
         timer.into_iter().chain(review).min()
     }
 
+    fn is_looked_at(&self, uid: Uuid, look: u64) -> bool {
+        self.waiters.get(&uid).is_some_and(|waiter| waiter.look == look && waiter.place == Place::Looked)
+    }
+
     /// Answers a session that could be planned now. If it may go, everything that it needs is reserved for it.
-    pub fn admit(&mut self, uid: Uuid, needs: Needs, now: Now) -> Admission {
-        // It was decided meanwhile.
-        let Some(waiter) = self.waiters.get_mut(&uid) else { return Admission::Waits };
-        waiter.order = needs.order;
+    pub fn admit(&mut self, uid: Uuid, look: u64, needs: SessionNeeds, now: Now) -> Admission {
+        if !self.is_looked_at(uid, look) {
+            return Admission::Waits;
+        }
+        if let Some(waiter) = self.waiters.get_mut(&uid) {
+            waiter.order = needs.order;
+        }
         if let Some(skipped) = self.sibling_in_the_way(uid, needs.overlap) {
             return skipped;
         }
@@ -267,9 +247,16 @@ impl Room {
     }
 
     /// Notes that a session can't be decided yet.
-    pub fn wait(&mut self, uid: Uuid, cause: Cause, until: Until, now: Now) {
+    pub fn wait(&mut self, uid: Uuid, look: u64, cause: WaitCause, until: Until, now: Now) {
+        if !self.is_looked_at(uid, look) {
+            return;
+        }
         let freed = self.usage.clear(uid);
         self.set_cause(uid, cause);
+        let is_in_sight = match until {
+            Until::SessionEnds(other, _) => self.waiters.contains_key(&other) || self.usage.has(other),
+            Until::After(_) | Until::Objects { .. } => true,
+        };
         if let Some(waiter) = self.waiters.get_mut(&uid) {
             waiter.place = Place::Resting;
             let delay = match until {
@@ -280,6 +267,8 @@ impl Room {
                     self.lacking.insert(uid);
                     latest
                 }
+                // It has ended meanwhile, or is not in sight yet.
+                Until::SessionEnds(..) if !is_in_sight => UNSEEN,
                 Until::SessionEnds(other, delay) => {
                     waiter.behind = Some(other);
                     self.behind.entry(other).or_default().insert(uid);
@@ -292,7 +281,10 @@ impl Room {
     }
 
     /// Notes that a fact was appended. It comes back through the log.
-    pub fn decided(&mut self, uid: Uuid, now: Now) {
+    pub fn decided(&mut self, uid: Uuid, look: u64, now: Now) {
+        if !self.is_looked_at(uid, look) {
+            return;
+        }
         if let Some(waiter) = self.waiters.get_mut(&uid) {
             waiter.place = Place::Resting;
             self.set_timer(uid, now.tick + LOST_SIGHT);
@@ -304,7 +296,7 @@ impl Room {
         std::mem::take(&mut self.is_counted_anew).then(|| self.counts.clone())
     }
 
-    fn set_cause(&mut self, uid: Uuid, cause: Cause) {
+    fn set_cause(&mut self, uid: Uuid, cause: WaitCause) {
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
         let (old, new) = (waiter.cause.reason(), cause.reason());
         waiter.cause = cause;
@@ -321,47 +313,6 @@ impl Room {
         if *count == 0 {
             self.counts.remove(reason);
         }
-    }
-
-    fn take_waiting(&mut self, session: &Arc<Session>, now: Now) {
-        let uid = session.key.uid;
-        if let Some(waiter) = self.waiters.get_mut(&uid) {
-            // A cancel request, or a fact that another version knows.
-            waiter.session = Arc::clone(session);
-            if session.cancel.is_some() && waiter.place != Place::Looked {
-                self.make_due(uid, now);
-            }
-            return;
-        }
-        let freed = self.usage.clear(uid);
-        let order = Order::of(session, Priority::Normal);
-        let is_retry = session.phase == Phase::Retrying;
-        let waiter = Waiter {
-            session: Arc::clone(session),
-            needs: None,
-            order,
-            cause: if is_retry { Cause::Retry } else { Cause::New },
-            place: Place::Resting,
-            verdict: Verdict::Plan,
-            timer: None,
-            behind: None,
-            lacks_objects: false,
-            not_before: now.tick,
-        };
-        self.count(waiter.cause.reason(), true);
-        self.waiters.insert(uid, waiter);
-        self.enter_quota(session, now);
-        if is_retry {
-            let delay = outages::retry_delay(session, now);
-            self.note_failure(session, now.tick + delay);
-            if session.cancel.is_none() {
-                self.wake_after(uid, delay, now);
-            } else {
-                self.make_due(uid, now);
-            }
-            self.wake_behind(uid, now);
-        }
-        self.freed(freed, now);
     }
 
     fn wake_behind(&mut self, uid: Uuid, now: Now) {
@@ -385,12 +336,8 @@ impl Room {
     }
 }
 
-fn is_waiting(session: &Session) -> bool {
-    matches!(session.phase, Phase::Requested | Phase::Retrying) && !session.foreign
-}
-
 /// What a namespace uses, in relation to its share.
-fn share(usage: &Usage, limits: &Limits, namespace: &str) -> u64 {
+fn share(usage: &UsageCounts, limits: &Limits, namespace: &str) -> u64 {
     let weight = limits.weights.get(namespace).copied().unwrap_or(1).max(1);
     u64::from(usage.count(&Limited::Namespace(namespace.to_owned()))) * 1000 / u64::from(weight)
 }

@@ -1,5 +1,4 @@
-//! The typed subject grammar: the only file that spells subjects, stream names and consumer filters.
-//! It must not know what the messages carry.
+//! The typed subject grammar: the only file that spells subjects, streams and filters. It knows no contents of messages.
 //!
 //! In a token `.` becomes `_`, which no Kubernetes name can hold, so the escape is reversible. Subjects of sessions go
 //! from the general to the particular, so that a reader's filter and a writer's permission are a prefix and a few

@@ -62,7 +62,7 @@ pub(crate) async fn unnamed(
 
 /// What the sessions of snapshots say of them.
 #[derive(Default)]
-pub(crate) struct Proof {
+pub(crate) struct SnapshotProof {
     /// Snapshots that are never `latest`: besides the unnamed ones those of running sessions, which are not read back yet.
     pub unproven: HashSet<String>,
     /// Starts of the sessions of the others, by the clock of the server. Each worker has a clock of its own.
@@ -70,8 +70,8 @@ pub(crate) struct Proof {
 }
 
 /// Asks the sessions of the snapshots of this cluster.
-pub(crate) async fn proof(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>) -> Result<Proof, Failure> {
-    let mut proof = Proof::default();
+pub(crate) async fn proof(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>) -> Result<SnapshotProof, Failure> {
+    let mut proof = SnapshotProof::default();
     for Said { snapshot, word, started } in words(worker, snapshots, asking, &[]).await? {
         if word == Word::Named {
             proof.times.extend(started.map(|started| (snapshot, started)));

@@ -42,6 +42,15 @@ async fn a_lock_is_taken_over_by_one_of_many() {
     assert_eq!(locks.holder(&key).await.unwrap().unwrap().owner, winner);
     locks.release(&key, "old").await.unwrap();
     assert_eq!(locks.holder(&key).await.unwrap().unwrap().owner, winner);
+    // Our own lock with another detail is ours to renew, and whoever saw the old revision loses.
+    let renewed = LockHolder { detail: serde_json::json!(2), ..holder(&winner) };
+    let Locked::HeldBy { revision: seen, .. } = locks.acquire_anew(&key, &renewed).await.unwrap() else {
+        panic!("the detail differs")
+    };
+    assert_eq!(locks.acquire(&key, &renewed).await.unwrap(), Locked::Acquired);
+    assert_eq!(locks.take_over(&key, seen, &renewed).await.unwrap(), Locked::Acquired);
+    let late = locks.take_over(&key, seen, &holder("late")).await.unwrap();
+    assert!(matches!(late, Locked::HeldBy { holder, .. } if holder == renewed));
     locks.release(&key, &winner).await.unwrap();
     assert_eq!(locks.holder(&key).await.unwrap(), None);
     assert_eq!(locks.acquire(&key, &holder("next")).await.unwrap(), Locked::Acquired);

@@ -22,7 +22,9 @@ use crate::log_usage::LogUsage;
 use crate::plan::answers::Answers;
 use crate::plan::{PlanInputs, Unresolved, deadline, plan, wipe};
 use crate::view::View;
-use crate::waiting::{Cause, Look, Needs, Order, Overlap, Until, Verdict, limited_uses};
+use crate::waiting::{
+    Overlap, QuotaVerdict, SessionLook, SessionNeeds, Until, WaitCause, WaitOrder, limited_uses, retry_time,
+};
 
 /// Time that a session waits for objects it refers to: they may be created a moment after it.
 const REFERENCES_WAIT: Duration = Duration::from_secs(60);
@@ -38,31 +40,35 @@ const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
 /// The result of looking at a session.
 pub(super) enum Outlook {
     /// It can be planned when it is its turn.
-    Ready(Arc<Session>, Box<Plan>, Needs),
+    Ready(Arc<Session>, Box<Plan>, SessionNeeds),
     Ends(Arc<Session>, Box<Fact>),
-    Waits(Wait),
+    /// It stands in line for the quota of its namespace until a time.
+    BeyondQuota(Arc<Session>, Overlap, Option<Timestamp>),
+    Waits(SessionWait),
     /// Somebody else has decided it.
     Decided,
 }
 
 /// A reason to wait.
-pub(super) struct Wait {
-    pub cause: Cause,
+pub(super) struct SessionWait {
+    pub cause: WaitCause,
     pub until: Until,
+    /// Last sequence of the objects that the look saw.
+    pub seen: u64,
 }
 
-impl Wait {
-    fn after(cause: Cause, delay: Duration) -> Self {
-        Self { cause, until: Until::After(delay) }
+impl SessionWait {
+    fn after(cause: WaitCause, delay: Duration) -> Self {
+        Self { cause, until: Until::After(delay), seen: 0 }
     }
 
     fn source(error: &dyn std::error::Error) -> Self {
-        Self::after(Cause::Source(chain(error)), ASK_AGAIN)
+        Self::after(WaitCause::Source(chain(error)), ASK_AGAIN)
     }
 }
 
 /// Looks at one session: it may end, wait, or be ready.
-pub(super) async fn look(context: &Context, log_usage: &LogUsage, look: &Look) -> Outlook {
+pub(super) async fn look(context: &Context, log_usage: &LogUsage, look: &SessionLook) -> Outlook {
     let session = &look.session;
     let ends = |fact| Outlook::Ends(Arc::clone(session), Box::new(fact));
     if !matches!(session.phase, Phase::Requested | Phase::Retrying) || session.foreign {
@@ -74,16 +80,20 @@ pub(super) async fn look(context: &Context, log_usage: &LogUsage, look: &Look) -
     }
     let Some(request) = &session.request else { return Outlook::Decided };
     if let Some(delay) = retry_delay(session, now) {
-        return Outlook::Waits(Wait::after(Cause::Retry, delay));
+        return Outlook::Waits(SessionWait::after(WaitCause::Retry, delay));
     }
     let expires = expires(&context.resources.read(), session, request);
     if session.attempts == 0 && expires.is_some_and(|at| now >= at) {
         return ends(failed(timed_out(&look.cause)));
     }
+    if look.verdict == QuotaVerdict::StandInLine {
+        let overlap = overlap(&context.resources.read(), request);
+        return Outlook::BeyondQuota(Arc::clone(session), overlap, expires);
+    }
     // Deletions run even when the log is full: each appends only a few facts.
     let may_wait = session.key.kind != SessionKind::Maintenance;
     if session.phase == Phase::Requested && may_wait && log_usage.is_over_limit(&context.bus).await {
-        return Outlook::Waits(Wait::after(Cause::LogFull, LOG_FULL));
+        return Outlook::Waits(SessionWait::after(WaitCause::LogFull, LOG_FULL));
     }
     match resolve(context, session, request, now).await {
         Err(wait) => Outlook::Waits(wait),
@@ -96,7 +106,7 @@ pub(super) async fn look(context: &Context, log_usage: &LogUsage, look: &Look) -
 }
 
 /// The end of a session that is not planned, whatever its plan would be.
-fn early_end(session: &Session, verdict: Verdict) -> Option<Fact> {
+fn early_end(session: &Session, verdict: QuotaVerdict) -> Option<Fact> {
     if session.request.is_none() {
         return Some(failed(Failure::new(Code::Expired, "the head of the session's log is gone")));
     }
@@ -110,7 +120,7 @@ fn early_end(session: &Session, verdict: Verdict) -> Option<Fact> {
             format!("namespace {namespace} has too many sessions that have not ended, and too many that wait");
         failed(Failure::new(Code::QuotaExceeded, message))
     };
-    (verdict == Verdict::Refuse).then(refusal)
+    (verdict == QuotaVerdict::Refuse).then(refusal)
 }
 
 /// Resolves the plan. The inner error ends the session.
@@ -119,12 +129,13 @@ async fn resolve(
     session: &Session,
     request: &Requested,
     now: Timestamp,
-) -> Result<Result<Box<Plan>, Failure>, Wait> {
+) -> Result<Result<Box<Plan>, Failure>, SessionWait> {
     // The view must contain the objects that the requester saw.
     let progress = *context.resources.changes().borrow();
+    let seen = progress.sequence();
     if !progress.has_reached(request.resources_position) {
-        let cause = Cause::Objects(vec!["the engine to read the newest objects".to_owned()]);
-        return Err(Wait { cause, until: Until::Objects { pause: Duration::ZERO, latest: ASK_AGAIN } });
+        let cause = WaitCause::Objects(vec!["the engine to read the newest objects".to_owned()]);
+        return Err(SessionWait { cause, until: Until::Objects { pause: Duration::ZERO, latest: ASK_AGAIN }, seen });
     }
     let requested = session.first_time.unwrap_or(now);
     if session.key.kind == SessionKind::Maintenance {
@@ -136,13 +147,13 @@ async fn resolve(
         if let Some((uid, name)) = user {
             let left = requested + context.options.wipe_within - now;
             let latest = Duration::try_from(left).unwrap_or_default().min(LOOK_AGAIN) + Duration::from_millis(1);
-            return Err(Wait { cause: Cause::Session(name), until: Until::SessionEnds(uid, latest) });
+            return Err(SessionWait { cause: WaitCause::Session(name), until: Until::SessionEnds(uid, latest), seen });
         }
     }
     let plan = match planned(context, session, request, requested).await {
         Ok(plan) => plan,
         Err(error) if error.is_refusal() => return Ok(Err(Failure::new(Code::SourceRefused, chain(&error)))),
-        Err(error) => return Err(Wait::source(&error)),
+        Err(error) => return Err(SessionWait::source(&error)),
     };
     match plan {
         Ok(plan) => Ok(match plan.check_size() {
@@ -151,7 +162,7 @@ async fn resolve(
             Ok(()) => Ok(Box::new(plan)),
         }),
         Err(Unresolved::Refused(failure)) => Ok(Err(failure)),
-        Err(Unresolved::Missing(names)) => match missing(session, names, now) {
+        Err(Unresolved::Missing(names)) => match missing(session, names, seen, now) {
             Ok(wait) => Err(wait),
             Err(failure) => Ok(Err(failure)),
         },
@@ -188,7 +199,7 @@ async fn planned(
 
 /// How long a session waits for objects that are missing. Those that are applied together arrive within moments of each
 /// other; the longer they are missing, the less often they are looked for.
-fn missing(session: &Session, names: Vec<String>, now: Timestamp) -> Result<Wait, Failure> {
+fn missing(session: &Session, names: Vec<String>, seen: u64, now: Timestamp) -> Result<SessionWait, Failure> {
     let waited = session.first_time.map_or(Duration::ZERO, |first| elapsed(first, now));
     let Some(left) = REFERENCES_WAIT.checked_sub(waited).filter(|left| !left.is_zero()) else {
         let message = format!("{} not found, waited {} s", names.join(", "), REFERENCES_WAIT.as_secs());
@@ -198,7 +209,7 @@ fn missing(session: &Session, names: Vec<String>, now: Timestamp) -> Result<Wait
     // Secrets are not watched, so nothing announces a new one.
     let is_unseen = names.iter().any(|name| name.starts_with("Secret "));
     let latest = if is_unseen { pause } else { left };
-    Ok(Wait { cause: Cause::Objects(names), until: Until::Objects { pause, latest } })
+    Ok(SessionWait { cause: WaitCause::Objects(names), until: Until::Objects { pause, latest }, seen })
 }
 
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
@@ -207,27 +218,35 @@ fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
 
 /// Time until a retry is due.
 fn retry_delay(session: &Session, now: Timestamp) -> Option<Duration> {
-    let after = session.retry_after.filter(|after| session.phase == Phase::Retrying && *after > now)?;
-    Some(elapsed(now, after).min(crate::waiting::longest_retry(session)))
+    retry_time(session).filter(|after| *after > now).map(|after| elapsed(now, after))
 }
 
-fn needs(context: &Context, session: &Session, request: &Requested, plan: &Plan, expires: Option<Timestamp>) -> Needs {
+fn needs(
+    context: &Context,
+    session: &Session,
+    request: &Requested,
+    plan: &Plan,
+    expires: Option<Timestamp>,
+) -> SessionNeeds {
     let view = context.resources.read();
     let invoker = view.objects.get(&request.invoker.key()).map(|object| &object.spec);
-    let policy = match invoker {
+    SessionNeeds {
+        order: WaitOrder::of(session, priority(invoker)),
+        overlap: overlap(&view, request),
+        uses: limited_uses(&session.key.namespace, plan, &view, &context.options.limits),
+        expires: expires.filter(|_| session.attempts == 0),
+    }
+}
+
+fn overlap(view: &View, request: &Requested) -> Overlap {
+    let policy = match view.objects.get(&request.invoker.key()).map(|object| &object.spec) {
         Some(Spec::BackupConfiguration(spec)) => spec.concurrency_policy.unwrap_or(ConcurrencyPolicy::Forbid),
         _ => ConcurrencyPolicy::Forbid,
     };
-    let overlap = match (policy, &request.cause) {
+    match (policy, &request.cause) {
         (ConcurrencyPolicy::Allow, _) => Overlap::Allowed,
         (ConcurrencyPolicy::Forbid, Asked::Slot { .. }) => Overlap::ForbiddenSlot,
         (ConcurrencyPolicy::Forbid, Asked::Object { .. }) => Overlap::Forbidden,
-    };
-    Needs {
-        order: Order::of(session, priority(invoker)),
-        overlap,
-        uses: limited_uses(&session.key.namespace, plan, &view, &context.options.limits),
-        expires: expires.filter(|_| session.attempts == 0),
     }
 }
 
@@ -253,7 +272,7 @@ fn expires(view: &View, session: &Session, request: &Requested) -> Option<Timest
 }
 
 /// The failure of a session that was never begun.
-fn timed_out(cause: &Cause) -> Failure {
+fn timed_out(cause: &WaitCause) -> Failure {
     Failure::new(Code::TimedOutWaiting, format!("it was not begun in time: it waited for {cause}"))
 }
 
@@ -267,13 +286,19 @@ pub(super) fn skipped(behind: Uuid, name: &str, waits: bool) -> Fact {
 }
 
 /// Takes the lock of the plan's target, and appends the plan.
-pub(super) async fn plan_under_lock(context: &Context, session: &Session, plan: Box<Plan>) -> Result<(), Wait> {
+pub(super) async fn plan_under_lock(context: &Context, session: &Session, plan: Box<Plan>) -> Result<(), SessionWait> {
     match lock::acquire(context, session, &plan).await {
         Ok(Lock::Ours) => {}
+        // The log tells what became of it.
+        Ok(Lock::Outdated) => return Ok(()),
         Ok(Lock::HeldBy { session, name }) => {
-            return Err(Wait { cause: Cause::Session(name), until: Until::SessionEnds(session, LOOK_AGAIN) });
+            return Err(SessionWait {
+                cause: WaitCause::Session(name),
+                until: Until::SessionEnds(session, LOOK_AGAIN),
+                seen: 0,
+            });
         }
-        Err(error) => return Err(Wait::source(&error)),
+        Err(error) => return Err(SessionWait::source(&error)),
     }
     if let Work::Restore(work) = &plan.work {
         // Recorded at the source of intent before it may start, so that it is never begun a second time (P5).
@@ -282,7 +307,7 @@ pub(super) async fn plan_under_lock(context: &Context, session: &Session, plan: 
             Err(error) if error.is_refusal() || error.is_gone() => {
                 return append(context, session, failed(Failure::new(Code::IntentNotConfirmed, chain(&error)))).await;
             }
-            Err(error) => return Err(Wait::source(&error)),
+            Err(error) => return Err(SessionWait::source(&error)),
             Ok(()) => {}
         }
     }
@@ -290,7 +315,7 @@ pub(super) async fn plan_under_lock(context: &Context, session: &Session, plan: 
 }
 
 /// Appends the fact that decides a session. If another planner was faster, the log tells.
-pub(super) async fn append(context: &Context, session: &Session, fact: Fact) -> Result<(), Wait> {
+pub(super) async fn append(context: &Context, session: &Session, fact: Fact) -> Result<(), SessionWait> {
     let mut session = session.clone();
     let kind = fact.kind();
     let appended = match append_fact(&context.bus, &mut session, WRITER, fact).await {
@@ -307,8 +332,8 @@ pub(super) async fn append(context: &Context, session: &Session, fact: Fact) -> 
             Ok(())
         }
         Err(error) if error.is_conflict() => Ok(()),
-        Err(LogError::Append(AppendError::Full { .. })) => Err(Wait::after(Cause::LogFull, LOG_FULL)),
-        Err(error) => Err(Wait::source(&error)),
+        Err(LogError::Append(AppendError::Full { .. })) => Err(SessionWait::after(WaitCause::LogFull, LOG_FULL)),
+        Err(error) => Err(SessionWait::source(&error)),
     }
 }
 

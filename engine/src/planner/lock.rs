@@ -32,6 +32,8 @@ struct LockDetail {
 /// The result of asking for a lock.
 pub(super) enum Lock {
     Ours,
+    /// The session was planned since it was looked at.
+    Outdated,
     /// Another session has it.
     HeldBy {
         session: Uuid,
@@ -53,10 +55,16 @@ pub(super) async fn acquire(context: &Context, session: &Session, plan: &Plan) -
     let detail = LockDetail { session: session.key.clone(), sequence: session.last_sequence };
     let detail = serde_json::to_value(detail).expect("a key is JSON");
     let ours = LockHolder { owner: session.key.uid.to_string(), detail };
-    let mut locked = context.locks.acquire(&key, &ours).await?;
+    let mut locked = context.locks.acquire_anew(&key, &ours).await?;
     loop {
         let Locked::HeldBy { holder, revision } = &locked else { return Ok(Lock::Ours) };
-        if let Ok(detail) = serde_json::from_value::<LockDetail>(holder.detail.clone())
+        let detail = serde_json::from_value::<LockDetail>(holder.detail.clone()).ok();
+        let is_own = detail.as_ref().is_some_and(|detail| detail.session.uid == session.key.uid);
+        // A look that took long must not make the lock of a later attempt look stale.
+        if is_own && detail.as_ref().is_some_and(|detail| detail.sequence > session.last_sequence) {
+            return Ok(Lock::Outdated);
+        }
+        if let Some(detail) = detail.filter(|_| !is_own)
             && let Some(other) = living(context, &detail).await?
         {
             let name = other.request.as_ref().map_or_else(|| other.key.uid.to_string(), |request| request.name.clone());

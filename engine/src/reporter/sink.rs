@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::stored::StoredDocument;
-use super::work::{Piece, Urgency};
+use super::work::{Piece, WorkUrgency};
 use crate::report::note::Note;
 
 /// A pending change to one Kubernetes object.
@@ -20,7 +20,7 @@ pub(super) struct PendingChange {
     pub labels: BTreeMap<String, String>,
     pub events: Vec<PendingEvent>,
     pub finalizer: Option<FinalizerCheck>,
-    pub urgency: Urgency,
+    pub urgency: WorkUrgency,
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl PendingChange {
 
     /// A status in which nothing but the progress is new. All other changes come before it.
     pub fn progress(document: &StatusDocument) -> Self {
-        Self { urgency: Urgency::Idle, ..Self::status(document) }
+        Self { urgency: WorkUrgency::Idle, ..Self::status(document) }
     }
 
     pub fn with_event(mut self, note: Option<Note>, configuration: Option<ObjectRef>) -> Self {
@@ -106,12 +106,12 @@ impl Piece for PendingChange {
         self.labels.extend(later.labels);
         self.events.extend(later.events);
         self.finalizer = later.finalizer.or_else(|| self.finalizer.take());
-        if later.urgency == Urgency::Now {
-            self.urgency = Urgency::Now;
+        if later.urgency == WorkUrgency::Now {
+            self.urgency = WorkUrgency::Now;
         }
     }
 
-    fn urgency(&self) -> Urgency {
+    fn urgency(&self) -> WorkUrgency {
         self.urgency
     }
 }

@@ -13,7 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const IDLE_LIMIT: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Urgency {
+pub(super) enum WorkUrgency {
     #[default]
     Now,
     /// Done when nothing else is left to do.
@@ -24,8 +24,8 @@ pub(super) trait Piece {
     /// Adds work that came later.
     fn merge(&mut self, later: Self);
 
-    fn urgency(&self) -> Urgency {
-        Urgency::Now
+    fn urgency(&self) -> WorkUrgency {
+        WorkUrgency::Now
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) struct KeyedWork<K, V> {
     /// Keys to look at next. A key may be there that has nothing pending, or that waits.
     ready: VecDeque<K>,
     idle: VecDeque<K>,
-    running: HashMap<K, Urgency>,
+    running: HashMap<K, WorkUrgency>,
     failures: HashMap<K, Failure>,
     waiting: BTreeSet<(Instant, K)>,
 }
@@ -80,10 +80,10 @@ impl<K: Clone + Eq + Hash + Ord, V: Piece> KeyedWork<K, V> {
         }
     }
 
-    fn queue(&mut self, key: K, urgency: Urgency) {
+    fn queue(&mut self, key: K, urgency: WorkUrgency) {
         match urgency {
-            Urgency::Now => self.ready.push_back(key),
-            Urgency::Idle => self.idle.push_back(key),
+            WorkUrgency::Now => self.ready.push_back(key),
+            WorkUrgency::Idle => self.idle.push_back(key),
         }
     }
 
@@ -114,7 +114,7 @@ impl<K: Clone + Eq + Hash + Ord, V: Piece> KeyedWork<K, V> {
 
     fn next_key(&mut self) -> Option<K> {
         self.ready.pop_front().or_else(|| {
-            let idle = self.running.values().filter(|urgency| **urgency == Urgency::Idle).count();
+            let idle = self.running.values().filter(|urgency| **urgency == WorkUrgency::Idle).count();
             if idle < IDLE_LIMIT { self.idle.pop_front() } else { None }
         })
     }
@@ -176,20 +176,20 @@ mod tests {
     use super::*;
 
     #[derive(Debug, PartialEq, Clone)]
-    struct Text(&'static str, Urgency);
+    struct Text(&'static str, WorkUrgency);
 
     impl Piece for Text {
         fn merge(&mut self, later: Self) {
             *self = later;
         }
 
-        fn urgency(&self) -> Urgency {
+        fn urgency(&self) -> WorkUrgency {
             self.1
         }
     }
 
     fn now(text: &'static str) -> Text {
-        Text(text, Urgency::Now)
+        Text(text, WorkUrgency::Now)
     }
 
     #[test]
@@ -249,8 +249,8 @@ mod tests {
     fn idle_work_waits_for_all_other_and_becomes_urgent_by_what_is_merged() {
         let start = Instant::now();
         let mut work = KeyedWork::default();
-        work.add(1, Text("progress", Urgency::Idle));
-        work.add(2, Text("progress", Urgency::Idle));
+        work.add(1, Text("progress", WorkUrgency::Idle));
+        work.add(2, Text("progress", WorkUrgency::Idle));
         work.add(3, now("status"));
         work.add(2, now("end"));
         let order: Vec<i32> = std::iter::from_fn(|| work.next(start).map(|(key, _)| key)).collect();

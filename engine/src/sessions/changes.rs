@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 /// A change of the view of sessions.
 #[derive(Debug, Clone)]
-pub(crate) enum Change {
+pub(crate) enum SessionChange {
     Folded(Arc<Session>),
     /// The log has been read to its end, and the view holds every active session. It comes again after a reconnection.
     CaughtUp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listening {
+pub(crate) enum ListenFor {
     Yes,
     /// Changes are dropped.
     No,
@@ -42,11 +42,11 @@ struct Queue {
     order: VecDeque<Uuid>,
     newest: HashMap<Uuid, Arc<Session>>,
     is_caught_up: bool,
-    listening: Listening,
+    listening: ListenFor,
     is_closed: bool,
 }
 
-pub(super) fn channel(listening: Listening) -> (ChangeSender, Changes) {
+pub(super) fn channel(listening: ListenFor) -> (ChangeSender, Changes) {
     let queue =
         Queue { order: VecDeque::new(), newest: HashMap::new(), is_caught_up: false, listening, is_closed: false };
     let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Notify::new() });
@@ -60,14 +60,14 @@ impl Shared {
 }
 
 impl ChangeSender {
-    pub fn send(&self, change: &Change) {
+    pub fn send(&self, change: &SessionChange) {
         let mut queue = self.0.queue();
-        if queue.listening == Listening::No {
+        if queue.listening == ListenFor::No {
             return;
         }
         match change {
-            Change::CaughtUp => queue.is_caught_up = true,
-            Change::Folded(session) => {
+            SessionChange::CaughtUp => queue.is_caught_up = true,
+            SessionChange::Folded(session) => {
                 let uid = session.key.uid;
                 if queue.newest.insert(uid, Arc::clone(session)).is_none() {
                     queue.order.push_back(uid);
@@ -88,7 +88,7 @@ impl Drop for ChangeSender {
 
 impl Changes {
     /// Waits for the next change; `None` when the view is gone. It can be dropped at any time without loss.
-    pub async fn recv(&mut self) -> Option<Change> {
+    pub async fn recv(&mut self) -> Option<SessionChange> {
         loop {
             {
                 let mut queue = self.0.queue();
@@ -104,7 +104,7 @@ impl Changes {
     }
 
     /// Starts to listen, or drops what has come and stops.
-    pub fn listen(&self, listening: Listening) {
+    pub fn listen(&self, listening: ListenFor) {
         let mut queue = self.0.queue();
         queue.listening = listening;
         queue.is_caught_up = false;
@@ -119,10 +119,10 @@ impl Changes {
 }
 
 impl Queue {
-    fn take(&mut self) -> Option<Change> {
+    fn take(&mut self) -> Option<SessionChange> {
         // The view is never behind the changes that are told, so it makes no difference that this overtakes them.
         if std::mem::take(&mut self.is_caught_up) {
-            return Some(Change::CaughtUp);
+            return Some(SessionChange::CaughtUp);
         }
         let uid = self.order.pop_front()?;
         let session = self.newest.remove(&uid).expect("a session in the order has a fold");
@@ -130,7 +130,7 @@ impl Queue {
         if self.order.is_empty() {
             (self.order, self.newest) = (VecDeque::new(), HashMap::new());
         }
-        Some(Change::Folded(session))
+        Some(SessionChange::Folded(session))
     }
 }
 
@@ -141,26 +141,26 @@ mod tests {
     use super::*;
     use crate::fixtures::story;
 
-    fn fold(uid: u128, last_sequence: u64) -> Change {
+    fn fold(uid: u128, last_sequence: u64) -> SessionChange {
         let mut session = story(SessionKind::Backup).skipped(1).end();
         (session.key.uid, session.last_sequence) = (Uuid::from_u128(uid), last_sequence);
-        Change::Folded(Arc::new(session))
+        SessionChange::Folded(Arc::new(session))
     }
 
     async fn received(changes: &mut Changes) -> Option<(u128, u64)> {
         match changes.recv().await? {
-            Change::Folded(session) => Some((session.key.uid.as_u128(), session.last_sequence)),
-            Change::CaughtUp => Some((0, 0)),
+            SessionChange::Folded(session) => Some((session.key.uid.as_u128(), session.last_sequence)),
+            SessionChange::CaughtUp => Some((0, 0)),
         }
     }
 
     #[tokio::test]
     async fn a_listener_receives_the_newest_fold_of_each_session_once() {
-        let (sender, mut changes) = channel(Listening::Yes);
+        let (sender, mut changes) = channel(ListenFor::Yes);
         for (uid, sequence) in [(1, 10), (2, 11), (1, 12), (1, 13)] {
             sender.send(&fold(uid, sequence));
         }
-        sender.send(&Change::CaughtUp);
+        sender.send(&SessionChange::CaughtUp);
         assert_eq!(changes.oldest_end(), Some(11));
         drop(sender);
         let mut all = Vec::new();
@@ -172,13 +172,13 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_kept_for_a_listener_that_does_not_listen() {
-        let (sender, mut changes) = channel(Listening::No);
+        let (sender, mut changes) = channel(ListenFor::No);
         sender.send(&fold(1, 10));
-        changes.listen(Listening::Yes);
+        changes.listen(ListenFor::Yes);
         sender.send(&fold(2, 11));
         assert_eq!(received(&mut changes).await, Some((2, 11)));
         sender.send(&fold(3, 12));
-        changes.listen(Listening::No);
+        changes.listen(ListenFor::No);
         drop(sender);
         assert_eq!(received(&mut changes).await, None);
     }

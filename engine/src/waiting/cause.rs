@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::limited::Limited;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum WaitCause {
     /// It was not looked at yet.
     New,
     /// The time of its next attempt.
@@ -27,7 +27,7 @@ pub(crate) enum Cause {
     Source(String),
 }
 
-impl Cause {
+impl WaitCause {
     /// The reason in CamelCase.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Cause {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for WaitCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::New => f.write_str("a planner"),

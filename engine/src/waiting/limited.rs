@@ -101,14 +101,14 @@ impl fmt::Display for Limited {
 
 /// The order of sessions that wait for the same thing: those that a person asked for, then by priority, then by arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Order {
+pub(crate) struct WaitOrder {
     pub urgency: u8,
     pub priority: Priority,
     pub arrival: u64,
     pub session: Uuid,
 }
 
-impl Order {
+impl WaitOrder {
     pub fn of(session: &Session, priority: Priority) -> Self {
         let urgent = session.request.as_ref().is_some_and(|request| request.priority == Urgency::Urgent);
         Self { urgency: u8::from(!urgent), priority, arrival: session.first_sequence, session: session.key.uid }
@@ -128,8 +128,8 @@ pub(crate) enum Overlap {
 
 /// What a session that could be planned now needs.
 #[derive(Debug, Clone)]
-pub(crate) struct Needs {
-    pub order: Order,
+pub(crate) struct SessionNeeds {
+    pub order: WaitOrder,
     pub overlap: Overlap,
     /// Everything that it uses, and how many sessions may use it.
     pub uses: Vec<(Limited, u32)>,
@@ -191,7 +191,10 @@ pub(crate) fn queue(plan: &Plan) -> Limited {
 }
 
 /// Everything that a session of this plan needs, with the limits that hold for it.
+///
+/// A session that a person asked for stands outside the limits of namespace, pool and cluster, so that schedules do not delay it.
 pub(crate) fn limited_uses(namespace: &str, plan: &Plan, view: &View, limits: &Limits) -> Vec<(Limited, u32)> {
+    let is_urgent = plan.lane == Lane::Urgent;
     let own_limit = |wanted: &Limited| {
         let mut repositories = plan.repositories().filter(|one| place(&one.backend).as_ref() == Some(wanted));
         let object = view.objects.get(&repositories.next()?.reference.key())?;
@@ -200,6 +203,7 @@ pub(crate) fn limited_uses(namespace: &str, plan: &Plan, view: &View, limits: &L
     let binding = plan.target().and_then(|target| view.objects.get(&target.reference.key()));
     let limit = |wanted: &Limited| match wanted {
         Limited::Target(_) => 1,
+        Limited::Namespace(_) | Limited::Pool(_) | Limited::Overall if is_urgent => 0,
         Limited::Server(_) => binding.and_then(|object| max_concurrent(object)).unwrap_or(limits.server),
         Limited::Repository(_) => own_limit(wanted).unwrap_or(limits.repository),
         Limited::Namespace(_) => limits.namespace,

@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::limited::Order;
+use super::limited::WaitOrder;
 
 /// Sessions in line, by namespace.
 #[derive(Debug, Default)]
-pub(super) struct Line {
-    by_namespace: BTreeMap<String, BTreeSet<Order>>,
+pub(super) struct WaitingLine {
+    by_namespace: BTreeMap<String, BTreeSet<WaitOrder>>,
     len: usize,
 }
 
-impl Line {
-    pub fn insert(&mut self, namespace: &str, order: Order) {
+impl WaitingLine {
+    pub fn insert(&mut self, namespace: &str, order: WaitOrder) {
         if self.by_namespace.entry(namespace.to_owned()).or_default().insert(order) {
             self.len += 1;
         }
     }
 
-    pub fn remove(&mut self, namespace: &str, order: &Order) {
+    pub fn remove(&mut self, namespace: &str, order: &WaitOrder) {
         let Some(orders) = self.by_namespace.get_mut(namespace) else { return };
         if orders.remove(order) {
             self.len -= 1;
@@ -34,16 +34,12 @@ impl Line {
         self.by_namespace.values().flatten().map(|order| order.session)
     }
 
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The session whose turn it is: one that a person asked for, else one of the namespace that has the least of its share.
-    pub fn best(&self, share: impl Fn(&str) -> u64) -> Option<Order> {
+    pub fn best(&self, share: impl Fn(&str) -> u64) -> Option<WaitOrder> {
         let heads = self.by_namespace.iter().filter_map(|(namespace, orders)| Some((namespace, *orders.first()?)));
         heads.min_by_key(|(namespace, order)| (order.urgency, share(namespace), *order)).map(|(_, order)| order)
     }

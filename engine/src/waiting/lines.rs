@@ -4,18 +4,18 @@ use uuid::Uuid;
 
 use std::time::Duration;
 
-use super::{Cause, Limited, Needs, Now, Place, Room, share};
+use super::{Limited, Now, Place, SessionNeeds, WaitCause, WaitingRoom, share};
 
-impl Room {
+impl WaitingRoom {
     /// The first thing that a session has to wait for.
-    pub(super) fn first_missing(&self, needs: &Needs, now: Now) -> Option<Limited> {
+    pub(super) fn first_missing(&self, needs: &SessionNeeds, now: Now) -> Option<Limited> {
         let missing = needs.uses.iter().find(|(wanted, limit)| !self.usage.has_room(wanted, *limit, now.tick));
         missing.map(|(wanted, _)| wanted.clone())
     }
 
     pub(super) fn stand_in_line(&mut self, uid: Uuid, wanted: Limited) {
         let out = self.usage.is_out(&wanted);
-        self.set_cause(uid, if out { Cause::Answer(wanted.clone()) } else { Cause::Turn(wanted.clone()) });
+        self.set_cause(uid, if out { WaitCause::Answer(wanted.clone()) } else { WaitCause::Turn(wanted.clone()) });
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
         waiter.place = Place::InLine(wanted.clone());
         self.lines.entry(wanted).or_default().insert(&waiter.session.key.namespace, waiter.order);

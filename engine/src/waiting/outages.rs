@@ -3,18 +3,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use lagan_schemas::error::Code;
 use lagan_schemas::session::{Phase, Session};
 
 use super::limited::{places, server};
-use super::{Cause, Limited, Now, Room};
+use super::{Limited, Now, WaitCause, WaitingRoom};
 
 /// The longest delay of a retry whose plan sets none: the worker's clock may be wrong.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Time until the server or place of a session that ended because of it is tried again.
 const PROBE: Duration = Duration::from_secs(10);
 
-impl Room {
+impl WaitingRoom {
     /// Notes that the last attempt of a session failed because something did not answer.
     pub(super) fn note_failure(&mut self, session: &Session, probe_at: Duration) {
         for of in unreachable(session) {
@@ -43,20 +44,19 @@ impl Room {
         let Some(line) = self.lines.get(of) else { return };
         let is_out = self.usage.is_out(of);
         for uid in line.sessions().collect::<Vec<_>>() {
-            self.set_cause(uid, if is_out { Cause::Answer(of.clone()) } else { Cause::Turn(of.clone()) });
+            self.set_cause(uid, if is_out { WaitCause::Answer(of.clone()) } else { WaitCause::Turn(of.clone()) });
         }
     }
 }
 
-/// Time until the next attempt of a session. The worker wrote the time by its own clock, which bounds it by the delay that
-/// the plan asks for.
-pub(super) fn retry_delay(session: &Session, now: Now) -> Duration {
-    session.retry_after.map_or(Duration::ZERO, |after| now.until(after)).min(longest_retry(session))
-}
-
-pub(crate) fn longest_retry(session: &Session) -> Duration {
+/// The time of the next attempt of a session that retries. The worker wrote it by its own clock, which may be wrong; so it is
+/// bounded by the server's time of that fact and the delay that the plan asks for.
+pub(crate) fn retry_time(session: &Session) -> Option<Timestamp> {
+    let after = session.retry_after.filter(|_| session.phase == Phase::Retrying)?;
     let configured = session.plan.as_ref().map_or(0, |plan| plan.retry.delay_seconds);
-    Duration::from_secs(configured).max(LONGEST_RETRY)
+    let longest = Duration::from_secs(configured).max(LONGEST_RETRY);
+    let latest = session.last_time.and_then(|failed| failed.checked_add(longest).ok());
+    Some(latest.map_or(after, |latest| after.min(latest)))
 }
 
 fn unreachable(session: &Session) -> Vec<Limited> {

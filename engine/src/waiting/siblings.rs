@@ -7,7 +7,7 @@ use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::{ObjectKey, SessionKind};
 use uuid::Uuid;
 
-use super::{Admission, Now, Overlap, Place, Room};
+use super::{Admission, Limited, Now, Overlap, Place, WaitingRoom};
 
 /// The backups of one configuration that have not ended, by their first sequence.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Siblings {
     }
 }
 
-impl Room {
+impl WaitingRoom {
     /// Notes the phase of a backup for the others of its configuration.
     pub(super) fn note_sibling(&mut self, session: &Session) {
         let Some(key) = invoker(session) else { return };
@@ -74,7 +74,8 @@ impl Room {
         for uid in siblings.waiting.values().map(|sibling| sibling.session).collect::<Vec<_>>() {
             let may_be_skipped = self.waiters.get(&uid).is_some_and(|waiter| {
                 let overlap = waiter.needs.as_ref().map_or(Overlap::Forbidden, |needs| needs.overlap);
-                matches!(waiter.place, Place::InLine(_)) && overlap != Overlap::Allowed
+                let is_in_line = matches!(&waiter.place, Place::InLine(of) if !matches!(of, Limited::Quota(_)));
+                is_in_line && overlap != Overlap::Allowed
             });
             if may_be_skipped {
                 self.wake_after(uid, Duration::ZERO, now);

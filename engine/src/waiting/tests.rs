@@ -2,197 +2,18 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod many;
+mod rig;
 
-use std::collections::HashMap;
-
-use lagan_schemas::error::{Code, Failure};
-use lagan_schemas::fact::{Committing, Counted, Ended, Fact, Holder, Requested, Retrying, Started, Urgency};
-use lagan_schemas::plan::{Plan, Work};
-use lagan_schemas::session::Recorded;
+use lagan_schemas::error::Code;
+use lagan_schemas::fact::Fact;
 use lagan_schemas::subject::SessionKind;
 
+use self::rig::{AskedSession, WaitingRig, asked, room};
+use lagan_schemas::resource::backup_configuration::Priority;
+use lagan_schemas::session::Phase;
+
 use super::*;
-use crate::fixtures::{at, story};
-use crate::plan::tests::sample;
-use crate::view::View;
-
-/// A room, its clock, and the log that it is folded from. Sessions that may go are planned.
-struct Rig {
-    room: Room,
-    seconds: u64,
-    log: u64,
-    sessions: HashMap<Uuid, Session>,
-    plans: HashMap<Uuid, Plan>,
-    orders: HashMap<Uuid, (Priority, Overlap)>,
-    limits: Arc<Limits>,
-    /// A session that was requested, and its plan, to copy.
-    session: Session,
-    plan: Plan,
-}
-
-/// What a test asks of a session.
-struct Asked {
-    namespace: &'static str,
-    target: String,
-    /// Configuration; by default each session has one of its own.
-    invoker: Option<&'static str>,
-    urgent: bool,
-    priority: Priority,
-    overlap: Overlap,
-    time_out: Option<i64>,
-}
-
-fn asked(target: impl Into<String>) -> Asked {
-    Asked {
-        namespace: "demo",
-        target: target.into(),
-        invoker: None,
-        urgent: false,
-        priority: Priority::Normal,
-        overlap: Overlap::Forbidden,
-        time_out: None,
-    }
-}
-
-impl Rig {
-    fn new(limits: Limits) -> Self {
-        let limits = Arc::new(limits);
-        Self {
-            room: Room::new(Uuid::from_u128(1), Arc::clone(&limits)),
-            seconds: 0,
-            log: 0,
-            sessions: HashMap::new(),
-            plans: HashMap::new(),
-            orders: HashMap::new(),
-            limits,
-            session: story(SessionKind::Backup).end(),
-            plan: sample(SessionKind::Backup),
-        }
-    }
-
-    fn now(&self) -> Now {
-        Now { wall: at(self.seconds.cast_signed()), tick: Duration::from_secs(self.seconds) }
-    }
-
-    fn request(&mut self, asked: &Asked) -> Uuid {
-        let mut session = self.session.clone();
-        let uid = Uuid::from_u128(1000 + u128::from(self.log));
-        self.log += 1;
-        (session.key.uid, session.key.namespace) = (uid, asked.namespace.to_owned());
-        let request: &mut Requested = session.request.as_mut().unwrap();
-        request.name = format!("s-{}", self.log);
-        request.invoker.name = asked.invoker.map_or_else(|| format!("c-{}", self.log), str::to_owned);
-        request.priority = if asked.urgent { Urgency::Urgent } else { Urgency::Normal };
-        let time = at(self.seconds.cast_signed());
-        (session.first_sequence, session.last_sequence) = (self.log, self.log);
-        (session.first_time, session.last_time) = (Some(time), Some(time));
-        let mut plan = self.plan.clone();
-        let Work::Backup(work) = &mut plan.work else { unreachable!("a backup") };
-        work.target.reference.name = asked.target.clone();
-        work.target.reference.namespace = Some(asked.namespace.to_owned());
-        // Targets `a-1` and `a-2` are databases of one server `a`.
-        work.target.database.host = asked.target.split('-').next().unwrap().to_owned();
-        plan.deadline = asked.time_out.map(|seconds| at(self.seconds.cast_signed() + seconds));
-        self.plans.insert(uid, plan);
-        self.orders.insert(uid, (asked.priority, asked.overlap));
-        self.sessions.insert(uid, session);
-        self.fold(uid);
-        uid
-    }
-
-    fn requests(&mut self, number: usize, asked: &Asked) -> Vec<Uuid> {
-        (0..number).map(|_| self.request(asked)).collect()
-    }
-
-    fn fold(&mut self, uid: Uuid) {
-        let session = Arc::new(self.sessions[&uid].clone());
-        let now = self.now();
-        self.room.fold(&session, now);
-    }
-
-    fn append(&mut self, uid: Uuid, fact: Fact) {
-        self.log += 1;
-        let (sequence, time) = (self.log, at(self.seconds.cast_signed()));
-        let session = self.sessions.get_mut(&uid).unwrap();
-        let pool = session.pool_of(&fact).map(str::to_owned);
-        session.apply(Recorded { sequence, time, pool, fact: Some(fact) });
-        assert_eq!(session.illegal_facts, 0, "{session:?}");
-        self.fold(uid);
-    }
-
-    fn holder(&self, uid: Uuid) -> Holder {
-        Holder { attempt: self.sessions[&uid].attempts.max(1), worker: Uuid::from_u128(5) }
-    }
-
-    fn start(&mut self, uid: Uuid) {
-        let holder = Holder { attempt: self.sessions[&uid].attempts + 1, worker: Uuid::from_u128(5) };
-        self.append(uid, Fact::Started(Started { holder, host: "w".to_owned() }));
-    }
-
-    fn commit(&mut self, uid: Uuid) {
-        let (holder, target, repository) = (self.holder(uid), "db".to_owned(), "demo/repo".to_owned());
-        self.append(uid, Fact::Committing(Committing { holder, target, repository }));
-    }
-
-    fn end(&mut self, uid: Uuid) {
-        let failure = Failure::new(Code::Expired, "ended");
-        let (results, rejected_snapshots, conditions) = (Vec::new(), Vec::new(), Vec::new());
-        let ended = Ended { holder: None, failure, results, rejected_snapshots, conditions };
-        self.append(uid, Fact::Failed(ended));
-    }
-
-    fn retry(&mut self, uid: Uuid, code: Code, delay: i64) {
-        let holder = self.holder(uid);
-        let retrying = Retrying {
-            holder,
-            failure: Failure::new(code, "again"),
-            after: at(self.seconds.cast_signed() + delay),
-            counted: Counted::No,
-            results: Vec::new(),
-            rejected_snapshots: Vec::new(),
-            conditions: Vec::new(),
-        };
-        self.append(uid, Fact::Retrying(retrying));
-    }
-
-    /// Looks at everything that is due, and plans what may go. Returns those in their order.
-    fn turn(&mut self) -> Vec<Uuid> {
-        let mut planned = Vec::new();
-        while let Some(uid) = self.look() {
-            if self.admit(uid) == Admission::Go {
-                self.append(uid, Fact::Planned(Box::new(self.plans[&uid].clone())));
-                planned.push(uid);
-            }
-        }
-        planned
-    }
-
-    fn look(&mut self) -> Option<Uuid> {
-        let now = self.now();
-        self.room.next(now).map(|look| look.session.key.uid)
-    }
-
-    fn admit(&mut self, uid: Uuid) -> Admission {
-        let (priority, overlap) = self.orders[&uid];
-        let (session, plan) = (&self.sessions[&uid], &self.plans[&uid]);
-        let needs = Needs {
-            order: Order::of(session, priority),
-            overlap,
-            uses: limited_uses(&session.key.namespace, plan, &View::default(), &self.limits),
-            expires: plan.deadline,
-        };
-        let now = self.now();
-        self.room.admit(uid, needs, now)
-    }
-
-    fn cause(&self, uid: Uuid) -> &'static str {
-        self.room.waiters[&uid].cause.reason()
-    }
-}
-
-fn room() -> Rig {
-    Rig::new(Limits::default())
-}
+use crate::fixtures::story;
 
 #[test]
 fn those_that_wait_for_one_target_delay_no_other_and_cost_nothing() {
@@ -215,11 +36,11 @@ fn on_one_target_those_that_a_person_asked_for_come_first_then_the_order_is_prio
     let mut rig = room();
     let holder = rig.request(&asked("db"));
     rig.turn();
-    let low = rig.request(&Asked { priority: Priority::Low, ..asked("db") });
+    let low = rig.request(&AskedSession { priority: Priority::Low, ..asked("db") });
     let first = rig.request(&asked("db"));
     let second = rig.request(&asked("db"));
-    let high = rig.request(&Asked { priority: Priority::High, ..asked("db") });
-    let urgent = rig.request(&Asked { urgent: true, ..asked("db") });
+    let high = rig.request(&AskedSession { priority: Priority::High, ..asked("db") });
+    let urgent = rig.request(&AskedSession { urgent: true, ..asked("db") });
     assert!(rig.turn().is_empty());
     let mut order = vec![holder];
     for _ in 0..5 {
@@ -288,7 +109,7 @@ fn each_session_is_looked_at_by_one_planner_and_by_the_others_two_seconds_later(
 #[test]
 fn a_slot_is_skipped_behind_another_session_of_its_configuration() {
     let mut rig = room();
-    let slot = |overlap| Asked { invoker: Some("shop"), overlap, ..asked("db") };
+    let slot = |overlap| AskedSession { invoker: Some("shop"), overlap, ..asked("db") };
     let holder = rig.request(&asked("db"));
     rig.turn();
     let first = rig.request(&slot(Overlap::ForbiddenSlot));
@@ -317,14 +138,14 @@ fn a_session_that_lacks_objects_is_looked_at_when_they_change() {
     let session = rig.request(&asked("db"));
     assert_eq!(rig.look(), Some(session));
     let until = Until::Objects { pause: Duration::from_secs(1), latest: Duration::from_secs(60) };
-    rig.room.wait(session, Cause::Objects(vec!["Repository demo/repo".to_owned()]), until, rig.now());
+    rig.wait(session, WaitCause::Objects(vec!["Repository demo/repo".to_owned()]), until);
     assert!(rig.room.lacks_objects());
     rig.room.objects_changed(rig.now());
     assert_eq!(rig.look(), None, "changes come in bursts");
     rig.seconds += 1;
     assert_eq!(rig.look(), Some(session));
     assert!(!rig.room.lacks_objects());
-    rig.room.wait(session, Cause::Objects(Vec::new()), until, rig.now());
+    rig.wait(session, WaitCause::Objects(Vec::new()), until);
     rig.seconds += 60;
     assert_eq!(rig.look(), Some(session), "at the latest by its timer");
 }
@@ -340,7 +161,7 @@ fn a_session_behind_another_is_looked_at_when_that_one_ends_or_retries() {
         rig.append(other, Fact::Planned(Box::new(rig.plans[&other].clone())));
         assert_eq!(rig.look(), Some(session));
         let until = Until::SessionEnds(other, Duration::from_secs(30));
-        rig.room.wait(session, Cause::Session("s-1".to_owned()), until, rig.now());
+        rig.wait(session, WaitCause::Session("s-1".to_owned()), until);
         rig.start(other);
         assert_eq!(rig.look(), None);
         if retries {
@@ -357,7 +178,7 @@ fn a_session_in_line_is_looked_at_when_its_time_is_over() {
     let mut rig = room();
     rig.request(&asked("db"));
     rig.turn();
-    let session = rig.request(&Asked { time_out: Some(10), ..asked("db") });
+    let session = rig.request(&AskedSession { time_out: Some(10), ..asked("db") });
     assert!(rig.turn().is_empty());
     rig.seconds += 11;
     let look = rig.room.next(rig.now()).unwrap();
@@ -394,4 +215,43 @@ fn a_planner_that_died_with_the_turn_of_a_session_costs_two_seconds() {
     assert!(rig.turn().is_empty(), "the second in line does not overtake");
     rig.seconds += 2;
     assert_eq!(rig.turn(), [waiting[0]]);
+}
+
+#[test]
+fn the_result_of_an_old_look_changes_nothing() {
+    let mut rig = room();
+    let session = rig.request(&asked("db"));
+    assert_eq!(rig.look(), Some(session));
+    let old = rig.looks[&session];
+    // Another planner was faster, and the session is back already.
+    rig.append(session, Fact::Planned(Box::new(rig.plans[&session].clone())));
+    rig.start(session);
+    rig.retry(session, Code::Stalled, 0);
+    let until = Until::After(Duration::from_secs(3600));
+    rig.room.wait(session, old, WaitCause::LogFull, until, rig.now());
+    rig.room.decided(session, old, rig.now());
+    assert_eq!(rig.turn(), [session], "its next attempt is not delayed");
+}
+
+#[test]
+fn a_session_behind_one_that_has_ended_meanwhile_looks_again_soon() {
+    let mut rig = room();
+    let session = rig.request(&asked("db"));
+    assert_eq!(rig.look(), Some(session));
+    let until = Until::SessionEnds(Uuid::from_u128(99), Duration::from_secs(30));
+    rig.wait(session, WaitCause::Session("gone".to_owned()), until);
+    rig.seconds += 1;
+    assert_eq!(rig.look(), Some(session));
+}
+
+#[test]
+fn a_session_that_a_later_version_took_gives_back_what_was_reserved_for_it() {
+    let mut rig = room();
+    let session = rig.request(&asked("db"));
+    assert_eq!(rig.look(), Some(session));
+    assert_eq!(rig.admit(session), Admission::Go);
+    rig.sessions.get_mut(&session).unwrap().foreign = true;
+    rig.fold(session);
+    let other = rig.request(&asked("db"));
+    assert_eq!(rig.turn(), [other]);
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Now, OTHERS, Place, Room};
+use super::{Now, OTHERS, Place, WaitingRoom};
 
-impl Room {
+impl WaitingRoom {
     /// Lets a session be looked at after a delay: by the planner that its uid belongs to, and by the others a little later.
     pub(super) fn wake_after(&mut self, uid: Uuid, delay: Duration, now: Now) {
         if !self.waiters.contains_key(&uid) {

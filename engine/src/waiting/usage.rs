@@ -1,6 +1,6 @@
 //! How many sessions use what: those that are planned or run, by their facts, and those whose turn it is, by reservation.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -19,18 +19,20 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 struct Outage {
     /// No session is planned before.
     probe_at: Duration,
-    /// The session that tries it, and when it must have failed if it was to fail.
-    probe: Option<(Uuid, Duration)>,
+    /// The session that tries it.
+    probe: Option<Uuid>,
+    /// When that session must have failed if it was to fail, once it was started.
+    reached_at: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Usage {
+pub(super) struct UsageCounts {
     by_session: HashMap<Uuid, Vec<Limited>>,
     counts: HashMap<Limited, u32>,
     outages: HashMap<Limited, Outage>,
 }
 
-impl Usage {
+impl UsageCounts {
     pub fn count(&self, used: &Limited) -> u32 {
         self.counts.get(used).copied().unwrap_or(0)
     }
@@ -44,6 +46,9 @@ impl Usage {
         let mut freed = self.clear(session);
         for used in &uses {
             *self.counts.entry(used.clone()).or_default() += 1;
+            if let Some(outage) = self.outages.get_mut(used) {
+                outage.probe.get_or_insert(session);
+            }
         }
         freed.retain(|one| !uses.contains(one));
         self.by_session.insert(session, uses);
@@ -59,6 +64,11 @@ impl Usage {
                     self.counts.remove(used);
                 }
             }
+            if let Some(outage) = self.outages.get_mut(used)
+                && outage.probe == Some(session)
+            {
+                (outage.probe, outage.reached_at) = (None, None);
+            }
         }
         freed
     }
@@ -66,7 +76,7 @@ impl Usage {
     /// Whether one more session may use it now. Zero means no limit.
     pub fn has_room(&self, wanted: &Limited, limit: u32, now: Duration) -> bool {
         match self.outages.get(wanted) {
-            Some(outage) => now >= outage.probe_at && self.count(wanted) == 0,
+            Some(outage) => now >= outage.probe_at && outage.probe.is_none(),
             None => limit == 0 || self.count(wanted) < limit,
         }
     }
@@ -78,17 +88,16 @@ impl Usage {
     /// Notes that a server or a place did not answer. It is tried again after a while.
     /// Returns whether that is news.
     pub fn note_outage(&mut self, of: Limited, probe_at: Duration) -> bool {
-        self.outages.insert(of, Outage { probe_at, probe: None }).is_none()
+        self.outages.insert(of, Outage { probe_at, probe: None, reached_at: None }).is_none()
     }
 
     /// Notes that a session was started. Returns when to look whether it reached what did not answer.
     pub fn note_probe(&mut self, session: Uuid, now: Duration) -> Vec<(Duration, Limited)> {
-        let uses: HashSet<&Limited> = self.by_session.get(&session).into_iter().flatten().collect();
         let at = now + REACHED_AFTER;
-        let tried = self.outages.iter_mut().filter(|(of, _)| uses.contains(of));
+        let tried = self.outages.iter_mut().filter(|(_, outage)| outage.probe == Some(session));
         tried
             .map(|(of, outage)| {
-                outage.probe = Some((session, at));
+                outage.reached_at = Some(at);
                 (at, of.clone())
             })
             .collect()
@@ -103,9 +112,9 @@ impl Usage {
     /// tried for long. Returns whether it is over, and when to look again.
     pub fn review(&mut self, of: &Limited, now: Duration) -> (bool, Option<Duration>) {
         let Some(outage) = self.outages.get(of) else { return (false, None) };
-        let is_reached = outage.probe.is_some_and(|(session, at)| now >= at && self.has(session));
+        let is_reached = outage.reached_at.is_some_and(|at| now >= at);
         let forgotten_at = outage.probe_at + FORGOTTEN_AFTER;
-        if is_reached || (self.count(of) == 0 && now >= forgotten_at) {
+        if is_reached || (outage.probe.is_none() && now >= forgotten_at) {
             self.outages.remove(of);
             return (true, None);
         }

@@ -2,14 +2,14 @@
 
 use super::*;
 
-fn limited(change: impl FnOnce(&mut Limits)) -> Rig {
+fn limited(change: impl FnOnce(&mut Limits)) -> WaitingRig {
     let mut limits = Limits { repository: 0, server: 0, namespace: 0, pool: 0, overall: 0, ..Limits::default() };
     change(&mut limits);
-    Rig::new(limits)
+    WaitingRig::new(limits)
 }
 
 /// Starts and ends everything that is planned until nothing goes any more; returns the most that ran at once.
-fn drain(rig: &mut Rig) -> (usize, usize) {
+fn drain(rig: &mut WaitingRig) -> (usize, usize) {
     let (mut most, mut all) = (0, 0);
     loop {
         let planned = rig.turn();
@@ -27,7 +27,7 @@ fn drain(rig: &mut Rig) -> (usize, usize) {
 
 #[test]
 fn every_limit_holds_and_everybody_gets_his_turn() {
-    let cases: [(&str, Rig, usize); 6] = [
+    let cases: [(&str, WaitingRig, usize); 6] = [
         ("server", limited(|limits| limits.server = 3), 3),
         ("repository", limited(|limits| limits.repository = 4), 4),
         ("namespace", limited(|limits| limits.namespace = 5), 5),
@@ -62,16 +62,16 @@ fn a_namespace_with_many_sessions_does_not_delay_another_and_weights_count() {
         limits.overall = 8;
         limits.weights.insert("gold".to_owned(), 3);
     });
-    let crowd = |rig: &mut Rig, namespace, name: &str, number: usize| {
+    let crowd = |rig: &mut WaitingRig, namespace, name: &str, number: usize| {
         for index in 0..number {
-            rig.request(&Asked { namespace, ..asked(format!("{name}-{index}")) });
+            rig.request(&AskedSession { namespace, ..asked(format!("{name}-{index}")) });
         }
     };
     crowd(&mut rig, "crowd", "a", 500);
     let running = rig.turn();
     assert_eq!(running.len(), 8);
     crowd(&mut rig, "gold", "b", 500);
-    let single = rig.request(&Asked { namespace: "small", ..asked("c-0") });
+    let single = rig.request(&AskedSession { namespace: "small", ..asked("c-0") });
     assert!(rig.turn().is_empty());
     rig.end(running[0]);
     rig.end(running[1]);
@@ -99,7 +99,7 @@ fn an_urgent_session_goes_before_hundreds_that_wait_for_locks_and_thousands_for_
         rig.start(session);
         rig.retry(session, Code::Stalled, 30);
     }
-    let urgent = rig.request(&Asked { urgent: true, ..asked("free") });
+    let urgent = rig.request(&AskedSession { urgent: true, ..asked("free") });
     assert_eq!(rig.look(), Some(urgent));
     assert_eq!(rig.admit(urgent), Admission::Go);
     rig.end(holder);
@@ -173,17 +173,37 @@ fn a_namespace_beyond_its_quota_waits_and_beyond_that_it_is_refused() {
     for number in 0..10 + quota::QUOTA_LINE + 5 {
         rig.request(&asked(format!("a-{number}")));
     }
-    let other = rig.request(&Asked { namespace: "other", ..asked("b-0") });
+    let other = rig.request(&AskedSession { namespace: "other", ..asked("b-0") });
     let mut looks = Vec::new();
     while let Some(look) = rig.room.next(rig.now()) {
-        looks.push((look.session.key.uid, look.verdict));
+        let uid = look.session.key.uid;
+        if look.verdict == QuotaVerdict::StandInLine {
+            let now = rig.now();
+            rig.room.stand_in_quota_line(uid, look.number, (Overlap::Forbidden, None), now);
+        }
+        looks.push((uid, look.verdict));
     }
-    let refused = looks.iter().filter(|(_, verdict)| *verdict == Verdict::Refuse).count();
-    assert_eq!((looks.len(), refused), (16, 5));
-    assert!(looks.contains(&(other, Verdict::Plan)));
+    let refused = looks.iter().filter(|(_, verdict)| *verdict == QuotaVerdict::Refuse).count();
+    let in_line = looks.iter().filter(|(_, verdict)| *verdict == QuotaVerdict::StandInLine).count();
+    assert_eq!((looks.len(), in_line, refused), (1016, 1000, 5));
+    assert!(looks.contains(&(other, QuotaVerdict::Plan)));
     assert_eq!(rig.room.counts["QuotaExceeded"], 1005);
-    let first = looks.iter().find(|(_, verdict)| *verdict == Verdict::Plan).unwrap().0;
+    let first = looks.iter().find(|(_, verdict)| *verdict == QuotaVerdict::Plan).unwrap().0;
     rig.end(first);
     let next = rig.room.next(rig.now()).unwrap();
-    assert_eq!((next.session.first_sequence, next.verdict), (11, Verdict::Plan), "the oldest that waits");
+    assert_eq!((next.session.first_sequence, next.verdict), (11, QuotaVerdict::Plan), "the oldest that waits");
+}
+
+#[test]
+fn an_outage_is_tried_while_older_sessions_still_run() {
+    let mut rig = limited(|_| {});
+    let old = rig.request(&asked("a-1"));
+    rig.turn();
+    rig.start(old);
+    let failing = rig.request(&asked("a-2"));
+    rig.turn();
+    rig.start(failing);
+    rig.retry(failing, Code::DatabaseUnreachable, 5);
+    rig.seconds += 5;
+    assert_eq!(rig.turn(), [failing], "the dump that began before does not count");
 }
