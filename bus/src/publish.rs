@@ -37,13 +37,20 @@ pub async fn progress(bus: &Bus, subject: String, payload: Bytes) {
     }
 }
 
-/// Keeps an unreadable message and the reason, under `subject` of the DEAD stream.
-pub async fn dead(bus: &Bus, subject: String, message: &Stored, why: &str) -> Result<u64, AppendError> {
+/// Keeps an unreadable message and the reason, under `subject` of the DEAD stream, once: `None` if it is there already.
+pub async fn dead(bus: &Bus, subject: &str, message: &Stored, why: &str) -> Result<Option<u64>, AppendError> {
+    // Every engine reads the message, and again after each start.
+    let subject = format!("{subject}.{}", message.sequence);
     let mut extra = HeaderMap::new();
     extra.insert("Lagan-Why", why.replace(['\r', '\n'], " ").as_str());
     extra.insert("Lagan-Subject", message.subject.as_str());
     extra.insert("Lagan-Sequence", HeaderValue::from(message.sequence));
     let message_id = format!("dead.{}.{}", message.subject, message.sequence);
     let payload = message.payload.clone();
-    store(bus, &Outgoing { stream: DEAD, subject, message_id, extra, payload }, &Expect::Any).await
+    let expect = Expect::Last { filter: subject.clone(), sequence: 0 };
+    match store(bus, &Outgoing { stream: DEAD, subject, message_id, extra, payload }, &expect).await {
+        Ok(sequence) => Ok(Some(sequence)),
+        Err(AppendError::Conflict { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

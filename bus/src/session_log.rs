@@ -5,7 +5,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use lagan_schemas::event::{CloudEvent, EventError};
 use lagan_schemas::fact::Fact;
-use lagan_schemas::session::{Author, IllegalFact, Recorded, Session};
+use lagan_schemas::session::{Author, Content, IllegalFact, Recorded, Session};
 use lagan_schemas::subject::{Cluster, SESSIONS, SessionKey, SessionSubject, uid_filter};
 use uuid::Uuid;
 
@@ -63,13 +63,17 @@ pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Opt
     }
 }
 
-/// Decodes a stored message for the fold. A fact that this version can't read counts as unknown.
+/// Decodes a stored message for the fold.
 #[must_use]
 pub fn recorded(stored: &Stored) -> Recorded {
-    let fact =
-        decode(stored).inspect_err(|error| tracing::debug!(subject = stored.subject, %error, "fact is unknown")).ok();
-    let pool = stored.subject.parse::<SessionSubject>().ok().and_then(|subject| subject.pool);
-    Recorded { sequence: stored.sequence, time: stored.time, pool, fact }
+    let (pool, content) = match stored.subject.parse::<SessionSubject>() {
+        Ok(subject) => (subject.pool, Content::read(subject.fact, &stored.payload)),
+        Err(error) => (None, Content::Garbage(error.to_string())),
+    };
+    if let Content::Garbage(why) = &content {
+        tracing::debug!(subject = stored.subject, why, "message is no fact");
+    }
+    Recorded { sequence: stored.sequence, time: stored.time, pool, content }
 }
 
 pub fn decode(stored: &Stored) -> Result<Fact, EventError> {
@@ -123,6 +127,6 @@ pub async fn append_fact_as(
     );
     let sequence = stored.await?;
     tracing::debug!(session = %session.key.uid, fact = fact.kind().as_str(), sequence, "fact appended");
-    session.apply(Recorded { sequence, time: now, pool, fact: Some(fact) });
+    session.apply(Recorded { sequence, time: now, pool, content: Content::Fact(fact) });
     Ok(())
 }

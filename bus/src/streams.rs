@@ -40,7 +40,7 @@ pub enum WhenFull {
 
 /// Whether the server may hold a stream to other limits than Lagan asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamLimits {
+pub enum LimitRule {
     /// A limit that is larger already stays.
     AtLeast,
     Exact,
@@ -57,7 +57,7 @@ pub struct StreamSpec {
     pub when_full: WhenFull,
     pub max_age: Duration,
     pub max_bytes: i64,
-    pub limits: StreamLimits,
+    pub limits: LimitRule,
     pub max_per_subject: i64,
     pub duplicate_window: Duration,
     pub replicas: usize,
@@ -127,7 +127,7 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         when_full: WhenFull::Refuse,
         max_age: Duration::ZERO,
         max_bytes: 0,
-        limits: StreamLimits::AtLeast,
+        limits: LimitRule::AtLeast,
         max_per_subject: 1,
         duplicate_window: Duration::ZERO,
         replicas: sizes.replicas,
@@ -157,7 +157,7 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         StreamSpec {
             storage: StreamStorage::Memory,
             when_full: WhenFull::DropOldest,
-            limits: StreamLimits::Exact,
+            limits: LimitRule::Exact,
             max_age: Duration::from_secs(60),
             max_bytes: 64 * MIB,
             ..named(subject::PROGRESS, "Lagan: live progress of sessions")
@@ -178,7 +178,7 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         StreamSpec { max_age: LEASE_MEMORY, ..bucket(LEASES, "Lagan: leases of roles and repositories") },
         StreamSpec {
             storage: StreamStorage::Memory,
-            limits: StreamLimits::Exact,
+            limits: LimitRule::Exact,
             max_age: sizes.heartbeat_ttl,
             ..bucket(HEARTBEATS, "Lagan: heartbeats of workers")
         },
@@ -333,7 +333,7 @@ fn overlay(spec: &StreamSpec, existing: Option<&Config>) -> Config {
     let limit = |wanted: i64| if wanted > 0 { wanted } else { -1 };
     let (mut max_bytes, mut max_age) = (limit(spec.max_bytes), spec.max_age);
     if let Some(existing) = existing
-        && spec.limits == StreamLimits::AtLeast
+        && spec.limits == LimitRule::AtLeast
     {
         let unlimited = max_bytes < 0 || existing.max_bytes <= 0;
         max_bytes = if unlimited { -1 } else { max_bytes.max(existing.max_bytes) };

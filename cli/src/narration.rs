@@ -110,7 +110,7 @@ impl Narrator {
         if recorded.sequence <= self.session.last_sequence {
             return Vec::new();
         }
-        let fact = recorded.fact.clone();
+        let fact = recorded.content.fact().cloned();
         self.session.apply(recorded);
         let running = self.glyph(Glyph::Running);
         match fact {

@@ -12,6 +12,7 @@ pub(crate) mod stash;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +32,8 @@ pub struct EngineMetrics {
     series: Arc<Mutex<Series>>,
     /// Waiting sessions by reason. Every engine knows all of them.
     waiting: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    /// Messages of SESSIONS that this process copied to DEAD.
+    unreadable: Arc<AtomicU64>,
 }
 
 impl EngineMetrics {
@@ -60,6 +63,11 @@ impl EngineMetrics {
         self.series().object_deleted(key);
     }
 
+    /// Counts a message of SESSIONS that is no fact.
+    pub(crate) fn unreadable_message(&self) {
+        self.unreadable.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Sets the numbers of waiting sessions.
     pub(crate) fn waiting(&self, counts: BTreeMap<&'static str, u64>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = counts;
@@ -87,6 +95,7 @@ pub(crate) fn is_dry_run(session: &Session, invoker: &Object) -> bool {
 impl Collector for EngineMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        shown::encode(&self.series(), &waiting, encoder, Timestamp::now())
+        let own = (&waiting, self.unreadable.load(Ordering::Relaxed));
+        shown::encode(&self.series(), own, encoder, Timestamp::now())
     }
 }

@@ -70,7 +70,7 @@ async fn generation(
     // The views never end by themselves; they are dropped with this generation.
     let mut views = Parts::new();
     views.spawn(context.resources.clone().follow(bus.clone(), options.cluster.clone()));
-    views.spawn(context.sessions.clone().follow(bus.clone(), options.cluster.clone()));
+    views.spawn(context.sessions.clone().follow(bus.clone(), options.cluster.clone(), options.metrics.clone()));
     let complete = async {
         context.resources.complete().await;
         context.sessions.complete().await;

@@ -11,11 +11,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use lagan_bus::follow::follow;
 use lagan_bus::session_log::recorded;
-use lagan_bus::{Bus, Followed, Start, Stored, read};
+use lagan_bus::{Bus, Followed, Start, Stored, publish, read};
 use lagan_schemas::error::chain;
 use lagan_schemas::position::StoreId;
-use lagan_schemas::session::Session;
-use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, stream_subjects};
+use lagan_schemas::session::{Content, Session};
+use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, dead, stream_subjects};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ use self::changes::ChangeSender;
 pub(crate) use self::changes::{Changes, ListenFor, SessionChange};
 use self::ended::EndedUids;
 use crate::error::EngineError;
+use crate::metrics::EngineMetrics;
 
 /// Interval at which sessions are forgotten that have left the log.
 const FORGETS: Duration = Duration::from_secs(3600);
@@ -31,6 +32,8 @@ const FORGETS: Duration = Duration::from_secs(3600);
 pub(crate) struct SessionsView {
     pub active: HashMap<Uuid, Arc<Session>>,
     ended: EndedUids,
+    /// The reason why the message that was taken last is no fact.
+    garbage: Option<String>,
     /// The store that was read.
     pub store: Option<StoreId>,
 }
@@ -39,15 +42,23 @@ impl SessionsView {
     /// Takes in the next fact of the log, and returns the session after it. A session that has ended is not kept.
     fn take(&mut self, stored: &Stored) -> Option<Arc<Session>> {
         let Ok(subject) = stored.subject.parse::<SessionSubject>() else {
-            tracing::error!(subject = stored.subject, "not a fact's subject, ignored");
+            self.garbage = Some("its subject is not that of a fact".to_owned());
             return None;
         };
         let uid = subject.key.uid;
         if !self.active.contains_key(&uid) && self.ended.contains(uid) {
             return None;
         }
+        let recorded = recorded(stored);
+        if let Content::Garbage(why) = &recorded.content {
+            self.garbage = Some(why.clone());
+            // Garbage begins no session.
+            if !self.active.contains_key(&uid) {
+                return None;
+            }
+        }
         let session = self.active.entry(uid).or_insert_with(|| Arc::new(Session::new(subject.key)));
-        Arc::make_mut(session).apply(recorded(stored));
+        Arc::make_mut(session).apply(recorded);
         let session = Arc::clone(session);
         if session.phase.is_end() {
             self.active.remove(&uid);
@@ -110,7 +121,7 @@ impl Sessions {
     }
 
     /// Follows the stream. It returns only when the stream under it was replaced.
-    pub async fn follow(self, bus: Bus, cluster: Cluster) -> Result<(), EngineError> {
+    pub async fn follow(self, bus: Bus, cluster: Cluster, metrics: EngineMetrics) -> Result<(), EngineError> {
         let filter = stream_subjects(SESSIONS, &cluster);
         let mut stream = follow(&bus, SESSIONS, vec![filter.clone()], Start::All);
         let mut forgets = tokio::time::interval_at(tokio::time::Instant::now() + FORGETS, FORGETS);
@@ -136,7 +147,13 @@ impl Sessions {
                     self.tell(&SessionChange::CaughtUp);
                 }
                 Some(Followed::Message(stored)) => {
-                    let changed = self.write().take(&stored);
+                    let (changed, garbage) = {
+                        let mut view = self.write();
+                        (view.take(&stored), view.garbage.take())
+                    };
+                    if let Some(why) = garbage {
+                        unreadable(&bus, &cluster, &metrics, &stored, &why).await;
+                    }
                     if let Some(session) = changed.filter(|_| is_complete) {
                         self.tell(&SessionChange::Folded(session));
                     }
@@ -159,6 +176,21 @@ impl Sessions {
     fn tell(&self, change: &SessionChange) {
         for listener in self.listeners.iter() {
             listener.send(change);
+        }
+    }
+}
+
+/// Keeps a message that is no fact under `lagan.dead`. Of all engines, the one that stores it counts it.
+async fn unreadable(bus: &Bus, cluster: &Cluster, metrics: &EngineMetrics, stored: &Stored, why: &str) {
+    match publish::dead(bus, &dead(cluster, &stored.subject), stored, why).await {
+        Ok(Some(_)) => {
+            let subject = &stored.subject;
+            tracing::error!(subject, why, "message is no fact of a session, it is kept under lagan.dead");
+            metrics.unreadable_message();
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(subject = stored.subject, error = chain(&error), "unreadable message was not kept");
         }
     }
 }

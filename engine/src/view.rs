@@ -226,7 +226,7 @@ impl Resources {
                             "message can't be read, it is kept under lagan.dead"
                         );
                         let subject = dead(&cluster, &stored.subject);
-                        if let Err(error) = lagan_bus::publish::dead(&bus, subject, &stored, &why).await {
+                        if let Err(error) = lagan_bus::publish::dead(&bus, &subject, &stored, &why).await {
                             tracing::warn!(%error, "unreadable message was not kept");
                         }
                     }

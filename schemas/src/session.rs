@@ -1,10 +1,12 @@
 //! The session: the fold of its facts, and the transition table that says which fact is legal when.
 //! It must not decide what to do next; planner and worker do.
 
+mod content;
 mod fold;
 #[cfg(test)]
 mod tests;
 
+pub use content::Content;
 pub use fold::{IllegalFact, Outage, Recorded, Session};
 
 use crate::fact::FactKind;

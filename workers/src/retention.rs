@@ -70,7 +70,11 @@ pub(crate) struct SnapshotProof {
 }
 
 /// Asks the sessions of the snapshots of this cluster.
-pub(crate) async fn proof(worker: &Worker, snapshots: &[Snapshot], asking: Asking<'_>) -> Result<SnapshotProof, Failure> {
+pub(crate) async fn proof(
+    worker: &Worker,
+    snapshots: &[Snapshot],
+    asking: Asking<'_>,
+) -> Result<SnapshotProof, Failure> {
     let mut proof = SnapshotProof::default();
     for Said { snapshot, word, started } in words(worker, snapshots, asking, &[]).await? {
         if word == Word::Named {

@@ -13,7 +13,7 @@ use super::series::{Runs, Series, SeriesOwner};
 
 pub(super) fn encode(
     series: &Series,
-    waiting: &BTreeMap<&'static str, u64>,
+    (waiting, unreadable): (&BTreeMap<&'static str, u64>, u64),
     encoder: DescriptorEncoder<'_>,
     now: Timestamp,
 ) -> fmt::Result {
@@ -25,7 +25,8 @@ pub(super) fn encode(
     page.waiting(waiting)?;
     let skew = series.clock_skew.map(|skew| (Labels::new(), Number::Gauge(skew.as_secs_f64())));
     let help = "How far the clock of this machine is ahead of the NATS server's";
-    page.family("clock_skew_seconds", help, MetricType::Gauge, skew.into_iter())
+    page.family("clock_skew_seconds", help, MetricType::Gauge, skew.into_iter())?;
+    page.unreadable(unreadable)
 }
 
 enum Number<'a> {
@@ -59,6 +60,11 @@ impl Page<'_> {
             }
         }
         Ok(())
+    }
+
+    fn unreadable(&mut self, count: u64) -> fmt::Result {
+        let help = "Messages on subjects of sessions that are no facts; each is kept under lagan.dead and counted by one engine";
+        self.family("unreadable_messages", help, MetricType::Counter, std::iter::once((vec![], Number::Counter(count))))
     }
 
     fn waiting(&mut self, waiting: &BTreeMap<&'static str, u64>) -> fmt::Result {

@@ -54,3 +54,19 @@ fn a_fold_that_a_listener_holds_does_not_change_under_it() {
     view.take(&stored(&key, 2, &failed));
     assert_eq!((held.phase, held.last_sequence), (Phase::Requested, 1));
 }
+
+#[test]
+fn garbage_begins_no_session_and_ends_none() {
+    let mut view = SessionsView::default();
+    let (key, requested, _) = facts(9);
+    let garbage = |sequence| Stored { payload: Bytes::from_static(b"x"), ..stored(&key, sequence, &requested) };
+    assert!(view.take(&garbage(1)).is_none());
+    assert!(view.garbage.take().is_some() && view.active.is_empty());
+    view.take(&stored(&key, 2, &requested)).unwrap();
+    assert_eq!(view.garbage, None);
+    let session = view.take(&garbage(3)).unwrap();
+    assert!(view.garbage.take().is_some());
+    assert_eq!((session.phase, session.last_sequence, session.foreign), (Phase::Requested, 3, false));
+    let elsewhere = Stored { subject: "lagan.session.local.x".into(), ..garbage(4) };
+    assert!(view.take(&elsewhere).is_none() && view.garbage.is_some());
+}

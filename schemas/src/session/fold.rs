@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{Author, Course, Phase, transition};
+use super::{Author, Content, Course, Phase, transition};
 use crate::error::{Class, Code, Failure};
 use crate::fact::{Counted, Fact, FactKind, Holder, Requested, TargetResult};
 use crate::plan::{Plan, RestoreMode, Work};
@@ -17,8 +17,7 @@ pub struct Recorded {
     pub time: Timestamp,
     /// The pool in the fact's subject, which the server's permissions vouch for; `None` for facts of the engine.
     pub pool: Option<String>,
-    /// `None` for a fact of a later version.
-    pub fact: Option<Fact>,
+    pub content: Content,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -136,7 +135,7 @@ impl Session {
     /// Returns whether the head of the log has expired. Nothing may be concluded from the rest.
     #[must_use]
     pub fn is_expired(&self) -> bool {
-        self.request.is_none() && self.last_sequence > 0
+        self.request.is_none() && self.first_sequence > 0
     }
 
     /// Returns the course that the session takes by its plan.
@@ -191,15 +190,20 @@ impl Session {
             return;
         }
         self.last_sequence = recorded.sequence;
+        // The next append expects its sequence, and nothing else follows from it.
+        if matches!(recorded.content, Content::Garbage(_)) {
+            self.illegal_facts += 1;
+            return;
+        }
         self.last_time = Some(recorded.time);
         if self.first_time.is_none() {
             (self.first_time, self.first_sequence) = (Some(recorded.time), recorded.sequence);
         }
-        if !self.is_pool_of(recorded.pool.as_deref(), recorded.fact.as_ref()) {
+        if !self.is_pool_of(recorded.pool.as_deref(), recorded.content.fact()) {
             self.illegal_facts += 1;
             return;
         }
-        let Some(fact) = recorded.fact else {
+        let Content::Fact(fact) = recorded.content else {
             self.foreign = true;
             return;
         };

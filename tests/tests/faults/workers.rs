@@ -317,3 +317,35 @@ fn a_plan_whose_login_is_not_that_of_its_app_binding_is_refused() -> Result<()> 
     eventually("the backup of the real plan", PATIENCE, || (world.snapshots().ok()? == 1).then_some(()))?;
     world.judge()
 }
+
+#[test]
+fn garbage_on_the_subjects_of_a_session_is_kept_apart_and_the_session_succeeds() -> Result<()> {
+    let backup = HeldBackup::prepare(4, FAST)?;
+    let _worker = backup.apart.worker("worker-1")?;
+    backup.begin()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let messages = |stream: &'static str| {
+        runtime.block_on(async {
+            let context = async_nats::jetstream::new(backup.apart.nats.connect().await?);
+            anyhow::Ok(context.get_stream(stream).await?.cached_info().state.messages)
+        })
+    };
+    assert_eq!(messages("DEAD")?, 0);
+    runtime.block_on(async {
+        let context = async_nats::jetstream::new(backup.apart.nats.connect().await?);
+        let stream = context.get_stream("SESSIONS").await?;
+        let started = stream.get_last_raw_message_by_subject("lagan.session.*.*.*.*.*.*.default.started").await?;
+        let subject = started.subject.as_str();
+        let session = subject.strip_suffix(".default.started").unwrap_or_default();
+        // Garbage, and a true fact under the subject of another one.
+        context.publish(format!("{session}._.cancel-requested"), "garbage".into()).await?.await?;
+        context.publish(format!("{session}.default.committing"), started.payload).await?.await?;
+        anyhow::Ok(())
+    })?;
+    backup.hold.release()?;
+    let session = backup.session()?;
+    backup.judge(&session)?;
+    assert_eq!(session["status"]["attempts"], 1, "{session}");
+    eventually("both messages in DEAD", PATIENCE, || (messages("DEAD").ok()? == 2).then_some(()))?;
+    Ok(())
+}

@@ -10,7 +10,7 @@ use super::Restore;
 use crate::failures::{of_choice, of_repository};
 use crate::opened::blocking;
 use crate::repository::{Snapshot, WantedSnapshot, by_id, latest};
-use crate::retention::{self, Asking, Proof};
+use crate::retention::{self, Asking, SnapshotProof};
 
 impl Restore<'_, '_> {
     pub(super) async fn choose(&self) -> Result<Snapshot, Failure> {
@@ -27,7 +27,7 @@ impl Restore<'_, '_> {
                 let stop = &self.execution.life.token();
                 let asking = Asking { session, cluster: &cluster, configuration, stop };
                 let proof = retention::proof(self.execution.worker, &listed.snapshots, asking).await;
-                let Proof { unproven, times } = proof.map_err(|failure| self.execution.stopped_or(failure))?;
+                let SnapshotProof { unproven, times } = proof.map_err(|failure| self.execution.stopped_or(failure))?;
                 let wanted = WantedSnapshot {
                     clusters,
                     configuration,
