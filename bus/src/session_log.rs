@@ -5,7 +5,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use lagan_schemas::event::{CloudEvent, EventError};
 use lagan_schemas::fact::Fact;
-use lagan_schemas::session::{Author, Content, IllegalFact, Recorded, Session};
+use lagan_schemas::session::{Author, IllegalFact, Recorded, RecordedContent, Session};
 use lagan_schemas::subject::{Cluster, SESSIONS, SessionKey, SessionSubject, uid_filter};
 use uuid::Uuid;
 
@@ -67,10 +67,10 @@ pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Opt
 #[must_use]
 pub fn recorded(stored: &Stored) -> Recorded {
     let (pool, content) = match stored.subject.parse::<SessionSubject>() {
-        Ok(subject) => (subject.pool, Content::read(subject.fact, &stored.payload)),
-        Err(error) => (None, Content::Garbage(error.to_string())),
+        Ok(subject) => (subject.pool, RecordedContent::read(subject.fact, &stored.payload)),
+        Err(error) => (None, RecordedContent::Garbage(error.to_string())),
     };
-    if let Content::Garbage(why) = &content {
+    if let RecordedContent::Garbage(why) = &content {
         tracing::debug!(subject = stored.subject, why, "message is no fact");
     }
     Recorded { sequence: stored.sequence, time: stored.time, pool, content }
@@ -127,6 +127,6 @@ pub async fn append_fact_as(
     );
     let sequence = stored.await?;
     tracing::debug!(session = %session.key.uid, fact = fact.kind().as_str(), sequence, "fact appended");
-    session.apply(Recorded { sequence, time: now, pool, content: Content::Fact(fact) });
+    session.apply(Recorded { sequence, time: now, pool, content: RecordedContent::Fact(fact) });
     Ok(())
 }

@@ -12,7 +12,7 @@ use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::event::{CloudEvent, ResourceEvent};
 use lagan_schemas::fact::Fact;
 use lagan_schemas::resource::{Group, Kind};
-use lagan_schemas::session::{Content, Recorded};
+use lagan_schemas::session::{Recorded, RecordedContent};
 use lagan_schemas::subject::{self, ObjectKey, SessionKey, SessionSubject};
 use lagan_sources::folder::Folder;
 use serde_json::Value;
@@ -45,17 +45,17 @@ impl StoredFact {
     pub fn read(stored: &Stored) -> Option<Self> {
         let SessionSubject { key, pool, fact: named } = stored.subject.parse().ok()?;
         let event = CloudEvent::from_bytes(&stored.payload).ok()?;
-        let fact = match Content::read(named, &stored.payload) {
-            Content::Fact(fact) => Some(fact),
-            Content::Later => None,
-            Content::Garbage(_) => return None,
+        let fact = match RecordedContent::read(named, &stored.payload) {
+            RecordedContent::Fact(fact) => Some(fact),
+            RecordedContent::Later => None,
+            RecordedContent::Garbage(_) => return None,
         };
         Some(Self { key, pool, sequence: stored.sequence, time: stored.time, event, fact })
     }
 
     #[must_use]
     pub fn recorded(&self) -> Recorded {
-        let content = self.fact.clone().map_or(Content::Later, Content::Fact);
+        let content = self.fact.clone().map_or(RecordedContent::Later, RecordedContent::Fact);
         Recorded { sequence: self.sequence, time: self.time, pool: self.pool.clone(), content }
     }
 }

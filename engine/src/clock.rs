@@ -8,14 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use lagan_bus::{Bus, streams};
 use lagan_schemas::error::chain;
 
-use crate::context::Context;
-use crate::error::EngineError;
-
 /// Difference of two clocks that is no fault.
 pub(crate) const ALLOWANCE: Duration = Duration::from_secs(5);
 
-/// Time between two questions to the server.
-const EVERY: Duration = Duration::from_secs(5);
 /// An answer that took longer says too little about the time.
 const SLOW: Duration = Duration::from_secs(2);
 
@@ -81,30 +76,6 @@ pub(crate) fn is_fault(skew: SignedDuration) -> bool {
 /// Whether `time` lies in the future by more than clocks may differ.
 pub(crate) fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
     now.checked_add(ALLOWANCE).is_ok_and(|latest| time > latest)
-}
-
-/// Keeps the clock right, and reports when this machine's is wrong.
-pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
-    let mut was_fault = false;
-    loop {
-        tokio::select! {
-            () = context.stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        context.clock.ask(&context.bus).await;
-        let skew = context.clock.skew();
-        context.options.metrics.clock_skew(skew);
-        let skew_seconds = skew.as_secs_f64();
-        match (was_fault, is_fault(skew)) {
-            (false, true) => tracing::error!(
-                skew_seconds,
-                "the clock of this machine differs from the NATS server's; schedules follow the server's: set both right"
-            ),
-            (true, false) => tracing::info!(skew_seconds, "the clock of this machine is right again"),
-            _ => {}
-        }
-        was_fault = is_fault(skew);
-    }
 }
 
 #[cfg(test)]

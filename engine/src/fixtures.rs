@@ -9,7 +9,7 @@ use lagan_schemas::fact::{
 };
 use lagan_schemas::plan::{RestoreMode, Work};
 use lagan_schemas::position::{Position, StoreId};
-use lagan_schemas::session::{Content, Recorded, Session};
+use lagan_schemas::session::{Recorded, RecordedContent, Session};
 use lagan_schemas::subject::{SessionKey, SessionKind};
 use uuid::Uuid;
 
@@ -56,7 +56,7 @@ impl Story {
     pub fn then(mut self, seconds: i64, fact: Fact) -> Self {
         let sequence = self.0.last_sequence + 1;
         let pool = self.0.pool_of(&fact).map(str::to_owned);
-        self.0.apply(Recorded { sequence, time: at(seconds), pool, content: Content::Fact(fact) });
+        self.0.apply(Recorded { sequence, time: at(seconds), pool, content: RecordedContent::Fact(fact) });
         assert_eq!(self.0.illegal_facts, 0, "{:?}", self.0);
         self
     }

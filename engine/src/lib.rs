@@ -23,6 +23,7 @@ mod run;
 mod scheduler;
 mod sessions;
 mod sweep;
+mod timekeeper;
 mod view;
 mod waiting;
 mod watcher;

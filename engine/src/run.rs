@@ -16,14 +16,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::consumers::ensure_consumers;
 use crate::context::{Context, EngineOptions};
 use crate::error::EngineError;
 use crate::reporter::Inbox;
 use crate::sessions::{Changes, ListenFor, Sessions};
 use crate::view::Resources;
-use crate::{blueprint, cancel, operator, planner, reporter, scheduler, sweep, watcher};
+use crate::{blueprint, cancel, operator, planner, reporter, scheduler, sweep, timekeeper, watcher};
 
 type Ready = Box<dyn FnOnce() + Send>;
 
@@ -146,7 +146,7 @@ fn start(context: &Context, specs: Vec<StreamSpec>, inboxes: Inboxes) -> (Parts,
     parts.spawn(planner::run(context.clone(), inboxes.planner_changes));
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));
-    parts.spawn(clock::run(context.clone()));
+    parts.spawn(timekeeper::run(context.clone()));
     parts.spawn(operator::run(context.clone()));
     parts.spawn(reporter::run(context.clone(), inbox));
     (parts, intent)

@@ -23,7 +23,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use uuid::Uuid;
 
 use self::crew::Crew;
-use self::objects::{Answer, Asking};
+use self::objects::{ObjectAnswer, SessionAsking};
 use self::request::{request, slot_request};
 use crate::clock::is_ahead;
 use crate::context::Context;
@@ -142,7 +142,7 @@ struct Scheduler {
     unanswered: BTreeSet<ObjectKey>,
     /// Session objects that are looked at again at the next tick.
     later: BTreeSet<ObjectKey>,
-    answers: Crew<(Asking, Answer)>,
+    answers: Crew<(SessionAsking, ObjectAnswer)>,
     log_usage: LogUsage,
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
     /// Time of the last look.
@@ -336,12 +336,12 @@ impl Scheduler {
         }
     }
 
-    fn take(&mut self, answers: Vec<(Asking, Answer)>) {
-        for (Asking { object, uid, .. }, answer) in answers {
+    fn take(&mut self, answers: Vec<(SessionAsking, ObjectAnswer)>) {
+        for (SessionAsking { object, uid, .. }, answer) in answers {
             match answer {
-                Answer::Later => drop(self.later.insert(object.key())),
-                Answer::Decided => drop(self.seen.insert(object.key(), uid)),
-                Answer::Unconfirmed => {
+                ObjectAnswer::Later => drop(self.later.insert(object.key())),
+                ObjectAnswer::Decided => drop(self.seen.insert(object.key(), uid)),
+                ObjectAnswer::Unconfirmed => {
                     if self.seen.insert(object.key(), uid) != Some(uid) {
                         tracing::warn!(object = %object.key(), "restore may have run before; it waits for a person");
                         // A reporter that is gone belongs to an engine that is stopping.

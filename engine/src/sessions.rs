@@ -14,7 +14,7 @@ use lagan_bus::session_log::recorded;
 use lagan_bus::{Bus, Followed, Start, Stored, publish, read};
 use lagan_schemas::error::chain;
 use lagan_schemas::position::StoreId;
-use lagan_schemas::session::{Content, Session};
+use lagan_schemas::session::{RecordedContent, Session};
 use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, dead, stream_subjects};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ impl SessionsView {
             return None;
         }
         let recorded = recorded(stored);
-        if let Content::Garbage(why) = &recorded.content {
+        if let RecordedContent::Garbage(why) = &recorded.content {
             self.garbage = Some(why.clone());
             // Garbage begins no session.
             if !self.active.contains_key(&uid) {

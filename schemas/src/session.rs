@@ -6,7 +6,7 @@ mod fold;
 #[cfg(test)]
 mod tests;
 
-pub use content::Content;
+pub use content::RecordedContent;
 pub use fold::{IllegalFact, Outage, Recorded, Session};
 
 use crate::fact::FactKind;

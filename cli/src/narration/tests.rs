@@ -8,7 +8,7 @@ use lagan_schemas::fact::{
 use lagan_schemas::plan::{RestoreMode, Work};
 use lagan_schemas::position::{Position, StoreId};
 use lagan_schemas::resource::{Kind, ObjectRef};
-use lagan_schemas::session::Content;
+use lagan_schemas::session::RecordedContent;
 use lagan_schemas::subject::SessionKey;
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ fn tell(narrator: &mut Narrator, facts: Vec<Fact>) -> Vec<String> {
         sequence,
         time: at(sequence.cast_signed()),
         pool: pool_of(&fact),
-        content: Content::Fact(fact),
+        content: RecordedContent::Fact(fact),
     });
     recorded.flat_map(|recorded| narrator.fact(recorded)).collect()
 }
@@ -250,7 +250,7 @@ fn a_skipped_session_is_no_success() {
 fn a_fact_that_is_read_twice_is_narrated_once() {
     let mut narrator = narrator(SessionKind::Backup);
     let skipped = Fact::Skipped(Skipped { reason: "Busy".into(), message: "busy".into(), behind: None });
-    let recorded = Recorded { sequence: 2, time: at(2), pool: None, content: Content::Fact(skipped) };
+    let recorded = Recorded { sequence: 2, time: at(2), pool: None, content: RecordedContent::Fact(skipped) };
     assert!(tell(&mut narrator, vec![requested()]).is_empty());
     assert_eq!(narrator.fact(recorded.clone()).len(), 2);
     assert!(narrator.fact(recorded).is_empty());

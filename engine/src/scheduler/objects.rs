@@ -15,8 +15,8 @@ use super::ended::has_ended;
 use super::request::{object_request, request};
 use crate::context::Context;
 
-/// Answer to an object that may ask for a session.
-pub(super) enum Answer {
+/// ObjectAnswer to an object that may ask for a session.
+pub(super) enum ObjectAnswer {
     /// It needs no further look; objects of sessions never change.
     Decided,
     /// A restore that may have run before and waits for a person (P5).
@@ -26,14 +26,14 @@ pub(super) enum Answer {
 }
 
 /// An object that asks for a session with this uid.
-pub(super) struct Asking {
+pub(super) struct SessionAsking {
     pub object: ObjectRef,
     pub uid: Uuid,
     pub kind: SessionKind,
 }
 
 /// Finds out whether an object asks for a session that is not known yet.
-pub(super) fn asks(context: &Context, object: &Object) -> Option<Asking> {
+pub(super) fn asks(context: &Context, object: &Object) -> Option<SessionAsking> {
     let kind = match object.kind() {
         Kind::BackupSession => SessionKind::Backup,
         Kind::RestoreSession => SessionKind::Restore,
@@ -43,41 +43,41 @@ pub(super) fn asks(context: &Context, object: &Object) -> Option<Asking> {
     let uid = object.metadata.uid?;
     // An object that the reporter made belongs to a session that exists already (P2).
     let is_new = stand_in::session_of(&object.metadata).is_none() && !context.sessions.knows(uid);
-    is_new.then(|| Asking { object: object.reference(), uid, kind })
+    is_new.then(|| SessionAsking { object: object.reference(), uid, kind })
 }
 
 /// Requests the session that an object asks for, unless its source or the log says that it was run before.
-pub(super) async fn answer(context: &Context, object: &Object, position: Position, now: Timestamp) -> Answer {
-    let Some(uid) = object.metadata.uid else { return Answer::Decided };
-    let Some(asked) = object_request(object, position) else { return Answer::Decided };
+pub(super) async fn answer(context: &Context, object: &Object, position: Position, now: Timestamp) -> ObjectAnswer {
+    let Some(uid) = object.metadata.uid else { return ObjectAnswer::Decided };
+    let Some(asked) = object_request(object, position) else { return ObjectAnswer::Decided };
     let standing = match context.source().standing(object).await {
         Ok(standing) => standing,
         Err(error) => {
             // The object must not run on a guess; the next look asks again.
             tracing::warn!(object = %object.key(), error = chain(&error), "the object's standing is not known yet");
-            return Answer::Later;
+            return ObjectAnswer::Later;
         }
     };
     if matches!(standing, Standing::Ended | Standing::Gone) {
-        return Answer::Decided;
+        return ObjectAnswer::Decided;
     }
     if object.kind() == Kind::RestoreSession
         && (standing == Standing::Recorded || is_old(object, now, context.options.streams.sessions_max_age))
     {
         // Another engine may have begun it a moment ago: the log has it even if our view does not yet.
         return match find_session(&context.bus, context.cluster(), uid).await {
-            Ok(None) => Answer::Unconfirmed,
-            Ok(Some(_)) => Answer::Decided,
-            Err(_) => Answer::Later,
+            Ok(None) => ObjectAnswer::Unconfirmed,
+            Ok(Some(_)) => ObjectAnswer::Decided,
+            Err(_) => ObjectAnswer::Later,
         };
     }
     // The API server may have refused the status that says so.
     match has_ended(context, object, uid).await {
         Some(false) => {}
-        Some(true) => return Answer::Decided,
-        None => return Answer::Later,
+        Some(true) => return ObjectAnswer::Decided,
+        None => return ObjectAnswer::Later,
     }
-    if request(context, object, uid, asked).await { Answer::Decided } else { Answer::Later }
+    if request(context, object, uid, asked).await { ObjectAnswer::Decided } else { ObjectAnswer::Later }
 }
 
 /// Whether an object is older than the retention of the log. Such a restore is not started without a person (P5). An object

@@ -8,7 +8,7 @@ const OWN: &str = "dev.lagan.";
 
 /// What a message on a session's subject holds.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Content {
+pub enum RecordedContent {
     Fact(Fact),
     /// An event of a later version, so this version must not write to the session.
     Later,
@@ -16,7 +16,7 @@ pub enum Content {
     Garbage(String),
 }
 
-impl Content {
+impl RecordedContent {
     /// Reads the payload of a message whose subject names the fact `named`; `None` if this version does not know that name.
     /// The permissions of NATS say which fact an author may write by its subject, so an event of another type is garbage.
     #[must_use]
@@ -55,18 +55,18 @@ mod tests {
         let cancel = json!({ "by": "x", "reason": "", "code": "E0503" });
         let good = event("dev.lagan.backup.cancel-requested.v1", &cancel);
         assert!(matches!(
-            Content::read(Some(FactKind::CancelRequested), &good),
-            Content::Fact(Fact::CancelRequested(_))
+            RecordedContent::read(Some(FactKind::CancelRequested), &good),
+            RecordedContent::Fact(Fact::CancelRequested(_))
         ));
         for (named, kind) in [
             (Some(FactKind::CancelRequested), "dev.lagan.backup.cancel-requested.v2"),
             (None, "dev.lagan.backup.paused.v1"),
         ] {
-            assert_eq!(Content::read(named, &event(kind, &cancel)), Content::Later, "{kind}");
+            assert_eq!(RecordedContent::read(named, &event(kind, &cancel)), RecordedContent::Later, "{kind}");
         }
         let garbage = |named: FactKind, payload: &[u8]| {
-            let content = Content::read(Some(named), payload);
-            assert!(matches!(content, Content::Garbage(_)), "{content:?}");
+            let content = RecordedContent::read(Some(named), payload);
+            assert!(matches!(content, RecordedContent::Garbage(_)), "{content:?}");
         };
         garbage(FactKind::Started, b"x");
         garbage(FactKind::Started, b"");

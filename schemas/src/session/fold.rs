@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{Author, Content, Course, Phase, transition};
+use super::{Author, Course, Phase, RecordedContent, transition};
 use crate::error::{Class, Code, Failure};
 use crate::fact::{Counted, Fact, FactKind, Holder, Requested, TargetResult};
 use crate::plan::{Plan, RestoreMode, Work};
@@ -17,7 +17,7 @@ pub struct Recorded {
     pub time: Timestamp,
     /// The pool in the fact's subject, which the server's permissions vouch for; `None` for facts of the engine.
     pub pool: Option<String>,
-    pub content: Content,
+    pub content: RecordedContent,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl Session {
         }
         self.last_sequence = recorded.sequence;
         // The next append expects its sequence, and nothing else follows from it.
-        if matches!(recorded.content, Content::Garbage(_)) {
+        if matches!(recorded.content, RecordedContent::Garbage(_)) {
             self.illegal_facts += 1;
             return;
         }
@@ -203,7 +203,7 @@ impl Session {
             self.illegal_facts += 1;
             return;
         }
-        let Content::Fact(fact) = recorded.content else {
+        let RecordedContent::Fact(fact) = recorded.content else {
             self.foreign = true;
             return;
         };

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Author, Content, Course, IllegalFact, Phase, Recorded, Session, transition};
+use super::{Author, Course, IllegalFact, Phase, Recorded, RecordedContent, Session, transition};
 use crate::error::{Code, Failure};
 use crate::fact::{
     CancelRequested, Cause, Committing, Counted, Ended, Fact, FactKind, Holder, Requested, Restoring, Retrying,
@@ -223,7 +223,7 @@ fn recorded(sequence: u64, fact: Option<Fact>) -> Recorded {
     let time = Timestamp::from_second(i64::try_from(sequence).unwrap()).unwrap();
     let of_pool = |fact: &Fact| fact.holder().is_some() || matches!(fact, Fact::Planned(_));
     let pool = fact.as_ref().is_some_and(of_pool).then(|| "default".to_owned());
-    Recorded { sequence, time, pool, content: fact.map_or(Content::Later, Content::Fact) }
+    Recorded { sequence, time, pool, content: fact.map_or(RecordedContent::Later, RecordedContent::Fact) }
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_worker_has_no_say_in_sessions_of_another_pool() {
 
 #[test]
 fn garbage_harms_no_session() {
-    let garbage = |sequence| Recorded { content: Content::Garbage("x".into()), ..recorded(sequence, None) };
+    let garbage = |sequence| Recorded { content: RecordedContent::Garbage("x".into()), ..recorded(sequence, None) };
     let requested = recorded(2, Some(fact(Course::Backup, FactKind::Requested, None)));
     let planned = recorded(4, Some(fact(Course::Backup, FactKind::Planned, None)));
     let log = [garbage(1), requested.clone(), garbage(3), planned.clone(), garbage(5)];

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::{Committing, Counted, Ended, Fact, Holder, Requested, Retrying, Started, Urgency};
 use lagan_schemas::plan::{Plan, Work};
-use lagan_schemas::session::{Content, Recorded};
+use lagan_schemas::session::{Recorded, RecordedContent};
 use lagan_schemas::subject::SessionKind;
 
 use lagan_schemas::resource::backup_configuration::Priority;
@@ -117,7 +117,7 @@ impl WaitingRig {
         let (sequence, time) = (self.log, at(self.seconds.cast_signed()));
         let session = self.sessions.get_mut(&uid).unwrap();
         let pool = session.pool_of(&fact).map(str::to_owned);
-        session.apply(Recorded { sequence, time, pool, content: Content::Fact(fact) });
+        session.apply(Recorded { sequence, time, pool, content: RecordedContent::Fact(fact) });
         assert_eq!(session.illegal_facts, 0, "{session:?}");
         self.fold(uid);
     }
