@@ -22,10 +22,13 @@ mod stored;
 mod tasks;
 mod work;
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use lagan_bus::kv;
 use lagan_bus::lease::LeaseMode;
+use lagan_schemas::position::StoreId;
 use lagan_schemas::resource::ObjectRef;
 use lagan_schemas::subject::ObjectKey;
 use tokio::sync::mpsc;
@@ -109,7 +112,7 @@ async fn report_and_apply(context: &Context, inbox: &mut Inbox, backlog: &Backlo
 async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: StatusSink) -> Result<(), EngineError> {
     let (metrics, mut pushes) = MetricsSink::start(context);
     let (statuses, position) = Statuses::load(context).await;
-    let reporter = Reporter { context, statuses, sink, metrics, backlog };
+    let reporter = Reporter { context, statuses, sink, metrics, backlog, newest_ends: Mutex::default() };
     let is_new = position.position.is_none();
     if is_new {
         // STATUS is new. What the objects show must be adopted before a status is made anew.
@@ -169,4 +172,6 @@ struct Reporter<'a> {
     sink: StatusSink,
     metrics: MetricsSink,
     backlog: &'a Backlog,
+    /// The sequence of the last end of each configuration that was reported, in a store.
+    newest_ends: Mutex<HashMap<ObjectKey, (Option<StoreId>, u64)>>,
 }

@@ -283,6 +283,8 @@ impl Scheduler {
                 continue;
             };
             let next = match outcome {
+                // It was found while the time was wrong.
+                Outcome::Requested if is_ahead(slot.time, self.context.clock.now()) => Some(self.context.clock.now()),
                 Outcome::Requested => {
                     armed.mark = slot.time;
                     slot.after

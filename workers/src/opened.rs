@@ -84,8 +84,10 @@ pub(crate) async fn lease(
 ) -> Result<Lease, Failure> {
     let place = storage.place();
     let scope = kv::key(&["repository", &place.id().to_string()]);
+    // That a holder is dead is known only after a full TTL of watching: a shorter wait would never take its lease over.
+    let patience = MOMENT.max(worker.timing.failover + worker.timing.failover / 2);
     loop {
-        match worker.leases.acquire(&scope, mode, owner, MOMENT).await {
+        match worker.leases.acquire(&scope, mode, owner, patience).await {
             Err(error) if error.is_outage() && !stop.is_cancelled() => {
                 tracing::warn!(error = chain(&error), "the lease of the repository can't be asked for yet");
                 tokio::select! {

@@ -121,7 +121,8 @@ async fn words(
             Entry::Vacant(unknown) => unknown.insert(ask(&worker.bus, &worker.cluster, uid, asking.stop).await?),
         };
         words.extend(session.as_ref().map(|session| {
-            let started = session.started_time.filter(|_| !session.is_expired());
+            // An attempt that was tried again dumped later than the session began.
+            let started = session.attempt_time.filter(|_| !session.is_expired());
             Said { snapshot: snapshot.id.clone(), word: word(session, &snapshot.id), started }
         }));
     }
@@ -258,7 +259,7 @@ mod tests {
             (session.rejected_snapshots, session.results) = (vec!["rejected".to_owned()], vec![result.clone()]);
             assert_eq!(word(&session, snapshot), expected, "{phase:?} {snapshot}");
             // A log that lost its head proves nothing, but for what it says itself.
-            session.last_sequence = 9;
+            (session.first_sequence, session.last_sequence) = (9, 9);
             let expected = if snapshot == "rejected" { Word::Disowned } else { Word::Named };
             assert_eq!(word(&session, snapshot), expected, "{phase:?} {snapshot}");
         }

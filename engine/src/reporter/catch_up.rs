@@ -147,10 +147,12 @@ fn expired_stand_in(kind: Kind, object: &LiveObject) -> Option<DeleteTarget> {
     (kind == Kind::BackupSession && object.session().is_some() && has_ended).then_some(DeleteTarget::Object(uid))
 }
 
-/// Whether a scheduled session ended so long ago that its object was created.
+/// Whether a scheduled session ended so long ago that its object was created. The API server may have refused the object of
+/// one that failed, which must not vanish unseen.
 fn had_object(document: &StatusDocument, now: Timestamp) -> bool {
     let ended = document.status.run().and_then(|run| run.completion_time);
     stand_in::session_of(&document.metadata.common).is_some()
+        && document.status.session_phase() != "Failed"
         && ended.is_some_and(|ended| now.duration_since(ended) > SHOWN_WITHIN)
 }
 

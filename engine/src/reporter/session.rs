@@ -1,5 +1,7 @@
 //! Reports one session: its own status, and what its end says about its configuration and its repositories.
 
+use std::sync::PoisonError;
+
 use jiff::Timestamp;
 use lagan_bus::session_log::read_session;
 use lagan_schemas::error::chain;
@@ -65,10 +67,22 @@ impl Reporter<'_> {
         }
     }
 
+    /// Whether the status under this name is that of a later session: an object can be made again under its name.
+    fn shows_a_newer_one(&self, session: &Session, key: &ObjectKey) -> bool {
+        let Some(shown) = self.statuses.document(key).filter(|document| !document.is_of(session.key.uid)) else {
+            return false;
+        };
+        let store = self.context.sessions.read().store;
+        shown.status.run().is_some_and(|run| run.folded_store == store && run.folded_sequence > session.last_sequence)
+    }
+
     /// Writes the status of a session; false if it has to be tried again.
     async fn write_session(&self, session: &Session, key: ObjectKey) -> bool {
         {
             let _lock = self.statuses.lock(&key).await;
+            if self.shows_a_newer_one(session, &key) {
+                return true;
+            }
             let old_phase = self.statuses.phase_of(&key, session.key.uid);
             let document = self.session_document(session, &key);
             if !self.statuses.write(self.context, &key, &document).await {
@@ -150,7 +164,7 @@ impl Reporter<'_> {
         let shown = status.last_slot_time.filter(|last| news.slot.is_none() || !is_ahead(*last, now));
         status.last_slot_time = shown.max(news.slot);
         if let Some(session) = news.ended {
-            if !self.is_later(status.last_session.as_ref(), session) {
+            if self.note_end(key, session) && !self.is_later(status.last_session.as_ref(), session) {
                 status.last_session = last_session(session);
             }
             if session.phase == Phase::Succeeded {
@@ -175,6 +189,18 @@ impl Reporter<'_> {
             self.backlog.add(key.clone());
         }
         self.write_object(key, status.into()).await
+    }
+
+    /// Notes an end of a configuration; false if a later one was noted before. Sessions are reported side by side.
+    fn note_end(&self, configuration: &ObjectKey, session: &Session) -> bool {
+        let mut newest = self.newest_ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = self.context.sessions.read().store;
+        let known = newest.entry(configuration.clone()).or_insert((store, 0));
+        if known.0 == store && known.1 > session.last_sequence {
+            return false;
+        }
+        *known = (store, session.last_sequence);
+        true
     }
 
     /// Whether the session that a configuration shows as its last ended later than this one.

@@ -1,13 +1,13 @@
 //! Requests of slots and of objects, and the append that makes one a session. It must not choose what is requested.
 
 use jiff::Timestamp;
-use lagan_bus::session_log::{Writer, append_fact};
+use lagan_bus::session_log::{Writer, append_fact, read_session};
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::{Cause, Fact, Requested, Urgency};
 use lagan_schemas::identity::slot_name;
 use lagan_schemas::position::Position;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
-use lagan_schemas::session::{Author, Session};
+use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{SessionKey, SessionKind};
 use uuid::Uuid;
 
@@ -36,14 +36,30 @@ pub(super) async fn request(
     }
     let name = request.name.clone();
     let mut session = Session::new(key);
-    match append_fact(&context.bus, &mut session, WRITER, Fact::Requested(request.into())).await {
+    let asked = Fact::Requested(request.into());
+    match append_fact(&context.bus, &mut session, WRITER, asked.clone()).await {
         Ok(()) => {
             tracing::info!(session = name, uid = %uid, "session requested");
             true
         }
-        Err(error) if error.is_conflict() => true,
+        Err(error) if error.is_conflict() => is_requested(context, &mut session, asked).await,
         Err(error) => {
             tracing::warn!(session = name, error = chain(&error), "session could not be requested yet");
+            false
+        }
+    }
+}
+
+/// Whether the log has the session. Garbage under its subject is none: the request is appended behind it.
+async fn is_requested(context: &Context, session: &mut Session, asked: Fact) -> bool {
+    match read_session(&context.bus, &session.key).await {
+        Ok(found) if found.phase == Phase::Nothing && found.last_sequence > 0 && !found.foreign => {
+            *session = found;
+            append_fact(&context.bus, session, WRITER, asked).await.is_ok()
+        }
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(uid = %session.key.uid, error = chain(&error), "it is not known yet whether the session is requested");
             false
         }
     }

@@ -28,7 +28,7 @@ pub enum IllegalFact {
     LaterVersion,
 }
 
-/// An outage that a session waits out: retries in a row, before any work, that failed for the same reason.
+/// An outage that a session waits out: retries in a row, before any work, that failed because something did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
     pub code: Code,
@@ -45,8 +45,9 @@ impl Outage {
         match known {
             known if code.class() == Class::Interrupted => known,
             _ if !code.is_unavailability() => None,
-            Some(known) if known.code == code => Some(Self { tries: known.tries.saturating_add(1), ..known }),
-            _ => Some(Self { code, since: time, tries: 1 }),
+            // One that alternates with another is still the same time without an attempt.
+            Some(known) => Some(Self { code, tries: known.tries.saturating_add(1), ..known }),
+            None => Some(Self { code, since: time, tries: 1 }),
         }
     }
 }
@@ -64,7 +65,10 @@ pub struct Session {
     pub first_sequence: u64,
     pub first_time: Option<Timestamp>,
     pub last_time: Option<Timestamp>,
+    /// Time of the first `started`.
     pub started_time: Option<Timestamp>,
+    /// Time of the last `started`.
+    pub attempt_time: Option<Timestamp>,
     /// The first fact. If it is absent and there are others, the log has lost its head and the session is Expired (P14).
     pub request: Option<Requested>,
     pub plan: Option<Box<Plan>>,
@@ -104,6 +108,7 @@ impl Session {
             first_time: None,
             last_time: None,
             started_time: None,
+            attempt_time: None,
             request: None,
             plan: None,
             holder: None,
@@ -274,6 +279,7 @@ impl Session {
                 self.holder = Some(data.holder);
                 self.worker_host = Some(data.host);
                 self.started_time.get_or_insert(time);
+                self.attempt_time = Some(time);
             }
             Fact::Restoring(data) => (self.restoring_snapshot, self.outage) = (Some(data.snapshot), None),
             Fact::Committing(_) => self.outage = None,
