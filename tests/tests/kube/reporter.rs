@@ -119,22 +119,25 @@ fn an_object_that_is_too_large_for_nats_says_so_and_the_others_of_its_kind_work(
 fn an_end_whose_status_is_refused_is_shown_in_brief() -> Result<()> {
     let world = KubeWorld::new("refused")?;
     world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
-    world.apply(
+    // Other tests share the API server, so the policy stands in this namespace only.
+    let namespace = &world.namespace;
+    world.apply(&format!(
         "apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
-metadata: {name: no-details}
+metadata: {{name: no-details}}
 spec:
   failurePolicy: Fail
   matchConstraints:
-    resourceRules: [{apiGroups: [lagan.dev], apiVersions: ['*'], operations: [UPDATE], resources: [backupsessions/status]}]
-  validations: [{expression: '!has(object.status.sessionDuration)', message: no details here}]
+    resourceRules: [{{apiGroups: [lagan.dev], apiVersions: ['*'], operations: [UPDATE], resources: [backupsessions/status]}}]
+  matchConditions: [{{name: own, expression: \"object.metadata.namespace == '{namespace}'\"}}]
+  validations: [{{expression: '!has(object.status.sessionDuration)', message: no details here}}]
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
-metadata: {name: no-details}
-spec: {policyName: no-details, validationActions: [Deny]}
-",
-    )?;
+metadata: {{name: no-details}}
+spec: {{policyName: no-details, validationActions: [Deny]}}
+"
+    ))?;
     let _engine = world.engine(&[])?;
     let _worker = world.worker(&[])?;
     world.apply(&configuration("shop", FOREVER, ""))?;
