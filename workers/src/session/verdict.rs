@@ -76,14 +76,14 @@ fn is_waited_out(session: &Session, code: Code) -> bool {
     }
     let target = session.plan.as_deref().and_then(Plan::target).filter(|_| code == Code::DatabaseUnreachable);
     let limit = Duration::from_secs(target.map_or(OUTAGE_SECONDS, |target| target.database.wait_seconds.into()));
-    let tries = tries(session, code);
+    let tries = tries(session);
     let waited: Duration = (0..tries).map(|tried| MOMENT + wait_after(tried)).sum();
     waited + MOMENT < limit
 }
 
-/// Number of earlier attempts that failed in this outage.
-fn tries(session: &Session, code: Code) -> u32 {
-    session.outage.filter(|outage| outage.code == code).map_or(0, |Outage { tries, .. }| tries)
+/// Number of earlier attempts that failed in this outage, whatever it was that did not answer.
+fn tries(session: &Session) -> u32 {
+    session.outage.map_or(0, |Outage { tries, .. }| tries)
 }
 
 fn wait_after(tries: u32) -> Duration {
@@ -96,7 +96,7 @@ fn delay(session: &Session, counted: Counted, failure: &Failure) -> Duration {
         Counted::Yes => Duration::from_secs(session.plan.as_deref().map_or(0, |plan| plan.retry.delay_seconds)),
         // Another worker goes on at once.
         Counted::No if failure.code.class() == Class::Interrupted => Duration::ZERO,
-        Counted::No => wait_after(tries(session, failure.code)),
+        Counted::No => wait_after(tries(session)),
     }
 }
 

@@ -72,14 +72,14 @@ fn what_fails_after_the_work_began_counts() {
 }
 
 #[test]
-fn an_outage_ends_with_another_reason_but_not_with_a_drain() {
+fn an_outage_goes_on_when_something_else_does_not_answer_and_ends_with_another_reason() {
     let (database, storage) = (Code::DatabaseUnreachable, Code::StorageUnreachable);
     let codes = [database, database, storage, storage, Code::Interrupted, storage, Code::DumpTruncated, storage];
     let delays = fates(session(300, 9), WorkBegun::No, codes).into_iter().map(|fate| fate.unwrap());
     let no = Counted::No;
     assert_eq!(
         delays.collect::<Vec<_>>(),
-        [(5, no), (10, no), (5, no), (10, no), (0, no), (20, no), (7, Counted::Yes), (5, no)]
+        [(5, no), (10, no), (20, no), (40, no), (0, no), (60, no), (7, Counted::Yes), (5, no)]
     );
 }
 
