@@ -15,7 +15,7 @@
 //! which makes room and never takes it. A key is taken over by a compare-and-set on its last revision, so its holder either
 //! renews it first or learns that it has lost.
 //!
-//! Whoever has to wait watches the keys, and looks at them only as often as the proof of a silent holder needs.
+//! A process that waits watches the keys, and looks at them only as often as the proof of a silent holder needs.
 
 mod room;
 mod tenure;

@@ -336,7 +336,7 @@ impl WaitingRoom {
     }
 }
 
-/// What a namespace uses, in relation to its share.
+/// The use of a namespace, in relation to its share.
 fn share(usage: &UsageCounts, limits: &Limits, namespace: &str) -> u64 {
     let weight = limits.weights.get(namespace).copied().unwrap_or(1).max(1);
     u64::from(usage.count(&Limited::Namespace(namespace.to_owned()))) * 1000 / u64::from(weight)

@@ -86,7 +86,7 @@ async fn a_replica_that_lags_behind_hides_no_fact() {
     let mut config = admin.get_stream(SESSIONS).await.unwrap().info().await.unwrap().config.clone();
     config.allow_direct = false;
     admin.update_stream(&config).await.unwrap();
-    // Nobody answers, as before an engine of this version has updated the stream.
+    // No answer comes, as before an engine of this version has updated the stream.
     assert_eq!(read::session(&bus, &filter("s1")).await.unwrap().len(), 3);
     let replica = lagging(&rig).await;
     let found = read::session(&bus, &filter("s1")).await.unwrap();

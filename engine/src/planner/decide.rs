@@ -1,4 +1,4 @@
-//! What a planner does with one session: it resolves the plan, and appends the fact that decides the session.
+//! The steps of a planner with one session: it resolves the plan, and appends the fact that decides the session.
 
 use std::sync::Arc;
 use std::time::Duration;

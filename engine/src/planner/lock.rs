@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::error::EngineError;
 use crate::waiting::lock_key;
 
-/// Who holds a lock, and since when.
+/// The holder of a lock, and its state when it took the lock.
 #[derive(Debug, Serialize, Deserialize)]
 struct LockDetail {
     #[serde(flatten)]

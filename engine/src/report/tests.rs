@@ -100,6 +100,15 @@ fn configuration_status(view: &View) -> BackupConfigurationStatus {
 }
 
 fn status_of(object: &Object, view: &View, cross_namespace: CrossNamespace) -> BackupConfigurationStatus {
+    configured(object, view, cross_namespace, BackupConfigurationStatus::default())
+}
+
+fn configured(
+    object: &Object,
+    view: &View,
+    cross_namespace: CrossNamespace,
+    old: BackupConfigurationStatus,
+) -> BackupConfigurationStatus {
     let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
     let answers = Answers::default();
     let inputs = configuration::ConfigurationInputs {
@@ -111,7 +120,7 @@ fn status_of(object: &Object, view: &View, cross_namespace: CrossNamespace) -> B
         now: at(0),
         skew: SignedDuration::ZERO,
     };
-    configuration::status(&inputs, BackupConfigurationStatus::default())
+    configuration::status(&inputs, old)
 }
 
 #[test]
@@ -242,19 +251,7 @@ fn stash_view() -> View {
 }
 
 fn status_after(object: &Object, view: &View, old: BackupConfigurationStatus) -> BackupConfigurationStatus {
-    let Spec::BackupConfiguration(spec) = &object.spec else { unreachable!() };
-    let answers = Answers::default();
-    let cross_namespace = CrossNamespace::NeedsConsent;
-    let inputs = configuration::ConfigurationInputs {
-        object,
-        spec,
-        view,
-        answers: &answers,
-        cross_namespace,
-        now: at(0),
-        skew: SignedDuration::ZERO,
-    };
-    configuration::status(&inputs, old)
+    configured(object, view, CrossNamespace::NeedsConsent, old)
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl StoredPosition {
             return false;
         }
         let event = CloudEvent::from_bytes(&stored.payload).ok();
-        // One that can't be read is written anew, and everything is read until then.
+        // A position that can't be read is written anew, and everything is read until then.
         let position = event.and_then(|event| serde_json::from_value(event.data).ok());
         *self = Self { entry: stored.sequence, position };
         true

@@ -37,7 +37,7 @@ impl Unreported {
         }
     }
 
-    /// What is left of an ended session when it must not be kept whole.
+    /// The remainder of an ended session when it must not be kept whole.
     fn reduced(self) -> Self {
         match self {
             Self::Fold(session) if session.phase.is_end() => {

@@ -160,7 +160,7 @@ impl Reporter<'_> {
         let old: BackupConfigurationStatus = self.statuses.status(key);
         let mut status = old.clone();
         let now = self.context.clock.now();
-        // One that lies in the future comes from a wrong clock, and would hold the schedule up.
+        // A slot that lies in the future comes from a wrong clock, and would hold the schedule up.
         let shown = status.last_slot_time.filter(|last| news.slot.is_none() || !is_ahead(*last, now));
         status.last_slot_time = shown.max(news.slot);
         if let Some(session) = news.ended {
@@ -283,7 +283,7 @@ impl Reporter<'_> {
     }
 }
 
-/// What a session says about its configuration.
+/// The news that a session has for its configuration.
 struct News<'a> {
     slot: Option<Timestamp>,
     ended: Option<&'a Session>,

@@ -1,4 +1,4 @@
-//! What a reporter does at the same time: sessions, objects, progress and repairs, each without waiting for the others.
+//! The concurrent tasks of a reporter: sessions, objects, progress and repairs, each without waiting for the others.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What STATUS remembers of the session of an object. The API server may have refused the status that says that it has
+//! The memory of STATUS of the session of an object. The API server may have refused the status that says that it has
 //! ended, and its facts do not stay for ever (P5).
 
 use lagan_bus::read;

@@ -1,4 +1,4 @@
-//! What STATUS holds, with an index of the ended sessions of each configuration.
+//! The entries of STATUS, with an index of the ended sessions of each configuration.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
