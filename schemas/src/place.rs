@@ -142,7 +142,9 @@ fn server(endpoint: &str) -> String {
         return AMAZON.to_owned();
     }
     let text = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
-    let Ok(url) = Url::parse(&text) else { return endpoint.to_ascii_lowercase() };
+    // A name that is no internationalised one although it starts with `xn--` is opaque, but it still has a port and a path.
+    let opaque = || Url::parse(&format!("opaque:{}", &text[text.find("//").unwrap_or_default()..]));
+    let Ok(url) = Url::parse(&text).or_else(|_| opaque()) else { return endpoint.to_ascii_lowercase() };
     let host = match url.host() {
         Some(Host::Domain(name)) => domain(name),
         Some(address) => address.to_string(),

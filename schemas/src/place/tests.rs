@@ -84,6 +84,17 @@ fn a_directory_is_where_the_worker_sees_it() {
 }
 
 #[test]
+fn a_name_that_url_parsers_refuse_has_one_spelling_too() {
+    for name in ["xn---aa", "aa.xn---aa", "xn--a.b", "a_b", "a%b"] {
+        let place = s3(&format!("https://{name}.ns.svc"), "p");
+        for endpoint in ["http://{}.ns.svc:80/", "HTTPS://{}.NS.svc.cluster.local", "{}.ns.svc.cluster.local.:443"] {
+            let other = s3(&endpoint.replace("{}", name), "/p/");
+            assert_eq!((&place, place.id()), (&other, other.id()), "{endpoint} {name}");
+        }
+    }
+}
+
+#[test]
 fn the_text_of_a_place_names_no_login() {
     assert_eq!(s3("https://user:CANARY@H:8333/", "p/").to_string(), "s3:h:8333/b/p");
     assert_eq!(s3("", "").to_string(), "s3:s3.amazonaws.com/b");
