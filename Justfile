@@ -38,6 +38,12 @@ test *ARGS: && lint
     cargo build --workspace --bin lagan --locked; \
     cargo test --workspace --locked {{ ARGS }}
 
+# run the whole suite of faults, with the tests that take long or need root
+test-faults *ARGS:
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; \
+    cargo build --workspace --bin lagan --locked; \
+    cargo test --workspace --locked --test faults --no-fail-fast -- --include-ignored {{ ARGS }}
+
 # read the documents that released versions wrote
 test-upgrade:
     cargo test --locked -p lagan-schemas -p lagan-sources -p lagan-bus --test upgrade

@@ -99,3 +99,46 @@ fn a_citation_is_a_word_of_its_own() {
     assert_eq!(citations("never by a name (P2), see P12.", "P"), ["P2", "P12"]);
     assert!(citations("IPv6, HTTP2, P, P123, XP1, E0204", "P").is_empty());
 }
+
+/// The rows of the table of faults; the others of its source concern pruning, versions and other parts of the project.
+fn rows_of_faults() -> Vec<usize> {
+    (1..=54).chain(58..=63).chain([67, 68]).collect()
+}
+
+/// The tests that a text names as `suite::name` between back quotes.
+fn named_tests(text: &str) -> Vec<(&str, &str)> {
+    text.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::")).collect()
+}
+
+/// Whether a file belongs to a suite of integration tests, or to the crate of this name.
+fn is_of_suite(path: &str, suite: &str) -> bool {
+    path.starts_with(&format!("{suite}/src/"))
+        || path.ends_with(&format!("/tests/{suite}.rs"))
+        || path.contains(&format!("/tests/{suite}/"))
+}
+
+/// Whether a file has a test of this name: a function below an attribute.
+fn has_test(text: &str, name: &str) -> bool {
+    let signature = format!("fn {name}(");
+    let mut lines = text.lines().zip(text.lines().skip(1));
+    lines.any(|(above, line)| line.contains(&signature) && above.trim_start().starts_with("#["))
+}
+
+#[test]
+fn every_fault_has_its_row_and_every_test_that_a_row_names_is_there() {
+    let table = std::fs::read_to_string(root().join("docs/fault-table.md")).unwrap();
+    let sources = written();
+    let mut rows = Vec::new();
+    for line in table.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let Some(row) = cells.get(1).and_then(|cell| cell.parse::<usize>().ok()) else { continue };
+        rows.push(row);
+        let tests = named_tests(cells[3]);
+        assert!(!tests.is_empty() || cells[3].contains("open"), "row {row} names no test and is not open");
+        for (suite, name) in tests {
+            let there = sources.iter().any(|(path, text)| is_of_suite(path, suite) && has_test(text, name));
+            assert!(there, "row {row} of docs/fault-table.md: no test `{name}` in suite `{suite}`");
+        }
+    }
+    assert_eq!(rows, rows_of_faults());
+}
