@@ -38,11 +38,11 @@ test *ARGS: && lint
     cargo build --workspace --bin lagan --locked; \
     cargo test --workspace --locked {{ ARGS }}
 
-# run the whole suite of faults, with the tests that take long or need root
+# run the whole suites of faults, with the tests that take long or need root
 test-faults *ARGS:
     @env="$(deploy/scripts/tools.sh test)"; eval "$env"; \
     cargo build --workspace --bin lagan --locked; \
-    cargo test --workspace --locked --test faults --no-fail-fast -- --include-ignored {{ ARGS }}
+    cargo test --workspace --locked --test faults --test cluster --no-fail-fast -- --include-ignored {{ ARGS }}
 
 # read the documents that released versions wrote
 test-upgrade:

@@ -3,13 +3,16 @@
 //!
 //! Everything returns `anyhow::Result`: a test ends with `?`, and the error contains the end of the log.
 
+pub mod audit;
 pub mod canary;
 pub mod control_plane;
+pub mod fleet;
 pub mod http;
 pub mod kube_world;
 pub mod lagan;
 pub mod mariadb;
 pub mod nats;
+pub mod nats_cluster;
 pub mod ports;
 pub mod postgres;
 mod proc;

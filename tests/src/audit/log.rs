@@ -1,0 +1,52 @@
+//! Reads the log of sessions from the server, without Lagan.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_nats::jetstream::{self, consumer};
+use futures::StreamExt as _;
+use serde_json::Value;
+
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A fact as it is stored, with what its subject says.
+#[derive(Debug, Clone)]
+pub struct LoggedFact {
+    pub sequence: u64,
+    pub uid: String,
+    /// The last word of the type, such as `succeeded`.
+    pub name: String,
+    pub event: Value,
+}
+
+/// Reads all facts. Messages that are no events are passed over, as the protocol wants it.
+pub async fn read_facts(client: &async_nats::Client) -> Result<Vec<LoggedFact>> {
+    let context = jetstream::new(client.clone());
+    let stream = context.get_stream("SESSIONS").await.context("looking for the stream of sessions")?;
+    let config = consumer::pull::Config {
+        ack_policy: consumer::AckPolicy::None,
+        memory_storage: true,
+        num_replicas: 1,
+        ..consumer::pull::Config::default()
+    };
+    let consumer = stream.create_consumer(config).await?;
+    let expected = consumer.cached_info().num_pending;
+    let mut messages = consumer.stream().max_messages_per_batch(200).messages().await?;
+    let mut facts = Vec::new();
+    for _ in 0..expected {
+        let next = tokio::time::timeout(ANSWER, messages.next()).await.context("a message of the log")?;
+        let message = next.context("the end of the log")??;
+        let sequence = message.info().map_err(|error| anyhow::anyhow!(error))?.stream_sequence;
+        facts.extend(parse(sequence, &message.subject, &message.payload));
+    }
+    Ok(facts)
+}
+
+/// `lagan.session.<cluster>.<namespace>.<kind>.<group>.<invoker>.<uid>.<pool>.<fact>[.<lane>]`
+fn parse(sequence: u64, subject: &str, payload: &[u8]) -> Option<LoggedFact> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let (uid, name) = (*tokens.get(7)?, *tokens.get(9)?);
+    let event: Value = serde_json::from_slice(payload).ok()?;
+    let is_that_fact = event["type"].as_str()?.split('.').nth(3) == Some(name) && event["sessionuid"] == uid;
+    is_that_fact.then(|| LoggedFact { sequence, uid: uid.to_owned(), name: name.to_owned(), event })
+}
