@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use lagan_schemas::error::Code;
-use lagan_schemas::resource::{Condition, Kind};
+use lagan_schemas::resource::Kind;
 use serde_json::Value;
 
 use crate::cluster::KubeEvent;
@@ -115,12 +115,7 @@ fn failure(view: &ObjectDocument) -> Option<String> {
 }
 
 fn conditions(view: &ObjectDocument, glyphs: Glyphs, now: Timestamp) -> String {
-    let conditions: Vec<Condition> = view
-        .value
-        .pointer("/status/conditions")
-        .cloned()
-        .and_then(|c| serde_json::from_value(c).ok())
-        .unwrap_or_default();
+    let conditions = view.conditions();
     if conditions.is_empty() {
         return "none\n".to_owned();
     }

@@ -6,6 +6,7 @@ mod status;
 use jiff::Timestamp;
 use lagan_schemas::event::{Activity, Progress};
 use lagan_schemas::fact::{Fact, Notice, NoticeStatus, TargetResult};
+use lagan_schemas::resource::Condition;
 use lagan_schemas::session::{Course, Phase, Recorded, Session};
 use lagan_schemas::subject::SessionKind;
 
@@ -25,8 +26,6 @@ pub struct NarrationContext {
     pub name: String,
     pub template: CommandTemplate,
     pub glyphs: Glyphs,
-    /// Number of sessions that wait too.
-    pub ahead: usize,
     /// Duration of the last successful session of this configuration, in seconds.
     pub last_run: Option<u64>,
     pub afterwards: Afterwards,
@@ -40,15 +39,24 @@ pub enum Afterwards {
     Removed,
 }
 
+/// The condition that says what a session waits for.
+#[must_use]
+pub fn waiting(conditions: &[Condition]) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.kind == "Waiting")
+}
+
 impl NarrationContext {
     /// The first line, before the session starts.
     #[must_use]
     pub fn opening(&self) -> String {
-        let ahead = match self.ahead {
-            0 => String::new(),
-            n => format!(" ({n} ahead in queue)"),
-        };
-        format!("{} waiting for a worker{ahead}", self.glyphs.of(Glyph::Waiting))
+        format!("{} waiting to start", self.glyphs.of(Glyph::Waiting))
+    }
+
+    /// The line about a session that has to wait; `None` if it does not, or if another line says it.
+    fn waits(&self, conditions: &[Condition]) -> Option<String> {
+        let waits = waiting(conditions).filter(|condition| condition.reason != "RetryLater")?;
+        let message = one_line(&waits.message, MESSAGE_LIMIT);
+        Some(format!("{} {message} ({})", self.glyphs.of(Glyph::Waiting), waits.reason))
     }
 
     /// The last line: commands to run next.
@@ -143,6 +151,13 @@ impl Narrator {
     pub fn live_line(&self) -> Option<String> {
         let host = self.session.worker_host.as_ref().filter(|_| self.session.phase == Phase::Started)?;
         Some(format!("{} started on {host}", self.glyph(Glyph::Running)))
+    }
+
+    /// The live line of a session that has to wait, from the conditions of its status.
+    #[must_use]
+    pub fn waits(&self, conditions: &[Condition]) -> Option<String> {
+        let is_waiting = matches!(self.session.phase, Phase::Nothing | Phase::Requested | Phase::Retrying);
+        self.context.waits(conditions).filter(|_| is_waiting)
     }
 
     /// The live line: bytes and rate. An estimate that comes from the last run is marked `~`.

@@ -2,7 +2,7 @@
 //! does.
 
 use jiff::Timestamp;
-use lagan_schemas::resource::{Kind, Object};
+use lagan_schemas::resource::{Condition, Kind, Object};
 use lagan_schemas::subject::ObjectKey;
 use lagan_schemas::{catalogue, resource::kind::LAGAN};
 use lagan_sources::stand_in;
@@ -111,6 +111,13 @@ impl ObjectDocument {
     #[must_use]
     pub fn part<T: DeserializeOwned + Default>(&self, name: &str) -> T {
         self.value.get(name).cloned().and_then(|part| serde_json::from_value(part).ok()).unwrap_or_default()
+    }
+
+    /// The conditions of its status; empty if it has none.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<Condition> {
+        let conditions = self.value.pointer("/status/conditions").cloned();
+        conditions.and_then(|conditions| serde_json::from_value(conditions).ok()).unwrap_or_default()
     }
 
     #[must_use]

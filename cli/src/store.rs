@@ -94,7 +94,9 @@ pub fn object(stored: &Stored) -> Option<(ObjectKey, Value)> {
     Some((key, ResourceEvent::from_bytes(&stored.payload).ok()?.object?))
 }
 
-fn status(stored: &Stored) -> Option<(ObjectKey, Value)> {
+/// The document in a message of STATUS.
+#[must_use]
+pub fn status(stored: &Stored) -> Option<(ObjectKey, Value)> {
     let (_, key) = ObjectKey::parse(&stored.subject).ok()?;
     let data = CloudEvent::from_bytes(&stored.payload).ok()?.data;
     data.get("status").is_some_and(Value::is_object).then_some((key, data))

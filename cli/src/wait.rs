@@ -9,9 +9,10 @@ use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use lagan_bus::{Followed, Start, Stored, follow};
 use lagan_schemas::event::{CloudEvent, Progress};
+use lagan_schemas::resource::{Condition, Kind};
 use lagan_schemas::session::Session;
-use lagan_schemas::subject::{self, ObjectKey, SessionKey};
-use serde_json::Value;
+use lagan_schemas::subject::{self, ObjectKey, SessionKey, SessionKind};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -80,12 +81,14 @@ pub async fn until_ended(
     );
     let progress =
         follow::follow(&streams.bus, subject::PROGRESS, vec![subject::progress_filter(&key)], Start::LastPerSubject);
+    let object = object_key(&key, &context.name).status_subject(&streams.cluster);
+    let statuses = follow::follow(&streams.bus, subject::STATUS, vec![object], Start::LastPerSubject);
     let mut screen = Screen::new(global);
     screen.say(&context.opening());
     let narrator = Narrator::new(context, Session::new(key));
     let mut waiting = Waiting { narrator, screen };
     let exit = tokio::select! {
-        exit = waiting.follow(facts, progress) => exit,
+        exit = waiting.follow(facts, progress, statuses) => exit,
         stop = stop(timeout) => {
             let (exit, why) = stop?;
             waiting.screen.say(&waiting.narrator.stopped_waiting(why));
@@ -123,11 +126,13 @@ impl Waiting {
         &mut self,
         mut facts: impl Stream<Item = Followed> + Unpin,
         mut progress: impl Stream<Item = Followed> + Unpin,
+        mut statuses: impl Stream<Item = Followed> + Unpin,
     ) -> Exit {
         loop {
             tokio::select! {
                 Some(item) = facts.next() => self.facts(item),
                 Some(item) = progress.next() => self.progress(item),
+                Some(item) = statuses.next() => self.status(&item),
                 else => return Exit::Failed,
             }
             if let Some(exit) = self.narrator.exit() {
@@ -147,6 +152,20 @@ impl Waiting {
         }
     }
 
+    fn status(&mut self, item: &Followed) {
+        let Followed::Message(stored) = item else { return };
+        let Some(document) = store::status(stored).map(|(_, document)| document) else { return };
+        // The status of an earlier session of this name says nothing about this one.
+        if document.pointer("/metadata/uid") != Some(&json!(self.narrator.session().key.uid)) {
+            return;
+        }
+        let conditions = document.pointer("/status/conditions").cloned();
+        let conditions: Vec<Condition> = conditions.and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default();
+        if let Some(line) = self.narrator.waits(&conditions) {
+            self.screen.live(&line);
+        }
+    }
+
     fn progress(&mut self, item: Followed) {
         // Progress of an attempt that has ended is still in the stream.
         if !self.narrator.session().phase.is_held() {
@@ -158,6 +177,12 @@ impl Waiting {
             self.screen.live(&self.narrator.progress(&progress, Timestamp::now()));
         }
     }
+}
+
+/// The object that shows a session.
+fn object_key(key: &SessionKey, name: &str) -> ObjectKey {
+    let kind = if key.kind == SessionKind::Restore { Kind::RestoreSession } else { Kind::BackupSession };
+    ObjectKey { group: key.group.clone(), kind, namespace: Some(key.namespace.clone()), name: name.to_owned() }
 }
 
 fn read_progress(stored: &Stored) -> Option<Progress> {

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::metrics::EngineMetrics;
 use crate::sessions::Sessions;
 use crate::view::Resources;
+use crate::wait_board::WaitBoard;
 use crate::waiting::Limits;
 
 /// Settings from flags and the environment.
@@ -89,6 +90,8 @@ pub(crate) struct Context {
     pub options: Arc<EngineOptions>,
     pub resources: Resources,
     pub sessions: Sessions,
+    /// What sessions wait for, from the planner to the reporter of this process.
+    pub waits: WaitBoard,
     pub locks: Locks,
     pub leases: Leases,
     pub heartbeats: Bucket,

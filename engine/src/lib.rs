@@ -25,6 +25,7 @@ mod sessions;
 mod sweep;
 mod timekeeper;
 mod view;
+mod wait_board;
 mod waiting;
 mod watcher;
 

@@ -77,10 +77,13 @@ impl Planner {
         let context = self.context.clone();
         let mut objects = context.resources.changes();
         let mut peers = peers::peers(&context);
+        let mut wanted = context.waits.wanted();
+        wanted.mark_changed();
         let mut objects_from = Instant::now();
         loop {
             self.look();
             let timer = self.room.next_timer().map(|at| self.start + at);
+            let notice = self.room.next_notice().map(|at| self.start + at);
             let is_free = self.steps.len() < CONCURRENCY;
             tokio::select! {
                 () = context.stop.cancelled() => return Ok(()),
@@ -94,7 +97,9 @@ impl Planner {
                     objects_from = Instant::now() + BURST;
                     self.room.objects_changed(self.now());
                 }
+                Ok(()) = wanted.changed() => self.room.want_notices(*wanted.borrow_and_update()),
                 () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() && is_free => {}
+                () = sleep_until(notice.unwrap_or_else(Instant::now)), if notice.is_some() => {}
             }
         }
     }
@@ -141,6 +146,10 @@ impl Planner {
         }
         if let Some(counts) = self.room.changed_counts() {
             self.context.options.metrics.waiting(counts);
+        }
+        let notices = self.room.take_notices(self.start.elapsed());
+        if !notices.is_empty() {
+            self.context.waits.post(notices);
         }
     }
 

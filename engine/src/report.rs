@@ -15,6 +15,7 @@ pub(crate) mod repository;
 pub(crate) mod restore_labels;
 pub(crate) mod session;
 pub(crate) mod text;
+pub(crate) mod wait;
 pub(crate) mod wipe;
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod sink;
 mod statuses;
 mod stored;
 mod tasks;
+mod waits;
 mod work;
 
 use std::collections::HashMap;
@@ -132,6 +133,7 @@ async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: S
     let mut progress = ProgressReports::follow(context);
     let mut catch_up = tokio::time::interval_at(Instant::now() + CATCH_UP, CATCH_UP);
     let mut save = tokio::time::interval_at(Instant::now() + POSITION, POSITION);
+    let mut waits = context.waits.listen();
     let mut waiting = tokio::time::interval_at(Instant::now() + RETRY, RETRY);
     loop {
         tasks.start();
@@ -154,6 +156,7 @@ async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: S
             Some(end) = missed.next(), if tasks.sessions.takes_missed() => tasks.sessions.add_missed(end),
             Some(pushed) = pushes.recv() => tasks.pushed(pushed),
             texts = progress.due(), if tasks.takes_progress() => tasks.progress(texts),
+            notices = waits.next(), if tasks.takes_waits() => tasks.waits(notices),
             _ = catch_up.tick() => tasks.repair(),
             _ = save.tick(), if missed.is_done() => {
                 // In this order: an end that is told in between is among the untaken.

@@ -23,6 +23,7 @@ use crate::error::EngineError;
 use crate::reporter::Inbox;
 use crate::sessions::{Changes, ListenFor, Sessions};
 use crate::view::Resources;
+use crate::wait_board::WaitBoard;
 use crate::{blueprint, cancel, operator, planner, reporter, scheduler, sweep, timekeeper, watcher};
 
 type Ready = Box<dyn FnOnce() + Send>;
@@ -123,6 +124,7 @@ fn context(
         options: Arc::clone(options),
         resources: Resources::new(vec![objects_to_reporter, objects_to_scheduler]),
         sessions,
+        waits: WaitBoard::default(),
         locks: Locks::new(bucket(streams::LOCKS)),
         leases: Leases::new(bucket(streams::LEASES), options.timing.heartbeat_ttl()),
         heartbeats: bucket(streams::HEARTBEATS),

@@ -7,6 +7,7 @@ mod fold;
 mod limited;
 mod line;
 mod lines;
+mod notices;
 mod outages;
 mod quota;
 mod siblings;
@@ -31,6 +32,8 @@ pub(crate) use self::limited::{
     Limited, MAX_CONCURRENT_ANNOTATION, Overlap, SessionNeeds, WaitOrder, limited_uses, lock_key,
 };
 use self::line::WaitingLine;
+pub(crate) use self::notices::WaitNotice;
+use self::notices::{WaitNotices, WaiterNotice};
 pub(crate) use self::outages::retry_time;
 use self::siblings::Siblings;
 use self::usage::UsageCounts;
@@ -114,6 +117,7 @@ struct Waiter {
     not_before: Duration,
     /// Number of the last look. The result of an earlier one is void: the session has moved on since.
     look: u64,
+    notice: WaiterNotice,
 }
 
 pub(crate) struct WaitingRoom {
@@ -136,6 +140,7 @@ pub(crate) struct WaitingRoom {
     siblings: HashMap<ObjectKey, Siblings>,
     counts: BTreeMap<&'static str, u64>,
     is_counted_anew: bool,
+    notices: WaitNotices,
     /// Number of looks so far.
     looks: u64,
 }
@@ -159,6 +164,7 @@ impl WaitingRoom {
             siblings: HashMap::new(),
             counts: BTreeMap::new(),
             is_counted_anew: false,
+            notices: WaitNotices::default(),
             looks: 0,
         }
     }
@@ -230,7 +236,7 @@ impl WaitingRoom {
             None => {
                 let uses = waiter.needs.iter().flat_map(|needs| needs.uses.iter().map(|(used, _)| used.clone()));
                 let uses = uses.collect();
-                self.usage.set(uid, uses);
+                self.reserve(uid, uses);
                 self.set_timer(uid, now.tick + LOST_SIGHT);
                 Admission::Go
             }
@@ -300,6 +306,7 @@ impl WaitingRoom {
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
         let (old, new) = (waiter.cause.reason(), cause.reason());
         waiter.cause = cause;
+        self.notices.session_changed(uid);
         if old != new {
             self.count(old, false);
             self.count(new, true);
@@ -326,6 +333,7 @@ impl WaitingRoom {
         self.clear_timer(uid);
         self.stop_waiting_for_others(uid);
         if let Some(waiter) = self.waiters.remove(&uid) {
+            self.notices.forget(uid, &waiter.notice);
             self.count(waiter.cause.reason(), false);
         }
     }

@@ -151,7 +151,6 @@ pub async fn follow(client: &Client, global: &Global, session: NewSession<'_>) -
         name: key.name.clone(),
         template: client.template.clone(),
         glyphs: global.glyphs(),
-        ahead: ahead(views),
         last_run: last_run(views, key.kind, &invoker),
         afterwards,
     };
@@ -200,12 +199,6 @@ fn key_of(object: &Value) -> Result<ObjectKey, Problem> {
     let kind = text("/kind").parse().map_err(|kind| Problem::new(Exit::Failed, format!("unknown kind `{kind}`")))?;
     let group = text("/apiVersion").split('/').next().unwrap_or_default().to_owned();
     Ok(ObjectKey { group, kind, namespace: Some(text("/metadata/namespace")), name: text("/metadata/name") })
-}
-
-/// Number of sessions that wait to start.
-fn ahead(views: &[ObjectDocument]) -> usize {
-    let is_waiting = |view: &&ObjectDocument| view.phase() == "Pending" && view.value.get("status").is_some();
-    views.iter().filter(is_waiting).count()
 }
 
 /// Duration of the last successful session of the same configuration, in seconds.

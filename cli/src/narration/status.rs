@@ -103,6 +103,9 @@ impl StatusNarrator {
     /// The live line: progress, and the worker.
     #[must_use]
     pub fn live_line(&self, now: Timestamp) -> Option<String> {
+        if let Some(line) = self.context.waits(&self.status.conditions) {
+            return Some(line);
+        }
         let RunStatus { worker, progress, start_time, .. } = &self.status.run;
         let worker = worker.as_ref().filter(|_| self.status.phase == Phase::Started.display())?;
         let running = self.glyph(Glyph::Running);
@@ -267,7 +270,6 @@ mod tests {
             name: "shop-1795341200".into(),
             template: CommandTemplate::new(ProgramName::KubectlPlugin).flag("--context", Some("eu")),
             glyphs: Glyphs::Unicode,
-            ahead: 0,
             last_run: Some(151),
             afterwards: Afterwards::Stays,
         };

@@ -46,7 +46,6 @@ fn narrator(kind: SessionKind) -> Narrator {
         name: "shop-1795341200".into(),
         template: CommandTemplate::default().flag("-n", Some("prod")),
         glyphs: Glyphs::Unicode,
-        ahead: 1,
         last_run: Some(151),
         afterwards: Afterwards::Stays,
     };
@@ -120,10 +119,50 @@ fn progress(activity: Activity, total_bytes: Option<u64>) -> Progress {
     }
 }
 
+fn waiting_condition(reason: &str) -> Vec<Condition> {
+    let message = "waits for AppBinding/prod/shop, which session `a` uses; it is next";
+    let time = at(0);
+    vec![
+        serde_json::from_value(serde_json::json!({
+            "type": "Waiting", "status": "True", "reason": reason, "message": message, "lastTransitionTime": time,
+        }))
+        .unwrap(),
+    ]
+}
+
+#[test]
+fn a_session_that_waits_says_for_what_until_it_is_planned() {
+    let mut narrator = narrator(SessionKind::Backup);
+    tell(&mut narrator, vec![requested()]);
+    assert_eq!(narrator.waits(&[]), None);
+    let busy = waiting_condition("TargetBusy");
+    let line = "◎ waits for AppBinding/prod/shop, which session `a` uses; it is next (TargetBusy)";
+    assert_eq!(narrator.waits(&busy).as_deref(), Some(line));
+    assert_eq!(narrator.waits(&waiting_condition("RetryLater")), None, "another line says when it is tried again");
+    tell(&mut narrator, vec![planned(SessionKind::Backup)]);
+    assert_eq!(narrator.waits(&busy), None, "the status may be a moment behind");
+}
+
+#[test]
+fn an_object_whose_session_waits_says_for_what() {
+    let context = narrator(SessionKind::Backup).context;
+    let told = |conditions: Vec<Condition>| {
+        let object = crate::objects::tests::view(serde_json::json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession", "metadata": {"name": "shop-1", "namespace": "prod"},
+            "status": {"phase": "Pending", "conditions": conditions},
+        }));
+        let mut narrator = StatusNarrator::new(context.clone(), object.clone());
+        narrator.object(object);
+        narrator.live_line(at(0))
+    };
+    assert!(told(waiting_condition("TargetBusy")).is_some_and(|line| line.ends_with("; it is next (TargetBusy)")));
+    assert_eq!(told(waiting_condition("RetryLater")), None);
+}
+
 #[test]
 fn a_backup_is_narrated_to_its_end() {
     let mut narrator = narrator(SessionKind::Backup);
-    assert_eq!(narrator.context.opening(), "◎ waiting for a worker (1 ahead in queue)");
+    assert_eq!(narrator.context.opening(), "◎ waiting to start");
     assert!(tell(&mut narrator, vec![requested(), planned(SessionKind::Backup), started(1)]).is_empty());
     assert_eq!(narrator.live_line().as_deref(), Some("● started on node-1"));
     assert_eq!(

@@ -4,6 +4,7 @@ use lagan_schemas::resource::backup_session::RunStatus;
 
 use super::{Cells, Columns, TableStyle, size};
 use crate::human::{between, one_line};
+use crate::narration::waiting;
 use crate::objects::ObjectDocument;
 
 pub(super) const BACKUP: Columns = Columns {
@@ -66,8 +67,11 @@ fn duration(style: &TableStyle, view: &ObjectDocument) -> String {
     }
 }
 
-/// The failure of a session in one line, also while it is retried.
+/// The failure of a session in one line, also while it is retried, or what it waits for.
 fn note(view: &ObjectDocument, run: &RunStatus) -> String {
+    if run.message.is_none() {
+        return waiting(&view.conditions()).map(|waits| one_line(&waits.message, NOTE_LIMIT)).unwrap_or_default();
+    }
     let (Some(message), false) = (&run.message, view.phase() == "Succeeded") else { return String::new() };
     let code = run.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
     one_line(message, NOTE_LIMIT) + &code

@@ -27,6 +27,20 @@ fn render(kind: Kind, views: &[ObjectDocument], width: Width) -> String {
 }
 
 #[test]
+fn a_session_that_waits_shows_for_what() {
+    let waiting = json!({"type": "Waiting", "status": "True", "reason": "TargetBusy", "message": "waits for AppBinding/prod/shop",
+        "lastTransitionTime": "2026-11-22T11:58:00Z"});
+    let waits = object(
+        Kind::BackupSession,
+        "shop-1",
+        json!({"spec": {"invoker": {"kind": "BackupConfiguration", "name": "shop"}},
+            "status": {"phase": "Pending", "conditions": [waiting]}}),
+    );
+    let table = render(Kind::BackupSession, &[waits], Width::Narrow);
+    assert!(table.contains("waits for AppBinding/prod/shop\n"), "{table}");
+}
+
+#[test]
 fn backup_sessions_show_their_result() {
     let spec = |plan: &str| json!({"invoker": {"kind": "BackupConfiguration", "name": plan}});
     let views = [

@@ -3,6 +3,8 @@
 use lagan_schemas::resource::condition::{Condition, set};
 use lagan_schemas::resource::{Status, StatusDocument};
 
+use super::wait::WAITING;
+
 /// Type of the condition that says how the push of a session's metrics went.
 pub(crate) const METRICS_PUSHED: &str = "MetricsPushed";
 /// Type of the condition of a session whose plan no worker of its pool has been able to read.
@@ -27,6 +29,14 @@ pub(crate) fn preserve(old: &StatusDocument, new: &mut StatusDocument) {
         if is_running && is_same_attempt && old.progress.is_some() {
             new.progress.clone_from(&old.progress);
         }
+    }
+}
+
+/// Takes over what a session waits for that has not been planned since.
+pub(crate) fn preserve_wait(old: &StatusDocument, new: &mut StatusDocument) {
+    let is_same = old.metadata.common.uid == new.metadata.common.uid;
+    if let Some(waits) = old.status.conditions().iter().find(|one| is_same && one.kind == WAITING) {
+        set_condition(&mut new.status, waits);
     }
 }
 

@@ -16,6 +16,8 @@ use lagan_schemas::session::{Course, Phase, Session};
 
 use super::conditions::Conditions;
 use super::text::{go_duration, processing_time, size};
+use super::wait::WAITING;
+use crate::waiting::retry_time;
 
 pub(crate) fn backup(session: &Session) -> BackupSessionStatus {
     let plan = session.plan.as_deref();
@@ -188,6 +190,10 @@ fn set_summary(conditions: &mut Conditions, session: &Session) {
         _ => (ConditionStatus::Unknown, "InProgress".to_owned(), "the session has not ended".to_owned()),
     };
     conditions.set("Succeeded", status, &reason, message);
+    if let Some(next) = retry_time(session) {
+        let message = format!("waits for the time of its next attempt, {}", seconds(next));
+        conditions.set(WAITING, ConditionStatus::True, "RetryLater", message);
+    }
 }
 
 fn backup_conditions(session: &Session) -> Vec<Condition> {

@@ -114,6 +114,9 @@ impl Reporter<'_> {
         let mut document = document::of_session(key, session, status);
         if let Some(old) = self.statuses.document(key) {
             preserved_fields::preserve(&old, &mut document);
+            if session.phase == Phase::Requested {
+                preserved_fields::preserve_wait(&old, &mut document);
+            }
         }
         document
     }

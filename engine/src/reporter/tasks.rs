@@ -16,6 +16,7 @@ use super::queue::{SessionQueue, Unreported};
 use crate::error::EngineError;
 use crate::metrics::push::Pushed;
 use crate::plan::answers::Answers;
+use crate::wait_board::PostedNotice;
 
 /// Sessions that are reported at the same time.
 const SESSIONS: usize = 32;
@@ -30,6 +31,7 @@ enum Done {
     Repaired,
     OfAll(Answers),
     Progress,
+    Waits,
     Position(StoredPosition, Saved),
     Other,
 }
@@ -61,6 +63,7 @@ pub(super) struct ReporterTasks<'a> {
     batches_running: usize,
     look: Look,
     is_telling_progress: bool,
+    is_telling_waits: bool,
     /// `None` while it is being written.
     position: Option<StoredPosition>,
 }
@@ -75,6 +78,7 @@ impl<'a> ReporterTasks<'a> {
             batches_running: 0,
             look: Look::Repairing,
             is_telling_progress: false,
+            is_telling_waits: false,
             position: Some(position),
         }
     }
@@ -154,6 +158,7 @@ impl<'a> ReporterTasks<'a> {
             Done::Repaired => self.look_at_all(),
             Done::OfAll(answers) => self.look = Look::Between(answers),
             Done::Progress => self.is_telling_progress = false,
+            Done::Waits => self.is_telling_waits = false,
             Done::Position(position, saved) => {
                 self.position = Some(position);
                 if saved == Saved::Replaced {
@@ -173,6 +178,16 @@ impl<'a> ReporterTasks<'a> {
     pub fn progress(&mut self, told: HashMap<Uuid, Told>) {
         self.is_telling_progress = true;
         self.running.push(self.reporter.progress(told).map(|()| Done::Progress).boxed());
+    }
+
+    /// Whether notices about waiting sessions can be taken now.
+    pub fn takes_waits(&self) -> bool {
+        !self.is_telling_waits
+    }
+
+    pub fn waits(&mut self, notices: Vec<PostedNotice>) {
+        self.is_telling_waits = true;
+        self.running.push(self.reporter.waits(notices).map(|()| Done::Waits).boxed());
     }
 
     pub fn pushed(&mut self, pushed: Pushed) {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use std::time::Duration;
 
-use super::{Now, Place, QuotaVerdict, WaitCause, WaitOrder, Waiter, WaitingRoom, limited, outages};
+use super::{Now, Place, QuotaVerdict, WaitCause, WaitOrder, Waiter, WaiterNotice, WaitingRoom, limited, outages};
 
 impl WaitingRoom {
     /// Takes in the newest state of a session.
@@ -38,7 +38,7 @@ impl WaitingRoom {
         if session.phase == Phase::Planned {
             uses.push(limited::queue(plan));
         }
-        let freed = self.usage.set(uid, uses);
+        let freed = self.reserve(uid, uses);
         if session.phase == Phase::Started {
             self.reviews.extend(self.usage.note_probe(uid, now.tick));
         }
@@ -86,9 +86,11 @@ impl WaitingRoom {
             lacks_objects: false,
             not_before: now.tick,
             look: 0,
+            notice: WaiterNotice::default(),
         };
         self.count(waiter.cause.reason(), true);
         self.waiters.insert(uid, waiter);
+        self.notices.session_changed(uid);
         self.enter_quota(session, now);
         if is_retry {
             let delay = outages::retry_time(session).map_or(Duration::ZERO, |at| now.until(at));

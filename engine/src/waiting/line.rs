@@ -34,6 +34,13 @@ impl WaitingLine {
         self.by_namespace.values().flatten().map(|order| order.session)
     }
 
+    /// All sessions in the order of their turns, if namespaces do not matter.
+    pub fn in_order(&self) -> Vec<Uuid> {
+        let mut orders: Vec<WaitOrder> = self.by_namespace.values().flatten().copied().collect();
+        orders.sort_unstable();
+        orders.into_iter().map(|order| order.session).collect()
+    }
+
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }

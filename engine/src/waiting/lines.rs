@@ -18,6 +18,7 @@ impl WaitingRoom {
         self.set_cause(uid, if out { WaitCause::Answer(wanted.clone()) } else { WaitCause::Turn(wanted.clone()) });
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
         waiter.place = Place::InLine(wanted.clone());
+        self.notices.line_changed(&wanted);
         self.lines.entry(wanted).or_default().insert(&waiter.session.key.namespace, waiter.order);
     }
 
@@ -25,6 +26,8 @@ impl WaitingRoom {
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
         match std::mem::replace(&mut waiter.place, Place::Resting) {
             Place::InLine(wanted) => {
+                self.notices.line_changed(&wanted);
+                waiter.notice.left_line();
                 if let Some(line) = self.lines.get_mut(&wanted) {
                     line.remove(&waiter.session.key.namespace, &waiter.order);
                     if line.is_empty() {
@@ -35,6 +38,14 @@ impl WaitingRoom {
             Place::Due => self.due.remove(&waiter.session.key.namespace, &waiter.order),
             Place::Resting | Place::Looked => {}
         }
+    }
+
+    /// Notes everything that a session uses; returns what it does not use any more.
+    pub(super) fn reserve(&mut self, uid: Uuid, uses: Vec<Limited>) -> Vec<Limited> {
+        if let Some(target) = uses.first() {
+            self.notices.line_changed(target);
+        }
+        self.usage.set(uid, uses)
     }
 
     /// Calls those whose turn it is, for everything that was freed.
@@ -60,7 +71,7 @@ impl WaitingRoom {
             match missing {
                 Some(next) => self.stand_in_line(best.session, next),
                 None => {
-                    self.usage.set(best.session, needs.uses.into_iter().map(|(used, _)| used).collect());
+                    self.reserve(best.session, needs.uses.into_iter().map(|(used, _)| used).collect());
                     self.wake_after(best.session, Duration::ZERO, now);
                 }
             }

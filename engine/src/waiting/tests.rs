@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod many;
+mod notices;
 mod rig;
 
 use lagan_schemas::error::Code;

@@ -30,11 +30,18 @@ pub(super) struct UsageCounts {
     by_session: HashMap<Uuid, Vec<Limited>>,
     counts: HashMap<Limited, u32>,
     outages: HashMap<Limited, Outage>,
+    /// The session that uses each target.
+    holders: HashMap<Limited, Uuid>,
 }
 
 impl UsageCounts {
     pub fn count(&self, used: &Limited) -> u32 {
         self.counts.get(used).copied().unwrap_or(0)
+    }
+
+    /// The session that uses a target.
+    pub fn holder(&self, target: &Limited) -> Option<Uuid> {
+        self.holders.get(target).copied()
     }
 
     pub fn has(&self, session: Uuid) -> bool {
@@ -46,6 +53,9 @@ impl UsageCounts {
         let mut freed = self.clear(session);
         for used in &uses {
             *self.counts.entry(used.clone()).or_default() += 1;
+            if matches!(used, Limited::Target(_)) {
+                self.holders.insert(used.clone(), session);
+            }
             if let Some(outage) = self.outages.get_mut(used) {
                 outage.probe.get_or_insert(session);
             }
@@ -58,6 +68,9 @@ impl UsageCounts {
     pub fn clear(&mut self, session: Uuid) -> Vec<Limited> {
         let freed = self.by_session.remove(&session).unwrap_or_default();
         for used in &freed {
+            if self.holders.get(used) == Some(&session) {
+                self.holders.remove(used);
+            }
             if let Some(count) = self.counts.get_mut(used) {
                 *count -= 1;
                 if *count == 0 {

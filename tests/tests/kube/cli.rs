@@ -71,7 +71,7 @@ fn the_verbs_work_through_the_api_server() -> Result<()> {
     let done = plugin.run(&["backup", "shop", "--wait"])?;
     let story = [
         "► created BackupSession/",
-        "◎ waiting for a worker",
+        "◎ waiting to start",
         "✔ committed snapshot ",
         "✔ verified: ",
         "kubectl lagan describe session/",

@@ -46,6 +46,52 @@ fn seconds(duration: &Value) -> Option<f64> {
         .ok()
 }
 
+/// The condition that says what a session waits for.
+fn waiting(session: &Value) -> Option<&Value> {
+    session["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Waiting")
+}
+
+/// Nineteen sessions wait for the one that uses `shop`, and say so wherever a person looks.
+fn sessions_tell_what_they_wait_for(world: &World, client: &[&str]) -> Result<()> {
+    let told = eventually("each session that waits to say for what", PATIENCE, || {
+        let all = world.list("backupsessions", client).ok()?;
+        let told: Vec<Value> = of(&all, "locked").into_iter().filter(|one| waiting(one).is_some()).cloned().collect();
+        let is_next = |one: &Value| waiting(one).is_some_and(|c| c["message"].to_string().contains("it is next"));
+        (told.len() == 19 && told.iter().any(is_next)).then_some(told)
+    })?;
+    for session in &told {
+        let condition = waiting(session).expect("it was filtered");
+        let message = condition["message"].as_str().unwrap_or_default();
+        assert_eq!(
+            (session["status"]["phase"].as_str(), condition["reason"].as_str()),
+            (Some("Pending"), Some("TargetBusy"))
+        );
+        assert!(message.starts_with("waits for AppBinding/default/shop, which "), "{message}");
+    }
+    let next = told.iter().find(|one| one.to_string().contains("it is next")).expect("one of them");
+    let next = next["metadata"]["name"].as_str().unwrap_or_default();
+    let mut args = vec!["describe", "session", next];
+    args.extend(client);
+    let described = world.lagan.ok(&args)?;
+    let all = world.list("backupsessions", client)?;
+    let running = of(&all, "locked").into_iter().find(|one| one["status"]["phase"] == "Running").expect("it holds");
+    let holder =
+        format!("which session `{}` uses; it is next", running["metadata"]["name"].as_str().unwrap_or_default());
+    assert!(described.contains(&holder) && waiting(running).is_none(), "{described}");
+    let mut args = vec!["get", "backupsessions"];
+    args.extend(client);
+    let table = world.lagan.ok(&args)?;
+    assert!(table.matches("waits for AppBinding/default/shop").count() == 19, "{table}");
+    // The command stops waiting, and its session goes on.
+    let mut args = vec!["backup", "locked", "--wait", "--timeout", "8s"];
+    args.extend(client);
+    let told = world.lagan.run(&args)?;
+    let errors = &told.stderr;
+    assert!(errors.contains("waits for AppBinding/default/shop") && errors.contains("(TargetBusy)"), "{errors}");
+    assert!(!errors.contains("waiting for a worker"), "{errors}");
+    Ok(())
+}
+
 #[test]
 fn sessions_that_wait_for_a_locked_database_delay_no_other_and_outlive_the_engine() -> Result<()> {
     let mut world = World::new()?;
@@ -83,6 +129,7 @@ fn sessions_that_wait_for_a_locked_database_delay_no_other_and_outlive_the_engin
         let locked = of(&all, "locked");
         (phases(&locked, "Running") == 1 && phases(&locked, "Pending") == 19).then_some(())
     })?;
+    sessions_tell_what_they_wait_for(&world, &client)?;
     world.lagan.manifest("brief-session.yaml", &sessions("brief", 1))?;
     let brief = world.ended("backupsessions", "brief-000", &client)?;
     assert_eq!(brief["status"]["code"], "E0507", "{brief}");
@@ -97,13 +144,14 @@ fn sessions_that_wait_for_a_locked_database_delay_no_other_and_outlive_the_engin
     engine.kill9()?;
     let _engine = world.part("engine", "engine-2", &url, &fast)?;
     std::fs::remove_file(&hold)?;
-    eventually("every session to end", Duration::from_secs(180), || {
+    let all = eventually("every session to end", Duration::from_secs(180), || {
         let all = world.list("backupsessions", &client).ok()?;
         let locked = of(&all, "locked");
         let ended = phases(&locked, "Succeeded") + phases(&locked, "Failed");
-        (ended == locked.len()).then_some(())
+        (ended == locked.len()).then_some(all)
     })?;
+    assert!(all.iter().all(|one| waiting(one).is_none()), "{all:?}");
     let restic = world.restic()?;
-    assert_eq!(restic.snapshots()?.len(), 21, "twenty and the other, each once");
+    assert_eq!(restic.snapshots()?.len(), 22, "twenty, the one by hand and the other, each once");
     world.judge()
 }

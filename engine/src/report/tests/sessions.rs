@@ -127,7 +127,13 @@ fn a_backup_that_is_tried_again_runs_and_says_why() {
             "targets": [{"ref": reference(), "totalHosts": 1, "phase": "Running"}],
         })
     );
-    assert_eq!(conditions(&status), ["Succeeded=Unknown Retrying: will be tried again: what happened (E0304)"]);
+    assert_eq!(
+        conditions(&status),
+        [
+            "Succeeded=Unknown Retrying: will be tried again: what happened (E0304)",
+            "Waiting=True RetryLater: waits for the time of its next attempt, 2027-01-15T08:00:15Z",
+        ]
+    );
 }
 
 #[test]
