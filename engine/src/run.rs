@@ -144,7 +144,7 @@ fn start(context: &Context, specs: Vec<StreamSpec>, inboxes: Inboxes) -> (Parts,
     parts.spawn(keep_streams(context.clone(), specs));
     parts.spawn(watcher::run(context.clone(), intent_seen));
     parts.spawn(blueprint::run(context.clone(), intent.clone()));
-    parts.spawn(scheduler::run(context.clone(), inboxes.scheduler_objects, to_reporter));
+    parts.spawn(scheduler::run(context.clone(), inboxes.scheduler_objects, to_reporter, intent.clone()));
     parts.spawn(planner::run(context.clone(), inboxes.planner_changes));
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));

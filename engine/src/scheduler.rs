@@ -3,6 +3,7 @@
 
 mod crew;
 mod ended;
+mod lost;
 mod mark;
 mod objects;
 mod request;
@@ -18,7 +19,8 @@ use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
 use lagan_schemas::resource::{Kind, ObjectRef, Spec};
 use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
 use lagan_schemas::subject::{ObjectKey, SessionKind};
-use tokio::sync::mpsc;
+use lagan_sources::open_slot::{DecidedSlot, OpenSlot};
+use tokio::sync::{mpsc, watch};
 use tokio_cron_scheduler::{Job, JobScheduler};
 use uuid::Uuid;
 
@@ -38,8 +40,18 @@ const OBJECTS: usize = 64;
 /// Time after which a slot that could not be requested is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// `changes` are the keys of changed objects; restores that wait for a person (P5) are told to `unconfirmed`.
+/// `changes` are the keys of changed objects; restores that wait for a person (P5) are told to `unconfirmed`. `intent` becomes
+/// true when every object has been published.
 pub(crate) async fn run(
+    context: Context,
+    changes: mpsc::UnboundedReceiver<ObjectKey>,
+    unconfirmed: mpsc::UnboundedSender<ObjectRef>,
+    intent: watch::Receiver<bool>,
+) -> Result<(), EngineError> {
+    tokio::try_join!(schedule(context.clone(), changes, unconfirmed), lost::run(context, intent)).map(drop)
+}
+
+async fn schedule(
     context: Context,
     mut changes: mpsc::UnboundedReceiver<ObjectKey>,
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
@@ -119,6 +131,8 @@ struct Slot {
     /// Its nominal time.
     time: Timestamp,
     missed: u32,
+    /// Its session; `None` if the slot is passed over.
+    session: Option<Box<OpenSlot>>,
     /// Time of the look after this slot.
     after: Option<Timestamp>,
 }
@@ -240,13 +254,15 @@ impl Scheduler {
                 // A paused configuration lets its slots go by: it does not run a backlog when it is resumed.
                 (Look::Due(slot), _) if spec.paused => passed.push((slot, Outcome::Requested)),
                 (Look::Due(_), None) => self.look_again(&key, Some(now + AGAIN)),
-                (Look::Due(slot), Some(position)) => {
+                (Look::Due(mut slot), Some(position)) => {
                     let context = self.context.clone();
-                    let asked = slot_request(&object, slot.time, slot.missed, position);
-                    let asked = (SessionKind::Backup, object.metadata.name.clone(), asked);
+                    let invoker = object.reference();
+                    let asked = slot_request(invoker.clone(), slot.time, slot.missed, position);
+                    let asked = (SessionKind::Backup, invoker.name.clone(), asked);
                     let session = slot_session(context.cluster(), slot.uid, slot.time);
+                    slot.session = Some(Box::new(OpenSlot { session, slot: slot.time, invoker: invoker.clone() }));
                     self.slots.start(async move {
-                        let is_requested = request(&context, &object, session, asked).await;
+                        let is_requested = request(&context, &invoker, session, asked).await;
                         (slot, if is_requested { Outcome::Requested } else { Outcome::NotYet })
                     });
                 }
@@ -264,7 +280,15 @@ impl Scheduler {
         Ok(match schedule.due(mark, now, deadline(spec)) {
             Some(due) => {
                 let after = next(due.slot);
-                Look::Due(Slot { key: key.clone(), uid, generation, time: due.slot, missed: due.missed, after })
+                Look::Due(Slot {
+                    key: key.clone(),
+                    uid,
+                    generation,
+                    time: due.slot,
+                    missed: due.missed,
+                    session: None,
+                    after,
+                })
             }
             // The slot was decided by another scheduler, or is too old to catch up.
             None => Look::Next(next(mark.max(now))),
@@ -274,8 +298,12 @@ impl Scheduler {
     /// Sets the marks of slots that are requested, and the next looks.
     fn settle(&mut self, slots: Vec<(Slot, Outcome)>) -> Result<(), EngineError> {
         let requested = slots.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Requested));
-        let marks = requested.map(|(slot, _)| (slot.uid, slot.time));
-        self.context.source().set_marks(marks.collect())?;
+        let decided = requested.map(|(slot, _)| DecidedSlot {
+            configuration: slot.uid,
+            slot: slot.time,
+            opened: slot.session.as_deref().cloned(),
+        });
+        self.context.source().set_marks(decided.collect())?;
         for (slot, outcome) in slots {
             let armed = self.armed.get_mut(&slot.key);
             // A configuration that has changed since then was armed anew.

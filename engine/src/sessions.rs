@@ -108,6 +108,12 @@ impl Sessions {
         view.active.contains_key(&uid) || view.ended.contains(uid)
     }
 
+    /// Whether the log says that a session has ended.
+    pub fn has_ended(&self, uid: Uuid) -> bool {
+        let view = self.read();
+        !view.active.contains_key(&uid) && view.ended.contains(uid)
+    }
+
     /// Every session that has not ended, in the order of their last facts.
     pub fn active(&self) -> Vec<Arc<Session>> {
         let mut active: Vec<Arc<Session>> = self.read().active.values().cloned().collect();

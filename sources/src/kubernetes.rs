@@ -20,6 +20,8 @@ use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::open_slot::{self, OpenSlot};
+
 pub use self::access::{ApiConnection, ApiServer, KubeAccess, connect};
 
 /// Field managers. They are constants, so that a renamed binary keeps its fields.
@@ -288,6 +290,15 @@ impl Kubernetes {
             self.each(group, Kind::BackupConfiguration, remember).await?;
         }
         Ok(())
+    }
+
+    /// Lists the slots whose sessions have objects that do not say that they have ended.
+    pub async fn open_slots(&self) -> Result<Vec<OpenSlot>, KubernetesError> {
+        let mut open = Vec::new();
+        for group in self.groups() {
+            self.each(group, Kind::BackupSession, |object| open.extend(open_slot::of_stand_in(&object))).await?;
+        }
+        Ok(open)
     }
 
     #[must_use]

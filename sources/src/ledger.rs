@@ -15,6 +15,8 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::open_slot::OpenSlot;
+
 const VERSION: u32 = 1;
 const FILE: &str = "ledger.jsonl";
 
@@ -38,6 +40,12 @@ pub enum LedgerEntry {
     Mark {
         configuration: Uuid,
         slot: Timestamp,
+    },
+    /// The session of a slot is requested.
+    Opened(OpenSlot),
+    /// The session of a slot has ended.
+    Closed {
+        session: Uuid,
     },
     /// A restore may begin. It is written before `planned`, so that the restore is never begun again.
     Recorded {
@@ -72,6 +80,8 @@ pub struct State {
     pub id: Option<Uuid>,
     pub objects: BTreeMap<ObjectKey, Identity>,
     pub marks: BTreeMap<Uuid, Timestamp>,
+    /// By session.
+    pub open: BTreeMap<Uuid, OpenSlot>,
     pub recorded: BTreeSet<Uuid>,
     pub ended: BTreeMap<Uuid, String>,
     pub adopted: BTreeSet<Uuid>,
@@ -95,6 +105,8 @@ impl State {
                 let mark = self.marks.entry(configuration).or_insert(slot);
                 *mark = slot.max(*mark);
             }
+            LedgerEntry::Opened(slot) => drop(self.open.insert(slot.session, slot)),
+            LedgerEntry::Closed { session } => drop(self.open.remove(&session)),
             LedgerEntry::Recorded { session } => drop(self.recorded.insert(session)),
             LedgerEntry::Ended { session, phase } => drop(self.ended.entry(session).or_insert(phase)),
             LedgerEntry::Adopted { identity } => drop(self.adopted.insert(identity)),

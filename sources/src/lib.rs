@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod folder;
 pub mod kubernetes;
 pub mod ledger;
+pub mod open_slot;
 pub mod secrets;
 pub mod source;
 pub mod stand_in;

@@ -19,6 +19,7 @@ pub use self::error::SourceError;
 pub use self::folder::FolderSource;
 use crate::kubernetes::{BLUEPRINTS, Kubernetes, StashCompat};
 use crate::ledger::LedgerEntry;
+use crate::open_slot::{DecidedSlot, OpenSlot};
 
 /// Where manifests, Secrets and the memory of what was done are.
 #[derive(Debug, Clone)]
@@ -319,20 +320,33 @@ impl Source {
         }
     }
 
-    /// Moves the marks of configurations forward. A folder writes all of them at once.
-    pub fn set_marks(&self, marks: Vec<(Uuid, Timestamp)>) -> Result<(), SourceError> {
+    /// Moves the marks of configurations forward, and remembers the sessions of the slots. A folder writes all of them at
+    /// once; in a cluster the objects that the reporter makes remember the sessions.
+    pub fn set_marks(&self, decided: Vec<DecidedSlot>) -> Result<(), SourceError> {
         match &self.0 {
-            Origin::Folder(_) if marks.is_empty() => Ok(()),
-            Origin::Folder(local) => {
-                let entries = marks.into_iter().map(|(configuration, slot)| LedgerEntry::Mark { configuration, slot });
-                Ok(local.ledger.update(|_| (entries.collect(), ()))?)
-            }
+            Origin::Folder(local) => local.set_marks(decided),
             Origin::Cluster(api) => {
-                for (configuration, slot) in marks {
+                for DecidedSlot { configuration, slot, .. } in decided {
                     api.set_mark(configuration, slot);
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Lists the slots whose sessions are requested and have not ended, as far as the source knows.
+    pub async fn open_slots(&self) -> Result<Vec<OpenSlot>, SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => Ok(local.ledger.read(|state| state.open.values().cloned().collect())?),
+            Origin::Cluster(api) => Ok(api.open_slots().await?),
+        }
+    }
+
+    /// Remembers that the sessions of slots have ended. In a cluster the statuses of their objects say so.
+    pub fn close_slots(&self, sessions: Vec<Uuid>) -> Result<(), SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => local.close_slots(sessions),
+            Origin::Cluster(_) => Ok(()),
         }
     }
 }

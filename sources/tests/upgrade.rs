@@ -4,10 +4,11 @@
 #[path = "../../schemas/fixtures/check.rs"]
 mod check;
 
-use lagan_schemas::resource::Kind;
+use lagan_schemas::resource::{Kind, ObjectRef};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::endpoint::Endpoint;
 use lagan_sources::ledger::{Identity, Ledger, LedgerEntry};
+use lagan_sources::open_slot::OpenSlot;
 use uuid::Uuid;
 
 #[test]
@@ -20,6 +21,14 @@ fn the_ledger_is_kept() {
         name: "shop".to_owned(),
     };
     let created = "2026-11-23T00:45:02Z".parse().unwrap();
+    let invoker = ObjectRef {
+        api_version: "lagan.dev/v1alpha1".to_owned(),
+        kind: Kind::BackupConfiguration,
+        namespace: Some("demo".to_owned()),
+        name: "shop".to_owned(),
+        uid: Some(uid),
+        generation: 2,
+    };
     let identity = Identity { uid, generation: 2, content: Uuid::from_u128(8), created, deleted: false };
     let entries = [
         ("ledger", LedgerEntry::Ledger { version: 1, id: uid }),
@@ -37,6 +46,9 @@ fn the_ledger_is_kept() {
         text.push('\n');
     }
     check::is_written("ledger/ledger.jsonl", &text);
+    let opened = LedgerEntry::Opened(OpenSlot { session: Uuid::from_u128(9), slot: created, invoker });
+    check::is_kept("ledger/opened.json", &opened);
+    check::is_kept("ledger/closed.json", &LedgerEntry::Closed { session: Uuid::from_u128(9) });
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("ledger.jsonl"), text).unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();

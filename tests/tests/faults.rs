@@ -5,6 +5,8 @@
 
 #[path = "faults/dumps.rs"]
 mod dumps;
+#[path = "faults/loss.rs"]
+mod loss;
 #[path = "faults/outages.rs"]
 mod outages;
 #[path = "faults/places.rs"]
@@ -74,7 +76,7 @@ impl Hold {
 /// A NATS server and an engine as processes of their own, to which a test adds workers.
 struct Apart {
     // Dropped in this order: an engine that outlives its server would only wait for it.
-    _engine: Process,
+    engine: Process,
     nats: NatsServer,
     url: String,
     failover: [&'static str; 2],
@@ -86,7 +88,7 @@ impl Apart {
         let nats = NatsServer::start()?;
         let url = nats.url();
         let engine = world.part("engine", "engine", &url, &failover)?;
-        Ok(Self { _engine: engine, nats, url, failover, world })
+        Ok(Self { engine, nats, url, failover, world })
     }
 
     fn worker(&self, name: &str) -> Result<Process> {

@@ -18,6 +18,8 @@ mod history;
 mod intent;
 #[path = "kube/kills.rs"]
 mod kills;
+#[path = "kube/loss.rs"]
+mod loss;
 #[path = "kube/operator.rs"]
 mod operator;
 #[path = "kube/reporter.rs"]

@@ -1,22 +1,22 @@
-//! The memory of STATUS of the session of an object. The API server may have refused the status that says that it has
+//! The memory of STATUS of a session. The API server may have refused the status that says that it has
 //! ended, and its facts do not stay for ever (P5).
 
 use lagan_bus::read;
 use lagan_schemas::error::chain;
 use lagan_schemas::event::CloudEvent;
-use lagan_schemas::resource::{Object, StatusDocument};
-use lagan_schemas::subject::STATUS;
+use lagan_schemas::resource::StatusDocument;
+use lagan_schemas::subject::{ObjectKey, STATUS};
 use uuid::Uuid;
 
 use crate::context::Context;
 
-/// Whether the session of an object has ended according to STATUS; `None` if that is not known now.
-pub(super) async fn has_ended(context: &Context, object: &Object, uid: Uuid) -> Option<bool> {
-    let subject = object.key().status_subject(context.cluster());
+/// Whether the session that an object shows has ended according to STATUS; `None` if that is not known now.
+pub(super) async fn has_ended(context: &Context, key: &ObjectKey, uid: Uuid) -> Option<bool> {
+    let subject = key.status_subject(context.cluster());
     match read::last(&context.bus, STATUS, &subject).await {
         Ok(stored) => Some(stored.is_some_and(|stored| says_ended(&stored.payload, uid))),
         Err(error) => {
-            tracing::warn!(object = %object.key(), error = chain(&error), "the object's status can't be read");
+            tracing::warn!(object = %key, error = chain(&error), "the object's status can't be read");
             None
         }
     }

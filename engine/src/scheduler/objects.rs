@@ -72,12 +72,12 @@ pub(super) async fn answer(context: &Context, object: &Object, position: Positio
         };
     }
     // The API server may have refused the status that says so.
-    match has_ended(context, object, uid).await {
+    match has_ended(context, &object.key(), uid).await {
         Some(false) => {}
         Some(true) => return ObjectAnswer::Decided,
         None => return ObjectAnswer::Later,
     }
-    if request(context, object, uid, asked).await { ObjectAnswer::Decided } else { ObjectAnswer::Later }
+    if request(context, &object.reference(), uid, asked).await { ObjectAnswer::Decided } else { ObjectAnswer::Later }
 }
 
 /// Whether an object is older than the retention of the log. Such a restore is not started without a person (P5). An object

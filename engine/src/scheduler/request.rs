@@ -15,23 +15,23 @@ use crate::context::Context;
 
 const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
 
-/// Requests the session `uid`; true when it is requested, by this or by another scheduler.
+/// Requests the session `uid`, in the namespace and group of an object; true when it is requested, by this or by another scheduler.
 pub(super) async fn request(
     context: &Context,
-    object: &Object,
+    of: &ObjectRef,
     uid: Uuid,
     (kind, invoker, request): (SessionKind, String, Requested),
 ) -> bool {
     let key = SessionKey {
         cluster: context.cluster().clone(),
-        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        namespace: of.namespace.clone().unwrap_or_default(),
         kind,
-        group: object.group().as_str().to_owned(),
+        group: of.key_group().as_str().to_owned(),
         invoker,
         uid,
     };
     if let Err(error) = key.check() {
-        tracing::error!(object = %object.key(), %error, "session can't be named");
+        tracing::error!(object = %of.key(), %error, "session can't be named");
         return true;
     }
     let name = request.name.clone();
@@ -65,10 +65,10 @@ async fn is_requested(context: &Context, session: &mut Session, asked: Fact) -> 
     }
 }
 
-pub(super) fn slot_request(object: &Object, slot: Timestamp, missed: u32, position: Position) -> Requested {
+pub(super) fn slot_request(invoker: ObjectRef, slot: Timestamp, missed: u32, position: Position) -> Requested {
     Requested {
-        name: slot_name(&object.metadata.name, slot),
-        invoker: object.reference(),
+        name: slot_name(&invoker.name, slot),
+        invoker,
         cause: Cause::Slot { slot, missed },
         resources_position: position,
         priority: Urgency::Normal,

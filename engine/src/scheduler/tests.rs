@@ -40,7 +40,7 @@ fn a_slot_is_one_session_whoever_requests_it_and_whatever_its_configuration_says
 #[test]
 fn a_slot_s_request_names_slot_configuration_and_what_the_planner_must_have_seen() {
     let configuration = configuration(1, "");
-    let request = slot_request(&configuration, at(0), 3, position());
+    let request = slot_request(configuration.reference(), at(0), 3, position());
     assert_eq!(request.name, "thing-1800000000");
     assert_eq!(request.invoker, configuration.reference());
     assert_eq!(request.cause, Cause::Slot { slot: at(0), missed: 3 });

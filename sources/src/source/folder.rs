@@ -12,6 +12,7 @@ use super::Standing;
 use super::error::SourceError;
 use crate::folder::{Folder, object_file, write_file};
 use crate::ledger::{Ledger, LedgerEntry};
+use crate::open_slot::DecidedSlot;
 
 /// A folder of manifests and its ledger.
 #[derive(Debug, Clone)]
@@ -83,6 +84,25 @@ impl FolderSource {
             return Ok(());
         }
         self.remember(LedgerEntry::Ended { session, phase: phase.to_owned() })
+    }
+
+    pub(super) fn set_marks(&self, decided: Vec<DecidedSlot>) -> Result<(), SourceError> {
+        let entries = decided.into_iter().flat_map(|DecidedSlot { configuration, slot, opened }| {
+            [opened.map(LedgerEntry::Opened), Some(LedgerEntry::Mark { configuration, slot })]
+        });
+        let entries: Vec<LedgerEntry> = entries.flatten().collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        Ok(self.ledger.update(|_| (entries, ()))?)
+    }
+
+    /// Closes slots that are open. Another process may have closed them before.
+    pub(super) fn close_slots(&self, mut sessions: Vec<Uuid>) -> Result<(), SourceError> {
+        Ok(self.ledger.update(|state| {
+            sessions.retain(|session| state.open.contains_key(session));
+            (sessions.into_iter().map(|session| LedgerEntry::Closed { session }).collect(), ())
+        })?)
     }
 
     pub(super) fn remember(&self, entry: LedgerEntry) -> Result<(), SourceError> {
