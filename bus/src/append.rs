@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use crate::connect::Bus;
 use crate::error::{ApiError, code};
+use crate::refusal::EXPECTED_SUBJECT;
 use crate::{read, streams, trace};
 
-const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 const CONTENT_TYPE: &str = "Content-Type";
 const CLOUDEVENT: &str = "application/cloudevents+json";
 const PAUSE: Duration = Duration::from_millis(100);
@@ -199,14 +199,14 @@ async fn find_own(
     expect: &Expect,
     deadline: Instant,
 ) -> Result<Option<u64>, ApiError> {
-    let (filter, from) = match expect {
-        Expect::Any | Expect::Guarded { .. } => (message.subject.as_str(), None),
-        Expect::Last { filter, sequence } => (filter.as_str(), Some(sequence + 1)),
+    let from = match expect {
+        Expect::Any | Expect::Guarded { .. } => None,
+        Expect::Last { sequence, .. } => Some(sequence + 1),
     };
     loop {
         let found = match from {
-            Some(from) => read::all(bus, message.stream, filter, from).await,
-            None => read::last(bus, message.stream, filter).await.map(|last| last.into_iter().collect()),
+            Some(from) => read::all(bus, message.stream, &message.subject, from).await,
+            None => read::last(bus, message.stream, &message.subject).await.map(|last| last.into_iter().collect()),
         };
         match found {
             Ok(found) => {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{self, ApiError, EmptyRequest, code};
+use crate::reach::Reach;
 
 /// The oldest server that Lagan is used with: its compare-and-set over a filter is what every append relies on.
 pub const OLDEST_SERVER: (u64, u64) = (2, 12);
@@ -40,8 +41,9 @@ pub struct Connect {
     pub url: String,
     /// Shown by the server's monitoring, such as `lagan-worker-<instance>`.
     pub name: String,
-    /// Replies go to `_INBOX_<role>.>`, so that permissions can tell the roles apart.
+    /// Replies go to `_INBOX_<role>.>`, or `_INBOX_<role>-<pool>.>`, so that permissions can tell the roles apart.
     pub role: String,
+    pub reach: Reach,
     pub auth: Auth,
     /// A PEM file; when given, TLS is required.
     pub ca: Option<PathBuf>,
@@ -61,6 +63,7 @@ impl Connect {
             url: url.into(),
             name: format!("lagan-{role}"),
             role,
+            reach: Reach::default(),
             auth: Auth::None,
             ca: None,
             domain: None,
@@ -133,6 +136,7 @@ pub struct Bus {
     client: async_nats::Client,
     context: jetstream::Context,
     api_prefix: String,
+    reach: Reach,
     link: watch::Receiver<Link>,
     patience: Duration,
     answer_within: Duration,
@@ -167,8 +171,8 @@ impl Bus {
         let _ = tokio::time::timeout(CONNECT_TIMEOUT, link.wait_for(|l| l.connected)).await;
         let context =
             ContextBuilder::new().timeout(connect.answer_within).api_prefix(&api_prefix).build(client.clone());
-        let Connect { patience, answer_within, .. } = connect;
-        let bus = Self { client, context, api_prefix, link, patience, answer_within };
+        let Connect { patience, answer_within, reach, .. } = connect;
+        let bus = Self { client, context, api_prefix, reach, link, patience, answer_within };
         bus.check_jetstream(address, deadline).await?;
         Ok(bus)
     }
@@ -182,6 +186,11 @@ impl Bus {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.link.borrow().connected
+    }
+
+    #[must_use]
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Lists host and port of every server that the client may connect to: those that were named, and those that their
@@ -283,7 +292,7 @@ pub(crate) fn is_new_enough(version: &str) -> bool {
 async fn options(connect: &Connect, link: watch::Sender<Link>) -> Result<ConnectOptions, ConnectError> {
     let mut options = ConnectOptions::new()
         .name(&connect.name)
-        .custom_inbox_prefix(format!("_INBOX_{}", connect.role))
+        .custom_inbox_prefix(connect.reach.inbox(&connect.role))
         .connection_timeout(CONNECT_TIMEOUT)
         .request_timeout(Some(connect.answer_within))
         .ping_interval(Duration::from_secs(10))

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::append::{Append, AppendError, append};
 use crate::connect::Bus;
 use crate::error::ApiError;
-use crate::read::{self, Stored};
+use crate::read::{self, SessionFacts, Stored};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -50,12 +50,24 @@ impl LogError {
 pub async fn read_session(bus: &Bus, key: &SessionKey) -> Result<Session, LogError> {
     let facts = read::session(bus, &key.filter()).await;
     let facts = facts.map_err(|source| LogError::Read { session: key.uid, source })?;
-    Ok(Session::fold(key.clone(), facts.iter().map(recorded)))
+    Ok(fold(key.clone(), &facts))
 }
 
-/// Finds a session by its uid alone; `None` if it has no facts.
+fn fold(key: SessionKey, facts: &SessionFacts) -> Session {
+    let mut session = Session::fold(key, facts.visible.iter().map(recorded));
+    // Facts that this connection may not read are those of other pools, which have no say in the session as its plan is now.
+    session.last_sequence = session.last_sequence.max(facts.last_sequence);
+    session
+}
+
+/// Finds a session by its uid alone; `None` if it has no facts. A worker does not know a session that ended in another pool.
 pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Option<Session>, LogError> {
     let failed = |source| LogError::Read { session: uid, source };
+    if bus.pool().is_some() {
+        let facts = read::session(bus, &uid_filter(cluster, uid)).await.map_err(failed)?;
+        let subject = facts.visible.iter().find_map(|stored| stored.subject.parse::<SessionSubject>().ok());
+        return Ok(subject.filter(|_| !facts.is_last_hidden()).map(|subject| fold(subject.key, &facts)));
+    }
     let last = read::last(bus, SESSIONS, &uid_filter(cluster, uid)).await.map_err(failed)?;
     match last.and_then(|stored| stored.subject.parse::<SessionSubject>().ok()) {
         Some(subject) => read_session(bus, &subject.key).await.map(Some),

@@ -354,6 +354,21 @@ pub fn uid_filter(cluster: &Cluster, uid: Uuid) -> String {
     format!("lagan.session.{cluster}.*.*.*.*.{uid}.>")
 }
 
+/// Returns the filters for those facts of a filter `….>` for whole sessions that workers of a pool may read.
+#[must_use]
+pub fn visible_to_pool(filter: &str, pool: &str) -> [String; 2] {
+    let prefix = filter.trim_end_matches('>');
+    [format!("{prefix}{pool}.>"), format!("{prefix}{NO_POOL}.>")]
+}
+
+/// Returns a subject that workers of a pool may publish to and that belongs to no session. They ask under it about the sessions of
+/// the filter's cluster.
+#[must_use]
+pub fn question_subject(filter: &str, pool: &str) -> String {
+    let cluster = filter.split('.').nth(2).unwrap_or_default();
+    format!("lagan.session.{cluster}._._._._._.{pool}.{}", FactKind::Started.as_str())
+}
+
 #[must_use]
 pub fn work_consumer(pool: &str, lane: Lane) -> String {
     format!("work-{pool}-{}", lane.as_str())

@@ -1,7 +1,7 @@
 //! Reading a session: a constant number of requests, and never less than the leader has.
 
 use lagan_bus::append::append;
-use lagan_bus::{Bus, read};
+use lagan_bus::{Bus, Connect, Reach, read};
 use lagan_schemas::subject::SESSIONS;
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -23,7 +23,7 @@ async fn a_session_is_read_with_as_many_requests_however_long_it_is() {
     for (session, facts) in [("none", 0), ("short", 1), ("long", 1203)] {
         let last = grow(&bus, session, facts).await;
         let (found, messages) = rig.messages_of(read::session(&bus, &filter(session))).await;
-        let found = found.unwrap();
+        let found = found.unwrap().visible;
         assert_eq!(found.len() as u64, facts);
         assert_eq!(found.last().map_or(0, |stored| stored.sequence), last);
         let ids: Vec<_> = (0..facts).map(|number| format!("test.{session}.{number}")).collect();
@@ -39,7 +39,7 @@ async fn a_session_is_read_with_as_many_requests_however_long_it_is() {
 async fn what_is_read_at_once_is_what_is_read_one_by_one() {
     let (_rig, bus) = Rig::start().await;
     let last = grow(&bus, "s1", 3).await;
-    let all = read::session(&bus, &filter("s1")).await.unwrap();
+    let all = read::session(&bus, &filter("s1")).await.unwrap().visible;
     let one = read::last(&bus, SESSIONS, &filter("s1")).await.unwrap().unwrap();
     let same = all.last().unwrap();
     assert_eq!(same.sequence, last);
@@ -87,11 +87,51 @@ async fn a_replica_that_lags_behind_hides_no_fact() {
     config.allow_direct = false;
     admin.update_stream(&config).await.unwrap();
     // No answer comes, as before an engine of this version has updated the stream.
-    assert_eq!(read::session(&bus, &filter("s1")).await.unwrap().len(), 3);
+    assert_eq!(read::session(&bus, &filter("s1")).await.unwrap().visible.len(), 3);
     let replica = lagging(&rig).await;
-    let found = read::session(&bus, &filter("s1")).await.unwrap();
+    let found = read::session(&bus, &filter("s1")).await.unwrap().visible;
     // The first one came from the replica, with a time that the stream does not have.
     assert_eq!(found[0].time.to_string(), "2026-01-01T00:00:00Z");
     assert_eq!(found.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), [1, 2, 3]);
     replica.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_reads_the_facts_of_its_pool_and_of_the_engine_and_knows_where_the_log_ends() {
+    let (rig, bus) = Rig::start().await;
+    let mut last = 0;
+    for (number, name) in
+        ["requested", "disk.planned.normal", "disk.started", "tape.planned.normal", "cancel-requested"]
+            .into_iter()
+            .enumerate()
+    {
+        last = append(&bus, fact("s1", name, last, number)).await.unwrap();
+    }
+    // Another session stands behind it, and a pool whose name begins like ours.
+    append(&bus, fact("s2", "disk.started", 0, "a")).await.unwrap();
+    let hidden = append(&bus, fact("s1", "disks.started", last, "b")).await.unwrap();
+    let pool = |name: &str| Connect { reach: Reach::Pool(name.to_owned()), ..rig.options() };
+    let disk = Bus::connect(pool("disk")).await.unwrap();
+    let facts = read::session(&disk, &filter("s1")).await.unwrap();
+    let names: Vec<&str> = facts.visible.iter().filter_map(|stored| stored.subject.split(".s1.").nth(1)).collect();
+    assert_eq!(names, ["_.requested", "disk.planned.normal", "disk.started", "_.cancel-requested"]);
+    assert_eq!((facts.last_sequence, facts.is_last_hidden()), (hidden, true));
+    // The next append expects what this connection can't see.
+    let after = append(&disk, fact("s1", "disk.committing", hidden, "c")).await.unwrap();
+    let facts = read::session(&disk, &filter("s1")).await.unwrap();
+    assert_eq!((facts.last_sequence, facts.is_last_hidden()), (after, false));
+    assert_eq!(read::last_sequence(&disk, &filter("s1")).await.unwrap(), after);
+    // A write whose answer was lost is found by its own subject.
+    assert_eq!(append(&disk, fact("s1", "disk.committing", hidden, "c")).await.unwrap(), after);
+    let none = read::session(&disk, &filter("none")).await.unwrap();
+    assert_eq!((none.visible.len(), none.last_sequence, none.is_last_hidden()), (0, 0, false));
+    // Nothing of what was asked is stored.
+    assert_eq!(read::session(&bus, "lagan.session.>").await.unwrap().visible.len(), 8);
+    let everything = Bus::connect(Connect { reach: Reach::Consumers, ..rig.options() }).await.unwrap();
+    let through = read::session(&everything, &filter("s1")).await.unwrap().visible;
+    let directly = read::session(&bus, &filter("s1")).await.unwrap().visible;
+    let content = |found: &[lagan_bus::Stored]| -> Vec<_> {
+        found.iter().map(|f| (f.subject.clone(), f.sequence, f.time, f.payload.clone())).collect()
+    };
+    assert_eq!((content(&through), through.len()), (content(&directly), 7));
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lagan_bus::sync::{Sync, sync_always};
-use lagan_bus::{Auth, Bus, Connect};
+use lagan_bus::{Auth, Bus, Connect, Reach};
 use lagan_engine::{EngineOptions, Resolve, Timing};
 use lagan_schemas::consent::CrossNamespace;
 use lagan_sources::Source;
@@ -96,7 +96,7 @@ impl ProcessParts<'_> {
     ) -> Result<JoinSet<PartResult>, Problem> {
         let mut tasks = JoinSet::new();
         let Some(part) = &self.engine else { return Ok(tasks) };
-        let bus = self.connect("engine").await?;
+        let bus = self.connect("engine", Reach::Everything).await?;
         let options = self.engine_options(part, registry);
         let is_ready = health.part(&bus);
         let ready = move || {
@@ -117,7 +117,7 @@ impl ProcessParts<'_> {
     ) -> Result<JoinSet<PartResult>, Problem> {
         let mut tasks = JoinSet::new();
         let Some(part) = &self.worker else { return Ok(tasks) };
-        let bus = self.connect("worker").await?;
+        let bus = self.connect("worker", Reach::Pool(part.pool.clone())).await?;
         let options = self.worker_options(part, registry)?;
         let is_ready = health.part(&bus);
         tasks.spawn(async move {
@@ -128,10 +128,10 @@ impl ProcessParts<'_> {
         Ok(tasks)
     }
 
-    async fn connect(&self, role: &str) -> Result<Bus, Problem> {
+    async fn connect(&self, role: &str, reach: Reach) -> Result<Bus, Problem> {
         let (auth, ca) = (self.auth.clone(), self.args.login.nats_ca.clone());
         let domain = self.args.login.nats_domain.clone();
-        let connect = Connect { auth, ca, domain, ..Connect::new(self.url, role) };
+        let connect = Connect { auth, ca, domain, reach, ..Connect::new(self.url, role) };
         Bus::connect(connect).await.map_err(|error| {
             Problem::from_error(Exit::Unreachable, &error)
                 .help("check --nats-url and that the server runs; it needs JetStream and version 2.12 or newer")

@@ -2,28 +2,23 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use async_nats::{ConnectOptions, Event};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use lagan_tests::Scratch;
 use lagan_tests::control_plane::ControlPlane;
 use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
 use lagan_tests::nats::{NatsOptions, NatsServer};
 use lagan_tests::process::{guarded, run};
 use lagan_tests::sample::Sample;
-use lagan_tests::wait::eventually_async;
+use serde_json::Value;
 
 use super::chart::{rendered, root};
 use super::{FOREVER, LAGAN, configuration, ready};
 
-const REQUESTED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x._.requested";
-const PLANNED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.planned.normal";
-const STARTED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.started";
-const RESTORING: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.restoring";
-const COMMITTING: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.committing";
-const SUCCEEDED: &str = "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.succeeded";
+#[path = "roles/matrix.rs"]
+mod matrix;
 
 /// The rendered configuration of the clusters `local` and `other`.
 fn server() -> Result<(NatsServer, Scratch)> {
@@ -107,40 +102,65 @@ fn each_role_does_its_own_work_and_nobody_elses() -> Result<()> {
         Ok(log.lines().filter(|line| line.contains("Violation")).map(str::to_owned).collect())
     };
     assert_eq!(violations()?, Vec::<String>::new(), "the parts stay within their permissions");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        for (role, subjects) in FORBIDDEN {
-            let inbox = role.split('-').next().unwrap_or_default();
-            let (name, password) = login(&std::fs::read_to_string(user(&users, role))?)?;
-            let told: Arc<Mutex<Vec<String>>> = Arc::default();
-            let tell = Arc::clone(&told);
-            let options = ConnectOptions::with_user_and_password(name, password)
-                .custom_inbox_prefix(format!("_INBOX_{inbox}"))
-                .event_callback(move |event| {
-                    if let (Event::ServerError(error), Ok(mut told)) = (event, tell.lock()) {
-                        told.push(error.to_string().to_ascii_lowercase());
-                    }
-                    std::future::ready(())
-                });
-            let client = options.connect(world.nats.url()).await?;
-            for subject in *subjects {
-                client.publish(*subject, "x".into()).await?;
-                client.flush().await?;
-                let wanted = format!("\"{}\"", subject.to_ascii_lowercase());
-                let refused = || async {
-                    let told = told.lock().ok()?;
-                    told.iter()
-                        .any(|error| error.contains("permissions violation") && error.contains(&wanted))
-                        .then_some(())
-                };
-                eventually_async(&format!("{role} to be refused {subject}"), Duration::from_secs(5), refused).await?;
-            }
-        }
-        anyhow::Ok(())
-    })?;
-    // So the log would have told of the parts, too.
-    let refused: usize = FORBIDDEN.iter().map(|(_, subjects)| subjects.len()).sum();
-    assert_eq!(violations()?.len(), refused);
+    Ok(())
+}
+
+#[test]
+fn each_role_is_refused_the_work_of_the_others() -> Result<()> {
+    let (nats, users) = server()?;
+    matrix::is_kept(&nats, |role| login(&std::fs::read_to_string(user(&users, role))?))
+}
+
+#[test]
+fn the_server_of_the_chart_has_the_same_roles() -> Result<()> {
+    let values = root()?.join("deploy/helm/lagan/ci/default.yaml");
+    let sets = ["--set", "cluster=local", "--set", "workers.pools.disk.slots=1"];
+    let pods = rendered(&values, "lagan-system", &sets)?;
+    let documents = pods.split("\n---\n").map(serde_saphyr::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let of = |kind: &str, name: &str| {
+        let found = documents.iter().find(|d| d["kind"] == kind && d["metadata"]["name"] == name);
+        found.with_context(|| format!("no {kind} {name}"))
+    };
+    let files = of("ConfigMap", "lagan-nats")?["data"].as_object().context("files")?;
+    let scratch = Scratch::new("chart-roles")?;
+    for (name, text) in files {
+        scratch.private_file(name, text.as_str().context("a text")?)?;
+    }
+    let secret = of("Secret", "lagan-nats-users")?["data"].as_object().context("logins")?;
+    let decoded = |key: &str| -> Result<String> {
+        let text = secret.get(key).and_then(Value::as_str).with_context(|| format!("no login {key}"))?;
+        Ok(String::from_utf8(BASE64_STANDARD.decode(text)?)?)
+    };
+    // The container gets the passwords as variables; here they become values.
+    let mut config = files["nats.conf"].as_str().context("a configuration")?.to_owned();
+    let (_, after) = config.split_once("\nauthorization {").context("users")?;
+    let (users, _) = after.split_once("\n}\n").context("the end of the users")?;
+    config = format!("authorization {{{users}\n}}\n");
+    let pod = &of("StatefulSet", "lagan-nats")?["spec"]["template"]["spec"]["containers"][0];
+    for variable in pod["env"].as_array().context("variables")? {
+        let Some(key) = variable["valueFrom"]["secretKeyRef"]["key"].as_str() else { continue };
+        let name = variable["name"].as_str().context("a name")?;
+        config = config.replace(&format!("${name},"), &format!("{},", decoded(key)?));
+    }
+    scratch.private_file("users.conf", &config)?;
+    let folder = scratch.path().file_name().context("a folder")?.to_string_lossy().into_owned();
+    let more = format!("include \"../{folder}/users.conf\"");
+    let nats = NatsServer::start_with(NatsOptions { more, ..NatsOptions::default() })?;
+    // Each pod gets the login of its own role and pool, and of no other.
+    for (deployment, key) in
+        [("lagan-engine", "engine"), ("lagan-worker-default", "worker-default"), ("lagan-worker-disk", "worker-disk")]
+    {
+        let volumes = of("Deployment", deployment)?["spec"]["template"]["spec"]["volumes"].to_string();
+        assert!(volumes.contains(&format!("[{{\"key\":\"{key}\",\"path\":\"user\"}}]")), "{volumes}");
+        assert_eq!(volumes.matches("lagan-nats-users").count(), 1, "{volumes}");
+    }
+    matrix::is_kept(&nats, |role| login(&decoded(role)?))?;
+    // Without a policy of the cluster's own, the monitoring page is open to engine and workers only.
+    let policy = of("NetworkPolicy", "lagan-nats")?["spec"]["ingress"].clone();
+    let rules = policy.as_array().context("rules")?;
+    let open: Vec<&Value> = rules.iter().filter(|rule| rule["from"].is_null()).collect();
+    assert!(open.iter().all(|rule| !rule["ports"].to_string().contains("monitor")), "{policy:#}");
+    assert!(rules.iter().any(|rule| rule["ports"].to_string().contains("monitor")), "{policy:#}");
     Ok(())
 }
 
@@ -148,88 +168,3 @@ fn login(text: &str) -> Result<(String, String)> {
     let (name, password) = text.trim().split_once(':').context("user:password")?;
     Ok((name.to_owned(), password.to_owned()))
 }
-
-/// Subjects that each role must not publish: facts of others, other clusters, the engine's queue, the streams themselves.
-const FORBIDDEN: &[(&str, &[&str])] = &[
-    (
-        "worker-default",
-        &[
-            "lagan.resource.local.lagan_dev.Repository.n.r",
-            "lagan.status.local.lagan_dev.Repository.n.r",
-            REQUESTED,
-            PLANNED,
-            "lagan.session.other.shop.backup.lagan_dev.nightly.x.default.started",
-            "lagan.session.local.shop.backup.lagan_dev.nightly.x.disk.started",
-            "lagan.session.local.shop.backup.lagan_dev.nightly.x._.failed",
-            "lagan.progress.other.n.default.x",
-            "lagan.progress.local.n.disk.x",
-            "$JS.API.STREAM.CREATE.SESSIONS",
-            "$JS.API.STREAM.UPDATE.SESSIONS",
-            "$JS.API.STREAM.DELETE.SESSIONS",
-            "$JS.API.STREAM.PURGE.SESSIONS",
-            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-disk-normal",
-            "$JS.ACK.SESSIONS.work-disk-normal.1.1.1.1.0",
-            "$JS.API.CONSUMER.CREATE.SESSIONS.work-disk-normal",
-            "$JS.API.CONSUMER.CREATE.SESSIONS.work-default-normal",
-            "$KV.LOCKS.target.n.db",
-            "$KV.LEASES.role.watcher",
-            "lagan.request.local.cancel",
-        ],
-    ),
-    (
-        "worker-disk",
-        &[
-            STARTED,
-            SUCCEEDED,
-            "lagan.progress.local.n.default.x",
-            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-urgent",
-            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-normal",
-            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-maintenance",
-            "$JS.API.CONSUMER.CREATE.SESSIONS.work-default-normal.lagan.session.local.>",
-            "$JS.ACK.SESSIONS.work-default-normal.1.1.1.1.0",
-        ],
-    ),
-    (
-        "engine",
-        &[
-            STARTED,
-            RESTORING,
-            COMMITTING,
-            SUCCEEDED,
-            "lagan.session.other.shop.backup.lagan_dev.nightly.x._.requested",
-            "lagan.session.local.shop.backup.lagan_dev.nightly.x.default.failed",
-            "lagan.resource.other.lagan_dev.Repository.n.r",
-            "lagan.progress.local.n.default.x",
-            "$JS.API.STREAM.DELETE.SESSIONS",
-            "$JS.API.STREAM.PURGE.SESSIONS",
-            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-normal",
-            "$KV.HEARTBEATS.x.y",
-            "$KV.LEASES.repository.x",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "lagan.resource.local.lagan_dev.Repository.n.r",
-            REQUESTED,
-            STARTED,
-            SUCCEEDED,
-            "lagan.request.other.cancel",
-            "$JS.API.STREAM.CREATE.SESSIONS",
-            "$JS.API.STREAM.DELETE.SESSIONS",
-            "$JS.API.STREAM.PURGE.STATUS",
-            "$JS.API.CONSUMER.MSG.NEXT.SESSIONS.work-default-urgent",
-            "$KV.LOCKS.target.n.db",
-        ],
-    ),
-    (
-        "subscriber",
-        &[
-            REQUESTED,
-            STARTED,
-            "lagan.request.local.cancel",
-            "$JS.API.STREAM.DELETE.SESSIONS",
-            "$JS.API.CONSUMER.CREATE.SESSIONS.mine.lagan.session.local.>",
-        ],
-    ),
-];

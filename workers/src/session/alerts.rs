@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt as _;
 use lagan_bus::follow::follow;
 use lagan_bus::session_log::decode;
-use lagan_bus::{Bus, Followed, Start, Stored};
+use lagan_bus::{Bus, Followed, Reach, Start, Stored};
 use lagan_schemas::fact::{Fact, Holder};
 use lagan_schemas::position::StoreId;
 use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, holder_filters};
@@ -50,16 +50,28 @@ impl Alerts {
     pub fn start(bus: &Bus, cluster: &Cluster, pool: &str) -> Self {
         let listeners = Arc::<Mutex<Listeners>>::default();
         let (known, store) = watch::channel(None);
-        let mut stream = follow(bus, SESSIONS, holder_filters(cluster, pool), Start::New);
+        let filters = holder_filters(cluster, pool);
+        // Permissions of NATS see a filter only if it is the only one of its consumer.
+        let filters = match bus.reach() {
+            Reach::Everything => vec![filters],
+            Reach::Consumers | Reach::Pool(_) => filters.into_iter().map(|filter| vec![filter]).collect(),
+        };
+        let streams: Vec<_> = filters.into_iter().map(|filters| follow(bus, SESSIONS, filters, Start::New)).collect();
+        let mut unknown_positions = streams.len();
+        let mut stream = futures::stream::select_all(streams);
         let told = Arc::clone(&listeners);
+        let mut followed_store = None;
         let follower = tokio::spawn(async move {
             while let Some(item) = stream.next().await {
                 let told = told.lock().unwrap_or_else(PoisonError::into_inner);
                 match item {
                     Followed::Store(found) => {
-                        let kept = known.borrow().is_none_or(|known| known == found);
+                        let kept = followed_store.replace(found).is_none_or(|known| known == found);
                         ring_all(&told, if kept { StoreKept::Yes } else { StoreKept::No });
-                        known.send_replace(Some(found));
+                        unknown_positions = unknown_positions.saturating_sub(1);
+                        if unknown_positions == 0 {
+                            known.send_replace(Some(found));
+                        }
                     }
                     Followed::Message(stored) => ring(&told, &stored),
                     Followed::CaughtUp => {}
@@ -72,7 +84,7 @@ impl Alerts {
     /// Listens for a session that `holder` is about to start. Every fact that is stored after the return rings, so nothing is
     /// missed if `started` is appended, with the session's last sequence expected, after that.
     pub async fn listen(&self, session: Uuid, holder: Holder) -> Listening {
-        // Once the store is known, the subscription has a position.
+        // Once the store is known, every filter has a position.
         let _ = self.store.clone().wait_for(Option::is_some).await;
         let (rings, heard) = watch::channel(Rings::default());
         let key = (session, holder.attempt);

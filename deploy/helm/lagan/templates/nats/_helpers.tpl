@@ -27,13 +27,44 @@ http://{{ include "lagan.nats.name" . }}-headless.{{ .Release.Namespace }}.svc:8
 {{ .Values.nats.domain }}
 {{- end }}
 
-{{/* Empty if no token is used. */}}
-{{- define "lagan.nats.tokenSecret" -}}
-{{- if .Values.nats.tokenSecret.name -}}
-{{ .Values.nats.tokenSecret.name }}
-{{- else if .Values.nats.embedded.enabled -}}
-{{ include "lagan.nats.name" . }}-token
+{{/* The users of the embedded server as JSON: name, key of the login in the Secret, variable of the password. */}}
+{{- define "lagan.nats.users" -}}
+{{- $keys := .Values.nats.userSecret }}
+{{- $users := list (dict "name" "engine" "key" $keys.engineKey "role" "engine" "pool" "") (dict "name" "cli" "key" "cli" "role" "cli" "pool" "") (dict "name" "subscriber" "key" "subscriber" "role" "subscriber" "pool" "") }}
+{{- range $pool := keys .Values.workers.pools | sortAlpha }}
+{{- $users = append $users (dict "name" (printf "worker-%s" $pool) "key" ($keys.workerKey | replace "{pool}" $pool) "role" "worker" "pool" $pool) }}
 {{- end }}
+{{- toJson $users }}
+{{- end }}
+
+{{/* Name of the variable that holds the password of a user of the embedded server. */}}
+{{- define "lagan.nats.variable" -}}
+PASSWORD_{{ . | upper | replace "-" "_" }}
+{{- end }}
+
+{{/* The Secret with the logins of the embedded server. */}}
+{{- define "lagan.nats.userSecret" -}}
+{{- if .Values.nats.tokenSecret.name }}
+{{- fail "nats.tokenSecret is for an external server: the embedded one has a user for each role and pool (nats.userSecret)" }}
+{{- end }}
+{{- default (printf "%s-users" (include "lagan.nats.name" .)) .Values.nats.userSecret.name }}
+{{- end }}
+
+{{/* The permissions of a role, from the rules of deploy/nats. Takes {root, role, pool}. */}}
+{{- define "lagan.nats.permissions" -}}
+{{- $pools := keys .root.Values.workers.pools | sortAlpha }}
+{{- $pool := .pool }}
+{{- $rules := list }}
+{{- range $line := .root.Files.Lines (printf "files/nats/%s.conf.in" .role) }}
+{{- $line = $line | replace "@CLUSTER@" $.root.Values.cluster | replace "@POOL@" $pool }}
+{{- $of := contains "@ANYPOOL@" $line | ternary $pools (contains "@OTHERPOOL@" $line | ternary (without $pools $pool) (list "")) }}
+{{- range $other := $of }}
+{{- range $lane := contains "@LANE@" $line | ternary (list "urgent" "normal" "maintenance") (list "") }}
+{{- $rules = append $rules ($line | replace "@ANYPOOL@" $other | replace "@OTHERPOOL@" $other | replace "@LANE@" $lane) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- join "\n" $rules }}
 {{- end }}
 
 {{/* The login of a component as {secret, key, file, flag}; empty if there is none. Takes {root, component, pool?}. NATS ties
@@ -44,12 +75,14 @@ each pool's user to the facts and lanes of the pool, so a pod gets the login of 
 {{- if and $nats.credsSecret.name $nats.userSecret.name }}
 {{- fail "set only one of nats.credsSecret and nats.userSecret" }}
 {{- end }}
+{{- $secret := $nats.embedded.enabled | ternary (include "lagan.nats.name" .root | printf "%s-users") "" }}
+{{- $secret = default $secret $nats.userSecret.name }}
 {{- if $nats.credsSecret.name }}
 {{- dict "secret" $nats.credsSecret.name "key" (get $nats.credsSecret $own | replace "{pool}" (default "" .pool)) "file" "user.creds" "flag" "--nats-creds" | toYaml }}
-{{- else if $nats.userSecret.name }}
-{{- dict "secret" $nats.userSecret.name "key" (get $nats.userSecret $own | replace "{pool}" (default "" .pool)) "file" "user" "flag" "--nats-user-file" | toYaml }}
-{{- else if include "lagan.nats.tokenSecret" .root }}
-{{- dict "secret" (include "lagan.nats.tokenSecret" .root) "key" $nats.tokenSecret.key "file" "token" "flag" "--nats-token-file" | toYaml }}
+{{- else if $secret }}
+{{- dict "secret" $secret "key" (get $nats.userSecret $own | replace "{pool}" (default "" .pool)) "file" "user" "flag" "--nats-user-file" | toYaml }}
+{{- else if $nats.tokenSecret.name }}
+{{- dict "secret" $nats.tokenSecret.name "key" $nats.tokenSecret.key "file" "token" "flag" "--nats-token-file" | toYaml }}
 {{- end }}
 {{- end }}
 
@@ -79,7 +112,14 @@ http: "0.0.0.0:8222"
 pid_file: /tmp/nats.pid
 lame_duck_duration: 30s
 lame_duck_grace_period: 5s
-authorization { token: $NATS_TOKEN }
+# The rules of each user are those of deploy/nats.
+authorization {
+  users: [
+    {{- range include "lagan.nats.users" . | fromJsonArray }}
+    {user: {{ .name }}, password: ${{ include "lagan.nats.variable" .name }}, permissions: {include "{{ .name }}.conf"}}
+    {{- end }}
+  ]
+}
 {{- if $embedded.tls.secretName }}
 {{ include "lagan.nats.tls" . }}
 {{- end }}
@@ -94,7 +134,7 @@ jetstream {
 cluster {
   name: {{ $name }}
   listen: "0.0.0.0:6222"
-  authorization { user: route, password: $NATS_TOKEN }
+  authorization { user: route, password: $PASSWORD_ROUTE }
   {{- if $embedded.tls.secretName }}
   {{- include "lagan.nats.tls" . | nindent 2 }}
   {{- end }}
@@ -108,7 +148,7 @@ cluster {
 {{- $name := include "lagan.nats.name" . }}
 {{- $routes := list }}
 {{- range until (int .Values.nats.embedded.replicas) }}
-{{- $routes = append $routes (printf "nats://route:$(NATS_TOKEN)@%s-%d.%s-headless.%s.svc:6222" $name . $name $.Release.Namespace) }}
+{{- $routes = append $routes (printf "nats://route:$(PASSWORD_ROUTE)@%s-%d.%s-headless.%s.svc:6222" $name . $name $.Release.Namespace) }}
 {{- end }}
 {{- toJson $routes }}
 {{- end }}
