@@ -53,9 +53,11 @@ start_part() {
     pids+=($!)
     wait_for "lagan $part" grep -q ready "$work/$part.log"
 }
-start_part engine --stash-compat --resolve "sample-mariadb.demo.svc:3306=127.0.0.1:$original_port" \
-    --resolve "restored-mariadb.demo.svc:3306=127.0.0.1:$copy_port"
-start_part worker
+# The databases run outside the cluster. The worker compares the plans' addresses, so it gets the same.
+resolve=(--resolve "sample-mariadb.demo.svc:3306=127.0.0.1:$original_port"
+    --resolve "restored-mariadb.demo.svc:3306=127.0.0.1:$copy_port")
+start_part engine --stash-compat "${resolve[@]}"
+start_part worker "${resolve[@]}"
 say "lagan engine and lagan worker are ready"
 
 app() {

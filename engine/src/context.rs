@@ -1,7 +1,6 @@
 //! The handles that every part of the engine shares: the bus, the views, the source of intent. It must not decide
 //! anything, and it carries nothing from one part to another.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use lagan_bus::kv::Bucket;
 use lagan_bus::lease::Leases;
 use lagan_bus::lock::Locks;
 use lagan_schemas::consent::CrossNamespace;
+use lagan_schemas::plan::Resolve;
 use lagan_schemas::subject::Cluster;
 use lagan_sources::Source;
 use tokio_util::sync::CancellationToken;
@@ -70,17 +70,6 @@ impl Timing {
     #[must_use]
     pub const fn deletion_confirmed_after(self) -> Duration {
         self.failover
-    }
-}
-
-/// Addresses of Services outside a cluster: `name.namespace.svc:port` to `host:port`.
-#[derive(Debug, Clone, Default)]
-pub struct Resolve(pub BTreeMap<(String, u16), (String, u16)>);
-
-impl Resolve {
-    #[must_use]
-    pub fn address(&self, host: String, port: u16) -> (String, u16) {
-        self.0.get(&(host.clone(), port)).cloned().unwrap_or((host, port))
     }
 }
 

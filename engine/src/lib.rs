@@ -29,7 +29,7 @@ mod wait_board;
 mod waiting;
 mod watcher;
 
-pub use context::{EngineOptions, Resolve, Timing};
+pub use context::{EngineOptions, Timing};
 pub use error::EngineError;
 pub use metrics::EngineMetrics;
 pub use run::run;

@@ -19,7 +19,7 @@ use lagan_schemas::consent::{CrossNamespace, MissingConsents, Refusal};
 use lagan_schemas::duration::GoDuration;
 use lagan_schemas::error::{Code, Failure};
 use lagan_schemas::fact::Requested;
-use lagan_schemas::plan::{Plan, PlanRepository, Retry};
+use lagan_schemas::plan::{Plan, PlanRepository, Resolve, Retry};
 use lagan_schemas::resource::backup_configuration::RetryConfig;
 use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::{Kind, NamespacedName, Object};
@@ -28,7 +28,6 @@ use lagan_schemas::subject::SessionKind;
 use self::answers::{Answers, Existence};
 use self::consent::ConsentContext;
 use self::find::find;
-use crate::context::Resolve;
 use crate::view::View;
 
 /// A dump or a restore that moves no byte for this long is killed.

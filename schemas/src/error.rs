@@ -66,6 +66,7 @@ codes! {
     SourceUnreachable = "E0109", "SourceUnreachable", Transient, "check the Kubernetes API server and the rights of Lagan's ServiceAccounts; Lagan retries by itself";
     HookFailed = "E0110", "HookFailed", Permanent, "the message quotes the hook's answer; correct the hook, or remove it from `hooks`";
     SourceRefused = "E0111", "SourceRefused", Permanent, "give Lagan's ServiceAccounts the right that the message names (the chart has all of them), then start the session again";
+    PlanDiffers = "E0112", "PlanDiffers", Transient, "an object was changed after the session was planned; Lagan plans it again by itself. If it comes again, engine and workers have different sources or --resolve, or somebody else writes plans: look who can publish to NATS";
     DumpFailed = "E0201", "DumpFailed", Permanent, "read the end of stderr in the message; there the dump program says why";
     DumpTruncated = "E0202", "DumpTruncated", Transient, "the dump ended without its trailer although it exited 0; look at the database server's log";
     DumpEmpty = "E0203", "DumpEmpty", Permanent, "the dump program wrote nothing; check the databases named in `args`";
@@ -114,13 +115,17 @@ codes! {
 }
 
 impl Code {
-    /// Returns whether somebody whom the work needs does not answer, or holds what it needs. Only waiting helps, and nobody
-    /// has to occupy a worker for that.
+    /// Returns whether somebody whom the work needs does not answer, holds what it needs, or has not planned it anew yet. Only
+    /// waiting helps, and nobody has to occupy a worker for that.
     #[must_use]
     pub const fn is_unavailability(self) -> bool {
         matches!(
             self,
-            Self::SourceUnreachable | Self::DatabaseUnreachable | Self::RepositoryLocked | Self::StorageUnreachable
+            Self::SourceUnreachable
+                | Self::PlanDiffers
+                | Self::DatabaseUnreachable
+                | Self::RepositoryLocked
+                | Self::StorageUnreachable
         )
     }
 }

@@ -18,7 +18,7 @@ use crate::subject::{Lane, SessionKind};
 pub use hooks::{Application, PlanHooks};
 pub use one_or_more::{Empty, OneOrMore};
 pub use size::{LIMIT, Oversize};
-pub use target::{Credentials, Database, PlanTarget, Tls, TlsMode};
+pub use target::{Credentials, Database, PlanTarget, Resolve, Tls, TlsMode};
 pub use work::{
     BackupWork, Existing, PlanRepository, RestoreMode, RestoreWork, SnapshotSelector, SnapshotSource, Step, Verify,
     WipeWork, Work,

@@ -1,5 +1,5 @@
 //! A cluster for tests: control plane, nats-server, MariaDB, and `lagan engine` and `lagan worker`. Databases run outside
-//! the cluster, so the engine gets their addresses by `--resolve`.
+//! the cluster, so engine and worker get their addresses by `--resolve`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ spec:
         let (kubeconfig, url) = (self.kubeconfig.to_string_lossy(), self.nats.url());
         let mut args = vec![part, "--kube", "--kubeconfig", &kubeconfig, "--nats-url", &url];
         args.extend(["--namespaces", &self.namespace, "--failover", "5s"]);
-        for resolve in self.resolve.iter().filter(|_| part == "engine") {
+        for resolve in &self.resolve {
             args.extend(["--resolve", resolve]);
         }
         args.extend(more);

@@ -6,6 +6,8 @@
 mod clusters;
 #[path = "sessions/existing.rs"]
 mod existing;
+#[path = "sessions/forged.rs"]
+mod forged;
 #[path = "sessions/hooks.rs"]
 mod hooks;
 #[path = "sessions/metrics.rs"]

@@ -11,6 +11,7 @@ use lagan_schemas::plan::{BackupWork, Database, Plan, PlanRepository, RestoreWor
 use lagan_schemas::session::Session;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::agreement;
 use crate::backup::{self, Backup, beside};
 use crate::consent;
 use crate::databases::Access;
@@ -59,6 +60,9 @@ pub(crate) async fn run(worker: &Worker, held: &Arc<Held>, life: &Arc<Life>, pla
         return failure.into();
     }
     if let Err(failure) = consent::confirm(worker, plan).await {
+        return failure.into();
+    }
+    if let Err(failure) = agreement::confirm(worker, plan).await {
         return failure.into();
     }
     let hooks = match Hooks::new(worker, held, life, plan).recall(&session).read().await {

@@ -56,7 +56,12 @@ impl Intent {
             return Err(not_confirmed("it does not ask for its data to be deleted any more"));
         }
         match &found.spec {
-            Spec::Repository(spec) if spec.backend == repository.backend => Ok(()),
+            Spec::Repository(spec)
+                if spec.backend == repository.backend
+                    && spec.backend.storage_secret_name.as_deref().unwrap_or_default() == repository.secret =>
+            {
+                Ok(())
+            }
             _ => Err(not_confirmed("its backend was changed meanwhile")),
         }
     }

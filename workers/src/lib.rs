@@ -1,6 +1,7 @@
 //! Executes plans: pulls a session, claims it, runs its steps, writes or reads a restic repository, reports.
 //! It must not decide what to do; the plan says it.
 
+mod agreement;
 mod backup;
 pub mod connection;
 mod consent;

@@ -17,6 +17,7 @@ use lagan_bus::{Bus, DeliveryError, Lanes};
 use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::{Notice, NoticeStatus};
+use lagan_schemas::plan::Resolve;
 use lagan_schemas::subject::{Cluster, Lane, SESSIONS, work_consumer};
 use lagan_sources::Source;
 use tokio::runtime::Handle;
@@ -51,6 +52,8 @@ pub struct WorkerOptions {
     pub programs: BTreeMap<String, PathBuf>,
     /// Rules for connections to servers that objects name.
     pub outbound: Outbound,
+    /// Other addresses of databases, as the engine has them.
+    pub resolve: Resolve,
     /// Whether objects of other namespaces may be named without their consent.
     pub cross_namespace: CrossNamespace,
     /// How a worker's children are started, so that they die with it.
@@ -89,6 +92,7 @@ pub(crate) struct Worker {
     pub intent: Intent,
     pub programs: AllowedPrograms,
     pub outbound: Arc<Outbound>,
+    pub resolve: Resolve,
     pub cross_namespace: CrossNamespace,
     pub spawner: Spawner,
     pub is_sandboxed: bool,
@@ -127,6 +131,7 @@ pub async fn run(
         intent: Intent { source: options.source.clone() },
         programs: AllowedPrograms::new(options.programs.clone()),
         outbound: Arc::new(options.outbound.clone()),
+        resolve: options.resolve.clone(),
         cross_namespace: options.cross_namespace,
         spawner: options.spawner.clone(),
         is_sandboxed: options.spawner.sandbox != Sandbox::Off && is_sandbox_available(),

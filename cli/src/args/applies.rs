@@ -222,7 +222,6 @@ mod tests {
         refused("lagan engine --kube --nats-url x --slots 3", &["unexpected argument '--slots'"]);
         refused("lagan engine --kube --nats-url x --allow-program /bin/x", &["unexpected argument"]);
         refused("lagan engine --kube --nats-url x --allow-hook-host x", &["unexpected argument"]);
-        refused("lagan worker --kube --nats-url x --resolve a:1=b:1", &["unexpected argument"]);
         refused("lagan worker --kube --nats-url x --pushgateway http://x/", &["unexpected argument"]);
         for option in ["token-file", "creds", "user-file", "ca", "monitoring-url", "replicas"] {
             refused(

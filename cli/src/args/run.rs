@@ -36,6 +36,10 @@ pub struct PartArgs {
     /// the condition ConsentMissing. Give it to the engine and to the workers
     #[arg(long)]
     pub allow_cross_namespace: bool,
+    /// Connect to another address where an AppBinding names this one, as with curl (repeatable). Give it to the engine and to
+    /// the workers, which compare the addresses of plans with it
+    #[arg(long, value_name = "HOST:PORT=HOST:PORT")]
+    pub resolve: Vec<ResolveArg>,
     /// Serve /metrics, /healthz and /readyz over HTTP on this address
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = values::listen)]
     pub listen: Option<SocketAddr>,
@@ -45,9 +49,6 @@ pub struct PartArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineFlags {
-    /// Connect to another address where an AppBinding names this one, as with curl (repeatable)
-    #[arg(long, value_name = "HOST:PORT=HOST:PORT")]
-    pub resolve: Vec<ResolveArg>,
     /// Prometheus Pushgateway that gets the metrics of ended sessions, under the names that Stash uses
     #[arg(long, value_name = "URL", value_parser = values::http_url)]
     pub pushgateway: Option<url::Url>,

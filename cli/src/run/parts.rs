@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use lagan_bus::sync::{Sync, sync_always};
 use lagan_bus::{Auth, Bus, Connect, Reach};
-use lagan_engine::{EngineOptions, Resolve, Timing};
+use lagan_engine::{EngineOptions, Timing};
 use lagan_schemas::consent::CrossNamespace;
+use lagan_schemas::plan::Resolve;
 use lagan_sources::Source;
 use lagan_sources::kubernetes::ApiServer;
 use lagan_workers::process::{Sandbox, is_sandbox_available};
@@ -162,10 +163,13 @@ impl ProcessParts<'_> {
         if self.args.allow_cross_namespace { CrossNamespace::Allowed } else { CrossNamespace::NeedsConsent }
     }
 
+    fn resolve(&self) -> Resolve {
+        let flags = &self.args.resolve;
+        Resolve(flags.iter().map(|r| ((r.from_host.clone(), r.from_port), (r.to_host.clone(), r.to_port))).collect())
+    }
+
     fn engine_options(&self, part: &EnginePart<'_>, registry: &mut Registry) -> EngineOptions {
         let flags = part.flags;
-        let resolve =
-            flags.resolve.iter().map(|r| ((r.from_host.clone(), r.from_port), (r.to_host.clone(), r.to_port)));
         EngineOptions {
             cluster: self.args.cluster.clone(),
             source: self.source.clone(),
@@ -173,7 +177,7 @@ impl ProcessParts<'_> {
             pushgateway: flags.pushgateway.clone(),
             replicas: self.args.nats_replicas.into(),
             streams: flags.streams.limits(),
-            resolve: Resolve(resolve.collect()),
+            resolve: self.resolve(),
             metrics: lagan_engine::EngineMetrics::register(registry),
             wipe_within: flags.wipe_within,
             cross_namespace: self.cross_namespace(),
@@ -193,6 +197,7 @@ impl ProcessParts<'_> {
             failover: self.args.failover,
             programs: programs::allowed(&flags.allow_program)?,
             outbound: outbound(flags, &self.source),
+            resolve: self.resolve(),
             cross_namespace: self.cross_namespace(),
             spawner: spawner(flags)?,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),

@@ -16,14 +16,13 @@ use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::{Cause, Requested, Urgency};
 use lagan_schemas::manifest::{Manifest, parse};
-use lagan_schemas::plan::{BackupWork, Database, Plan, RestoreWork, Retry, Step, TlsMode, WipeWork, Work};
+use lagan_schemas::plan::{BackupWork, Database, Plan, Resolve, RestoreWork, Retry, Step, TlsMode, WipeWork, Work};
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::{Lane, SessionKind};
 use uuid::Uuid;
 
 use super::answers::{Answers, Existence};
 use super::{PlanInputs, Unresolved, plan};
-use crate::context::Resolve;
 use crate::view::View;
 
 const REQUESTED: i64 = 1_800_000_000;

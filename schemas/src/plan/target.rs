@@ -1,10 +1,13 @@
 //! The database of a plan: where it answers, and which secret opens it.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PlanHooks;
 use crate::resource::ObjectRef;
+use crate::resource::app_binding::AppBindingSpec;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +47,40 @@ pub struct Tls {
     /// Secret with `tls.crt` and `tls.key` for client certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
+}
+
+impl Tls {
+    /// Returns how an AppBinding asks for TLS. A CA bundle means that the server's certificate is held against it, as in Stash.
+    /// Without one TLS is used where the server offers it, and nothing is verified.
+    #[must_use]
+    pub fn of(spec: &AppBindingSpec) -> Self {
+        let config = &spec.client_config;
+        let insecure = config.insecure_skip_tls_verify == Some(true);
+        let mode = match (&config.ca_bundle, &config.server_name) {
+            (Some(_), _) if insecure => TlsMode::Required,
+            (Some(_), Some(_)) => TlsMode::VerifyIdentity,
+            (Some(_), None) => TlsMode::VerifyCa,
+            (None, _) if spec.tls_secret.is_some() => TlsMode::Required,
+            (None, _) => TlsMode::Preferred,
+        };
+        Self {
+            mode,
+            ca_bundle: config.ca_bundle.clone(),
+            server_name: config.server_name.clone(),
+            client_secret: spec.tls_secret.as_ref().map(|secret| secret.name.clone()),
+        }
+    }
+}
+
+/// Addresses of Services outside a cluster: `name.namespace.svc:port` to `host:port`. Engine and workers have the same.
+#[derive(Debug, Clone, Default)]
+pub struct Resolve(pub BTreeMap<(String, u16), (String, u16)>);
+
+impl Resolve {
+    #[must_use]
+    pub fn address(&self, (host, port): (String, u16)) -> (String, u16) {
+        self.0.get(&(host.clone(), port)).cloned().unwrap_or((host, port))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -149,6 +149,22 @@ impl AppBindingSpec {
         }
         self
     }
+
+    /// Returns host and port of the database, as seen by a binding in `namespace`; `None` if it names no address that can be.
+    #[must_use]
+    pub fn address(&self, namespace: &str, default_port: u16) -> Option<(String, u16)> {
+        if let Some(service) = &self.client_config.service {
+            let namespace = service.namespace.as_deref().unwrap_or(namespace);
+            // Another database may listen on the default port, so it never takes the place of a port that can't be.
+            let port = match service.port {
+                0 => default_port,
+                given => u16::try_from(given).ok()?,
+            };
+            return Some((format!("{}.{namespace}.svc", service.name), port));
+        }
+        let url = DatabaseUrl::parse(self.client_config.url.as_deref()?).ok()?;
+        Some((url.host, url.port.unwrap_or(default_port)))
+    }
 }
 
 /// The address of a URL or a go-sql-driver DSN, in the same notation. Everything else may be a secret, and a text that is

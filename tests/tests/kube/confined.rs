@@ -211,10 +211,11 @@ fn roles_in_watched_namespaces_suffice_and_nothing_else_is_touched() -> Result<(
         // Cluster-scoped kinds.
         let cluster = ["backupblueprints", "backupblueprints/status", "functions", "tasks"];
         let cluster = cluster.map(|kind| format!("lagan.dev {kind}"));
-        // A worker asks a blueprint whether an AppBinding consents to its namespace, and whether a namespace exists.
+        // A worker asks a blueprint whether an AppBinding consents to its namespace, a Function for its program, and whether a namespace
+        // exists.
         let expected: BTreeSet<&str> = match part {
             "engine" => cluster.iter().map(String::as_str).collect(),
-            _ => BTreeSet::from([cluster[0].as_str(), "namespaces"]),
+            _ => BTreeSet::from([cluster[0].as_str(), cluster[2].as_str(), "namespaces"]),
         };
         assert_eq!(some, expected, "{part}");
     }

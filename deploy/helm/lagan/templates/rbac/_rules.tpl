@@ -53,6 +53,10 @@
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
+# A worker compares the program of a plan with its Function.
+- apiGroups: [lagan.dev]
+  resources: [functions]
+  verbs: [get]
 {{- range include "lagan.groups" . | fromYamlArray }}
 # An AppBinding that names a blueprint consents to backups from the blueprint's namespace.
 - apiGroups: [{{ . }}]
