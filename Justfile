@@ -78,10 +78,10 @@ bench-kube:
     @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --release --locked -p lagan; \
     LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/release/lagan")" exec deploy/scripts/bench-kube.sh
 
-# measure what a log of many sessions costs an engine, at its start and in standby; ENDED and MEANWHILE set the numbers
-bench-engine:
+# measure an engine: all lines of the table, or those that are named; --scale 0.01 for small numbers, --json FILE
+bench-engine *ARGS:
     @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --release --locked -p lagan; \
-    LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/release/lagan")" exec cargo run --quiet --locked -p lagan-tests --bin bench-engine
+    LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/release/lagan")" exec cargo run --quiet --locked -p lagan-tests --bin bench-engine -- {{ ARGS }}
 
 # install the programs that tests and demo need, and print the environment that finds them
 tools:

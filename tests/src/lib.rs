@@ -4,6 +4,7 @@
 //! Everything returns `anyhow::Result`: a test ends with `?`, and the error contains the end of the log.
 
 pub mod audit;
+pub mod bench;
 pub mod canary;
 pub mod control_plane;
 pub mod fleet;

@@ -95,6 +95,11 @@ impl NatsServer {
         &mut self.process
     }
 
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn kill9(&mut self) -> Result<()> {
         self.process.kill9().map(drop)
     }

@@ -18,6 +18,15 @@ const FACTS: [(&str, &str); 5] = [
     ("committing", "default.committing"),
     ("succeeded", "default.succeeded"),
 ];
+/// The facts of one whose first attempt failed, and that waits for the next one.
+const RETRYING: [(&str, &str); 4] = [
+    ("requested", "_.requested"),
+    ("planned", "default.planned.normal"),
+    ("started", "default.started"),
+    ("retrying", "default.retrying"),
+];
+/// Time of a next attempt that does not come.
+const NOT_BEFORE: &str = "2099-01-01T00:00:00Z";
 /// Facts that are sent before the server is asked how many it has stored.
 const WINDOW: usize = 5_000;
 const STORED_WITHIN: Duration = Duration::from_secs(120);
@@ -41,14 +50,23 @@ pub struct Generator {
 impl Generator {
     /// Makes sessions of this many configurations `c-0`, `c-1` and so on of namespace `demo`, one after the other.
     pub async fn connect(url: &str, configurations: u64) -> Result<Self> {
+        Self::of(url, configurations, &FACTS).await
+    }
+
+    /// Makes sessions that wait for their next attempt, which does not come.
+    pub async fn retrying(url: &str, configurations: u64) -> Result<Self> {
+        Self::of(url, configurations, &RETRYING).await
+    }
+
+    async fn of(url: &str, configurations: u64, facts: &[(&'static str, &'static str)]) -> Result<Self> {
         let client = async_nats::connect(url).await.context("connecting to NATS")?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/fixtures/v1/facts");
-        let template = |(kind, tail): (&str, &'static str)| {
+        let template = |&(kind, tail): &(&str, &'static str)| {
             let path = folder.join(format!("dev.lagan.backup.{kind}.v1.json"));
             let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
             Ok(Template { tail, event: serde_json::from_str(&text)? })
         };
-        let templates = FACTS.into_iter().map(template).collect::<Result<_>>()?;
+        let templates = facts.iter().map(template).collect::<Result<_>>()?;
         Ok(Self { client, templates, configurations })
     }
 
@@ -121,6 +139,9 @@ impl Template {
         if let Some(invoker) = data.get_mut("invoker") {
             invoker["name"] = configuration.clone().into();
             invoker["namespace"] = "demo".into();
+        }
+        if let Some(after) = data.get_mut("after") {
+            *after = NOT_BEFORE.into();
         }
         for field in ["name", "sessionName"] {
             if let Some(field) = data.get_mut(field) {

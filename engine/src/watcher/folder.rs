@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use lagan_schemas::manifest::update_problems;
 use lagan_schemas::resource::{Kind, Metadata, Object};
@@ -30,6 +31,8 @@ use crate::view::{Refused, UNREADABLE_MANIFEST, View};
 const SETTLE: Duration = Duration::from_millis(100);
 /// Interval of looks without a change: inotify loses events on some filesystems.
 const RESCAN: Duration = Duration::from_secs(60);
+/// Limit of objects that are being published at the same time. The server syncs its disk for many at once.
+const PUBLISHING: usize = 64;
 /// Name space of the UUIDs that stand for an object's content.
 const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002);
 /// Name space of the UUIDs that stand for refused objects. The ledger gives an object its own uid once it is valid.
@@ -121,18 +124,10 @@ async fn look(context: &Context, local: &FolderSource, memory: &mut Memory) -> R
     for (key, refused) in &refused {
         publish_refused(context, key, refused).await;
     }
-    for object in assigned.objects.values() {
-        let problems = {
-            let view = context.resources.read();
-            let known = view.objects.get(&object.key()).filter(|known| known.metadata.uid == object.metadata.uid);
-            // Compared in today's published form: an earlier version may have published more of the object.
-            known.map(|known| update_problems(&Object::clone(known).published(), object)).unwrap_or_default()
-        };
-        match &problems[..] {
-            // The next look compares again, so an object that was not published now is published then.
-            [] => drop(publish_if_new(context, object, None).await),
-            [problem, ..] => tracing::error!(object = %object.key(), problem, "change refused"),
-        }
+    // A session finds the objects that stand beside it in the folder.
+    let (sessions, others): (Vec<_>, Vec<_>) = assigned.objects.values().partition(|object| is_session(object.kind()));
+    for group in [others, sessions] {
+        futures::stream::iter(group).for_each_concurrent(PUBLISHING, |object| publish_changed(context, object)).await;
     }
     let (kept, gone) = {
         let view = context.resources.read();
@@ -147,6 +142,20 @@ async fn look(context: &Context, local: &FolderSource, memory: &mut Memory) -> R
         bury(context, &key, uid).await;
     }
     Ok(memory.missing.values().min().map(|since| *since + confirmed_after))
+}
+
+async fn publish_changed(context: &Context, object: &Object) {
+    let problems = {
+        let view = context.resources.read();
+        let known = view.objects.get(&object.key()).filter(|known| known.metadata.uid == object.metadata.uid);
+        // Compared in today's published form: an earlier version may have published more of the object.
+        known.map(|known| update_problems(&Object::clone(known).published(), object)).unwrap_or_default()
+    };
+    match &problems[..] {
+        // The next look compares again, so an object that was not published now is published then.
+        [] => drop(publish_if_new(context, object, None).await),
+        [problem, ..] => tracing::error!(object = %object.key(), problem, "change refused"),
+    }
 }
 
 async fn scan(folder: Arc<Folder>) -> Result<Scan, EngineError> {
