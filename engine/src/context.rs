@@ -41,6 +41,8 @@ pub struct EngineOptions {
     pub metrics: EngineMetrics,
     /// Time after which a deleted Repository with `wipeOut` is let go, even if its data could not be deleted.
     pub wipe_within: Duration,
+    /// Time after which a step that gets no further is ended.
+    pub stall: Duration,
     /// Whether objects of other namespaces may be named without their consent.
     pub cross_namespace: CrossNamespace,
     /// Numbers of sessions at a time.

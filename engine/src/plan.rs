@@ -31,7 +31,6 @@ use self::find::find;
 use crate::view::View;
 
 /// A dump or a restore that moves no byte for this long is killed.
-const STALL_SECONDS: u32 = 300;
 const DEFAULT_RETRY: Retry = Retry { max: 3, delay_seconds: 10 };
 
 /// The reason why there is no plan.
@@ -57,6 +56,8 @@ pub(crate) struct PlanInputs<'a> {
     pub requested: Timestamp,
     /// How long a deleted Repository waits for its data to be deleted.
     pub wipe_within: std::time::Duration,
+    /// Time after which a step that gets no further is ended.
+    pub stall_seconds: u32,
     /// Namespaces whose objects are in the view; none means all.
     pub namespaces: &'a [String],
     pub cross_namespace: CrossNamespace,

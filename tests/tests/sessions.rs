@@ -18,6 +18,8 @@ mod postgres;
 mod results;
 #[path = "sessions/scope.rs"]
 mod scope;
+#[path = "sessions/stalls.rs"]
+mod stalls;
 #[path = "sessions/waiting.rs"]
 mod waiting;
 

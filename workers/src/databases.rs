@@ -56,6 +56,11 @@ pub(crate) trait DatabaseEngine: Send + Sync {
         depth: Depth,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
 
+    /// Asks the server what it does for the connections of this login, apart from the one that asks.
+    fn activity<'a>(&'a self, access: &'a Access, database: &'a str) -> BoxFuture<'a, Result<ServerActivity, Failure>> {
+        Box::pin(questions::activity(access, self.document(), database))
+    }
+
     /// Time after which the server closes the connection of a restore that sends no statement; `None` if it is not known.
     fn idle_limit(&self) -> Option<Duration> {
         None
@@ -76,6 +81,32 @@ pub(crate) trait DatabaseEngine: Send + Sync {
 
     /// Checks that the last bytes of a stream end it.
     fn check_end(&self, tail: &[u8]) -> Result<(), String>;
+}
+
+/// The activity of a server for the connections of one login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ServerActivity {
+    /// It works on the statement of one of them.
+    Working,
+    /// It works on none, and the statement of one waits for somebody else; the server's words.
+    Waiting(String),
+    /// None has a statement that runs.
+    Idle,
+    /// It shows none of them.
+    Unseen,
+}
+
+impl ServerActivity {
+    /// Reads what each connection does: `works`, `waits` or `idles`, with the server's words.
+    fn of(connections: &[(String, String)]) -> Self {
+        let find = |does: &str| connections.iter().find(|(known, _)| known == does);
+        match (find("works"), find("waits"), connections) {
+            (Some(_), ..) => Self::Working,
+            (None, Some((_, words)), _) => Self::Waiting(words.clone()),
+            (None, None, []) => Self::Unseen,
+            (None, None, _) => Self::Idle,
+        }
+    }
 }
 
 /// A dump that may start.

@@ -22,7 +22,7 @@ mod tests;
 pub use capture::{Capture, CaptureError, Captured, capture};
 pub use control::{ChildExit, Side, Stop, Stragglers};
 pub use dump::{DumpHandle, DumpOutcome, DumpReader, DumpSettings, Scanner};
-pub use feed::{FeedError, FeedReport, Feeder, Pulse};
+pub use feed::{FeedError, FeedReport, Feeder, Pulse, Waiting};
 pub use program::{BASE_ENV, Input, Program, ProgramError, secret_path};
 pub use redact::escape;
 pub use sandbox::{Sandbox, is_available as is_sandbox_available};

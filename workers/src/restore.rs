@@ -4,6 +4,7 @@
 mod choose;
 mod dry_run;
 mod feed;
+mod stall;
 mod survey;
 
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::Activity;
 use lagan_schemas::fact::{Fact, Notice, NoticeStatus, Restoring, TargetResult};
 use lagan_schemas::plan::{Existing, RestoreMode, RestoreWork, Verify};
+use tokio_util::sync::CancellationToken;
 
 use self::feed::{Fed, Feed, Pauses, feed};
+use self::stall::stalled;
 use crate::consent;
 use crate::databases::{Access, Clearing, CodedEngine, Depth, Load, Ran, RestoreStream, Wanted, check_fed, ran};
 use crate::execution::{Execution, Leased};
@@ -78,7 +81,7 @@ impl Restore<'_, '_> {
         self.execution.held.begin_work();
         self.execution.hooks.pre(&self.work.target).await?;
         self.execution.conditions.extend(overwrites.map(overwritten));
-        let size_bytes = self.load(&engine, load, &snapshot).await?;
+        let size_bytes = self.load((&engine, &access), load, &snapshot).await?;
         self.release().await;
         if let Some(depth) = self.depth() {
             // Nothing can be tried again now, so a server that restarts is waited for as long as its user wants.
@@ -199,10 +202,19 @@ impl Restore<'_, '_> {
     }
 
     /// Feeds the snapshot to the client; gives the length of the stream.
-    async fn load(&self, engine: &CodedEngine, load: Load, snapshot: &Snapshot) -> Result<u64, Broken> {
+    async fn load(
+        &self,
+        (engine, access): (&CodedEngine, &Access),
+        load: Load,
+        snapshot: &Snapshot,
+    ) -> Result<u64, Broken> {
         let (size, reader) = self.open(snapshot).await?;
-        let feeder = self.start(engine, load.program).await?;
+        let stop = self.execution.life.token().child_token();
+        let feeder = self.start(engine, load.program, &stop).await?;
+        let database = load.databases.first().cloned().unwrap_or_default();
         self.append_restoring(snapshot, size, load.databases).await?;
+        let limit = Duration::from_secs(self.execution.plan.stall_seconds.into());
+        let stalled = stalled(engine, (access, &database), feeder.waiting(), limit);
         let fed = {
             let bytes = Arc::default();
             let _progress = self.execution.progress(|context| {
@@ -211,13 +223,22 @@ impl Restore<'_, '_> {
                 context.total_bytes = Some(size);
             });
             let (prelude, filter, first) = (load.prelude, load.filter, engine.first_change());
-            blocking(move || feed(feeder, Feed { reader, prelude, filter, first, bytes })).await?
+            let feeding = blocking(move || feed(feeder, Feed { reader, prelude, filter, first, bytes }));
+            tokio::pin!(feeding);
+            tokio::select! {
+                fed = &mut feeding => fed?,
+                why = stalled => {
+                    stop.cancel();
+                    let why = format!("the client got no further for {} s: {why}", limit.as_secs());
+                    Fed { stalled: Some(Failure::new(Code::Stalled, why)), ..feeding.await? }
+                }
+            }
         };
         self.judge(engine, fed, snapshot)?;
         Ok(size)
     }
 
-    async fn start(&self, engine: &CodedEngine, program: Program) -> Result<Feeder, Failure> {
+    async fn start(&self, engine: &CodedEngine, program: Program, stop: &CancellationToken) -> Result<Feeder, Failure> {
         let (life, span) = (Arc::clone(self.execution.life), tracing::Span::current());
         let (mut pauses, idle_limit) = (Pauses::default(), engine.idle_limit());
         let alive = move || {
@@ -225,7 +246,7 @@ impl Restore<'_, '_> {
             span.in_scope(|| pauses.note(pulse, idle_limit));
             pulse
         };
-        let started = self.execution.worker.spawner.feed(program, alive, &self.execution.life.token()).await;
+        let started = self.execution.worker.spawner.feed(program, alive, stop).await;
         started.map_err(|error| of_spawn(&error))
     }
 
@@ -260,13 +281,14 @@ impl Restore<'_, '_> {
     }
 
     fn judge(&self, engine: &CodedEngine, fed: Fed, snapshot: &Snapshot) -> Result<(), Failure> {
-        let Fed { report, expected_bytes, first, stopped } = fed;
+        let Fed { report, expected_bytes, first, stopped, stalled } = fed;
         let own_stop = self.execution.life.stopped().filter(|_| stopped.is_some());
         let said = engine.explain(&report.stderr.lines).filter(|_| !report.clean() && own_stop.is_none());
         let ran = ran(engine, first, &report, said.as_ref());
         let failed = |why: String| Failure::new(Code::RestoreFailed, why);
         let why = match (own_stop, said, stopped) {
             (Some(cause), ..) => failed(cause.failure().message),
+            _ if stalled.is_some() => stalled.unwrap_or_else(|| failed(String::new())),
             (_, Some(said), _) => failed(format!("the client failed: {}; {}", said.line, said.hint)),
             (_, _, Some(why)) => why,
             _ if !report.clean() => failed(format!("the client failed ({:?}) and said nothing", report.exit)),

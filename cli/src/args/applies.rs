@@ -184,7 +184,8 @@ mod tests {
                 }
                 let with: Vec<String> = line.iter().cloned().chain(words(own.unwrap_or(arg))).collect();
                 let told = parse(&with);
-                match own.filter(|own| !own.is_hide_set() || own.get_id() == "wipe_within") {
+                match own.filter(|own| !own.is_hide_set() || ["wipe_within", "stall"].contains(&own.get_id().as_str()))
+                {
                     Some(_) => {
                         // It may need another option, or exclude one; then the message says which.
                         let option = format!("--{}", arg.get_long().unwrap());

@@ -59,6 +59,9 @@ pub struct EngineFlags {
     /// How long a deleted Repository with `wipeOut` waits for its data to be deleted
     #[arg(long, hide = true, value_name = "DURATION", default_value = "600s", value_parser = parse_duration)]
     pub wipe_within: Duration,
+    /// How long a dump or a restore may get no further
+    #[arg(long, hide = true, value_name = "DURATION", default_value = "300s", value_parser = parse_duration)]
+    pub stall: Duration,
 }
 
 /// Options of a worker.

@@ -180,6 +180,7 @@ impl ProcessParts<'_> {
             resolve: self.resolve(),
             metrics: lagan_engine::EngineMetrics::register(registry),
             wipe_within: flags.wipe_within,
+            stall: flags.stall,
             cross_namespace: self.cross_namespace(),
             limits: flags.limits.limits(),
             timing: Timing { failover: self.args.failover },

@@ -15,7 +15,7 @@ use lagan_schemas::tag::Tag;
 use super::find::{Uid, app_binding, invoker};
 use super::task::Direction;
 use super::variables::{self, Facts};
-use super::{PlanInputs, STALL_SECONDS, Unresolved, database, deadline, hooks, refused, repository, retry, task};
+use super::{PlanInputs, Unresolved, database, deadline, hooks, refused, repository, retry, task};
 
 /// restic host of a target without an alias, as Stash names it.
 const DEFAULT_HOST: &str = "host-0";
@@ -75,7 +75,7 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
         },
         retry: retry(spec.retry_config.as_ref()),
         deadline: deadline(inputs.requested, spec.time_out),
-        stall_seconds: STALL_SECONDS,
+        stall_seconds: inputs.stall_seconds,
         notices: notices(&spec.retention_policy).into_iter().chain(missing.into_notice()).chain(unreadable).collect(),
         work: Work::Backup(Box::new(work)),
     })

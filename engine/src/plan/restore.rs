@@ -16,8 +16,7 @@ use super::find::{Uid, app_binding, invoker};
 use super::task::Direction;
 use super::variables::{self, Facts};
 use super::{
-    DEFAULT_RETRY, PlanInputs, STALL_SECONDS, Unresolved, database, deadline, hooks, ignored, manifests, refused,
-    repository, task,
+    DEFAULT_RETRY, PlanInputs, Unresolved, database, deadline, hooks, ignored, manifests, refused, repository, task,
 };
 
 pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan, Unresolved> {
@@ -87,7 +86,7 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
         lane: Lane::Urgent,
         retry: DEFAULT_RETRY,
         deadline: deadline(inputs.requested, spec.time_out),
-        stall_seconds: STALL_SECONDS,
+        stall_seconds: inputs.stall_seconds,
         notices: notices.collect(),
         work: Work::Restore(Box::new(work)),
     })

@@ -189,6 +189,7 @@ impl World {
             pools: &["default".to_owned(), "nfs".to_owned()],
             requested: Timestamp::from_second(REQUESTED).unwrap(),
             wipe_within: std::time::Duration::from_secs(600),
+            stall_seconds: 300,
             namespaces: &[],
             cross_namespace: self.cross_namespace,
         };

@@ -15,7 +15,7 @@ use lagan_schemas::subject::Lane;
 use uuid::Uuid;
 
 use super::find::{Uid, invoker};
-use super::{PlanInputs, STALL_SECONDS, Unresolved, planned, refused};
+use super::{PlanInputs, Unresolved, planned, refused};
 
 /// Until the deadline: a storage that comes back in time is wiped.
 const RETRY: Retry = Retry { max: 1000, delay_seconds: 5 };
@@ -48,7 +48,7 @@ pub(super) fn plan(request: &Requested, inputs: &PlanInputs<'_>) -> Result<Plan,
         lane: Lane::Maintenance,
         retry: RETRY,
         deadline: inputs.requested.checked_add(inputs.wipe_within).ok(),
-        stall_seconds: STALL_SECONDS,
+        stall_seconds: inputs.stall_seconds,
         notices: Vec::new(),
         // A Repository of another namespace at this place is not in the view, but its snapshots name the namespace.
         work: Work::Wipe(Box::new(WipeWork { repository, namespaces: inputs.namespaces.to_vec() })),

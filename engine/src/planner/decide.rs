@@ -186,6 +186,7 @@ async fn planned(
                 pools: &context.options.pools,
                 requested,
                 wipe_within: context.options.wipe_within,
+                stall_seconds: u32::try_from(context.options.stall.as_secs()).unwrap_or(u32::MAX),
                 namespaces: context.source().namespaces(),
                 cross_namespace: context.options.cross_namespace,
             };

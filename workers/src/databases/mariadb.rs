@@ -16,7 +16,7 @@ use self::stream::{RecordedStream, StreamSurvey, notices};
 use super::questions::explanation;
 use super::{
     Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, FirstChange, FirstEffect, Load, RestoreStream,
-    Survey,
+    ServerActivity, Survey,
 };
 use crate::mariadb::{ClientFailure, DumpArgs, SqlClient, Versions, attach, check_end, dump, engine, prepare};
 use crate::process::Program;
@@ -62,6 +62,22 @@ impl DatabaseEngine for MariaDb {
         depth: Depth,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
         Box::pin(self.compare(access, stream, depth))
+    }
+
+    fn activity<'a>(
+        &'a self,
+        access: &'a Access,
+        _database: &'a str,
+    ) -> BoxFuture<'a, Result<ServerActivity, Failure>> {
+        Box::pin(async {
+            let client = self.client(access).await?;
+            let rows = client.query(&engine().queries.activity).await;
+            let rows = rows.map_err(|error| Failure::new(Code::DatabaseUnreachable, chain(&error)))?;
+            let connections: Option<Vec<(String, String)>> =
+                rows.into_iter().map(|row| <[String; 2]>::try_from(row).ok().map(Into::into)).collect();
+            let unread = || Failure::new(Code::Internal, "the server's list of connections has another form");
+            connections.as_deref().map(ServerActivity::of).ok_or_else(unread)
+        })
     }
 
     fn idle_limit(&self) -> Option<Duration> {

@@ -8,7 +8,7 @@ use lagan_schemas::engine::{Engine, ErrorRule};
 use lagan_schemas::error::{Code, Failure, chain};
 use serde::de::DeserializeOwned;
 
-use super::{Access, Explanation};
+use super::{Access, Explanation, ServerActivity};
 use crate::failures::{of_spawn, stderr};
 use crate::process::{Capture, CaptureError, Input, Program, capture};
 
@@ -25,6 +25,13 @@ pub(super) async fn state<T: DeserializeOwned>(access: &Access, engine: &Engine,
 /// Asks a database the query `rows`: the number of rows by the name of their table.
 pub(super) async fn rows(access: &Access, engine: &Engine, database: &str) -> Result<BTreeMap<String, u64>, Failure> {
     ask(access, engine, (database, &engine.queries.rows), COUNTING).await
+}
+
+/// Asks the query `activity`, whose answer is JSON.
+pub(super) async fn activity(access: &Access, engine: &Engine, database: &str) -> Result<ServerActivity, Failure> {
+    let connections: Option<Vec<(String, String)>> =
+        ask(access, engine, (database, &engine.queries.activity), Capture::default()).await?;
+    Ok(ServerActivity::of(&connections.unwrap_or_default()))
 }
 
 async fn ask<T: DeserializeOwned>(

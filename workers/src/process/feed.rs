@@ -10,7 +10,7 @@
 use std::{
     io::{self, Write},
     process::ChildStdin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -44,6 +44,30 @@ pub enum Pulse {
 }
 
 type Alive = Box<dyn FnMut() -> Pulse + Send>;
+
+/// Since when a child has taken nothing of what it was given, or has not ended although its input did.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting(Arc<Mutex<Option<Instant>>>);
+
+impl Waiting {
+    /// Returns how long the child has been waited for; `None` while it takes what it gets, or gets nothing.
+    #[must_use]
+    pub fn since(&self) -> Option<Duration> {
+        self.lock().map(|since| since.elapsed())
+    }
+
+    fn begin(&self) {
+        self.lock().get_or_insert_with(Instant::now);
+    }
+
+    fn end(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The end of a child that was fed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +106,7 @@ pub struct Feeder {
     bytes: u64,
     tail: Vec<u8>,
     paused: Duration,
+    waiting: Waiting,
     run: Arc<Run>,
 }
 
@@ -120,20 +145,24 @@ impl Spawner {
         }
         let alive = Box::new(alive);
         let (tail, paused) = (Vec::new(), Duration::ZERO);
-        Ok(Feeder { stdin: started.stdin, alive, bytes: 0, tail, paused, run: started.run })
+        let waiting = Waiting::default();
+        Ok(Feeder { stdin: started.stdin, alive, bytes: 0, tail, paused, waiting, run: started.run })
     }
 }
 
 impl Feeder {
     /// Writes all bytes and waits as long as the child needs.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), FeedError> {
-        bytes.chunks(BLOCK_BYTES).try_for_each(|block| self.feed_block(block))
+        let fed = bytes.chunks(BLOCK_BYTES).try_for_each(|block| self.feed_block(block));
+        self.waiting.end();
+        fed
     }
 
     /// Closes the child's input, once this worker may write, and waits for its end, however long it still works.
     pub fn finish(mut self) -> Result<FeedReport, FeedError> {
         self.check()?;
         self.stdin = None;
+        self.waiting.begin();
         while !self.run.control.finished_within(TICK) {
             if (self.alive)() == Pulse::Lost {
                 let report = Box::new(self.kill());
@@ -154,6 +183,12 @@ impl Feeder {
         self.bytes
     }
 
+    /// Tells others how long the child has taken nothing.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.clone()
+    }
+
     fn feed_block(&mut self, mut block: &[u8]) -> Result<(), FeedError> {
         while !block.is_empty() {
             self.check()?;
@@ -162,11 +197,13 @@ impl Feeder {
             };
             match stdin.write(block) {
                 Ok(count) => {
+                    self.waiting.end();
                     self.bytes += count as u64;
                     self.remember(&block[..count]);
                     block = &block[count..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.waiting.begin();
                     ready(&*stdin, PollFlags::POLLOUT);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -193,7 +230,11 @@ impl Feeder {
                 return Err(FeedError::Stopped { report: Box::new(self.kill()) });
             }
             let began = Instant::now();
-            if pulse == Pulse::Alive || self.run.control.finished_within(TICK) {
+            if pulse == Pulse::Alive {
+                return Ok(());
+            }
+            self.waiting.end();
+            if self.run.control.finished_within(TICK) {
                 return Ok(());
             }
             self.paused += began.elapsed();

@@ -39,6 +39,8 @@ pub(super) struct Fed {
     pub first: Option<FirstEffect>,
     /// Why the feed ended before its input did. The code is that of a restore that has written nothing.
     pub stopped: Option<Failure>,
+    /// Why this worker ended the client.
+    pub stalled: Option<Failure>,
 }
 
 /// Tells in the log when a restore pauses and goes on.
@@ -91,7 +93,7 @@ pub(super) fn feed(mut feeder: Feeder, feed: Feed) -> Fed {
         // The client is killed before its input ends, or it would take the part for the whole.
         Err(Stopped::Input(why)) => (feeder.abort(), Some(why)),
     };
-    Fed { report, expected_bytes, first: first.found(), stopped }
+    Fed { report, expected_bytes, first: first.found(), stopped, stalled: None }
 }
 
 fn ended_early(error: &FeedError) -> (FeedReport, Option<Failure>) {
