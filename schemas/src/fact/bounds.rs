@@ -13,6 +13,8 @@ const LIMIT: usize = 7 * 1024;
 const MESSAGE_LIMITS: [usize; 3] = [1024, 256, 64];
 /// Limit of a condition's type and reason, of names and of other short texts, in bytes.
 const WORD_LIMIT: usize = 256;
+/// Number of conditions of hooks that the smallest fact keeps; a session has two.
+const HOOKS: usize = 4;
 /// Number of rejected snapshots that a fact names.
 const REJECTED_LIMIT: usize = 16;
 /// Number of databases that `restoring` names.
@@ -54,9 +56,14 @@ impl Fact {
     /// Returns the fact with nothing but what others decide by. A server refused the whole one as too large.
     #[must_use]
     pub fn smallest(mut self) -> Self {
+        let goes_on = matches!(self, Self::Retrying(_));
         if let Some(conditions) = self.conditions_mut() {
-            let omitted = conditions.len();
-            conditions.clear();
+            let all = conditions.len();
+            // The next attempt must know which hooks ran.
+            conditions.retain(|condition| goes_on && condition.kind.contains("Hook"));
+            conditions.truncate(HOOKS);
+            shorten(conditions, MESSAGE_LIMITS[2]);
+            let omitted = all - conditions.len();
             conditions.extend((omitted > 0).then(|| more(omitted)));
         }
         match &mut self {

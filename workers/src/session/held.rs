@@ -8,7 +8,7 @@ use lagan_bus::Bus;
 use lagan_bus::append::AppendError;
 use lagan_bus::session_log::{LogError, Writer, append_fact_as, read_session};
 use lagan_schemas::error::{Code, Failure, chain};
-use lagan_schemas::fact::{Ended, Fact, Holder};
+use lagan_schemas::fact::{Ended, Fact, Holder, TargetResult};
 use lagan_schemas::session::{Author, Session};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,10 @@ impl Held {
             Err(HeldError::Log(refused)) => refused,
             done => return done,
         };
-        for smaller in [smallest, last_word(self.holder, &refused)] {
+        // The snapshots that were verified stay as long as anything can be stored.
+        let results = results_of(&smallest);
+        let words = [results, Vec::new()].map(|results| last_word(self.holder, &refused, results));
+        for smaller in std::iter::once(smallest).chain(words) {
             if self.give_up.is_cancelled() {
                 break;
             }
@@ -142,12 +145,22 @@ impl Held {
     }
 }
 
+/// The verified snapshots that a fact names.
+fn results_of(fact: &Fact) -> Vec<TargetResult> {
+    match fact {
+        Fact::Succeeded(fact) => fact.results.clone(),
+        Fact::Retrying(fact) => fact.results.clone(),
+        Fact::Failed(fact) | Fact::Cancelled(fact) => fact.results.clone(),
+        _ => Vec::new(),
+    }
+}
+
 /// The end of a session whose own end was refused.
-fn last_word(holder: Holder, refused: &LogError) -> Fact {
+fn last_word(holder: Holder, refused: &LogError, results: Vec<TargetResult>) -> Fact {
     Fact::Failed(Ended {
         holder: Some(holder),
         failure: Failure::new(Code::Internal, format!("how the attempt ended can't be stored: {}", chain(refused))),
-        results: Vec::new(),
+        results,
         rejected_snapshots: Vec::new(),
         conditions: Vec::new(),
     })

@@ -11,7 +11,7 @@ use lagan_bus::heartbeat::{self, Beats, Heartbeat};
 use lagan_bus::session_log::read_session;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{CancelRequested, Holder};
-use lagan_schemas::session::Session;
+use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::SessionKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -83,7 +83,8 @@ impl Life {
         let stopper = Stopper::default();
         let past_first_byte = CancellationToken::new();
         let mut watchers = JoinSet::new();
-        watchers.spawn(watch_log(worker.bus.clone(), (session.key.clone(), holder), alerts, stopper.clone()));
+        let ours = Ours { holder, planned: session.planned_sequence };
+        watchers.spawn(watch_log(worker.bus.clone(), (session.key.clone(), ours), alerts, stopper.clone()));
         if let Some(deadline) = session.plan.as_ref().and_then(|plan| plan.deadline) {
             watchers.spawn(watch_deadline(deadline, stopper.clone()));
         }
@@ -98,7 +99,7 @@ impl Life {
         let cleared_gaps = Arc::default();
         let (beats, cleared) = (heartbeat.beats(), Arc::clone(&cleared_gaps));
         let key = session.key.clone();
-        watchers.spawn(watch_gaps(worker.bus.clone(), (key, holder), beats, cleared, stopper.clone()));
+        watchers.spawn(watch_gaps(worker.bus.clone(), (key, ours), beats, cleared, stopper.clone()));
         Self { heartbeat, stopper, past_first_byte, cleared_gaps, _watchers: watchers }
     }
 
@@ -143,7 +144,7 @@ impl Life {
 
 /// Sees a cancel request at once, a successor, and an end that the engine or a successor wrote. A fact only makes it look: the
 /// log as a whole says who its author is, and whether it counts.
-async fn watch_log(bus: Bus, (key, holder): (SessionKey, Holder), mut alerts: Listening, stopper: Stopper) {
+async fn watch_log(bus: Bus, (key, ours): (SessionKey, Ours), mut alerts: Listening, stopper: Stopper) {
     loop {
         if alerts.next().await.store == StoreKept::No {
             stopper.stop(StopCause::Fenced);
@@ -152,14 +153,29 @@ async fn watch_log(bus: Bus, (key, holder): (SessionKey, Holder), mut alerts: Li
         if let Some(cancel) = session.cancel.clone() {
             stopper.stop(StopCause::Cancelled(cancel));
         }
-        if !is_ours(&session, holder) {
+        if !ours.is_kept(&session) {
             stopper.stop(StopCause::Fenced);
         }
     }
 }
 
-fn is_ours(session: &Session, holder: Holder) -> bool {
-    session.holder == Some(holder) && session.phase.is_held()
+/// What this worker holds, or is about to start.
+#[derive(Debug, Clone, Copy)]
+struct Ours {
+    holder: Holder,
+    /// Sequence of the plan that it runs.
+    planned: u64,
+}
+
+impl Ours {
+    /// Returns whether the session is still ours. Its watch begins before `started` is stored, and a log without it, which still has
+    /// our plan, proves nothing: if somebody else starts it, our own append fails.
+    fn is_kept(self, session: &Session) -> bool {
+        let starts = session.phase == Phase::Planned
+            && session.planned_sequence == self.planned
+            && session.attempts < self.holder.attempt;
+        starts || (session.holder == Some(self.holder) && session.phase.is_held())
+    }
 }
 
 /// Reads a session, however long that takes.
@@ -178,7 +194,7 @@ async fn read_again(bus: &Bus, key: &SessionKey) -> Session {
 /// Reads the log after each gap of the heartbeat: others may have seen a full TTL of silence and taken the session over.
 async fn watch_gaps(
     bus: Bus,
-    (key, holder): (SessionKey, Holder),
+    (key, ours): (SessionKey, Ours),
     mut beats: watch::Receiver<Beats>,
     cleared: Arc<AtomicU64>,
     stopper: Stopper,
@@ -186,7 +202,7 @@ async fn watch_gaps(
     while beats.changed().await.is_ok() {
         let gaps = beats.borrow_and_update().gaps;
         if cleared.load(Ordering::SeqCst) != gaps {
-            if !is_ours(&read_again(&bus, &key).await, holder) {
+            if !ours.is_kept(&read_again(&bus, &key).await) {
                 return stopper.stop(StopCause::Fenced);
             }
             cleared.store(gaps, Ordering::SeqCst);
@@ -217,4 +233,36 @@ async fn watch_drain(
         stop_now.cancelled().await;
     }
     stopper.stop(StopCause::Drained);
+}
+
+#[cfg(test)]
+mod tests {
+    use lagan_schemas::subject::SessionKind;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn a_log_that_does_not_have_our_start_yet_does_not_fence_us() {
+        let ours = Ours { holder: Holder { attempt: 2, worker: Uuid::from_u128(5) }, planned: 7 };
+        let other = Holder { attempt: 2, worker: Uuid::from_u128(6) };
+        for (phase, planned, attempts, holder, kept) in [
+            (Phase::Planned, 7, 1, None, true),
+            (Phase::Started, 7, 2, Some(ours.holder), true),
+            (Phase::Committing, 7, 2, Some(ours.holder), true),
+            // Another plan, another holder, an end, and a store without the session.
+            (Phase::Planned, 9, 1, None, false),
+            (Phase::Planned, 7, 2, None, false),
+            (Phase::Started, 7, 2, Some(other), false),
+            (Phase::Failed, 7, 1, None, false),
+            (Phase::Cancelled, 7, 2, Some(ours.holder), false),
+            (Phase::Nothing, 0, 0, None, false),
+        ] {
+            let mut session = fixtures::session(SessionKind::Backup);
+            (session.phase, session.planned_sequence) = (phase, planned);
+            (session.attempts, session.holder) = (attempts, holder);
+            assert_eq!(ours.is_kept(&session), kept, "{phase:?} {planned} {attempts}");
+        }
+    }
 }

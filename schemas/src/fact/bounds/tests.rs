@@ -165,3 +165,27 @@ fn conditions_that_do_not_fit_are_counted() {
     let last = fact.conditions.last().unwrap();
     assert_eq!(last.message, format!("{} more conditions are left out here", 100 - kept));
 }
+
+#[test]
+fn the_smallest_retry_still_says_which_hook_ran() {
+    let hook = Notice {
+        kind: "PreBackupHookExecutionSucceeded".to_owned(),
+        status: NoticeStatus::True,
+        reason: "Succeeded".to_owned(),
+        message: text(),
+    };
+    let failure = Failure::new(Code::StorageUnreachable, text());
+    let fact = Fact::Retrying(Retrying {
+        holder: holder(),
+        failure,
+        after: Timestamp::UNIX_EPOCH,
+        counted: Counted::No,
+        results: vec![result()],
+        rejected_snapshots: Vec::new(),
+        conditions: conditions().into_iter().chain([hook]).collect(),
+    });
+    let Fact::Retrying(smallest) = fact.smallest() else { panic!("another fact") };
+    let kinds: Vec<&str> = smallest.conditions.iter().map(|condition| condition.kind.as_str()).collect();
+    assert_eq!(kinds, ["PreBackupHookExecutionSucceeded", "ConditionsOmitted"]);
+    assert!(smallest.conditions[0].message.len() <= 64 && smallest.results.len() == 1);
+}
