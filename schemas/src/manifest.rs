@@ -1,6 +1,7 @@
 //! Manifests: turns YAML text as people and programs write it into typed, validated objects. Errors name file, line,
 //! column and the nearest field. It must not read files; the caller passes text and the name to print.
 
+mod compiled;
 mod documents;
 mod rules;
 
@@ -66,6 +67,16 @@ pub fn parse(file: &str, text: &str) -> Vec<Result<Manifest, ManifestError>> {
     let mut manifests = Vec::new();
     for document in documents(text) {
         parse_part(file, &document, None, &mut manifests);
+    }
+    manifests
+}
+
+/// Parses the documents of a file in which a name occurs. All others can't be about an object of this name.
+#[must_use]
+pub fn parse_naming(file: &str, text: &str, name: &str) -> Vec<Result<Manifest, ManifestError>> {
+    let mut manifests = Vec::new();
+    for document in documents(text).iter().filter(|document| document.text.contains(name)) {
+        parse_part(file, document, None, &mut manifests);
     }
     manifests
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lagan_schemas::manifest::{Manifest, ManifestError, RefusedObject, parse};
+use lagan_schemas::manifest::{Manifest, ManifestError, RefusedObject, parse, parse_naming};
 use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
@@ -161,7 +161,7 @@ impl Folder {
         }
     }
 
-    /// Searches the files that contain the name, and collects the problems that it meets.
+    /// Searches the documents that contain the name, and collects the problems that it meets.
     fn find<T>(
         &self,
         name: &str,
@@ -170,7 +170,7 @@ impl Folder {
     ) -> Option<T> {
         self.files(problems).into_iter().find_map(|file| {
             let text = read(&file, problems).filter(|text| text.contains(name))?;
-            parse(&file.display().to_string(), &text).into_iter().find_map(|parsed| {
+            parse_naming(&file.display().to_string(), &text, name).into_iter().find_map(|parsed| {
                 problems.extend(parsed.as_ref().err().cloned().map(FolderProblem::from));
                 pick(parsed)
             })

@@ -3,17 +3,15 @@
 
 use uuid::Uuid;
 
+use super::compiled;
 use crate::catalogue::engine_of_type;
 use crate::resource::app_binding::{AppBindingSpec, DatabaseUrl};
 use crate::resource::backup_blueprint::BackupBlueprintSpec;
 use crate::resource::backup_configuration::BackupConfigurationSpec;
-use crate::resource::backup_session::BackupSessionSpec;
 use crate::resource::fields::{self, refusal};
-use crate::resource::function::FunctionSpec;
 use crate::resource::kind::LAGAN;
-use crate::resource::repository::{RepositorySpec, RetentionPolicy};
+use crate::resource::repository::RetentionPolicy;
 use crate::resource::restore_session::RestoreSessionSpec;
-use crate::resource::task::TaskSpec;
 use crate::resource::{Group, Object, Spec};
 use crate::schedule::{Schedule, ScheduleError};
 use crate::subject::token;
@@ -22,16 +20,7 @@ use crate::subject::token;
 #[must_use]
 pub fn problems(object: &Object) -> Vec<String> {
     let spec = object.spec_json();
-    let checked = match &object.spec {
-        Spec::Repository(_) => RepositorySpec::validate_cel(&spec, None),
-        Spec::BackupConfiguration(_) => BackupConfigurationSpec::validate_cel(&spec, None),
-        Spec::BackupSession(_) => BackupSessionSpec::validate_cel(&spec, None),
-        Spec::RestoreSession(_) => RestoreSessionSpec::validate_cel(&spec, None),
-        Spec::BackupBlueprint(_) => BackupBlueprintSpec::validate_cel(&spec, None),
-        Spec::Task(_) => TaskSpec::validate_cel(&spec, None),
-        Spec::Function(_) => FunctionSpec::validate_cel(&spec, None),
-        Spec::AppBinding(_) => Ok(()),
-    };
+    let checked = compiled::validate(&object.spec, &spec, None);
     if let Err(errors) = checked {
         return errors.into_vec().into_iter().map(|error| error.message).collect();
     }
@@ -108,8 +97,7 @@ fn rule_problems(spec: &RestoreSessionSpec) -> Option<String> {
 pub fn update_problems(old: &Object, new: &Object) -> Vec<String> {
     let (before, after) = (old.spec_json(), new.spec_json());
     let checked = match &new.spec {
-        Spec::BackupSession(_) => BackupSessionSpec::validate_cel(&after, Some(&before)),
-        Spec::RestoreSession(_) => RestoreSessionSpec::validate_cel(&after, Some(&before)),
+        Spec::BackupSession(_) | Spec::RestoreSession(_) => compiled::validate(&new.spec, &after, Some(&before)),
         _ => Ok(()),
     };
     checked.err().map(|errors| errors.into_vec().into_iter().map(|e| e.message).collect()).unwrap_or_default()
