@@ -57,10 +57,11 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Time after which a message without a sign of life is delivered again.
+    /// Time after which a message without a sign of life is delivered again. Only then another worker begins to watch the
+    /// heartbeat, for a whole TTL, so it is shorter. A worker tells of itself at every third of a TTL.
     #[must_use]
-    pub const fn ack_wait(self) -> Duration {
-        self.failover
+    pub fn ack_wait(self) -> Duration {
+        self.failover * 2 / 3
     }
 
     #[must_use]
