@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{self, ApiError, EmptyRequest, code};
-use crate::reach::Reach;
+use crate::reach::ReadScope;
 
 /// The oldest server that Lagan is used with: its compare-and-set over a filter is what every append relies on.
 pub const OLDEST_SERVER: (u64, u64) = (2, 12);
@@ -43,7 +43,7 @@ pub struct Connect {
     pub name: String,
     /// Replies go to `_INBOX_<role>.>`, or `_INBOX_<role>-<pool>.>`, so that permissions can tell the roles apart.
     pub role: String,
-    pub reach: Reach,
+    pub reach: ReadScope,
     pub auth: Auth,
     /// A PEM file; when given, TLS is required.
     pub ca: Option<PathBuf>,
@@ -63,7 +63,7 @@ impl Connect {
             url: url.into(),
             name: format!("lagan-{role}"),
             role,
-            reach: Reach::default(),
+            reach: ReadScope::default(),
             auth: Auth::None,
             ca: None,
             domain: None,
@@ -136,7 +136,7 @@ pub struct Bus {
     client: async_nats::Client,
     context: jetstream::Context,
     api_prefix: String,
-    reach: Reach,
+    reach: ReadScope,
     link: watch::Receiver<Link>,
     patience: Duration,
     answer_within: Duration,
@@ -189,7 +189,7 @@ impl Bus {
     }
 
     #[must_use]
-    pub fn reach(&self) -> &Reach {
+    pub fn reach(&self) -> &ReadScope {
         &self.reach
     }
 

@@ -34,5 +34,5 @@ pub use delivery::{Delivery, DeliveryError, Lanes, Settle, SettleError};
 pub use error::ApiError;
 pub use follow::{Followed, Start};
 pub use limits::StreamLimits;
-pub use reach::Reach;
+pub use reach::ReadScope;
 pub use read::Stored;

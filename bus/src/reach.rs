@@ -9,7 +9,7 @@ use crate::connect::Bus;
 /// such requests, and read through consumers: the filter of a consumer is part of a subject, and the server stores what it
 /// delivers under no other subject than its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Reach {
+pub enum ReadScope {
     #[default]
     Everything,
     /// All messages, through consumers only.
@@ -18,7 +18,7 @@ pub enum Reach {
     Pool(String),
 }
 
-impl Reach {
+impl ReadScope {
     /// Returns the prefix of the subjects to which answers are sent. Nobody else may subscribe to them.
     pub(crate) fn inbox(&self, role: &str) -> String {
         match self {
@@ -32,8 +32,8 @@ impl Bus {
     /// Returns the pool whose sessions this connection may read, if it may not read all.
     pub(crate) fn pool(&self) -> Option<&str> {
         match self.reach() {
-            Reach::Pool(pool) => Some(pool),
-            Reach::Everything | Reach::Consumers => None,
+            ReadScope::Pool(pool) => Some(pool),
+            ReadScope::Everything | ReadScope::Consumers => None,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::batch::{Complete, batch};
 use crate::connect::Bus;
 use crate::consumed::consumed;
 use crate::error::{ApiError, api, code};
-use crate::reach::Reach;
+use crate::reach::ReadScope;
 use crate::refusal::last_by_refusal;
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -111,7 +111,7 @@ pub async fn next(bus: &Bus, stream: &str, filter: &str, sequence: u64) -> Resul
 /// that has the leader's last message has all before it. If the replica lags behind, or the stream offers no such answers,
 /// the messages are read from the leader one by one.
 pub(crate) async fn all(bus: &Bus, stream: &str, filter: &str, sequence: u64) -> Result<Vec<Stored>, ApiError> {
-    if *bus.reach() != Reach::Everything {
+    if *bus.reach() != ReadScope::Everything {
         // Most callers read directly, and their futures stay small.
         return Box::pin(all_consumed(bus, stream, filter, sequence)).await;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lagan_bus::{Auth, Bus, Connect, Reach};
+use lagan_bus::{Auth, Bus, Connect, ReadScope};
 use lagan_schemas::error::chain;
 use lagan_sources::Source;
 use lagan_sources::endpoint::{Endpoint, EndpointError, data_dir};
@@ -183,7 +183,7 @@ async fn cluster_client(global: &Global, streams: Option<Streams>) -> Result<Cli
 async fn streams(connection: &NatsArgs, found: Option<&Endpoint>, state: &Path) -> Result<Streams, Problem> {
     let url = connection.nats_url.clone().or_else(|| found.map(|e| e.nats_url.clone())).unwrap_or_default();
     let mut connect = Connect::new(url, "cli");
-    connect.reach = Reach::Consumers;
+    connect.reach = ReadScope::Consumers;
     connect.patience = PATIENCE;
     connect.ca.clone_from(&connection.login.nats_ca);
     // A token is sent to no other server than the one that it was made for.

@@ -5,6 +5,8 @@
 //! wildcards: `lagan.session.<cluster>.<namespace>.<kind>.<group>.<invoker>.<uid>.<pool>.<fact>[.<lane>]`. The pool comes
 //! after the uid, because it is known only when the session is planned, and all facts of a session share their prefix.
 
+mod pool;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,6 +15,8 @@ use uuid::Uuid;
 
 use crate::fact::FactKind;
 use crate::resource::Kind;
+
+pub use pool::{holder_filters, question_subject, visible_to_pool, work_consumer};
 
 /// Names of the streams. [`stream_subjects`] gives the subjects that they bind.
 pub const RESOURCES: &str = "RESOURCES";
@@ -334,44 +338,10 @@ pub fn fact_filter(cluster: &Cluster, fact: FactKind) -> String {
     format!("lagan.session.{cluster}.*.*.*.*.*.*.{}{tail}", fact.as_str())
 }
 
-/// Returns the filters for the facts that may end the work of a holder in this pool: those of the engine and of a successor.
-#[must_use]
-pub fn holder_filters(cluster: &Cluster, pool: &str) -> Vec<String> {
-    let of = |pool: &str, fact: FactKind| format!("lagan.session.{cluster}.*.*.*.*.*.{pool}.{}", fact.as_str());
-    vec![
-        of(NO_POOL, FactKind::CancelRequested),
-        of(NO_POOL, FactKind::Failed),
-        of(NO_POOL, FactKind::Cancelled),
-        of(pool, FactKind::Started),
-        of(pool, FactKind::Failed),
-        of(pool, FactKind::Cancelled),
-    ]
-}
-
 /// Returns the filter for the facts of a session of which only the uid is known.
 #[must_use]
 pub fn uid_filter(cluster: &Cluster, uid: Uuid) -> String {
     format!("lagan.session.{cluster}.*.*.*.*.{uid}.>")
-}
-
-/// Returns the filters for those facts of a filter `….>` for whole sessions that workers of a pool may read.
-#[must_use]
-pub fn visible_to_pool(filter: &str, pool: &str) -> [String; 2] {
-    let prefix = filter.trim_end_matches('>');
-    [format!("{prefix}{pool}.>"), format!("{prefix}{NO_POOL}.>")]
-}
-
-/// Returns a subject that workers of a pool may publish to and that belongs to no session. They ask under it about the sessions of
-/// the filter's cluster.
-#[must_use]
-pub fn question_subject(filter: &str, pool: &str) -> String {
-    let cluster = filter.split('.').nth(2).unwrap_or_default();
-    format!("lagan.session.{cluster}._._._._._.{pool}.{}", FactKind::Started.as_str())
-}
-
-#[must_use]
-pub fn work_consumer(pool: &str, lane: Lane) -> String {
-    format!("work-{pool}-{}", lane.as_str())
 }
 
 /// Returns the subject of a session's progress in a pool.

@@ -1,7 +1,7 @@
 //! Reading a session: a constant number of requests, and never less than the leader has.
 
 use lagan_bus::append::append;
-use lagan_bus::{Bus, Connect, Reach, read};
+use lagan_bus::{Bus, Connect, ReadScope, read};
 use lagan_schemas::subject::SESSIONS;
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -110,7 +110,7 @@ async fn a_worker_reads_the_facts_of_its_pool_and_of_the_engine_and_knows_where_
     // Another session stands behind it, and a pool whose name begins like ours.
     append(&bus, fact("s2", "disk.started", 0, "a")).await.unwrap();
     let hidden = append(&bus, fact("s1", "disks.started", last, "b")).await.unwrap();
-    let pool = |name: &str| Connect { reach: Reach::Pool(name.to_owned()), ..rig.options() };
+    let pool = |name: &str| Connect { reach: ReadScope::Pool(name.to_owned()), ..rig.options() };
     let disk = Bus::connect(pool("disk")).await.unwrap();
     let facts = read::session(&disk, &filter("s1")).await.unwrap();
     let names: Vec<&str> = facts.visible.iter().filter_map(|stored| stored.subject.split(".s1.").nth(1)).collect();
@@ -127,7 +127,7 @@ async fn a_worker_reads_the_facts_of_its_pool_and_of_the_engine_and_knows_where_
     assert_eq!((none.visible.len(), none.last_sequence, none.is_last_hidden()), (0, 0, false));
     // Nothing of what was asked is stored.
     assert_eq!(read::session(&bus, "lagan.session.>").await.unwrap().visible.len(), 8);
-    let everything = Bus::connect(Connect { reach: Reach::Consumers, ..rig.options() }).await.unwrap();
+    let everything = Bus::connect(Connect { reach: ReadScope::Consumers, ..rig.options() }).await.unwrap();
     let through = read::session(&everything, &filter("s1")).await.unwrap().visible;
     let directly = read::session(&bus, &filter("s1")).await.unwrap().visible;
     let content = |found: &[lagan_bus::Stored]| -> Vec<_> {

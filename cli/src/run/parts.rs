@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lagan_bus::sync::{Sync, sync_always};
-use lagan_bus::{Auth, Bus, Connect, Reach};
+use lagan_bus::{Auth, Bus, Connect, ReadScope};
 use lagan_engine::{EngineOptions, Timing};
 use lagan_schemas::consent::CrossNamespace;
 use lagan_schemas::plan::Resolve;
@@ -97,7 +97,7 @@ impl ProcessParts<'_> {
     ) -> Result<JoinSet<PartResult>, Problem> {
         let mut tasks = JoinSet::new();
         let Some(part) = &self.engine else { return Ok(tasks) };
-        let bus = self.connect("engine", Reach::Everything).await?;
+        let bus = self.connect("engine", ReadScope::Everything).await?;
         let options = self.engine_options(part, registry);
         let is_ready = health.part(&bus);
         let ready = move || {
@@ -118,7 +118,7 @@ impl ProcessParts<'_> {
     ) -> Result<JoinSet<PartResult>, Problem> {
         let mut tasks = JoinSet::new();
         let Some(part) = &self.worker else { return Ok(tasks) };
-        let bus = self.connect("worker", Reach::Pool(part.pool.clone())).await?;
+        let bus = self.connect("worker", ReadScope::Pool(part.pool.clone())).await?;
         let options = self.worker_options(part, registry)?;
         let is_ready = health.part(&bus);
         tasks.spawn(async move {
@@ -129,7 +129,7 @@ impl ProcessParts<'_> {
         Ok(tasks)
     }
 
-    async fn connect(&self, role: &str, reach: Reach) -> Result<Bus, Problem> {
+    async fn connect(&self, role: &str, reach: ReadScope) -> Result<Bus, Problem> {
         let (auth, ca) = (self.auth.clone(), self.args.login.nats_ca.clone());
         let domain = self.args.login.nats_domain.clone();
         let connect = Connect { auth, ca, domain, reach, ..Connect::new(self.url, role) };

@@ -8,7 +8,7 @@ use super::Scale;
 use super::figure::Figure;
 use super::log::{self, BareFact};
 use super::manifests::{Configured, binding, configuration, database, repository, write};
-use super::rig::{PATIENCE, Rig, UNLIMITED, cpu_percent, memory_mib, quiet};
+use super::rig::{BenchRig, PATIENCE, UNLIMITED, cpu_percent, memory_mib, quiet};
 use crate::wait::eventually_async;
 
 const NEVER: &str = "0 3 1 1 *";
@@ -21,7 +21,7 @@ const EVENT: usize = 1024;
 /// 100,000 configurations that are not due.
 pub(super) async fn armed(scale: Scale) -> Result<Vec<Figure>> {
     let number = scale.of(100_000, 100);
-    let rig = Rig::one()?;
+    let rig = BenchRig::one()?;
     rig.lagan.manifest("repository.yaml", &repository(&rig.lagan, "local"))?;
     rig.lagan.manifest("shop.yaml", &database("shop", 9))?;
     let given = Configured { binding: "shop".to_owned(), repository: "local".to_owned(), schedule: NEVER, more: "" };
@@ -52,8 +52,8 @@ pub(super) async fn due(scale: Scale) -> Result<Vec<Figure>> {
     let number = scale.of(10_000, 20);
     let mut figures = Vec::new();
     for (replicas, must, goal) in [(1, 6.0, 4.0), (3, 15.0, 8.0)] {
-        let rig = Rig::with_replicas(replicas)?;
-        let slot = Slot::ahead(number)?;
+        let rig = BenchRig::with_replicas(replicas)?;
+        let slot = DueSlot::ahead(number)?;
         slot.configure(&rig, number, "")?;
         let _engine = rig.engine("engine", &UNLIMITED)?;
         slot.is_ahead(&rig, number).await?;
@@ -68,19 +68,19 @@ pub(super) async fn due(scale: Scale) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-async fn requested(rig: &Rig, number: u64) -> Result<Vec<BareFact>> {
+async fn requested(rig: &BenchRig, number: u64) -> Result<Vec<BareFact>> {
     log::wait_for(&rig.nats, ("SESSIONS", REQUESTED), number).await?;
     Ok(log::read(&rig.nats, "SESSIONS", REQUESTED).await?.0)
 }
 
 /// A minute that is far enough ahead for an engine to read all configurations before.
-pub(super) struct Slot {
+pub(super) struct DueSlot {
     /// Seconds since 1970.
     pub time: f64,
     schedule: String,
 }
 
-impl Slot {
+impl DueSlot {
     pub fn ahead(number: u64) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let minute = now / 60 + 2 + number / 2_000;
@@ -90,7 +90,7 @@ impl Slot {
     }
 
     /// Writes configurations that are due at this minute, each of a database and a server of its own.
-    pub fn configure(&self, rig: &Rig, number: u64, more: &str) -> Result<()> {
+    pub fn configure(&self, rig: &BenchRig, number: u64, more: &str) -> Result<()> {
         rig.lagan.manifest("repository.yaml", &repository(&rig.lagan, "local"))?;
         rig.lagan.manifest("login.yaml", &database("login", 1))?;
         write(&rig.lagan, "d", number, |index| {
@@ -100,7 +100,13 @@ impl Slot {
         self.configurations(rig, number, more, |_| "local".to_owned())
     }
 
-    pub fn configurations(&self, rig: &Rig, number: u64, more: &str, repository: impl Fn(u64) -> String) -> Result<()> {
+    pub fn configurations(
+        &self,
+        rig: &BenchRig,
+        number: u64,
+        more: &str,
+        repository: impl Fn(u64) -> String,
+    ) -> Result<()> {
         write(&rig.lagan, "c", number, |index| {
             let (binding, repository) = (format!("d-{index}"), repository(index));
             configuration(&format!("c-{index}"), &Configured { binding, repository, schedule: &self.schedule, more })
@@ -108,7 +114,7 @@ impl Slot {
     }
 
     /// Fails if the engine has not read everything before the slot.
-    pub async fn is_ahead(&self, rig: &Rig, number: u64) -> Result<()> {
+    pub async fn is_ahead(&self, rig: &BenchRig, number: u64) -> Result<()> {
         log::wait_for(&rig.nats, PUBLISHED, number).await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
         ensure!(now < self.time, "the configurations were read {:.0} s after their slot", now - self.time);

@@ -19,12 +19,12 @@ pub struct Figure {
     pub(super) unit: &'static str,
     pub(super) better: Better,
     /// `None` for a figure that only explains another one.
-    pub(super) wanted: Option<Wanted>,
+    pub(super) wanted: Option<Bounds>,
     pub(super) limit: Option<Limit>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct Bounds {
     pub must: f64,
     pub goal: f64,
 }
@@ -42,7 +42,7 @@ impl Figure {
     }
 
     pub(super) fn wanted(self, must: f64, goal: f64) -> Self {
-        Self { wanted: Some(Wanted { must, goal }), ..self }
+        Self { wanted: Some(Bounds { must, goal }), ..self }
     }
 
     pub(super) fn limit(self, what: &'static str, value: f64) -> Self {
@@ -56,7 +56,7 @@ impl Figure {
     /// Returns the word for what was reached. A figure within twice its limit is accepted too.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
-        let Some(Wanted { must, goal }) = self.wanted else { return "-" };
+        let Some(Bounds { must, goal }) = self.wanted else { return "-" };
         let meets = |bound: f64| match self.better {
             Better::Lower => self.value <= bound,
             Better::Higher => self.value >= bound,

@@ -9,7 +9,7 @@ use super::Scale;
 use super::figure::Figure;
 use super::log;
 use super::manifests::{Configured, binding, configuration, repository, session};
-use super::rig::{PATIENCE, Rig, UNLIMITED};
+use super::rig::{BenchRig, PATIENCE, UNLIMITED};
 use crate::mariadb::MariaDbServer;
 use crate::wait::eventually_async;
 use crate::world::secret;
@@ -29,7 +29,7 @@ pub(super) async fn measure(_scale: Scale) -> Result<Vec<Figure>> {
 
 /// Returns the time from the kill to the last session's next fact, in seconds. Whatever is killed is started again at once.
 async fn kill(killed: &str) -> Result<f64> {
-    let mut rig = Rig::one()?;
+    let mut rig = BenchRig::one()?;
     let db = MariaDbServer::start()?;
     db.query("CREATE DATABASE shop; CREATE TABLE shop.t (v INT)")?;
     let hold = rig.lagan.path("hold");
@@ -83,7 +83,7 @@ async fn kill(killed: &str) -> Result<f64> {
 }
 
 /// Waits until each session has a fact that is later than `at`, and returns the time of the last one of these.
-async fn all_went_on(rig: &Rig, at: f64) -> Result<f64> {
+async fn all_went_on(rig: &BenchRig, at: f64) -> Result<f64> {
     let nats = &rig.nats;
     let next = || async move {
         let (facts, _) = log::read(nats, "SESSIONS", ALL).await.ok()?;

@@ -34,7 +34,7 @@ const TICKS: f64 = 100.0;
 /// An engine that uses less than this of a core has nothing left to do.
 const QUIET: f64 = 5.0;
 
-pub(super) struct Rig {
+pub(super) struct BenchRig {
     pub nats: Nats,
     pub lagan: Lagan,
 }
@@ -45,7 +45,7 @@ pub(super) struct EngineProcess {
     pub ready: Duration,
 }
 
-impl Rig {
+impl BenchRig {
     pub fn one() -> Result<Self> {
         Ok(Self { nats: Nats::one(SyncInterval::Always)?, lagan: Lagan::new()? })
     }

@@ -7,7 +7,7 @@ use super::Scale;
 use super::cluster::Nats;
 use super::figure::Figure;
 use super::log;
-use super::rig::{PATIENCE, Rig, float, memory_mib, quiet};
+use super::rig::{BenchRig, PATIENCE, float, memory_mib, quiet};
 use crate::lagan::Lagan;
 use crate::nats::SyncInterval;
 use crate::synthetic::Generator;
@@ -24,7 +24,7 @@ const ALL: &str = "lagan.session.local.>";
 pub(super) async fn measure(scale: Scale) -> Result<Vec<Figure>> {
     let (ended, meanwhile) = (scale.of(200_000, 50), scale.of(50_000, 20));
     // The facts are appended without waiting for the disk, and no figure depends on that.
-    let rig = Rig { nats: Nats::one(SyncInterval::ServerDefault)?, lagan: Lagan::new()? };
+    let rig = BenchRig { nats: Nats::one(SyncInterval::ServerDefault)?, lagan: Lagan::new()? };
     drop(rig.engine("makes-streams", &[])?);
     let generator = Generator::connect(&rig.nats.url(), (ended / SESSIONS_EACH).max(1)).await?;
     generator.make_room((ended + meanwhile) * SESSION_BYTES).await?;

@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use anyhow::{Context as _, Result};
 
 use super::Scale;
-use super::configurations::Slot;
+use super::configurations::DueSlot;
 use super::figure::Figure;
 use super::log;
 use super::manifests::{binding, repository, write};
-use super::rig::{Rig, UNLIMITED, float};
+use super::rig::{BenchRig, UNLIMITED, float};
 use super::worker::BenchWorker;
 use crate::mariadb::MariaDbServer;
 use crate::world::secret;
@@ -27,8 +27,8 @@ pub(super) async fn engine_alone(scale: Scale) -> Result<Vec<Figure>> {
     let number = scale.of(4_000, 20);
     let mut figures = Vec::new();
     for (replicas, must, goal) in [(1, 200.0, 500.0), (3, 100.0, 250.0)] {
-        let rig = Rig::with_replicas(replicas)?;
-        let slot = Slot::ahead(number)?;
+        let rig = BenchRig::with_replicas(replicas)?;
+        let slot = DueSlot::ahead(number)?;
         slot.configure(&rig, number, "")?;
         let _engine = rig.engine("engine", &UNLIMITED)?;
         let worker = BenchWorker::start(rig.nats.connect().await?).await?;
@@ -44,7 +44,7 @@ pub(super) async fn engine_alone(scale: Scale) -> Result<Vec<Figure>> {
 }
 
 /// Sessions per second from the slot to the last success.
-async fn rate(rig: &Rig, slot: &Slot, number: u64) -> Result<f64> {
+async fn rate(rig: &BenchRig, slot: &DueSlot, number: u64) -> Result<f64> {
     log::wait_for(&rig.nats, SUCCEEDED, number).await?;
     let (facts, _) = log::read(&rig.nats, SUCCEEDED.0, SUCCEEDED.1).await?;
     let last = facts.iter().map(|fact| fact.time).fold(0.0, f64::max);
@@ -54,7 +54,7 @@ async fn rate(rig: &Rig, slot: &Slot, number: u64) -> Result<f64> {
 /// Whole sessions with a real worker, a real database and a program that prints a dump of one line.
 pub(super) async fn whole(scale: Scale) -> Result<Vec<Figure>> {
     let number = scale.of(1_000, 10);
-    let rig = Rig::one()?;
+    let rig = BenchRig::one()?;
     let db = MariaDbServer::start()?;
     db.query("CREATE DATABASE line; CREATE TABLE line.t (v INT)")?;
     let dump = db.dump(&["--databases", "line", "--routines", "--events", "--triggers", "--hex-blob"])?;
@@ -71,7 +71,7 @@ pub(super) async fn whole(scale: Scale) -> Result<Vec<Figure>> {
         let name = format!("r-{index}");
         rig.lagan.manifest(&format!("{name}.yaml"), &repository(&rig.lagan, &name))?;
     }
-    let slot = Slot::ahead(number)?;
+    let slot = DueSlot::ahead(number)?;
     let task = "task: {name: own-backup, params: [{name: args, value: --databases line}]}";
     slot.configurations(&rig, number, task, |index| format!("r-{}", index % REPOSITORIES))?;
     let _engine = rig.engine("engine", &UNLIMITED)?;

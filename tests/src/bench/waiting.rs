@@ -8,7 +8,7 @@ use super::Scale;
 use super::figure::Figure;
 use super::log;
 use super::manifests::{Configured, configuration, database, repository, session, write};
-use super::rig::{Rig, UNLIMITED, quiet};
+use super::rig::{BenchRig, UNLIMITED, quiet};
 use crate::synthetic::Generator;
 
 const NEVER: &str = "0 3 1 1 *";
@@ -17,7 +17,7 @@ const PLANNED: (&str, &str) = ("SESSIONS", "lagan.session.local.default.backup.*
 const RESTORES: &str = "lagan.session.local.default.restore.>";
 
 /// Writes configurations of one database.
-fn configure(rig: &Rig, number: u64) -> Result<()> {
+fn configure(rig: &BenchRig, number: u64) -> Result<()> {
     rig.lagan.manifest("repository.yaml", &repository(&rig.lagan, "local"))?;
     rig.lagan.manifest("busy.yaml", &database("busy", 9))?;
     let given = Configured { binding: "busy".to_owned(), repository: "local".to_owned(), schedule: NEVER, more: "" };
@@ -25,7 +25,7 @@ fn configure(rig: &Rig, number: u64) -> Result<()> {
 }
 
 /// Asks for a session of each configuration. The first one is planned and holds the database, because there is no worker.
-async fn ask(rig: &Rig, number: u64) -> Result<()> {
+async fn ask(rig: &BenchRig, number: u64) -> Result<()> {
     write(&rig.lagan, "sessions", number, |index| session(&format!("s-{index}"), &format!("w-{index}")))?;
     log::wait_for(&rig.nats, REQUESTED, number).await?;
     log::wait_for(&rig.nats, PLANNED, 1).await
@@ -34,7 +34,7 @@ async fn ask(rig: &Rig, number: u64) -> Result<()> {
 /// 80 sessions wait for a locked database.
 pub(super) async fn idle(scale: Scale) -> Result<Vec<Figure>> {
     let (waiting, during) = (80, scale.seconds(60, 5));
-    let rig = Rig::one()?;
+    let rig = BenchRig::one()?;
     configure(&rig, waiting + 1)?;
     let engine = rig.engine("engine", &UNLIMITED)?.process;
     quiet(&engine).await?;
@@ -50,7 +50,7 @@ pub(super) async fn idle(scale: Scale) -> Result<Vec<Figure>> {
 /// 300 sessions wait for locks and 3,000 for retries, then a restore of a free target is asked for.
 pub(super) async fn urgent(scale: Scale) -> Result<Vec<Figure>> {
     let (locked, retrying) = (scale.of(300, 3), scale.of(3_000, 10));
-    let rig = Rig::one()?;
+    let rig = BenchRig::one()?;
     configure(&rig, locked + 1)?;
     rig.lagan.manifest("free.yaml", &database("free", 10))?;
     let engine = rig.engine("engine", &UNLIMITED)?.process;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt as _;
 use lagan_bus::follow::follow;
 use lagan_bus::session_log::decode;
-use lagan_bus::{Bus, Followed, Reach, Start, Stored};
+use lagan_bus::{Bus, Followed, ReadScope, Start, Stored};
 use lagan_schemas::fact::{Fact, Holder};
 use lagan_schemas::position::StoreId;
 use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, holder_filters};
@@ -53,8 +53,8 @@ impl Alerts {
         let filters = holder_filters(cluster, pool);
         // Permissions of NATS see a filter only if it is the only one of its consumer.
         let filters = match bus.reach() {
-            Reach::Everything => vec![filters],
-            Reach::Consumers | Reach::Pool(_) => filters.into_iter().map(|filter| vec![filter]).collect(),
+            ReadScope::Everything => vec![filters],
+            ReadScope::Consumers | ReadScope::Pool(_) => filters.into_iter().map(|filter| vec![filter]).collect(),
         };
         let streams: Vec<_> = filters.into_iter().map(|filters| follow(bus, SESSIONS, filters, Start::New)).collect();
         let mut unknown_positions = streams.len();
