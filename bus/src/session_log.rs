@@ -44,6 +44,12 @@ impl LogError {
             Self::Illegal { .. } => false,
         }
     }
+
+    /// Returns whether the same request may succeed later: after an outage, or when a full log has room again.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.is_outage() || matches!(self, Self::Append(AppendError::Full { .. }))
+    }
 }
 
 /// Reads and folds a session. A session without facts is in phase `Nothing`.

@@ -96,6 +96,7 @@ codes! {
     LocationShared = "E0313", "LocationShared", Permanent, "if the data is not needed elsewhere, delete it by hand; `wipeOut` deletes only data that a single Repository names";
     SnapshotOfOtherCluster = "E0314", "SnapshotOfOtherCluster", Permanent, "if you mean the snapshot of that cluster, name the cluster in `fromCluster` of the RestoreSession";
     SnapshotIncomplete = "E0315", "SnapshotIncomplete", Permanent, "choose another snapshot; `lagan snapshots` lists them";
+    StorageCredentialsExpired = "E0316", "StorageCredentialsExpired", Transient, "renew the credentials in the storage Secret; the next attempt reads them again";
     TargetNotEmpty = "E0401", "TargetNotEmpty", Permanent, "restore into an empty target, or say with `existing: Replace` that the data there is dropped, or with `existing: Merge` (`overwrite: true`) that it stays where the snapshot has nothing";
     TargetPartiallyRestored = "E0402", "TargetPartiallyRestored", Permanent, "the target may hold part of the data; correct what the message says, then restore again with `existing: Replace`";
     RestoreFailed = "E0403", "RestoreFailed", Permanent, "read the end of stderr in the message; the client says which statement failed";

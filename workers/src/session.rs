@@ -191,12 +191,13 @@ impl Worker {
         }
     }
 
-    /// Appends `started`. An outage of NATS is waited for: a session that we hold without knowing it would wait in vain.
+    /// Appends `started`. An outage of NATS and a full log are waited for: a session that we hold without knowing it would wait
+    /// in vain.
     async fn append_started(&self, session: &mut Session, started: Fact) -> Result<(), LogError> {
         let id = Uuid::new_v4();
         loop {
             match append_fact_as(&self.bus, session, SUCCESSOR, started.clone(), id).await {
-                Err(error) if error.is_outage() && !self.drain.is_cancelled() => {
+                Err(error) if error.may_pass() && !self.drain.is_cancelled() => {
                     tracing::warn!(error = chain(&error), "the start of the session can't be appended yet");
                     tokio::time::sleep(AGAIN).await;
                 }

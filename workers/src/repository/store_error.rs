@@ -16,6 +16,8 @@ pub enum StoreErrorKind {
     /// A conditional write found another file under the name.
     Exists,
     Denied,
+    /// The credentials were good for a while, and others may be in the Secret by now.
+    Expired,
     Full,
     /// Bucket, endpoint, region or path is wrong.
     Misconfigured,
@@ -40,6 +42,11 @@ pub struct StoreError {
     pub detail: String,
 }
 
+/// The cause of an answer which says that temporary credentials are over.
+#[derive(Debug, thiserror::Error)]
+#[error("the credentials have expired")]
+pub(super) struct ExpiredCredentials;
+
 impl StoreErrorKind {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +54,7 @@ impl StoreErrorKind {
             Self::NotFound => "not found",
             Self::Exists => "exists already",
             Self::Denied => "access denied",
+            Self::Expired => "credentials expired",
             Self::Full => "storage full",
             Self::Misconfigured => "misconfigured",
             Self::WrongLength => "wrong length",
@@ -71,6 +79,7 @@ impl StoreError {
     pub const fn code(&self) -> Code {
         match self.kind {
             StoreErrorKind::Denied | StoreErrorKind::Misconfigured => Code::StorageDenied,
+            StoreErrorKind::Expired => Code::StorageCredentialsExpired,
             StoreErrorKind::Full => Code::StorageFull,
             StoreErrorKind::NotFound | StoreErrorKind::TooLarge => Code::RepositoryDamaged,
             StoreErrorKind::Stopped => Code::Interrupted,
@@ -107,7 +116,9 @@ impl Redactor {
     pub(super) fn store_error(&self, action: &'static str, path: &str, error: &opendal::Error) -> StoreError {
         use opendal::ErrorKind as Kind;
         let local = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        let is_expired = error.source().is_some_and(<dyn std::error::Error>::is::<ExpiredCredentials>);
         let kind = match (error.kind(), local) {
+            _ if is_expired => StoreErrorKind::Expired,
             (Kind::NotFound, _) => StoreErrorKind::NotFound,
             (Kind::PermissionDenied, _) => StoreErrorKind::Denied,
             (Kind::ConfigInvalid | Kind::Unsupported | Kind::IsADirectory | Kind::NotADirectory, _) => {

@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
+use super::store_error::ExpiredCredentials;
 use crate::outbound::AddressError;
 
 /// Largest answer that is not the content of a file, such as a page of a listing.
@@ -17,6 +18,9 @@ const ANSWER_BYTES: u64 = 16 << 20;
 /// Answers that mean that the server does not accept such a request at all.
 const REFUSALS: [StatusCode; 3] =
     [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
+
+/// Error codes of S3 for temporary credentials that are over.
+const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"];
 
 pub(super) struct Transport(ReqwestTransport);
 
@@ -51,6 +55,9 @@ async fn refused(answer: Response<HttpBody>) -> Result<Response<HttpBody>> {
     if text.contains("<Code>RequestTimeout</Code>") {
         let size = body.len() as u64;
         return Ok(Response::from_parts(parts, HttpBody::new(futures::stream::iter([Ok(body)]), Some(size))));
+    }
+    if EXPIRED.iter().any(|code| text.contains(&format!("<Code>{code}</Code>"))) {
+        return Err(Error::new(ErrorKind::PermissionDenied, "").set_source(ExpiredCredentials));
     }
     let hint = "does the endpoint belong to an S3 server, and are its scheme and the region right?";
     let status = parts.status.as_u16();

@@ -79,9 +79,9 @@ impl Held {
         }
     }
 
-    /// Appends a fact before the work goes on. An outage of NATS is waited for until `stop`.
+    /// Appends a fact before the work goes on. An outage of NATS and a full log are waited for until `stop`.
     pub async fn append_until(&self, fact: Fact, stop: &CancellationToken) -> Result<(), HeldError> {
-        self.append_while(fact, stop, LogError::is_outage).await
+        self.append_while(fact, stop, LogError::may_pass).await
     }
 
     /// Appends a fact that must not be lost: tries for as long as the session is ours. If the server refuses it for good, a
@@ -113,8 +113,7 @@ impl Held {
         let mut refusals = 0;
         let may_pass = |error: &LogError| match error {
             LogError::Append(AppendError::TooLarge { .. }) => false,
-            LogError::Append(AppendError::Full { .. }) => true,
-            error if error.is_outage() => true,
+            error if error.may_pass() => true,
             _ => {
                 refusals += 1;
                 refusals < REFUSALS
