@@ -44,6 +44,11 @@ test-faults *ARGS:
     cargo build --workspace --bin lagan --locked; \
     cargo test --workspace --locked --test faults --test cluster --no-fail-fast -- --include-ignored {{ ARGS }}
 
+# run sessions for MINUTES under faults that SEED chooses, and audit everything at the end
+soak MINUTES="3" *SEED:
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --locked --workspace --bin lagan --bin soak; \
+    LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/debug/lagan")" exec "${CARGO_TARGET_DIR:-target}/debug/soak" {{ MINUTES }} {{ SEED }}
+
 # read the documents that released versions wrote
 test-upgrade:
     cargo test --locked -p lagan-schemas -p lagan-sources -p lagan-bus --test upgrade

@@ -2,6 +2,7 @@
 //! through stock restic, and the statuses that Lagan shows, and compares the three.
 
 mod log;
+mod recorder;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 pub use self::log::{LoggedFact, read_facts};
+pub use self::recorder::LogRecorder;
 use crate::restic::Restic;
 
 /// The longest text that a failure may show a person, in bytes.

@@ -8,23 +8,30 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::audit::{self, Evidence, LoggedFact, SessionEnds};
+use crate::http;
+use crate::ports::ReservedPort;
 use crate::process::Process;
+use crate::proxy::Proxy;
 use crate::sample::Sample;
 use crate::wait::eventually;
-use crate::world::{World, app_binding, configuration};
+use crate::world::{World, app_binding, configuration, restore_session};
 
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// An engine or a worker, and the arguments with which it starts again.
-pub struct FleetMember {
+/// An engine or a worker, and everything with which it starts again.
+struct Member {
     part: &'static str,
     name: String,
+    urls: String,
+    listen: ReservedPort,
     process: Process,
+    /// Its way to NATS, if it has one of its own.
+    proxy: Option<Proxy>,
 }
 
 pub struct Fleet {
     // Dropped before the world whose folders they use.
-    members: Vec<FleetMember>,
+    members: Vec<Member>,
     pub world: World,
     urls: String,
     options: Vec<String>,
@@ -54,23 +61,36 @@ impl Fleet {
 
     /// Starts this many engines and workers, and waits until each is ready.
     pub fn start(&mut self, engines: usize, workers: usize) -> Result<()> {
+        self.launch_all(engines, workers, || Ok(None))
+    }
+
+    /// Starts them with a connection each that can be cut. `nats` is the port of the only server.
+    pub fn start_behind_proxies(&mut self, engines: usize, workers: usize, nats: u16) -> Result<()> {
+        self.launch_all(engines, workers, || Proxy::start(nats).map(Some))
+    }
+
+    fn launch_all(&mut self, engines: usize, workers: usize, proxy: impl Fn() -> Result<Option<Proxy>>) -> Result<()> {
         let parts = std::iter::repeat_n("engine", engines).chain(std::iter::repeat_n("worker", workers));
         for (number, part) in parts.enumerate() {
-            let name = format!("{part}-{number}");
-            let process = self.launch(part, &name)?;
-            self.members.push(FleetMember { part, name, process });
+            let (name, proxy, listen) = (format!("{part}-{number}"), proxy()?, ReservedPort::reserve()?);
+            let urls = proxy.as_ref().map(|proxy| format!("nats://127.0.0.1:{}", proxy.port()));
+            let urls = urls.unwrap_or_else(|| self.urls.clone());
+            let process = self.launch(part, &name, &urls, &listen)?;
+            self.members.push(Member { part, name, urls, listen, process, proxy });
         }
         Ok(())
     }
 
-    fn launch(&self, part: &str, name: &str) -> Result<Process> {
-        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        self.world.part(part, name, &self.urls, &options)
+    fn launch(&self, part: &str, name: &str, urls: &str, listen: &ReservedPort) -> Result<Process> {
+        let listen = format!("127.0.0.1:{}", listen.number());
+        let mut options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        options.extend(["--listen", &listen]);
+        self.world.part(part, name, urls, &options)
     }
 
-    /// The processes, engines first, for signals and log lines.
-    pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
-        self.members.iter_mut().map(|member| &mut member.process)
+    /// An engine or a worker, engines first, for signals and log lines.
+    pub fn process(&mut self, member: usize) -> &mut Process {
+        &mut self.members[member].process
     }
 
     /// Number of engines and workers.
@@ -79,23 +99,33 @@ impl Fleet {
         self.members.len()
     }
 
-    #[must_use]
-    pub fn name(&self, member: usize) -> &str {
-        &self.members[member].name
+    /// The connections that can be cut, one for each engine and worker.
+    pub fn proxies(&self) -> impl Iterator<Item = &Proxy> {
+        self.members.iter().filter_map(|member| member.proxy.as_ref())
     }
 
-    /// Kills an engine or a worker, and starts it again.
-    pub fn replace(&mut self, member: usize) -> Result<()> {
-        self.members[member].process.kill9()?;
-        let FleetMember { part, name, .. } = &self.members[member];
-        let process = self.launch(part, name)?;
+    /// Starts an engine or a worker again, after it was killed.
+    pub fn start_again(&mut self, member: usize) -> Result<()> {
+        let Member { part, name, urls, listen, .. } = &self.members[member];
+        let process = self.launch(part, name, urls, listen)?;
         self.members[member].process = process;
         Ok(())
     }
 
+    /// The metrics of each engine, as text.
+    pub fn metrics(&self) -> Result<Vec<String>> {
+        let engines = self.members.iter().filter(|member| member.part == "engine");
+        engines.map(|engine| Ok(http::request("GET", engine.listen.number(), "/metrics")?.body)).collect()
+    }
+
     /// Asks for the backup of the next target, through a manifest: that works whatever is down.
     pub fn ask(&mut self) -> Result<String> {
-        let (name, target) = (format!("s-{}", self.asked), format!("db-{}", self.asked % self.targets));
+        self.ask_of(self.asked % self.targets)
+    }
+
+    /// Asks for the backup of one target, and returns the name of the session.
+    pub fn ask_of(&mut self, target: usize) -> Result<String> {
+        let (name, target) = (format!("s-{}", self.asked), format!("db-{target}"));
         let yaml = format!(
             "apiVersion: lagan.dev/v1alpha1\nkind: BackupSession\nmetadata: {{name: {name}}}\n\
              spec: {{invoker: {{apiGroup: lagan.dev, kind: BackupConfiguration, name: {target}}}}}\n"
@@ -109,6 +139,16 @@ impl Fleet {
         (0..sessions).try_for_each(|_| self.ask().map(drop))
     }
 
+    /// Asks for the restore of the newest snapshot of a target into another server, whose AppBinding is `into`.
+    pub fn ask_restore(&mut self, target: usize, into: &str) -> Result<String> {
+        let name = format!("r-{}", self.asked);
+        let more = format!("overwrite: true\nconfiguration: {{name: db-{target}}}");
+        self.world.lagan.manifest(&format!("{name}.yaml"), &restore_session(&name, "local", into, &more))?;
+        self.asked += 1;
+        Ok(name)
+    }
+
+    /// Number of sessions that were asked for.
     #[must_use]
     pub fn asked(&self) -> usize {
         self.asked
@@ -155,7 +195,10 @@ impl Fleet {
     }
 
     fn statuses(&self) -> Result<Vec<Value>> {
-        self.world.list("backupsessions", &["--nats-url", &self.urls])
+        let at = ["--nats-url", self.urls.as_str()];
+        let mut all = self.world.list("backupsessions", &at)?;
+        all.extend(self.world.list("restoresessions", &at)?);
+        Ok(all)
     }
 
     /// The last fact of each session that has not ended, for the message of an error.
@@ -168,7 +211,7 @@ impl Fleet {
         for fact in &facts {
             last.insert(&fact.uid, fact);
         }
-        last.retain(|_, fact| !["succeeded", "failed", "cancelled", "skipped"].contains(&fact.name.as_str()));
+        last.retain(|_, fact| !fact.is_end());
         let lines = last.iter().map(|(uid, fact)| format!("{uid}: {} {}", fact.name, fact.event["data"]));
         lines.collect::<Vec<_>>().join("\n")
     }

@@ -9,6 +9,7 @@ pub mod canary;
 pub mod control_plane;
 pub mod fleet;
 pub mod http;
+pub mod http_proxy;
 pub mod kube_world;
 pub mod lagan;
 pub mod mariadb;

@@ -57,6 +57,11 @@ spec:
 
     /// Writes the manifests of Repository `s3` in a bucket of a running server.
     pub fn s3_repository(&self, server: &S3Server, bucket: &str, prefix: &str) -> Result<()> {
+        self.s3_repository_at(server, server.port(), bucket, prefix)
+    }
+
+    /// Writes them with another port of this machine, such as that of a proxy before the server.
+    pub fn s3_repository_at(&self, server: &S3Server, port: u16, bucket: &str, prefix: &str) -> Result<()> {
         let keys = [
             ("RESTIC_PASSWORD", self.password.as_str()),
             ("AWS_ACCESS_KEY_ID", server.access_key()),
@@ -70,10 +75,9 @@ metadata: {{name: s3}}
 spec:
   backend:
     storageSecretName: s3
-    s3: {{endpoint: \"{}\", bucket: {bucket}, prefix: {prefix}, region: us-east-1}}
+    s3: {{endpoint: \"http://127.0.0.1:{port}\", bucket: {bucket}, prefix: {prefix}, region: us-east-1}}
 ",
-            secret("s3", &keys),
-            server.endpoint()
+            secret("s3", &keys)
         );
         self.lagan.manifest("s3.yaml", &yaml).map(drop)
     }

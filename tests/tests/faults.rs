@@ -5,6 +5,8 @@
 
 #[path = "faults/dumps.rs"]
 mod dumps;
+#[path = "faults/gate.rs"]
+mod gate;
 #[path = "faults/loss.rs"]
 mod loss;
 #[path = "faults/outages.rs"]
@@ -15,6 +17,12 @@ mod places;
 mod restores;
 #[path = "faults/schedules.rs"]
 mod schedules;
+#[path = "faults/storage.rs"]
+mod storage;
+#[path = "faults/stores.rs"]
+mod stores;
+#[path = "faults/tables.rs"]
+mod tables;
 #[path = "faults/waits.rs"]
 mod waits;
 #[path = "faults/workers.rs"]
@@ -51,10 +59,13 @@ impl Hold {
     fn new(world: &mut World) -> Result<Self> {
         let hold = Self { file: world.lagan.path("hold"), runs: world.lagan.path("runs") };
         fs::write(&hold.file, "")?;
+        let failed = world.lagan.path("failed");
         let script = format!(
-            "$REAL \"$@\" | {{ head -c 1500000; echo run >> {}; while [ -e {} ]; do sleep 0.05; done; cat; }}",
+            "{{ $REAL \"$@\" || echo $? > {2}.$$; }} | {{ head -c 1500000; echo run >> {0}; while [ -e {1} ]; do sleep 0.05; done; cat; }}\n\
+             if [ -e {2}.$$ ]; then exit $(cat {2}.$$); fi",
             hold.runs.display(),
-            hold.file.display()
+            hold.file.display(),
+            failed.display()
         );
         world.stub("mariadb-dump", &script)?;
         Ok(hold)

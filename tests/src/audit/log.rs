@@ -10,13 +10,21 @@ use serde_json::Value;
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// A fact as it is stored, with what its subject says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LoggedFact {
     pub sequence: u64,
     pub uid: String,
     /// The last word of the type, such as `succeeded`.
     pub name: String,
     pub event: Value,
+}
+
+impl LoggedFact {
+    /// Whether a session has ended with this fact.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        ["succeeded", "failed", "cancelled", "skipped"].contains(&self.name.as_str())
+    }
 }
 
 /// Reads all facts. Messages that are no events are passed over, as the protocol wants it.
@@ -43,7 +51,7 @@ pub async fn read_facts(client: &async_nats::Client) -> Result<Vec<LoggedFact>> 
 }
 
 /// `lagan.session.<cluster>.<namespace>.<kind>.<group>.<invoker>.<uid>.<pool>.<fact>[.<lane>]`
-fn parse(sequence: u64, subject: &str, payload: &[u8]) -> Option<LoggedFact> {
+pub(super) fn parse(sequence: u64, subject: &str, payload: &[u8]) -> Option<LoggedFact> {
     let tokens: Vec<&str> = subject.split('.').collect();
     let (uid, name) = (*tokens.get(7)?, *tokens.get(9)?);
     let event: Value = serde_json::from_slice(payload).ok()?;

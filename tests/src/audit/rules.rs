@@ -14,7 +14,6 @@ pub struct BrokenRule {
 
 pub type BySession<'a> = BTreeMap<&'a str, Vec<&'a LoggedFact>>;
 
-const ENDS: [&str; 4] = ["succeeded", "failed", "cancelled", "skipped"];
 /// Facts that only the holder of a session may append.
 const OF_HOLDER: [&str; 4] = ["committing", "restoring", "retrying", "succeeded"];
 
@@ -27,7 +26,7 @@ pub fn by_session(facts: &[LoggedFact]) -> BySession<'_> {
 }
 
 pub fn end<'a>(facts: &[&'a LoggedFact]) -> Option<&'a LoggedFact> {
-    facts.iter().copied().find(|fact| ENDS.contains(&fact.name.as_str()))
+    facts.iter().copied().find(|fact| fact.is_end())
 }
 
 fn broken(uid: &str, what: impl Into<String>) -> BrokenRule {
@@ -41,7 +40,7 @@ pub fn of_log(uid: &str, facts: &[&LoggedFact]) -> Vec<BrokenRule> {
     if requests != 1 || facts[0].name != "requested" {
         found.push(broken(uid, format!("requested {requests} times")));
     }
-    let ends = facts.iter().filter(|fact| ENDS.contains(&fact.name.as_str())).count();
+    let ends = facts.iter().filter(|fact| fact.is_end()).count();
     match end(facts) {
         None => found.push(broken(uid, "it has not ended")),
         Some(end) if ends > 1 || facts.last().is_some_and(|last| last.sequence != end.sequence) => {
