@@ -28,6 +28,8 @@ pub struct Described<'a> {
     pub events: Option<Result<Vec<KubeEvent>, String>>,
     /// A table of sessions, for configurations and repositories.
     pub sessions: Option<String>,
+    /// Whether scheduled backups fit, for configurations.
+    pub forecast: Option<String>,
 }
 
 #[must_use]
@@ -42,6 +44,9 @@ pub fn describe(described: &Described<'_>, glyphs: Glyphs, now: Timestamp) -> St
     section(&mut text, "Conditions", &conditions(view, glyphs, now));
     if let Some(sessions) = &described.sessions {
         section(&mut text, "Sessions", if sessions.is_empty() { "none yet\n" } else { sessions });
+    }
+    if let Some(forecast) = &described.forecast {
+        section(&mut text, "Forecast", forecast);
     }
     if let Some(facts) = described.facts {
         section(&mut text, "Timeline", &timeline(facts, glyphs));
@@ -218,7 +223,7 @@ mod tests {
         });
         let event = fact.event(&key, "1".into(), "worker", now);
         let facts = [StoredFact { key, pool: None, sequence: 1, time: now, event, fact: Some(fact) }];
-        let described = Described { view: &view, facts: Some(&facts), events: None, sessions: None };
+        let described = Described { view: &view, facts: Some(&facts), events: None, sessions: None, forecast: None };
         assert_eq!(
             describe(&described, Glyphs::Unicode, now).replace(Code::DumpFailed.help(), "HELP"),
             "\
@@ -258,8 +263,13 @@ Timeline
         let view = view(
             json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession", "metadata": {"name": "a", "namespace": "b"}}),
         );
-        let described =
-            Described { view: &view, facts: Some(&[]), events: Some(Ok(Vec::new())), sessions: Some(String::new()) };
+        let described = Described {
+            view: &view,
+            facts: Some(&[]),
+            events: Some(Ok(Vec::new())),
+            sessions: Some(String::new()),
+            forecast: None,
+        };
         let text = describe(&described, Glyphs::Ascii, Timestamp::UNIX_EPOCH);
         for part in [
             "Spec\n  unknown",

@@ -9,6 +9,7 @@ mod description;
 mod destination;
 mod error;
 mod facts;
+mod forecast;
 mod glyph;
 mod human;
 mod invocation;

@@ -7,6 +7,7 @@ mod backlog;
 mod catch_up;
 mod events;
 mod finalizer;
+mod forecasts;
 mod history;
 mod live;
 mod metrics;
@@ -36,6 +37,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::backlog::Backlog;
+use self::forecasts::Forecasts;
 use self::metrics::MetricsSink;
 use self::missed::MissedEnds;
 use self::progress::ProgressReports;
@@ -50,6 +52,8 @@ use crate::sessions::{Changes, ListenFor, SessionChange};
 const RETRY: Duration = Duration::from_secs(10);
 /// How often every status is compared with its object, to repair edits made by others.
 const CATCH_UP: Duration = Duration::from_secs(600);
+/// Time until the first forecast after a takeover.
+const FIRST_FORECAST: Duration = Duration::from_secs(5);
 /// How often the position is stored. A reporter that takes over reads what ended since.
 const POSITION: Duration = Duration::from_secs(2);
 /// Longest wait for the lease before it is asked for anew.
@@ -113,7 +117,15 @@ async fn report_and_apply(context: &Context, inbox: &mut Inbox, backlog: &Backlo
 async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: StatusSink) -> Result<(), EngineError> {
     let (metrics, mut pushes) = MetricsSink::start(context);
     let (statuses, position) = Statuses::load(context).await;
-    let reporter = Reporter { context, statuses, sink, metrics, backlog, newest_ends: Mutex::default() };
+    let reporter = Reporter {
+        context,
+        statuses,
+        sink,
+        metrics,
+        backlog,
+        newest_ends: Mutex::default(),
+        forecasts: Forecasts::default(),
+    };
     let is_new = position.position.is_none();
     if is_new {
         // STATUS is new. What the objects show must be adopted before a status is made anew.
@@ -132,6 +144,7 @@ async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: S
     }
     let mut progress = ProgressReports::follow(context);
     let mut catch_up = tokio::time::interval_at(Instant::now() + CATCH_UP, CATCH_UP);
+    let mut forecast = tokio::time::interval_at(Instant::now() + FIRST_FORECAST, forecasts::INTERVAL);
     let mut save = tokio::time::interval_at(Instant::now() + POSITION, POSITION);
     let mut waits = context.waits.listen();
     let mut waiting = tokio::time::interval_at(Instant::now() + RETRY, RETRY);
@@ -157,6 +170,7 @@ async fn report(context: &Context, inbox: &mut Inbox, backlog: &Backlog, sink: S
             Some(pushed) = pushes.recv() => tasks.pushed(pushed),
             texts = progress.due(), if tasks.takes_progress() => tasks.progress(texts),
             notices = waits.next(), if tasks.takes_waits() => tasks.waits(notices),
+            _ = forecast.tick() => tasks.forecast(),
             _ = catch_up.tick() => tasks.repair(),
             _ = save.tick(), if missed.is_done() => {
                 // In this order: an end that is told in between is among the untaken.
@@ -177,4 +191,5 @@ struct Reporter<'a> {
     backlog: &'a Backlog,
     /// The sequence of the last end of each configuration that was reported, in a store.
     newest_ends: Mutex<HashMap<ObjectKey, (Option<StoreId>, u64)>>,
+    forecasts: Forecasts,
 }

@@ -28,9 +28,7 @@ use uuid::Uuid;
 
 pub(crate) use self::cause::{Until, WaitCause};
 pub use self::limited::Limits;
-pub(crate) use self::limited::{
-    Limited, MAX_CONCURRENT_ANNOTATION, Overlap, SessionNeeds, WaitOrder, limited_uses, lock_key,
-};
+pub(crate) use self::limited::{Limited, Overlap, SessionNeeds, WaitOrder, limited_uses, lock_key};
 use self::line::WaitingLine;
 pub(crate) use self::notices::WaitNotice;
 use self::notices::{WaitNotices, WaiterNotice};

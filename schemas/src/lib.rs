@@ -8,6 +8,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod fact;
+pub mod forecast;
 pub mod generate;
 pub mod identity;
 pub mod manifest;

@@ -6,6 +6,8 @@
 mod clusters;
 #[path = "sessions/existing.rs"]
 mod existing;
+#[path = "sessions/forecast.rs"]
+mod forecast;
 #[path = "sessions/forged.rs"]
 mod forged;
 #[path = "sessions/hooks.rs"]

@@ -1,6 +1,7 @@
 //! Looks objects up in the view by the type of their spec.
 
 use lagan_schemas::error::Code;
+use lagan_schemas::forecast::MAX_CONCURRENT_ANNOTATION;
 use lagan_schemas::resource::app_binding::AppBindingSpec;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, TargetRef};
 use lagan_schemas::resource::repository::RepositorySpec;
@@ -9,7 +10,6 @@ use lagan_schemas::resource::{Group, Kind, Object, ObjectRef, Spec};
 
 use super::{PlanInputs, Unresolved, refused};
 use crate::view::{Lookup, View};
-use crate::waiting::MAX_CONCURRENT_ANNOTATION;
 
 /// A spec that belongs to one kind of object.
 pub(super) trait KindSpec: Sized {

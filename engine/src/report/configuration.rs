@@ -27,6 +27,8 @@ pub(crate) struct ConfigurationInputs<'a> {
     pub now: Timestamp,
     /// How far the clock of this machine is ahead of the server's.
     pub skew: SignedDuration,
+    /// Why its scheduled backups will not fit.
+    pub forecast: Option<String>,
 }
 
 pub(crate) fn status(inputs: &ConfigurationInputs<'_>, old: BackupConfigurationStatus) -> BackupConfigurationStatus {
@@ -49,6 +51,7 @@ pub(crate) fn status(inputs: &ConfigurationInputs<'_>, old: BackupConfigurationS
     conditions.set_while(FIELD_IGNORED, ignored::REASON, ignored::of_invoker(inputs.view, inputs.object));
     conditions.set_while(CLOCK_SKEW, "ClocksDiffer", clock_skew(inputs.skew));
     conditions.set_while(MARK_AHEAD, "ClockWasAhead", mark_ahead(old.last_slot_time, inputs.now));
+    conditions.set_while(OVERLOADED, "LimitsTooSmall", inputs.forecast.clone());
     let next = schedule.ok().filter(|_| !inputs.spec.paused).and_then(|schedule| next_start(&schedule, inputs.now));
     BackupConfigurationStatus {
         observed_generation: generation,
@@ -72,6 +75,8 @@ struct Check {
 /// Conditions that warn of a wrong clock, each only there while it holds. An Event tells of each when it appears.
 pub(crate) const CLOCK_SKEW: &str = "ClockSkew";
 pub(crate) const MARK_AHEAD: &str = "ScheduleMarkAhead";
+/// The condition that scheduled backups will not fit, by the durations of the last ones and the limits.
+pub(crate) const OVERLOADED: &str = "ScheduleOverloaded";
 const VALIDATION: &str = "ValidationPassed";
 const REPOSITORY: &str = "RepositoryFound";
 const SECRET: &str = "BackendSecretFound";
@@ -257,7 +262,9 @@ pub(crate) fn warnings<'a>(
     new: &'a BackupConfigurationStatus,
 ) -> impl Iterator<Item = &'a Condition> {
     let is_new = |kind: &str| !old.iter().any(|condition| condition.kind == kind);
-    new.conditions.iter().filter(move |c| [CLOCK_SKEW, MARK_AHEAD].contains(&c.kind.as_str()) && is_new(&c.kind))
+    new.conditions
+        .iter()
+        .filter(move |c| [CLOCK_SKEW, MARK_AHEAD, OVERLOADED].contains(&c.kind.as_str()) && is_new(&c.kind))
 }
 
 fn ready(phase: ConfigurationPhase) -> Check {

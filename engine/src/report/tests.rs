@@ -119,6 +119,7 @@ fn configured(
         cross_namespace,
         now: at(0),
         skew: SignedDuration::ZERO,
+        forecast: None,
     };
     configuration::status(&inputs, old)
 }
@@ -137,6 +138,7 @@ fn a_wrong_clock_is_a_condition_and_a_warning_once() {
             cross_namespace: CrossNamespace::NeedsConsent,
             now: at(0),
             skew: SignedDuration::from_secs(skew),
+            forecast: None,
         };
         let old = BackupConfigurationStatus { last_slot_time: Some(at(mark)), ..old };
         let new = configuration::status(&inputs, old.clone());

@@ -173,6 +173,7 @@ impl Reporter<'_> {
             if session.phase == Phase::Succeeded {
                 let ended = session.last_time.map(session_report::seconds);
                 status.last_success_time = status.last_success_time.max(ended);
+                self.forecasts.succeeded();
             }
         }
         if status == old {
@@ -230,6 +231,7 @@ impl Reporter<'_> {
             cross_namespace: self.context.options.cross_namespace,
             now: session_report::seconds(self.context.clock.now()),
             skew: self.context.clock.skew(),
+            forecast: self.forecasts.of(object),
         };
         configuration::status(&inputs, old)
     }

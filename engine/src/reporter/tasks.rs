@@ -195,6 +195,10 @@ impl<'a> ReporterTasks<'a> {
         self.running.push(async move { reporter.metrics_pushed(&pushed).await }.map(|()| Done::Other).boxed());
     }
 
+    pub fn forecast(&mut self) {
+        self.running.push(self.reporter.forecast().map(|()| Done::Other).boxed());
+    }
+
     pub fn repair(&mut self) {
         self.running.push(self.reporter.repair().map(|()| Done::Other).boxed());
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use lagan_bus::kv;
 use lagan_schemas::fact::Urgency;
+use lagan_schemas::forecast::MAX_CONCURRENT_ANNOTATION;
 use lagan_schemas::place::{Place, Volumes};
 use lagan_schemas::plan::{Plan, Work};
 use lagan_schemas::resource::backup_configuration::Priority;
@@ -16,8 +17,6 @@ use uuid::Uuid;
 
 use crate::view::View;
 
-/// Annotation of an AppBinding: the number of sessions that may use its database server at a time.
-pub(crate) const MAX_CONCURRENT_ANNOTATION: &str = "lagan.dev/max-concurrent";
 /// Number of planned sessions that may wait for a worker in one lane of a pool. It is just enough to keep workers busy: the
 /// order is chosen among the sessions that are not planned yet.
 const QUEUE: u32 = 64;
