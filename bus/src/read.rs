@@ -81,6 +81,9 @@ pub async fn session(bus: &Bus, filter: &str) -> Result<SessionFacts, ApiError> 
 async fn session_of_pool(bus: &Bus, filter: &str, pool: &str) -> Result<SessionFacts, ApiError> {
     // The last sequence of all comes first: whatever is visible up to it is then certainly read.
     let last = newest(bus, SESSIONS, filter).await?;
+    if last == 0 {
+        return Ok(SessionFacts::default());
+    }
     let [own, engine] = visible_to_pool(filter, pool);
     let (own, engine) = tokio::try_join!(all(bus, SESSIONS, &own, 1), all(bus, SESSIONS, &engine, 1))?;
     let mut visible = [own, engine].concat();

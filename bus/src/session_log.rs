@@ -72,7 +72,9 @@ pub async fn find_session(bus: &Bus, cluster: &Cluster, uid: Uuid) -> Result<Opt
     if bus.pool().is_some() {
         let facts = read::session(bus, &uid_filter(cluster, uid)).await.map_err(failed)?;
         let subject = facts.visible.iter().find_map(|stored| stored.subject.parse::<SessionSubject>().ok());
-        return Ok(subject.filter(|_| !facts.is_last_hidden()).map(|subject| fold(subject.key, &facts)));
+        let session = subject.map(|subject| fold(subject.key, &facts));
+        // After an end nothing counts, so what another pool writes there hides nothing.
+        return Ok(session.filter(|session| session.phase.is_end() || !facts.is_last_hidden()));
     }
     let last = read::last(bus, SESSIONS, &uid_filter(cluster, uid)).await.map_err(failed)?;
     match last.and_then(|stored| stored.subject.parse::<SessionSubject>().ok()) {

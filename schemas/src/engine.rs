@@ -280,8 +280,8 @@ pub struct Queries {
     /// Answers the number of rows of each table as JSON, by the names that a record has.
     #[serde(default)]
     pub rows: String,
-    /// Answers what each other connection of this login does, `works`, `waits` for somebody else or `idles`, with the server's
-    /// words: as two columns, or as JSON, a list of lists.
+    /// Answers what the connections of this login do that come from `${ports}`: `works`, `waits` for somebody else or `idles`, with
+    /// the server's words; as two columns, or as JSON, a list of lists.
     #[serde(default)]
     pub activity: String,
 }

@@ -11,9 +11,10 @@ use lagan_schemas::resource::app_binding::AppBindingSpec;
 use lagan_schemas::resource::function::FunctionSpec;
 use lagan_schemas::resource::kind::LAGAN;
 use lagan_schemas::resource::repository::RepositorySpec;
-use lagan_schemas::resource::{Group, Kind, Object, Spec};
+use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::subject::ObjectKey;
 use lagan_schemas::substitution::names;
+use uuid::Uuid;
 
 use crate::intent::unanswered;
 use crate::worker::Worker;
@@ -21,7 +22,7 @@ use crate::worker::Worker;
 /// Confirms database, repositories and program of a plan. A deletion confirms its repository itself (P5).
 ///
 /// # Errors
-/// `E0112` names the object and both values. Objects that are gone are left to those who need them next.
+/// `E0112` names the object and both values, `E0102` the Repository or AppBinding that is gone.
 pub(crate) async fn confirm(worker: &Worker, plan: &Plan) -> Result<(), Failure> {
     let step = match &plan.work {
         Work::Backup(work) => &work.step,
@@ -30,28 +31,54 @@ pub(crate) async fn confirm(worker: &Worker, plan: &Plan) -> Result<(), Failure>
     };
     for repository in plan.repositories() {
         let key = repository.reference.key();
-        if let Some(Spec::Repository(spec)) = published(worker, &key).await?.map(|object| object.spec) {
-            of_repository(&key, repository, &spec)?;
+        let found = published(worker, &key).await?.ok_or_else(|| gone(&key))?;
+        of_uid(&key, &repository.reference, &found)?;
+        if let Spec::Repository(spec) = &found.spec {
+            of_repository(&key, repository, spec)?;
         }
     }
     let Some(target) = plan.target() else { return Ok(()) };
     let key = target.reference.key();
-    if let Some(Spec::AppBinding(spec)) = published(worker, &key).await?.map(|object| object.spec) {
-        of_database(&worker.resolve, &key, target, &spec)?;
+    let found = published(worker, &key).await?.ok_or_else(|| gone(&key))?;
+    if let Spec::AppBinding(spec) = &found.spec {
+        of_database(&worker.resolve, &key, target, spec)?;
     }
     let built_in = catalogue::find(Kind::Function, &step.function);
-    // Functions of Stash's group run in images; built-in ones take their place.
-    let own = match Group::of(&plan.invoker.api_version) {
-        Group::Lagan => published(worker, &function_key(&step.function)).await,
-        _ => Ok(None),
-    };
+    // An invoker of any group may name a Function of this one.
+    let own = published(worker, &function_key(&step.function)).await;
     // Without an answer a built-in Function is the only one that is known to be right.
     let own = if built_in.is_some() { own.unwrap_or_default() } else { own? };
-    let function = own.as_ref().or(built_in);
-    match function.map(|object| &object.spec) {
-        Some(Spec::Function(spec)) => of_program(step, &target.database, spec),
-        _ => Err(differs("Function", &step.function, "is not there", "runs it")),
+    of_functions(step, &target.database, own.as_ref().into_iter().chain(built_in))
+}
+
+fn gone(key: &ObjectKey) -> Failure {
+    Failure::new(Code::ReferenceNotFound, format!("{key} is not there any more"))
+}
+
+/// An object that was created again under its name may be another place.
+fn of_uid(key: &ObjectKey, planned: &ObjectRef, found: &Object) -> Result<(), Failure> {
+    if planned.uid.is_some() && planned.uid == found.metadata.uid {
+        return Ok(());
     }
+    let shown = |uid: Option<Uuid>| uid.map_or_else(|| "none".to_owned(), |uid| uid.to_string());
+    Err(differs(key, "uid", shown(found.metadata.uid), shown(planned.uid)))
+}
+
+/// Which of two Functions of one name the planner takes depends on the invoker's group, so the step may be that of either.
+fn of_functions<'o>(
+    step: &Step,
+    database: &Database,
+    functions: impl Iterator<Item = &'o Object>,
+) -> Result<(), Failure> {
+    let mut first = None;
+    for object in functions {
+        let Spec::Function(spec) = &object.spec else { continue };
+        match of_program(step, database, spec) {
+            Ok(()) => return Ok(()),
+            Err(failure) => first = first.or(Some(failure)),
+        }
+    }
+    Err(first.unwrap_or_else(|| differs("Function", &step.function, "is not there", "runs it")))
 }
 
 fn function_key(name: &str) -> ObjectKey {

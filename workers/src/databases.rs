@@ -56,9 +56,14 @@ pub(crate) trait DatabaseEngine: Send + Sync {
         depth: Depth,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
 
-    /// Asks the server what it does for the connections of this login, apart from the one that asks.
-    fn activity<'a>(&'a self, access: &'a Access, database: &'a str) -> BoxFuture<'a, Result<ServerActivity, Failure>> {
-        Box::pin(questions::activity(access, self.document(), database))
+    /// Asks the server what it does for the connections of this login that come from one of these ports.
+    fn activity<'a>(
+        &'a self,
+        access: &'a Access,
+        database: &'a str,
+        ports: &'a [u16],
+    ) -> BoxFuture<'a, Result<ServerActivity, Failure>> {
+        Box::pin(questions::activity(access, self.document(), database, ports))
     }
 
     /// Time after which the server closes the connection of a restore that sends no statement; `None` if it is not known.
@@ -83,16 +88,16 @@ pub(crate) trait DatabaseEngine: Send + Sync {
     fn check_end(&self, tail: &[u8]) -> Result<(), String>;
 }
 
-/// The activity of a server for the connections of one login.
+/// The activity of a server for the connection of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ServerActivity {
-    /// It works on the statement of one of them.
+    /// It works on a statement of it.
     Working,
-    /// It works on none, and the statement of one waits for somebody else; the server's words.
+    /// The statement waits for somebody else; the server's words.
     Waiting(String),
-    /// None has a statement that runs.
+    /// It has no statement that runs.
     Idle,
-    /// It shows none of them.
+    /// It does not show the connection.
     Unseen,
 }
 

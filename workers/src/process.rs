@@ -14,6 +14,7 @@ mod program;
 mod queue;
 mod redact;
 mod sandbox;
+mod socket;
 mod spawner;
 mod stderr;
 #[cfg(test)]
@@ -26,5 +27,6 @@ pub use feed::{FeedError, FeedReport, Feeder, Pulse, Waiting};
 pub use program::{BASE_ENV, Input, Program, ProgramError, secret_path};
 pub use redact::escape;
 pub use sandbox::{Sandbox, is_available as is_sandbox_available};
+pub use socket::ClientSocket;
 pub use spawner::{Guard, SpawnError, Spawner};
 pub use stderr::StderrTail;

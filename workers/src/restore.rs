@@ -288,7 +288,8 @@ impl Restore<'_, '_> {
         let failed = |why: String| Failure::new(Code::RestoreFailed, why);
         let why = match (own_stop, said, stopped) {
             (Some(cause), ..) => failed(cause.failure().message),
-            _ if stalled.is_some() => stalled.unwrap_or_else(|| failed(String::new())),
+            // A client that ended well between the look and its end has done all.
+            _ if stalled.is_some() && !report.clean() => stalled.unwrap_or_else(|| failed(String::new())),
             (_, Some(said), _) => failed(format!("the client failed: {}; {}", said.line, said.hint)),
             (_, _, Some(why)) => why,
             _ if !report.clean() => failed(format!("the client failed ({:?}) and said nothing", report.exit)),

@@ -56,6 +56,23 @@ async fn a_lock_is_taken_over_by_one_of_many() {
     assert_eq!(locks.acquire(&key, &holder("next")).await.unwrap(), Locked::Acquired);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_whose_value_is_no_holder_is_taken_over() {
+    let (rig, bus) = Rig::start().await;
+    let bucket = rig.bucket(&bus, LOCKS);
+    let locks = Locks::new(bucket.clone());
+    let key = kv::key(&["shop", "AppBinding", "my.db"]);
+    // An answer of the server, which a client may let it send anywhere.
+    bucket.put(&key, r#"{"type":"io.nats.jetstream.api.v1.account_info_response"}"#.into()).await.unwrap();
+    let Locked::HeldBy { holder: found, revision } = locks.acquire_anew(&key, &holder("new")).await.unwrap() else {
+        panic!("the value is not ours")
+    };
+    assert_eq!(found, holder(""));
+    locks.release(&key, "new").await.unwrap();
+    assert_eq!(locks.take_over(&key, revision, &holder("new")).await.unwrap(), Locked::Acquired);
+    assert_eq!(locks.holder(&key).await.unwrap(), Some(holder("new")));
+}
+
 #[tokio::test]
 async fn the_marker_of_a_released_lock_goes_and_takes_no_other_writer_along() {
     let (rig, bus) = Rig::start().await;

@@ -1,7 +1,8 @@
 //! Reading a session: a constant number of requests, and never less than the leader has.
 
 use lagan_bus::append::append;
-use lagan_bus::{Bus, Connect, ReadScope, read};
+use lagan_bus::session_log::find_session;
+use lagan_bus::{Append, Bus, Connect, ReadScope, read};
 use lagan_schemas::subject::SESSIONS;
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -134,4 +135,31 @@ async fn a_worker_reads_the_facts_of_its_pool_and_of_the_engine_and_knows_where_
         found.iter().map(|f| (f.subject.clone(), f.sequence, f.time, f.payload.clone())).collect()
     };
     assert_eq!((content(&through), through.len()), (content(&directly), 7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_pool_appends_after_an_end_hides_nothing_from_a_worker() {
+    let (rig, bus) = Rig::start().await;
+    let uid = uuid::Uuid::from_u128(7);
+    let session = uid.to_string();
+    let event = |fact: &str| {
+        let path =
+            format!("{}/../schemas/fixtures/v1/facts/dev.lagan.backup.{fact}.v1.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let add = async |name: &str, last: u64, event: String| {
+        append(&bus, Append { event: event.into(), ..fact(&session, name, last, last) }).await.unwrap()
+    };
+    let disk = Connect { reach: ReadScope::Pool("disk".to_owned()), ..rig.options() };
+    let disk = Bus::connect(disk).await.unwrap();
+    let cluster = crate::support::cluster();
+    let requested = add("requested", 0, event("requested")).await;
+    // While the session may go on, a hidden fact means that it goes on elsewhere.
+    let hidden = add("tape.started", requested, event("started")).await;
+    assert!(find_session(&disk, &cluster, uid).await.unwrap().is_none());
+    let skipped = add("skipped", hidden, event("skipped")).await;
+    add("tape.started", skipped, event("started")).await;
+    let found = find_session(&disk, &cluster, uid).await.unwrap().expect("its end is visible");
+    assert!(found.phase.is_end());
+    assert!(find_session(&disk, &cluster, uuid::Uuid::from_u128(8)).await.unwrap().is_none());
 }

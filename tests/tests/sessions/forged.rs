@@ -27,8 +27,8 @@ async fn facts(nats: &NatsServer, session: &str) -> Result<Vec<(String, Value)>>
     Ok(found)
 }
 
-/// Appends the request and the plan of a session again, as another session whose database is at `port`.
-async fn forge(nats: &NatsServer, original: &str, session: &str, port: u16) -> Result<()> {
+/// Appends the request and the plan of a session again, as another session with a changed plan.
+async fn forge(nats: &NatsServer, original: &str, session: &str, change: impl Fn(&mut Value)) -> Result<()> {
     let jetstream = async_nats::jetstream::new(nats.connect().await?);
     let mut forged = 0;
     for (subject, event) in facts(nats, original).await? {
@@ -38,9 +38,9 @@ async fn forge(nats: &NatsServer, original: &str, session: &str, port: u16) -> R
         }
         let mut event: Value = serde_json::from_str(&event.to_string().replace(original, session))?;
         if is_plan {
-            let database = &mut event["data"]["work"]["backup"]["target"]["database"];
-            anyhow::ensure!(database["port"].is_u64(), "the plan has another shape: {event}");
-            (database["host"], database["port"]) = ("127.0.0.1".into(), port.into());
+            let before = event.clone();
+            change(&mut event["data"]["work"]["backup"]);
+            anyhow::ensure!(before != event, "the plan has another shape: {event}");
         }
         jetstream.publish(subject.replace(original, session), event.to_string().into()).await?.await?;
         forged += 1;
@@ -70,7 +70,12 @@ fn a_plan_that_names_another_server_reaches_no_server_and_is_made_again() -> Res
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let named = |name: &str, found: &[(String, Value)]| found.iter().find(|fact| fact.0.ends_with(name)).cloned();
     let (refused, done) = runtime.block_on(async {
-        forge(&nats, &original, &session, decoy.local_addr()?.port()).await?;
+        let port = decoy.local_addr()?.port();
+        let elsewhere = |work: &mut Value| {
+            let database = &mut work["target"]["database"];
+            (database["host"], database["port"]) = ("127.0.0.1".into(), port.into());
+        };
+        forge(&nats, &original, &session, elsewhere).await?;
         let refused = eventually_async("the worker to refuse the plan", PATIENCE, || async {
             named(".retrying", &facts(&nats, &session).await.ok()?)
         })
@@ -89,5 +94,25 @@ fn a_plan_that_names_another_server_reaches_no_server_and_is_made_again() -> Res
     let asked = decoy.accept();
     assert!(matches!(&asked, Err(error) if error.kind() == ErrorKind::WouldBlock), "the decoy was asked: {asked:?}");
     assert_eq!(world.snapshots()?, 2);
+
+    // A Repository that nobody has declared leads nowhere either.
+    let (session, evil) = (uuid::Uuid::new_v4().to_string(), world.lagan.path("evil"));
+    engine.signal(Signal::SIGSTOP)?;
+    let failed = runtime.block_on(async {
+        let nobody = |work: &mut Value| {
+            let repository = &mut work["repositories"][0];
+            repository["reference"]["name"] = "nobody".into();
+            repository["backend"]["local"]["mountPath"] = evil.display().to_string().into();
+        };
+        forge(&nats, &original, &session, nobody).await?;
+        eventually_async("the worker to refuse the plan", PATIENCE, || async {
+            named(".failed", &facts(&nats, &session).await.ok()?)
+        })
+        .await
+    })?;
+    engine.signal(Signal::SIGCONT)?;
+    let told = failed.1["data"].to_string();
+    assert!(told.contains("E0102") && told.contains("Repository/default/nobody"), "{told}");
+    assert!(!evil.exists(), "the worker made a repository");
     world.judge()
 }

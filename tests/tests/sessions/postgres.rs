@@ -99,7 +99,7 @@ impl Scene {
     }
 }
 
-fn app_binding(name: &str, server: &PostgresServer, user: &str, password: &str) -> String {
+pub(super) fn app_binding(name: &str, server: &PostgresServer, user: &str, password: &str) -> String {
     format!(
         "{}---
 apiVersion: appcatalog.appscode.com/v1alpha1

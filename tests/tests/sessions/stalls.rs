@@ -4,24 +4,12 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use lagan_tests::mariadb::MariaDbServer;
+use lagan_tests::postgres::PostgresServer;
 use lagan_tests::wait::eventually;
-use lagan_tests::world::{PATIENCE, World, app_binding, restore_session};
+use lagan_tests::world::{PATIENCE, World, configuration, restore_session};
 
+use super::postgres::app_binding;
 use super::{SHOP, sample};
-
-/// The restore logs in with another account than the tests, so that the server's connections of it are its own.
-const ACCOUNT: &str = "CREATE USER restorer@'%' IDENTIFIED BY 'r3storer'; GRANT ALL ON *.* TO restorer@'%'";
-
-fn target(world: &World) -> Result<MariaDbServer> {
-    let copy = MariaDbServer::start()?;
-    copy.query(ACCOUNT)?;
-    let binding = app_binding("copy", &copy);
-    let binding = binding.replace(&format!("{:?}", copy.user()), "\"restorer\"");
-    let binding = binding.replace(&format!("{:?}", copy.password()), "\"r3storer\"");
-    anyhow::ensure!(binding.contains("restorer") && binding.contains("r3storer"), "{binding}");
-    world.lagan.manifest("copy-db.yaml", &binding)?;
-    Ok(copy)
-}
 
 /// The connections of the test that run a statement with this text.
 fn connections(server: &MariaDbServer, text: &str) -> Option<Vec<String>> {
@@ -36,12 +24,12 @@ fn a_restore_that_waits_for_a_lock_ends_and_one_whose_statement_runs_does_not() 
     let world = World::new()?;
     world.db.load_sample("shop", sample(1))?;
     world.configure("shop", "local", SHOP, "")?;
-    let copy = target(&world)?;
+    let copy = world.second_database("copy")?;
     copy.query("CREATE DATABASE shop; CREATE TABLE shop.customers (v INT)")?;
     let _up = world.up(&["--stall", "3s"])?;
     world.good_backup("shop")?;
 
-    // Somebody else holds a table that the restore replaces.
+    // Another connection of the same login holds a table that the restore replaces, and is busy all the time.
     let told = thread::scope(|scope| -> Result<String> {
         let holder = scope.spawn(|| copy.query("LOCK TABLES shop.customers WRITE; SELECT SLEEP(80)"));
         let held = eventually("the lock to be held", PATIENCE, || connections(&copy, "SLEEP(80)"))?;
@@ -63,19 +51,57 @@ fn a_restore_that_waits_for_a_lock_ends_and_one_whose_statement_runs_does_not() 
     })?;
 
     // A statement that runs for longer than the limit is no stall.
-    let body =
-        "CREATE DATABASE `slow`;\nUSE `slow`;\nCREATE TABLE `t` (`v` int);\nINSERT INTO `t` SELECT 1 + SLEEP(10);\n";
+    copy.query(
+        "CREATE DATABASE slow; CREATE TABLE slow.t (v INT);
+         CREATE TRIGGER slow.sleeps BEFORE INSERT ON slow.t FOR EACH ROW SET NEW.v = NEW.v + SLEEP(10)",
+    )?;
+    let body = "CREATE DATABASE /*!32312 IF NOT EXISTS*/ `slow`;\nUSE `slow`;\nINSERT INTO `t` VALUES (1);\n";
     let head = "-- MariaDB dump 10.19  Distrib 10.11.8-MariaDB, for Linux (x86_64)\n";
     let restic = world.restic()?;
     restic.backup_stream("slow", "dumpfile.sql", format!("{head}{body}-- Dump completed\n").as_bytes())?;
     let listed = restic.snapshots()?;
     let slow = listed.iter().find(|one| one["hostname"] == "slow").context("restic made it")?;
     let id = slow["short_id"].as_str().context("an id")?;
-    world
-        .lagan
-        .manifest("slow.yaml", &restore_session("slow", "local", "copy", &format!("rules: [{{snapshots: [{id}]}}]")))?;
+    world.lagan.manifest(
+        "slow.yaml",
+        &restore_session("slow", "local", "copy", &format!("existing: Merge\nrules: [{{snapshots: [{id}]}}]")),
+    )?;
     let ended = world.ended("restoresessions", "slow", &[])?;
     assert_eq!(ended["status"]["phase"], "Succeeded", "{ended:#}");
     assert_eq!(copy.query("SELECT v FROM slow.t")?, "1");
+    world.judge()
+}
+
+#[test]
+fn a_restore_of_postgresql_that_waits_for_a_lock_ends() -> Result<()> {
+    let (world, source, copy) = (World::new()?, PostgresServer::start()?, PostgresServer::start()?);
+    for (name, server) in [("crm", &source), ("copy", &copy)] {
+        world.lagan.manifest(&format!("{name}.yaml"), &app_binding(name, server, "root", server.password()))?;
+        server.query("postgres", "CREATE DATABASE crm")?;
+        server.query("crm", "CREATE TABLE t (v int); INSERT INTO t VALUES (1)")?;
+    }
+    let configured = configuration("nightly", "local", "--dbname=crm", "").replace("name: shop}}", "name: crm}}");
+    world.lagan.manifest("nightly.yaml", &configured.replace("task: {", "task: {name: postgres-backup-15.1, "))?;
+    let _up = world.up(&["--stall", "3s"])?;
+    world.good_backup("nightly")?;
+    let sleeping = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep(50)%' AND pid <> pg_backend_pid()";
+    // The questions of this test are in a file of their own.
+    let script = world.lagan.path("hold.sql");
+    std::fs::write(&script, "BEGIN; LOCK TABLE t; SELECT pg_sleep(50)")?;
+    let ended = thread::scope(|scope| {
+        let holder = scope.spawn(|| copy.load("crm", &script));
+        eventually("the lock to be held", PATIENCE, || {
+            let found = copy.query("crm", &format!("SELECT count(*) {sleeping} AND wait_event = 'PgSleep'")).ok()?;
+            (found.trim() == "1").then_some(())
+        })?;
+        world.lagan.manifest("waits.yaml", &restore_session("waits", "local", "copy", "existing: Replace"))?;
+        let ended = world.ended("restoresessions", "waits", &[]);
+        copy.query("postgres", &format!("SELECT pg_terminate_backend(pid) {sleeping}"))?;
+        let _ = holder.join();
+        ended
+    })?;
+    let told = ended["status"].to_string();
+    assert_eq!(ended["status"]["phase"], "Failed", "{told}");
+    assert!(told.contains("waits for somebody else (Lock ") && told.contains("got no further for 3 s"), "{told}");
     world.judge()
 }

@@ -95,3 +95,42 @@ fn a_plan_must_name_the_program_of_its_function() {
     other.database = Some("another".to_owned());
     assert!(told(of_program(&work.step, database, &other)).contains("database"));
 }
+
+#[test]
+fn a_repository_that_was_created_again_is_another_one() {
+    let work = work();
+    let key = work.repository.reference.key();
+    let json = json!({
+        "apiVersion": "lagan.dev/v1alpha1", "kind": "Repository",
+        "metadata": {"name": "main", "namespace": "shop", "uid": work.repository.reference.uid},
+        "spec": {"backend": serde_json::to_value(&work.repository.backend).unwrap()},
+    });
+    let mut found = Object::from_json(json).unwrap();
+    of_uid(&key, &work.repository.reference, &found).unwrap();
+    // A forged plan may leave the uid out.
+    let nameless = ObjectRef { uid: None, ..work.repository.reference.clone() };
+    assert!(told(of_uid(&key, &nameless, &found)).contains("uid"));
+    found.metadata.uid = Some(Uuid::from_u128(99));
+    assert!(told(of_uid(&key, &work.repository.reference, &found)).contains("uid"));
+}
+
+#[test]
+fn a_step_may_be_that_of_a_persons_function_or_of_the_built_in_one_of_its_name() {
+    let work = work();
+    let function = |program: &str| {
+        let json = json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "Function", "metadata": {"name": work.step.function},
+            "spec": {"database": work.target.database.engine, "command": [program]},
+        });
+        Object::from_json(json).unwrap()
+    };
+    let (own, built_in) = (function("own"), function(&work.step.program));
+    let judge =
+        |step: &Step, functions: &[&Object]| of_functions(step, &work.target.database, functions.iter().copied());
+    judge(&work.step, &[&own, &built_in]).unwrap();
+    let of_own = Step { program: "own".to_owned(), ..work.step.clone() };
+    judge(&of_own, &[&own, &built_in]).unwrap();
+    judge(&of_own, &[&own]).unwrap();
+    assert!(told(judge(&of_own, &[&built_in])).contains("`own` in the plan"));
+    assert!(told(judge(&of_own, &[])).contains("is not there"));
+}

@@ -13,7 +13,7 @@ use lagan_schemas::fact::Notice;
 
 use self::failures::{of_arguments, of_preflight};
 use self::stream::{RecordedStream, StreamSurvey, notices};
-use super::questions::explanation;
+use super::questions::{explanation, of_ports};
 use super::{
     Access, DatabaseEngine, Depth, Dump, DumpedStream, Explanation, FirstChange, FirstEffect, Load, RestoreStream,
     ServerActivity, Survey,
@@ -68,10 +68,11 @@ impl DatabaseEngine for MariaDb {
         &'a self,
         access: &'a Access,
         _database: &'a str,
+        ports: &'a [u16],
     ) -> BoxFuture<'a, Result<ServerActivity, Failure>> {
         Box::pin(async {
             let client = self.client(access).await?;
-            let rows = client.query(&engine().queries.activity).await;
+            let rows = client.query(&of_ports(&engine().queries.activity, ports)).await;
             let rows = rows.map_err(|error| Failure::new(Code::DatabaseUnreachable, chain(&error)))?;
             let connections: Option<Vec<(String, String)>> =
                 rows.into_iter().map(|row| <[String; 2]>::try_from(row).ok().map(Into::into)).collect();

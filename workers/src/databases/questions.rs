@@ -28,10 +28,21 @@ pub(super) async fn rows(access: &Access, engine: &Engine, database: &str) -> Re
 }
 
 /// Asks the query `activity`, whose answer is JSON.
-pub(super) async fn activity(access: &Access, engine: &Engine, database: &str) -> Result<ServerActivity, Failure> {
+pub(super) async fn activity(
+    access: &Access,
+    engine: &Engine,
+    database: &str,
+    ports: &[u16],
+) -> Result<ServerActivity, Failure> {
+    let query = of_ports(&engine.queries.activity, ports);
     let connections: Option<Vec<(String, String)>> =
-        ask(access, engine, (database, &engine.queries.activity), Capture::default()).await?;
+        ask(access, engine, (database, &query), Capture::default()).await?;
     Ok(ServerActivity::of(&connections.unwrap_or_default()))
+}
+
+/// Fills the ports of a client into the query `activity`.
+pub(super) fn of_ports(query: &str, ports: &[u16]) -> String {
+    query.replace("${ports}", &ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
 }
 
 async fn ask<T: DeserializeOwned>(

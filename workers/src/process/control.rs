@@ -113,6 +113,11 @@ impl Control {
         OpenPipe(Arc::clone(self))
     }
 
+    /// The process group of the child.
+    pub(super) fn group(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     pub(super) fn exit(&self) -> Option<ChildExit> {
         self.lock().exit
     }

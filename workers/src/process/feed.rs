@@ -24,6 +24,7 @@ use super::{
     control::{ChildExit, Stop, Stragglers},
     program::Program,
     queue::{TICK, ready},
+    socket::{ClientSocket, client_sockets},
     spawner::{Ends, Run, SpawnError, Spawner},
     stderr::StderrTail,
 };
@@ -45,15 +46,29 @@ pub enum Pulse {
 
 type Alive = Box<dyn FnMut() -> Pulse + Send>;
 
-/// Since when a child has taken nothing of what it was given, or has not ended although its input did.
-#[derive(Debug, Clone, Default)]
-pub struct Waiting(Arc<Mutex<Option<Instant>>>);
+/// A child that is fed, as others see it: since when it has taken nothing of what it was given, or has not ended although its
+/// input did, and its connections.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    since: Arc<Mutex<Option<Instant>>>,
+    group: i32,
+}
 
 impl Waiting {
+    fn of(group: i32) -> Self {
+        Self { since: Arc::default(), group }
+    }
+
     /// Returns how long the child has been waited for; `None` while it takes what it gets, or gets nothing.
     #[must_use]
     pub fn since(&self) -> Option<Duration> {
         self.lock().map(|since| since.elapsed())
+    }
+
+    /// Lists its connections to a port of a server.
+    #[must_use]
+    pub fn sockets(&self, server_port: u16) -> Vec<ClientSocket> {
+        client_sockets(self.group, server_port)
     }
 
     fn begin(&self) {
@@ -65,7 +80,7 @@ impl Waiting {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,7 +160,7 @@ impl Spawner {
         }
         let alive = Box::new(alive);
         let (tail, paused) = (Vec::new(), Duration::ZERO);
-        let waiting = Waiting::default();
+        let waiting = Waiting::of(started.run.control.group());
         Ok(Feeder { stdin: started.stdin, alive, bytes: 0, tail, paused, waiting, run: started.run })
     }
 }

@@ -1,5 +1,6 @@
 //! Tells a restore whose client waits for a server that works from one that gets nowhere. A long statement moves no byte for hours,
-//! so the server is asked what it does; only where nothing works is there a limit.
+//! so the server is asked about the client's own connection. A server that does not show it, behind a proxy for example, or
+//! that does not answer, proves nothing: a restore is never ended for that.
 
 use std::time::{Duration, Instant};
 
@@ -8,41 +9,31 @@ use crate::process::Waiting;
 
 /// Looks within the limit.
 const LOOKS: u32 = 10;
-/// A server that answers no question may still work, for this many limits.
-const SILENT_LIMITS: u32 = 4;
 
 /// The looks at a client that has taken nothing since the first of them.
 #[derive(Debug, Default)]
 struct Standstill {
-    /// The first of the last looks at which nothing worked.
-    idle: Option<Instant>,
-    /// The first of the last looks without an answer.
-    silent: Option<Instant>,
+    /// The first of the last looks at which its statement waited, or it had none.
+    since: Option<Instant>,
 }
 
 impl Standstill {
-    /// Notes a look; `None` is a question without an answer. Returns what the server waits for if the restore has stalled.
-    fn note(&mut self, now: Instant, limit: Duration, seen: Option<&ServerActivity>) -> Option<String> {
-        let Some(seen) = seen else {
-            let silent = *self.silent.get_or_insert(now);
-            let over = now.saturating_duration_since(silent) >= limit * SILENT_LIMITS;
-            return over.then(|| "the server answers no question".to_owned());
-        };
-        self.silent = None;
+    /// Notes a look. Returns what the client waits for if the restore has stalled.
+    fn note(&mut self, now: Instant, limit: Duration, seen: &ServerActivity) -> Option<String> {
         let words = match seen {
             ServerActivity::Working | ServerActivity::Unseen => {
-                self.idle = None;
+                self.since = None;
                 return None;
             }
             ServerActivity::Waiting(words) => format!("its statement waits for somebody else ({words})"),
-            ServerActivity::Idle => "the server has nothing to do and the client sends nothing".to_owned(),
+            ServerActivity::Idle => "the server has nothing to do for it, and it sends nothing".to_owned(),
         };
-        let idle = *self.idle.get_or_insert(now);
-        (now.saturating_duration_since(idle) >= limit).then_some(words)
+        let since = *self.since.get_or_insert(now);
+        (now.saturating_duration_since(since) >= limit).then_some(words)
     }
 }
 
-/// Returns once the restore has stalled, with what the server waits for.
+/// Returns once the restore has stalled, with what the client waits for.
 pub(super) async fn stalled(
     engine: &CodedEngine,
     (access, database): (&Access, &str),
@@ -57,14 +48,27 @@ pub(super) async fn stalled(
             standstill = Standstill::default();
             continue;
         }
-        let seen = engine.activity(access, database).await;
-        if let Err(failure) = &seen {
-            tracing::debug!(message = failure.message, "the server does not say what it does");
-        }
-        if let Some(words) = standstill.note(Instant::now(), limit, seen.as_ref().ok()) {
+        let seen = look(engine, (access, database), &waiting).await;
+        if let Some(words) = standstill.note(Instant::now(), limit, &seen) {
             return words;
         }
     }
+}
+
+async fn look(engine: &CodedEngine, (access, database): (&Access, &str), waiting: &Waiting) -> ServerActivity {
+    let sockets = waiting.sockets(access.connection.port);
+    if sockets.is_empty() {
+        return ServerActivity::Unseen;
+    }
+    // A long statement is under way, and the server shows an idle connection until it has all of it.
+    if sockets.iter().any(|socket| socket.is_sending) {
+        return ServerActivity::Working;
+    }
+    let ports: Vec<u16> = sockets.iter().map(|socket| socket.port).collect();
+    engine.activity(access, database, &ports).await.unwrap_or_else(|failure| {
+        tracing::debug!(message = failure.message, "the server does not say what it does");
+        ServerActivity::Unseen
+    })
 }
 
 #[cfg(test)]
@@ -74,31 +78,27 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(300);
 
     /// The second at which a sequence of looks, one each 30 s, is a stall.
-    fn stalls(looks: &[Option<ServerActivity>]) -> Option<usize> {
+    fn stalls(looks: &[ServerActivity]) -> Option<usize> {
         let (mut standstill, began) = (Standstill::default(), Instant::now());
         let mut looks = looks.iter().enumerate();
         looks.find_map(|(index, seen)| {
             let at = began + Duration::from_secs(30) * u32::try_from(index).unwrap_or(u32::MAX);
-            standstill.note(at, LIMIT, seen.as_ref()).map(|_| index * 30)
+            standstill.note(at, LIMIT, seen).map(|_| index * 30)
         })
     }
 
     #[test]
-    fn a_server_that_works_is_waited_for_and_one_that_waits_is_not() {
-        let of = |seen: ServerActivity| vec![Some(seen); 50];
+    fn a_server_that_works_or_does_not_show_the_client_is_waited_for_and_a_client_that_waits_is_not() {
+        let of = |seen: ServerActivity| vec![seen; 50];
         assert_eq!(stalls(&of(ServerActivity::Working)), None);
         assert_eq!(stalls(&of(ServerActivity::Unseen)), None);
         assert_eq!(stalls(&of(ServerActivity::Idle)), Some(300));
         let locked = ServerActivity::Waiting("Waiting for table metadata lock".to_owned());
         assert_eq!(stalls(&of(locked.clone())), Some(300));
-        // Some work in between starts the limit anew.
-        let mut mixed = of(locked.clone());
-        mixed[9] = Some(ServerActivity::Working);
-        assert_eq!(stalls(&mixed), Some(600));
-        // A question without an answer proves neither, for longer.
-        let mut unanswered = of(locked);
-        unanswered[3] = None;
-        assert_eq!(stalls(&unanswered), Some(300));
-        assert_eq!(stalls(&vec![None; 50]), Some(1200));
+        for other in [ServerActivity::Working, ServerActivity::Unseen] {
+            let mut mixed = of(locked.clone());
+            mixed[9] = other;
+            assert_eq!(stalls(&mixed), Some(600), "the limit starts anew");
+        }
     }
 }

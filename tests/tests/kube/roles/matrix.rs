@@ -88,6 +88,11 @@ fn requests() -> Vec<Row> {
         ("$JS.API.CONSUMER.CREATE.SESSIONS.work-disk-normal", vec![ENGINE]),
         ("$JS.API.CONSUMER.CREATE.SESSIONS.work-disk-normal.lagan.session.local.n.backup.g.i.x.disk.>", vec![ENGINE]),
         ("$JS.API.CONSUMER.DURABLE.CREATE.SESSIONS.x", vec![]),
+        // The consumer of a program that subscribes: who pulls from it reads all pools.
+        ("$JS.API.CONSUMER.MSG.NEXT.SESSIONS.subscriber", vec![ENGINE, SUBSCRIBER]),
+        ("$JS.API.CONSUMER.CREATE.SESSIONS.subscriber.lagan.session.local.n.backup.g.i.x.disk.>", vec![ENGINE]),
+        ("$JS.API.CONSUMER.MSG.NEXT.KV_HEARTBEATS.x", vec![ENGINE, CLI, DEFAULT, DISK]),
+        ("$JS.API.CONSUMER.CREATE.KV_HEARTBEATS.x.$KV.HEARTBEATS.x.y", vec![DEFAULT, DISK]),
         ("$JS.API.CONSUMER.DELETE.SESSIONS.work-disk-normal", vec![]),
         ("$JS.API.CONSUMER.LIST.SESSIONS", vec![]),
         ("$JS.API.CONSUMER.CREATE.RESOURCES.x.lagan.resource.local.>", vec![ENGINE, CLI]),

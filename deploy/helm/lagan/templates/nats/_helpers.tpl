@@ -55,6 +55,9 @@ PASSWORD_{{ . | upper | replace "-" "_" }}
 {{- $pools := keys .root.Values.workers.pools | sortAlpha }}
 {{- $pool := .pool }}
 {{- $rules := list }}
+{{- if not (.root.Files.Get (printf "files/nats/%s.conf.in" .role)) }}
+{{- fail (printf "the chart has no files/nats/%s.conf.in, without which its user could do everything: package it with its links followed" .role) }}
+{{- end }}
 {{- range $line := .root.Files.Lines (printf "files/nats/%s.conf.in" .role) }}
 {{- $line = $line | replace "@CLUSTER@" $.root.Values.cluster | replace "@POOL@" $pool }}
 {{- $of := contains "@ANYPOOL@" $line | ternary $pools (contains "@OTHERPOOL@" $line | ternary (without $pools $pool) (list "")) }}
