@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
@@ -101,7 +102,7 @@ async fn words(
 ) -> Result<Vec<Said>, Failure> {
     let now = Timestamp::now();
     let mut words = Vec::new();
-    let mut sessions: HashMap<Uuid, Option<Session>> = HashMap::new();
+    let mut sessions: HashMap<Uuid, Option<Arc<Heard>>> = HashMap::new();
     for snapshot in snapshots {
         let ours = snapshot.origin().is_some_and(|origin| {
             let wanted = asking.configuration.is_none_or(|configuration| *configuration == origin.configuration);
@@ -118,15 +119,63 @@ async fn words(
         }
         let session = match sessions.entry(uid) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(ask(&worker.bus, &worker.cluster, uid, asking.stop).await?),
+            Entry::Vacant(unknown) => unknown.insert(hear(worker, uid, asking.stop).await?),
         };
-        words.extend(session.as_ref().map(|session| {
-            // An attempt that was tried again dumped later than the session began.
-            let started = session.attempt_time.filter(|_| !session.is_expired());
-            Said { snapshot: snapshot.id.clone(), word: word(session, &snapshot.id), started }
+        words.extend(session.as_ref().map(|heard| Said {
+            snapshot: snapshot.id.clone(),
+            word: heard.word(&snapshot.id),
+            started: heard.started,
         }));
     }
     Ok(words)
+}
+
+/// What a session says of snapshots.
+#[derive(Debug)]
+struct Heard {
+    rejected: Vec<String>,
+    named: Vec<String>,
+    is_end: bool,
+    is_expired: bool,
+    /// Start of its last attempt: one that was tried again dumped later than the session began.
+    started: Option<Timestamp>,
+}
+
+/// Ended sessions that this worker has asked for. They never change, and each question costs NATS two consumers.
+#[derive(Debug, Default)]
+pub(crate) struct EndedSessions(Mutex<HashMap<Uuid, Arc<Heard>>>);
+
+/// Sessions that are remembered, of about 300 bytes each.
+const REMEMBERED: usize = 20_000;
+
+impl EndedSessions {
+    fn get(&self, uid: Uuid) -> Option<Arc<Heard>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned()
+    }
+
+    fn remember(&self, uid: Uuid, heard: &Arc<Heard>) {
+        if !heard.is_end || heard.is_expired {
+            return;
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(uid, Arc::clone(heard));
+    }
+}
+
+/// Asks for the session of a snapshot, unless its end is known.
+async fn hear(worker: &Worker, uid: Uuid, stop: &CancellationToken) -> Result<Option<Arc<Heard>>, Failure> {
+    if let Some(heard) = worker.ended.get(uid) {
+        return Ok(Some(heard));
+    }
+    let session = ask(&worker.bus, &worker.cluster, uid, stop).await?;
+    let heard = session.map(|session| Arc::new(Heard::of(&session)));
+    if let Some(heard) = &heard {
+        worker.ended.remember(uid, heard);
+    }
+    Ok(heard)
 }
 
 /// Asks for the session of a snapshot, and waits while NATS is away.
@@ -145,14 +194,27 @@ async fn ask(bus: &Bus, cluster: &Cluster, uid: Uuid, stop: &CancellationToken) 
     }
 }
 
-fn word(session: &Session, snapshot: &str) -> Word {
-    if session.rejected_snapshots.iter().any(|rejected| rejected == snapshot) {
-        return Word::Disowned;
+impl Heard {
+    fn of(session: &Session) -> Self {
+        let is_expired = session.is_expired();
+        Self {
+            rejected: session.rejected_snapshots.clone(),
+            named: session.results.iter().map(|result| result.snapshot.clone()).collect(),
+            is_end: session.phase.is_end(),
+            is_expired,
+            started: session.attempt_time.filter(|_| !is_expired),
+        }
     }
-    if session.is_expired() || session.results.iter().any(|result| result.snapshot == snapshot) {
-        return Word::Named;
+
+    fn word(&self, snapshot: &str) -> Word {
+        let is_in = |snapshots: &[String]| snapshots.iter().any(|known| known == snapshot);
+        match () {
+            () if is_in(&self.rejected) => Word::Disowned,
+            () if self.is_expired || is_in(&self.named) => Word::Named,
+            () if self.is_end => Word::Disowned,
+            () => Word::Open,
+        }
     }
-    if session.phase.is_end() { Word::Disowned } else { Word::Open }
 }
 
 /// Decides about the snapshots of one configuration of this cluster.
@@ -257,11 +319,17 @@ mod tests {
             let mut session = fixtures::session(SessionKind::Backup);
             session.phase = phase;
             (session.rejected_snapshots, session.results) = (vec!["rejected".to_owned()], vec![result.clone()]);
-            assert_eq!(word(&session, snapshot), expected, "{phase:?} {snapshot}");
+            assert_eq!(Heard::of(&session).word(snapshot), expected, "{phase:?} {snapshot}");
+            let whole = session.clone();
             // A log that lost its head proves nothing, but for what it says itself.
             (session.first_sequence, session.last_sequence) = (9, 9);
+            // Only an end whose log is whole is remembered.
+            let ended = EndedSessions::default();
+            let whole = Arc::new(Heard::of(&whole));
+            ended.remember(Uuid::nil(), &whole);
+            assert_eq!(ended.get(Uuid::nil()).is_some(), phase.is_end(), "{phase:?}");
             let expected = if snapshot == "rejected" { Word::Disowned } else { Word::Named };
-            assert_eq!(word(&session, snapshot), expected, "{phase:?} {snapshot}");
+            assert_eq!(Heard::of(&session).word(snapshot), expected, "{phase:?} {snapshot}");
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::metrics::WorkerMetrics;
 use crate::outbound::Outbound;
 use crate::process::{Sandbox, Spawner, is_sandbox_available};
 use crate::repository::StorageAccess;
+use crate::retention::EndedSessions;
 use crate::session::alerts::Alerts;
 use crate::session::in_slots::InSlots;
 
@@ -85,6 +86,8 @@ pub(crate) struct Worker {
     /// Sessions that the slots of this worker have.
     pub in_slots: InSlots,
     pub alerts: Alerts,
+    /// What ended sessions said of their snapshots.
+    pub ended: EndedSessions,
     pub host: String,
     pub timing: WorkerTiming,
     pub heartbeats: Bucket,
@@ -125,6 +128,7 @@ pub async fn run(
         instance: Uuid::new_v4(),
         in_slots: InSlots::default(),
         alerts: Alerts::start(&bus, &options.cluster, &options.pool),
+        ended: EndedSessions::default(),
         host: options.host.clone(),
         timing: WorkerTiming { failover: options.failover },
         leases: Leases::new(bucket(streams::LEASES), options.failover),
