@@ -49,6 +49,10 @@ soak MINUTES="3" *SEED:
     @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --locked --workspace --bin lagan --bin soak; \
     LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/debug/lagan")" exec "${CARGO_TARGET_DIR:-target}/debug/soak" {{ MINUTES }} {{ SEED }}
 
+# run N seeds of the simulation of the engine; LAGAN_SEED=S runs one seed and prints its story
+simulate N="1000":
+    LAGAN_SEEDS={{ N }} cargo test --workspace --lib --locked simulation::whatever -- --nocapture
+
 # read the documents that released versions wrote
 test-upgrade:
     cargo test --locked -p lagan-schemas -p lagan-sources -p lagan-bus --test upgrade

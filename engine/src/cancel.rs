@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lagan_bus::request::{Denied, serve};
-use lagan_bus::session_log::{Writer, append_fact, find_session};
+use lagan_bus::session_log::Writer;
 use lagan_schemas::error::{Code, chain};
 use lagan_schemas::fact::{CancelRequested, Fact};
 use lagan_schemas::request::{Answer, CANCEL, CancelSession, Outcome};
@@ -12,6 +12,7 @@ use lagan_schemas::subject::request;
 
 use crate::context::Context;
 use crate::error::EngineError;
+use crate::outside::Outside;
 
 const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
 const TRIES: usize = 10;
@@ -32,10 +33,11 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
     Ok(())
 }
 
-async fn cancel(context: &Context, question: CancelSession) -> Answer {
+/// Asks the session to end, and answers whether it will.
+pub(crate) async fn cancel(outside: &impl Outside, question: CancelSession) -> Answer {
     let answer = |outcome, message: String| Answer { outcome, message };
     for _ in 0..TRIES {
-        let found = match find_session(&context.bus, context.cluster(), question.session).await {
+        let found = match outside.find_session(question.session).await {
             Ok(found) => found,
             Err(error) => return answer(Outcome::Unavailable, chain(&error)),
         };
@@ -50,7 +52,7 @@ async fn cancel(context: &Context, question: CancelSession) -> Answer {
             return answer(Outcome::Accepted, format!("session `{name}` is being cancelled already"));
         }
         let fact = CancelRequested { by: question.by.clone(), reason: question.reason.clone(), code: Code::Cancelled };
-        match append_fact(&context.bus, &mut session, WRITER, Fact::CancelRequested(fact)).await {
+        match outside.append(&mut session, WRITER, Fact::CancelRequested(fact)).await {
             Ok(()) => return answer(Outcome::Accepted, format!("session `{name}` is being cancelled")),
             Err(error) if error.is_conflict() => {}
             Err(error) => return answer(Outcome::Unavailable, chain(&error)),

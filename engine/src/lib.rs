@@ -9,12 +9,14 @@ mod cancel;
 mod clock;
 mod consumers;
 mod context;
+mod ended_objects;
 mod error;
 #[cfg(test)]
 mod fixtures;
 mod log_usage;
 mod metrics;
 mod operator;
+mod outside;
 mod plan;
 mod planner;
 mod report;
@@ -22,6 +24,8 @@ mod reporter;
 mod run;
 mod scheduler;
 mod sessions;
+#[cfg(test)]
+mod simulation;
 mod sweep;
 mod timekeeper;
 mod view;

@@ -14,8 +14,8 @@ use lagan_bus::session_log::recorded;
 use lagan_bus::{Bus, Followed, Start, Stored, publish, read};
 use lagan_schemas::error::chain;
 use lagan_schemas::position::StoreId;
-use lagan_schemas::session::{RecordedContent, Session};
-use lagan_schemas::subject::{Cluster, SESSIONS, SessionSubject, dead, stream_subjects};
+use lagan_schemas::session::{Recorded, RecordedContent, Session};
+use lagan_schemas::subject::{Cluster, SESSIONS, SessionKey, SessionSubject, dead, stream_subjects};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -45,11 +45,19 @@ impl SessionsView {
             self.garbage = Some("its subject is not that of a fact".to_owned());
             return None;
         };
-        let uid = subject.key.uid;
-        if !self.active.contains_key(&uid) && self.ended.contains(uid) {
+        // An ended session is passed over unread.
+        if self.is_over(subject.key.uid) {
             return None;
         }
-        let recorded = recorded(stored);
+        self.fold(subject.key, recorded(stored))
+    }
+
+    fn is_over(&self, uid: Uuid) -> bool {
+        !self.active.contains_key(&uid) && self.ended.contains(uid)
+    }
+
+    fn fold(&mut self, key: SessionKey, recorded: Recorded) -> Option<Arc<Session>> {
+        let uid = key.uid;
         if let RecordedContent::Garbage(why) = &recorded.content {
             self.garbage = Some(why.clone());
             // Garbage begins no session.
@@ -57,7 +65,7 @@ impl SessionsView {
                 return None;
             }
         }
-        let session = self.active.entry(uid).or_insert_with(|| Arc::new(Session::new(subject.key)));
+        let session = self.active.entry(uid).or_insert_with(|| Arc::new(Session::new(key)));
         Arc::make_mut(session).apply(recorded);
         let session = Arc::clone(session);
         if session.phase.is_end() {
@@ -149,8 +157,7 @@ impl Sessions {
                 Some(Followed::Store(found)) => self.write().store = Some(found),
                 Some(Followed::CaughtUp) => {
                     is_complete = true;
-                    self.complete.send_replace(true);
-                    self.tell(&SessionChange::CaughtUp);
+                    self.caught_up();
                 }
                 Some(Followed::Message(stored)) => {
                     let (changed, garbage) = {
@@ -167,6 +174,11 @@ impl Sessions {
                 }
             }
         }
+    }
+
+    fn caught_up(&self) {
+        self.complete.send_replace(true);
+        self.tell(&SessionChange::CaughtUp);
     }
 
     async fn forget_expired(&self, bus: &Bus, filter: &str) {
@@ -198,6 +210,27 @@ async fn unreadable(bus: &Bus, cluster: &Cluster, metrics: &EngineMetrics, store
         Err(error) => {
             tracing::warn!(subject = stored.subject, error = chain(&error), "unreadable message was not kept");
         }
+    }
+}
+
+/// What `follow` does with the messages of a stream that is simulated.
+#[cfg(test)]
+impl Sessions {
+    pub fn simulate_fact(&self, key: SessionKey, recorded: Recorded, is_complete: bool) {
+        let sequence = recorded.sequence;
+        let changed = {
+            let mut view = self.write();
+            if view.is_over(key.uid) { None } else { view.fold(key, recorded) }
+        };
+        if let Some(session) = changed.filter(|_| is_complete) {
+            self.tell(&SessionChange::Folded(session));
+        }
+        self.told.store(sequence, Ordering::Release);
+    }
+
+    pub fn simulate_caught_up(&self, store: StoreId) {
+        self.write().store = Some(store);
+        self.caught_up();
     }
 }
 

@@ -8,17 +8,17 @@ use jiff::Timestamp;
 use lagan_bus::heartbeat;
 use lagan_bus::observer::{Liveness, Observer};
 use lagan_bus::read::last;
-use lagan_bus::session_log::{Writer, append_fact, read_session};
+use lagan_bus::session_log::Writer;
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::event::{Activity, Progress};
 use lagan_schemas::fact::{Ended, Fact};
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{PROGRESS, SessionKind, progress_filter};
-use uuid::Uuid;
 
 use crate::consumers::ensure_consumers;
 use crate::context::Context;
 use crate::error::EngineError;
+use crate::outside::Outside;
 
 /// Turns between looks at consumers and at plans that nobody has taken for long.
 const RARE_LOOKS: u32 = 20;
@@ -56,20 +56,20 @@ pub(crate) async fn run(context: Context) -> Result<(), EngineError> {
         };
         for session in suspects {
             let holder = match holder(&mut observer, &session).await {
-                Held::Nobody if is_rare && has_waited_for_upgrade(&session, context.clock.now()) => {
+                HolderState::Nobody if is_rare && has_waited_for_upgrade(&session, context.clock.now()) => {
                     unreadable(&context, &session).await
                 }
                 holder => holder,
             };
             if let Some(fact) = judge(&session, holder, context.clock.now(), oldest) {
-                end(&context, session.key.uid, &session, fact).await;
+                end(&context, &session, fact).await;
             }
         }
     }
 }
 
 /// Whether a session may have to be ended, depending on its holder's heartbeat. The heartbeats of others are not read.
-fn concerns(session: &Session, now: Timestamp, oldest: Duration) -> bool {
+pub(crate) fn concerns(session: &Session, now: Timestamp, oldest: Duration) -> bool {
     session.cancel.is_some()
         || session.phase == Phase::Restoring
         || is_late(session, now)
@@ -83,13 +83,13 @@ fn has_waited_for_upgrade(session: &Session, now: Timestamp) -> bool {
 }
 
 /// Asks for the last sign of a worker that could not read the session. It is kept for a minute only.
-async fn unreadable(context: &Context, session: &Session) -> Held {
+async fn unreadable(context: &Context, session: &Session) -> HolderState {
     match last(&context.bus, PROGRESS, &progress_filter(&session.key)).await {
-        Ok(Some(stored)) if says_waiting(&stored.payload, stored.time, context.clock.now()) => Held::Unreadable,
-        Ok(_) => Held::Nobody,
+        Ok(Some(stored)) if says_waiting(&stored.payload, stored.time, context.clock.now()) => HolderState::Unreadable,
+        Ok(_) => HolderState::Nobody,
         Err(error) => {
             tracing::warn!(session = %session.key.uid, error = chain(&error), "progress can't be read");
-            Held::Nobody
+            HolderState::Nobody
         }
     }
 }
@@ -109,7 +109,7 @@ fn is_old(session: &Session, now: Timestamp, oldest: Duration) -> bool {
 
 /// Liveness of the worker that holds the session, judged from its heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
+pub(crate) enum HolderState {
     Nobody,
     /// No worker holds it, because the workers of its pool can't read it.
     Unreadable,
@@ -118,20 +118,20 @@ enum Held {
     Perhaps,
 }
 
-async fn holder(observer: &mut Observer, session: &Session) -> Held {
+async fn holder(observer: &mut Observer, session: &Session) -> HolderState {
     if !session.phase.is_held() {
-        return Held::Nobody;
+        return HolderState::Nobody;
     }
-    let Some(holder) = session.holder else { return Held::Nobody };
+    let Some(holder) = session.holder else { return HolderState::Nobody };
     match observer.look(&heartbeat::key(session.key.uid, holder.worker)).await {
-        Liveness::Dead => Held::Dead,
-        Liveness::Alive | Liveness::Unknown => Held::Perhaps,
+        Liveness::Dead => HolderState::Dead,
+        Liveness::Alive | Liveness::Unknown => HolderState::Perhaps,
     }
 }
 
 /// Chooses the fact that ends the session; `None` if it goes on or is not the sweep's to end.
-fn judge(session: &Session, held: Held, now: Timestamp, oldest: Duration) -> Option<Fact> {
-    if held == Held::Perhaps {
+pub(crate) fn judge(session: &Session, held: HolderState, now: Timestamp, oldest: Duration) -> Option<Fact> {
+    if held == HolderState::Perhaps {
         return None;
     }
     let ended = |code: Code, message: String| Ended {
@@ -162,7 +162,7 @@ fn judge(session: &Session, held: Held, now: Timestamp, oldest: Duration) -> Opt
             Fact::Failed(ended(Code::TimedOutWaiting, message))
         }
         _ if is_late(session, now) => Fact::Failed(ended(Code::DeadlineExceeded, late(session))),
-        Phase::Planned if held == Held::Unreadable => {
+        Phase::Planned if held == HolderState::Unreadable => {
             let pool = session.plan.as_ref().map(|plan| plan.pool.clone()).unwrap_or_default();
             let message =
                 format!("no worker of pool `{pool}` could read its plan for an hour; they are older than the engine");
@@ -189,14 +189,15 @@ fn late(session: &Session) -> String {
     format!("it did not end before its deadline: {why}")
 }
 
-async fn end(context: &Context, uid: Uuid, seen: &Session, fact: Fact) {
-    let mut session = match read_session(&context.bus, &seen.key).await {
-        // The session has moved on since it was judged: it is judged again next time.
+/// Ends a session, unless it has moved on since it was judged: then it is judged again next time.
+pub(crate) async fn end(outside: &impl Outside, seen: &Session, fact: Fact) {
+    let uid = seen.key.uid;
+    let mut session = match outside.read_session(&seen.key).await {
         Ok(session) if session.last_sequence != seen.last_sequence => return,
         Ok(session) => session,
         Err(error) => return tracing::warn!(session = %uid, error = chain(&error), "session can't be read"),
     };
-    match append_fact(&context.bus, &mut session, WRITER, fact).await {
+    match outside.append(&mut session, WRITER, fact).await {
         Ok(()) => tracing::info!(session = %uid, phase = session.phase.display(), "session ended: no worker held it"),
         Err(error) if error.is_conflict() => {}
         Err(error) => tracing::warn!(session = %uid, error = chain(&error), "session could not be ended yet"),

@@ -181,6 +181,16 @@ impl Resources {
         self.progress.subscribe()
     }
 
+    /// Does with objects what `follow` does with the messages of a stream.
+    #[cfg(test)]
+    pub fn simulate(&self, change: impl FnOnce(&mut View), progress: ReadProgress) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut view);
+        view.position = progress.position;
+        drop(view);
+        self.progress.send_replace(progress);
+    }
+
     fn notify(&self, key: &ObjectKey) {
         for listener in &self.listeners {
             // A receiver is dropped only when the engine stops.

@@ -210,6 +210,25 @@ impl WaitingRoom {
         timer.into_iter().chain(review).min()
     }
 
+    /// The parts of the room that are not empty. When every session has ended, nothing may be left.
+    #[cfg(test)]
+    pub fn leftovers(&self) -> Vec<&'static str> {
+        let parts = [
+            ("waiters", self.waiters.is_empty()),
+            ("timers", self.timers.is_empty()),
+            ("due", self.due.is_empty()),
+            ("lines", self.lines.is_empty()),
+            ("usage", self.usage.is_empty()),
+            ("within quota", self.within_quota.is_empty()),
+            ("beyond quota", self.beyond_quota.is_empty()),
+            ("behind", self.behind.is_empty()),
+            ("lacking", self.lacking.is_empty()),
+            ("siblings", self.siblings.is_empty()),
+            ("counts", self.counts.is_empty()),
+        ];
+        parts.into_iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| name).collect()
+    }
+
     fn is_looked_at(&self, uid: Uuid, look: u64) -> bool {
         self.waiters.get(&uid).is_some_and(|waiter| waiter.look == look && waiter.place == Place::Looked)
     }

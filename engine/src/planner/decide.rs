@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_bus::AppendError;
-use lagan_bus::session_log::{LogError, Writer, append_fact};
+use lagan_bus::session_log::{LogError, Writer};
 use lagan_schemas::error::{Code, Failure, chain};
 use lagan_schemas::fact::{Cause as Asked, Ended, Fact, Requested, Skipped};
 use lagan_schemas::plan::{Plan, Work};
@@ -13,14 +13,12 @@ use lagan_schemas::resource::backup_configuration::{ConcurrencyPolicy, Priority}
 use lagan_schemas::resource::{Object, Spec};
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::SessionKind;
-use lagan_sources::SourceError;
 use uuid::Uuid;
 
 use super::lock::{self, Lock};
-use crate::context::Context;
 use crate::log_usage::LogUsage;
-use crate::plan::answers::Answers;
-use crate::plan::{PlanInputs, Unresolved, deadline, plan, wipe};
+use crate::outside::Outside;
+use crate::plan::{Unresolved, deadline, wipe};
 use crate::view::View;
 use crate::waiting::{
     Overlap, QuotaVerdict, SessionLook, SessionNeeds, Until, WaitCause, WaitOrder, limited_uses, retry_time,
@@ -38,7 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const WRITER: Writer = Writer { author: Author::Planner, component: "planner" };
 
 /// The result of looking at a session.
-pub(super) enum Outlook {
+pub(crate) enum Outlook {
     /// It can be planned when it is its turn.
     Ready(Arc<Session>, Box<Plan>, SessionNeeds),
     Ends(Arc<Session>, Box<Fact>),
@@ -50,7 +48,7 @@ pub(super) enum Outlook {
 }
 
 /// A reason to wait.
-pub(super) struct SessionWait {
+pub(crate) struct SessionWait {
     pub cause: WaitCause,
     pub until: Until,
     /// Last sequence of the objects that the look saw.
@@ -68,13 +66,13 @@ impl SessionWait {
 }
 
 /// Looks at one session: it may end, wait, or be ready.
-pub(super) async fn look(context: &Context, log_usage: &LogUsage, look: &SessionLook) -> Outlook {
+pub(super) async fn look(outside: &impl Outside, log_usage: &LogUsage, look: &SessionLook) -> Outlook {
     let session = &look.session;
     let ends = |fact| Outlook::Ends(Arc::clone(session), Box::new(fact));
     if !matches!(session.phase, Phase::Requested | Phase::Retrying) || session.foreign {
         return Outlook::Decided;
     }
-    let now = context.clock.now();
+    let now = outside.now();
     if let Some(fact) = early_end(session, look.verdict) {
         return ends(fact);
     }
@@ -82,24 +80,24 @@ pub(super) async fn look(context: &Context, log_usage: &LogUsage, look: &Session
     if let Some(delay) = retry_delay(session, now) {
         return Outlook::Waits(SessionWait::after(WaitCause::Retry, delay));
     }
-    let expires = expires(&context.resources.read(), session, request);
+    let expires = expires(&outside.resources().read(), session, request);
     if session.attempts == 0 && expires.is_some_and(|at| now >= at) {
         return ends(failed(timed_out(&look.cause)));
     }
     if look.verdict == QuotaVerdict::StandInLine {
-        let overlap = overlap(&context.resources.read(), request);
+        let overlap = overlap(&outside.resources().read(), request);
         return Outlook::BeyondQuota(Arc::clone(session), overlap, expires);
     }
     // Deletions run even when the log is full: each appends only a few facts.
     let may_wait = session.key.kind != SessionKind::Maintenance;
-    if session.phase == Phase::Requested && may_wait && log_usage.is_over_limit(&context.bus).await {
+    if session.phase == Phase::Requested && may_wait && outside.is_log_full(log_usage).await {
         return Outlook::Waits(SessionWait::after(WaitCause::LogFull, LOG_FULL));
     }
-    match resolve(context, session, request, now).await {
+    match resolve(outside, session, request, now).await {
         Err(wait) => Outlook::Waits(wait),
         Ok(Err(failure)) => ends(failed(failure)),
         Ok(Ok(plan)) => {
-            let needs = needs(context, session, request, &plan, expires);
+            let needs = needs(outside, session, request, &plan, expires);
             Outlook::Ready(Arc::clone(session), plan, needs)
         }
     }
@@ -125,13 +123,13 @@ fn early_end(session: &Session, verdict: QuotaVerdict) -> Option<Fact> {
 
 /// Resolves the plan. The inner error ends the session.
 async fn resolve(
-    context: &Context,
+    outside: &impl Outside,
     session: &Session,
     request: &Requested,
     now: Timestamp,
 ) -> Result<Result<Box<Plan>, Failure>, SessionWait> {
     // The view must contain the objects that the requester saw.
-    let progress = *context.resources.changes().borrow();
+    let progress = *outside.resources().changes().borrow();
     let seen = progress.sequence();
     if !progress.has_reached(request.resources_position) {
         let cause = WaitCause::Objects(vec!["the engine to read the newest objects".to_owned()]);
@@ -139,18 +137,18 @@ async fn resolve(
     }
     let requested = session.first_time.unwrap_or(now);
     if session.key.kind == SessionKind::Maintenance {
-        let user = wipe::user(context.sessions.read().active.values().map(Arc::as_ref), session.key.uid);
+        let user = wipe::user(outside.sessions().read().active.values().map(Arc::as_ref), session.key.uid);
         let name = user.as_ref().map(|(_, name)| name.as_str());
-        if let Some(failure) = wipe::overdue(requested, now, context.options.wipe_within, name) {
+        if let Some(failure) = wipe::overdue(requested, now, outside.wipe_within(), name) {
             return Ok(Err(failure));
         }
         if let Some((uid, name)) = user {
-            let left = requested + context.options.wipe_within - now;
+            let left = requested + outside.wipe_within() - now;
             let latest = Duration::try_from(left).unwrap_or_default().min(LOOK_AGAIN) + Duration::from_millis(1);
             return Err(SessionWait { cause: WaitCause::Session(name), until: Until::SessionEnds(uid, latest), seen });
         }
     }
-    let plan = match planned(context, session, request, requested).await {
+    let plan = match outside.make_plan(session, request, requested).await {
         Ok(plan) => plan,
         Err(error) if error.is_refusal() => return Ok(Err(Failure::new(Code::SourceRefused, chain(&error)))),
         Err(error) => return Err(SessionWait::source(&error)),
@@ -166,35 +164,6 @@ async fn resolve(
             Ok(wait) => Err(wait),
             Err(failure) => Ok(Err(failure)),
         },
-    }
-}
-
-async fn planned(
-    context: &Context,
-    session: &Session,
-    request: &Requested,
-    requested: Timestamp,
-) -> Result<Result<Plan, Unresolved>, SourceError> {
-    let mut answers = Answers::default();
-    loop {
-        let planned = {
-            let view = context.resources.read();
-            let inputs = PlanInputs {
-                view: &view,
-                answers: &answers,
-                resolve: &context.options.resolve,
-                pools: &context.options.pools,
-                requested,
-                wipe_within: context.options.wipe_within,
-                stall_seconds: u32::try_from(context.options.stall.as_secs()).unwrap_or(u32::MAX),
-                namespaces: context.source().namespaces(),
-                cross_namespace: context.options.cross_namespace,
-            };
-            plan(session.key.kind, request, &inputs)
-        };
-        if !answers.find_out(context.source()).await? {
-            return Ok(planned);
-        }
     }
 }
 
@@ -223,18 +192,18 @@ fn retry_delay(session: &Session, now: Timestamp) -> Option<Duration> {
 }
 
 fn needs(
-    context: &Context,
+    outside: &impl Outside,
     session: &Session,
     request: &Requested,
     plan: &Plan,
     expires: Option<Timestamp>,
 ) -> SessionNeeds {
-    let view = context.resources.read();
+    let view = outside.resources().read();
     let invoker = view.objects.get(&request.invoker.key()).map(|object| &object.spec);
     SessionNeeds {
         order: WaitOrder::of(session, priority(invoker)),
         overlap: overlap(&view, request),
-        uses: limited_uses(&session.key.namespace, plan, &view, &context.options.limits),
+        uses: limited_uses(&session.key.namespace, plan, &view, outside.limits()),
         expires: expires.filter(|_| session.attempts == 0),
     }
 }
@@ -287,8 +256,12 @@ pub(super) fn skipped(behind: Uuid, name: &str, waits: bool) -> Fact {
 }
 
 /// Takes the lock of the plan's target, and appends the plan.
-pub(super) async fn plan_under_lock(context: &Context, session: &Session, plan: Box<Plan>) -> Result<(), SessionWait> {
-    match lock::acquire(context, session, &plan).await {
+pub(super) async fn plan_under_lock(
+    outside: &impl Outside,
+    session: &Session,
+    plan: Box<Plan>,
+) -> Result<(), SessionWait> {
+    match lock::acquire(outside, session, &plan).await {
         Ok(Lock::Ours) => {}
         // The log tells what became of it.
         Ok(Lock::Outdated) => return Ok(()),
@@ -303,26 +276,26 @@ pub(super) async fn plan_under_lock(context: &Context, session: &Session, plan: 
     }
     if let Work::Restore(work) = &plan.work {
         // Recorded at the source of intent before it may start, so that it is never begun a second time (P5).
-        match context.source().record_restore(&work.object).await {
+        match outside.record_restore(&work.object).await {
             // It will not be recorded later either, and must not wait with its target locked.
             Err(error) if error.is_refusal() || error.is_gone() => {
-                return append(context, session, failed(Failure::new(Code::IntentNotConfirmed, chain(&error)))).await;
+                return append(outside, session, failed(Failure::new(Code::IntentNotConfirmed, chain(&error)))).await;
             }
             Err(error) => return Err(SessionWait::source(&error)),
             Ok(()) => {}
         }
     }
-    append(context, session, Fact::Planned(plan)).await
+    append(outside, session, Fact::Planned(plan)).await
 }
 
 /// Appends the fact that decides a session. If another planner was faster, the log tells.
-pub(super) async fn append(context: &Context, session: &Session, fact: Fact) -> Result<(), SessionWait> {
+pub(super) async fn append(outside: &impl Outside, session: &Session, fact: Fact) -> Result<(), SessionWait> {
     let mut session = session.clone();
     let kind = fact.kind();
-    let appended = match append_fact(&context.bus, &mut session, WRITER, fact).await {
+    let appended = match outside.append(&mut session, WRITER, fact).await {
         Err(LogError::Append(AppendError::TooLarge { .. })) if kind == lagan_schemas::fact::FactKind::Planned => {
             let message = "the plan is larger than NATS accepts: raise `max_payload` of the NATS server";
-            append_fact(&context.bus, &mut session, WRITER, failed(Failure::new(Code::InvalidSpec, message))).await
+            outside.append(&mut session, WRITER, failed(Failure::new(Code::InvalidSpec, message))).await
         }
         appended => appended,
     };

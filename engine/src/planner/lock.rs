@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lagan_bus::kv::KvError;
 use lagan_bus::lock::{LockHolder, Locked};
-use lagan_bus::session_log::{LogError, read_session};
+use lagan_bus::session_log::LogError;
 use lagan_schemas::error::chain;
 use lagan_schemas::plan::Plan;
 use lagan_schemas::session::{Phase, Session};
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::context::Context;
 use crate::error::EngineError;
+use crate::outside::Outside;
 use crate::waiting::lock_key;
 
 /// The holder of a lock, and its state when it took the lock.
@@ -50,12 +50,12 @@ pub(super) enum LockError {
 }
 
 /// Takes the lock of a plan's target.
-pub(super) async fn acquire(context: &Context, session: &Session, plan: &Plan) -> Result<Lock, LockError> {
+pub(super) async fn acquire(outside: &impl Outside, session: &Session, plan: &Plan) -> Result<Lock, LockError> {
     let key = lock_key(plan);
     let detail = LockDetail { session: session.key.clone(), sequence: session.last_sequence };
     let detail = serde_json::to_value(detail).expect("a key is JSON");
     let ours = LockHolder { owner: session.key.uid.to_string(), detail };
-    let mut locked = context.locks.acquire_anew(&key, &ours).await?;
+    let mut locked = outside.acquire_lock(&key, &ours).await?;
     loop {
         let Locked::HeldBy { holder, revision } = &locked else { return Ok(Lock::Ours) };
         let detail = serde_json::from_value::<LockDetail>(holder.detail.clone()).ok();
@@ -65,22 +65,22 @@ pub(super) async fn acquire(context: &Context, session: &Session, plan: &Plan) -
             return Ok(Lock::Outdated);
         }
         if let Some(detail) = detail.filter(|_| !is_own)
-            && let Some(other) = living(context, &detail).await?
+            && let Some(other) = living(outside, &detail).await?
         {
             let name = other.request.as_ref().map_or_else(|| other.key.uid.to_string(), |request| request.name.clone());
             return Ok(Lock::HeldBy { session: other.key.uid, name });
         }
-        locked = context.locks.take_over(&key, *revision, &ours).await?;
+        locked = outside.take_over_lock(&key, *revision, &ours).await?;
     }
 }
 
 /// The session that holds a lock, unless the lock is stale. Without facts it ended so long ago that they expired, or its
 /// stream is gone.
-async fn living(context: &Context, detail: &LockDetail) -> Result<Option<Arc<Session>>, LogError> {
-    let known = context.sessions.read().active.get(&detail.session.uid).cloned();
+async fn living(outside: &impl Outside, detail: &LockDetail) -> Result<Option<Arc<Session>>, LogError> {
+    let known = outside.sessions().read().active.get(&detail.session.uid).cloned();
     let session = match known {
         Some(session) if session.phase != Phase::Retrying => session,
-        _ => Arc::new(read_session(&context.bus, &detail.session).await?),
+        _ => Arc::new(outside.read_session(&detail.session).await?),
     };
     let has_ended = session.phase.is_end() || session.phase == Phase::Nothing || session.is_expired();
     let retries = session.phase == Phase::Retrying && detail.sequence < session.last_sequence;
@@ -88,9 +88,9 @@ async fn living(context: &Context, detail: &LockDetail) -> Result<Option<Arc<Ses
 }
 
 /// The lock that a planned session holds or held.
-pub(super) struct HeldLock {
-    key: String,
-    session: Uuid,
+pub(crate) struct HeldLock {
+    pub key: String,
+    pub session: Uuid,
 }
 
 impl HeldLock {
@@ -100,9 +100,12 @@ impl HeldLock {
 }
 
 /// Releases locks when sessions end. A lock that stays behind after a crash is stale, and the next session takes it over.
-pub(super) async fn release(context: Context, mut ended: mpsc::UnboundedReceiver<HeldLock>) -> Result<(), EngineError> {
+pub(super) async fn release(
+    outside: impl Outside,
+    mut ended: mpsc::UnboundedReceiver<HeldLock>,
+) -> Result<(), EngineError> {
     while let Some(HeldLock { key, session }) = ended.recv().await {
-        if let Err(error) = context.locks.release(&key, &session.to_string()).await {
+        if let Err(error) = outside.release_lock(&key, session).await {
             tracing::debug!(error = chain(&error), "lock was not released; the session that needs it takes it over");
         }
     }

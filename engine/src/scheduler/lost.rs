@@ -12,10 +12,10 @@ use lagan_schemas::subject::{ObjectKey, SessionKind};
 use lagan_sources::open_slot::OpenSlot;
 use tokio::sync::watch;
 
-use super::ended::has_ended;
 use super::request::{request, slot_request};
 use crate::context::Context;
 use crate::error::EngineError;
+use crate::outside::Outside as _;
 
 /// Requests that wait for the server's answer at the same time.
 const REQUESTS: usize = 64;
@@ -83,7 +83,7 @@ async fn again(context: &Context, open: OpenSlot) -> Found {
     let Some(position) = context.resources.read().position else { return Found::NotYet };
     let asked = slot_request(invoker.clone(), slot, 0, position);
     let key = ObjectKey { kind: Kind::BackupSession, name: asked.name.clone(), ..invoker.key() };
-    match has_ended(context, &key, session).await {
+    match context.has_ended(&key, session).await {
         Some(false) => {}
         Some(true) => return Found::Ended,
         None => return Found::NotYet,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lagan_bus::session_log::find_session;
 use lagan_schemas::error::chain;
 use lagan_schemas::position::Position;
 use lagan_schemas::resource::{Kind, Object, ObjectRef};
@@ -11,12 +10,11 @@ use lagan_schemas::subject::SessionKind;
 use lagan_sources::{Standing, stand_in};
 use uuid::Uuid;
 
-use super::ended::has_ended;
 use super::request::{object_request, request};
-use crate::context::Context;
+use crate::outside::Outside;
 
 /// ObjectAnswer to an object that may ask for a session.
-pub(super) enum ObjectAnswer {
+pub(crate) enum ObjectAnswer {
     /// It needs no further look; objects of sessions never change.
     Decided,
     /// A restore that may have run before and waits for a person (P5).
@@ -26,31 +24,36 @@ pub(super) enum ObjectAnswer {
 }
 
 /// An object that asks for a session with this uid.
-pub(super) struct SessionAsking {
+pub(crate) struct SessionAsking {
     pub object: ObjectRef,
     pub uid: Uuid,
     pub kind: SessionKind,
 }
 
 /// Finds out whether an object asks for a session that is not known yet.
-pub(super) fn asks(context: &Context, object: &Object) -> Option<SessionAsking> {
+pub(crate) fn asks(outside: &impl Outside, object: &Object) -> Option<SessionAsking> {
     let kind = match object.kind() {
         Kind::BackupSession => SessionKind::Backup,
         Kind::RestoreSession => SessionKind::Restore,
-        Kind::Repository if object.wants_wipe() && context.source().deletes_data() => SessionKind::Maintenance,
+        Kind::Repository if object.wants_wipe() && outside.deletes_data() => SessionKind::Maintenance,
         _ => return None,
     };
     let uid = object.metadata.uid?;
     // An object that the reporter made belongs to a session that exists already (P2).
-    let is_new = stand_in::session_of(&object.metadata).is_none() && !context.sessions.knows(uid);
+    let is_new = stand_in::session_of(&object.metadata).is_none() && !outside.sessions().knows(uid);
     is_new.then(|| SessionAsking { object: object.reference(), uid, kind })
 }
 
 /// Requests the session that an object asks for, unless its source or the log says that it was run before.
-pub(super) async fn answer(context: &Context, object: &Object, position: Position, now: Timestamp) -> ObjectAnswer {
+pub(crate) async fn answer(
+    outside: &impl Outside,
+    object: &Object,
+    position: Position,
+    now: Timestamp,
+) -> ObjectAnswer {
     let Some(uid) = object.metadata.uid else { return ObjectAnswer::Decided };
     let Some(asked) = object_request(object, position) else { return ObjectAnswer::Decided };
-    let standing = match context.source().standing(object).await {
+    let standing = match outside.standing(object).await {
         Ok(standing) => standing,
         Err(error) => {
             // The object must not run on a guess; the next look asks again.
@@ -62,22 +65,22 @@ pub(super) async fn answer(context: &Context, object: &Object, position: Positio
         return ObjectAnswer::Decided;
     }
     if object.kind() == Kind::RestoreSession
-        && (standing == Standing::Recorded || is_old(object, now, context.options.streams.sessions_max_age))
+        && (standing == Standing::Recorded || is_old(object, now, outside.sessions_max_age()))
     {
         // Another engine may have begun it a moment ago: the log has it even if our view does not yet.
-        return match find_session(&context.bus, context.cluster(), uid).await {
+        return match outside.find_session(uid).await {
             Ok(None) => ObjectAnswer::Unconfirmed,
             Ok(Some(_)) => ObjectAnswer::Decided,
             Err(_) => ObjectAnswer::Later,
         };
     }
     // The API server may have refused the status that says so.
-    match has_ended(context, &object.key(), uid).await {
+    match outside.has_ended(&object.key(), uid).await {
         Some(false) => {}
         Some(true) => return ObjectAnswer::Decided,
         None => return ObjectAnswer::Later,
     }
-    if request(context, &object.reference(), uid, asked).await { ObjectAnswer::Decided } else { ObjectAnswer::Later }
+    if request(outside, &object.reference(), uid, asked).await { ObjectAnswer::Decided } else { ObjectAnswer::Later }
 }
 
 /// Whether an object is older than the retention of the log. Such a restore is not started without a person (P5). An object

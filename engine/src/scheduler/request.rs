@@ -1,7 +1,7 @@
 //! Requests of slots and of objects, and the append that makes one a session. It must not choose what is requested.
 
 use jiff::Timestamp;
-use lagan_bus::session_log::{Writer, append_fact, read_session};
+use lagan_bus::session_log::Writer;
 use lagan_schemas::error::chain;
 use lagan_schemas::fact::{Cause, Fact, Requested, Urgency};
 use lagan_schemas::identity::slot_name;
@@ -11,19 +11,19 @@ use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::{SessionKey, SessionKind};
 use uuid::Uuid;
 
-use crate::context::Context;
+use crate::outside::Outside;
 
 const WRITER: Writer = Writer { author: Author::Scheduler, component: "scheduler" };
 
 /// Requests the session `uid`, in the namespace and group of an object; true when it is requested, by this or by another scheduler.
 pub(super) async fn request(
-    context: &Context,
+    outside: &impl Outside,
     of: &ObjectRef,
     uid: Uuid,
     (kind, invoker, request): (SessionKind, String, Requested),
 ) -> bool {
     let key = SessionKey {
-        cluster: context.cluster().clone(),
+        cluster: outside.cluster().clone(),
         namespace: of.namespace.clone().unwrap_or_default(),
         kind,
         group: of.key_group().as_str().to_owned(),
@@ -37,12 +37,12 @@ pub(super) async fn request(
     let name = request.name.clone();
     let mut session = Session::new(key);
     let asked = Fact::Requested(request.into());
-    match append_fact(&context.bus, &mut session, WRITER, asked.clone()).await {
+    match outside.append(&mut session, WRITER, asked.clone()).await {
         Ok(()) => {
             tracing::info!(session = name, uid = %uid, "session requested");
             true
         }
-        Err(error) if error.is_conflict() => is_requested(context, &mut session, asked).await,
+        Err(error) if error.is_conflict() => is_requested(outside, &mut session, asked).await,
         Err(error) => {
             tracing::warn!(session = name, error = chain(&error), "session could not be requested yet");
             false
@@ -51,11 +51,11 @@ pub(super) async fn request(
 }
 
 /// Whether the log has the session. Garbage under its subject is none: the request is appended behind it.
-async fn is_requested(context: &Context, session: &mut Session, asked: Fact) -> bool {
-    match read_session(&context.bus, &session.key).await {
+async fn is_requested(outside: &impl Outside, session: &mut Session, asked: Fact) -> bool {
+    match outside.read_session(&session.key).await {
         Ok(found) if found.phase == Phase::Nothing && found.last_sequence > 0 && !found.foreign => {
             *session = found;
-            append_fact(&context.bus, session, WRITER, asked).await.is_ok()
+            outside.append(session, WRITER, asked).await.is_ok()
         }
         Ok(_) => true,
         Err(error) => {

@@ -5,8 +5,14 @@ use lagan_schemas::fact::{Cause, Urgency};
 use lagan_schemas::manifest::{Manifest, parse};
 use lagan_schemas::resource::Object;
 
-use super::request::object_request;
-use super::*;
+use lagan_schemas::identity::slot_session;
+use lagan_schemas::resource::Spec;
+use lagan_schemas::subject::SessionKind;
+use std::time::Duration;
+use uuid::Uuid;
+
+use super::request::{object_request, slot_request};
+use super::slots::deadline;
 use crate::fixtures::{at, position};
 
 fn object(kind: &str, group: &str, spec: &str, uid: u128) -> Object {
@@ -20,7 +26,7 @@ fn object(kind: &str, group: &str, spec: &str, uid: u128) -> Object {
 const CONFIGURATION: &str = "{schedule: '* * * * *', repository: {name: r}, retentionPolicy: {keepLast: 1}, \
     target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}EXTRA}";
 
-pub(super) fn configuration(uid: u128, extra: &str) -> Object {
+pub(crate) fn configuration(uid: u128, extra: &str) -> Object {
     object("BackupConfiguration", "lagan.dev/v1alpha1", &CONFIGURATION.replace("EXTRA", extra), uid)
 }
 

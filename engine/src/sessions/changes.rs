@@ -103,6 +103,18 @@ impl Changes {
         }
     }
 
+    #[cfg(test)]
+    pub fn has_any(&self) -> bool {
+        let queue = self.0.queue();
+        queue.is_caught_up || !queue.order.is_empty()
+    }
+
+    /// The next change, if there is one now.
+    #[cfg(test)]
+    pub fn try_recv(&self) -> Option<SessionChange> {
+        self.0.queue().take()
+    }
+
     /// Starts to listen, or drops what has come and stops.
     pub fn listen(&self, listening: ListenFor) {
         let mut queue = self.0.queue();

@@ -2,6 +2,7 @@
 
 use lagan_schemas::event::CloudEvent;
 use lagan_schemas::subject::SessionKind::{Backup, Restore};
+use uuid::Uuid;
 
 use super::*;
 use crate::fixtures::{at, story};
@@ -9,7 +10,7 @@ use crate::fixtures::{at, story};
 const OLDEST: Duration = Duration::from_secs(6 * 86_400);
 
 /// Name, code and message of the fact that ends it.
-fn verdict(session: &Session, held: Held, seconds: i64) -> Option<(&'static str, Code, String)> {
+fn verdict(session: &Session, held: HolderState, seconds: i64) -> Option<(&'static str, Code, String)> {
     judge(session, held, at(seconds), OLDEST).map(|fact| match fact {
         Fact::Failed(ended) => ("failed", ended.failure.code, ended.failure.message),
         Fact::Cancelled(ended) => ("cancelled", ended.failure.code, ended.failure.message),
@@ -17,7 +18,7 @@ fn verdict(session: &Session, held: Held, seconds: i64) -> Option<(&'static str,
     })
 }
 
-fn ends_with(session: &Session, held: Held, seconds: i64) -> Option<(&'static str, Code)> {
+fn ends_with(session: &Session, held: HolderState, seconds: i64) -> Option<(&'static str, Code)> {
     verdict(session, held, seconds).map(|(fact, code, _)| (fact, code))
 }
 
@@ -27,20 +28,23 @@ fn what_is_held_alive_is_the_worker_s_to_end() {
         story(Backup).planned_until(1, 10).started(2).cancel_requested(3).end(),
         story(Restore).planned_until(1, 10).started(2).restoring(3).cancel_requested(4).end(),
     ] {
-        assert_eq!(ends_with(&session, Held::Perhaps, 7 * 86_400), None);
+        assert_eq!(ends_with(&session, HolderState::Perhaps, 7 * 86_400), None);
     }
 }
 
 #[test]
 fn a_cancelled_session_that_nobody_holds_is_ended_with_who_asked() {
     let cancelled = Some(("cancelled", Code::Cancelled, "cancelled by ada: wrong database".to_owned()));
-    assert_eq!(verdict(&story(Backup).cancel_requested(1).end(), Held::Nobody, 2), cancelled);
-    assert_eq!(verdict(&story(Backup).planned(1).cancel_requested(2).end(), Held::Nobody, 3), cancelled);
-    assert_eq!(verdict(&story(Restore).planned(1).started(2).cancel_requested(3).end(), Held::Dead, 4), cancelled);
+    assert_eq!(verdict(&story(Backup).cancel_requested(1).end(), HolderState::Nobody, 2), cancelled);
+    assert_eq!(verdict(&story(Backup).planned(1).cancel_requested(2).end(), HolderState::Nobody, 3), cancelled);
+    assert_eq!(
+        verdict(&story(Restore).planned(1).started(2).cancel_requested(3).end(), HolderState::Dead, 4),
+        cancelled
+    );
     assert_eq!(
         verdict(
             &story(Backup).planned(1).started(2).retrying(3, Code::Stalled).cancel_requested(4).end(),
-            Held::Nobody,
+            HolderState::Nobody,
             5
         ),
         cancelled
@@ -50,35 +54,35 @@ fn a_cancelled_session_that_nobody_holds_is_ended_with_who_asked() {
 #[test]
 fn a_session_that_may_have_written_its_snapshot_is_left_to_a_worker() {
     let session = story(Backup).planned_until(1, 10).started(2).committing(3).cancel_requested(4).end();
-    assert_eq!(ends_with(&session, Held::Dead, 6 * 86_400), None);
+    assert_eq!(ends_with(&session, HolderState::Dead, 6 * 86_400), None);
     // Before its log expires it ends all the same.
-    let (fact, code, message) = verdict(&session, Held::Dead, 6 * 86_400 + 1).expect("it is ended");
+    let (fact, code, message) = verdict(&session, HolderState::Dead, 6 * 86_400 + 1).expect("it is ended");
     assert_eq!((fact, code), ("failed", Code::Expired));
     assert!(message.contains("may have written a snapshot"), "{message}");
-    assert_eq!(ends_with(&session, Held::Perhaps, 7 * 86_400), None);
+    assert_eq!(ends_with(&session, HolderState::Perhaps, 7 * 86_400), None);
 }
 
 #[test]
 fn a_restore_whose_worker_died_past_the_first_byte_has_failed() {
     let session = story(Restore).planned(1).started(2).restoring(3).end();
-    let (fact, code, message) = verdict(&session, Held::Dead, 4).expect("it is ended");
+    let (fact, code, message) = verdict(&session, HolderState::Dead, 4).expect("it is ended");
     assert_eq!((fact, code), ("failed", Code::TargetPartiallyRestored));
     assert!(message.contains("0123456789abcdef"), "{message}");
     // Also when somebody asked for its end: the target holds part of the data all the same.
     let cancelled = story(Restore).planned(1).started(2).restoring(3).cancel_requested(4).end();
-    assert_eq!(ends_with(&cancelled, Held::Dead, 5), Some(("failed", Code::TargetPartiallyRestored)));
+    assert_eq!(ends_with(&cancelled, HolderState::Dead, 5), Some(("failed", Code::TargetPartiallyRestored)));
 }
 
 #[test]
 fn a_deadline_ends_what_nobody_holds_and_not_a_second_early() {
     let session = story(Backup).planned_until(1, 60).end();
-    assert_eq!(ends_with(&session, Held::Nobody, 60), None);
-    let (_, code, message) = verdict(&session, Held::Nobody, 61).expect("it is ended");
+    assert_eq!(ends_with(&session, HolderState::Nobody, 60), None);
+    let (_, code, message) = verdict(&session, HolderState::Nobody, 61).expect("it is ended");
     assert_eq!(code, Code::TimedOutWaiting);
     assert!(message.contains("workers of pool `default`"), "{message}");
     let started = story(Backup).planned_until(1, 60).started(2).end();
-    assert_eq!(ends_with(&started, Held::Dead, 61), Some(("failed", Code::DeadlineExceeded)));
-    assert_eq!(ends_with(&story(Backup).planned(1).end(), Held::Nobody, 5 * 86_400), None);
+    assert_eq!(ends_with(&started, HolderState::Dead, 61), Some(("failed", Code::DeadlineExceeded)));
+    assert_eq!(ends_with(&story(Backup).planned(1).end(), HolderState::Nobody, 5 * 86_400), None);
 }
 
 #[test]
@@ -88,11 +92,11 @@ fn a_plan_that_no_worker_can_read_fails_after_an_hour() {
     assert!(has_waited_for_upgrade(&session, at(10 + 3601)));
     // The clock may have been set back meanwhile.
     assert!(!has_waited_for_upgrade(&session, at(-3601)));
-    let (fact, code, message) = verdict(&session, Held::Unreadable, 4000).expect("it is ended");
+    let (fact, code, message) = verdict(&session, HolderState::Unreadable, 4000).expect("it is ended");
     assert_eq!((fact, code), ("failed", Code::WorkersTooOld));
     assert!(message.contains("pool `default`"), "{message}");
     // A session that only waits for a free worker goes on waiting, and a new plan begins a new hour.
-    assert_eq!(ends_with(&session, Held::Nobody, 4000), None);
+    assert_eq!(ends_with(&session, HolderState::Nobody, 4000), None);
     let again = story(Backup).planned(10).started(20).retrying(30, Code::Stalled).planned(4000).end();
     assert!(!has_waited_for_upgrade(&again, at(4001)));
     let taken = story(Backup).planned(10).started(20).end();
@@ -117,23 +121,23 @@ fn only_a_recent_sign_of_a_worker_says_that_it_cannot_read_a_plan() {
 fn no_session_outlives_its_log() {
     let six_days = 6 * 86_400;
     for session in [story(Backup).end(), story(Backup).planned(1).end(), story(Backup).planned(1).started(2).end()] {
-        assert_eq!(ends_with(&session, Held::Nobody, six_days), None);
+        assert_eq!(ends_with(&session, HolderState::Nobody, six_days), None);
         assert!(!concerns(&session, at(six_days), OLDEST));
         assert!(concerns(&session, at(six_days + 1), OLDEST));
-        assert_eq!(ends_with(&session, Held::Nobody, six_days + 1), Some(("failed", Code::Expired)));
+        assert_eq!(ends_with(&session, HolderState::Nobody, six_days + 1), Some(("failed", Code::Expired)));
     }
 }
 
 #[test]
 fn what_has_ended_or_goes_well_is_left_alone() {
     let ended = story(Backup).planned(1).started(2).failed(3, Code::DumpFailed).end();
-    assert_eq!(ends_with(&ended, Held::Nobody, 7 * 86_400), None);
+    assert_eq!(ends_with(&ended, HolderState::Nobody, 7 * 86_400), None);
     for session in [
         story(Backup).end(),
         story(Backup).planned_until(1, 60).end(),
         story(Backup).planned_until(1, 60).started(2).end(),
     ] {
         assert!(!concerns(&session, at(10), OLDEST));
-        assert_eq!(ends_with(&session, Held::Dead, 10), None);
+        assert_eq!(ends_with(&session, HolderState::Dead, 10), None);
     }
 }

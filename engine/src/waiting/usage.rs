@@ -48,6 +48,11 @@ impl UsageCounts {
         self.by_session.contains_key(&session)
     }
 
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.by_session.is_empty() && self.counts.is_empty()
+    }
+
     /// Sets everything that a session uses, and returns what it does not use any more.
     pub fn set(&mut self, session: Uuid, uses: Vec<Limited>) -> Vec<Limited> {
         let mut freed = self.clear(session);
@@ -88,10 +93,9 @@ impl UsageCounts {
 
     /// Whether one more session may use it now. Zero means no limit.
     pub fn has_room(&self, wanted: &Limited, limit: u32, now: Duration) -> bool {
-        match self.outages.get(wanted) {
-            Some(outage) => now >= outage.probe_at && outage.probe.is_none(),
-            None => limit == 0 || self.count(wanted) < limit,
-        }
+        let outage = self.outages.get(wanted);
+        let may_try = outage.is_none_or(|outage| now >= outage.probe_at && outage.probe.is_none());
+        may_try && (limit == 0 || self.count(wanted) < limit)
     }
 
     pub fn is_out(&self, wanted: &Limited) -> bool {

@@ -207,3 +207,20 @@ fn an_outage_is_tried_while_older_sessions_still_run() {
     rig.seconds += 5;
     assert_eq!(rig.turn(), [failing], "the dump that began before does not count");
 }
+
+#[test]
+fn what_does_not_answer_is_not_tried_beyond_its_limit() {
+    let mut rig = limited(|limits| limits.server = 1);
+    let old = rig.request(&asked("a-1"));
+    rig.turn();
+    rig.start(old);
+    // Another planner planned it at the same moment.
+    let failing = rig.request(&asked("a-2"));
+    rig.append(failing, Fact::Planned(Box::new(rig.plans[&failing].clone())));
+    rig.start(failing);
+    rig.retry(failing, Code::DatabaseUnreachable, 5);
+    rig.seconds += 6;
+    assert!(rig.turn().is_empty(), "the server is used already");
+    rig.end(old);
+    assert_eq!(rig.turn(), [failing]);
+}

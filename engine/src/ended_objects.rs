@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::context::Context;
 
 /// Whether the session that an object shows has ended according to STATUS; `None` if that is not known now.
-pub(super) async fn has_ended(context: &Context, key: &ObjectKey, uid: Uuid) -> Option<bool> {
+pub(crate) async fn has_ended(context: &Context, key: &ObjectKey, uid: Uuid) -> Option<bool> {
     let subject = key.status_subject(context.cluster());
     match read::last(&context.bus, STATUS, &subject).await {
         Ok(stored) => Some(stored.is_some_and(|stored| says_ended(&stored.payload, uid))),
