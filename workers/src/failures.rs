@@ -58,7 +58,10 @@ pub(crate) fn of_dump(program: &str, outcome: &DumpOutcome, engine: &dyn Databas
         }
         (None, ChildExit::Code(exit)) => {
             let explanation = engine.explain(&outcome.stderr.lines);
-            let code = explanation.as_ref().and_then(|explanation| explanation.code).unwrap_or(Code::DumpFailed);
+            // A client whose server goes away between two tables ends without a word; what is wrong for good is told.
+            let is_silent = outcome.bytes > 0 && outcome.stderr.lines.iter().all(|line| line.trim().is_empty());
+            let unexplained = if is_silent { Code::ConnectionLost } else { Code::DumpFailed };
+            let code = explanation.as_ref().and_then(|explanation| explanation.code).unwrap_or(unexplained);
             let hint = explanation.map(|explanation| format!("; {}", explanation.hint)).unwrap_or_default();
             Some(Failure::new(code, format!("`{program}` exited {exit} after {} bytes{stderr}{hint}", outcome.bytes)))
         }
