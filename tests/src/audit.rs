@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-pub use self::log::{LoggedFact, read_facts};
+pub use self::log::{LoggedFact, read_log};
 pub use self::recorder::LogRecorder;
 use crate::restic::Restic;
 

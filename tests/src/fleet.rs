@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use async_nats::ServerAddr;
 use serde_json::Value;
-use tokio::runtime::Runtime;
 
 use crate::audit::{self, Evidence, LoggedFact, SessionEnds};
 use crate::http;
@@ -15,8 +13,6 @@ use crate::proxy::Proxy;
 use crate::sample::Sample;
 use crate::wait::eventually;
 use crate::world::{World, app_binding, configuration, restore_session};
-
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// An engine or a worker, and everything with which it starts again.
 struct Member {
@@ -35,7 +31,6 @@ pub struct Fleet {
     pub world: World,
     urls: String,
     options: Vec<String>,
-    runtime: Runtime,
     targets: usize,
     asked: usize,
 }
@@ -55,8 +50,7 @@ impl Fleet {
             world.lagan.manifest(&format!("{name}.yaml"), &text)?;
         }
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { members: Vec::new(), world, urls: urls.to_owned(), options, runtime, targets, asked: 0 })
+        Ok(Self { members: Vec::new(), world, urls: urls.to_owned(), options, targets, asked: 0 })
     }
 
     /// Starts this many engines and workers, and waits until each is ready.
@@ -156,14 +150,7 @@ impl Fleet {
 
     /// Reads the log of all sessions.
     pub fn facts(&self) -> Result<Vec<LoggedFact>> {
-        let servers = self.urls.split(',').map(str::parse).collect::<Result<Vec<ServerAddr>, _>>()?;
-        self.runtime.block_on(async {
-            let read = async {
-                let client = async_nats::connect(&servers).await.context("connecting to read the log")?;
-                audit::read_facts(&client).await
-            };
-            tokio::time::timeout(ANSWER, read).await.context("the log was not read in time")?
-        })
+        audit::read_log(&self.urls, None)
     }
 
     /// Number of sessions that have a fact of this name.

@@ -1,10 +1,11 @@
-//! A TCP relay on loopback whose connections a test can cut, and which a test can close for a while.
+//! A TCP relay on loopback whose connections a test can cut or slow down, and which a test can close for a while.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -13,6 +14,8 @@ struct State {
     open: Mutex<Vec<TcpStream>>,
     closed: AtomicBool,
     accepted: AtomicUsize,
+    /// Bytes that each direction of each connection relays in a second; 0 is no limit.
+    rate: AtomicU64,
 }
 
 pub struct Proxy {
@@ -40,8 +43,8 @@ impl Proxy {
                 open.extend(client.try_clone().ok());
                 open.extend(server.try_clone().ok());
                 drop(open);
-                relay(&client, &server);
-                relay(&server, &client);
+                relay(&client, &server, &shared);
+                relay(&server, &client, &shared);
             }
         });
         Ok(Self { port, state })
@@ -74,15 +77,26 @@ impl Proxy {
     pub fn open(&self) {
         self.state.closed.store(false, Ordering::SeqCst);
     }
+
+    /// Relays at most so many bytes in a second, in each direction of each connection.
+    pub fn limit(&self, bytes_per_second: u64) {
+        self.state.rate.store(bytes_per_second, Ordering::SeqCst);
+    }
 }
 
-fn relay(from: &TcpStream, to: &TcpStream) {
+fn relay(from: &TcpStream, to: &TcpStream, state: &Arc<State>) {
     let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
+    let state = Arc::clone(state);
     thread::spawn(move || {
         let mut block = [0; 16 * 1024];
         loop {
             match from.read(&mut block) {
-                Ok(count) if count > 0 && to.write_all(&block[..count]).is_ok() => {}
+                Ok(count) if count > 0 && to.write_all(&block[..count]).is_ok() => {
+                    let rate = state.rate.load(Ordering::SeqCst);
+                    if let Some(milliseconds) = (count as u64 * 1000).checked_div(rate) {
+                        thread::sleep(Duration::from_millis(milliseconds));
+                    }
+                }
                 _ => break,
             }
         }

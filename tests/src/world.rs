@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use crate::audit::{self, Evidence, SessionEnds};
 use crate::canary_secret;
 use crate::lagan::Lagan;
 use crate::mariadb::MariaDbServer;
@@ -17,6 +18,8 @@ use crate::wait::eventually;
 
 /// Limit for conditions, long enough for a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Limit for statuses to follow the facts of sessions that have ended.
+const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct World {
     pub lagan: Lagan,
@@ -162,6 +165,38 @@ spec:
 
     pub fn snapshots(&self) -> Result<usize> {
         Ok(self.restic()?.snapshots()?.len())
+    }
+
+    /// Checks that the log, the snapshots of `local` and the statuses of all sessions agree, and that all have ended. The
+    /// server is that of the `lagan up` that runs, unless its address is given.
+    pub fn audit(&self, nats: Option<&str>) -> Result<SessionEnds> {
+        let client = nats.map(|url| ["--nats-url", url]);
+        let client = client.as_ref().map_or(&[][..], |client| &client[..]);
+        let (url, token) = match nats {
+            Some(url) => (url.to_owned(), None),
+            None => self.endpoint()?,
+        };
+        let snapshots = audit::checked_snapshots(&self.restic()?)?;
+        let look = || {
+            let mut statuses = self.list("backupsessions", client)?;
+            statuses.extend(self.list("restoresessions", client)?);
+            let facts = audit::read_log(&url, token.clone())?;
+            Evidence { facts, statuses, snapshots: snapshots.clone() }.audit()
+        };
+        // A status follows its fact after a moment.
+        let mut last = None;
+        let agreed = eventually("log, snapshots and statuses to agree", SHOWN_WITHIN, || {
+            look().map_err(|error| last = Some(error)).ok()
+        });
+        agreed.map_err(|error| last.unwrap_or(error))
+    }
+
+    /// Address and token of the NATS server of `lagan up`, from the file in which other commands find it.
+    fn endpoint(&self) -> Result<(String, Option<String>)> {
+        let text = std::fs::read_to_string(self.lagan.data_dir().join("endpoint.json"))?;
+        let endpoint: Value = serde_json::from_str(&text)?;
+        let field = |name: &str| endpoint[name].as_str().map(str::to_owned);
+        Ok((field("natsUrl").context("an address in endpoint.json")?, field("token")))
     }
 
     /// Lets stock restic read the whole repository.

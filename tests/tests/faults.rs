@@ -15,6 +15,8 @@ mod outages;
 mod places;
 #[path = "faults/restores.rs"]
 mod restores;
+#[path = "faults/rollback.rs"]
+mod rollback;
 #[path = "faults/schedules.rs"]
 mod schedules;
 #[path = "faults/storage.rs"]
@@ -109,6 +111,11 @@ impl Apart {
     fn client(&self) -> [&str; 2] {
         ["--nats-url", &self.url]
     }
+
+    /// Checks everything that is known of all sessions; each must have ended.
+    fn audit(&self) -> Result<()> {
+        self.world.audit(Some(&self.url)).map(drop)
+    }
 }
 
 /// A backup whose dump waits half way.
@@ -148,7 +155,7 @@ impl HeldBackup {
         let snapshots = self.apart.world.restic()?.snapshots()?;
         assert_eq!(snapshots.len(), 1, "{snapshots:?}");
         assert_eq!(snapshots[0]["short_id"], session["status"]["snapshot"]);
-        self.apart.world.judge()
+        self.apart.audit()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_nats::jetstream::{self, consumer};
+use async_nats::{ConnectOptions, ServerAddr};
 use futures::StreamExt as _;
 use serde_json::Value;
 
@@ -16,6 +17,8 @@ pub struct LoggedFact {
     pub uid: String,
     /// The last word of the type, such as `succeeded`.
     pub name: String,
+    /// The pool of the worker that wrote it, or of the plan; `_` for other facts of the engine.
+    pub pool: String,
     pub event: Value,
 }
 
@@ -27,8 +30,22 @@ impl LoggedFact {
     }
 }
 
+/// Reads all facts from one of the servers, which are separated by commas.
+pub fn read_log(urls: &str, token: Option<String>) -> Result<Vec<LoggedFact>> {
+    let servers = urls.split(',').map(str::parse).collect::<Result<Vec<ServerAddr>, _>>()?;
+    let options = token.map_or_else(ConnectOptions::new, ConnectOptions::with_token);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let read = async {
+            let client = options.connect(&servers).await.context("connecting to read the log")?;
+            read_facts(&client).await
+        };
+        tokio::time::timeout(ANSWER, read).await.context("the log was not read in time")?
+    })
+}
+
 /// Reads all facts. Messages that are no events are passed over, as the protocol wants it.
-pub async fn read_facts(client: &async_nats::Client) -> Result<Vec<LoggedFact>> {
+async fn read_facts(client: &async_nats::Client) -> Result<Vec<LoggedFact>> {
     let context = jetstream::new(client.clone());
     let stream = context.get_stream("SESSIONS").await.context("looking for the stream of sessions")?;
     let config = consumer::pull::Config {
@@ -53,8 +70,9 @@ pub async fn read_facts(client: &async_nats::Client) -> Result<Vec<LoggedFact>> 
 /// `lagan.session.<cluster>.<namespace>.<kind>.<group>.<invoker>.<uid>.<pool>.<fact>[.<lane>]`
 pub(super) fn parse(sequence: u64, subject: &str, payload: &[u8]) -> Option<LoggedFact> {
     let tokens: Vec<&str> = subject.split('.').collect();
-    let (uid, name) = (*tokens.get(7)?, *tokens.get(9)?);
+    let (uid, pool, name) = (*tokens.get(7)?, *tokens.get(8)?, *tokens.get(9)?);
     let event: Value = serde_json::from_slice(payload).ok()?;
     let is_that_fact = event["type"].as_str()?.split('.').nth(3) == Some(name) && event["sessionuid"] == uid;
-    is_that_fact.then(|| LoggedFact { sequence, uid: uid.to_owned(), name: name.to_owned(), event })
+    let owned = str::to_owned;
+    is_that_fact.then(|| LoggedFact { sequence, uid: owned(uid), name: owned(name), pool: owned(pool), event })
 }

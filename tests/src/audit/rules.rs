@@ -17,10 +17,16 @@ pub type BySession<'a> = BTreeMap<&'a str, Vec<&'a LoggedFact>>;
 /// Facts that only the holder of a session may append.
 const OF_HOLDER: [&str; 4] = ["committing", "restoring", "retrying", "succeeded"];
 
+/// The facts of each session. A fact under another pool than that of the session's plan counts for nobody.
 pub fn by_session(facts: &[LoggedFact]) -> BySession<'_> {
     let mut sessions = BySession::new();
     for fact in facts {
         sessions.entry(&fact.uid).or_default().push(fact);
+    }
+    for facts in sessions.values_mut() {
+        let Some(planned) = facts.iter().find(|fact| fact.name == "planned") else { continue };
+        let pool = planned.pool.clone();
+        facts.retain(|fact| fact.pool == "_" || fact.pool == pool);
     }
     sessions
 }
@@ -174,7 +180,8 @@ mod tests {
 
     fn fact(sequence: u64, name: &str, data: Value) -> LoggedFact {
         let event = json!({"type": format!("dev.lagan.backup.{name}.v1"), "sessionuid": "u", "data": data});
-        LoggedFact { sequence, uid: "u".to_owned(), name: name.to_owned(), event }
+        let pool = if name == "requested" { "_" } else { "default" }.to_owned();
+        LoggedFact { sequence, uid: "u".to_owned(), name: name.to_owned(), pool, event }
     }
 
     /// A backup that succeeded at its second attempt.
@@ -239,6 +246,17 @@ mod tests {
             let found = first(|_| {}, &snapshots, status).unwrap_or_default();
             assert!(found.contains(words), "{words}: {found}");
         }
+    }
+
+    #[test]
+    fn a_fact_under_another_pool_counts_for_nobody() {
+        let mut facts = good();
+        facts.insert(
+            4,
+            LoggedFact { pool: "other".to_owned(), ..fact(4, "started", json!({"worker": "w9", "attempt": 9})) },
+        );
+        let sessions = by_session(&facts);
+        assert!(of_log("u", &sessions["u"]).is_empty());
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn a_restore_survives(back: Return) -> Result<()> {
     worker.wait_for_log("restore goes on", PATIENCE)?;
     let world = &restoring.apart.world;
     assert_eq!(restoring.copy.checksums("shop")?, world.db.checksums("shop")?);
-    world.judge()
+    restoring.apart.audit()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use lagan_tests::http_proxy::{HttpFate, HttpProxy, SeenRequest};
 use lagan_tests::process::Process;
+use lagan_tests::proxy::Proxy;
 use lagan_tests::restic::Restic;
 use lagan_tests::s3::S3Server;
 use lagan_tests::wait::eventually;
@@ -224,6 +225,28 @@ fn credentials_that_expired_are_read_again_when_they_were_renewed() -> Result<()
     behind.world.lagan.manifest("s3.yaml", &good)?;
     assert_eq!(behind.backup()?["type"], "dev.lagan.backup.succeeded.v1");
     behind.restic()?.check()
+}
+
+#[test]
+#[ignore = "just test-faults"]
+fn a_slow_storage_does_not_make_the_database_server_give_a_dump_up() -> Result<()> {
+    let world = world_with(24)?;
+    // A server gives a client up that reads nothing for this time.
+    world.db.query("SET GLOBAL net_write_timeout = 2")?;
+    let server = S3Server::start()?;
+    server.create_bucket(BUCKET)?;
+    let proxy = Proxy::start(server.port())?;
+    world.s3_repository_at(&server, proxy.port(), BUCKET, "p")?;
+    world.configure("shop", "s3", SHOP, "")?;
+    let _up = world.up(&FAST)?;
+    proxy.limit(300_000);
+    let began = Instant::now();
+    world.backup("shop", &[])?.success()?;
+    assert!(began.elapsed() > Duration::from_secs(15), "the storage was not slow: {:?}", began.elapsed());
+    proxy.limit(0);
+    let restic = Restic::s3(&server, BUCKET, "p", &world.password)?;
+    assert_eq!(restic.snapshots()?.len(), 1);
+    restic.check()
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn consumers_that_an_administrator_deletes_come_back_and_no_session_is_lost() ->
         (sessions.iter().filter(|one| one["status"]["phase"] == "Succeeded").count() == 2).then_some(())
     })?;
     assert_eq!(world.snapshots()?, 2);
-    world.judge()
+    backup.apart.audit()
 }
 
 /// Stores copies of the plan of the only session, as a server that delivers too often would, but as facts of their own.
