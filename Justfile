@@ -53,6 +53,10 @@ soak MINUTES="3" *SEED:
 simulate N="1000":
     LAGAN_SEEDS={{ N }} cargo test --workspace --lib --locked simulation::whatever -- --nocapture
 
+# bring back one known defect after the other; each must be caught by a seed of the simulation. LAGAN_MUTANT=NAME chooses one
+mutants:
+    cargo test --workspace --lib --locked --features lagan-engine/mutants simulation::every_mutant -- --nocapture
+
 # read the documents that released versions wrote
 test-upgrade:
     cargo test --locked -p lagan-schemas -p lagan-sources -p lagan-bus --test upgrade

@@ -4,6 +4,9 @@
 // The status of a whole session, written out with `json!`, goes deeper than the default.
 #![cfg_attr(test, recursion_limit = "256")]
 
+#[macro_use]
+mod mutants;
+
 mod blueprint;
 mod cancel;
 mod clock;

@@ -60,6 +60,9 @@ impl SessionsView {
         let uid = key.uid;
         if let RecordedContent::Garbage(why) = &recorded.content {
             self.garbage = Some(why.clone());
+            if mutant!("garbage-not-followed") {
+                return None;
+            }
             // Garbage begins no session.
             if !self.active.contains_key(&uid) {
                 return None;

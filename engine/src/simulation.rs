@@ -1,6 +1,6 @@
-//! A deterministic simulation of the engine's decisions: the real views, waiting rooms, steps of planners,
-//! sweep and cancel requests run over a model of JetStream, of the source of intent and of workers. One seed decides the order of
-//! everything, and which faults occur. The invariants of `checks` hold after every step.
+//! A deterministic simulation of the engine's decisions: the real views, waiting rooms, steps of planners, slots and answers of
+//! schedulers, sweep and cancel requests run over a model of JetStream, of the source of intent and of workers. One seed decides
+//! the order of everything, and which faults occur. The invariants of `checks` hold after every step.
 //!
 //! `just simulate N` runs N seeds; `LAGAN_SEED=S` runs one and prints what happened.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -19,7 +19,7 @@ use self::coverage::Coverage;
 use self::driver::SimDriver;
 
 /// Seeds of a plain test run. `just simulate` runs more.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 400;
 /// So many seeds meet every transition and every fault.
 const ALL_MET: u64 = 1000;
 
@@ -29,9 +29,17 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Runs one seed. A violation is printed with everything that led to it.
 fn run(seed: u64, coverage: &mut Coverage) -> Result<(), String> {
-    let mut driver = SimDriver::new(seed, false);
-    let result = driver.run();
-    coverage.add(&driver.coverage());
+    // A broken assumption of the code itself is a violation too.
+    let ran = std::panic::catch_unwind(|| {
+        let mut driver = SimDriver::new(seed, false);
+        let result = driver.run();
+        (driver.coverage(), result)
+    });
+    let (met, result) = ran.unwrap_or_else(|_| (Coverage::default(), Err("a panic, see above".to_owned())));
+    coverage.add(&met);
+    if result.as_ref().is_err_and(|why| why.starts_with("a panic")) {
+        return Err(format!("seed {seed}: {}", result.unwrap_err()));
+    }
     result.map_err(|violation| {
         let mut again = SimDriver::new(seed, true);
         let repeated = again.run().err().unwrap_or_else(|| "nothing: the seed is not deterministic".to_owned());
@@ -83,4 +91,29 @@ fn a_seed_is_the_same_story_each_time() {
         assert_eq!(differs.map(|at| (&first[at], &second[at])), None, "seed {seed}");
         assert_eq!(first.len(), second.len());
     }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutant_is_caught_by_a_seed() {
+    use crate::mutants::{ALL, choose};
+
+    let seeds = number("LAGAN_SEEDS").unwrap_or(2000);
+    let only = std::env::var("LAGAN_MUTANT").ok();
+    let mut survivors = Vec::new();
+    for (name, defect) in ALL.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+        choose(Some(name));
+        let run = |seed| {
+            // A mutant may also break an assumption of the code itself.
+            let run = std::panic::catch_unwind(|| SimDriver::new(seed, false).run());
+            run.unwrap_or_else(|_| Err("a panic".to_owned())).err().map(|why| (seed, why))
+        };
+        let caught = (0..seeds).find_map(run);
+        match caught {
+            Some((seed, why)) => println!("{name} ({defect}): seed {seed}: {why}"),
+            None => survivors.push(name),
+        }
+    }
+    choose(None);
+    assert!(survivors.is_empty(), "{seeds} seeds do not catch {survivors:?}");
 }

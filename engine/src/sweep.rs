@@ -131,6 +131,7 @@ async fn holder(observer: &mut Observer, session: &Session) -> HolderState {
 
 /// Chooses the fact that ends the session; `None` if it goes on or is not the sweep's to end.
 pub(crate) fn judge(session: &Session, held: HolderState, now: Timestamp, oldest: Duration) -> Option<Fact> {
+    let held = if mutant!("sweep-ends-held") { HolderState::Dead } else { held };
     if held == HolderState::Perhaps {
         return None;
     }

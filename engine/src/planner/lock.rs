@@ -51,6 +51,9 @@ pub(super) enum LockError {
 
 /// Takes the lock of a plan's target.
 pub(super) async fn acquire(outside: &impl Outside, session: &Session, plan: &Plan) -> Result<Lock, LockError> {
+    if mutant!("plan-without-lock") {
+        return Ok(Lock::Ours);
+    }
     let key = lock_key(plan);
     let detail = LockDetail { session: session.key.clone(), sequence: session.last_sequence };
     let detail = serde_json::to_value(detail).expect("a key is JSON");
@@ -63,6 +66,9 @@ pub(super) async fn acquire(outside: &impl Outside, session: &Session, plan: &Pl
         // A look that took long must not make the lock of a later attempt look stale.
         if is_own && detail.as_ref().is_some_and(|detail| detail.sequence > session.last_sequence) {
             return Ok(Lock::Outdated);
+        }
+        if is_own && mutant!("own-lock-kept") {
+            return Ok(Lock::Ours);
         }
         if let Some(detail) = detail.filter(|_| !is_own)
             && let Some(other) = living(outside, &detail).await?
@@ -77,6 +83,9 @@ pub(super) async fn acquire(outside: &impl Outside, session: &Session, plan: &Pl
 /// The session that holds a lock, unless the lock is stale. Without facts it ended so long ago that they expired, or its
 /// stream is gone.
 async fn living(outside: &impl Outside, detail: &LockDetail) -> Result<Option<Arc<Session>>, LogError> {
+    if mutant!("living-lock-stale") {
+        return Ok(None);
+    }
     let known = outside.sessions().read().active.get(&detail.session.uid).cloned();
     let session = match known {
         Some(session) if session.phase != Phase::Retrying => session,

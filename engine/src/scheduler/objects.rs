@@ -61,6 +61,13 @@ pub(crate) async fn answer(
             return ObjectAnswer::Later;
         }
     };
+    if mutant!("ended-asked-again") {
+        return if request(outside, &object.reference(), uid, asked).await {
+            ObjectAnswer::Decided
+        } else {
+            ObjectAnswer::Later
+        };
+    }
     if matches!(standing, Standing::Ended | Standing::Gone) {
         return ObjectAnswer::Decided;
     }

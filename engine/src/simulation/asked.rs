@@ -4,15 +4,16 @@
 use std::sync::OnceLock;
 
 use jiff::Timestamp;
-use lagan_schemas::fact::{Cause, Requested, Urgency};
+use lagan_schemas::fact::{Requested, Urgency};
+use lagan_schemas::manifest::{Manifest, parse};
 use lagan_schemas::plan::{Plan, RestoreMode, Work};
-use lagan_schemas::position::Position;
-use lagan_schemas::subject::{Lane, SessionKey, SessionKind};
+use lagan_schemas::resource::{Object, Spec};
+use lagan_schemas::subject::{Lane, SessionKind};
 use uuid::Uuid;
 
 use super::world::SimWorld;
-use crate::fixtures::story;
 use crate::plan::tests::sample;
+use crate::scheduler::tests::configuration;
 
 /// The answer to a session's request, as the objects in the cluster determine it.
 #[derive(Debug, Clone)]
@@ -62,7 +63,7 @@ impl AskedPlan {
     }
 
     pub fn plan(&self, uid: Uuid, urgency: Urgency, requested: Timestamp) -> Plan {
-        let mut plan = base(self.kind).1.clone();
+        let mut plan = base(self.kind).clone();
         plan.session_name = super::world::short(uid);
         plan.lane = if urgency == Urgency::Urgent { Lane::Urgent } else { Lane::Normal };
         plan.retry.max = self.retries;
@@ -82,28 +83,74 @@ impl AskedPlan {
         plan
     }
 
-    pub fn key(&self, uid: Uuid) -> SessionKey {
-        let base = &base(self.kind).0;
-        SessionKey { namespace: self.namespace.clone(), invoker: self.invoker.clone(), uid, ..base.clone() }
+    /// The session of a slot: each configuration has a target of its own.
+    pub fn of_slot(request: &Requested) -> Self {
+        let number = request.invoker.name.bytes().last().map_or(0, usize::from);
+        Self {
+            kind: SessionKind::Backup,
+            namespace: NAMESPACES[0].to_owned(),
+            target: TARGETS[number % TARGETS.len()].to_owned(),
+            invoker: request.invoker.name.clone(),
+            mode: RestoreMode::Write,
+            retries: 1,
+            deadline: None,
+            complete_at: Some(0),
+        }
     }
 
-    pub fn request(&self, uid: Uuid, urgency: Urgency, resources_position: Position) -> Requested {
-        let mut invoker = base(self.kind).1.invoker.clone();
-        invoker.name.clone_from(&self.invoker);
-        invoker.namespace = Some(self.namespace.clone());
-        invoker.uid = Some(uid);
-        let cause = match urgency {
-            Urgency::Urgent => Cause::Object { object: invoker.clone() },
-            Urgency::Normal => Cause::Slot { slot: Timestamp::UNIX_EPOCH, missed: 0 },
-        };
-        Requested { name: super::world::short(uid), invoker, cause, resources_position, priority: urgency }
+    /// The object that asks for the session.
+    pub fn object(&self, uid: Uuid, created: Timestamp) -> Object {
+        static OBJECTS: OnceLock<(Object, Object)> = OnceLock::new();
+        let (backup, restore) = OBJECTS.get_or_init(|| (parsed(BACKUP), parsed(RESTORE)));
+        let mut object = if self.kind == SessionKind::Backup { backup.clone() } else { restore.clone() };
+        object.metadata.name = format!("x-{uid}");
+        object.metadata.namespace = Some(self.namespace.clone());
+        (object.metadata.uid, object.metadata.creation_timestamp) = (Some(uid), Some(created));
+        if let Spec::BackupSession(spec) = &mut object.spec {
+            spec.invoker.name.clone_from(&self.invoker);
+        }
+        object
     }
 }
 
-/// A session's key and a plan of this kind.
-fn base(kind: SessionKind) -> &'static (SessionKey, Plan) {
-    static BACKUP: OnceLock<(SessionKey, Plan)> = OnceLock::new();
-    static RESTORE: OnceLock<(SessionKey, Plan)> = OnceLock::new();
+const BACKUP: &str = "\
+apiVersion: lagan.dev/v1alpha1
+kind: BackupSession
+metadata: {name: x, namespace: demo}
+spec: {invoker: {kind: BackupConfiguration, name: x}}
+";
+const RESTORE: &str = "\
+apiVersion: lagan.dev/v1alpha1
+kind: RestoreSession
+metadata: {name: x, namespace: demo}
+spec: {repository: {name: r}, target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}}
+";
+
+fn parsed(text: &str) -> Object {
+    match parse("f.yaml", text).remove(0) {
+        Ok(Manifest::Object(object)) => *object,
+        _ => panic!("not an object: {text}"),
+    }
+}
+
+/// Configurations whose slots come every minute.
+pub const CONFIGURATIONS: u128 = 3;
+
+pub fn scheduled(number: u128, is_paused: bool) -> Object {
+    static CONFIGURATION: OnceLock<Object> = OnceLock::new();
+    let mut object = CONFIGURATION.get_or_init(|| configuration(0, "")).clone();
+    object.metadata.name = format!("slots-{number}");
+    (object.metadata.uid, object.metadata.generation) = (Some(Uuid::from_u128(500 + number)), i64::from(is_paused));
+    if let Spec::BackupConfiguration(spec) = &mut object.spec {
+        spec.paused = is_paused;
+    }
+    object
+}
+
+/// A plan of this kind.
+fn base(kind: SessionKind) -> &'static Plan {
+    static BACKUP: OnceLock<Plan> = OnceLock::new();
+    static RESTORE: OnceLock<Plan> = OnceLock::new();
     let of = if kind == SessionKind::Backup { &BACKUP } else { &RESTORE };
-    of.get_or_init(|| (story(kind).end().key, sample(kind)))
+    of.get_or_init(|| sample(kind))
 }

@@ -1,13 +1,14 @@
 //! The invariants (I1 to I14 of the fault catalogue, as far as the core answers for them), checked at every effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lagan_schemas::fact::{Fact, FactKind, Holder};
+use jiff::Timestamp;
+use lagan_schemas::fact::{Cause, Fact, FactKind, Holder, Requested};
 use lagan_schemas::plan::Plan;
 use lagan_schemas::session::{Author, Phase, Recorded, Session};
 use uuid::Uuid;
 
-use super::world::{SimWorld, short};
+use super::world::{FAILOVER, SimWorld, short};
 use crate::waiting::lock_key;
 
 /// What must be remembered beyond the log.
@@ -19,6 +20,10 @@ pub struct History {
     pub succeeded: BTreeMap<Uuid, String>,
     /// LOCKS was lost: until then it was the fence of targets.
     pub locks_lost: bool,
+    /// The server's clock was set, so its times are no order.
+    pub clock_set: bool,
+    /// Slots that were requested, by configuration.
+    pub slots: BTreeSet<(Uuid, Timestamp)>,
 }
 
 /// Whether a session has its target to itself.
@@ -40,13 +45,21 @@ pub fn appended(world: &mut SimWorld, author: Author, before: &Session, after: &
     if kind != FactKind::Started && fact.holder().is_some() && fact.holder() != before.holder {
         world.violate(|| format!("{} is of a worker that does not hold it", about()));
     }
+    if author == Author::Planner && after.phase.is_end() && before.phase.is_held() {
+        ended_by_engine(world, before);
+    }
+    let retry_time = earliest_retry(before);
     match fact {
+        Fact::Planned(_) if !world.history.clock_set && retry_time.is_some_and(|at| recorded.time < at) => {
+            world.violate(|| format!("{} comes before the time of the retry", about()));
+        }
         Fact::Requested(_) if world.ended_at_source.contains(&uid) => {
             world.violate(|| format!("{}: the source knows its end", about()));
         }
         Fact::Requested(_) if world.recorded_restores.contains(&uid) => {
             world.violate(|| format!("{}: the restore may have begun before", about()));
         }
+        Fact::Requested(request) => requested(world, request),
         Fact::Planned(plan) => planned(world, uid, plan),
         Fact::Started(_) if world.history.restores.contains_key(&uid) => {
             world.violate(|| format!("{} runs a restore again", about()));
@@ -70,6 +83,33 @@ pub fn appended(world: &mut SimWorld, author: Author, before: &Session, after: &
             }
         }
         _ => {}
+    }
+}
+
+fn requested(world: &mut SimWorld, request: &Requested) {
+    let Cause::Slot { slot, .. } = &request.cause else { return };
+    let configuration = request.invoker.uid.unwrap_or_default();
+    if !world.history.slots.insert((configuration, *slot)) {
+        world.violate(|| format!("the slot {slot} of {} has two sessions", request.invoker.name));
+    }
+}
+
+/// The time of a retry, which the worker wrote by its own clock: at most the longest delay after that fact.
+fn earliest_retry(session: &Session) -> Option<Timestamp> {
+    let after = session.retry_after.filter(|_| session.phase == Phase::Retrying)?;
+    let latest = session.last_time?.checked_add(jiff::SignedDuration::from_secs(60)).ok()?;
+    Some(after.min(latest))
+}
+
+/// The engine ends only what no living worker holds.
+fn ended_by_engine(world: &mut SimWorld, before: &Session) {
+    let Some(holder) = before.holder else { return };
+    let now = world.now;
+    let is_old = |since: u64| now > since + 3 * FAILOVER;
+    let has_run = world.running_since.get(&holder.worker).copied().is_some_and(is_old);
+    let beat = world.beats.get(&(before.key.uid, holder.worker)).copied();
+    if has_run && beat.is_some_and(|beat| now - beat < FAILOVER / 2) {
+        world.violate(|| format!("the engine ends {}, which a living worker holds", short(before.key.uid)));
     }
 }
 

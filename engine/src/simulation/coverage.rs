@@ -7,7 +7,7 @@ use lagan_schemas::fact::FactKind;
 use lagan_schemas::session::{Author, Course, Phase, transition};
 
 /// Every fault that the driver knows.
-pub const FAULTS: [&str; 13] = [
+pub const FAULTS: [&str; 16] = [
     "request lost",
     "answer lost",
     "lost race",
@@ -21,6 +21,9 @@ pub const FAULTS: [&str; 13] = [
     "server clock set",
     "locks lost",
     "heartbeat missed",
+    "garbage written",
+    "objects made anew",
+    "facts expired",
 ];
 
 const COURSES: [Course; 3] = [Course::Backup, Course::Restore, Course::DryRun];

@@ -1,13 +1,11 @@
 //! The driver: chooses by its seed which process does something next, when time passes and which faults occur.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use lagan_schemas::fact::{Fact, Urgency};
-use lagan_schemas::session::{Author, Session};
-use lagan_schemas::subject::SessionKind;
 use uuid::Uuid;
 
-use super::asked::AskedPlan;
+use super::asked::{AskedPlan, CONFIGURATIONS, scheduled};
 use super::coverage::Coverage;
 use super::engine::SimEngine;
 use super::outside::SharedWorld;
@@ -25,6 +23,7 @@ const STEPS: u64 = 400_000;
 enum Activity {
     Poll(usize),
     Read(usize),
+    ReadObject(usize),
     Change(usize),
     Work(usize),
     Report,
@@ -45,6 +44,7 @@ impl SimDriver {
         let sessions_left = world.rng.u32(20..32);
         let faults_left = world.rng.u32(10..24);
         let workers = (1..=WORKERS).map(|number| SimWorker::new(&mut world, number)).collect();
+        world.objects = (0..CONFIGURATIONS).map(|number| Arc::new(scheduled(number, false))).collect();
         let world = Arc::new(Mutex::new(world));
         let engines = (1..=ENGINES).map(|number| SimEngine::new(Arc::clone(&world), number)).collect();
         let mut driver = Self { world, engines, workers, sessions_left, faults_left, steps: 0 };
@@ -109,6 +109,10 @@ impl SimDriver {
         let now = {
             let mut world = self.world();
             world.is_calm = true;
+            // From here on only a session that is stuck grows old.
+            world.oldest = Duration::from_secs(7 * 86_400);
+            // No more slots come.
+            world.objects.extend((0..CONFIGURATIONS).map(|number| Arc::new(scheduled(number, true))));
             world.note(|| "everything is well from here on".to_owned());
             world.now
         };
@@ -160,6 +164,10 @@ impl SimDriver {
                 self.engines[engine].read(number);
                 self.engines[engine].look();
             }
+            Activity::ReadObject(engine) => {
+                self.engines[engine].read_object();
+                self.engines[engine].look();
+            }
             Activity::Change(engine) => drop(self.engines[engine].take_change()),
             Activity::Work(worker) => {
                 let world = Arc::clone(&self.world);
@@ -183,6 +191,9 @@ impl SimDriver {
             }
             if engine.has_unread() {
                 activities.push(Activity::Read(at));
+            }
+            if engine.has_unread_objects() {
+                activities.push(Activity::ReadObject(at));
             }
             if engine.has_changes() {
                 activities.push(Activity::Change(at));
@@ -235,6 +246,7 @@ impl SimDriver {
         for worker in &mut self.workers {
             if is_due(worker.away_until) {
                 worker.away_until = None;
+                world.running_since.insert(worker.id, now);
             }
             if worker.away_until.is_none() {
                 worker.beat(&mut world);
@@ -242,17 +254,14 @@ impl SimDriver {
         }
     }
 
-    /// Requests a session, as a scheduler does.
+    /// Applies an object that asks for a session.
     fn request(&mut self) {
         let mut world = self.world();
         let asked = AskedPlan::random(&mut world);
         let uid = Uuid::from_u128(world.rng.u128(..));
-        let is_urgent = asked.kind == SessionKind::Restore || world.rng.u32(0..4) == 0;
-        let urgency = if is_urgent { Urgency::Urgent } else { Urgency::Normal };
-        let requested = asked.request(uid, urgency, world.objects);
-        let session = Session::new(asked.key(uid));
+        let object = asked.object(uid, world.server_time());
+        world.note(|| format!("{:?} {} is asked for", asked.kind, short(uid)));
         world.asked.insert(uid, asked);
-        let id = Uuid::from_u128(world.rng.u128(..));
-        world.append(&session, id, (Author::Scheduler, "scheduler"), Fact::Requested(requested.into()));
+        world.objects.push(Arc::new(object));
     }
 }

@@ -1,6 +1,8 @@
 //! A simulated engine: the real views and the real planner's desk, whose steps are futures that the driver polls one at a time.
 
-use std::collections::BTreeMap;
+mod scheduling;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +13,7 @@ use lagan_schemas::fact::Fact;
 use lagan_schemas::plan::Plan;
 use lagan_schemas::request::{Answer, CancelSession};
 use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
 use super::outside::{SharedWorld, SimOutside};
@@ -19,6 +22,8 @@ use crate::cancel;
 use crate::outside::Outside;
 use crate::planner::desk::{NextStep, PlannerDesk, StepOf, StepResult, take_step};
 use crate::planner::lock::HeldLock;
+use crate::scheduler::objects::{ObjectAnswer, SessionAsking};
+use crate::scheduler::slots::{SlotBook, SlotOutcome, TakenSlot};
 use crate::sessions::{Changes, ListenFor, SessionChange, Sessions};
 use crate::sweep::{self, HolderState};
 use crate::view::{ReadProgress, Resources};
@@ -31,6 +36,8 @@ const CONCURRENCY: usize = 64;
 enum TaskResult {
     Step(StepOf, StepResult),
     Cancel(Answer),
+    Slot(TakenSlot, SlotOutcome),
+    Answer(SessionAsking, ObjectAnswer),
     Other,
 }
 
@@ -78,6 +85,11 @@ pub struct SimEngine {
     told: BTreeMap<Uuid, Arc<Session>>,
     watches: BTreeMap<Uuid, BeatWatch>,
     next_sweep: u64,
+    book: SlotBook,
+    objects_read: usize,
+    are_objects_complete: bool,
+    unanswered: BTreeSet<ObjectKey>,
+    seen: HashMap<ObjectKey, Uuid>,
     /// When it is started again after a crash.
     pub down_until: Option<u64>,
 }
@@ -89,12 +101,12 @@ pub fn limits() -> Limits {
 impl SimEngine {
     pub fn new(world: SharedWorld, number: u128) -> Self {
         let (sessions, [changes]) = Sessions::new([ListenFor::Yes]);
-        let (now, objects, ahead) = {
+        let (now, position, ahead) = {
             let world = world.lock().unwrap();
-            (world.now, world.objects, world.server_ahead)
+            (world.now, Some(world.objects_from), world.server_ahead)
         };
         let resources = Resources::new(Vec::new());
-        resources.simulate(|_| {}, ReadProgress { position: Some(objects), complete: true });
+        resources.simulate(|_| {}, ReadProgress { position, complete: false });
         let outside = SimOutside {
             world,
             name: format!("engine {number}"),
@@ -117,6 +129,11 @@ impl SimEngine {
             told: BTreeMap::new(),
             watches: BTreeMap::new(),
             next_sweep: now,
+            book: SlotBook::default(),
+            objects_read: 0,
+            are_objects_complete: false,
+            unanswered: BTreeSet::new(),
+            seen: HashMap::new(),
             down_until: None,
         }
     }
@@ -150,9 +167,14 @@ impl SimEngine {
         if let Some(until) = self.down_until {
             return until;
         }
-        let timer = self.desk.room.next_timer().filter(|_| self.is_complete);
+        let timer = self.desk.room.next_timer().filter(|_| self.is_complete && self.are_objects_complete);
         let timer = timer.map(|at| self.started + u64::try_from(at.as_millis()).unwrap() + 1);
         timer.unwrap_or(u64::MAX).min(self.next_sweep)
+    }
+
+    /// Whether it does not depend on a message of the log any more.
+    pub fn is_past(&self, sequence: u64) -> bool {
+        self.down_until.is_some() || self.cursor >= sequence
     }
 
     pub fn has_unread(&self) -> bool {
@@ -220,7 +242,7 @@ impl SimEngine {
 
     /// Starts to look at sessions whose turn it is.
     pub fn look(&mut self) {
-        if !self.is_complete || self.down_until.is_some() {
+        if !self.is_complete || !self.are_objects_complete || self.down_until.is_some() {
             return;
         }
         while self.tasks.len() < CONCURRENCY {
@@ -295,6 +317,10 @@ impl SimEngine {
                 }
             }
             TaskResult::Cancel(answer) => self.outside.world().note(|| format!("cancel: {}", answer.message)),
+            TaskResult::Slot(slot, outcome) => {
+                self.book.settle(&*self.outside, vec![(slot, outcome)]).unwrap();
+            }
+            TaskResult::Answer(asking, answer) => self.answered(asking, answer),
             TaskResult::Other => {}
         }
         self.look();
@@ -313,6 +339,7 @@ impl SimEngine {
             return;
         }
         self.next_sweep = now + SWEEP_PAUSE;
+        self.schedule();
         let time = self.outside.now();
         let oldest = self.outside.world().oldest;
         let active = self.outside.sessions.active();

@@ -2,14 +2,16 @@
 
 use std::sync::MutexGuard;
 
+use lagan_schemas::fact::Cause;
+use lagan_schemas::position::{Position, StoreId};
 use uuid::Uuid;
 
 use super::driver::SimDriver;
-use super::world::{SECOND, SimWorld};
+use super::world::{SECOND, SimWorld, short};
 
 impl SimDriver {
     pub(super) fn strike(&mut self) {
-        let chosen = self.world().rng.u32(0..20);
+        let chosen = self.world().rng.u32(0..21);
         match chosen {
             0..=2 => self.crash_engine(),
             3..=5 => self.crash_worker(),
@@ -20,6 +22,9 @@ impl SimDriver {
             13 => self.read_log_again(),
             14 => self.set_server_clock(),
             15 => self.lose_locks(),
+            16 => self.write_garbage(),
+            17 => self.make_objects_anew(),
+            18 => self.expire_session(),
             _ => self.cancel_session(),
         }
     }
@@ -113,6 +118,7 @@ impl SimDriver {
         let mut world = self.world();
         let by = world.rng.i64(-100..100);
         world.server_ahead += by;
+        world.history.clock_set = true;
         world.coverage.fault("server clock set");
         world.note(|| format!("FAULT server clock set by {by} s"));
     }
@@ -123,14 +129,54 @@ impl SimDriver {
         world.history.locks_lost = true;
     }
 
-    pub(super) fn cancel_session(&mut self) {
-        let at = self.pick(self.engines.len());
+    fn write_garbage(&mut self) {
+        let Some(session) = self.open_session() else { return };
+        self.told("garbage written", short(session)).append_garbage(session);
+    }
+
+    /// RESOURCES is made anew: every object is published again, under lower sequences.
+    fn make_objects_anew(&mut self) {
+        {
+            let mut world = self.told("objects made anew", String::new());
+            let time = world.server_time();
+            world.objects_from = Position { store: StoreId::created(time), sequence: 0 };
+        }
+        // An engine starts anew when a store under it was replaced (P16).
+        let soon = self.world().now + 200;
+        for engine in &mut self.engines {
+            engine.crash(soon);
+        }
+    }
+
+    /// The facts of an ended session leave the log; its object stays.
+    fn expire_session(&mut self) {
+        let expired = {
+            let world = self.world();
+            let mut ended = world.log.sessions.values().filter(|one| {
+                let is_of_object =
+                    matches!(&one.request, Some(request) if matches!(request.cause, Cause::Object { .. }));
+                // Facts stay for days, so every engine has read them.
+                let is_read = self.engines.iter().all(|engine| engine.is_past(one.last_sequence));
+                is_of_object && is_read && one.phase.is_end() && world.ended_at_source.contains(&one.key.uid)
+            });
+            ended.next().map(|one| one.key.uid)
+        };
+        if let Some(uid) = expired {
+            self.told("facts expired", short(uid)).expire(uid);
+        }
+    }
+
+    fn open_session(&self) -> Option<Uuid> {
         let open: Vec<Uuid> = {
             let world = self.world();
             world.log.sessions.values().filter(|one| !one.phase.is_end()).map(|one| one.key.uid).collect()
         };
-        if !open.is_empty() && self.engines[at].down_until.is_none() {
-            let session = open[self.pick(open.len())];
+        (!open.is_empty()).then(|| open[self.pick(open.len())])
+    }
+
+    pub(super) fn cancel_session(&mut self) {
+        let at = self.pick(self.engines.len());
+        if let Some(session) = self.open_session().filter(|_| self.engines[at].down_until.is_none()) {
             self.engines[at].cancel(session);
         }
     }

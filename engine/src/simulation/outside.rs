@@ -21,6 +21,7 @@ use lagan_sources::open_slot::DecidedSlot;
 use lagan_sources::{SourceError, Standing};
 use uuid::Uuid;
 
+use super::asked::AskedPlan;
 use super::world::{Fate, SimWorld, short};
 use crate::log_usage::LogUsage;
 use crate::outside::Outside;
@@ -152,6 +153,9 @@ impl Outside for SimOutside {
         let stored = self
             .effect(|world| {
                 let id = Uuid::from_u128(world.rng.u128(..));
+                if let Fact::Requested(request) = &fact {
+                    world.asked.entry(session.key.uid).or_insert_with(|| AskedPlan::of_slot(request));
+                }
                 (world.append(session, id, by, fact.clone()), world.server_time())
             })
             .await;

@@ -36,6 +36,7 @@ impl SimWorker {
     pub fn new(world: &mut SimWorld, number: u128) -> Self {
         let clock_ahead = if world.rng.u32(0..4) == 0 { world.rng.i64(-7200..7200) } else { 0 };
         let id = Uuid::from_u128(world.rng.u128(..));
+        world.running_since.insert(id, world.now);
         Self { id, number, attempts: Vec::new(), asking: Vec::new(), away_until: None, clock_ahead }
     }
 
@@ -145,6 +146,9 @@ impl SimWorker {
     }
 
     fn start(&mut self, world: &mut SimWorld, session: Session, delivery: u64) {
+        if mutant!("settled-before-started") {
+            world.deliveries.remove(&delivery);
+        }
         let holder = Holder { attempt: session.attempts + 1, worker: self.id };
         // The heartbeat beats before the fact says so.
         world.beats.insert((session.key.uid, self.id), world.now);
@@ -168,6 +172,7 @@ impl SimWorker {
         }
         world.note(|| format!("worker {}: the holder of {} is dead", self.number, short(uid)));
         match session.phase {
+            Phase::Restoring if mutant!("restore-again") => self.start(world, session, delivery),
             Phase::Started | Phase::Committing => self.start(world, session, delivery),
             Phase::Restoring => {
                 let id = Uuid::from_u128(world.rng.u128(..));

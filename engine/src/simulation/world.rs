@@ -2,12 +2,14 @@
 //! source of intent, of repositories, and the time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_bus::lock::LockHolder;
 use lagan_schemas::fact::{Fact, FactKind};
 use lagan_schemas::position::{Position, StoreId};
+use lagan_schemas::resource::Object;
 use lagan_schemas::session::{Author, Recorded, RecordedContent, Session};
 use lagan_schemas::subject::SessionKey;
 use uuid::Uuid;
@@ -76,14 +78,18 @@ pub struct SimWorld {
     pub deliveries: BTreeMap<u64, SimDelivery>,
     pub snapshots: Vec<SimSnapshot>,
     pub asked: BTreeMap<Uuid, AskedPlan>,
-    /// Position in RESOURCES.
-    pub objects: Position,
+    /// Messages of RESOURCES.
+    pub objects: Vec<Arc<Object>>,
+    /// The store of RESOURCES, and the sequence before its first message.
+    pub objects_from: Position,
     /// The source of intent: restores that may begin, sessions that have ended, slots that were decided.
     pub recorded_restores: BTreeSet<Uuid>,
     pub ended_at_source: BTreeSet<Uuid>,
     pub marks: BTreeMap<Uuid, Timestamp>,
     /// Facts of ended sessions that the reporter has yet to report.
     pub unreported: VecDeque<Uuid>,
+    /// Since when each worker process has been running without a stop.
+    pub running_since: BTreeMap<Uuid, u64>,
     /// The age at which sessions end (P14): minutes, so that a simulation need not last for days.
     pub oldest: Duration,
     pub is_calm: bool,
@@ -109,11 +115,13 @@ impl SimWorld {
             deliveries: BTreeMap::new(),
             snapshots: Vec::new(),
             asked: BTreeMap::new(),
-            objects: Position { store: store(0), sequence: 1 },
+            objects: Vec::new(),
+            objects_from: Position { store: store(0), sequence: 1000 },
             recorded_restores: BTreeSet::new(),
             ended_at_source: BTreeSet::new(),
             marks: BTreeMap::new(),
             unreported: VecDeque::new(),
+            running_since: BTreeMap::new(),
             oldest,
             is_calm: false,
             history: History::default(),
@@ -177,6 +185,7 @@ impl SimWorld {
         if self.log.entries.get(&before.last_sequence).is_some_and(|last| last.id == id) {
             return Some(before.last_sequence);
         }
+        let expected = if mutant!("append-without-compare") { before.last_sequence } else { expected };
         if before.last_sequence != expected {
             self.coverage.fault("lost race");
             return None;
@@ -212,9 +221,35 @@ impl SimWorld {
         true
     }
 
+    /// Stores a message that is no fact on the subject of a session.
+    pub fn append_garbage(&mut self, uid: Uuid) {
+        let Some(session) = self.log.sessions.get_mut(&uid) else { return };
+        let (sequence, key) = (self.log.last + 1, session.key.clone());
+        let content = RecordedContent::Garbage("garbage".to_owned());
+        let recorded = Recorded { sequence, time: Timestamp::UNIX_EPOCH, pool: None, content };
+        session.apply(recorded.clone());
+        self.log.last = sequence;
+        self.log.entries.insert(sequence, LogEntry { key, recorded, id: Uuid::nil() });
+    }
+
+    /// Forgets the facts of a session, as the stream does when they are old.
+    pub fn expire(&mut self, uid: Uuid) {
+        self.log.sessions.remove(&uid);
+        self.log.entries.retain(|_, entry| entry.key.uid != uid);
+    }
+
+    /// Position of the message of RESOURCES with this number.
+    pub fn object_position(&self, number: usize) -> Position {
+        let sequence = self.objects_from.sequence + u64::try_from(number).unwrap();
+        Position { sequence, ..self.objects_from }
+    }
+
     /// Whether every session that was accepted has ended, and its end was reported.
     pub fn is_done(&self) -> bool {
-        self.log.sessions.values().all(|session| session.phase.is_end()) && self.unreported.is_empty()
+        let is_known = |uid| self.log.sessions.contains_key(uid) || self.ended_at_source.contains(uid);
+        self.log.sessions.values().all(|session| session.phase.is_end())
+            && self.unreported.is_empty()
+            && self.asked.keys().all(is_known)
     }
 }
 

@@ -18,6 +18,9 @@ impl WaitingRoom {
         if session.phase.is_end() {
             self.note_answers(session, now);
             self.leave(uid);
+            if mutant!("usage-not-freed") {
+                return;
+            }
             let freed = self.usage.clear(uid);
             self.leave_quota(&session.key.namespace, uid, now);
             self.freed(freed, now);

@@ -52,6 +52,9 @@ impl WaitingRoom {
 /// The time of the next attempt of a session that retries. The worker wrote it by its own clock, which may be wrong; so it is
 /// bounded by the server's time of that fact and the delay that the plan asks for.
 pub(crate) fn retry_time(session: &Session) -> Option<Timestamp> {
+    if mutant!("retry-at-once") {
+        return None;
+    }
     let after = session.retry_after.filter(|_| session.phase == Phase::Retrying)?;
     let configured = session.plan.as_ref().map_or(0, |plan| plan.retry.delay_seconds);
     let longest = Duration::from_secs(configured).max(LONGEST_RETRY);

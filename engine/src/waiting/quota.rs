@@ -66,6 +66,9 @@ impl WaitingRoom {
     }
 
     pub(super) fn leave_quota(&mut self, namespace: &str, uid: Uuid, now: Now) {
+        if mutant!("quota-not-freed") {
+            return;
+        }
         if let Some(beyond) = self.beyond_quota.get_mut(namespace) {
             beyond.remove(&uid);
             if beyond.is_empty() {

@@ -95,6 +95,10 @@ impl UsageCounts {
     pub fn has_room(&self, wanted: &Limited, limit: u32, now: Duration) -> bool {
         let outage = self.outages.get(wanted);
         let may_try = outage.is_none_or(|outage| now >= outage.probe_at && outage.probe.is_none());
+        let may_exceed = if mutant!("outage-beyond-limit") { outage.is_some() } else { mutant!("limit-ignored") };
+        if may_exceed {
+            return may_try;
+        }
         may_try && (limit == 0 || self.count(wanted) < limit)
     }
 

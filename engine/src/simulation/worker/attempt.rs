@@ -124,11 +124,16 @@ impl SimAttempt {
     }
 
     fn append(&mut self, world: &mut SimWorld, author: Author, fact: &Fact, name: &str) -> Appended {
+        // As `Held` does: who has read that another holds the session is fenced.
+        if author == Author::Holder && self.session.holder != Some(self.holder) {
+            return Appended::Fenced;
+        }
         let fate = world.fate();
         if fate == Fate::Lost {
             return Appended::Later;
         }
-        if self.session.check(author, fact.kind()).is_err() {
+        let is_legal = if mutant!("restore-again") { true } else { self.session.check(author, fact.kind()).is_ok() };
+        if !is_legal {
             return Appended::Fenced;
         }
         let fact = self.session.completed(fact.clone());
@@ -211,16 +216,18 @@ impl SimAttempt {
             return None;
         }
         let own = world.snapshots.iter().enumerate().filter(|(_, one)| one.session == self.session.key.uid);
-        let (sound, broken): (Vec<_>, Vec<_>) = own.partition(|(_, one)| one.is_sound);
+        let (sound, broken): (Vec<_>, Vec<_>) =
+            own.partition(|(_, one)| if mutant!("broken-adopted") { true } else { one.is_sound });
         self.rejected = broken.into_iter().map(|(at, _)| at.to_string()).collect();
         sound.first().map(|(at, _)| *at)
     }
 
     fn read_back(&mut self, world: &mut SimWorld, snapshot: usize, clock: jiff::Timestamp) {
+        let is_sound = if mutant!("not-read-back") { true } else { world.snapshots[snapshot].is_sound };
         if world.session(&self.session.key).cancel.is_some() {
             self.refresh(world);
             self.fail(Code::Cancelled, clock);
-        } else if !world.snapshots[snapshot].is_sound {
+        } else if !is_sound {
             self.rejected.push(snapshot.to_string());
             // It is written once more at once, or by another attempt.
             if world.rng.bool() { self.stage = Stage::Commit } else { self.fail(Code::ReadBackFailed, clock) }
