@@ -183,6 +183,24 @@ current-context: test
         self.write_kubeconfig(&format!("admin-{port}.kubeconfig"), port, ADMIN)
     }
 
+    /// Starts `kubectl proxy`, which serves the API without TLS on this port, with the admin's rights.
+    pub fn plain(&self, port: &ReservedPort) -> Result<Process> {
+        let mut command = self.kubectl_command("proxy");
+        command.arg(format!("--port={}", port.number()));
+        let mut process = Process::spawn("kubectl proxy", command, &self.scratch.join("kubectl-proxy.log"))?;
+        process.wait_for_log("Starting to serve", START)?;
+        Ok(process)
+    }
+
+    /// A kubeconfig without a login for an address without TLS.
+    pub fn plain_kubeconfig(&self, port: u16) -> Result<PathBuf> {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"http://127.0.0.1:{port}\"}}}}]\n\
+             users: [{{name: u, user: {{}}}}]\ncontexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n"
+        );
+        self.scratch.private_file(&format!("plain-{port}.kubeconfig"), &text)
+    }
+
     /// Installs the committed CRDs.
     pub fn install_crds(&self, folders: &[&str]) -> Result<()> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests crate has no parent folder")?;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "kube/answers.rs"]
+mod answers;
 #[path = "kube/blueprint.rs"]
 mod blueprint;
 #[path = "kube/chart.rs"]
