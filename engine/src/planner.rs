@@ -4,12 +4,15 @@
 
 mod decide;
 pub(crate) mod desk;
+mod ends;
 pub(crate) mod lock;
 mod peers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use lagan_schemas::resource::Kind;
+use lagan_schemas::subject::ObjectKey;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -27,9 +30,14 @@ const CONCURRENCY: usize = 64;
 /// Pause between two looks at changed objects, which come in bursts.
 const BURST: Duration = Duration::from_millis(50);
 
-pub(crate) async fn run(context: Context, changes: Changes) -> Result<(), EngineError> {
+pub(crate) async fn run(
+    context: Context,
+    changes: Changes,
+    objects: mpsc::UnboundedReceiver<ObjectKey>,
+) -> Result<(), EngineError> {
     let (locks, released) = mpsc::unbounded_channel();
-    tokio::try_join!(Planner::new(context.clone(), locks).run(changes), lock::release(context, released)).map(drop)
+    tokio::try_join!(Planner::new(context.clone(), locks).run(changes, objects), lock::release(context, released))
+        .map(drop)
 }
 
 struct Planner {
@@ -55,7 +63,11 @@ impl Planner {
         }
     }
 
-    async fn run(mut self, mut changes: Changes) -> Result<(), EngineError> {
+    async fn run(
+        mut self,
+        mut changes: Changes,
+        mut keys: mpsc::UnboundedReceiver<ObjectKey>,
+    ) -> Result<(), EngineError> {
         let context = self.context.clone();
         let mut objects = context.resources.changes();
         let mut peers = peers::peers(&context);
@@ -74,6 +86,9 @@ impl Planner {
                     None => return Ok(()),
                 },
                 Some(joined) = self.steps.join_next() => self.finish(joined)?,
+                Some(key) = keys.recv() => if matches!(key.kind, Kind::AppBinding | Kind::Repository) {
+                    self.desk.room.limits_changed(&key, self.now());
+                },
                 Some(living) = peers.recv() => self.desk.room.set_peers(living),
                 () = objects_in_burst(&mut objects, objects_from), if self.desk.room.lacks_objects() => {
                     objects_from = Instant::now() + BURST;

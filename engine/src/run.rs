@@ -104,6 +104,7 @@ async fn generation(
 /// The receiving ends of what the views tell the parts.
 struct Inboxes {
     planner_changes: Changes,
+    planner_objects: mpsc::UnboundedReceiver<ObjectKey>,
     reporter_changes: Changes,
     reporter_objects: mpsc::UnboundedReceiver<ObjectKey>,
     scheduler_objects: mpsc::UnboundedReceiver<ObjectKey>,
@@ -119,10 +120,11 @@ fn context(
     let (sessions, [planner_changes, reporter_changes]) = Sessions::new([ListenFor::Yes, ListenFor::No]);
     let (objects_to_reporter, reporter_objects) = mpsc::unbounded_channel();
     let (objects_to_scheduler, scheduler_objects) = mpsc::unbounded_channel();
+    let (objects_to_planner, planner_objects) = mpsc::unbounded_channel();
     let context = Context {
         bus: bus.clone(),
         options: Arc::clone(options),
-        resources: Resources::new(vec![objects_to_reporter, objects_to_scheduler]),
+        resources: Resources::new(vec![objects_to_reporter, objects_to_scheduler, objects_to_planner]),
         sessions,
         waits: WaitBoard::default(),
         locks: Locks::new(bucket(streams::LOCKS)),
@@ -132,7 +134,7 @@ fn context(
         instance: Uuid::new_v4(),
         stop: stop.child_token(),
     };
-    (context, Inboxes { planner_changes, reporter_changes, reporter_objects, scheduler_objects })
+    (context, Inboxes { planner_changes, planner_objects, reporter_changes, reporter_objects, scheduler_objects })
 }
 
 /// Starts every part. Gives whether intent has been seen: published once, or watched by another process.
@@ -145,7 +147,7 @@ fn start(context: &Context, specs: Vec<StreamSpec>, inboxes: Inboxes) -> (Parts,
     parts.spawn(watcher::run(context.clone(), intent_seen));
     parts.spawn(blueprint::run(context.clone(), intent.clone()));
     parts.spawn(scheduler::run(context.clone(), inboxes.scheduler_objects, to_reporter, intent.clone()));
-    parts.spawn(planner::run(context.clone(), inboxes.planner_changes));
+    parts.spawn(planner::run(context.clone(), inboxes.planner_changes, inboxes.planner_objects));
     parts.spawn(sweep::run(context.clone()));
     parts.spawn(cancel::run(context.clone()));
     parts.spawn(timekeeper::run(context.clone()));

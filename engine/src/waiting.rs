@@ -3,6 +3,7 @@
 //! It must not read a clock, do I/O, or decide how a session ends.
 
 mod cause;
+mod causes;
 mod fold;
 mod limited;
 mod line;
@@ -28,7 +29,9 @@ use uuid::Uuid;
 
 pub(crate) use self::cause::{Until, WaitCause};
 pub use self::limited::Limits;
-pub(crate) use self::limited::{Limited, Overlap, SessionNeeds, WaitOrder, limited_uses, lock_key};
+pub(crate) use self::limited::{
+    AnswerPatience, Limited, Overlap, SessionNeeds, WaitOrder, limited_uses, limiting_objects, lock_key,
+};
 use self::line::WaitingLine;
 pub(crate) use self::notices::WaitNotice;
 use self::notices::{WaitNotices, WaiterNotice};
@@ -79,6 +82,8 @@ pub(crate) struct SessionLook {
     pub session: Arc<Session>,
     pub cause: WaitCause,
     pub verdict: QuotaVerdict,
+    /// It has waited for this one's answer for as long as it may.
+    pub unanswering: Option<Limited>,
 }
 
 /// Whether the session may be planned at all.
@@ -116,6 +121,8 @@ struct Waiter {
     /// Number of the last look. The result of an earlier one is void: the session has moved on since.
     look: u64,
     notice: WaiterNotice,
+    /// Since when it waits for somebody who does not answer.
+    out_since: Option<Duration>,
 }
 
 pub(crate) struct WaitingRoom {
@@ -126,6 +133,15 @@ pub(crate) struct WaitingRoom {
     timers: BTreeSet<(Duration, Uuid)>,
     due: WaitingLine,
     lines: HashMap<Limited, WaitingLine>,
+    /// The sessions in line whose limits an object sets.
+    limited_by: HashMap<ObjectKey, BTreeSet<Uuid>>,
+    /// Objects that may set limits and have changed, with the number of looks until then.
+    limit_changes: HashMap<ObjectKey, u64>,
+    all_limits_changed: u64,
+    /// Things whose least limit has gone.
+    raised: Vec<Limited>,
+    /// Since when the sessions wait for an answer that try for it now.
+    trying: HashMap<Uuid, Duration>,
     /// Times at which something that did not answer is looked at again.
     reviews: BTreeSet<(Duration, Limited)>,
     usage: UsageCounts,
@@ -153,6 +169,11 @@ impl WaitingRoom {
             timers: BTreeSet::new(),
             due: WaitingLine::default(),
             lines: HashMap::new(),
+            limited_by: HashMap::new(),
+            limit_changes: HashMap::new(),
+            all_limits_changed: 0,
+            raised: Vec::new(),
+            trying: HashMap::new(),
             reviews: BTreeSet::new(),
             usage: UsageCounts::default(),
             within_quota: HashMap::new(),
@@ -199,8 +220,13 @@ impl WaitingRoom {
         self.due.remove(&waiter.session.key.namespace, &order);
         self.looks += 1;
         (waiter.place, waiter.look) = (Place::Looked, self.looks);
-        let (session, cause, verdict) = (Arc::clone(&waiter.session), waiter.cause.clone(), waiter.verdict);
-        Some(SessionLook { number: self.looks, session, cause, verdict })
+        Some(SessionLook {
+            number: self.looks,
+            session: Arc::clone(&waiter.session),
+            cause: waiter.cause.clone(),
+            verdict: waiter.verdict,
+            unanswering: waiter.unanswering(now),
+        })
     }
 
     /// When the next timer fires.
@@ -224,6 +250,8 @@ impl WaitingRoom {
             ("behind", self.behind.is_empty()),
             ("lacking", self.lacking.is_empty()),
             ("siblings", self.siblings.is_empty()),
+            ("trying", self.trying.is_empty()),
+            ("limited by", self.limited_by.is_empty()),
             ("counts", self.counts.is_empty()),
         ];
         parts.into_iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| name).collect()
@@ -245,22 +273,29 @@ impl WaitingRoom {
             return skipped;
         }
         let freed = self.usage.clear(uid);
-        let missing = self.first_missing(&needs, now);
+        let was_reserved = needs.uses.iter().all(|(used, _)| freed.contains(used));
+        let missing = if was_reserved { self.first_lost(&needs, now) } else { self.first_missing(&needs, now) };
+        let is_outdated = self.has_outdated_limits(&needs, look);
         let expires = needs.expires.map(|at| now.until(at));
         let Some(waiter) = self.waiters.get_mut(&uid) else { return Admission::Waits };
         waiter.needs = Some(needs);
         let admission = match missing {
             None => {
-                let uses = waiter.needs.iter().flat_map(|needs| needs.uses.iter().map(|(used, _)| used.clone()));
-                let uses = uses.collect();
-                self.reserve(uid, uses);
+                if let Some(needs) = waiter.needs.clone() {
+                    self.reserve_for(uid, needs);
+                }
                 self.set_timer(uid, now.tick + LOST_SIGHT);
                 Admission::Go
             }
             Some(wanted) => {
-                self.stand_in_line(uid, wanted);
+                self.stand_in_line(uid, wanted, now);
                 if let Some(expires) = expires {
-                    self.set_timer(uid, now.tick + expires + Duration::from_millis(1));
+                    let at = now.tick + expires + Duration::from_millis(1);
+                    let earlier = self.waiters.get(&uid).and_then(|waiter| waiter.timer).filter(|timer| *timer < at);
+                    self.set_timer(uid, earlier.unwrap_or(at));
+                }
+                if is_outdated {
+                    self.make_due(uid, now);
                 }
                 Admission::Waits
             }
@@ -274,16 +309,17 @@ impl WaitingRoom {
         if !self.is_looked_at(uid, look) {
             return;
         }
-        let freed = self.usage.clear(uid);
+        let keeps = matches!(until, Until::AfterWithLock(_));
+        let freed = if keeps { Vec::new() } else { self.usage.clear(uid) };
         self.set_cause(uid, cause);
         let is_in_sight = match until {
             Until::SessionEnds(other, _) => self.waiters.contains_key(&other) || self.usage.has(other),
-            Until::After(_) | Until::Objects { .. } => true,
+            Until::After(_) | Until::AfterWithLock(_) | Until::Objects { .. } => true,
         };
         if let Some(waiter) = self.waiters.get_mut(&uid) {
             waiter.place = Place::Resting;
             let delay = match until {
-                Until::After(delay) => delay,
+                Until::After(delay) | Until::AfterWithLock(delay) => delay,
                 Until::Objects { pause, latest } => {
                     waiter.lacks_objects = true;
                     waiter.not_before = now.tick + pause;
@@ -314,31 +350,6 @@ impl WaitingRoom {
         }
     }
 
-    /// Numbers of waiting sessions by the reason of their wait, if they have changed since the last call.
-    pub fn changed_counts(&mut self) -> Option<BTreeMap<&'static str, u64>> {
-        std::mem::take(&mut self.is_counted_anew).then(|| self.counts.clone())
-    }
-
-    fn set_cause(&mut self, uid: Uuid, cause: WaitCause) {
-        let Some(waiter) = self.waiters.get_mut(&uid) else { return };
-        let (old, new) = (waiter.cause.reason(), cause.reason());
-        waiter.cause = cause;
-        self.notices.session_changed(uid);
-        if old != new {
-            self.count(old, false);
-            self.count(new, true);
-        }
-    }
-
-    fn count(&mut self, reason: &'static str, arrives: bool) {
-        self.is_counted_anew = true;
-        let count = self.counts.entry(reason).or_default();
-        *count = if arrives { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            self.counts.remove(reason);
-        }
-    }
-
     fn wake_behind(&mut self, uid: Uuid, now: Now) {
         for waiter in self.behind.remove(&uid).unwrap_or_default() {
             self.wake_after(waiter, Duration::ZERO, now);
@@ -364,5 +375,5 @@ impl WaitingRoom {
 /// The use of a namespace, in relation to its share.
 fn share(usage: &UsageCounts, limits: &Limits, namespace: &str) -> u64 {
     let weight = limits.weights.get(namespace).copied().unwrap_or(1).max(1);
-    u64::from(usage.count(&Limited::Namespace(namespace.to_owned()))) * 1000 / u64::from(weight)
+    u64::from(usage.of_namespace(namespace)) * 1000 / u64::from(weight)
 }

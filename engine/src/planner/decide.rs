@@ -15,13 +15,15 @@ use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::SessionKind;
 use uuid::Uuid;
 
+use super::ends::{overdue, planned_until, unanswered};
 use super::lock::{self, Lock};
 use crate::log_usage::LogUsage;
 use crate::outside::Outside;
 use crate::plan::{Unresolved, deadline, wipe};
 use crate::view::View;
 use crate::waiting::{
-    Overlap, QuotaVerdict, SessionLook, SessionNeeds, Until, WaitCause, WaitOrder, limited_uses, retry_time,
+    AnswerPatience, Overlap, QuotaVerdict, SessionLook, SessionNeeds, Until, WaitCause, WaitOrder, limited_uses,
+    limiting_objects, retry_time,
 };
 
 /// Time that a session waits for objects it refers to: they may be created a moment after it.
@@ -60,6 +62,11 @@ impl SessionWait {
         Self { cause, until: Until::After(delay), seen: 0 }
     }
 
+    /// Waits with the lock of the target and with everything that was reserved.
+    fn with_lock(cause: WaitCause, delay: Duration) -> Self {
+        Self { cause, until: Until::AfterWithLock(delay), seen: 0 }
+    }
+
     fn source(error: &dyn std::error::Error) -> Self {
         Self::after(WaitCause::Source(chain(error)), ASK_AGAIN)
     }
@@ -77,12 +84,17 @@ pub(super) async fn look(outside: &impl Outside, log_usage: &LogUsage, look: &Se
         return ends(fact);
     }
     let Some(request) = &session.request else { return Outlook::Decided };
+    let expires = expires(&outside.resources().read(), session, request);
+    let until = planned_until(session, expires);
+    if until.is_some_and(|at| now >= at) {
+        return ends(failed(overdue(session, &look.cause, expires)));
+    }
     if let Some(delay) = retry_delay(session, now) {
+        let delay = until.map_or(delay, |at| delay.min(elapsed(now, at) + Duration::from_millis(1)));
         return Outlook::Waits(SessionWait::after(WaitCause::Retry, delay));
     }
-    let expires = expires(&outside.resources().read(), session, request);
-    if session.attempts == 0 && expires.is_some_and(|at| now >= at) {
-        return ends(failed(timed_out(&look.cause)));
+    if let Some(of) = &look.unanswering {
+        return ends(failed(unanswered(of)));
     }
     if look.verdict == QuotaVerdict::StandInLine {
         let overlap = overlap(&outside.resources().read(), request);
@@ -97,7 +109,7 @@ pub(super) async fn look(outside: &impl Outside, log_usage: &LogUsage, look: &Se
         Err(wait) => Outlook::Waits(wait),
         Ok(Err(failure)) => ends(failed(failure)),
         Ok(Ok(plan)) => {
-            let needs = needs(outside, session, request, &plan, expires);
+            let needs = needs(outside, session, request, &plan, until);
             Outlook::Ready(Arc::clone(session), plan, needs)
         }
     }
@@ -207,7 +219,9 @@ fn needs(
         order: WaitOrder::of(session, priority(invoker)),
         overlap: overlap(&view, request),
         uses: limited_uses(&session.key.namespace, plan, &view, outside.limits()),
-        expires: expires.filter(|_| session.attempts == 0),
+        objects: limiting_objects(plan),
+        expires,
+        patience: AnswerPatience::of(session, plan),
     }
 }
 
@@ -244,11 +258,6 @@ fn expires(view: &View, session: &Session, request: &Requested) -> Option<Timest
     deadline(requested, time_out)
 }
 
-/// The failure of a session that was never begun.
-fn timed_out(cause: &WaitCause) -> Failure {
-    Failure::new(Code::TimedOutWaiting, format!("it was not begun in time: it waited for {cause}"))
-}
-
 pub(super) fn skipped(behind: Uuid, name: &str, waits: bool) -> Fact {
     let state = if waits { "still waits" } else { "is still running" };
     Fact::Skipped(Skipped {
@@ -275,7 +284,8 @@ pub(super) async fn plan_under_lock(
                 seen: 0,
             });
         }
-        Err(error) => return Err(SessionWait::source(&error)),
+        // It may have been taken.
+        Err(error) => return Err(SessionWait::with_lock(WaitCause::Source(chain(&error)), ASK_AGAIN)),
     }
     if let Work::Restore(work) = &plan.work {
         // Recorded at the source of intent before it may start, so that it is never begun a second time (P5).
@@ -284,7 +294,7 @@ pub(super) async fn plan_under_lock(
             Err(error) if error.is_refusal() || error.is_gone() => {
                 return append(outside, session, failed(Failure::new(Code::IntentNotConfirmed, chain(&error)))).await;
             }
-            Err(error) => return Err(SessionWait::source(&error)),
+            Err(error) => return Err(SessionWait::with_lock(WaitCause::Source(chain(&error)), ASK_AGAIN)),
             Ok(()) => {}
         }
     }
@@ -309,8 +319,8 @@ pub(super) async fn append(outside: &impl Outside, session: &Session, fact: Fact
             Ok(())
         }
         Err(error) if error.is_conflict() => Ok(()),
-        Err(LogError::Append(AppendError::Full { .. })) => Err(SessionWait::after(WaitCause::LogFull, LOG_FULL)),
-        Err(error) => Err(SessionWait::source(&error)),
+        Err(LogError::Append(AppendError::Full { .. })) => Err(SessionWait::with_lock(WaitCause::LogFull, LOG_FULL)),
+        Err(error) => Err(SessionWait::with_lock(WaitCause::Source(chain(&error)), ASK_AGAIN)),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct StepOf {
 
 /// A step of a session that is to be taken.
 pub(crate) enum NextStep {
-    Look(SessionLook),
+    Look(Box<SessionLook>),
     PlanUnderLock(Arc<Session>, Box<Plan>),
     Append(Arc<Session>, Box<Fact>),
 }
@@ -87,7 +87,7 @@ impl PlannerDesk {
     /// The look at the session whose turn it is.
     pub fn next(&mut self, now: Now) -> Option<(StepOf, NextStep)> {
         let look = self.room.next(now)?;
-        Some((StepOf { session: look.session.key.uid, look: look.number }, NextStep::Look(look)))
+        Some((StepOf { session: look.session.key.uid, look: look.number }, NextStep::Look(Box::new(look))))
     }
 
     /// Takes in the result of a step. `objects` is the sequence up to which objects have been read by now.
@@ -117,7 +117,7 @@ impl PlannerDesk {
 
     fn wait(&mut self, of: StepOf, wait: SessionWait, objects: u64, now: Now) {
         let SessionWait { cause, until, seen } = wait;
-        if let (WaitCause::Source(error), Until::After(_)) = (&cause, until) {
+        if let WaitCause::Source(error) = &cause {
             tracing::warn!(session = %of.session, error, "session can't be planned yet");
         }
         self.room.wait(of.session, of.look, cause, until, now);

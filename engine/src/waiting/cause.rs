@@ -63,6 +63,8 @@ impl fmt::Display for WaitCause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     After(Duration),
+    /// The same, and everything that was reserved for the session stays so: it may hold the lock of its target.
+    AfterWithLock(Duration),
     /// A change of the objects, but not before `pause`, and at the latest after `latest`.
     Objects {
         pause: Duration,

@@ -17,6 +17,7 @@ impl WaitingRoom {
         self.note_sibling(session);
         if session.phase.is_end() {
             self.note_answers(session, now);
+            self.trying.remove(&uid);
             self.leave(uid);
             if mutant!("usage-not-freed") {
                 return;
@@ -30,6 +31,10 @@ impl WaitingRoom {
         if is_waiting(session) {
             return self.take_waiting(session, now);
         }
+        // The facts do not tell them.
+        let waiter = self.waiters.get(&uid);
+        let limits = waiter.and_then(|waiter| waiter.needs.as_ref()).map(|needs| needs.uses.clone());
+        self.trying.extend(waiter.and_then(|waiter| waiter.out_since).map(|since| (uid, since)));
         self.leave(uid);
         self.within_quota.entry(session.key.namespace.clone()).or_default().insert(uid);
         let Some(plan) = &session.plan else {
@@ -41,7 +46,7 @@ impl WaitingRoom {
         if session.phase == Phase::Planned {
             uses.push(limited::queue(plan));
         }
-        let freed = self.reserve(uid, uses);
+        let freed = self.reserve(uid, uses, limits);
         if session.phase == Phase::Started {
             self.reviews.extend(self.usage.note_probe(uid, now.tick));
         }
@@ -60,6 +65,7 @@ impl WaitingRoom {
                 self.leave_quota(&namespace, uid, now);
             }
             let freed = self.usage.clear(uid);
+            self.trying.remove(&uid);
             self.freed(freed, now);
         }
     }
@@ -90,6 +96,7 @@ impl WaitingRoom {
             not_before: now.tick,
             look: 0,
             notice: WaiterNotice::default(),
+            out_since: self.trying.remove(&uid).filter(|_| session.outage.is_some()),
         };
         self.count(waiter.cause.reason(), true);
         self.waiters.insert(uid, waiter);
@@ -97,7 +104,7 @@ impl WaitingRoom {
         self.enter_quota(session, now);
         if is_retry {
             let delay = outages::retry_time(session).map_or(Duration::ZERO, |at| now.until(at));
-            self.note_failure(session, now.tick + delay);
+            self.note_failure(session, now.tick + delay, now);
             if session.cancel.is_none() {
                 self.wake_after(uid, delay, now);
             } else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_bus::kv;
@@ -132,8 +133,39 @@ pub(crate) struct SessionNeeds {
     pub overlap: Overlap,
     /// Everything that it uses, and how many sessions may use it.
     pub uses: Vec<(Limited, u32)>,
-    /// When it ends if it was not begun by then.
+    /// The objects that set such limits.
+    pub objects: Vec<ObjectKey>,
+    /// When it ends if it was not planned by then.
     pub expires: Option<Timestamp>,
+    pub patience: AnswerPatience,
+}
+
+/// How long a session waits for somebody who does not answer, while others try it: as long as its own attempts would.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnswerPatience {
+    pub server: Duration,
+    pub storage: Duration,
+}
+
+/// How long a storage is waited for before attempts count, as the workers do.
+const OUTAGE: Duration = Duration::from_secs(300);
+/// Time that an attempt waits in its worker's slot.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+impl AnswerPatience {
+    pub fn of(session: &Session, plan: &Plan) -> Self {
+        let left = plan.retry.max.saturating_sub(session.counted_retries);
+        let retries = (Duration::from_secs(plan.retry.delay_seconds) + ATTEMPT).saturating_mul(left);
+        let server = plan.target().map_or(OUTAGE, |target| Duration::from_secs(target.database.wait_seconds.into()));
+        Self { server: server.saturating_add(retries), storage: OUTAGE.saturating_add(retries) }
+    }
+
+    pub const fn with(self, of: &Limited) -> Duration {
+        match of {
+            Limited::Server(_) => self.server,
+            _ => self.storage,
+        }
+    }
 }
 
 /// The object that a plan locks: one session at a time works on an AppBinding, or deletes a Repository. Two AppBindings of one
@@ -213,6 +245,12 @@ pub(crate) fn limited_uses(namespace: &str, plan: &Plan, view: &View, limits: &L
     };
     let uses = uses(namespace, plan).into_iter().chain([queue(plan)]);
     uses.map(|wanted| (wanted.clone(), limit(&wanted))).collect()
+}
+
+/// The objects that may set limits of a plan.
+pub(crate) fn limiting_objects(plan: &Plan) -> Vec<ObjectKey> {
+    let binding = plan.target().map(|target| target.reference.key());
+    binding.into_iter().chain(plan.repositories().map(|repository| repository.reference.key())).collect()
 }
 
 /// The limit that an object itself sets.

@@ -17,11 +17,11 @@ const PROBE: Duration = Duration::from_secs(10);
 
 impl WaitingRoom {
     /// Notes that the last attempt of a session failed because something did not answer.
-    pub(super) fn note_failure(&mut self, session: &Session, probe_at: Duration) {
+    pub(super) fn note_failure(&mut self, session: &Session, probe_at: Duration, now: Now) {
         for of in unreachable(session) {
             self.reviews.insert((probe_at, of.clone()));
             if self.usage.note_outage(of.clone(), probe_at) {
-                self.tell_line(&of);
+                self.tell_line(&of, now);
             }
         }
     }
@@ -29,22 +29,25 @@ impl WaitingRoom {
     /// Notes what the newest fact of a session says about its server and its places.
     pub(super) fn note_answers(&mut self, session: &Session, now: Now) {
         if session.phase == Phase::Failed && session.attempts > 0 {
-            self.note_failure(session, now.tick + PROBE);
+            self.note_failure(session, now.tick + PROBE, now);
         }
         for of in answered(session) {
             if self.usage.note_answer(&of) {
-                self.tell_line(&of);
+                self.tell_line(&of, now);
                 self.call(&of, now);
             }
         }
     }
 
     /// Tells those in line whether they wait for an answer or for their turn.
-    pub(super) fn tell_line(&mut self, of: &Limited) {
+    pub(super) fn tell_line(&mut self, of: &Limited, now: Now) {
         let Some(line) = self.lines.get(of) else { return };
         let is_out = self.usage.is_out(of);
         for uid in line.sessions().collect::<Vec<_>>() {
             self.set_cause(uid, if is_out { WaitCause::Answer(of.clone()) } else { WaitCause::Turn(of.clone()) });
+            if is_out {
+                self.be_patient(uid, of, now);
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ impl WaitingRoom {
         let Some(namespace) = self.waiters.get(&uid).map(|waiter| waiter.session.key.namespace.clone()) else {
             return Admission::Waits;
         };
-        self.stand_in_line(uid, Limited::Quota(namespace.clone()));
+        self.stand_in_line(uid, Limited::Quota(namespace.clone()), now);
         if let Some(expires) = expires {
             self.set_timer(uid, now.tick + now.until(expires) + Duration::from_millis(1));
         }

@@ -4,6 +4,7 @@
 mod many;
 mod notices;
 mod rig;
+mod shared;
 
 use lagan_schemas::error::Code;
 use lagan_schemas::fact::Fact;

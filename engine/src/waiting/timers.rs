@@ -43,10 +43,11 @@ impl WaitingRoom {
             let (is_over, again) = self.usage.review(&of, now.tick);
             self.reviews.extend(again.map(|at| (at, of.clone())));
             if is_over {
-                self.tell_line(&of);
+                self.tell_line(&of, now);
             }
             self.call(&of, now);
         }
+        self.call_after_limits(now);
         while let Some((at, uid)) = self.timers.first().copied()
             && at <= now.tick
         {

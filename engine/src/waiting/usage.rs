@@ -1,6 +1,6 @@
 //! How many sessions use what: those that are planned or run, by their facts, and those whose turn it is, by reservation.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -25,10 +25,22 @@ struct Outage {
     reached_at: Option<Duration>,
 }
 
+/// Everything that a session uses, and the limits that hold for it.
+#[derive(Debug, Default)]
+struct SessionUses {
+    uses: Vec<Limited>,
+    limits: Vec<(Limited, u32)>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct UsageCounts {
-    by_session: HashMap<Uuid, Vec<Limited>>,
+    by_session: HashMap<Uuid, SessionUses>,
     counts: HashMap<Limited, u32>,
+    /// The counts of namespaces, by name.
+    by_namespace: HashMap<String, u32>,
+    /// The limits that objects set, of those sessions that use the thing or are in its line: the least counts. Two AppBindings
+    /// of one server, or two Repositories of one place, may set different ones.
+    limits: HashMap<Limited, BTreeMap<u32, usize>>,
     outages: HashMap<Limited, Outage>,
     /// The session that uses each target.
     holders: HashMap<Limited, Uuid>,
@@ -37,6 +49,15 @@ pub(super) struct UsageCounts {
 impl UsageCounts {
     pub fn count(&self, used: &Limited) -> u32 {
         self.counts.get(used).copied().unwrap_or(0)
+    }
+
+    #[cfg(test)]
+    pub fn has_no_limits(&self) -> bool {
+        self.limits.is_empty() && self.by_namespace.is_empty()
+    }
+
+    pub fn of_namespace(&self, namespace: &str) -> u32 {
+        self.by_namespace.get(namespace).copied().unwrap_or(0)
     }
 
     /// The session that uses a target.
@@ -50,14 +71,24 @@ impl UsageCounts {
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.by_session.is_empty() && self.counts.is_empty()
+        self.by_session.is_empty() && self.counts.is_empty() && self.has_no_limits()
     }
 
-    /// Sets everything that a session uses, and returns what it does not use any more.
-    pub fn set(&mut self, session: Uuid, uses: Vec<Limited>) -> Vec<Limited> {
+    /// Sets everything that a session uses, and returns what it does not use any more. Without `limits` those stay that were
+    /// known.
+    pub fn set(&mut self, session: Uuid, uses: Vec<Limited>, limits: Option<Vec<(Limited, u32)>>) -> Vec<Limited> {
+        let known = self.by_session.get(&session).map(|uses| uses.limits.clone());
         let mut freed = self.clear(session);
+        let mut limits = limits.or(known).unwrap_or_default();
+        limits.retain(|(used, limit)| is_set_by_objects(used) && *limit > 0 && uses.contains(used));
+        for (used, limit) in &limits {
+            self.add_limit(used, *limit);
+        }
         for used in &uses {
             *self.counts.entry(used.clone()).or_default() += 1;
+            if let Limited::Namespace(name) = used {
+                *self.by_namespace.entry(name.clone()).or_default() += 1;
+            }
             if matches!(used, Limited::Target(_)) {
                 self.holders.insert(used.clone(), session);
             }
@@ -66,13 +97,47 @@ impl UsageCounts {
             }
         }
         freed.retain(|one| !uses.contains(one));
-        self.by_session.insert(session, uses);
+        self.by_session.insert(session, SessionUses { uses, limits });
         freed
     }
 
+    /// Adds the limit of a session that uses a thing or is in its line.
+    pub fn add_limit(&mut self, of: &Limited, limit: u32) {
+        if is_set_by_objects(of) && limit > 0 {
+            *self.limits.entry(of.clone()).or_default().entry(limit).or_default() += 1;
+        }
+    }
+
+    /// Takes back such a limit; true if it was the least.
+    pub fn remove_limit(&mut self, of: &Limited, limit: u32) -> bool {
+        let Some(limits) = self.limits.get_mut(of) else { return false };
+        let was_least = limits.first_key_value().is_some_and(|(least, _)| *least == limit);
+        let Some(times) = limits.get_mut(&limit) else { return false };
+        *times -= 1;
+        if *times > 0 {
+            return false;
+        }
+        limits.remove(&limit);
+        if limits.is_empty() {
+            self.limits.remove(of);
+        }
+        was_least
+    }
+
     pub fn clear(&mut self, session: Uuid) -> Vec<Limited> {
-        let freed = self.by_session.remove(&session).unwrap_or_default();
+        let SessionUses { uses: freed, limits } = self.by_session.remove(&session).unwrap_or_default();
+        for (used, limit) in &limits {
+            self.remove_limit(used, *limit);
+        }
         for used in &freed {
+            if let Limited::Namespace(name) = used
+                && let Some(count) = self.by_namespace.get_mut(name)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_namespace.remove(name);
+                }
+            }
             if self.holders.get(used) == Some(&session) {
                 self.holders.remove(used);
             }
@@ -93,6 +158,12 @@ impl UsageCounts {
 
     /// Whether one more session may use it now. Zero means no limit.
     pub fn has_room(&self, wanted: &Limited, limit: u32, now: Duration) -> bool {
+        let least = self.limits.get(wanted).and_then(|limits| limits.first_key_value()).map(|(limit, _)| *limit);
+        self.has_own_room(wanted, limit, now) && least.is_none_or(|least| self.count(wanted) < least)
+    }
+
+    /// The same, without the limits of others.
+    pub fn has_own_room(&self, wanted: &Limited, limit: u32, now: Duration) -> bool {
         let outage = self.outages.get(wanted);
         let may_try = outage.is_none_or(|outage| now >= outage.probe_at && outage.probe.is_none());
         let may_exceed = if mutant!("outage-beyond-limit") { outage.is_some() } else { mutant!("limit-ignored") };
@@ -141,4 +212,9 @@ impl UsageCounts {
         }
         (false, Some(forgotten_at).filter(|at| *at > now))
     }
+}
+
+/// Whether objects set its limit, so that several limits may hold for it.
+const fn is_set_by_objects(limited: &Limited) -> bool {
+    matches!(limited, Limited::Server(_) | Limited::Repository(_))
 }

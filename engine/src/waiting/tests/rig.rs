@@ -24,6 +24,8 @@ pub struct WaitingRig {
     pub sessions: HashMap<Uuid, Session>,
     pub plans: HashMap<Uuid, Plan>,
     pub orders: HashMap<Uuid, (Priority, Overlap)>,
+    /// The limits that annotations set.
+    pub server_limits: HashMap<Uuid, u32>,
     pub limits: Arc<Limits>,
     pub looks: HashMap<Uuid, u64>,
     /// A session that was requested, and its plan, to copy.
@@ -41,6 +43,7 @@ pub struct AskedSession {
     pub priority: Priority,
     pub overlap: Overlap,
     pub time_out: Option<i64>,
+    pub server_limit: Option<u32>,
 }
 
 pub fn asked(target: impl Into<String>) -> AskedSession {
@@ -52,6 +55,7 @@ pub fn asked(target: impl Into<String>) -> AskedSession {
         priority: Priority::Normal,
         overlap: Overlap::Forbidden,
         time_out: None,
+        server_limit: None,
     }
 }
 
@@ -65,6 +69,7 @@ impl WaitingRig {
             sessions: HashMap::new(),
             plans: HashMap::new(),
             orders: HashMap::new(),
+            server_limits: HashMap::new(),
             limits,
             looks: HashMap::new(),
             session: story(SessionKind::Backup).end(),
@@ -97,6 +102,7 @@ impl WaitingRig {
         plan.deadline = asked.time_out.map(|seconds| at(self.seconds.cast_signed() + seconds));
         self.plans.insert(uid, plan);
         self.orders.insert(uid, (asked.priority, asked.overlap));
+        self.server_limits.extend(asked.server_limit.map(|limit| (uid, limit)));
         self.sessions.insert(uid, session);
         self.fold(uid);
         uid
@@ -179,11 +185,19 @@ impl WaitingRig {
     pub fn admit(&mut self, uid: Uuid) -> Admission {
         let (priority, overlap) = self.orders[&uid];
         let (session, plan) = (&self.sessions[&uid], &self.plans[&uid]);
+        let mut uses = limited_uses(&session.key.namespace, plan, &View::default(), &self.limits);
+        for (used, limit) in &mut uses {
+            if let (Limited::Server(_), Some(own)) = (used, self.server_limits.get(&uid)) {
+                *limit = *own;
+            }
+        }
         let needs = SessionNeeds {
             order: WaitOrder::of(session, priority),
             overlap,
-            uses: limited_uses(&session.key.namespace, plan, &View::default(), &self.limits),
+            uses,
+            objects: limiting_objects(plan),
             expires: plan.deadline,
+            patience: AnswerPatience::of(session, plan),
         };
         let now = self.now();
         self.room.admit(uid, self.looks[&uid], needs, now)
