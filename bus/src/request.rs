@@ -112,6 +112,10 @@ where
             Some(_) = running.join_next(), if !running.is_empty() => {}
             message = requests.next(), if running.len() < AT_ONCE => {
                 let Some(message) = message else { break };
+                // A consumer may deliver what is stored elsewhere to this subject. Its message keeps the subject of its own.
+                if message.subject.as_str() != subject {
+                    continue;
+                }
                 let Some(reply) = message.reply.clone() else { continue };
                 let span = tracing::info_span!("process request", subject);
                 trace::continue_in(&span, &message.headers.clone().unwrap_or_default());

@@ -22,7 +22,8 @@ use crate::worker::Worker;
 /// Confirms database, repositories and program of a plan. A deletion confirms its repository itself (P5).
 ///
 /// # Errors
-/// `E0112` names the object and both values, `E0102` the Repository or AppBinding that is gone.
+/// `E0112` names the object and both values, or the Repository or AppBinding that is gone: it may be created again, and the
+/// planner knows how long that is waited for.
 pub(crate) async fn confirm(worker: &Worker, plan: &Plan) -> Result<(), Failure> {
     let step = match &plan.work {
         Work::Backup(work) => &work.step,
@@ -52,7 +53,7 @@ pub(crate) async fn confirm(worker: &Worker, plan: &Plan) -> Result<(), Failure>
 }
 
 fn gone(key: &ObjectKey) -> Failure {
-    Failure::new(Code::ReferenceNotFound, format!("{key} is not there any more"))
+    Failure::new(Code::PlanDiffers, format!("{key} is not there at the source"))
 }
 
 /// An object that was created again under its name may be another place.

@@ -117,11 +117,14 @@ async fn words(
         if now.duration_since(snapshot.time.timestamp()) > ASKABLE {
             continue;
         }
-        let session = match sessions.entry(uid) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(hear(worker, uid, asking.stop).await?),
+        // A store that was rolled back may let a session go on that had disowned this snapshot.
+        let known = worker.ended.get(uid).filter(|heard| heard.word(&snapshot.id) == Word::Named);
+        let session = match (known, sessions.entry(uid)) {
+            (Some(heard), _) => Some(heard),
+            (None, Entry::Occupied(asked)) => asked.get().clone(),
+            (None, Entry::Vacant(unknown)) => unknown.insert(hear(worker, uid, asking.stop).await?).clone(),
         };
-        words.extend(session.as_ref().map(|heard| Said {
+        words.extend(session.map(|heard| Said {
             snapshot: snapshot.id.clone(),
             word: heard.word(&snapshot.id),
             started: heard.started,
@@ -137,11 +140,14 @@ struct Heard {
     named: Vec<String>,
     is_end: bool,
     is_expired: bool,
+    /// Whether a worker has begun it, according to its log.
+    is_begun: bool,
     /// Start of its last attempt: one that was tried again dumped later than the session began.
     started: Option<Timestamp>,
 }
 
-/// Ended sessions that this worker has asked for. They never change, and each question costs NATS two consumers.
+/// Ended sessions that this worker has asked for: each question costs NATS two consumers. Only what speaks for a snapshot is
+/// taken from here.
 #[derive(Debug, Default)]
 pub(crate) struct EndedSessions(Mutex<HashMap<Uuid, Arc<Heard>>>);
 
@@ -165,11 +171,8 @@ impl EndedSessions {
     }
 }
 
-/// Asks for the session of a snapshot, unless its end is known.
+/// Asks for the session of a snapshot, and remembers its end.
 async fn hear(worker: &Worker, uid: Uuid, stop: &CancellationToken) -> Result<Option<Arc<Heard>>, Failure> {
-    if let Some(heard) = worker.ended.get(uid) {
-        return Ok(Some(heard));
-    }
     let session = ask(&worker.bus, &worker.cluster, uid, stop).await?;
     let heard = session.map(|session| Arc::new(Heard::of(&session)));
     if let Some(heard) = &heard {
@@ -202,6 +205,7 @@ impl Heard {
             named: session.results.iter().map(|result| result.snapshot.clone()).collect(),
             is_end: session.phase.is_end(),
             is_expired,
+            is_begun: session.attempts > 0,
             started: session.attempt_time.filter(|_| !is_expired),
         }
     }
@@ -210,7 +214,8 @@ impl Heard {
         let is_in = |snapshots: &[String]| snapshots.iter().any(|known| known == snapshot);
         match () {
             () if is_in(&self.rejected) => Word::Disowned,
-            () if self.is_expired || is_in(&self.named) => Word::Named,
+            // A session that was never begun has no snapshot, so its log is a new one after a loss of the store, and can't know.
+            () if self.is_expired || !self.is_begun || is_in(&self.named) => Word::Named,
             () if self.is_end => Word::Disowned,
             () => Word::Open,
         }
@@ -317,7 +322,7 @@ mod tests {
             (Phase::Succeeded, "new", Word::Disowned),
         ] {
             let mut session = fixtures::session(SessionKind::Backup);
-            session.phase = phase;
+            (session.phase, session.attempts) = (phase, 1);
             (session.rejected_snapshots, session.results) = (vec!["rejected".to_owned()], vec![result.clone()]);
             assert_eq!(Heard::of(&session).word(snapshot), expected, "{phase:?} {snapshot}");
             let whole = session.clone();
@@ -329,7 +334,19 @@ mod tests {
             ended.remember(Uuid::nil(), &whole);
             assert_eq!(ended.get(Uuid::nil()).is_some(), phase.is_end(), "{phase:?}");
             let expected = if snapshot == "rejected" { Word::Disowned } else { Word::Named };
-            assert_eq!(Heard::of(&session).word(snapshot), expected, "{phase:?} {snapshot}");
+            let headless = Arc::new(Heard::of(&session));
+            assert_eq!(headless.word(snapshot), expected, "{phase:?} {snapshot}");
+            ended.remember(Uuid::max(), &headless);
+            assert!(ended.get(Uuid::max()).is_none(), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_ended_before_it_was_begun_disowns_no_snapshot_of_its_uid() {
+        for phase in [Phase::Requested, Phase::Skipped, Phase::Failed, Phase::Cancelled] {
+            let mut session = fixtures::session(SessionKind::Backup);
+            (session.phase, session.attempts) = (phase, 0);
+            assert_eq!(Heard::of(&session).word("made before the store was lost"), Word::Named, "{phase:?}");
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Connections: which servers are refused and how it is said; requests; our own server.
 
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::push;
+use async_nats::jetstream::stream::Config as StreamConfig;
 use lagan_bus::request::{self, Denied, RequestError};
 use lagan_bus::server::{ServerError, ServerOptions, SupervisedServer};
 use lagan_bus::sync::{Sync, sync_always};
@@ -136,6 +139,47 @@ async fn a_request_is_answered_denied_or_lost_and_says_which() {
     assert!(matches!(text, Err(RequestError::Denied(Denied { code, .. })) if code == "InvalidRequest"));
     stop.cancel();
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_message_that_a_consumer_delivers_to_the_subject_of_requests_is_no_request() {
+    let rig = Rig::empty().await;
+    let (bus, engine) = (rig.bus().await, rig.bus().await);
+    let context = rig.admin().await;
+    let config = StreamConfig { name: "OTHER".into(), subjects: vec!["other.>".into()], ..StreamConfig::default() };
+    let stream = context.create_stream(config).await.unwrap();
+    context.publish("other.x", "21".into()).await.unwrap().await.unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn({
+        let (stop, asked) = (stop.clone(), Arc::clone(&asked));
+        async move {
+            let note = |question: u64| {
+                asked.lock().unwrap().push(question);
+                async { Ok::<_, Denied>(0_u64) }
+            };
+            request::serve(&engine, "lagan.request.test.note", "engine", stop, note).await
+        }
+    });
+    let ask = async || request::request::<u64, u64>(&bus, "lagan.request.test.note", &1, Duration::from_secs(2)).await;
+    while matches!(ask().await, Err(RequestError::NoResponders { .. })) {
+        tokio::task::yield_now().await;
+    }
+    let push = push::Config {
+        deliver_subject: "lagan.request.test.note".into(),
+        deliver_group: Some("engine".into()),
+        durable_name: Some("forger".into()),
+        ..push::Config::default()
+    };
+    let mut consumer = stream.create_consumer(push).await.unwrap();
+    while consumer.info().await.unwrap().delivered.stream_sequence == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The server has sent it before this request, on the same connection.
+    assert_eq!(ask().await.unwrap(), 0);
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    assert!(asked.lock().unwrap().iter().all(|question| *question == 1), "the stored message was obeyed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

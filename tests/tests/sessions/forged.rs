@@ -98,7 +98,7 @@ fn a_plan_that_names_another_server_reaches_no_server_and_is_made_again() -> Res
     // A Repository that nobody has declared leads nowhere either.
     let (session, evil) = (uuid::Uuid::new_v4().to_string(), world.lagan.path("evil"));
     engine.signal(Signal::SIGSTOP)?;
-    let failed = runtime.block_on(async {
+    let refused = runtime.block_on(async {
         let nobody = |work: &mut Value| {
             let repository = &mut work["repositories"][0];
             repository["reference"]["name"] = "nobody".into();
@@ -106,13 +106,13 @@ fn a_plan_that_names_another_server_reaches_no_server_and_is_made_again() -> Res
         };
         forge(&nats, &original, &session, nobody).await?;
         eventually_async("the worker to refuse the plan", PATIENCE, || async {
-            named(".failed", &facts(&nats, &session).await.ok()?)
+            named(".retrying", &facts(&nats, &session).await.ok()?)
         })
         .await
     })?;
     engine.signal(Signal::SIGCONT)?;
-    let told = failed.1["data"].to_string();
-    assert!(told.contains("E0102") && told.contains("Repository/default/nobody"), "{told}");
+    let told = refused.1["data"].to_string();
+    assert!(told.contains("E0112") && told.contains("Repository/default/nobody"), "{told}");
     assert!(!evil.exists(), "the worker made a repository");
     world.judge()
 }

@@ -60,15 +60,20 @@ async fn look(engine: &CodedEngine, (access, database): (&Access, &str), waiting
     if sockets.is_empty() {
         return ServerActivity::Unseen;
     }
-    // A long statement is under way, and the server shows an idle connection until it has all of it.
-    if sockets.iter().any(|socket| socket.is_sending) {
-        return ServerActivity::Working;
-    }
     let ports: Vec<u16> = sockets.iter().map(|socket| socket.port).collect();
-    engine.activity(access, database, &ports).await.unwrap_or_else(|failure| {
+    let seen = engine.activity(access, database, &ports).await.unwrap_or_else(|failure| {
         tracing::debug!(message = failure.message, "the server does not say what it does");
         ServerActivity::Unseen
-    })
+    });
+    while_sending(seen, sockets.iter().any(|socket| socket.is_sending))
+}
+
+/// A long statement is under way to the server, which shows an idle connection until it has all of it.
+fn while_sending(seen: ServerActivity, is_sending: bool) -> ServerActivity {
+    match seen {
+        ServerActivity::Idle if is_sending => ServerActivity::Working,
+        seen => seen,
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +90,14 @@ mod tests {
             let at = began + Duration::from_secs(30) * u32::try_from(index).unwrap_or(u32::MAX);
             standstill.note(at, LIMIT, seen).map(|_| index * 30)
         })
+    }
+
+    #[test]
+    fn a_client_that_sends_is_not_idle_but_may_wait_for_a_lock() {
+        let locked = || ServerActivity::Waiting("Lock transactionid".to_owned());
+        assert!(matches!(while_sending(ServerActivity::Idle, true), ServerActivity::Working));
+        assert!(matches!(while_sending(ServerActivity::Idle, false), ServerActivity::Idle));
+        assert!(matches!(while_sending(locked(), true), ServerActivity::Waiting(_)), "a COPY fills the socket first");
     }
 
     #[test]
