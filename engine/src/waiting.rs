@@ -121,8 +121,8 @@ struct Waiter {
     /// Number of the last look. The result of an earlier one is void: the session has moved on since.
     look: u64,
     notice: WaiterNotice,
-    /// Since when it waits for somebody who does not answer.
-    out_since: Option<Duration>,
+    /// The thing that does not answer, and since when it has waited for that.
+    out_since: Option<(Limited, Duration)>,
 }
 
 pub(crate) struct WaitingRoom {
@@ -138,10 +138,8 @@ pub(crate) struct WaitingRoom {
     /// Objects that may set limits and have changed, with the number of looks until then.
     limit_changes: HashMap<ObjectKey, u64>,
     all_limits_changed: u64,
-    /// Things whose least limit has gone.
-    raised: Vec<Limited>,
-    /// Since when the sessions wait for an answer that try for it now.
-    trying: HashMap<Uuid, Duration>,
+    /// The same as `out_since`, of the sessions that try for an answer now.
+    trying: HashMap<Uuid, (Limited, Duration)>,
     /// Times at which something that did not answer is looked at again.
     reviews: BTreeSet<(Duration, Limited)>,
     usage: UsageCounts,
@@ -172,7 +170,6 @@ impl WaitingRoom {
             limited_by: HashMap::new(),
             limit_changes: HashMap::new(),
             all_limits_changed: 0,
-            raised: Vec::new(),
             trying: HashMap::new(),
             reviews: BTreeSet::new(),
             usage: UsageCounts::default(),
@@ -217,7 +214,7 @@ impl WaitingRoom {
         self.fire_timers(now);
         let order = self.due.best(|namespace| share(&self.usage, &self.limits, namespace))?;
         let waiter = self.waiters.get_mut(&order.session)?;
-        self.due.remove(&waiter.session.key.namespace, &order);
+        self.due.remove(&waiter.session.key.namespace, 0, &order);
         self.looks += 1;
         (waiter.place, waiter.look) = (Place::Looked, self.looks);
         Some(SessionLook {

@@ -68,17 +68,26 @@ impl Forecast {
     }
 }
 
-impl fmt::Display for Forecast {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sessions, limit) = (self.sessions, self.limit);
-        let due = if sessions == 1 { "1 session is due".to_owned() } else { format!("{sessions} sessions are due") };
-        let took = if self.shortest_seconds == self.longest_seconds {
-            format!("each takes {}", words(self.longest_seconds))
-        } else {
-            format!("each takes {} to {}", words(self.shortest_seconds), words(self.longest_seconds))
-        };
-        write!(f, "{due} from {}, {took}, at most {limit} at a time: ", minute(self.from))?;
-        write!(f, "the last one begins at {}", minute(self.last_begins))?;
+impl Forecast {
+    /// The same in words that hold for long: without dates, and with durations in whole minutes, rounded up.
+    #[must_use]
+    pub fn lasting_text(&self) -> String {
+        let in_minutes = |seconds: u64| seconds.div_ceil(60) * 60;
+        let took = took(in_minutes(self.shortest_seconds), in_minutes(self.longest_seconds));
+        let mut text = format!("{} at the worst time, {took}, at most {} at a time", self.due(), self.limit);
+        // A String takes everything.
+        let _ = self.write_fates(&mut text);
+        text
+    }
+
+    fn due(&self) -> String {
+        match self.sessions {
+            1 => "1 session is due".to_owned(),
+            sessions => format!("{sessions} sessions are due"),
+        }
+    }
+
+    fn write_fates(&self, f: &mut impl fmt::Write) -> fmt::Result {
         if !self.timed_out.is_empty() {
             write!(f, "; `timeOut` ends {} of them: {}", self.timed_out.len(), names(&self.timed_out))?;
         }
@@ -90,6 +99,23 @@ impl fmt::Display for Forecast {
             )?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Forecast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let took = took(self.shortest_seconds, self.longest_seconds);
+        write!(f, "{} from {}, {took}, at most {} at a time: ", self.due(), minute(self.from), self.limit)?;
+        write!(f, "the last one begins at {}", minute(self.last_begins))?;
+        self.write_fates(f)
+    }
+}
+
+fn took(shortest: u64, longest: u64) -> String {
+    if shortest == longest {
+        format!("each takes {}", words(longest))
+    } else {
+        format!("each takes {} to {}", words(shortest), words(longest))
     }
 }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lagan_schemas::error::{Code, Failure};
+use lagan_schemas::error::{Class, Code, Failure};
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::SessionKind;
 
 use crate::waiting::{Limited, WaitCause};
 
-/// Time from the request after which a session without `timeOut` is not tried again, beside the delays that its
+/// Time from the first attempt after which a session without `timeOut` is not tried again, beside the delays that its
 /// `retryConfig` asks for. One attempt may take as long as it needs.
 const RETRIES_WITHIN: Duration = Duration::from_secs(48 * 3600);
 
@@ -28,16 +28,20 @@ pub(super) fn unanswered(of: &Limited) -> Failure {
 }
 
 /// When a session ends instead of being planned: before its first attempt at the end of its `timeOut`, and between attempts at
-/// the end of that or, without one, of a time that is long enough for every retry.
+/// the end of that or, without one, of a time from the first attempt that is long enough for every retry. A worker that was stopped is
+/// no reason to give up.
 pub(super) fn planned_until(session: &Session, expires: Option<Timestamp>) -> Option<Timestamp> {
     // A deletion has a deadline of its own.
     if session.attempts == 0 || expires.is_some() || session.key.kind == SessionKind::Maintenance {
         return expires;
     }
+    if session.last_failure.as_ref().is_some_and(|failure| failure.code.class() == Class::Interrupted) {
+        return None;
+    }
     let retry = session.plan.as_ref().map(|plan| plan.retry);
     let delays =
         retry.map_or(Duration::ZERO, |retry| Duration::from_secs(retry.delay_seconds).saturating_mul(retry.max));
-    session.first_time?.checked_add(RETRIES_WITHIN.saturating_add(delays)).ok()
+    session.started_time?.checked_add(RETRIES_WITHIN.saturating_add(delays)).ok()
 }
 
 /// The end of a session whose time for attempts is over.
@@ -48,7 +52,7 @@ pub(super) fn overdue(session: &Session, cause: &WaitCause, expires: Option<Time
     let why = if expires.is_some() {
         "`timeOut` is over".to_owned()
     } else {
-        format!("it was requested more than {} hours ago", RETRIES_WITHIN.as_secs() / 3600)
+        format!("its first attempt began more than {} hours ago", RETRIES_WITHIN.as_secs() / 3600)
     };
     Failure::new(
         Code::DeadlineExceeded,
@@ -62,21 +66,28 @@ mod tests {
     use super::*;
     use crate::fixtures::{at, story};
 
+    const HOUR: i64 = 3600;
+
     fn retrying() -> Session {
-        story(SessionKind::Backup).planned(1).started(2).retrying(3, Code::StorageUnreachable).end()
+        story(SessionKind::Backup).planned(1).started(HOUR).retrying(HOUR + 1, Code::StorageUnreachable).end()
     }
 
     #[test]
-    fn retries_end_with_the_time_out_or_two_days_after_the_request() {
+    fn retries_end_with_the_time_out_or_two_days_after_the_first_attempt() {
         let session = retrying();
-        let requested = session.first_time.unwrap();
         assert_eq!(planned_until(&session, Some(at(7200))), Some(at(7200)));
         let retry = session.plan.as_ref().unwrap().retry;
         let delays = i64::try_from(retry.delay_seconds * u64::from(retry.max)).unwrap();
-        let bound = requested + jiff::SignedDuration::from_secs(48 * 3600 + delays);
-        assert_eq!(planned_until(&session, None), Some(bound));
+        assert_eq!(planned_until(&session, None), Some(at(49 * HOUR + delays)));
         let new = story(SessionKind::Backup).end();
         assert_eq!(planned_until(&new, None), None, "one that was never begun waits for its turn");
+    }
+
+    #[test]
+    fn a_session_whose_worker_was_stopped_is_tried_again_after_days() {
+        let session = story(SessionKind::Backup).planned(1).started(2).retrying(3, Code::Interrupted).end();
+        assert_eq!(planned_until(&session, None), None);
+        assert_eq!(planned_until(&session, Some(at(7200))), Some(at(7200)));
     }
 
     #[test]

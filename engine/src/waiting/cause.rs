@@ -28,6 +28,11 @@ pub(crate) enum WaitCause {
 }
 
 impl WaitCause {
+    /// Whether it waits for the answer of this one.
+    pub fn is_answer_of(&self, out: &Limited) -> bool {
+        matches!(self, Self::Answer(of) if of == out)
+    }
+
     /// The reason in CamelCase.
     pub const fn reason(&self) -> &'static str {
         match self {

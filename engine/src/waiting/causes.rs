@@ -9,7 +9,9 @@ use super::{Limited, Now, WaitCause, Waiter, WaitingRoom};
 impl Waiter {
     /// Who has not answered for as long as it may wait for that.
     pub(super) fn unanswering(&self, now: Now) -> Option<Limited> {
-        let (WaitCause::Answer(of), Some(since), Some(needs)) = (&self.cause, self.out_since, &self.needs) else {
+        let (WaitCause::Answer(of), Some((_, since)), Some(needs)) =
+            (&self.cause, self.out_since.as_ref().filter(|(out, _)| self.cause.is_answer_of(out)), &self.needs)
+        else {
             return None;
         };
         (now.tick >= since.saturating_add(needs.patience.with(of))).then(|| of.clone())
@@ -25,9 +27,7 @@ impl WaitingRoom {
     pub(super) fn set_cause(&mut self, uid: Uuid, cause: WaitCause) {
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
         let (old, new) = (waiter.cause.reason(), cause.reason());
-        if matches!(cause, WaitCause::Turn(_)) {
-            waiter.out_since = None;
-        }
+        waiter.out_since.take_if(|(out, _)| !matches!(cause, WaitCause::Retry) && !cause.is_answer_of(out));
         waiter.cause = cause;
         self.notices.session_changed(uid);
         if old != new {

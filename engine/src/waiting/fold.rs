@@ -34,7 +34,7 @@ impl WaitingRoom {
         // The facts do not tell them.
         let waiter = self.waiters.get(&uid);
         let limits = waiter.and_then(|waiter| waiter.needs.as_ref()).map(|needs| needs.uses.clone());
-        self.trying.extend(waiter.and_then(|waiter| waiter.out_since).map(|since| (uid, since)));
+        self.trying.extend(waiter.and_then(|waiter| waiter.out_since.clone()).map(|since| (uid, since)));
         self.leave(uid);
         self.within_quota.entry(session.key.namespace.clone()).or_default().insert(uid);
         let Some(plan) = &session.plan else {
@@ -96,7 +96,7 @@ impl WaitingRoom {
             not_before: now.tick,
             look: 0,
             notice: WaiterNotice::default(),
-            out_since: self.trying.remove(&uid).filter(|_| session.outage.is_some()),
+            out_since: outages::out_since(session, self.trying.remove(&uid), now.tick),
         };
         self.count(waiter.cause.reason(), true);
         self.waiters.insert(uid, waiter);

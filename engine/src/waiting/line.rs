@@ -6,27 +6,29 @@ use uuid::Uuid;
 
 use super::limited::WaitOrder;
 
-/// Sessions in line, by namespace.
+/// Sessions in line.
 #[derive(Debug, Default)]
 pub(super) struct WaitingLine {
-    by_namespace: BTreeMap<String, BTreeSet<WaitOrder>>,
+    /// By namespace and the limit that the sessions have for the thing.
+    by_namespace: BTreeMap<(String, u32), BTreeSet<WaitOrder>>,
     len: usize,
 }
 
 impl WaitingLine {
-    pub fn insert(&mut self, namespace: &str, order: WaitOrder) {
-        if self.by_namespace.entry(namespace.to_owned()).or_default().insert(order) {
+    pub fn insert(&mut self, namespace: &str, limit: u32, order: WaitOrder) {
+        if self.by_namespace.entry((namespace.to_owned(), limit)).or_default().insert(order) {
             self.len += 1;
         }
     }
 
-    pub fn remove(&mut self, namespace: &str, order: &WaitOrder) {
-        let Some(orders) = self.by_namespace.get_mut(namespace) else { return };
+    pub fn remove(&mut self, namespace: &str, limit: u32, order: &WaitOrder) {
+        let key = (namespace.to_owned(), limit);
+        let Some(orders) = self.by_namespace.get_mut(&key) else { return };
         if orders.remove(order) {
             self.len -= 1;
         }
         if orders.is_empty() {
-            self.by_namespace.remove(namespace);
+            self.by_namespace.remove(&key);
         }
     }
 
@@ -47,7 +49,13 @@ impl WaitingLine {
 
     /// The session whose turn it is: one that a person asked for, else one of the namespace that has the least of its share.
     pub fn best(&self, share: impl Fn(&str) -> u64) -> Option<WaitOrder> {
-        let heads = self.by_namespace.iter().filter_map(|(namespace, orders)| Some((namespace, *orders.first()?)));
+        self.best_of(share, |_| true)
+    }
+
+    /// The same, of those for whose limit there is room.
+    pub fn best_of(&self, share: impl Fn(&str) -> u64, has_room: impl Fn(u32) -> bool) -> Option<WaitOrder> {
+        let heads = self.by_namespace.iter().filter(|((_, limit), _)| has_room(*limit));
+        let heads = heads.filter_map(|((namespace, _), orders)| Some((namespace, *orders.first()?)));
         heads.min_by_key(|(namespace, order)| (order.urgency, share(namespace), *order)).map(|(_, order)| order)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lagan_schemas::subject::ObjectKey;
 
-use super::{Limited, Now, Place, SessionNeeds, WaitCause, Waiter, WaitingRoom, share};
+use super::{Limited, Now, Place, SessionNeeds, WaitCause, Waiter, WaitingRoom, outages, share};
 
 /// Number of changed objects that are remembered one by one.
 const LIMIT_CHANGES: usize = 1000;
@@ -26,8 +26,8 @@ impl WaitingRoom {
         missing.map(|(wanted, _)| wanted.clone())
     }
 
-    /// The first thing that a session has to wait for although everything was reserved for it: other planners plan too. Those
-    /// in line do not count, because it was called before them.
+    /// The first thing that a session has to wait for although everything was reserved for it: other planners plan too. The
+    /// limits of others do not count, because it was called before them.
     pub(super) fn first_lost(&self, needs: &SessionNeeds, now: Now) -> Option<Limited> {
         let lost = needs.uses.iter().find(|(wanted, limit)| !self.usage.has_own_room(wanted, *limit, now.tick));
         lost.map(|(wanted, _)| wanted.clone())
@@ -40,11 +40,10 @@ impl WaitingRoom {
         waiter.place = Place::InLine(wanted.clone());
         self.notices.line_changed(&wanted);
         let limit = waiter.limit_of(&wanted);
-        self.usage.add_limit(&wanted, limit);
         for object in waiter.needs.iter().filter(|_| limit > 0).flat_map(|needs| &needs.objects) {
             self.limited_by.entry(object.clone()).or_default().insert(uid);
         }
-        self.lines.entry(wanted.clone()).or_default().insert(&waiter.session.key.namespace, waiter.order);
+        self.lines.entry(wanted.clone()).or_default().insert(&waiter.session.key.namespace, limit, waiter.order);
         if out {
             self.be_patient(uid, &wanted, now);
         }
@@ -53,9 +52,9 @@ impl WaitingRoom {
     /// Lets a session wait for an answer for so long, counted from when it began to.
     pub(super) fn be_patient(&mut self, uid: Uuid, of: &Limited, now: Now) {
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
-        let tried_for =
-            waiter.session.outage.and_then(|own| Duration::try_from(now.wall.duration_since(own.since)).ok());
-        let since = *waiter.out_since.get_or_insert(now.tick.saturating_sub(tried_for.unwrap_or_default()));
+        let known = waiter.out_since.take().filter(|(out, _)| out == of).map(|(_, since)| since);
+        let since = known.unwrap_or_else(|| now.tick.saturating_sub(outages::tried_for(&waiter.session, of, now)));
+        waiter.out_since = Some((of.clone(), since));
         let Some(patience) = waiter.needs.as_ref().map(|needs| needs.patience.with(of)) else { return };
         let ends = since.saturating_add(patience);
         if waiter.timer.is_none_or(|timer| timer > ends) {
@@ -82,22 +81,13 @@ impl WaitingRoom {
         self.all_limits_changed >= look || needs.objects.iter().any(|object| changed(object) >= look)
     }
 
-    /// Calls those who could not go because of a stricter limit of somebody who has left.
-    pub(super) fn call_after_limits(&mut self, now: Now) {
-        for of in std::mem::take(&mut self.raised) {
-            self.call(&of, now);
-        }
-    }
-
     pub(super) fn leave_line(&mut self, uid: Uuid) {
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
         match std::mem::replace(&mut waiter.place, Place::Resting) {
             Place::InLine(wanted) => {
                 self.notices.line_changed(&wanted);
                 waiter.notice.left_line();
-                if self.usage.remove_limit(&wanted, waiter.limit_of(&wanted)) {
-                    self.raised.push(wanted.clone());
-                }
+                let limit = waiter.limit_of(&wanted);
                 for object in waiter.needs.iter().flat_map(|needs| &needs.objects) {
                     if let Some(limited) = self.limited_by.get_mut(object) {
                         limited.remove(&uid);
@@ -107,13 +97,13 @@ impl WaitingRoom {
                     }
                 }
                 if let Some(line) = self.lines.get_mut(&wanted) {
-                    line.remove(&waiter.session.key.namespace, &waiter.order);
+                    line.remove(&waiter.session.key.namespace, limit, &waiter.order);
                     if line.is_empty() {
                         self.lines.remove(&wanted);
                     }
                 }
             }
-            Place::Due => self.due.remove(&waiter.session.key.namespace, &waiter.order),
+            Place::Due => self.due.remove(&waiter.session.key.namespace, 0, &waiter.order),
             Place::Resting | Place::Looked => {}
         }
     }
@@ -147,11 +137,14 @@ impl WaitingRoom {
     }
 
     /// Calls the sessions in line for one thing, as long as there is room. Each gets everything that it needs reserved, or
-    /// goes on to the next line.
+    /// goes on to the next line. One whose own limit is reached holds up nobody behind it.
     pub(super) fn call(&mut self, wanted: &Limited, now: Now) {
         while let Some(line) = self.lines.get(wanted) {
             let fair = !matches!(wanted, Limited::Target(_));
-            let best = line.best(|namespace| if fair { share(&self.usage, &self.limits, namespace) } else { 0 });
+            let best = line.best_of(
+                |namespace| if fair { share(&self.usage, &self.limits, namespace) } else { 0 },
+                |limit| self.usage.has_room(wanted, limit, now.tick),
+            );
             let Some(best) = best else { return };
             let Some(needs) = self.waiters.get(&best.session).and_then(|waiter| waiter.needs.clone()) else { return };
             let missing = self.first_missing(&needs, now);

@@ -8,6 +8,7 @@ use lagan_schemas::error::Code;
 use lagan_schemas::session::{Phase, Session};
 
 use super::limited::{places, server};
+use super::usage::REACHED_AFTER;
 use super::{Limited, Now, WaitCause, WaitingRoom};
 
 /// The longest delay of a retry whose plan sets none: the worker's clock may be wrong.
@@ -32,6 +33,9 @@ impl WaitingRoom {
             self.note_failure(session, now.tick + PROBE, now);
         }
         for of in answered(session) {
+            if self.trying.get(&session.key.uid).is_some_and(|(out, _)| *out == of) {
+                self.trying.remove(&session.key.uid);
+            }
             if self.usage.note_answer(&of) {
                 self.tell_line(&of, now);
                 self.call(&of, now);
@@ -63,6 +67,34 @@ pub(crate) fn retry_time(session: &Session) -> Option<Timestamp> {
     let longest = Duration::from_secs(configured).max(LONGEST_RETRY);
     let latest = session.last_time.and_then(|failed| failed.checked_add(longest).ok());
     Some(latest.map_or(after, |latest| after.min(latest)))
+}
+
+/// Whether the last attempt lived for so long that it had reached everything.
+fn has_worked(session: &Session) -> bool {
+    let lived = session.attempt_time.zip(session.last_time).map(|(began, ended)| ended.duration_since(began));
+    lived.and_then(|lived| Duration::try_from(lived).ok()).is_some_and(|lived| lived >= REACHED_AFTER)
+}
+
+/// The thing for which a session that retries waits, and since when: an attempt that did not get there either goes on with
+/// what was `known`.
+pub(super) fn out_since(
+    session: &Session,
+    known: Option<(Limited, Duration)>,
+    now: Duration,
+) -> Option<(Limited, Duration)> {
+    let mut out = unreachable(session);
+    session.outage?;
+    if has_worked(session) {
+        return out.pop().map(|of| (of, now));
+    }
+    // Without one the attempt was interrupted, which says nothing.
+    known.filter(|(of, _)| out.is_empty() || out.contains(of))
+}
+
+/// For how long the attempts of a session have tried to reach a thing.
+pub(super) fn tried_for(session: &Session, of: &Limited, now: Now) -> Duration {
+    let own = session.outage.filter(|_| !has_worked(session) && unreachable(session).contains(of));
+    own.and_then(|own| Duration::try_from(now.wall.duration_since(own.since)).ok()).unwrap_or_default()
 }
 
 fn unreachable(session: &Session) -> Vec<Limited> {

@@ -32,7 +32,7 @@ impl WaitingRoom {
         self.stop_waiting_for_others(uid);
         let Some(waiter) = self.waiters.get_mut(&uid) else { return };
         waiter.place = Place::Due;
-        self.due.insert(&waiter.session.key.namespace, waiter.order);
+        self.due.insert(&waiter.session.key.namespace, 0, waiter.order);
     }
 
     pub(super) fn fire_timers(&mut self, now: Now) {
@@ -47,7 +47,6 @@ impl WaitingRoom {
             }
             self.call(&of, now);
         }
-        self.call_after_limits(now);
         while let Some((at, uid)) = self.timers.first().copied()
             && at <= now.tick
         {

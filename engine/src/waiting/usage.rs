@@ -9,7 +9,7 @@ use super::limited::Limited;
 
 /// Time that a session must have run for its database and storage to count as reached. A worker gives up within a third
 /// of it.
-const REACHED_AFTER: Duration = Duration::from_secs(30);
+pub(super) const REACHED_AFTER: Duration = Duration::from_secs(30);
 
 /// Time after which an outage is forgotten if nobody tried again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub(super) struct UsageCounts {
     counts: HashMap<Limited, u32>,
     /// The counts of namespaces, by name.
     by_namespace: HashMap<String, u32>,
-    /// The limits that objects set, of those sessions that use the thing or are in its line: the least counts. Two AppBindings
+    /// The limits that objects set, of those sessions that use the thing: the least counts. Two AppBindings
     /// of one server, or two Repositories of one place, may set different ones.
     limits: HashMap<Limited, BTreeMap<u32, usize>>,
     outages: HashMap<Limited, Outage>,
@@ -101,27 +101,23 @@ impl UsageCounts {
         freed
     }
 
-    /// Adds the limit of a session that uses a thing or is in its line.
-    pub fn add_limit(&mut self, of: &Limited, limit: u32) {
+    /// Adds the limit of a session that uses a thing.
+    fn add_limit(&mut self, of: &Limited, limit: u32) {
         if is_set_by_objects(of) && limit > 0 {
             *self.limits.entry(of.clone()).or_default().entry(limit).or_default() += 1;
         }
     }
 
-    /// Takes back such a limit; true if it was the least.
-    pub fn remove_limit(&mut self, of: &Limited, limit: u32) -> bool {
-        let Some(limits) = self.limits.get_mut(of) else { return false };
-        let was_least = limits.first_key_value().is_some_and(|(least, _)| *least == limit);
-        let Some(times) = limits.get_mut(&limit) else { return false };
+    fn remove_limit(&mut self, of: &Limited, limit: u32) {
+        let Some(limits) = self.limits.get_mut(of) else { return };
+        let Some(times) = limits.get_mut(&limit) else { return };
         *times -= 1;
-        if *times > 0 {
-            return false;
+        if *times == 0 {
+            limits.remove(&limit);
         }
-        limits.remove(&limit);
         if limits.is_empty() {
             self.limits.remove(of);
         }
-        was_least
     }
 
     pub fn clear(&mut self, session: Uuid) -> Vec<Limited> {

@@ -41,6 +41,19 @@ fn twelve_configurations_that_are_due_at_two_run_one_after_the_other() {
     for entry in &mut entries {
         entry.time_out = Some(Duration::from_secs(120 * MINUTE));
     }
+    entries[0].took += Duration::from_secs(20);
+    entries[1].took += Duration::from_secs(50);
+    let (found, later) =
+        (forecast(1, &entries, now()).unwrap(), forecast(1, &entries, at("2026-11-27T12:00:00Z")).unwrap());
+    assert_eq!(
+        found.lasting_text(),
+        "12 sessions are due at the worst time, each takes 14 min to 15 min, at most 1 at a time; `timeOut` ends 4 of them: \
+         prod/db-08, prod/db-09, prod/db-10 and 1 more"
+    );
+    assert!(found != later && found.lasting_text() == later.lasting_text());
+    entries[0].took += Duration::from_secs(30);
+    assert_eq!(forecast(1, &entries, now()).unwrap().lasting_text(), found.lasting_text());
+    (entries[0].took, entries[1].took) = (entries[2].took, entries[2].took);
     // The ninth begins after 112 minutes and is cut at 120; three are never begun.
     let found = forecast(1, &entries, now()).unwrap();
     assert_eq!(found.timed_out.len(), 4);

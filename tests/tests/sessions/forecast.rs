@@ -45,7 +45,7 @@ fn backups_that_will_not_fit_are_told_with_the_arithmetic_before_they_fail() -> 
         let all = world.list("backupconfigurations", &[]).ok()?;
         all.iter().find_map(overloaded).map(str::to_owned)
     })?;
-    assert!(told.starts_with("AppBinding default/shop: 2 sessions are due from "), "{told}");
+    assert!(told.starts_with("AppBinding default/shop: 2 sessions are due at the worst time, "), "{told}");
     assert!(told.contains("at most 1 at a time") && told.contains("`timeOut` ends "), "{told}");
     let things = world.lagan.json(&["describe", "plan", "-o", "json"])?;
     let unfit: Vec<&Value> =

@@ -7,41 +7,109 @@ fn strict(target: impl Into<String>) -> AskedSession {
 }
 
 #[test]
-fn of_two_limits_of_one_server_the_stricter_one_holds_and_its_session_is_not_overtaken() {
+fn a_strict_session_waits_until_it_is_alone_and_holds_up_nobody_behind_it() {
     let mut rig = room();
-    let mut running = Vec::new();
-    for number in 0..3 {
-        running.push(rig.request(&asked(format!("db-{number}"))));
-    }
+    let running: Vec<Uuid> = (0..8).map(|number| rig.request(&asked(format!("db-{number}")))).collect();
     assert_eq!(rig.turn(), running);
     let patient = rig.request(&strict("db-strict"));
+    let behind = rig.request(&asked("db-8"));
+    let urgent = rig.request(&AskedSession { urgent: true, ..asked("db-9") });
     assert!(rig.turn().is_empty());
-    for number in 3..6 {
-        rig.request(&asked(format!("db-{number}")));
-        rig.end(running.remove(0));
-        let planned = rig.turn();
-        assert!(planned.iter().all(|uid| *uid == patient), "others went before it");
-        running.extend(planned);
+    rig.end(running[0]);
+    assert_eq!(rig.turn(), [urgent]);
+    rig.end(running[1]);
+    assert_eq!(rig.turn(), [behind], "the strict one has its own limit");
+    rig.end(urgent);
+    let late = rig.request(&asked("db-10"));
+    assert_eq!(rig.turn(), [late], "seven others run");
+    for uid in running.into_iter().skip(2).chain([behind, late]) {
+        assert!(rig.turn().is_empty());
+        rig.end(uid);
     }
-    assert_eq!(running, [patient], "it began when those before it had ended");
+    assert_eq!(rig.turn(), [patient]);
+    let others = [rig.request(&asked("db-11")), rig.request(&asked("db-12"))];
+    assert!(rig.turn().is_empty(), "it is alone while it runs");
     rig.end(patient);
-    assert_eq!(rig.turn().len(), 3, "without it the other limit holds");
+    assert_eq!(rig.turn(), others, "without it the other limit holds");
+    for uid in others {
+        rig.end(uid);
+    }
+    assert!(rig.room.limited_by.is_empty() && rig.room.lines.is_empty());
+    assert!(rig.room.usage.has_no_limits());
+}
+
+/// Requests a session, and lets another one find out that their server or storage does not answer.
+fn outage(rig: &mut WaitingRig, code: Code) -> (Uuid, Uuid) {
+    let probe = rig.request(&asked("db-probe"));
+    rig.turn();
+    rig.start(probe);
+    rig.retry(probe, code, 5);
+    let waits = rig.request(&asked("db-1"));
+    assert!(rig.turn().is_empty());
+    (probe, waits)
+}
+
+/// Lets another session be the one that tries, so that the first stands in line after its own attempt.
+fn fail_behind_a_probe(rig: &mut WaitingRig, uid: Uuid, code: Code) {
+    let probe = rig.request(&asked("db-other"));
+    assert_eq!(rig.turn(), [probe]);
+    rig.start(probe);
+    rig.retry(uid, code, 3);
+    rig.retry(probe, code, 1);
+    rig.seconds += 1;
+    assert_eq!(rig.turn(), [probe]);
+    rig.seconds += 2;
+    let now = rig.now();
+    while let Some(look) = rig.room.next(now) {
+        assert_eq!((look.session.key.uid, look.unanswering), (uid, None));
+        rig.looks.insert(uid, look.number);
+        assert_eq!(rig.admit(uid), Admission::Waits);
+    }
+    assert!(rig.cause(uid).ends_with("Unreachable"));
+    assert_eq!(
+        rig.room.waiters[&uid].out_since.as_ref().map(|(_, since)| since.as_secs() + 3 >= rig.seconds),
+        Some(true)
+    );
 }
 
 #[test]
-fn a_strict_session_that_gives_up_lets_the_others_go() {
+fn an_outage_that_is_over_does_not_count_for_the_next_one() {
+    for commits in [false, true] {
+        let mut rig = room();
+        let (probe, uid) = outage(&mut rig, Code::DatabaseUnreachable);
+        rig.seconds += 60;
+        rig.end(probe);
+        let planned = rig.turn();
+        assert!(planned.is_empty() || planned == [uid]);
+        rig.seconds += 60;
+        rig.turn();
+        rig.start(uid);
+        if commits {
+            rig.commit(uid);
+            assert!(rig.room.trying.is_empty(), "it got there");
+        }
+        rig.seconds += 3 * 3600;
+        fail_behind_a_probe(&mut rig, uid, Code::StorageUnreachable);
+    }
+}
+
+#[test]
+fn a_wait_for_an_answer_counts_from_anew_after_any_other_wait() {
     let mut rig = room();
-    let running = rig.request(&asked("db-1"));
-    assert_eq!(rig.turn(), [running]);
-    let patient = rig.request(&strict("db-strict"));
-    let other = rig.request(&asked("db-2"));
-    assert!(rig.turn().is_empty());
-    rig.end(patient);
-    assert_eq!(rig.turn(), [other]);
-    rig.end(other);
-    rig.end(running);
-    assert!(rig.room.limited_by.is_empty() && rig.room.lines.is_empty());
-    assert!(rig.room.usage.has_no_limits());
+    let (_, uid) = outage(&mut rig, Code::DatabaseUnreachable);
+    let (server, since) = rig.room.waiters[&uid].out_since.clone().unwrap();
+    let now = rig.now();
+    rig.room.set_cause(uid, WaitCause::Answer(server.clone()));
+    rig.room.set_cause(uid, WaitCause::Retry);
+    assert_eq!(rig.room.waiters[&uid].out_since, Some((server.clone(), since)));
+    rig.room.set_cause(uid, WaitCause::Objects(Vec::new()));
+    assert_eq!(rig.room.waiters[&uid].out_since, None);
+    rig.room.be_patient(uid, &server, now);
+    rig.seconds += 3600;
+    let (storage, now) = (Limited::Repository("s3:x".to_owned()), rig.now());
+    rig.room.set_cause(uid, WaitCause::Answer(storage.clone()));
+    rig.room.be_patient(uid, &storage, now);
+    assert_eq!(rig.room.waiters[&uid].unanswering(now), None, "the storage has its own time");
 }
 
 #[test]
