@@ -16,6 +16,7 @@ use lagan_schemas::error::chain;
 use lagan_schemas::resource::{Kind, ObjectRef};
 use lagan_schemas::subject::{ObjectKey, SessionKind};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use uuid::Uuid;
 
@@ -33,6 +34,9 @@ const SLOTS: usize = 256;
 /// Limit of session objects that are being decided at the same time. Each may ask the API server.
 const OBJECTS: usize = 64;
 
+/// Time for which due slots wait until lost sessions, which are older, were requested again.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
+
 /// `changes` are the keys of changed objects; restores that wait for a person (P5) are told to `unconfirmed`. `intent` becomes
 /// true when every object has been published.
 pub(crate) async fn run(
@@ -41,13 +45,19 @@ pub(crate) async fn run(
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
     intent: watch::Receiver<bool>,
 ) -> Result<(), EngineError> {
-    tokio::try_join!(schedule(context.clone(), changes, unconfirmed), lost::run(context, intent)).map(drop)
+    let (recovered, lost) = watch::channel(false);
+    let recover = async {
+        lost::run(context.clone(), intent, recovered).await;
+        Ok(())
+    };
+    tokio::try_join!(schedule(context.clone(), changes, unconfirmed, lost), recover).map(drop)
 }
 
 async fn schedule(
     context: Context,
     mut changes: mpsc::UnboundedReceiver<ObjectKey>,
     unconfirmed: mpsc::UnboundedSender<ObjectRef>,
+    recovered: watch::Receiver<bool>,
 ) -> Result<(), EngineError> {
     // A tick only wakes the loop: a lost or doubled tick changes nothing.
     let (tick, mut ticks) = mpsc::channel(1);
@@ -60,6 +70,7 @@ async fn schedule(
     alarm.start().await?;
     recall_marks(&context).await;
     let mut scheduler = Scheduler::new(context.clone(), unconfirmed);
+    let began = Instant::now();
     loop {
         tokio::select! {
             () = context.stop.cancelled() => break,
@@ -82,7 +93,9 @@ async fn schedule(
         }
         let now = context.clock.now();
         scheduler.book.notice_time(&context, now)?;
-        scheduler.look(now).await?;
+        if *recovered.borrow() || began.elapsed() >= RECOVERED_WITHIN {
+            scheduler.look(now).await?;
+        }
         scheduler.ask(now).await;
     }
     alarm.shutdown().await?;

@@ -2,103 +2,296 @@
 //! would keep them from ever running. They are requested again under their uids, so that a snapshot that they wrote is
 //! adopted (P10, P16). It must not decide slots.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
+use jiff::Timestamp;
 use lagan_schemas::error::chain;
+use lagan_schemas::identity::slot_session;
 use lagan_schemas::resource::Kind;
-use lagan_schemas::subject::{ObjectKey, SessionKind};
+use lagan_schemas::subject::{Cluster, ObjectKey, SessionKind};
+use lagan_sources::SourceError;
 use lagan_sources::open_slot::OpenSlot;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::request::{request, slot_request};
+use super::request::{request, session_key, slot_request};
 use crate::context::Context;
-use crate::error::EngineError;
 use crate::outside::Outside as _;
 
-/// Requests that wait for the server's answer at the same time.
+/// Configurations whose sessions are requested at the same time.
 const REQUESTS: usize = 64;
-/// Pause before what failed is tried again.
+/// Pause before what failed is tried again. It doubles.
 const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Interval at which sessions that have ended are looked for.
 const CLOSES: Duration = Duration::from_secs(2);
+/// Time for which a configuration may be missing because another process has not published it again yet. After that it
+/// counts as deleted, and the planner says so.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(600);
 
 /// The state of the session of an open slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
-    /// It is in the log.
-    Known,
+    /// It is in the log, or it is none of this cluster's.
+    Settled,
+    /// It has ended, or can't run any more.
     Ended,
     /// It was not possible to find out, or to request it.
     NotYet,
 }
 
-/// Requests lost sessions once, and then forgets those that have ended. It begins when every object has been published, so
-/// that the planner finds what the sessions name.
-pub(super) async fn run(context: Context, mut intent: watch::Receiver<bool>) -> Result<(), EngineError> {
-    let work = async {
-        if intent.wait_for(|seen| *seen).await.is_err() {
-            return Ok(());
-        }
-        while !recover(&context).await {
-            tokio::time::sleep(AGAIN).await;
-        }
-        // Only what is not in the statuses of objects has to be remembered.
-        while context.source().statuses().is_none() {
-            tokio::time::sleep(CLOSES).await;
-            close(&context).await?;
-        }
-        std::future::pending().await
-    };
+/// The treatment of an open slot that the log does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Ask,
+    /// Its configuration may not have been published yet.
+    Wait,
+    /// It is so old that its facts would have left the log: another backup has long taken its place.
+    Expired,
+    /// It is a copy, or the slot of another cluster.
+    Foreign,
+}
+
+/// The circumstances in which a slot is looked at.
+struct Circumstances<'a> {
+    cluster: &'a Cluster,
+    now: Timestamp,
+    /// Time that facts are kept.
+    max_age: Duration,
+    is_published: bool,
+    /// Time since everything should have been published.
+    waited: Duration,
+}
+
+/// Requests lost sessions, and forgets those that have ended. It begins when every object has been published, so that the
+/// planner finds what the sessions name. `recovered` becomes true when every lost session was looked at once.
+pub(super) async fn run(context: Context, intent: watch::Receiver<bool>, recovered: watch::Sender<bool>) {
+    let work = async { tokio::join!(recover(&context, intent, recovered), close_ended(&context)) };
     tokio::select! {
-        () = context.stop.cancelled() => Ok(()),
-        ended = work => ended,
+        () = context.stop.cancelled() => {}
+        _ = work => {}
     }
 }
 
-/// Requests every open slot whose session the log does not have; false if some must be tried again.
-async fn recover(context: &Context) -> bool {
-    let open = match context.source().open_slots().await {
-        Ok(open) => open,
-        Err(error) => {
-            tracing::warn!(error = chain(&error), "the source does not say which scheduled sessions were running");
-            return false;
+async fn recover(context: &Context, mut intent: watch::Receiver<bool>, recovered: watch::Sender<bool>) {
+    let mut pause = AGAIN;
+    let mut left = loop {
+        match context.source().open_slots().await {
+            Ok(open) => break open,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the source does not say which scheduled sessions were running");
+            }
         }
+        tokio::time::sleep(pause).await;
+        pause = longer(pause);
     };
-    let lost = open.into_iter().filter(|slot| !context.sessions.knows(slot.session));
-    let found = stream::iter(lost).map(|slot| async move { (slot.session, again(context, slot).await) });
-    let found: Vec<_> = found.buffer_unordered(REQUESTS).collect().await;
-    let ended = found.iter().filter(|(_, found)| *found == Found::Ended).map(|(session, _)| *session).collect();
-    if let Err(error) = context.source().close_slots(ended) {
-        tracing::warn!(error = chain(&error), "ended sessions can't be remembered yet");
-        return false;
+    left.retain(|slot| !context.sessions.knows(slot.session));
+    recovered.send_replace(left.is_empty());
+    if left.is_empty() || intent.wait_for(|seen| *seen).await.is_err() {
+        return;
     }
-    found.iter().all(|(_, found)| *found != Found::NotYet)
+    let published = Instant::now();
+    pause = AGAIN;
+    loop {
+        left = recover_once(context, left, published.elapsed()).await;
+        recovered.send_replace(true);
+        if left.is_empty() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = longer(pause);
+    }
 }
 
-/// Requests the session of a slot again, unless STATUS says that it has ended.
-async fn again(context: &Context, open: OpenSlot) -> Found {
+/// Requests the sessions of slots that the log does not have, and returns those that must be tried again.
+async fn recover_once(context: &Context, mut lost: Vec<OpenSlot>, waited: Duration) -> Vec<OpenSlot> {
+    lost.retain(|slot| !context.sessions.knows(slot.session));
+    let looks = stream::iter(by_configuration(lost)).map(|slots| async move {
+        let mut found = Vec::with_capacity(slots.len());
+        for slot in slots {
+            found.push((again(context, &slot, waited).await, slot));
+        }
+        found
+    });
+    let found: Vec<_> = looks.buffer_unordered(REQUESTS).collect().await;
+    let (ended, others): (Vec<_>, Vec<_>) = found.into_iter().flatten().partition(|(found, _)| *found == Found::Ended);
+    let mut left: Vec<_> =
+        others.into_iter().filter(|(found, _)| *found == Found::NotYet).map(|(_, slot)| slot).collect();
+    if let Err(error) = context.source().close_slots(ended.iter().map(|(_, slot)| slot.session).collect()) {
+        tracing::warn!(error = chain(&error), "ended sessions can't be remembered yet");
+        left.extend(ended.into_iter().map(|(_, slot)| slot));
+    }
+    left
+}
+
+/// Slots of one configuration in their order: the first of several that may not run together is the oldest.
+fn by_configuration(slots: Vec<OpenSlot>) -> Vec<Vec<OpenSlot>> {
+    let mut sorted: BTreeMap<ObjectKey, Vec<OpenSlot>> = BTreeMap::new();
+    for slot in slots {
+        sorted.entry(slot.invoker.key()).or_default().push(slot);
+    }
+    let mut sorted: Vec<_> = sorted.into_values().collect();
+    for slots in &mut sorted {
+        slots.sort_by_key(|slot| slot.slot);
+    }
+    sorted
+}
+
+/// Requests the session of a slot again, unless it has ended or can't run any more.
+async fn again(context: &Context, open: &OpenSlot, waited: Duration) -> Found {
     let OpenSlot { session, slot, invoker } = open;
-    let Some(position) = context.resources.read().position else { return Found::NotYet };
-    let asked = slot_request(invoker.clone(), slot, 0, position);
+    let (position, is_published) = {
+        let view = context.resources.read();
+        (view.position, view.objects.contains_key(&invoker.key()))
+    };
+    let Some(position) = position else { return Found::NotYet };
+    let max_age = context.sessions_max_age();
+    let look = Circumstances { cluster: context.cluster(), now: context.clock.now(), max_age, is_published, waited };
+    let asked = slot_request(invoker.clone(), *slot, 0, position);
+    match course(open, &look) {
+        Course::Ask => {}
+        Course::Wait => return Found::NotYet,
+        Course::Foreign => return Found::Settled,
+        Course::Expired => {
+            tracing::warn!(
+                session = asked.name, uid = %session,
+                "the log has lost a scheduled session; it is older than the log keeps sessions, so it does not run again"
+            );
+            return Found::Ended;
+        }
+    }
+    if session_key(context.cluster(), invoker, (SessionKind::Backup, invoker.name.clone()), *session).check().is_err() {
+        return Found::Ended;
+    }
     let key = ObjectKey { kind: Kind::BackupSession, name: asked.name.clone(), ..invoker.key() };
-    match context.has_ended(&key, session).await {
+    match context.has_ended(&key, *session).await {
         Some(false) => {}
         Some(true) => return Found::Ended,
         None => return Found::NotYet,
     }
     tracing::warn!(session = asked.name, uid = %session, "the log has lost a scheduled session; it is requested again");
     let asked = (SessionKind::Backup, invoker.name.clone(), asked);
-    if request(context, &invoker, session, asked).await { Found::Known } else { Found::NotYet }
+    if request(context, invoker, *session, asked).await { Found::Settled } else { Found::NotYet }
 }
 
-/// Forgets the slots whose sessions have ended.
-async fn close(context: &Context) -> Result<(), EngineError> {
+fn course(open: &OpenSlot, look: &Circumstances<'_>) -> Course {
+    if open.invoker.uid.is_none_or(|uid| slot_session(look.cluster, uid, open.slot) != open.session) {
+        return Course::Foreign;
+    }
+    if open.slot.checked_add(look.max_age).is_ok_and(|until| until < look.now) {
+        return Course::Expired;
+    }
+    if look.is_published || look.waited >= PUBLISHED_WITHIN { Course::Ask } else { Course::Wait }
+}
+
+/// Forgets the slots whose sessions have ended. Only what is not in the statuses of objects has to be remembered.
+async fn close_ended(context: &Context) {
+    if context.source().statuses().is_some() {
+        return;
+    }
+    let mut pause = CLOSES;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = match close(context).await {
+            Ok(()) => CLOSES,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "ended sessions can't be remembered yet");
+                longer(pause)
+            }
+        };
+    }
+}
+
+async fn close(context: &Context) -> Result<(), SourceError> {
     let mut ended: Vec<_> = context.source().open_slots().await?.into_iter().map(|slot| slot.session).collect();
     ended.retain(|session| context.sessions.has_ended(*session));
-    if !ended.is_empty() {
-        context.source().close_slots(ended)?;
+    if ended.is_empty() { Ok(()) } else { context.source().close_slots(ended) }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::resource::ObjectRef;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::fixtures::{START, at};
+    use crate::scheduler::tests::configuration;
+
+    const DAY: i64 = 86_400;
+    const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+    fn cluster() -> Cluster {
+        "local".parse().unwrap()
     }
-    Ok(())
+
+    fn open(seconds: i64, name: &str) -> OpenSlot {
+        let invoker = ObjectRef { name: name.to_owned(), ..configuration(1, "").reference() };
+        OpenSlot { session: slot_session(&cluster(), invoker.uid.unwrap(), at(seconds)), slot: at(seconds), invoker }
+    }
+
+    fn treat(open: &OpenSlot, seconds: i64, is_published: bool, waited: u64) -> Course {
+        let (cluster, waited) = (cluster(), Duration::from_secs(waited));
+        let look = Circumstances { cluster: &cluster, now: at(seconds), max_age: WEEK, is_published, waited };
+        course(open, &look)
+    }
+
+    #[test]
+    fn a_lost_session_waits_for_its_configuration_but_not_for_one_that_was_deleted() {
+        let open = open(0, "thing");
+        assert_eq!(treat(&open, 60, true, 0), Course::Ask);
+        assert_eq!(treat(&open, 60, false, 0), Course::Wait);
+        assert_eq!(treat(&open, 659, false, 599), Course::Wait);
+        assert_eq!(treat(&open, 660, false, 600), Course::Ask);
+    }
+
+    #[test]
+    fn a_lost_session_older_than_the_log_keeps_sessions_does_not_run() {
+        let open = open(0, "thing");
+        assert_eq!(treat(&open, 7 * DAY, true, 0), Course::Ask);
+        assert_eq!(treat(&open, 7 * DAY + 1, true, 0), Course::Expired);
+        // A clock that is behind makes nothing old.
+        assert_eq!(treat(&open, -DAY, true, 0), Course::Ask);
+    }
+
+    #[test]
+    fn a_slot_whose_session_is_not_its_own_is_left_alone() {
+        let own = open(0, "thing");
+        let without_uid = ObjectRef { uid: None, ..own.invoker.clone() };
+        let of_another = ObjectRef { uid: Some(Uuid::from_u128(2)), ..own.invoker.clone() };
+        let elsewhere = slot_session(&"other".parse().unwrap(), own.invoker.uid.unwrap(), own.slot);
+        for foreign in [
+            OpenSlot { slot: at(1), ..own.clone() },
+            OpenSlot { invoker: without_uid, ..own.clone() },
+            OpenSlot { invoker: of_another, ..own.clone() },
+            OpenSlot { session: elsewhere, ..own },
+        ] {
+            assert_eq!(treat(&foreign, 60, true, 0), Course::Foreign, "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn lost_sessions_of_a_configuration_are_requested_in_the_order_of_their_slots() {
+        let slots = [open(120, "a"), open(60, "b"), open(0, "a"), open(60, "a")];
+        let sorted = by_configuration(slots.to_vec());
+        let times: Vec<Vec<_>> =
+            sorted.iter().map(|slots| slots.iter().map(|slot| slot.slot.as_second() - START).collect()).collect();
+        assert_eq!(times, [vec![0, 60, 120], vec![60]]);
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let pauses: Vec<u64> = std::iter::successors(Some(AGAIN), |pause| Some(longer(*pause)))
+            .map(|pause| pause.as_secs())
+            .take(9)
+            .collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
 }

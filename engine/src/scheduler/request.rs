@@ -8,7 +8,7 @@ use lagan_schemas::identity::slot_name;
 use lagan_schemas::position::Position;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::session::{Author, Phase, Session};
-use lagan_schemas::subject::{SessionKey, SessionKind};
+use lagan_schemas::subject::{Cluster, SessionKey, SessionKind};
 use uuid::Uuid;
 
 use crate::outside::Outside;
@@ -22,14 +22,7 @@ pub(super) async fn request(
     uid: Uuid,
     (kind, invoker, request): (SessionKind, String, Requested),
 ) -> bool {
-    let key = SessionKey {
-        cluster: outside.cluster().clone(),
-        namespace: of.namespace.clone().unwrap_or_default(),
-        kind,
-        group: of.key_group().as_str().to_owned(),
-        invoker,
-        uid,
-    };
+    let key = session_key(outside.cluster(), of, (kind, invoker), uid);
     if let Err(error) = key.check() {
         tracing::error!(object = %of.key(), %error, "session can't be named");
         return true;
@@ -47,6 +40,23 @@ pub(super) async fn request(
             tracing::warn!(session = name, error = chain(&error), "session could not be requested yet");
             false
         }
+    }
+}
+
+/// The key of a session in the namespace and group of an object.
+pub(super) fn session_key(
+    cluster: &Cluster,
+    of: &ObjectRef,
+    (kind, invoker): (SessionKind, String),
+    uid: Uuid,
+) -> SessionKey {
+    SessionKey {
+        cluster: cluster.clone(),
+        namespace: of.namespace.clone().unwrap_or_default(),
+        kind,
+        group: of.key_group().as_str().to_owned(),
+        invoker,
+        uid,
     }
 }
 

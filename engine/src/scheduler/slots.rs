@@ -9,15 +9,15 @@ use lagan_schemas::identity::slot_session;
 use lagan_schemas::manifest;
 use lagan_schemas::position::Position;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
-use lagan_schemas::resource::{Kind, Object, Spec};
+use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
 use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
-use lagan_schemas::subject::{ObjectKey, SessionKind};
+use lagan_schemas::subject::{Cluster, ObjectKey, SessionKind};
 use lagan_sources::SourceError;
 use lagan_sources::open_slot::{DecidedSlot, OpenSlot};
 use uuid::Uuid;
 
 use super::mark;
-use super::request::{request, slot_request};
+use super::request::{request, session_key, slot_request};
 use crate::clock::is_ahead;
 use crate::outside::Outside;
 
@@ -48,7 +48,7 @@ pub(crate) struct TakenSlot {
     /// Its nominal time.
     time: Timestamp,
     missed: u32,
-    /// Its session; `None` if the slot is passed over.
+    /// Its session; `None` if the slot is passed over, or its session can't be named.
     session: Option<Box<OpenSlot>>,
     /// Time of the look after this slot.
     after: Option<Timestamp>,
@@ -80,9 +80,16 @@ pub(crate) async fn request_slot(
     let asked = slot_request(invoker.clone(), slot.time, slot.missed, position);
     let asked = (SessionKind::Backup, invoker.name.clone(), asked);
     let session = slot_session(outside.cluster(), slot.uid, slot.time);
-    slot.session = Some(Box::new(OpenSlot { session, slot: slot.time, invoker: invoker.clone() }));
+    slot.session = opened(outside.cluster(), session, slot.time, &invoker).map(Box::new);
     let is_requested = request(outside, &invoker, session, asked).await;
     (slot, if is_requested { SlotOutcome::Requested } else { SlotOutcome::NotYet })
+}
+
+/// The slot that the source remembers until its session has ended; `None` if the session can't be named, so that it is never
+/// requested.
+pub(super) fn opened(cluster: &Cluster, session: Uuid, slot: Timestamp, invoker: &ObjectRef) -> Option<OpenSlot> {
+    let key = session_key(cluster, invoker, (SessionKind::Backup, invoker.name.clone()), session);
+    key.check().is_ok().then(|| OpenSlot { session, slot, invoker: invoker.clone() })
 }
 
 pub(crate) struct SlotBook {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::request::{object_request, slot_request};
-use super::slots::deadline;
+use super::slots::{deadline, opened};
 use crate::fixtures::{at, position};
 
 fn object(kind: &str, group: &str, spec: &str, uid: u128) -> Object {
@@ -51,6 +51,16 @@ fn a_slot_s_request_names_slot_configuration_and_what_the_planner_must_have_seen
     assert_eq!(request.invoker, configuration.reference());
     assert_eq!(request.cause, Cause::Slot { slot: at(0), missed: 3 });
     assert_eq!((request.resources_position, request.priority), (position(), Urgency::Normal));
+}
+
+#[test]
+fn a_slot_is_remembered_until_its_session_ends_unless_the_session_can_not_be_named() {
+    let (cluster, session) = ("local".parse().unwrap(), Uuid::from_u128(3));
+    let mut invoker = configuration(1, "").reference();
+    let slot = opened(&cluster, session, at(0), &invoker).unwrap();
+    assert_eq!((slot.session, slot.slot, &slot.invoker), (session, at(0), &invoker));
+    invoker.name = String::new();
+    assert_eq!(opened(&cluster, session, at(0), &invoker), None);
 }
 
 #[test]
