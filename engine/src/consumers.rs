@@ -1,6 +1,7 @@
 //! The durable consumers of SESSIONS that an engine keeps: one for each lane of each pool.
 
 use lagan_bus::consumers::{self, Begin, ConsumerSpec};
+use lagan_bus::streams;
 use lagan_schemas::subject::{Lane, SESSIONS, planned_filter, work_consumer};
 
 use crate::context::Context;
@@ -8,7 +9,13 @@ use crate::error::EngineError;
 
 /// Creates the consumers that are missing. A new one starts at the oldest session that has not ended (P7).
 pub(crate) async fn ensure_consumers(context: &Context) -> Result<(), EngineError> {
-    let oldest = context.sessions.read().active.values().map(|s| s.first_sequence).min();
+    let store = streams::store_id(&context.bus, SESSIONS).await?;
+    let oldest = {
+        let view = context.sessions.read();
+        // In a stream that was made anew, the sequences of the view would pass over sessions.
+        let active = view.active.values().filter(|_| view.store == Some(store));
+        active.map(|session| session.first_sequence).min()
+    };
     let begin = match oldest {
         Some(sequence) => Begin::At(sequence),
         None => Begin::Oldest,

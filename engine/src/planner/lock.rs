@@ -8,6 +8,7 @@ use lagan_bus::lock::{LockHolder, Locked};
 use lagan_bus::session_log::LogError;
 use lagan_schemas::error::chain;
 use lagan_schemas::plan::Plan;
+use lagan_schemas::position::StoreId;
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::SessionKey;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,17 @@ struct LockDetail {
     /// stale.
     #[serde(default)]
     sequence: u64,
+    /// The store that the sequence is of; `None` in a lock of an earlier version.
+    #[serde(default)]
+    store: Option<StoreId>,
+}
+
+impl LockDetail {
+    /// The sequence, if it is of the store that is read now. Sequences of different stores are never compared.
+    fn sequence_in(&self, store: Option<StoreId>) -> Option<u64> {
+        let is_known = self.store.is_none() || self.store == store;
+        is_known.then_some(self.sequence)
+    }
 }
 
 /// The result of asking for a lock.
@@ -55,7 +67,8 @@ pub(super) async fn acquire(outside: &impl Outside, session: &Session, plan: &Pl
         return Ok(Lock::Ours);
     }
     let key = lock_key(plan);
-    let detail = LockDetail { session: session.key.clone(), sequence: session.last_sequence };
+    let store = outside.sessions().read().store;
+    let detail = LockDetail { session: session.key.clone(), sequence: session.last_sequence, store };
     let detail = serde_json::to_value(detail).expect("a key is JSON");
     let ours = LockHolder { owner: session.key.uid.to_string(), detail };
     let mut locked = outside.acquire_lock(&key, &ours).await?;
@@ -64,7 +77,8 @@ pub(super) async fn acquire(outside: &impl Outside, session: &Session, plan: &Pl
         let detail = serde_json::from_value::<LockDetail>(holder.detail.clone()).ok();
         let is_own = detail.as_ref().is_some_and(|detail| detail.session.uid == session.key.uid);
         // A look that took long must not make the lock of a later attempt look stale.
-        if is_own && detail.as_ref().is_some_and(|detail| detail.sequence > session.last_sequence) {
+        let planned_at = detail.as_ref().and_then(|detail| detail.sequence_in(store));
+        if is_own && planned_at.is_some_and(|sequence| sequence > session.last_sequence) {
             return Ok(Lock::Outdated);
         }
         if is_own && mutant!("own-lock-kept") {
@@ -86,13 +100,17 @@ async fn living(outside: &impl Outside, detail: &LockDetail) -> Result<Option<Ar
     if mutant!("living-lock-stale") {
         return Ok(None);
     }
-    let known = outside.sessions().read().active.get(&detail.session.uid).cloned();
+    let (known, store) = {
+        let view = outside.sessions().read();
+        (view.active.get(&detail.session.uid).cloned(), view.store)
+    };
     let session = match known {
         Some(session) if session.phase != Phase::Retrying => session,
         _ => Arc::new(outside.read_session(&detail.session).await?),
     };
     let has_ended = session.phase.is_end() || session.phase == Phase::Nothing || session.is_expired();
-    let retries = session.phase == Phase::Retrying && detail.sequence < session.last_sequence;
+    let is_earlier = detail.sequence_in(store).is_none_or(|sequence| sequence < session.last_sequence);
+    let retries = session.phase == Phase::Retrying && is_earlier;
     Ok((!has_ended && !retries).then_some(session))
 }
 
@@ -119,4 +137,22 @@ pub(super) async fn release(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use lagan_schemas::position::StoreId;
+    use lagan_schemas::subject::SessionKind;
+
+    use super::LockDetail;
+    use crate::fixtures::{at, story};
+
+    #[test]
+    fn the_sequence_of_another_store_is_not_compared() {
+        let stores = [0, 1].map(|created| StoreId::created(at(created)));
+        let detail = |store| LockDetail { session: story(SessionKind::Backup).end().key, sequence: 40, store };
+        assert_eq!(detail(Some(stores[0])).sequence_in(Some(stores[0])), Some(40));
+        assert_eq!(detail(Some(stores[0])).sequence_in(Some(stores[1])), None);
+        assert_eq!(detail(None).sequence_in(Some(stores[1])), Some(40), "an earlier version wrote it");
+    }
 }

@@ -195,3 +195,65 @@ fn a_thousand_unreadable_messages_hold_no_session_up() -> Result<()> {
     assert_eq!(apart.world.snapshots()?, 1);
     apart.world.judge()
 }
+
+#[derive(Clone, Copy)]
+enum MadeAnew {
+    /// An administrator did it, under connections that last.
+    AtOnce,
+    /// The server came back without it.
+    ByEngine,
+}
+
+fn make_anew(apart: &mut Apart, anew: MadeAnew) -> Result<()> {
+    match anew {
+        MadeAnew::AtOnce => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let context = async_nats::jetstream::new(apart.nats.connect().await?);
+            let config = context.get_stream("SESSIONS").await?.cached_info().config.clone();
+            context.delete_stream("SESSIONS").await?;
+            context.create_stream(config).await?;
+            Ok(())
+        }),
+        MadeAnew::ByEngine => {
+            apart.nats.kill9()?;
+            std::fs::remove_dir_all(apart.nats.store_dir().join("jetstream/$G/streams/SESSIONS"))?;
+            apart.nats.restart()
+        }
+    }
+}
+
+/// Plans a session late in the log, makes the log anew, and only then starts a worker.
+fn a_planned_session_ends(anew: MadeAnew) -> Result<()> {
+    let world = world_with(1)?;
+    world.configure("shop", "local", SHOP, "")?;
+    let mut apart = Apart::start(world, FAST)?;
+    let mut worker = apart.worker("worker-1")?;
+    for _ in 0..2 {
+        apart.world.backup("shop", &apart.client())?.success()?;
+    }
+    worker.terminate(PATIENCE)?;
+    apart.world.lagan.ok(&["backup", "shop", "--nats-url", &apart.url])?;
+    eventually("the third session to be planned", PATIENCE, || {
+        let sessions = apart.world.list("backupsessions", &apart.client()).ok()?;
+        let third = sessions.into_iter().find(|one| one["status"]["phase"] != "Succeeded")?;
+        let last = apart.world.facts(third["metadata"]["name"].as_str()?, &apart.client()).ok()?.pop()?;
+        last["type"].as_str()?.contains("planned").then_some(())
+    })?;
+    make_anew(&mut apart, anew)?;
+    let _worker = apart.worker("worker-2")?;
+    eventually("the third session to succeed", PATIENCE, || {
+        let sessions = apart.world.list("backupsessions", &apart.client()).ok()?;
+        (sessions.iter().filter(|one| one["status"]["phase"] == "Succeeded").count() == 3).then_some(())
+    })?;
+    assert_eq!(apart.world.snapshots()?, 3);
+    apart.world.judge()
+}
+
+#[test]
+fn a_planned_session_ends_although_its_log_is_made_anew_and_its_lock_is_not() -> Result<()> {
+    a_planned_session_ends(MadeAnew::AtOnce)
+}
+
+#[test]
+fn a_planned_session_ends_although_the_server_comes_back_without_its_log() -> Result<()> {
+    a_planned_session_ends(MadeAnew::ByEngine)
+}
