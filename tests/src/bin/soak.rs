@@ -176,12 +176,19 @@ impl Soak {
         }
     }
 
-    /// Measures the time until a backup that is asked for now has ended.
+    /// Measures the time until a backup that is asked for now has succeeded.
     fn probe(&mut self) -> Result<()> {
         let began = Instant::now();
         let name = self.fleet.ask_of(0)?;
-        eventually(&format!("the end of {name}"), RECOVERED_WITHIN, || self.recorder.end(&name))?;
+        self.succeeds(&name)?;
         self.recoveries.push(began.elapsed());
+        Ok(())
+    }
+
+    /// Nothing fails any more, so nothing excuses a backup.
+    fn succeeds(&self, name: &str) -> Result<()> {
+        let end = eventually(&format!("the end of {name}"), RECOVERED_WITHIN, || self.recorder.end(name))?;
+        ensure!(end.name == "succeeded", "{name} ended as {}: {}", end.name, end.event);
         Ok(())
     }
 
@@ -192,7 +199,10 @@ impl Soak {
             (ends >= self.fleet.asked()).then_some(())
         };
         eventually("the end of every session", SETTLED_WITHIN, ended)?;
-        self.fleet.ask_for(TARGETS)?;
+        for target in 0..TARGETS {
+            let name = self.fleet.ask_of(target)?;
+            self.succeeds(&name)?;
+        }
         let tally = self.fleet.audit(SETTLED_WITHIN)?;
         let lost = self.recorder.lost(&self.fleet.facts()?);
         ensure!(lost.is_empty(), "facts were acknowledged, and the log lacks them: {lost:?}");
