@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Uids of objects that are remembered. Those that were forgotten are asked for again.
 const REMEMBERED: usize = 10_000;
 
+/// Failures after which a conflict counts as that of an object that was replaced.
+const CONFLICTS: u32 = 4;
+
 /// Applies changes until the sender is gone.
 pub(super) async fn run(api: &Kubernetes, mut changes: PendingChanges, instance: Uuid) {
     let source = EventSource { controller: "lagan.dev/engine".to_owned(), instance: Some(instance.to_string()) };
@@ -99,7 +102,7 @@ impl Queue {
                 self.remember(&change, session, uid);
                 self.work.done(&key);
             }
-            (Err(error), session) if is_final(&error) => {
+            (Err(error), session) if is_final(&error, self.work.failures(&key)) => {
                 // The object that was known is gone. A later change may create it again.
                 if let Some(session) = session {
                     self.stand_ins.remove(&session);
@@ -129,12 +132,49 @@ impl Queue {
     }
 }
 
-/// Whether another try can't help: the object is gone or replaced, or its definition or a policy refuses the change.
+/// Whether another try can't help: the object is gone or replaced, or its definition or a policy refuses the change. A conflict
+/// is that of an object that was replaced, or of a write at the same moment, which the next try does not meet.
 /// A refused status is compared again with every catch-up.
-fn is_final(error: &KubernetesError) -> bool {
+fn is_final(error: &KubernetesError, failures: u32) -> bool {
     let is_refused = |status: &kube::core::Status| {
         let is_forbidden = status.is_forbidden() || matches!(status.code, 400 | 413);
-        is_forbidden || status.is_not_found() || status.is_conflict() || status.is_invalid()
+        let is_replaced = status.is_conflict() && failures >= CONFLICTS;
+        is_forbidden || status.is_not_found() || is_replaced || status.is_invalid()
     };
     error.status().is_some_and(is_refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use lagan_schemas::resource::Kind;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Number of times that a change is tried which the API server always refuses with this code.
+    fn tries(code: u16, reason: &str) -> usize {
+        let status = json!({ "status": "Failure", "message": "no", "reason": reason, "code": code });
+        let (group, namespace) = ("lagan.dev".to_owned(), Some("default".to_owned()));
+        let key = ObjectKey { group, kind: Kind::BackupSession, namespace, name: "s".to_owned() };
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
+        queue.work.add(key.clone(), PendingChange::default());
+        let mut tries = 0;
+        while let Some((key, change)) = queue.next(now)
+            && tries < 100
+        {
+            tries += 1;
+            let status = serde_json::from_value(status.clone()).unwrap();
+            let error = KubernetesError::Refused { action: "apply", object: key.to_string(), status };
+            queue.settle(key, change, Err(error), now);
+            now = queue.wake(now).unwrap_or(now);
+        }
+        tries
+    }
+
+    #[test]
+    fn a_refusal_is_final_and_a_conflict_only_when_it_comes_again_and_again() {
+        assert_eq!((tries(403, "Forbidden"), tries(404, "NotFound"), tries(422, "Invalid")), (1, 1, 1));
+        assert_eq!(tries(409, "Conflict"), 5, "a write at the same moment conflicts once");
+        assert_eq!(tries(500, "InternalError"), 100);
+    }
 }

@@ -148,6 +148,11 @@ impl<K: Clone + Eq + Hash + Ord, V: Piece> KeyedWork<K, V> {
         }
     }
 
+    /// Number of failures of a key since its last success.
+    pub fn failures(&self, key: &K) -> u32 {
+        self.failures.get(key).map_or(0, |failure| failure.times)
+    }
+
     /// When the next key that failed is tried again.
     pub fn next_retry(&self) -> Option<Instant> {
         self.waiting.first().map(|(until, _)| *until)
