@@ -41,9 +41,12 @@ enum TaskResult {
     Other,
 }
 
+/// A session, the number of its attempts when its plan was made, and everything that it uses by that.
+type PlannedUses = (Uuid, u32, Vec<Limited>);
+
 struct Task {
     /// The session that is being planned, and everything that it uses.
-    plans: Option<(Uuid, Vec<Limited>)>,
+    plans: Option<PlannedUses>,
     future: Pin<Box<dyn Future<Output = TaskResult>>>,
 }
 
@@ -259,7 +262,7 @@ impl SimEngine {
         let plans = match &step {
             NextStep::PlanUnderLock(session, plan) => {
                 let uses = self.check_limits(session, plan);
-                Some((session.key.uid, uses))
+                Some((session.key.uid, session.attempts, uses))
             }
             NextStep::Look(_) | NextStep::Append(..) => None,
         };
@@ -270,7 +273,7 @@ impl SimEngine {
         });
     }
 
-    fn spawn(&mut self, plans: Option<(Uuid, Vec<Limited>)>, future: impl Future<Output = TaskResult> + 'static) {
+    fn spawn(&mut self, plans: Option<PlannedUses>, future: impl Future<Output = TaskResult> + 'static) {
         self.tasks.push(Task { plans, future: Box::pin(future) });
     }
 
@@ -289,8 +292,10 @@ impl SimEngine {
             .map(|(uid, uses)| (uid, uses.into_iter().map(|(used, _)| used).collect()))
             .collect();
         let mine = self.tasks.iter().filter_map(|task| task.plans.clone());
-        // One that has ended meanwhile uses nothing, although its step has not noticed that yet.
-        used.extend(mine.filter(|(other, _)| *other != uid && self.told.contains_key(other)));
+        // One that has ended or was begun meanwhile uses nothing by this, although its step has not noticed that yet.
+        let is_new = |other: &Uuid, attempts: u32| self.told.get(other).is_some_and(|told| told.attempts == attempts);
+        let mine = mine.filter(|(other, attempts, _)| *other != uid && is_new(other, *attempts));
+        used.extend(mine.map(|(other, _, uses)| (other, uses)));
         for (wanted, limit) in wanted.iter().filter(|(one, limit)| *limit > 0 && !matches!(one, Limited::Queue(..))) {
             let count = used.values().filter(|uses| uses.contains(wanted)).count();
             if count >= usize::try_from(*limit).unwrap() {
