@@ -82,7 +82,7 @@ pub(crate) struct Context {
     pub options: Arc<EngineOptions>,
     pub resources: Resources,
     pub sessions: Sessions,
-    /// What sessions wait for, from the planner to the reporter of this process.
+    /// Notices of waiting sessions, from the planner to the reporter of this process.
     pub waits: WaitBoard,
     pub locks: Locks,
     pub leases: Leases,

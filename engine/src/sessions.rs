@@ -216,7 +216,7 @@ async fn unreadable(bus: &Bus, cluster: &Cluster, metrics: &EngineMetrics, store
     }
 }
 
-/// What `follow` does with the messages of a stream that is simulated.
+/// Takes the messages of a simulated stream, as `follow` does with those of a real one.
 #[cfg(test)]
 impl Sessions {
     pub fn simulate_fact(&self, key: SessionKey, recorded: Recorded, is_complete: bool) {

@@ -12,7 +12,7 @@ use crate::report::session::seconds;
 use crate::report::{document, wait};
 use crate::wait_board::PostedNotice;
 
-/// What became of a notice.
+/// The result of writing a notice.
 enum NoticeFate {
     /// It was written, or the session does not wait any more.
     Done,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::world::{FAILOVER, SimWorld, short};
 use crate::waiting::lock_key;
 
-/// What must be remembered beyond the log.
+/// Facts about sessions that must be remembered beyond the log.
 #[derive(Default)]
 pub struct History {
     /// Restores that have passed `restoring`, by whom.

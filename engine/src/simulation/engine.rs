@@ -84,7 +84,7 @@ pub struct SimEngine {
     cursor: u64,
     is_complete: bool,
     started: u64,
-    /// What the room was told last about each session that has not ended.
+    /// The state of each session that has not ended, as the room was told it last.
     told: BTreeMap<Uuid, Arc<Session>>,
     watches: BTreeMap<Uuid, BeatWatch>,
     next_sweep: u64,
@@ -211,7 +211,7 @@ impl SimEngine {
         }
     }
 
-    /// What a new connection brings: the view is complete once more.
+    /// Takes a new connection: the view is complete once more.
     pub fn read_again(&mut self) {
         let store = self.outside.world().log.store;
         if self.is_complete {
@@ -292,7 +292,7 @@ impl SimEngine {
             .map(|(uid, uses)| (uid, uses.into_iter().map(|(used, _)| used).collect()))
             .collect();
         let mine = self.tasks.iter().filter_map(|task| task.plans.clone());
-        // One that has ended or was begun meanwhile uses nothing by this, although its step has not noticed that yet.
+        // A session that has ended or was begun meanwhile uses nothing by this, although its step has not noticed that yet.
         let is_new = |other: &Uuid, attempts: u32| self.told.get(other).is_some_and(|told| told.attempts == attempts);
         let mine = mine.filter(|(other, attempts, _)| *other != uid && is_new(other, *attempts));
         used.extend(mine.map(|(other, _, uses)| (other, uses)));
@@ -375,7 +375,7 @@ impl SimEngine {
         if alive == Some(false) { HolderState::Dead } else { HolderState::Perhaps }
     }
 
-    /// What is left in the room; nothing may be when every session has ended.
+    /// The sessions left in the room: none may be there when every session has ended.
     pub fn leftovers(&self) -> Vec<&'static str> {
         self.desk.room.leftovers()
     }

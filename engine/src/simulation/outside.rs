@@ -89,7 +89,7 @@ fn lock_slot(world: &SimWorld, key: &str) -> (u64, Option<LockHolder>) {
     world.locks.get(key).cloned().unwrap_or((0, None))
 }
 
-/// What `Locks::acquire_anew` finds.
+/// The state that `Locks::acquire_anew` finds.
 fn acquire(world: &mut SimWorld, key: &str, ours: &LockHolder) -> Locked {
     match lock_slot(world, key) {
         (_, Some(found)) if found == *ours => Locked::Acquired,

@@ -1,4 +1,4 @@
-//! What the sessions of the room wait for, and how many wait for what.
+//! The causes for which the sessions of the room wait, and the number of sessions of each.
 
 use std::collections::BTreeMap;
 

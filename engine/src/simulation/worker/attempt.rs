@@ -47,7 +47,7 @@ pub struct SimAttempt {
     rejected: Vec<String>,
 }
 
-/// What became of an append.
+/// The result of an append.
 enum Appended {
     Yes,
     Later,
@@ -268,7 +268,7 @@ impl SimAttempt {
         self.stage = Stage::Conclude(Box::new(Fact::Succeeded(Succeeded { holder, results, conditions })));
     }
 
-    /// What `verdict` makes of a failure: another attempt, counted or not, or the end.
+    /// Decides about a failure as `verdict` does: another attempt, counted or not, or the end.
     fn fail(&mut self, code: Code, clock: jiff::Timestamp) {
         let session = &self.session;
         let retries = session.plan.as_ref().map_or(0, |plan| plan.retry.max);
