@@ -11,6 +11,7 @@ use lagan_schemas::position::Position;
 use lagan_schemas::resource::{Group, Kind, Metadata, Object};
 use lagan_schemas::subject::{Cluster, ObjectKey, RESOURCES, dead, stream_subjects};
 use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
 
 use crate::error::EngineError;
 
@@ -89,6 +90,13 @@ impl View {
                 .take_while(move |(key, _)| key.kind == kind && key.group == group.as_str())
                 .map(|(_, object)| object)
         })
+    }
+
+    /// All objects, refused ones among them, with their uids.
+    pub fn uids(&self) -> impl Iterator<Item = (&ObjectKey, Uuid)> {
+        let valid = self.objects.iter().map(|(key, object)| (key, object.metadata.uid));
+        let refused = self.refused.iter().map(|(key, refused)| (key, refused.metadata.uid));
+        valid.chain(refused).map(|(key, uid)| (key, uid.unwrap_or_default()))
     }
 
     /// Takes in a message of RESOURCES and returns the object that changed. Kinds and groups of later versions pass by.

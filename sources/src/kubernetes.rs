@@ -218,6 +218,14 @@ impl Kubernetes {
         self.namespaces.iter().cloned().map(Some).collect()
     }
 
+    /// Returns whether an object of this name would be seen: its kind, group and namespace are read.
+    #[must_use]
+    pub fn watches(&self, key: &ObjectKey) -> bool {
+        let group = Group::of(&format!("{}/", key.group));
+        let is_read = self.groups().contains(&group) && api_resource(group, key.kind).is_some();
+        is_read && self.scopes(key.kind).iter().any(|scope| scope.is_none() || *scope == key.namespace)
+    }
+
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, KubernetesError> {
         let api: Api<ApiSecret> = Api::namespaced(self.client.clone(), namespace);
         let path = format!("Secret {namespace}/{name}");

@@ -108,6 +108,15 @@ impl Source {
         }
     }
 
+    /// Whether an object of this name would be seen. A folder is seen as a whole.
+    #[must_use]
+    pub fn watches(&self, key: &ObjectKey) -> bool {
+        match &self.0 {
+            Origin::Folder(_) => true,
+            Origin::Cluster(api) => api.watches(key),
+        }
+    }
+
     /// Whether a deleted Repository may take its data with it. A file that is removed deletes no data.
     #[must_use]
     pub const fn deletes_data(&self) -> bool {

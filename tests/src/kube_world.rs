@@ -113,6 +113,13 @@ spec:
 
     /// Starts an engine or a worker, whose log is `logs/NAME.log`.
     pub fn part(&self, part: &str, name: &str, more: &[&str]) -> Result<Process> {
+        let mut process = self.launch(part, name, more)?;
+        process.wait_for_log("ready", PATIENCE)?;
+        Ok(process)
+    }
+
+    /// Starts an engine or a worker that may not get ready.
+    pub fn launch(&self, part: &str, name: &str, more: &[&str]) -> Result<Process> {
         let (kubeconfig, url) = (self.kubeconfig.to_string_lossy(), self.nats.url());
         let mut args = vec![part, "--kube", "--kubeconfig", &kubeconfig, "--nats-url", &url];
         args.extend(["--namespaces", &self.namespace, "--failover", "5s"]);
@@ -120,9 +127,7 @@ spec:
             args.extend(["--resolve", resolve]);
         }
         args.extend(more);
-        let mut process = self.lagan.start(name, &args)?;
-        process.wait_for_log("ready", PATIENCE)?;
-        Ok(process)
+        self.lagan.start(name, &args)
     }
 
     pub fn engine(&self, more: &[&str]) -> Result<Process> {

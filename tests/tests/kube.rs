@@ -32,6 +32,8 @@ mod rights;
 mod roles;
 #[path = "kube/rules.rs"]
 mod rules;
+#[path = "kube/scope.rs"]
+mod scope;
 #[path = "kube/secrets.rs"]
 mod secrets;
 #[path = "kube/tenants.rs"]

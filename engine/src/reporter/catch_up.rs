@@ -102,7 +102,9 @@ async fn compare_kind(
     }
     let now = Timestamp::now();
     let mut ended = Vec::new();
-    let hidden = |key: &ObjectKey| key.kind == kind && key.group == group.as_str() && !shown.contains(key);
+    // An object that is not watched was not listed.
+    let is_listed = |key: &ObjectKey| key.kind == kind && key.group == group.as_str() && api.watches(key);
+    let hidden = |key: &ObjectKey| is_listed(key) && !shown.contains(key);
     for key in statuses.keys().into_iter().filter(hidden) {
         let Some(document) = statuses.document(&key) else { continue };
         if must_exist(&document) {

@@ -56,7 +56,8 @@ pub(super) async fn was_deleted(
     key: &ObjectKey,
 ) -> Existence {
     let Some(api) = context.source().statuses() else { return Existence::No };
-    if statuses.has(key) || !was_shown(session, Timestamp::now()) {
+    // Of an object that is not watched any more nobody says that it was deleted.
+    if statuses.has(key) || !api.watches(key) || !was_shown(session, Timestamp::now()) {
         return Existence::No;
     }
     match api.get(key).await {

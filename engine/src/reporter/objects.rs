@@ -170,6 +170,10 @@ impl Reporter<'_> {
     async fn deleted(&self, key: &ObjectKey) {
         self.metrics.object_deleted(key);
         self.backlog.forget(key);
+        // It may be there and return, and must not run again then (P5): everything that is known of it stays.
+        if !self.context.source().watches(key) {
+            return;
+        }
         let was_deleted_by_hand = self.context.source().shows_sessions() && self.statuses.has_ended(key);
         if !self.statuses.has(key) || (key.kind == Kind::BackupSession && !was_deleted_by_hand) {
             return;

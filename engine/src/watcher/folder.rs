@@ -265,11 +265,9 @@ fn kept(view: &View, scan: &Scan, memory: &Memory) -> Vec<Object> {
 
 /// Objects on the bus, refused ones among them, that the scan did not find.
 fn gone(view: &View, scan: &Scan) -> BTreeMap<ObjectKey, Uuid> {
-    let valid = view.objects.iter().map(|(key, object)| (key, object.metadata.uid));
-    let refused = view.refused.iter().map(|(key, refused)| (key, refused.metadata.uid));
     let is_found = |key: &ObjectKey| scan.objects.contains_key(key) || scan.refused.contains_key(key);
-    let missing = valid.chain(refused).filter(|(key, _)| !is_found(key));
-    missing.map(|(key, uid)| (key.clone(), uid.unwrap_or_default())).collect()
+    let missing = view.uids().filter(|(key, _)| !is_found(key));
+    missing.map(|(key, uid)| (key.clone(), uid)).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The watcher of a cluster: publishes the objects of the API server. At the end of each list it buries objects that the
-//! list did not have, so a deletion that was missed is seen then. It must not write to the API server.
+//! list did not have, so a deletion that was missed is seen then; `unwatched` buries those that no list is about. It must
+//! not write to the API server.
+
+mod unwatched;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -65,11 +68,11 @@ pub(super) async fn watch(
             lists.recv().await;
         }
         intent.send_replace(true);
-        std::future::pending::<()>().await;
+        unwatched::bury_all(context, api).await;
     };
     tokio::select! {
         () = all_listed => {}
-        // The watches never end.
+        // The watches never end, and neither do the burials.
         _ = streams.next() => {}
     }
     Ok(())
@@ -205,15 +208,13 @@ async fn publish_all(context: &Context, batch: Vec<Incoming>) -> bool {
 async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) -> bool {
     let gone: Vec<(ObjectKey, Uuid)> = {
         let view = context.resources.read();
-        let objects = view.objects.iter().map(|(key, object)| (key, object.metadata.uid));
-        let refused = view.refused.iter().map(|(key, refused)| (key, refused.metadata.uid));
         let in_scope = |key: &ObjectKey| {
             key.kind == scope.kind
                 && key.group == scope.group.as_str()
                 && (scope.namespace.is_none() || key.namespace == scope.namespace)
         };
-        let missing = objects.chain(refused).filter(|(key, _)| in_scope(key) && !seen.contains(*key));
-        missing.map(|(key, uid)| (key.clone(), uid.unwrap_or_default())).collect()
+        let missing = view.uids().filter(|(key, _)| in_scope(key) && !seen.contains(*key));
+        missing.map(|(key, uid)| (key.clone(), uid)).collect()
     };
     let mut buried = true;
     for (key, uid) in gone {
