@@ -83,6 +83,9 @@ pub enum AppendError {
         #[source]
         source: ApiError,
     },
+    /// A value that only the holder of a lease may write was not sent.
+    #[error("the lease is not confirmed; `{subject}` was not sent")]
+    NoLease { subject: String },
     #[error("JetStream refuses `{subject}`")]
     Refused {
         subject: String,
@@ -147,6 +150,16 @@ enum Sent {
 /// Sends a message until its outcome is known. Sending again is safe: the server drops a message id that it has seen, and
 /// if the first message was stored, the second one fails its compare-and-set and the first is found by reading.
 pub(crate) async fn store(bus: &Bus, message: &Outgoing<'_>, expect: &Expect) -> Result<u64, AppendError> {
+    store_while(bus, message, expect, || true).await
+}
+
+/// Stores a message like `store`, and sends it only while `may_send` says so.
+pub(crate) async fn store_while(
+    bus: &Bus,
+    message: &Outgoing<'_>,
+    expect: &Expect,
+    may_send: impl Fn() -> bool,
+) -> Result<u64, AppendError> {
     let subject = || message.subject.clone();
     let deadline = bus.deadline();
     let mut doubt: Option<ApiError> = None;
@@ -156,6 +169,12 @@ pub(crate) async fn store(bus: &Bus, message: &Outgoing<'_>, expect: &Expect) ->
                 Some(source) => AppendError::Unknown { subject: subject(), source },
                 None if matches!(error, ApiError::NotConnected) => AppendError::NotConnected { subject: subject() },
                 None => AppendError::Refused { subject: subject(), source: error },
+            });
+        }
+        if !may_send() {
+            return Err(match doubt {
+                Some(source) => AppendError::Unknown { subject: subject(), source },
+                None => AppendError::NoLease { subject: subject() },
             });
         }
         match send(bus, message, headers(message, expect)).await {

@@ -4,8 +4,9 @@ use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use lagan_schemas::subject::DEAD;
 
-use crate::append::{AppendError, Expect, Outgoing, store};
+use crate::append::{AppendError, Expect, Outgoing, store, store_while};
 use crate::connect::Bus;
+use crate::lease::Tenure;
 use crate::read::Stored;
 use crate::trace;
 
@@ -23,6 +24,20 @@ pub struct Publish {
 pub async fn publish(bus: &Bus, stream: &str, value: Publish, expect: &Expect) -> Result<u64, AppendError> {
     let Publish { subject, message_id, headers: extra, payload } = value;
     store(bus, &Outgoing { stream, subject, message_id, extra, payload }, expect).await
+}
+
+/// Publishes a value that only the holder of a lease may write. It is sent, and sent again, only while the lease is confirmed: a
+/// process that was suspended finds at once that it is not.
+pub async fn publish_under(
+    bus: &Bus,
+    tenure: &Tenure,
+    stream: &str,
+    value: Publish,
+    expect: &Expect,
+) -> Result<u64, AppendError> {
+    let Publish { subject, message_id, headers: extra, payload } = value;
+    let message = Outgoing { stream, subject, message_id, extra, payload };
+    store_while(bus, &message, expect, || tenure.is_held()).await
 }
 
 /// Publishes progress without waiting for an answer. Late progress is worthless, so it is dropped while disconnected.

@@ -12,6 +12,7 @@ use lagan_bus::lease::LeaseMode;
 use lagan_sources::source::Watched;
 use tokio::sync::watch;
 
+use self::publish::Publisher;
 use crate::context::Context;
 use crate::error::EngineError;
 
@@ -39,7 +40,7 @@ pub(crate) async fn run(context: Context, intent: watch::Sender<bool>) -> Result
         let watched = tokio::select! {
             () = context.stop.cancelled() => None,
             () = lease.tenure().unconfirmed() => None,
-            watched = watch(&context, &intent) => Some(watched),
+            watched = watch(Publisher { context: &context, tenure: lease.tenure() }, &intent) => Some(watched),
         };
         lease.release().await;
         match watched {
@@ -50,9 +51,9 @@ pub(crate) async fn run(context: Context, intent: watch::Sender<bool>) -> Result
     }
 }
 
-async fn watch(context: &Context, intent: &watch::Sender<bool>) -> Result<(), EngineError> {
-    match context.source().watched() {
-        Watched::Files(local) => folder::watch(context, local, intent).await,
-        Watched::Objects(api) => kubernetes::watch(context, api, intent).await,
+async fn watch(publisher: Publisher<'_>, intent: &watch::Sender<bool>) -> Result<(), EngineError> {
+    match publisher.context.source().watched() {
+        Watched::Files(local) => folder::watch(publisher, local, intent).await,
+        Watched::Objects(api) => kubernetes::watch(publisher, api, intent).await,
     }
 }

@@ -8,9 +8,10 @@ use lagan_bus::kv::{self, Written};
 use lagan_bus::lease::{LeaseError, LeaseMode, Leases, Lost};
 use lagan_bus::lock::{LockHolder, Locked, Locks};
 use lagan_bus::observer::{Liveness, Observer};
+use lagan_bus::publish::{Publish, publish_under};
 use lagan_bus::streams::{HEARTBEATS, LEASES, LOCKS};
-use lagan_bus::{Bus, read};
-use lagan_schemas::subject::SESSIONS;
+use lagan_bus::{AppendError, Bus, Expect, HeaderMap, read};
+use lagan_schemas::subject::{RESOURCES, SESSIONS};
 use nix::sys::signal::Signal;
 
 use crate::support::{LossyProxy, Rig, TTL};
@@ -306,4 +307,31 @@ async fn an_observer_calls_nobody_dead_before_a_full_ttl_of_silence() {
     let asked = Instant::now();
     assert_eq!(observer.settle("never-was").await, Liveness::Dead);
     assert!(asked.elapsed() >= TTL, "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_a_holder_is_not_sent_while_the_lease_is_not_confirmed() {
+    let (rig, bus) = Rig::start().await;
+    let lease = Leases::new(rig.bucket(&bus, LEASES), TTL);
+    let lease = lease.acquire("role.watcher", LeaseMode::Exclusive, "a", Duration::ZERO).await.unwrap();
+    let publish = async |name: &str| {
+        let subject = format!("lagan.resource.test.lagan_dev.Repository.n.{name}");
+        let (message_id, headers, payload) = (name.to_owned(), HeaderMap::new(), "{}".into());
+        let expect = Expect::Last { filter: subject.clone(), sequence: 0 };
+        let value = Publish { subject, message_id, headers, payload };
+        publish_under(&bus, lease.tenure(), RESOURCES, value, &expect).await
+    };
+    publish("held").await.unwrap();
+    // The connection stays, and so would a message that is written to it.
+    rig.signal(Signal::SIGSTOP);
+    lease.tenure().unconfirmed().await;
+    let refused = publish("unconfirmed").await;
+    assert!(matches!(refused, Err(AppendError::NoLease { .. })), "{refused:?}");
+    rig.signal(Signal::SIGCONT);
+    lease.tenure().confirmed().await.unwrap();
+    publish("confirmed").await.unwrap();
+    for (name, is_stored) in [("held", true), ("unconfirmed", false), ("confirmed", true)] {
+        let stored = read::last(&bus, RESOURCES, &format!("lagan.resource.*.*.*.*.{name}")).await.unwrap();
+        assert_eq!(stored.is_some(), is_stored, "{name}");
+    }
 }

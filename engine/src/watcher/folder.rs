@@ -22,8 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::publish::{bury, publish_if_new, publish_refused};
-use crate::context::Context;
+use super::publish::{Publisher, bury, publish_if_new, publish_refused};
 use crate::error::EngineError;
 use crate::view::{Refused, UNREADABLE_MANIFEST, View};
 
@@ -39,7 +38,7 @@ const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002)
 const REFUSED: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0004);
 
 pub(super) async fn watch(
-    context: &Context,
+    publisher: Publisher<'_>,
     local: &FolderSource,
     intent: &watch::Sender<bool>,
 ) -> Result<(), EngineError> {
@@ -55,7 +54,7 @@ pub(super) async fn watch(
     }
     let mut memory = Memory::default();
     loop {
-        let next = look(context, local, &mut memory).await?;
+        let next = look(publisher, local, &mut memory).await?;
         intent.send_replace(true);
         let wait = next.map_or(RESCAN, |at| at.saturating_duration_since(Instant::now()).min(RESCAN));
         tokio::select! {
@@ -110,7 +109,11 @@ impl Memory {
 }
 
 /// Scans the folder, assigns identities and publishes. Returns the time at which a missing object may be buried.
-async fn look(context: &Context, local: &FolderSource, memory: &mut Memory) -> Result<Option<Instant>, EngineError> {
+async fn look(
+    publisher: Publisher<'_>,
+    local: &FolderSource,
+    memory: &mut Memory,
+) -> Result<Option<Instant>, EngineError> {
     let scan = scan(Arc::clone(&local.folder)).await?;
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let assigned = local.ledger.update(|state| {
@@ -119,41 +122,45 @@ async fn look(context: &Context, local: &FolderSource, memory: &mut Memory) -> R
     })?;
     tell_problems(&scan, &assigned.changed, &mut memory.told);
     memory.remember(&scan);
-    let refused = without_valid_form(&context.resources.read(), assigned.refused);
+    let refused = without_valid_form(&publisher.view(), assigned.refused);
     // Sessions that name them find the reason at once.
     for (key, refused) in &refused {
-        publish_refused(context, key, refused).await;
+        publish_refused(publisher, key, refused).await;
     }
     // A session finds the objects that stand beside it in the folder.
     let (sessions, others): (Vec<_>, Vec<_>) = assigned.objects.values().partition(|object| is_session(object.kind()));
     for group in [others, sessions] {
-        futures::stream::iter(group).for_each_concurrent(PUBLISHING, |object| publish_changed(context, object)).await;
+        futures::stream::iter(group).for_each_concurrent(PUBLISHING, |object| publish_changed(publisher, object)).await;
     }
     let (kept, gone) = {
-        let view = context.resources.read();
+        let view = publisher.view();
         (kept(&view, &scan, memory), gone(&view, &scan))
     };
     for object in kept {
-        publish_if_new(context, &object, None).await;
+        publish_if_new(publisher, &object, None).await;
     }
-    let confirmed_after = context.timing().deletion_confirmed_after();
+    let confirmed_after = publisher.context.timing().deletion_confirmed_after();
     for (key, uid) in memory.confirmed(&scan, gone, (Instant::now(), confirmed_after)) {
+        // The next look misses the object again.
+        if !publisher.tenure.is_held() {
+            break;
+        }
         local.ledger.update(|_| (vec![LedgerEntry::Deleted { key: key.clone() }], ()))?;
-        bury(context, &key, uid).await;
+        bury(publisher, &key, uid).await;
     }
     Ok(memory.missing.values().min().map(|since| *since + confirmed_after))
 }
 
-async fn publish_changed(context: &Context, object: &Object) {
+async fn publish_changed(publisher: Publisher<'_>, object: &Object) {
     let problems = {
-        let view = context.resources.read();
+        let view = publisher.view();
         let known = view.objects.get(&object.key()).filter(|known| known.metadata.uid == object.metadata.uid);
         // Compared in today's published form: an earlier version may have published more of the object.
         known.map(|known| update_problems(&Object::clone(known).published(), object)).unwrap_or_default()
     };
     match &problems[..] {
         // The next look compares again, so an object that was not published now is published then.
-        [] => drop(publish_if_new(context, object, None).await),
+        [] => drop(publish_if_new(publisher, object, None).await),
         [problem, ..] => tracing::error!(object = %object.key(), problem, "change refused"),
     }
 }

@@ -23,8 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::publish::{bury, publish_if_new, publish_refused};
-use crate::context::Context;
+use super::publish::{Publisher, bury, publish_if_new, publish_refused};
 use crate::error::EngineError;
 use crate::view::Refused;
 
@@ -47,7 +46,7 @@ struct Scope {
 }
 
 pub(super) async fn watch(
-    context: &Context,
+    publisher: Publisher<'_>,
     api: &Kubernetes,
     intent: &watch::Sender<bool>,
 ) -> Result<(), EngineError> {
@@ -62,13 +61,13 @@ pub(super) async fn watch(
     let (listed, mut lists) = tokio::sync::mpsc::unbounded_channel();
     let expected = scopes.len();
     let mut streams: FuturesUnordered<_> =
-        scopes.into_iter().map(|scope| follow(context, api, scope, listed.clone())).collect();
+        scopes.into_iter().map(|scope| follow(publisher, api, scope, listed.clone())).collect();
     let all_listed = async {
         for _ in 0..expected {
             lists.recv().await;
         }
         intent.send_replace(true);
-        unwatched::bury_all(context, api).await;
+        unwatched::bury_all(publisher, api).await;
     };
     tokio::select! {
         () = all_listed => {}
@@ -79,12 +78,17 @@ pub(super) async fn watch(
 }
 
 /// Follows one kind for ever: list, watch, and list again when the watch can't be trusted.
-async fn follow(context: &Context, api: &Kubernetes, scope: Scope, listed: tokio::sync::mpsc::UnboundedSender<()>) {
+async fn follow(
+    publisher: Publisher<'_>,
+    api: &Kubernetes,
+    scope: Scope,
+    listed: tokio::sync::mpsc::UnboundedSender<()>,
+) {
     let mut reported = Reported { listed: Some(listed), absent: false };
     let mut pause = Duration::from_millis(500);
     loop {
         let began = Instant::now();
-        one_watch(context, api, &scope, &mut reported).await;
+        one_watch(publisher, api, &scope, &mut reported).await;
         if began.elapsed() > SLOWEST {
             pause = Duration::from_millis(500);
         }
@@ -108,7 +112,7 @@ impl Reported {
     }
 }
 
-async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, reported: &mut Reported) {
+async fn one_watch(publisher: Publisher<'_>, api: &Kubernetes, scope: &Scope, reported: &mut Reported) {
     let Some(resource) = api_resource(scope.group, scope.kind) else { return };
     let config = watcher::Config::default().page_size(PAGE);
     let objects = api.api(&resource, scope.namespace.as_deref());
@@ -136,7 +140,7 @@ async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, reported:
                         );
                     }
                     // Objects of the kind are gone with its definition.
-                    sweep(context, scope, &HashSet::new()).await;
+                    sweep(publisher, scope, &HashSet::new()).await;
                     reported.listed();
                     tokio::time::sleep(SLOWEST).await;
                     return;
@@ -149,7 +153,7 @@ async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, reported:
                 continue;
             }
             Some(Ok(event)) => {
-                if !take(context, scope, event, &mut seen, &mut batch, reported).await {
+                if !take(publisher, scope, event, &mut seen, &mut batch, reported).await {
                     // An event comes only once: a new list finds what could not be published.
                     return;
                 }
@@ -160,7 +164,7 @@ async fn one_watch(context: &Context, api: &Kubernetes, scope: &Scope, reported:
 }
 
 async fn take(
-    context: &Context,
+    publisher: Publisher<'_>,
     scope: &Scope,
     event: Event<DynamicObject>,
     seen: &mut HashSet<ObjectKey>,
@@ -177,10 +181,10 @@ async fn take(
             let Some(incoming) = Incoming::read(scope, object) else { return true };
             seen.insert(incoming.key.clone());
             batch.push(incoming);
-            batch.len() < PAGE as usize || publish_all(context, std::mem::take(batch)).await
+            batch.len() < PAGE as usize || publish_all(publisher, std::mem::take(batch)).await
         }
         Event::InitDone => {
-            let published = publish_all(context, std::mem::take(batch)).await && sweep(context, scope, seen).await;
+            let published = publish_all(publisher, std::mem::take(batch)).await && sweep(publisher, scope, seen).await;
             seen.clear();
             if published {
                 reported.absent = false;
@@ -189,25 +193,25 @@ async fn take(
             published
         }
         Event::Apply(object) => match Incoming::read(scope, object) {
-            Some(incoming) => incoming.publish(context).await,
+            Some(incoming) => incoming.publish(publisher).await,
             None => true,
         },
         Event::Delete(object) => match Incoming::read(scope, object) {
-            Some(incoming) => bury(context, &incoming.key, incoming.uid).await,
+            Some(incoming) => bury(publisher, &incoming.key, incoming.uid).await,
             None => true,
         },
     }
 }
 
-async fn publish_all(context: &Context, batch: Vec<Incoming>) -> bool {
-    let published = stream::iter(batch).map(async |incoming: Incoming| incoming.publish(context).await);
+async fn publish_all(publisher: Publisher<'_>, batch: Vec<Incoming>) -> bool {
+    let published = stream::iter(batch).map(async |incoming: Incoming| incoming.publish(publisher).await);
     published.buffer_unordered(PUBLISHERS).all(async |published| published).await
 }
 
 /// Buries objects that a list did not have. The list must have been read to its end.
-async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) -> bool {
+async fn sweep(publisher: Publisher<'_>, scope: &Scope, seen: &HashSet<ObjectKey>) -> bool {
     let gone: Vec<(ObjectKey, Uuid)> = {
-        let view = context.resources.read();
+        let view = publisher.view();
         let in_scope = |key: &ObjectKey| {
             key.kind == scope.kind
                 && key.group == scope.group.as_str()
@@ -218,7 +222,7 @@ async fn sweep(context: &Context, scope: &Scope, seen: &HashSet<ObjectKey>) -> b
     };
     let mut buried = true;
     for (key, uid) in gone {
-        buried &= bury(context, &key, uid).await;
+        buried &= bury(publisher, &key, uid).await;
     }
     buried
 }
@@ -280,10 +284,10 @@ impl Incoming {
         })
     }
 
-    async fn publish(self, context: &Context) -> bool {
+    async fn publish(self, publisher: Publisher<'_>) -> bool {
         match &self.object {
-            Ok(object) => publish_if_new(context, object, self.problem).await,
-            Err(refused) => publish_refused(context, &self.key, refused).await,
+            Ok(object) => publish_if_new(publisher, object, self.problem).await,
+            Err(refused) => publish_refused(publisher, &self.key, refused).await,
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Publishes one object on RESOURCES with compare-and-set, if it is not there already. It must not know where objects come
-//! from.
+//! Publishes one object on RESOURCES under the lease of the watcher and with compare-and-set, if it is not there already. It
+//! must not know where objects come from.
 
+use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use lagan_bus::publish::{Publish, publish};
+use lagan_bus::lease::Tenure;
+use lagan_bus::publish::{Publish, publish_under};
 use lagan_bus::{AppendError, Expect, HeaderMap};
 use lagan_schemas::error::chain;
 use lagan_schemas::event::{CloudEvent, ResourceEvent};
@@ -15,16 +17,30 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::context::Context;
-use crate::view::Refused;
+use crate::view::{Refused, View};
+
+/// A watcher that has its lease, and the standing of that lease.
+#[derive(Clone, Copy)]
+pub(super) struct Publisher<'a> {
+    pub context: &'a Context,
+    pub tenure: &'a Tenure,
+}
+
+impl Publisher<'_> {
+    /// Everything that is on the bus.
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.context.resources.read()
+    }
+}
 
 /// Publishes an object in its published form. Returns false if it has to be tried again, like the other functions here.
-pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: Option<String>) -> bool {
+pub(super) async fn publish_if_new(publisher: Publisher<'_>, object: &Object, problem: Option<String>) -> bool {
     let key = object.key();
-    let is_unreadable = context.resources.read().unreadable.contains(&key);
+    let is_unreadable = publisher.view().unreadable.contains(&key);
     let is_known = !is_unreadable
         && match &problem {
-            None => context.resources.read().objects.get(&key).is_some_and(|known| **known == *object),
-            Some(problem) => context.resources.read().refused.get(&key).is_some_and(|known| {
+            None => publisher.view().objects.get(&key).is_some_and(|known| **known == *object),
+            Some(problem) => publisher.view().refused.get(&key).is_some_and(|known| {
                 let Refused { metadata, problem: told, .. } = known;
                 *metadata == object.metadata && told == problem
             }),
@@ -35,11 +51,11 @@ pub(super) async fn publish_if_new(context: &Context, object: &Object, problem: 
     let uid = object.metadata.uid.unwrap_or_default();
     let ignored_fields = object.ignored_fields.clone();
     let event = ResourceEvent { object: Some(object.to_json()), uid, ignored_fields, problem };
-    match send(context, &key, event).await {
+    match send(publisher, &key, event).await {
         Sent::Yes => true,
         Sent::Later => false,
         // It must not keep the others of its kind from being published.
-        Sent::TooLarge(bytes) => publish_refused(context, &key, &too_large(object, bytes)).await,
+        Sent::TooLarge(bytes) => publish_refused(publisher, &key, &too_large(object, bytes)).await,
     }
 }
 
@@ -57,8 +73,8 @@ fn too_large(object: &Object, bytes: usize) -> Refused {
 }
 
 /// Publishes the head of an object that can't be read as its type, with the reason.
-pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused: &Refused) -> bool {
-    if context.resources.read().refused.get(key) == Some(refused) {
+pub(super) async fn publish_refused(publisher: Publisher<'_>, key: &ObjectKey, refused: &Refused) -> bool {
+    if publisher.view().refused.get(key) == Some(refused) {
         return true;
     }
     let head = serde_json::json!({
@@ -68,7 +84,7 @@ pub(super) async fn publish_refused(context: &Context, key: &ObjectKey, refused:
     let problem = Some(refused.problem.clone());
     published(
         key,
-        send(context, key, ResourceEvent { object: Some(head), uid, ignored_fields: Vec::new(), problem }).await,
+        send(publisher, key, ResourceEvent { object: Some(head), uid, ignored_fields: Vec::new(), problem }).await,
     )
 }
 
@@ -81,10 +97,10 @@ fn published(key: &ObjectKey, sent: Sent) -> bool {
 }
 
 /// Publishes a tombstone for an object that is gone.
-pub(super) async fn bury(context: &Context, key: &ObjectKey, uid: Uuid) -> bool {
+pub(super) async fn bury(publisher: Publisher<'_>, key: &ObjectKey, uid: Uuid) -> bool {
     published(
         key,
-        send(context, key, ResourceEvent { object: None, uid, ignored_fields: Vec::new(), problem: None }).await,
+        send(publisher, key, ResourceEvent { object: None, uid, ignored_fields: Vec::new(), problem: None }).await,
     )
 }
 
@@ -96,10 +112,10 @@ enum Sent {
     TooLarge(usize),
 }
 
-async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> Sent {
-    let cluster = context.cluster();
+async fn send(publisher: Publisher<'_>, key: &ObjectKey, event: ResourceEvent) -> Sent {
+    let cluster = publisher.context.cluster();
     let subject = key.resource_subject(cluster);
-    let sequence = context.resources.read().sequences.get(key).copied().unwrap_or(0);
+    let sequence = publisher.view().sequences.get(key).copied().unwrap_or(0);
     // A value may come back later, so each publication has an id of its own; compare-and-set prevents duplicates.
     let message_id = format!("{cluster}.resource.{}", Uuid::now_v7().simple());
     let data = serde_json::to_value(&event).expect("an object is JSON");
@@ -110,8 +126,9 @@ async fn send(context: &Context, key: &ObjectKey, event: ResourceEvent) -> Sent 
     let payload = Bytes::from(cloud_event.to_bytes());
     let bytes = payload.len();
     let value = Publish { subject: subject.clone(), message_id, headers: HeaderMap::new(), payload };
-    let mut seen = context.resources.changes();
-    match publish(&context.bus, RESOURCES, value, &Expect::Last { filter: subject, sequence }).await {
+    let mut seen = publisher.context.resources.changes();
+    let expect = Expect::Last { filter: subject, sequence };
+    match publish_under(&publisher.context.bus, publisher.tenure, RESOURCES, value, &expect).await {
         Ok(published) => {
             tracing::info!(object = %key, deleted = event.object.is_none(), "object published");
             // The next look compares with the view, so the view must contain this publication.

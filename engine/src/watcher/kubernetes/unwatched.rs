@@ -9,24 +9,23 @@ use tokio::time::{Duration, sleep};
 use uuid::Uuid;
 
 use super::{PUBLISHERS, RESYNC, SLOWEST};
-use crate::context::Context;
 use crate::view::View;
-use crate::watcher::publish::bury;
+use crate::watcher::publish::{Publisher, bury};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Buries for ever: an engine with other settings may publish some of them before it ends. It begins when everything that
 /// is watched was listed, so an engine that sees nothing buries nothing.
-pub(super) async fn bury_all(context: &Context, api: &Kubernetes) {
+pub(super) async fn bury_all(publisher: Publisher<'_>, api: &Kubernetes) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let left = unwatched(&context.resources.read(), api);
+        let left = unwatched(&publisher.view(), api);
         if !left.is_empty() {
             tracing::warn!(objects = left.len(), "objects are not watched any more and count as deleted");
             let burials = stream::iter(left);
-            burials.for_each_concurrent(PUBLISHERS, async |(key, uid)| drop(bury(context, &key, uid).await)).await;
+            burials.for_each_concurrent(PUBLISHERS, async |(key, uid)| drop(bury(publisher, &key, uid).await)).await;
         }
-        let is_done = unwatched(&context.resources.read(), api).is_empty();
+        let is_done = unwatched(&publisher.view(), api).is_empty();
         sleep(if is_done { RESYNC } else { pause }).await;
         pause = if is_done { FIRST_PAUSE } else { (pause * 2).min(SLOWEST) };
     }
