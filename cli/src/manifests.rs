@@ -154,7 +154,13 @@ pub fn create(folder: &Path, object: &Value) -> Result<Creation, Problem> {
     let part = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let kind =
         part("/kind").parse::<Kind>().map_err(|kind| Problem::new(Exit::Failed, format!("unknown kind `{kind}`")))?;
-    let file = lagan_sources::folder::object_file(kind, part("/metadata/namespace"), part("/metadata/name"));
+    let group = part("/apiVersion").split_once('/').map_or("", |(group, _)| group).to_owned();
+    let (namespace, name) = (Some(part("/metadata/namespace").to_owned()), part("/metadata/name").to_owned());
+    let key = ObjectKey { group, kind, namespace, name };
+    let file = lagan_sources::folder::object_file(&key);
+    if lagan_sources::folder::earlier_object_file(folder, &key).is_some() {
+        return Ok(Creation::NameTaken);
+    }
     match lagan_sources::folder::create_file(folder, &file, &crate::output::yaml(object)) {
         Ok(_) => Ok(Creation::Created),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Creation::NameTaken),

@@ -312,10 +312,26 @@ fn through_draft(
     Ok(path)
 }
 
-/// Returns the file name of an object that Lagan creates.
+/// Returns the file name of an object that Lagan creates. No part of it can hold the separator, so that two objects never share a
+/// file.
 #[must_use]
-pub fn object_file(kind: Kind, namespace: &str, name: &str) -> String {
-    format!("{}-{namespace}-{name}.yaml", kind.as_str().to_ascii_lowercase())
+pub fn object_file(key: &ObjectKey) -> String {
+    let ObjectKey { group, kind, namespace, name } = key;
+    format!("{}_{group}_{}_{name}.yaml", kind.as_str().to_ascii_lowercase(), namespace.as_deref().unwrap_or_default())
+}
+
+/// Returns the file of an object that an earlier version created. In its names `a-b` and `c` looked like `a` and `b-c`, so the
+/// content decides whose it is.
+#[must_use]
+pub fn earlier_object_file(folder: &Path, key: &ObjectKey) -> Option<PathBuf> {
+    let (kind, namespace) = (key.kind.as_str().to_ascii_lowercase(), key.namespace.as_deref().unwrap_or_default());
+    let path = folder.join(format!("{kind}-{namespace}-{}.yaml", key.name));
+    let text = std::fs::read_to_string(&path).ok()?;
+    let is_its = |parsed: Result<Manifest, ManifestError>| match parsed {
+        Ok(Manifest::Object(object)) => with_namespace(*object).key() == *key,
+        _ => false,
+    };
+    parse(&path.display().to_string(), &text).into_iter().any(is_its).then_some(path)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A folder of manifests, with the ledger that remembers what was done, as a source of intent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lagan_schemas::origin::ClusterIdentity;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Standing;
 use super::error::SourceError;
-use crate::folder::{Folder, object_file, write_file};
+use crate::folder::{Folder, earlier_object_file, object_file, write_file};
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::open_slot::DecidedSlot;
 
@@ -27,12 +27,11 @@ pub struct FolderSource {
 impl FolderSource {
     /// Removes the file of an object that Lagan itself made.
     pub(super) fn remove(&self, key: &ObjectKey) -> Result<(), SourceError> {
-        match std::fs::remove_file(self.objects.join(file_of(key))) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(SourceError::File { key: key.to_string(), source })
-            }
-            _ => Ok(()),
+        let file = self.objects.join(object_file(key));
+        for path in earlier_object_file(&self.objects, key).into_iter().chain([file]) {
+            remove_file(key, &path)?;
         }
+        Ok(())
     }
 
     /// Writes the file of an object that Lagan derived.
@@ -40,8 +39,10 @@ impl FolderSource {
         let key = object.key();
         // JSON is YAML.
         let text = serde_json::to_string_pretty(&object.to_json()).unwrap_or_default();
-        let written = write_file(&self.objects, &file_of(&key), &text);
-        written.map(drop).map_err(|source| SourceError::File { key: key.to_string(), source })
+        let written = write_file(&self.objects, &object_file(&key), &text);
+        written.map_err(|source| SourceError::File { key: key.to_string(), source })?;
+        // Of two files of one object the first counts, which would be this one.
+        earlier_object_file(&self.objects, &key).map_or(Ok(()), |earlier| remove_file(&key, &earlier))
     }
 
     /// Reads an object with its uid, which is in the ledger.
@@ -110,6 +111,73 @@ impl FolderSource {
     }
 }
 
-fn file_of(key: &ObjectKey) -> String {
-    object_file(key.kind, key.namespace.as_deref().unwrap_or_default(), &key.name)
+fn remove_file(key: &ObjectKey, path: &Path) -> Result<(), SourceError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(SourceError::File { key: key.to_string(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use lagan_schemas::manifest::{Manifest, parse};
+
+    use super::*;
+
+    fn object(group: &str, namespace: &str, name: &str, path: &str) -> Object {
+        let text = format!(
+            "apiVersion: {group}/v1alpha1\nkind: Repository\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  backend: {{storageSecretName: s, local: {{mountPath: {path}}}}}\n"
+        );
+        match parse("test.yaml", &text).remove(0).unwrap() {
+            Manifest::Object(object) => *object,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn source(dir: &Path) -> FolderSource {
+        let (folder, ledger) = (Folder::new(vec![dir.to_owned()]), Ledger::open(dir).unwrap());
+        FolderSource { folder: folder.into(), ledger: ledger.into(), objects: dir.to_owned(), data_dir: dir.to_owned() }
+    }
+
+    #[test]
+    fn objects_whose_names_look_alike_have_a_file_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = source(dir.path());
+        let alike = [
+            object("lagan.dev", "a-b", "c", "/1"),
+            object("lagan.dev", "a", "b-c", "/2"),
+            object("stash.appscode.com", "a", "b-c", "/3"),
+            object("lagan.dev", "a", "b.c", "/4"),
+        ];
+        for object in &alike {
+            source.put(object).unwrap();
+        }
+        assert_eq!(source.folder.scan().objects.len(), 4);
+        source.remove(&alike[1].key()).unwrap();
+        let left: Vec<bool> = alike.iter().map(|object| source.object(&object.key()).unwrap().is_some()).collect();
+        assert_eq!(left, [true, false, true, true]);
+    }
+
+    #[test]
+    fn the_file_of_an_earlier_version_goes_with_its_object_and_with_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = source(dir.path());
+        let (first, second) = (object("lagan.dev", "a-b", "c", "/1"), object("lagan.dev", "a", "b-c", "/2"));
+        let earlier = dir.path().join("repository-a-b-c.yaml");
+        std::fs::write(&earlier, serde_json::to_string(&first.to_json()).unwrap()).unwrap();
+        source.put(&second).unwrap();
+        source.remove(&second.key()).unwrap();
+        assert!(earlier.exists(), "it is the file of another object");
+        let changed = object("lagan.dev", "a-b", "c", "/3");
+        source.put(&changed).unwrap();
+        let scan = source.folder.scan();
+        assert!(scan.problems.is_empty() && !earlier.exists(), "{:?}", scan.problems);
+        assert_eq!(scan.objects[&first.key()].object.spec, changed.spec);
+        std::fs::write(&earlier, serde_json::to_string(&first.to_json()).unwrap()).unwrap();
+        source.remove(&first.key()).unwrap();
+        assert!(source.folder.scan().objects.is_empty());
+    }
 }
