@@ -1,11 +1,12 @@
 //! Follows a stream as it grows: all messages that match the filters, in order, without gaps or duplicates, across lost
 //! connections and restarted servers. It acknowledges nothing and leaves no consumer behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info, PullConsumer, pull};
 use futures::{Stream, StreamExt};
 use lagan_schemas::position::StoreId;
+use lagan_schemas::subject::SESSIONS;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 use crate::connect::{Bus, Link};
 use crate::error::{ApiError, EmptyRequest, api};
 use crate::read::{Stored, store_of, stored};
-use crate::streams;
+use crate::{streams, tombstone};
 
 const BATCH: usize = 500;
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -34,20 +35,35 @@ pub enum Start {
 
 #[derive(Debug, Clone)]
 pub enum Followed {
-    /// The store of all following messages. It is the first item. If it comes again, the stream was created again or lost
-    /// messages, and everything read before is void.
+    /// The store of all following messages. It is the first item. If it comes again, the stream was created again, lost
+    /// messages or was not seen for too long, and everything read before is void.
     Store(StoreId),
     Message(Stored),
-    /// All messages that were stored at the start have been read. It comes again after each reconnection.
-    CaughtUp,
+    /// All messages that were stored at the start have been read, up to this sequence, whose own message may be gone. It comes again
+    /// after each reconnection.
+    CaughtUp(u64),
 }
 
 /// Follows a stream. The result never ends and never fails: while the server is away it waits. Drop it to stop.
+///
+/// After an absence in which a tombstone may have come and gone, last values that are followed from the beginning are read anew,
+/// as those of a stream that was created again.
 pub fn follow(
     bus: &Bus,
     stream: &str,
     filters: Vec<String>,
     start: Start,
+) -> impl Stream<Item = Followed> + Send + Unpin + use<> {
+    follow_within(bus, stream, filters, start, tombstone::LONGEST_ABSENCE)
+}
+
+/// Follows a stream as `follow` does, with another limit of absence.
+pub fn follow_within(
+    bus: &Bus,
+    stream: &str,
+    filters: Vec<String>,
+    start: Start,
+    longest_absence: Duration,
 ) -> impl Stream<Item = Followed> + Send + Unpin + use<> {
     let follower = Follower {
         bus: bus.clone(),
@@ -59,6 +75,9 @@ pub fn follow(
         position: 0,
         open: None,
         failures: 0,
+        contact: Contact::now(),
+        longest_absence,
+        was_away: false,
     };
     Box::pin(futures::stream::unfold(follower, |mut follower| async move {
         let item = follower.next().await;
@@ -77,6 +96,25 @@ struct Follower {
     position: u64,
     open: Option<Open>,
     failures: u32,
+    contact: Contact,
+    longest_absence: Duration,
+    was_away: bool,
+}
+
+/// The last sign of the server, by two clocks: one stands still while the machine sleeps, the other one may be set.
+struct Contact {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Contact {
+    fn now() -> Self {
+        Self { steady: Instant::now(), wall: SystemTime::now() }
+    }
+
+    fn age(&self) -> Duration {
+        self.steady.elapsed().max(self.wall.elapsed().unwrap_or_default())
+    }
 }
 
 /// A consumer that exists on the server.
@@ -86,6 +124,8 @@ struct Open {
     delivered: u64,
     pending: u64,
     caught_up: bool,
+    /// The last sequence of the stream before the consumer was created.
+    last_sequence: u64,
 }
 
 impl Follower {
@@ -101,7 +141,8 @@ impl Follower {
             };
             if open.pending == 0 && !open.caught_up {
                 open.caught_up = true;
-                return Followed::CaughtUp;
+                self.position = self.position.max(open.last_sequence);
+                return Followed::CaughtUp(self.position);
             }
             let quiet = if open.caught_up { IDLE_HEARTBEAT * 4 } else { QUIET };
             let received = tokio::select! {
@@ -129,6 +170,11 @@ impl Follower {
 
     /// Returns the message if it follows the previous one. Otherwise the consumer is created again at our position.
     fn accept(&mut self, message: &async_nats::jetstream::Message) -> Option<Stored> {
+        // It may have waited in a buffer while this process was suspended.
+        if self.note_contact() {
+            self.reopen();
+            return None;
+        }
         let open = self.open.as_mut()?;
         let (Ok(info), Ok(stored)) = (message.info(), stored(message)) else {
             self.reopen();
@@ -152,8 +198,14 @@ impl Follower {
         let info: Result<Info, _> =
             api(&self.bus, format!("CONSUMER.INFO.{}.{}", self.stream, open.name), &EmptyRequest {}).await;
         match info {
-            Ok(info) if info.delivered.consumer_sequence == open.delivered => open.pending = info.num_pending,
-            Ok(_) => {}
+            Ok(info) => {
+                if info.delivered.consumer_sequence == open.delivered {
+                    open.pending = info.num_pending;
+                }
+                if self.note_contact() {
+                    self.reopen();
+                }
+            }
             Err(error) if error.code().is_some() => self.reopen(),
             Err(_) => {}
         }
@@ -179,14 +231,15 @@ impl Follower {
         let info = streams::raw_info(&self.bus, &self.stream).await?;
         let store = store_of(&info);
         let lost = self.position > info.state.last_sequence;
-        if self.store != Some(store) || lost {
+        if self.note_contact() || self.store != Some(store) || lost {
+            self.was_away = false;
             self.position = match self.start {
                 Start::After(known, sequence) if known == store && sequence <= info.state.last_sequence => sequence,
                 Start::New if self.store.is_none() => info.state.last_sequence,
                 _ => 0,
             };
             if self.store.replace(store).is_some() {
-                tracing::warn!(stream = self.stream, %store, "stream was created again or lost messages; reading it from the start");
+                tracing::warn!(stream = self.stream, %store, "stream was created again, lost messages or was not seen for long; reading it from the start");
             }
             return Ok(Some(store));
         }
@@ -205,8 +258,18 @@ impl Follower {
             .messages()
             .await
             .map_err(|error| ApiError::Request(error.into()))?;
-        self.open = Some(Open { messages, name, delivered: 0, pending, caught_up: false });
+        let last_sequence = info.state.last_sequence;
+        self.open = Some(Open { messages, name, delivered: 0, pending, caught_up: false, last_sequence });
         Ok(None)
+    }
+
+    /// Notes a sign of the server. Returns whether tombstones may have come and gone since everything was read.
+    fn note_contact(&mut self) -> bool {
+        // Facts are never deleted one by one.
+        let holds_last_values = self.stream != SESSIONS && matches!(self.start, Start::All | Start::LastPerSubject);
+        self.was_away |= holds_last_values && self.contact.age() > self.longest_absence;
+        self.contact = Contact::now();
+        self.was_away
     }
 
     async fn create(&self, deliver_policy: DeliverPolicy) -> Result<PullConsumer, ApiError> {

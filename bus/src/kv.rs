@@ -211,7 +211,7 @@ impl Bucket {
         let bucket = self.clone();
         followed.map(move |item| match item {
             Followed::Store(_) => Change::Reset,
-            Followed::CaughtUp => Change::CaughtUp,
+            Followed::CaughtUp(_) => Change::CaughtUp,
             Followed::Message(stored) => {
                 let key = bucket.key_of(&stored).to_owned();
                 let Slot { entry, revision } = bucket.to_slot(stored);

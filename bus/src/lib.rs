@@ -25,6 +25,7 @@ pub mod server;
 pub mod session_log;
 pub mod streams;
 pub mod sync;
+pub mod tombstone;
 pub mod trace;
 
 pub use append::{Append, AppendError, Expect};

@@ -79,7 +79,7 @@ pub async fn contents(bus: &Bus, stream: &str, filter: String, start: Start) -> 
             match item {
                 Followed::Store(_) => found.clear(),
                 Followed::Message(stored) => found.push(stored),
-                Followed::CaughtUp => break,
+                Followed::CaughtUp(_) => break,
             }
         }
         found

@@ -158,7 +158,7 @@ impl Sessions {
                     return Err(EngineError::StoreReplaced(SESSIONS));
                 }
                 Some(Followed::Store(found)) => self.write().store = Some(found),
-                Some(Followed::CaughtUp) => {
+                Some(Followed::CaughtUp(_)) => {
                     is_complete = true;
                     self.caught_up();
                 }

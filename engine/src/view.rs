@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use futures::StreamExt as _;
 use lagan_bus::follow::follow;
-use lagan_bus::{Bus, Followed, Start, Stored};
+use lagan_bus::{Bus, Followed, Start, Stored, tombstone};
 use lagan_schemas::event::ResourceEvent;
 use lagan_schemas::position::Position;
 use lagan_schemas::resource::{Group, Kind, Metadata, Object};
@@ -24,14 +24,22 @@ pub(crate) struct View {
     pub objects: BTreeMap<ObjectKey, Arc<Object>>,
     /// Objects that break a rule. Their statuses show the reason, and nothing runs by them.
     pub refused: BTreeMap<ObjectKey, Refused>,
-    /// Last sequence of each subject, including tombstones: the watcher's compare-and-set expects it.
+    /// Last sequence of each subject but those with a tombstone: the watcher's compare-and-set expects it.
     pub sequences: BTreeMap<ObjectKey, u64>,
+    pub lasting_tombstones: BTreeMap<ObjectKey, LastingTombstone>,
     /// Objects whose last message can't be read. The value before it stays, and the watcher publishes it again.
     pub unreadable: BTreeSet<ObjectKey>,
     /// Number of changes of objects that blueprints are about, or make.
     pub blueprint_changes: u64,
     /// The store that was read, and the last sequence of it.
     pub position: Option<Position>,
+}
+
+/// A tombstone of an earlier version, which does not expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastingTombstone {
+    pub uid: Uuid,
+    pub sequence: u64,
 }
 
 /// An invalid object: it breaks a rule that the API server does not check, or its manifest in a folder is refused.
@@ -108,6 +116,7 @@ impl View {
         // Also of a message that can't be read: the next one must expect it.
         self.sequences.insert(key.clone(), stored.sequence);
         self.unreadable.remove(&key);
+        self.lasting_tombstones.remove(&key);
         let taken = self.take_event(&key, stored);
         if taken.is_err() {
             self.unreadable.insert(key);
@@ -136,6 +145,11 @@ impl View {
             (None, _) => {
                 self.objects.remove(key);
                 self.refused.remove(key);
+                self.sequences.remove(key);
+                if !tombstone::expires(stored) {
+                    let lasting = LastingTombstone { uid: event.uid, sequence: stored.sequence };
+                    self.lasting_tombstones.insert(key.clone(), lasting);
+                }
             }
         }
         if matches!(key.kind, Kind::AppBinding | Kind::BackupBlueprint | Kind::Repository | Kind::BackupConfiguration) {
@@ -209,6 +223,20 @@ impl Resources {
         }
     }
 
+    /// Everything up to a sequence was read. The last messages may have expired, and a session may wait for their sequence.
+    fn caught_up(&self, sequence: u64) {
+        let advance = |position: &mut Option<Position>| {
+            if let Some(position) = position {
+                position.sequence = position.sequence.max(sequence);
+            }
+        };
+        advance(&mut self.view.write().unwrap_or_else(PoisonError::into_inner).position);
+        self.progress.send_modify(|progress| {
+            advance(&mut progress.position);
+            progress.complete = true;
+        });
+    }
+
     /// Waits until the stream has been read to its end once.
     pub async fn complete(&self) {
         let _ = self.changes().wait_for(|progress| progress.complete).await;
@@ -228,7 +256,7 @@ impl Resources {
                     self.view.write().unwrap_or_else(PoisonError::into_inner).position = position;
                     self.progress.send_modify(|progress| progress.position = position);
                 }
-                Followed::CaughtUp => self.progress.send_modify(|progress| progress.complete = true),
+                Followed::CaughtUp(sequence) => self.caught_up(sequence),
                 Followed::Message(stored) => {
                     let taken = self.view.write().unwrap_or_else(PoisonError::into_inner).take(&stored);
                     let why = match taken {
@@ -264,70 +292,4 @@ impl Resources {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_message_that_can_not_be_read_changes_no_object_and_the_next_one_does() {
-        let object = json!({
-            "apiVersion": "lagan.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "main", "namespace": "a"},
-            "spec": {"backend": {"storageSecretName": "s", "local": {"mountPath": "/y"}}},
-        });
-        let key = Object::from_json(object.clone()).unwrap().key();
-        let cluster = "local".parse().unwrap();
-        let event =
-            ResourceEvent { object: Some(object), uid: uuid::Uuid::nil(), ignored_fields: Vec::new(), problem: None };
-        let readable = lagan_schemas::event::CloudEvent::new(
-            "id".to_owned(),
-            "/test".to_owned(),
-            event.kind().to_owned(),
-            jiff::Timestamp::UNIX_EPOCH,
-            json!(event),
-        )
-        .to_bytes();
-        let message = |sequence: u64, payload: Vec<u8>| Stored {
-            subject: key.resource_subject(&cluster),
-            sequence,
-            time: jiff::Timestamp::UNIX_EPOCH,
-            headers: lagan_bus::HeaderMap::new(),
-            payload: payload.into(),
-        };
-        let mut view = View::default();
-        assert_eq!(view.take(&message(1, readable.clone())), Ok(Some(key.clone())));
-        for garbage in ["", "{}", r#"{"specversion":"1.0","type":"dev.lagan.resource.applied.v1"}"#] {
-            assert!(view.take(&message(2, garbage.as_bytes().to_vec())).is_err(), "{garbage}");
-            assert!(view.objects.contains_key(&key) && view.unreadable.contains(&key));
-            assert_eq!(view.sequences[&key], 2, "the next message must expect it");
-        }
-        assert_eq!(view.take(&message(3, readable)), Ok(Some(key)));
-        assert!(view.unreadable.is_empty());
-    }
-
-    #[test]
-    fn an_invalid_object_hides_the_valid_one_of_another_group() {
-        let mut view = View::default();
-        let repository = json!({
-            "apiVersion": "stash.appscode.com/v1alpha1", "kind": "Repository", "metadata": {"name": "main", "namespace": "a"},
-            "spec": {"backend": {"storageSecretName": "s", "local": {"hostPath": {"path": "/x"}, "mountPath": "/y"}}},
-        });
-        let valid = Object::from_json(repository).unwrap();
-        let key = valid.reference().key();
-        view.objects.insert(key.clone(), Arc::new(valid));
-        let found = |view: &View, group| match view.look_up(Kind::Repository, group, Some("a"), "main") {
-            Lookup::Valid(_) => "valid",
-            Lookup::Invalid(_) => "invalid",
-            Lookup::Absent => "absent",
-        };
-        assert_eq!(found(&view, Group::Lagan), "valid");
-        let own = ObjectKey { group: Group::Lagan.as_str().to_owned(), ..key };
-        let problem = "spec.backend: nothing".to_owned();
-        let refused = Refused { metadata: Metadata::default(), api_version: "lagan.dev/v1alpha1".to_owned(), problem };
-        view.refused.insert(own, refused);
-        assert_eq!(found(&view, Group::Lagan), "invalid");
-        assert_eq!(found(&view, Group::Stash), "valid");
-    }
-}
+mod tests;

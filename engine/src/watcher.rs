@@ -4,6 +4,7 @@
 mod folder;
 mod kubernetes;
 mod publish;
+mod tombstones;
 
 use std::time::Duration;
 
@@ -52,8 +53,14 @@ pub(crate) async fn run(context: Context, intent: watch::Sender<bool>) -> Result
 }
 
 async fn watch(publisher: Publisher<'_>, intent: &watch::Sender<bool>) -> Result<(), EngineError> {
-    match publisher.context.source().watched() {
-        Watched::Files(local) => folder::watch(publisher, local, intent).await,
-        Watched::Objects(api) => kubernetes::watch(publisher, api, intent).await,
+    let watched = async {
+        match publisher.context.source().watched() {
+            Watched::Files(local) => folder::watch(publisher, local, intent).await,
+            Watched::Objects(api) => kubernetes::watch(publisher, api, intent).await,
+        }
+    };
+    tokio::select! {
+        watched = watched => watched,
+        never = tombstones::let_expire(publisher) => match never {},
     }
 }

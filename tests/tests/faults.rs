@@ -25,6 +25,8 @@ mod storage;
 mod stores;
 #[path = "faults/tables.rs"]
 mod tables;
+#[path = "faults/tombstones.rs"]
+mod tombstones;
 #[path = "faults/waits.rs"]
 mod waits;
 #[path = "faults/workers.rs"]

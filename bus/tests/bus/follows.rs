@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use lagan_bus::append::append;
-use lagan_bus::follow::follow;
+use lagan_bus::follow::{follow, follow_within};
 use lagan_bus::{Expect, Followed, HeaderMap, Start, publish, streams};
 use lagan_schemas::subject::{RESOURCES, SESSIONS};
+use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
 use crate::support::{Rig, fact};
@@ -25,7 +26,7 @@ async fn until_caught_up(stream: &mut (impl futures::Stream<Item = Followed> + U
         match next(stream).await {
             Followed::Store(_) => stores += 1,
             Followed::Message(stored) => sequences.push(stored.sequence),
-            Followed::CaughtUp => return (sequences, stores),
+            Followed::CaughtUp(_) => return (sequences, stores),
         }
     }
 }
@@ -56,7 +57,7 @@ async fn following_survives_kills_without_gap_or_double() {
             match next(&mut stream).await {
                 Followed::Message(stored) => seen.push(stored.sequence),
                 Followed::Store(_) => stores += 1,
-                Followed::CaughtUp => complete += 1,
+                Followed::CaughtUp(_) => complete += 1,
             }
         }
     };
@@ -68,7 +69,7 @@ async fn following_survives_kills_without_gap_or_double() {
     writer.await.unwrap();
     assert_eq!(seen, (1..=600).collect::<Vec<_>>());
     assert_eq!(stores, 1);
-    assert!(complete > 0 || matches!(next(&mut stream).await, Followed::CaughtUp));
+    assert!(complete > 0 || matches!(next(&mut stream).await, Followed::CaughtUp(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +112,52 @@ async fn a_stream_made_anew_is_told_and_read_from_its_start() {
         }
         assert!(sequences.is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_was_away_for_longer_than_tombstones_live_reads_everything_anew() {
+    let (rig, bus) = Rig::start().await;
+    for name in ["a", "b", "c"] {
+        let value = publish::Publish {
+            subject: format!("lagan.resource.test.lagan_dev.Repository.shop.{name}"),
+            message_id: name.to_owned(),
+            headers: HeaderMap::new(),
+            payload: "{}".into(),
+        };
+        publish::publish(&bus, RESOURCES, value, &Expect::Any).await.unwrap();
+    }
+    let filter = || vec!["lagan.resource.test.>".to_owned()];
+    let limit = Duration::from_secs(2);
+    let mut brief = follow(&bus, RESOURCES, filter(), Start::All);
+    let mut away = follow_within(&bus, RESOURCES, filter(), Start::All, limit);
+    assert_eq!(until_caught_up(&mut brief).await, (vec![1, 2, 3], 1));
+    assert_eq!(until_caught_up(&mut away).await, (vec![1, 2, 3], 1));
+    // The last object is deleted and its tombstone goes while they are away.
+    rig.admin().await.get_stream(RESOURCES).await.unwrap().purge().filter("*.*.*.*.*.*.c").await.unwrap();
+    rig.signal(Signal::SIGSTOP);
+    assert!(timeout(limit * 3 / 2, away.next()).await.is_err(), "nothing comes meanwhile");
+    rig.kill().await;
+    assert_eq!(until_caught_up(&mut away).await, (vec![1, 2], 1));
+    assert_eq!(until_caught_up(&mut brief).await, (vec![], 0), "of a short absence it has missed nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_stream_counts_although_its_last_message_is_gone() {
+    let (rig, bus) = Rig::start().await;
+    for session in ["s1", "s2", "s3"] {
+        append(&bus, fact(session, "requested", 0, "r")).await.unwrap();
+    }
+    rig.admin().await.get_stream(SESSIONS).await.unwrap().delete_message(3).await.unwrap();
+    let mut stream = follow(&bus, SESSIONS, vec![ALL.into()], Start::All);
+    let mut last = 0;
+    let end = loop {
+        match next(&mut stream).await {
+            Followed::Store(_) => {}
+            Followed::Message(stored) => last = stored.sequence,
+            Followed::CaughtUp(end) => break end,
+        }
+    };
+    assert_eq!((last, end), (2, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,7 +69,7 @@ async fn watch(context: &Context, sender: mpsc::Sender<Vec<Uuid>>) {
                 Some(Followed::Message(stored)) => note(&mut seen, &prefix, &stored),
                 // Its keys are gone, and the planners write them again.
                 Some(Followed::Store(_)) => seen.clear(),
-                Some(Followed::CaughtUp) => {}
+                Some(Followed::CaughtUp(_)) => {}
                 None => return,
             },
             () = tokio::time::sleep_until(oldest.unwrap_or_else(Instant::now)), if oldest.is_some() => {

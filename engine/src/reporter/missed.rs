@@ -80,12 +80,12 @@ fn missed(context: Context, position: Option<Position>, folded: HashMap<Uuid, u6
 fn ends(context: &Context, start: Start) -> BoxStream<'static, (LoggedEnd, bool)> {
     let filters = ENDS.into_iter().map(|fact| fact_filter(context.cluster(), fact)).collect();
     let stream = follow(&context.bus, SESSIONS, filters, start);
-    let until_caught_up = stream.take_while(|item| std::future::ready(!matches!(item, Followed::CaughtUp)));
+    let until_caught_up = stream.take_while(|item| std::future::ready(!matches!(item, Followed::CaughtUp(_))));
     until_caught_up
         .filter_map(|item| {
             std::future::ready(match item {
                 Followed::Message(stored) => end_in(&stored),
-                Followed::Store(_) | Followed::CaughtUp => None,
+                Followed::Store(_) | Followed::CaughtUp(_) => None,
             })
         })
         .boxed()

@@ -44,7 +44,7 @@ impl Statuses {
             match item {
                 Followed::Message(stored) if position.take(context.cluster(), &stored) => {}
                 Followed::Message(stored) => entries.take(&stored),
-                Followed::CaughtUp => break,
+                Followed::CaughtUp(_) => break,
                 Followed::Store(_) => (entries, position) = (Entries::default(), StoredPosition::default()),
             }
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use lagan_bus::lease::Tenure;
 use lagan_bus::publish::{Publish, publish_under};
-use lagan_bus::{AppendError, Expect, HeaderMap};
+use lagan_bus::{AppendError, Expect, HeaderMap, read, tombstone};
 use lagan_schemas::error::chain;
 use lagan_schemas::event::{CloudEvent, ResourceEvent};
 use lagan_schemas::resource::Object;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::context::Context;
-use crate::view::{Refused, View};
+use crate::view::{LastingTombstone, Refused, View};
 
 /// A watcher that has its lease, and the standing of that lease.
 #[derive(Clone, Copy)]
@@ -104,6 +104,15 @@ pub(super) async fn bury(publisher: Publisher<'_>, key: &ObjectKey, uid: Uuid) -
     )
 }
 
+/// Writes a tombstone again if it is still the last message of its object.
+pub(super) async fn renew_tombstone(publisher: Publisher<'_>, key: &ObjectKey, tombstone: LastingTombstone) {
+    let LastingTombstone { uid, sequence } = tombstone;
+    let event = ResourceEvent { object: None, uid, ignored_fields: Vec::new(), problem: None };
+    if send_after(publisher, key, &event, sequence).await.is_err() {
+        tracing::debug!(object = %key, "tombstone was replaced meanwhile");
+    }
+}
+
 /// The result of sending an event.
 enum Sent {
     Yes,
@@ -113,19 +122,59 @@ enum Sent {
 }
 
 async fn send(publisher: Publisher<'_>, key: &ObjectKey, event: ResourceEvent) -> Sent {
+    let known = publisher.view().sequences.get(key).copied();
+    match send_after(publisher, key, &event, known.unwrap_or(0)).await {
+        Ok(sent) => sent,
+        Err(Raced) => match tombstone_of(publisher, key, known).await {
+            Some(sequence) => send_after(publisher, key, &event, sequence).await.unwrap_or(Sent::Later),
+            None => {
+                tracing::debug!(object = %key, "another watcher was faster, or the view is behind");
+                Sent::Later
+            }
+        },
+    }
+}
+
+/// The subject has another last sequence than was expected.
+struct Raced;
+
+/// The last sequence of a subject, if nothing of the object is on the bus: that of its tombstone, which the view does not keep, or 0
+/// when that has expired.
+async fn tombstone_of(publisher: Publisher<'_>, key: &ObjectKey, known: Option<u64>) -> Option<u64> {
+    let subject = key.resource_subject(publisher.context.cluster());
+    match read::last(&publisher.context.bus, RESOURCES, &subject).await {
+        Ok(None) => Some(0),
+        Ok(Some(stored)) if known.is_none() => {
+            let is_tombstone = ResourceEvent::from_bytes(&stored.payload).is_ok_and(|event| event.object.is_none());
+            is_tombstone.then_some(stored.sequence)
+        }
+        Ok(Some(_)) => None,
+        Err(error) => {
+            tracing::warn!(object = %key, error = chain(&error), "what is on the bus of an object can't be read");
+            None
+        }
+    }
+}
+
+async fn send_after(
+    publisher: Publisher<'_>,
+    key: &ObjectKey,
+    event: &ResourceEvent,
+    sequence: u64,
+) -> Result<Sent, Raced> {
     let cluster = publisher.context.cluster();
     let subject = key.resource_subject(cluster);
-    let sequence = publisher.view().sequences.get(key).copied().unwrap_or(0);
     // A value may come back later, so each publication has an id of its own; compare-and-set prevents duplicates.
     let message_id = format!("{cluster}.resource.{}", Uuid::now_v7().simple());
-    let data = serde_json::to_value(&event).expect("an object is JSON");
+    let data = serde_json::to_value(event).expect("an object is JSON");
     let source = format!("/lagan/{cluster}/watcher");
     let cloud_event = CloudEvent::new(message_id.clone(), source, event.kind().to_owned(), Timestamp::now(), data)
         .about(key.to_string())
         .in_cluster(cluster.as_str());
     let payload = Bytes::from(cloud_event.to_bytes());
     let bytes = payload.len();
-    let value = Publish { subject: subject.clone(), message_id, headers: HeaderMap::new(), payload };
+    let headers = if event.object.is_some() { HeaderMap::new() } else { tombstone::headers() };
+    let value = Publish { subject: subject.clone(), message_id, headers, payload };
     let mut seen = publisher.context.resources.changes();
     let expect = Expect::Last { filter: subject, sequence };
     match publish_under(&publisher.context.bus, publisher.tenure, RESOURCES, value, &expect).await {
@@ -137,16 +186,13 @@ async fn send(publisher: Publisher<'_>, key: &ObjectKey, event: ResourceEvent) -
                 seen.wait_for(|progress| progress.sequence() >= published),
             )
             .await;
-            Sent::Yes
+            Ok(Sent::Yes)
         }
-        Err(AppendError::Conflict { .. }) => {
-            tracing::debug!(object = %key, "another watcher was faster, or the view is behind");
-            Sent::Later
-        }
-        Err(AppendError::TooLarge { .. }) => Sent::TooLarge(bytes),
+        Err(AppendError::Conflict { .. }) => Err(Raced),
+        Err(AppendError::TooLarge { .. }) => Ok(Sent::TooLarge(bytes)),
         Err(error) => {
             tracing::warn!(object = %key, error = chain(&error), "object was not published, the next look tries again");
-            Sent::Later
+            Ok(Sent::Later)
         }
     }
 }

@@ -74,7 +74,7 @@ impl Alerts {
                         }
                     }
                     Followed::Message(stored) => ring(&told, &stored),
-                    Followed::CaughtUp => {}
+                    Followed::CaughtUp(_) => {}
                 }
             }
         });

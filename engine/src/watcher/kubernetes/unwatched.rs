@@ -1,11 +1,13 @@
 //! Buries the objects on the bus that this engine does not watch: their namespace has left `watchNamespaces`, their group
 //! belongs to a Stash operator, or their kind has gone. It must not ask the API server, which may show nothing of them.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use futures::stream;
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::kubernetes::Kubernetes;
-use tokio::time::{Duration, sleep};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{PUBLISHERS, RESYNC, SLOWEST};
@@ -23,7 +25,11 @@ pub(super) async fn bury_all(publisher: Publisher<'_>, api: &Kubernetes) {
         if !left.is_empty() {
             tracing::warn!(objects = left.len(), "objects are not watched any more and count as deleted");
             let burials = stream::iter(left);
-            burials.for_each_concurrent(PUBLISHERS, async |(key, uid)| drop(bury(publisher, &key, uid).await)).await;
+            burials
+                .for_each_concurrent(PUBLISHERS, async |(key, uid)| {
+                    bury(publisher, &key, uid).await;
+                })
+                .await;
         }
         let is_done = unwatched(&publisher.view(), api).is_empty();
         sleep(if is_done { RESYNC } else { pause }).await;
