@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use futures::TryStreamExt as _;
 use lagan_tests::kube_world::{KubeWorld, backup_session, phase};
 use lagan_tests::sample::Sample;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::PATIENCE;
 
+use super::intent::facts;
 use super::{FOREVER, LAGAN, configuration, ready};
 
 /// More objects than the engine changes at the same time.
@@ -115,29 +117,33 @@ fn an_object_that_is_too_large_for_nats_says_so_and_the_others_of_its_kind_work(
     ready(&world, "large")
 }
 
-#[test]
-fn an_end_whose_status_is_refused_is_shown_in_brief() -> Result<()> {
-    let world = KubeWorld::new("refused")?;
-    world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
-    // Other tests share the API server, so the policy stands in this namespace only.
+/// A policy that refuses statuses of BackupSessions. Other tests share the API server, so it stands in this namespace only.
+fn policy(world: &KubeWorld, name: &str, allowed: &str, message: &str) -> String {
     let namespace = &world.namespace;
-    world.apply(&format!(
+    format!(
         "apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
-metadata: {{name: no-details}}
+metadata: {{name: {name}}}
 spec:
   failurePolicy: Fail
   matchConstraints:
     resourceRules: [{{apiGroups: [lagan.dev], apiVersions: ['*'], operations: [UPDATE], resources: [backupsessions/status]}}]
   matchConditions: [{{name: own, expression: \"object.metadata.namespace == '{namespace}'\"}}]
-  validations: [{{expression: '!has(object.status.sessionDuration)', message: no details here}}]
+  validations: [{{expression: '{allowed}', message: {message}}}]
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
-metadata: {{name: no-details}}
-spec: {{policyName: no-details, validationActions: [Deny]}}
+metadata: {{name: {name}}}
+spec: {{policyName: {name}, validationActions: [Deny]}}
 "
-    ))?;
+    )
+}
+
+#[test]
+fn an_end_whose_status_is_refused_is_shown_in_brief() -> Result<()> {
+    let world = KubeWorld::new("refused")?;
+    world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
+    world.apply(&policy(&world, "no-details", "!has(object.status.sessionDuration)", "no details here"))?;
     let _engine = world.engine(&[])?;
     let _worker = world.worker(&[])?;
     world.apply(&configuration("shop", FOREVER, ""))?;
@@ -148,5 +154,49 @@ spec: {{policyName: no-details, validationActions: [Deny]}}
     assert!(ended["status"].get("sessionDuration").is_none(), "the policy was not in force: {ended}");
     let told = ended["status"]["message"].as_str().unwrap_or_default();
     assert!(told.contains("no details here"), "{ended}");
+    Ok(())
+}
+
+#[test]
+fn an_object_whose_status_was_refused_does_not_run_again_when_its_facts_are_gone() -> Result<()> {
+    let world = KubeWorld::new("refused-for-ever")?;
+    world.db.load_sample("shop", Sample { megabytes: 1, seed: 7 })?;
+    world.apply(&policy(&world, "no-status", "false", "no status here"))?;
+    let engine = world.engine(&[])?;
+    let _worker = world.worker(&[])?;
+    world.apply(&configuration("shop", FOREVER, ""))?;
+    ready(&world, "shop")?;
+    let succeeded = |name: &str| {
+        eventually(&format!("{name} to succeed"), PATIENCE, || {
+            let last = facts(&world, name).ok()?.pop()?;
+            (last["type"] == "dev.lagan.backup.succeeded.v1").then_some(())
+        })
+    };
+    world.apply(&backup_session(LAGAN, "s", "shop"))?;
+    succeeded("s")?;
+    let url = world.nats.url();
+    let shown = ["get", "backupsession", "s", "-n", &world.namespace, "-o", "json", "--nats-url", &url];
+    eventually("STATUS to say so", PATIENCE, || {
+        (world.lagan.json(&shown).ok()?["status"]["phase"] == "Succeeded").then_some(())
+    })?;
+    drop(engine);
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let context = async_nats::jetstream::new(world.nats.connect().await?);
+        anyhow::Ok(context.get_stream("SESSIONS").await?.purge().await?)
+    })?;
+    let _engine = world.engine(&[])?;
+    world.apply(&backup_session(LAGAN, "another", "shop"))?;
+    succeeded("another")?;
+    let object = world.kubectl_json(&["get", "backupsessions.lagan.dev", "s"])?;
+    assert!(object.get("status").is_none(), "the policy was not in force: {object}");
+    let requested: Vec<String> = runtime.block_on(async {
+        let context = async_nats::jetstream::new(world.nats.connect().await?);
+        let stream = context.get_stream("SESSIONS").await?;
+        let subjects = stream.info_with_subjects("lagan.session.*.*.*.*.*.*.*.requested").await?;
+        anyhow::Ok(subjects.map_ok(|(subject, _)| subject).try_collect().await?)
+    })?;
+    let uid = object["metadata"]["uid"].as_str().context("a uid")?;
+    assert!(requested.len() == 1 && !requested[0].contains(uid), "it ran again: {requested:?}");
     Ok(())
 }
