@@ -98,8 +98,9 @@ async fn look(context: &Context, logged: &mut Logged) -> Again {
     let mut blueprints = Blueprints::default();
     for object in work.put {
         let key = object.key();
-        match blueprints.put(context.source(), object).await {
-            Ok(()) => tracing::info!(object = %key, "made by a blueprint"),
+        match make(context, &mut blueprints, object).await {
+            Ok(true) => tracing::info!(object = %key, "made by a blueprint"),
+            Ok(false) => {}
             Err(error) => failures.add(key, "make", &error),
         }
     }
@@ -114,6 +115,23 @@ async fn look(context: &Context, logged: &mut Logged) -> Again {
     failures.log_new_since(&logged.failures);
     logged.failures = failures;
     logged.failures.again()
+}
+
+/// Makes a derived object; false if it would not be watched, or if a person made one of its name. The bus may lack one that is
+/// there, and a person may have paused it.
+async fn make(context: &Context, blueprints: &mut Blueprints, object: Object) -> Result<bool, PutError> {
+    let (key, source) = (object.key(), context.source());
+    if !source.watches(&key) {
+        return Ok(false);
+    }
+    let is_seen = context.resources.read().objects.contains_key(&key);
+    let there = if is_seen { None } else { source.object(&key).await? };
+    let made_for = |object: &Object| object.metadata.annotations.get(GENERATED_FOR).cloned();
+    if there.as_ref().is_some_and(|there| made_for(there) != made_for(&object)) {
+        return Ok(false);
+    }
+    blueprints.put(source, keep_paused(object, there.as_ref())).await?;
+    Ok(true)
 }
 
 /// Removes a generated object; false if an annotation asks for it after all.

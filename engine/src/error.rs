@@ -24,6 +24,10 @@ pub enum EngineError {
         "a Stash operator was installed in this cluster and owns the objects of stash.appscode.com: start the engine again, and it leaves them to the operator"
     )]
     StashOperator,
+    #[error(
+        "the Stash operator of this cluster is gone: start the engine again, and it runs the objects of stash.appscode.com"
+    )]
+    StashOperatorGone,
     #[error("stream `{0}` was replaced")]
     StoreReplaced(&'static str),
     #[error("alarm clock failed")]

@@ -9,6 +9,7 @@ use lagan_schemas::manifest::{Manifest, ManifestError, RefusedObject, parse, par
 use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
+use uuid::Uuid;
 
 /// Depth limit of nested folders, which also ends circular links.
 const DEPTH_LIMIT: usize = 8;
@@ -312,12 +313,21 @@ fn through_draft(
     Ok(path)
 }
 
+/// The longest name of a file that Lagan creates, without `.yaml`. File systems allow 255 bytes, and a draft has a longer name.
+const LONGEST_NAME: usize = 200;
+
 /// Returns the file name of an object that Lagan creates. No part of it can hold the separator, so that two objects never share a
-/// file.
+/// file. All of it is ASCII, as names of Kubernetes are.
 #[must_use]
 pub fn object_file(key: &ObjectKey) -> String {
     let ObjectKey { group, kind, namespace, name } = key;
-    format!("{}_{group}_{}_{name}.yaml", kind.as_str().to_ascii_lowercase(), namespace.as_deref().unwrap_or_default())
+    let kind = kind.as_str().to_ascii_lowercase();
+    let mut file = format!("{kind}_{group}_{}_{name}", namespace.as_deref().unwrap_or_default());
+    if file.len() > LONGEST_NAME {
+        let unique = Uuid::new_v5(&Uuid::NAMESPACE_URL, file.as_bytes());
+        file = format!("{}_{}", file.chars().take(LONGEST_NAME - 40).collect::<String>(), unique.simple());
+    }
+    file + ".yaml"
 }
 
 /// Returns the file of an object that an earlier version created. In its names `a-b` and `c` looked like `a` and `b-c`, so the
@@ -329,7 +339,9 @@ pub fn earlier_object_file(folder: &Path, key: &ObjectKey) -> Option<PathBuf> {
     let text = std::fs::read_to_string(&path).ok()?;
     let is_its = |parsed: Result<Manifest, ManifestError>| match parsed {
         Ok(Manifest::Object(object)) => with_namespace(*object).key() == *key,
-        _ => false,
+        Ok(_) => false,
+        // What an earlier version accepted may break a rule of this one.
+        Err(error) => error.object.is_some_and(|refused| key_of(&refused) == *key),
     };
     parse(&path.display().to_string(), &text).into_iter().any(is_its).then_some(path)
 }

@@ -44,6 +44,8 @@ pub enum StashCompat {
     On,
     #[default]
     Off,
+    /// It would, and leaves them to the Stash operator that runs in the cluster.
+    LeftToOperator,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +133,7 @@ impl Kubernetes {
     pub fn groups(&self) -> Vec<Group> {
         match self.stash {
             StashCompat::On => vec![Group::Lagan, Group::AppCatalog, Group::Stash],
-            StashCompat::Off => vec![Group::Lagan, Group::AppCatalog],
+            StashCompat::Off | StashCompat::LeftToOperator => vec![Group::Lagan, Group::AppCatalog],
         }
     }
 

@@ -69,6 +69,13 @@ pub enum Standing {
     Gone,
 }
 
+/// A change of the Stash operator in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperatorChange {
+    Installed,
+    Removed,
+}
+
 impl Source {
     #[must_use]
     pub const fn watched(&self) -> Watched<'_> {
@@ -158,12 +165,17 @@ impl Source {
         }
     }
 
-    /// Whether a Stash operator runs objects that this source runs too.
-    pub async fn stash_operator_interferes(&self) -> Result<bool, SourceError> {
-        match &self.0 {
-            Origin::Cluster(api) if api.stash == StashCompat::On => Ok(api.stash_operator_runs().await?),
-            Origin::Cluster(_) | Origin::Folder(_) => Ok(false),
-        }
+    /// Whether a Stash operator came or went since this source was opened, so that the objects of Stash's group are not
+    /// ours any more, or are ours again.
+    pub async fn stash_operator_change(&self) -> Result<Option<OperatorChange>, SourceError> {
+        let Origin::Cluster(api) = &self.0 else { return Ok(None) };
+        let (expected, change) = match api.stash {
+            StashCompat::On => (false, OperatorChange::Installed),
+            StashCompat::LeftToOperator => (true, OperatorChange::Removed),
+            StashCompat::Off => return Ok(None),
+        };
+        let runs = api.stash_operator_runs().await?;
+        Ok((runs != expected).then_some(change))
     }
 
     /// Reads what is remembered of schedules, once, before the first `mark`.

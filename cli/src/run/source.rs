@@ -31,7 +31,7 @@ async fn kubernetes(args: &SourceArgs, wanted: StashCompat, global: &Global) -> 
     let mut kubernetes = Kubernetes::new(connection, wanted, args.namespaces.clone());
     if wanted == StashCompat::On && kubernetes.stash_operator_runs().await.map_err(|error| failed(&error))? {
         tracing::warn!("a Stash operator runs in this cluster: objects of stash.appscode.com are left to it");
-        kubernetes.stash = StashCompat::Off;
+        kubernetes.stash = StashCompat::LeftToOperator;
     }
     Ok(kubernetes)
 }

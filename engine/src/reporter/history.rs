@@ -83,6 +83,10 @@ fn was_shown(session: &Session, now: Timestamp) -> bool {
 pub(super) async fn remove_beyond_limit(context: &Context, statuses: &Statuses, sink: &StatusSink, session: &Session) {
     let Some(request) = &session.request else { return };
     let configuration = request.invoker.key();
+    if !context.source().watches(&configuration) {
+        // Its limit is not known any more.
+        return;
+    }
     let limit = limit(&context.resources.read(), &configuration);
     for SessionEnd { key, .. } in statuses.ended_of(&configuration).into_iter().skip(limit) {
         let _lock = statuses.lock(&key).await;

@@ -41,7 +41,7 @@ impl FolderSource {
         let text = serde_json::to_string_pretty(&object.to_json()).unwrap_or_default();
         let written = write_file(&self.objects, &object_file(&key), &text);
         written.map_err(|source| SourceError::File { key: key.to_string(), source })?;
-        // Of two files of one object the first counts, which would be this one.
+        // Of two files of one object the first counts, which would be the earlier one.
         earlier_object_file(&self.objects, &key).map_or(Ok(()), |earlier| remove_file(&key, &earlier))
     }
 
@@ -151,14 +151,16 @@ mod tests {
             object("lagan.dev", "a", "b-c", "/2"),
             object("stash.appscode.com", "a", "b-c", "/3"),
             object("lagan.dev", "a", "b.c", "/4"),
+            object("lagan.dev", "a", &"n".repeat(253), "/5"),
+            object("lagan.dev", "a", &("n".repeat(252) + "m"), "/6"),
         ];
         for object in &alike {
             source.put(object).unwrap();
         }
-        assert_eq!(source.folder.scan().objects.len(), 4);
+        assert_eq!(source.folder.scan().objects.len(), alike.len());
         source.remove(&alike[1].key()).unwrap();
         let left: Vec<bool> = alike.iter().map(|object| source.object(&object.key()).unwrap().is_some()).collect();
-        assert_eq!(left, [true, false, true, true]);
+        assert_eq!(left, [true, false, true, true, true, true]);
     }
 
     #[test]

@@ -62,9 +62,10 @@ fn objects_of_stash_are_left_to_a_stash_operator_that_runs() -> Result<()> {
     assert_eq!(phase(&world.ended("backupsessions.lagan.dev", "ours")?), "Succeeded");
     assert_eq!(touched(&world)?, Vec::<String>::new());
 
-    // Without the operator, an engine that starts takes over.
+    // When the operator is gone, the engine ends, and takes over after its restart.
     plane.kubectl(&["delete", "apiservice", "v1beta1.admission.stash.appscode.com"])?;
-    engine.terminate(PATIENCE)?;
+    ensure!(!engine.wait_exit(PATIENCE)?.success(), "an engine that ends without being told to says so");
+    ensure!(engine.log_text().contains("the Stash operator of this cluster is gone"), "{}", engine.log_text());
     let mut engine = world.part("engine", "engine-2", &["--stash-compat"])?;
     assert_eq!(phase(&world.ended("backupsessions.stash.appscode.com", "theirs")?), "Succeeded");
     assert!(!engine.log_text().contains(why));

@@ -14,35 +14,32 @@ use serde_json::Value;
 use super::intent::facts;
 use super::{FOREVER, LAGAN, STASH, configuration, ready};
 
-/// The uids of the BackupConfigurations on the bus, by group, namespace and name; `None` for one that is buried.
-fn published(world: &KubeWorld) -> Result<BTreeMap<String, Option<Value>>> {
+const CONFIGURATIONS: &str = "BackupConfiguration";
+
+/// The uids of the objects of a kind on the bus, by group, namespace and name; `None` for one that is buried.
+fn published(world: &KubeWorld, kind: &str) -> Result<BTreeMap<String, Option<Value>>> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let client = async_nats::connect(world.nats.url()).await?;
         let stream = async_nats::jetstream::new(client).get_stream("RESOURCES").await?;
-        let mut subjects = stream.info_with_subjects("lagan.resource.*.*.BackupConfiguration.>").await?;
+        let mut subjects = stream.info_with_subjects(format!("lagan.resource.*.*.{kind}.>")).await?;
         let mut found = BTreeMap::new();
         while let Some((subject, _)) = subjects.try_next().await? {
             let message = stream.get_last_raw_message_by_subject(&subject).await?;
             let event: Value = serde_json::from_slice(&message.payload)?;
             let [group, _, namespace, name] = subject.split('.').skip(3).collect::<Vec<_>>()[..] else { continue };
-            let uid = event["data"]
-                .get("object")
-                .filter(|object| object.is_object())
-                .map(|object| object["metadata"]["uid"].clone());
+            let uid = event["data"].get("object").map(|object| object["metadata"]["uid"].clone());
             found.insert(format!("{group}/{namespace}/{name}"), uid);
         }
         Ok(found)
     })
 }
 
-#[track_caller]
 fn wait_for_buried(world: &KubeWorld, buried: &[&String]) -> Result<()> {
-    let done = eventually("exactly these objects to be buried", PATIENCE, || {
-        let found = published(world).ok()?;
+    eventually("exactly these objects to be buried", PATIENCE, || {
+        let found = published(world, CONFIGURATIONS).ok()?;
         found.iter().all(|(name, uid)| buried.contains(&name) == uid.is_none()).then_some(())
-    });
-    done.with_context(|| format!("{buried:?} of {:?}", published(world)))
+    })
 }
 
 #[test]
@@ -56,6 +53,7 @@ fn objects_that_are_not_watched_any_more_are_buried_and_return_when_they_are() -
     world.apply(&configuration("shop", FOREVER, ""))?;
     world.apply(&configuration("shop", FOREVER, "").replace(LAGAN, STASH))?;
     world.plane.apply(&away, &configuration("moved", FOREVER, ""))?;
+    world.plane.apply(&away, &world.storage("local"))?;
     ready(&world, "shop")?;
     world.apply(&backup_session(STASH, "once", "shop"))?;
     assert_eq!(phase(&world.ended("backupsessions.stash.appscode.com", "once")?), "Succeeded");
@@ -65,7 +63,7 @@ fn objects_that_are_not_watched_any_more_are_buried_and_return_when_they_are() -
         format!("lagan_dev/{away}/moved"),
     ];
     wait_for_buried(&world, &[])?;
-    let before = published(&world)?;
+    let before = published(&world, CONFIGURATIONS)?;
     assert_eq!(before.keys().collect::<Vec<_>>(), [&moved, &kept, &of_stash]);
     engine.terminate(PATIENCE)?;
 
@@ -75,9 +73,12 @@ fn objects_that_are_not_watched_any_more_are_buried_and_return_when_they_are() -
     proxy.close();
     let mut blind = world.launch("engine", "blind", &[])?;
     blind.wait_for_log("watch broke", PATIENCE)?;
-    assert_eq!(published(&world)?, before);
+    assert_eq!(published(&world, CONFIGURATIONS)?, before);
     proxy.open();
     wait_for_buried(&world, &[&of_stash, &moved])?;
+    // Its data is still in its place, and a wipe of another Repository must find it there.
+    let repository = published(&world, "Repository")?.remove(&format!("lagan_dev/{away}/local"));
+    assert!(repository.flatten().is_some_and(|uid| uid.is_string()), "a Repository that is not watched stays");
     blind.wait_for_log("ready", PATIENCE)?;
     blind.terminate(PATIENCE)?;
     world.kubeconfig = direct;
@@ -85,7 +86,7 @@ fn objects_that_are_not_watched_any_more_are_buried_and_return_when_they_are() -
     // The very objects return, and nothing that ended runs again.
     let _engine = world.engine(&everything)?;
     wait_for_buried(&world, &[])?;
-    assert_eq!(published(&world)?, before);
+    assert_eq!(published(&world, CONFIGURATIONS)?, before);
     world.apply(&backup_session(STASH, "twice", "shop"))?;
     assert_eq!(phase(&world.ended("backupsessions.stash.appscode.com", "twice")?), "Succeeded");
     let once = world.kubectl_json(&["get", "backupsessions.stash.appscode.com", "once"])?;
