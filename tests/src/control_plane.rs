@@ -130,6 +130,28 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Copies everything that the API server has stored. etcd is stopped for it, and started again.
+    pub fn copy_etcd(&self) -> Result<()> {
+        self.stop_etcd()?;
+        copy_folder(&self.scratch.join("etcd"), &self.scratch.join("etcd-copy"))?;
+        self.start_etcd()
+    }
+
+    /// Stops the API server and starts it again on the copy.
+    pub fn roll_etcd_back(&self) -> Result<()> {
+        self.stop_api()?;
+        self.stop_etcd()?;
+        fs::remove_dir_all(self.scratch.join("etcd"))?;
+        copy_folder(&self.scratch.join("etcd-copy"), &self.scratch.join("etcd"))?;
+        self.start_etcd()?;
+        self.start_api()
+    }
+
+    fn stop_etcd(&self) -> Result<()> {
+        let process = self.etcd.lock().unwrap_or_else(PoisonError::into_inner).take();
+        process.context("no etcd runs")?.kill9().map(drop)
+    }
+
     fn audit_log(&self) -> PathBuf {
         self.scratch.join("audit.log")
     }
@@ -297,4 +319,18 @@ current-context: test
         });
         found.with_context(|| format!("{} is\n{last:#}", object.join(" ")))
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }

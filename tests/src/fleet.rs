@@ -10,6 +10,8 @@ use crate::http;
 use crate::ports::ReservedPort;
 use crate::process::Process;
 use crate::proxy::Proxy;
+use crate::restic::Restic;
+use crate::s3::S3Server;
 use crate::sample::Sample;
 use crate::wait::eventually;
 use crate::world::{World, app_binding, configuration, restore_session};
@@ -33,6 +35,8 @@ pub struct Fleet {
     options: Vec<String>,
     targets: usize,
     asked: usize,
+    /// The repository in an object store, if a target has one.
+    remote: Option<Restic>,
 }
 
 impl Fleet {
@@ -43,14 +47,18 @@ impl Fleet {
             let name = format!("db-{target}");
             world.db.load_sample(&name, Sample { megabytes: 1, seed: u64::try_from(target)? + 1 })?;
             world.lagan.manifest(&format!("{name}-db.yaml"), &app_binding(&name, &world.db))?;
-            let more = "retentionPolicy: {name: all, keepLast: 10000}\nbackupHistoryLimit: 1000\nconcurrencyPolicy: Allow\n\
-                        retryConfig: {maxRetry: 10, delay: 1s}";
-            let text = configuration(&name, "local", &format!("--databases {name}"), more);
-            let text = text.replace("kind: AppBinding, name: shop", &format!("kind: AppBinding, name: {name}"));
-            world.lagan.manifest(&format!("{name}.yaml"), &text)?;
+            configure(&world, &name, "local")?;
         }
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Ok(Self { members: Vec::new(), world, urls: urls.to_owned(), options, targets, asked: 0 })
+        Ok(Self { members: Vec::new(), world, urls: urls.to_owned(), options, targets, asked: 0, remote: None })
+    }
+
+    /// Lets a target be backed up into a bucket, through a port of this machine such as that of a proxy.
+    pub fn store_in(&mut self, target: usize, server: &S3Server, port: u16) -> Result<()> {
+        server.create_bucket("fleet")?;
+        self.world.s3_repository_at(server, port, "fleet", "backups")?;
+        self.remote = Some(Restic::s3(server, "fleet", "backups", &self.world.password)?);
+        configure(&self.world, &format!("db-{target}"), "s3")
     }
 
     /// Starts this many engines and workers, and waits until each is ready.
@@ -134,10 +142,10 @@ impl Fleet {
     }
 
     /// Asks for the restore of the newest snapshot of a target into another server, whose AppBinding is `into`.
-    pub fn ask_restore(&mut self, target: usize, into: &str) -> Result<String> {
+    pub fn ask_restore(&mut self, target: usize, repository: &str, into: &str) -> Result<String> {
         let name = format!("r-{}", self.asked);
         let more = format!("overwrite: true\nconfiguration: {{name: db-{target}}}");
-        self.world.lagan.manifest(&format!("{name}.yaml"), &restore_session(&name, "local", into, &more))?;
+        self.world.lagan.manifest(&format!("{name}.yaml"), &restore_session(&name, repository, into, &more))?;
         self.asked += 1;
         Ok(name)
     }
@@ -175,7 +183,10 @@ impl Fleet {
             (statuses.iter().filter(|one| over(one)).count() >= self.asked).then_some(statuses)
         });
         let statuses = statuses.with_context(|| self.unended())?;
-        let snapshots = audit::checked_snapshots(&self.world.restic()?)?;
+        let mut snapshots = audit::checked_snapshots(&self.world.restic()?)?;
+        if let Some(remote) = &self.remote {
+            snapshots.extend(audit::checked_snapshots(remote)?);
+        }
         let tally = Evidence { facts: self.facts()?, statuses, snapshots }.audit()?;
         ensure!(tally.sessions() == self.asked, "{} were asked for, and the log has {tally:?}", self.asked);
         Ok(tally)
@@ -202,4 +213,13 @@ impl Fleet {
         let lines = last.iter().map(|(uid, fact)| format!("{uid}: {} {}", fact.name, fact.event["data"]));
         lines.collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Writes the BackupConfiguration of a target. Everything is kept, and failures are tried again soon.
+fn configure(world: &World, name: &str, repository: &str) -> Result<()> {
+    let more = "retentionPolicy: {name: all, keepLast: 10000}\nbackupHistoryLimit: 1000\nconcurrencyPolicy: Allow\n\
+                retryConfig: {maxRetry: 10, delay: 1s}";
+    let text = configuration(name, repository, &format!("--databases {name}"), more);
+    let text = text.replace("kind: AppBinding, name: shop", &format!("kind: AppBinding, name: {name}"));
+    world.lagan.manifest(&format!("{name}.yaml"), &text).map(drop)
 }

@@ -1,13 +1,20 @@
-//! A TCP relay on loopback whose connections a test can cut or slow down, and which a test can close for a while.
+//! A TCP relay on loopback whose connections a test can cut, slow down, or keep open while it loses what goes one way.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+
+/// One direction of all connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    ToServer,
+    ToClient,
+}
 
 #[derive(Default)]
 struct State {
@@ -16,6 +23,23 @@ struct State {
     accepted: AtomicUsize,
     /// Bytes that each direction of each connection relays in a second; 0 is no limit.
     rate: AtomicU64,
+    /// Milliseconds for which each block is kept back.
+    delay: AtomicU64,
+    /// The direction in which nothing passes.
+    held: Mutex<Option<Way>>,
+    released: Condvar,
+}
+
+impl State {
+    /// Waits until bytes may pass this way.
+    fn pass(&self, way: Way) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.released.wait_while(held, |held| *held == Some(way)).unwrap_or_else(PoisonError::into_inner));
+        let delay = self.delay.load(Ordering::SeqCst);
+        if delay > 0 {
+            thread::sleep(Duration::from_millis(delay));
+        }
+    }
 }
 
 pub struct Proxy {
@@ -43,8 +67,8 @@ impl Proxy {
                 open.extend(client.try_clone().ok());
                 open.extend(server.try_clone().ok());
                 drop(open);
-                relay(&client, &server, &shared);
-                relay(&server, &client, &shared);
+                relay(&client, &server, Way::ToServer, &shared);
+                relay(&server, &client, Way::ToClient, &shared);
             }
         });
         Ok(Self { port, state })
@@ -74,8 +98,23 @@ impl Proxy {
         self.cut();
     }
 
+    /// Keeps back everything that goes this way, as a network does that lost one direction: connections stay, and no end
+    /// learns of it.
+    pub fn hold(&self, way: Way) {
+        *self.state.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
+    }
+
+    /// Keeps each block back for so long.
+    pub fn delay(&self, by: Duration) {
+        self.state.delay.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Relays everything again, and at once.
     pub fn open(&self) {
         self.state.closed.store(false, Ordering::SeqCst);
+        self.state.delay.store(0, Ordering::SeqCst);
+        *self.state.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.state.released.notify_all();
     }
 
     /// Relays at most so many bytes in a second, in each direction of each connection.
@@ -84,13 +123,15 @@ impl Proxy {
     }
 }
 
-fn relay(from: &TcpStream, to: &TcpStream, state: &Arc<State>) {
+fn relay(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<State>) {
     let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
     let state = Arc::clone(state);
     thread::spawn(move || {
         let mut block = [0; 16 * 1024];
         loop {
-            match from.read(&mut block) {
+            let read = from.read(&mut block);
+            state.pass(way);
+            match read {
                 Ok(count) if count > 0 && to.write_all(&block[..count]).is_ok() => {
                     let rate = state.rate.load(Ordering::SeqCst);
                     if let Some(milliseconds) = (count as u64 * 1000).checked_div(rate) {

@@ -30,6 +30,8 @@ mod reporter;
 mod rights;
 #[path = "kube/roles.rs"]
 mod roles;
+#[path = "kube/rollback.rs"]
+mod rollback;
 #[path = "kube/rules.rs"]
 mod rules;
 #[path = "kube/scope.rs"]

@@ -1,6 +1,7 @@
-//! `./just soak MINUTES [SEED]`: sessions run while processes are killed, suspended and cut off at random, and at the end
-//! everything is audited. It prints the faults, the sessions, and how long it took until a session succeeded again; it
-//! fails if anything was lost, doubled or did not end.
+//! `./just soak MINUTES [SEED]`: sessions run while processes are killed, suspended and cut off at random, their network
+//! loses one direction or is slow, and an object store refuses, forgets or is gone. At the end everything is audited, and every
+//! database is restored and compared. It prints the faults, the sessions, and how long it took until a session succeeded
+//! again; it fails if anything was lost, doubled or did not end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,21 +9,27 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use lagan_tests::audit::{LogRecorder, SessionEnds};
 use lagan_tests::fleet::Fleet;
+use lagan_tests::http_proxy::{HttpFate, HttpProxy};
 use lagan_tests::mariadb::MariaDbServer;
 use lagan_tests::nats::NatsServer;
-use lagan_tests::proxy::Proxy;
+use lagan_tests::proxy::{Proxy, Way};
+use lagan_tests::s3::S3Server;
 use lagan_tests::sample::Random;
 use lagan_tests::wait::eventually;
 use nix::sys::signal::Signal;
 
 const ENGINES: usize = 2;
 const WORKERS: usize = 3;
-/// Databases that are backed up. The first one is for the sessions that measure.
+/// Databases that are backed up. The first one is for the sessions that measure, the last one is stored in S3.
 const TARGETS: usize = 4;
+const IN_S3: usize = TARGETS - 1;
 const OPTIONS: [&str; 2] = ["--failover", "10"];
 /// After a fault a session must have ended by then.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
 const SETTLED_WITHIN: Duration = Duration::from_secs(300);
+
+const SLOW_DOWN: &str =
+    "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
 
 /// What is done to the processes. Members are numbers of engines and workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,22 +38,35 @@ enum Fault {
     Suspend(usize),
     CutOff(usize),
     CutAll,
+    /// Nothing that a process sends arrives, or nothing that is sent to it, while its connection stays.
+    LoseWay(usize, Way),
+    Delay(usize),
     KillNats,
     SuspendNats,
     KillDatabase,
+    KillStorage,
+    /// The storage refuses with 503, or its answers are lost, for two of three requests.
+    StorageRefuses,
+    StorageForgets,
 }
 
 impl Fault {
     fn choose(random: &mut Random) -> Result<Self> {
         let member = usize::try_from(random.below((ENGINES + WORKERS).try_into()?))?;
-        Ok(match random.below(12) {
+        Ok(match random.below(18) {
             0..=3 => Self::Kill(member),
             4 | 5 => Self::Suspend(member),
             6 | 7 => Self::CutOff(member),
             8 => Self::CutAll,
-            9 => Self::KillNats,
-            10 => Self::SuspendNats,
-            _ => Self::KillDatabase,
+            9 => Self::LoseWay(member, Way::ToServer),
+            10 => Self::LoseWay(member, Way::ToClient),
+            11 => Self::Delay(member),
+            12 => Self::KillNats,
+            13 => Self::SuspendNats,
+            14 => Self::KillDatabase,
+            15 => Self::KillStorage,
+            16 => Self::StorageRefuses,
+            _ => Self::StorageForgets,
         })
     }
 
@@ -59,9 +79,15 @@ impl Fault {
             Self::CutOff(member) if member < ENGINES => "engine cut off",
             Self::CutOff(_) => "worker cut off",
             Self::CutAll => "all connections cut",
+            Self::LoseWay(_, Way::ToServer) => "nothing arrives at NATS",
+            Self::LoseWay(_, Way::ToClient) => "nothing arrives from NATS",
+            Self::Delay(_) => "slow connection",
             Self::KillNats => "NATS killed",
             Self::SuspendNats => "NATS suspended",
             Self::KillDatabase => "database killed",
+            Self::KillStorage => "storage killed",
+            Self::StorageRefuses => "storage refuses",
+            Self::StorageForgets => "answers of the storage lost",
         }
     }
 }
@@ -70,7 +96,9 @@ struct Soak {
     fleet: Fleet,
     recorder: LogRecorder,
     nats: NatsServer,
-    _copy: MariaDbServer,
+    copy: MariaDbServer,
+    s3: S3Server,
+    storage: HttpProxy,
     random: Random,
     faults: BTreeMap<&'static str, usize>,
     recoveries: Vec<Duration>,
@@ -98,10 +126,13 @@ impl Soak {
         let nats = NatsServer::start()?;
         let mut fleet = Fleet::prepare(&nats.url(), &OPTIONS, TARGETS)?;
         let copy = fleet.world.second_database("copy")?;
+        let s3 = S3Server::start()?;
+        let storage = HttpProxy::start(s3.port())?;
+        fleet.store_in(IN_S3, &s3, storage.port())?;
         fleet.start_behind_proxies(ENGINES, WORKERS, nats.port())?;
         let recorder = LogRecorder::start(&nats.url())?;
-        let (faults, recoveries) = (BTreeMap::new(), Vec::new());
-        let mut soak = Self { fleet, recorder, nats, _copy: copy, random: Random::new(seed), faults, recoveries };
+        let (faults, recoveries, random) = (BTreeMap::new(), Vec::new(), Random::new(seed));
+        let mut soak = Self { fleet, recorder, nats, copy, s3, storage, random, faults, recoveries };
         // A restore needs a snapshot.
         soak.probe()?;
         soak.recoveries.clear();
@@ -133,7 +164,7 @@ impl Soak {
             names.push(self.fleet.ask_of(target.try_into()?)?);
         }
         if self.random.below(4) == 0 {
-            names.push(self.fleet.ask_restore(0, "copy")?);
+            names.push(self.fleet.ask_restore(0, "local", "copy")?);
         }
         Ok(names)
     }
@@ -156,23 +187,54 @@ impl Soak {
                 self.fleet.proxies().for_each(Proxy::cut);
                 Ok(())
             }
+            Fault::LoseWay(member, way) => {
+                self.fleet.proxies().skip(member).take(1).for_each(|proxy| proxy.hold(way));
+                Ok(())
+            }
+            Fault::Delay(member) => {
+                self.fleet.proxies().skip(member).take(1).for_each(|proxy| proxy.delay(Duration::from_millis(200)));
+                Ok(())
+            }
             Fault::KillNats => self.nats.kill9(),
             Fault::SuspendNats => self.nats.process().signal(Signal::SIGSTOP),
             Fault::KillDatabase => self.fleet.world.db.kill9(),
+            Fault::KillStorage => self.s3.kill9(),
+            Fault::StorageRefuses => {
+                self.two_of_three(HttpFate::Answer(503, SLOW_DOWN.to_owned()));
+                Ok(())
+            }
+            Fault::StorageForgets => {
+                self.two_of_three(HttpFate::LoseAnswer);
+                Ok(())
+            }
         }
+    }
+
+    /// Gives two of three requests to the storage this fate.
+    fn two_of_three(&self, fate: HttpFate) {
+        let mut number = 0_u64;
+        self.storage.rule(move |_| {
+            number += 1;
+            if number.is_multiple_of(3) { HttpFate::Relay } else { fate.clone() }
+        });
     }
 
     fn mend(&mut self, fault: Fault) -> Result<()> {
         match fault {
             Fault::Kill(member) => self.fleet.start_again(member),
             Fault::Suspend(member) => self.fleet.process(member).signal(Signal::SIGCONT),
-            Fault::CutOff(_) | Fault::CutAll => {
+            Fault::CutOff(_) | Fault::CutAll | Fault::LoseWay(..) | Fault::Delay(_) => {
                 self.fleet.proxies().for_each(Proxy::open);
                 Ok(())
             }
             Fault::KillNats => self.nats.restart(),
             Fault::SuspendNats => self.nats.process().signal(Signal::SIGCONT),
             Fault::KillDatabase => self.fleet.world.db.restart(),
+            Fault::KillStorage => self.s3.restart(),
+            Fault::StorageRefuses | Fault::StorageForgets => {
+                self.storage.heal();
+                Ok(())
+            }
         }
     }
 
@@ -203,11 +265,24 @@ impl Soak {
             let name = self.fleet.ask_of(target)?;
             self.succeeds(&name)?;
         }
+        (0..TARGETS).try_for_each(|target| self.compare(target))?;
         let tally = self.fleet.audit(SETTLED_WITHIN)?;
         let lost = self.recorder.lost(&self.fleet.facts()?);
         ensure!(lost.is_empty(), "facts were acknowledged, and the log lacks them: {lost:?}");
         self.audit_metrics()?;
         Ok(tally)
+    }
+
+    /// Restores the newest backup of a target, and lets both servers say what they hold.
+    fn compare(&mut self, target: usize) -> Result<()> {
+        let repository = if target == IN_S3 { "s3" } else { "local" };
+        let name = self.fleet.ask_restore(target, repository, "copy")?;
+        self.succeeds(&name)?;
+        let database = format!("db-{target}");
+        let (original, copy) = (self.fleet.world.db.checksums(&database)?, self.copy.checksums(&database)?);
+        ensure!(!original.is_empty(), "{database} is empty");
+        ensure!(original == copy, "{name} succeeded, and {database} differs: {original:?} {copy:?}");
+        Ok(())
     }
 
     /// No engine says that a session waits, and one of them knows the last success of each target.
@@ -245,7 +320,9 @@ impl Soak {
             at(99),
             at(100)
         );
-        println!("nothing lost, nothing doubled: log, snapshots, statuses and metrics agree");
+        println!(
+            "nothing lost, nothing doubled: log, snapshots, statuses and metrics agree; each database came back as it was"
+        );
     }
 
     fn codes(&self) -> BTreeMap<String, usize> {
