@@ -147,7 +147,7 @@ async fn one_watch(publisher: Publisher<'_>, api: &Kubernetes, scope: &Scope, re
                 }
                 errors += 1;
                 tracing::warn!(kind = resource.plural, group = resource.group, error = chain(&error), "watch broke");
-                if errors >= ERRORS_UNTIL_LIST {
+                if errors >= ERRORS_UNTIL_LIST || was_away(&error) {
                     return;
                 }
                 continue;
@@ -225,6 +225,12 @@ async fn sweep(publisher: Publisher<'_>, scope: &Scope, seen: &HashSet<ObjectKey
         buried &= bury(publisher, &key, uid).await;
     }
     buried
+}
+
+/// Whether no API server was there to watch. The one that returns may have been restored from an older copy, and a watch from a
+/// version of its future would wait for it in silence.
+fn was_away(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(error) if !matches!(error, kube::Error::Api(_)))
 }
 
 /// Whether the kind is not installed: the API server answers 404 for all of it.

@@ -37,7 +37,11 @@ pub(super) async fn bury_all(publisher: Publisher<'_>, api: &Kubernetes) {
         tracing::warn!(objects = left.len(), "objects are not watched any more and count as deleted");
         for kind in STARTING {
             let burials = stream::iter(left.iter().filter(|(key, _)| key.kind == kind));
-            burials.for_each_concurrent(PUBLISHERS, async |(key, uid)| drop(bury(publisher, key, *uid).await)).await;
+            burials
+                .for_each_concurrent(PUBLISHERS, async |(key, uid)| {
+                    let _ = bury(publisher, key, *uid).await;
+                })
+                .await;
         }
     }
 }
