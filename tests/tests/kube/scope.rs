@@ -28,7 +28,8 @@ fn published(world: &KubeWorld, kind: &str) -> Result<BTreeMap<String, Option<Va
             let message = stream.get_last_raw_message_by_subject(&subject).await?;
             let event: Value = serde_json::from_slice(&message.payload)?;
             let [group, _, namespace, name] = subject.split('.').skip(3).collect::<Vec<_>>()[..] else { continue };
-            let uid = event["data"].get("object").map(|object| object["metadata"]["uid"].clone());
+            let object = event["data"].get("object").filter(|object| object.is_object());
+            let uid = object.map(|object| object["metadata"]["uid"].clone());
             found.insert(format!("{group}/{namespace}/{name}"), uid);
         }
         Ok(found)
