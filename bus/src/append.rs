@@ -246,6 +246,18 @@ async fn stream_is_gone(bus: &Bus, stream: &str) -> bool {
 }
 
 async fn send(bus: &Bus, message: &Outgoing<'_>, headers: HeaderMap) -> Sent {
+    let asked = Instant::now();
+    let sent = send_once(bus, message, headers).await;
+    match &sent {
+        Sent::Stored(_) => bus.note_stored(),
+        Sent::NotTaken(source) | Sent::Unknown(source) if source.is_silence() => bus.note_silence(asked),
+        // A leader that has lost its followers without knowing it refuses messages too.
+        Sent::NotTaken(_) | Sent::Unknown(_) | Sent::Conflict | Sent::Failed(_) => {}
+    }
+    sent
+}
+
+async fn send_once(bus: &Bus, message: &Outgoing<'_>, headers: HeaderMap) -> Sent {
     let request = Request::new().headers(headers).payload(message.payload.clone());
     let answer = match bus.client().send_request(message.subject.clone(), request).await {
         Ok(answer) => answer,

@@ -1,6 +1,7 @@
 //! Connects to NATS and reports the state of the connection. It creates nothing on the server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::error::{self, ApiError, EmptyRequest, code};
 use crate::reach::ReadScope;
+use crate::servers::Servers;
 
 /// The oldest server that Lagan is used with: its compare-and-set over a filter is what every append relies on.
 pub const OLDEST_SERVER: (u64, u64) = (2, 12);
@@ -138,6 +140,7 @@ pub struct Bus {
     api_prefix: String,
     reach: ReadScope,
     link: watch::Receiver<Link>,
+    servers: Arc<Servers>,
     patience: Duration,
     answer_within: Duration,
 }
@@ -145,13 +148,14 @@ pub struct Bus {
 impl Bus {
     /// Connects, waiting up to `patience` for a server. Wrong credentials and unusable servers fail immediately.
     pub async fn connect(connect: Connect) -> Result<Self, ConnectError> {
-        let servers = servers(&connect.url)?;
-        let address = servers.iter().map(shown).collect::<Vec<_>>().join(", ");
+        let addresses = addresses(&connect.url)?;
+        let address = addresses.iter().map(shown).collect::<Vec<_>>().join(", ");
         let api_prefix = api_prefix(connect.domain.as_deref())?;
         let deadline = Instant::now() + connect.patience;
+        let servers = Arc::new(Servers::default());
         let (client, mut link) = loop {
             let (sender, link) = watch::channel(Link::default());
-            match options(&connect, sender).await?.connect(&servers).await {
+            match options(&connect, sender, &servers).await?.connect(&addresses).await {
                 Ok(client) => break (client, link),
                 Err(source) => match source.kind() {
                     ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
@@ -172,7 +176,7 @@ impl Bus {
         let context =
             ContextBuilder::new().timeout(connect.answer_within).api_prefix(&api_prefix).build(client.clone());
         let Connect { patience, answer_within, reach, .. } = connect;
-        let bus = Self { client, context, api_prefix, reach, link, patience, answer_within };
+        let bus = Self { client, context, api_prefix, reach, link, servers, patience, answer_within };
         bus.check_jetstream(address, deadline).await?;
         Ok(bus)
     }
@@ -198,6 +202,28 @@ impl Bus {
     pub async fn servers(&self) -> Result<Vec<(String, u16)>, ApiError> {
         let pool = self.client.server_pool().await.map_err(|_| ApiError::NotConnected)?;
         Ok(pool.into_iter().map(|server| (server.addr.host().to_owned(), server.addr.port())).collect())
+    }
+
+    /// Notes that a majority of the servers took a message.
+    pub(crate) fn note_stored(&self) {
+        self.servers.stored();
+    }
+
+    /// Notes a request that no leader answered, and goes to another server if this one has been silent for too long.
+    pub(crate) fn note_silence(&self, asked: Instant) {
+        if !self.is_connected() || !self.servers.unanswered(asked) {
+            return;
+        }
+        let (client, servers) = (self.client.clone(), Arc::clone(&self.servers));
+        tokio::spawn(async move {
+            // With one server there is nowhere to go.
+            if client.server_pool().await.is_ok_and(|known| known.len() > 1) {
+                let server = client.server_info().server_name;
+                tracing::warn!(server, "jetstream does not answer through this server; going to another one");
+                servers.avoid_current();
+                let _ = client.force_reconnect().await;
+            }
+        });
     }
 
     /// Waits for a connection until `deadline`.
@@ -251,7 +277,7 @@ impl Bus {
 }
 
 /// Reads the addresses that a URL holds, separated by commas.
-fn servers(url: &str) -> Result<Vec<ServerAddr>, ConnectError> {
+fn addresses(url: &str) -> Result<Vec<ServerAddr>, ConnectError> {
     let of = url.split(',').count();
     let read = |(index, one): (usize, &str)| {
         let one = one.trim();
@@ -289,7 +315,12 @@ pub(crate) fn is_new_enough(version: &str) -> bool {
     matches!((numbers.next(), numbers.next()), (Some(Some(major)), Some(Some(minor))) if (major, minor) >= OLDEST_SERVER)
 }
 
-async fn options(connect: &Connect, link: watch::Sender<Link>) -> Result<ConnectOptions, ConnectError> {
+async fn options(
+    connect: &Connect,
+    link: watch::Sender<Link>,
+    servers: &Arc<Servers>,
+) -> Result<ConnectOptions, ConnectError> {
+    let (choosing, noting) = (Arc::clone(servers), Arc::clone(servers));
     let mut options = ConnectOptions::new()
         .name(&connect.name)
         .custom_inbox_prefix(connect.reach.inbox(&connect.role))
@@ -300,8 +331,9 @@ async fn options(connect: &Connect, link: watch::Sender<Link>) -> Result<Connect
             let exponent = u32::try_from(attempt).unwrap_or(u32::MAX).min(10);
             Duration::from_millis(10 * 2_u64.pow(exponent)).min(SLOWEST_RECONNECT)
         })
+        .reconnect_to_server_callback(move |known, _| std::future::ready(choosing.next(&known)))
         .event_callback(move |event| {
-            note(&event, &link);
+            note(&event, &link, &noting);
             std::future::ready(())
         });
     options = match &connect.auth {
@@ -320,9 +352,10 @@ async fn options(connect: &Connect, link: watch::Sender<Link>) -> Result<Connect
     Ok(options)
 }
 
-fn note(event: &Event, link: &watch::Sender<Link>) {
+fn note(event: &Event, link: &watch::Sender<Link>, servers: &Servers) {
     match event {
         Event::Connected => {
+            servers.connected();
             link.send_modify(|l| *l = Link { generation: l.generation + 1, connected: true });
             tracing::info!(generation = link.borrow().generation, "connected to nats");
         }
@@ -338,61 +371,4 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    fn addresses(url: &str) -> Result<Vec<String>, String> {
-        servers(url).map(|servers| servers.iter().map(shown).collect()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_address_never_shows_credentials() {
-        assert_eq!(addresses("nats://me:secret@host:4333").unwrap(), ["nats://host:4333"]);
-        assert_eq!(addresses("host:4222").unwrap(), ["nats://host:4222"]);
-        for broken in ["nats://me:secret@[broken", "tls://a,nats://me:secret@[broken"] {
-            let told = addresses(broken).unwrap_err();
-            assert!(told.contains("`[broken`") && !told.contains("secret"), "{told}");
-        }
-    }
-
-    #[test]
-    fn several_servers_are_separated_by_commas_and_a_bad_one_is_named() {
-        let found = addresses("nats://me:secret@a:4333, tls://b,[::1]:5000").unwrap();
-        assert_eq!(found, ["nats://a:4333", "tls://b:4222", "nats://[::1]:5000"]);
-        for (list, told) in [
-            ("a,,b", "``, number 2 of the 3 addresses"),
-            ("a,", "``, number 2 of the 2 addresses"),
-            ("a,http://b", "`http://b`, number 2 of the 2 addresses"),
-            ("http://b", "`http://b` is not the address of a NATS server"),
-            ("", "`` is not the address of a NATS server"),
-            ("nats://", "`nats://` is not the address of a NATS server"),
-        ] {
-            let error = addresses(list).unwrap_err();
-            assert!(error.starts_with(told), "{list}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_domain_is_part_of_every_request() {
-        assert_eq!(api_prefix(None).unwrap(), "$JS.API");
-        assert_eq!(api_prefix(Some("hub")).unwrap(), "$JS.hub.API");
-        for bad in ["", "a.b", "*", ">", "a b"] {
-            assert!(api_prefix(Some(bad)).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn versions_are_compared_as_numbers() {
-        for (version, enough) in [
-            ("2.12.0", true),
-            ("2.15.1", true),
-            ("2.9.25", false),
-            ("2.11.9", false),
-            ("3.0.0-beta.1", true),
-            ("", false),
-        ] {
-            assert_eq!(is_new_enough(version), enough, "{version}");
-        }
-    }
-}
+mod tests;

@@ -273,7 +273,9 @@ impl Pull {
         client.publish_with_reply(subject, inbox, request.to_string().into()).await.map_err(|e| failed(e.into()))?;
         let silence = if beats { IDLE_HEARTBEAT * 3 } else { wait + IDLE_HEARTBEAT };
         loop {
+            let asked = Instant::now();
             let Ok(answer) = timeout(silence, answers.next()).await else {
+                self.bus.note_silence(asked);
                 return Err(DeliveryError::Silent { consumer: consumer() });
             };
             let Some(message) = answer else { return Err(DeliveryError::NotConnected) };
@@ -282,7 +284,11 @@ impl Pull {
                 StatusCode::OK => return self.delivery(message).map(Some).map_err(failed),
                 StatusCode::IDLE_HEARTBEAT => {}
                 StatusCode::TIMEOUT | StatusCode::NOT_FOUND => return Ok(None),
-                StatusCode::NO_RESPONDERS => return Err(DeliveryError::ConsumerGone { consumer: consumer() }),
+                StatusCode::NO_RESPONDERS => {
+                    // The consumer is gone, or its leader is beyond the reach of this server.
+                    self.bus.note_silence(asked);
+                    return Err(DeliveryError::ConsumerGone { consumer: consumer() });
+                }
                 // Only the text distinguishes this 409 from the others.
                 StatusCode::REQUEST_TERMINATED if description == "Consumer Deleted" => {
                     return Err(DeliveryError::ConsumerGone { consumer: consumer() });

@@ -5,6 +5,7 @@ use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::jetstream::response::Response;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::connect::Bus;
 
@@ -66,6 +67,12 @@ impl ApiError {
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Refused { code, .. } if *code != code::TEMPORARILY_UNAVAILABLE)
     }
+
+    /// Returns whether no leader answered. A server that is cut off from the others of its cluster answers nothing at first, and
+    /// says that JetStream is temporarily unavailable when it misses them.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::NoResponders | Self::Refused { code: code::TEMPORARILY_UNAVAILABLE, .. })
+    }
 }
 
 impl From<async_nats::jetstream::Error> for ApiError {
@@ -87,7 +94,8 @@ pub(crate) async fn api<T: DeserializeOwned>(
     if !bus.is_connected() {
         return Err(ApiError::NotConnected);
     }
-    match bus.context().request(subject, payload).await {
+    let asked = Instant::now();
+    let answer = match bus.context().request(subject, payload).await {
         Ok(Response::Ok(answer)) => Ok(answer),
         Ok(Response::Err { error }) => Err(error.into()),
         Err(error) => Err(match error.kind() {
@@ -95,5 +103,12 @@ pub(crate) async fn api<T: DeserializeOwned>(
             RequestErrorKind::NoResponders => ApiError::NoResponders,
             RequestErrorKind::InvalidSubject | RequestErrorKind::Other => ApiError::Request(error.into()),
         }),
+    };
+    // An answer proves nothing: a server that is cut off from the others still answers some requests.
+    if let Err(error) = &answer
+        && error.is_silence()
+    {
+        bus.note_silence(asked);
     }
+    answer
 }

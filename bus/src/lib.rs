@@ -22,6 +22,7 @@ pub mod read;
 mod refusal;
 pub mod request;
 pub mod server;
+mod servers;
 pub mod session_log;
 pub mod streams;
 pub mod sync;

@@ -27,7 +27,15 @@ struct Answer {
 pub(crate) async fn last_by_refusal(bus: &Bus, stream: &str, subject: &str, filter: &str) -> Result<u64, ApiError> {
     let deadline = Instant::now() + bus.answer_within();
     loop {
-        let refused = ask(bus, stream, subject, filter).await?;
+        let asked = Instant::now();
+        let refused = ask(bus, stream, subject, filter).await.inspect_err(|error| {
+            if error.is_silence() {
+                bus.note_silence(asked);
+            }
+        })?;
+        if refused.error_code().0 == code::TEMPORARILY_UNAVAILABLE {
+            bus.note_silence(asked);
+        }
         let text = refused.to_string();
         match (refused.error_code().0, sequence(&text)) {
             (code::WRONG_LAST_SEQUENCE, Some(sequence)) => return Ok(sequence),

@@ -241,10 +241,21 @@ pub async fn server_time(bus: &Bus) -> Result<Timestamp, StreamError> {
     #[derive(Deserialize)]
     struct Answer {
         ts: Timestamp,
+        /// Only in a cluster.
+        cluster: Option<Replicas>,
     }
-    let name = subject::SESSIONS;
+    #[derive(Deserialize)]
+    struct Replicas {
+        leader: Option<String>,
+    }
+    let (name, asked) = (subject::SESSIONS, tokio::time::Instant::now());
     let answer = api::<Answer>(bus, format!("STREAM.INFO.{name}"), &EmptyRequest {}).await;
-    Ok(answer.map_err(|source| StreamError::State { name: name.to_owned(), source })?.ts)
+    let answer = answer.map_err(|source| StreamError::State { name: name.to_owned(), source })?;
+    // A server that knows no leader of the stream answers this all the same.
+    if answer.cluster.is_some_and(|replicas| replicas.leader.is_none_or(|leader| leader.is_empty())) {
+        bus.note_silence(asked);
+    }
+    Ok(answer.ts)
 }
 
 /// Reads how full a stream is, from 0 to 1; 0 if it has no limit.

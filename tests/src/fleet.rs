@@ -63,20 +63,32 @@ impl Fleet {
 
     /// Starts this many engines and workers, and waits until each is ready.
     pub fn start(&mut self, engines: usize, workers: usize) -> Result<()> {
-        self.launch_all(engines, workers, || Ok(None))
+        let urls = self.urls.clone();
+        self.start_at(engines, workers, &urls)
+    }
+
+    /// Starts them with other addresses of the servers than those that the audit uses.
+    pub fn start_at(&mut self, engines: usize, workers: usize, urls: &str) -> Result<()> {
+        self.launch_all(engines, workers, || Ok((urls.to_owned(), None)))
     }
 
     /// Starts them with a connection each that can be cut. `nats` is the port of the only server.
     pub fn start_behind_proxies(&mut self, engines: usize, workers: usize, nats: u16) -> Result<()> {
-        self.launch_all(engines, workers, || Proxy::start(nats).map(Some))
+        self.launch_all(engines, workers, || {
+            let proxy = Proxy::start(nats)?;
+            Ok((format!("nats://127.0.0.1:{}", proxy.port()), Some(proxy)))
+        })
     }
 
-    fn launch_all(&mut self, engines: usize, workers: usize, proxy: impl Fn() -> Result<Option<Proxy>>) -> Result<()> {
+    fn launch_all(
+        &mut self,
+        engines: usize,
+        workers: usize,
+        way: impl Fn() -> Result<(String, Option<Proxy>)>,
+    ) -> Result<()> {
         let parts = std::iter::repeat_n("engine", engines).chain(std::iter::repeat_n("worker", workers));
         for (number, part) in parts.enumerate() {
-            let (name, proxy, listen) = (format!("{part}-{number}"), proxy()?, ReservedPort::reserve()?);
-            let urls = proxy.as_ref().map(|proxy| format!("nats://127.0.0.1:{}", proxy.port()));
-            let urls = urls.unwrap_or_else(|| self.urls.clone());
+            let (name, (urls, proxy), listen) = (format!("{part}-{number}"), way()?, ReservedPort::reserve()?);
             let process = self.launch(part, &name, &urls, &listen)?;
             self.members.push(Member { part, name, urls, listen, process, proxy });
         }

@@ -83,6 +83,11 @@ impl NatsCluster {
         format!("nats://127.0.0.1:{}", self.nodes[node].ports.client.number())
     }
 
+    /// A way to each server that a test can close, in the order of the servers.
+    pub fn client_proxies(&self) -> Result<Vec<Proxy>> {
+        self.nodes.iter().map(|node| Proxy::start(node.ports.client.number())).collect()
+    }
+
     /// The process of a server, for signals and log lines.
     pub fn process(&mut self, node: usize) -> &mut Process {
         &mut self.nodes[node].process

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use lagan_tests::fleet::Fleet;
 use lagan_tests::nats_cluster::{NODES, NatsCluster};
+use lagan_tests::proxy::Proxy;
 use lagan_tests::wait::eventually;
 use nix::sys::signal::Signal;
 
@@ -59,6 +60,58 @@ impl Scene {
         assert_eq!(tally.of("succeeded"), self.fleet.asked(), "{tally:?}");
         Ok(())
     }
+}
+
+/// An engine and a worker that are both connected to the first server, though they know all.
+struct OneServer {
+    scene: Scene,
+    ways: Vec<Proxy>,
+}
+
+impl OneServer {
+    fn begin() -> Result<Self> {
+        let nats = NatsCluster::start()?;
+        let ways = nats.client_proxies()?;
+        let urls = ways.iter().map(|way| format!("nats://127.0.0.1:{}", way.port())).collect::<Vec<_>>().join(",");
+        let mut fleet = Fleet::prepare(&format!("{},{}", nats.url(1), nats.url(2)), &OPTIONS, TARGETS)?;
+        ways[1..].iter().for_each(Proxy::close);
+        fleet.start_at(1, 1, &urls)?;
+        ways[1..].iter().for_each(Proxy::open);
+        fleet.ask_for(1)?;
+        fleet.wait_for("succeeded", 1, PATIENCE)?;
+        Ok(Self { scene: Scene { fleet, nats }, ways })
+    }
+
+    /// Waits until both have left the first server, and work goes on. Each must have gone once.
+    fn both_leave_within(&mut self, limit: Duration) -> Result<()> {
+        self.scene.fleet.ask_for(TARGETS)?;
+        let moves = |ways: &[Proxy]| ways[1..].iter().map(Proxy::accepted).sum::<usize>();
+        let began = Instant::now();
+        eventually("engine and worker to leave the first server", limit, || (moves(&self.ways) >= 2).then_some(()))?;
+        eprintln!("both left after {:.1} s", began.elapsed().as_secs_f32());
+        self.scene.fleet.wait_for("succeeded", 1 + TARGETS, PATIENCE)?;
+        assert_eq!(moves(&self.ways), 2, "they stay where JetStream answers");
+        Ok(())
+    }
+}
+
+#[test]
+fn clients_leave_a_server_that_is_cut_off_from_the_others() -> Result<()> {
+    let mut one = OneServer::begin()?;
+    one.scene.nats.isolate(0);
+    one.both_leave_within(Duration::from_secs(30))?;
+    one.scene.nats.heal();
+    one.scene.judge()
+}
+
+#[test]
+#[ignore = "just test-faults"]
+fn clients_leave_a_server_that_is_suspended() -> Result<()> {
+    let mut one = OneServer::begin()?;
+    one.scene.nats.process(0).signal(Signal::SIGSTOP)?;
+    one.both_leave_within(Duration::from_secs(30))?;
+    one.scene.nats.process(0).signal(Signal::SIGCONT)?;
+    one.scene.judge()
 }
 
 #[test]

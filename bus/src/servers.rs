@@ -1,0 +1,198 @@
+//! Leaves a server through which JetStream does not answer while the connection stands, such as one that is cut off from the
+//! others of its cluster, or suspended, and chooses the server to go to. It sends no requests: it judges the answers to
+//! those that are sent anyway. Reads prove nothing, because a server that is cut off still answers some.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::{ReconnectToServer, Server, ServerAddr};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Time without any answer after which a client leaves its server. Most elections take less.
+const SILENCE: Duration = Duration::from_secs(8);
+/// The share of chance in each wait, so that the clients of one server do not leave it at the same moment.
+const JITTER_MS: u128 = 2_000;
+/// Shortest time between two moves. It doubles while no move helps, because a cluster without a quorum answers nowhere.
+const SHORTEST_STAY: Duration = Duration::from_secs(10);
+const LONGEST_STAY: Duration = Duration::from_secs(60);
+/// Two requests without an answer that are further apart have nothing to do with each other.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// The servers of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Servers(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    silence: Silence,
+    choice: Choice,
+}
+
+impl Servers {
+    /// Notes that the connection was made.
+    pub(crate) fn connected(&self) {
+        let mut state = self.state();
+        state.silence.connected(Instant::now());
+        state.choice.avoided = None;
+    }
+
+    /// Notes that JetStream stored something, which takes a majority of the servers.
+    pub(crate) fn stored(&self) {
+        self.state().silence.stored();
+    }
+
+    /// Notes that a request had no answer, and returns whether it is time to leave the server.
+    pub(crate) fn unanswered(&self, asked: Instant) -> bool {
+        self.state().silence.unanswered(asked, Instant::now(), jitter())
+    }
+
+    /// Makes the next connection go to another server first.
+    pub(crate) fn avoid_current(&self) {
+        self.state().choice.avoided = Some(Vec::new());
+    }
+
+    /// Chooses the server of the next attempt to connect. The first connection is left to the library, which tries all.
+    pub(crate) fn next(&self, known: &[Server]) -> Option<ReconnectToServer> {
+        let addr = self.state().choice.next(known, |_| Uuid::new_v4().as_u128())?;
+        Some(ReconnectToServer { addr, delay: None })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn jitter() -> Duration {
+    Duration::from_millis(u64::try_from(Uuid::new_v4().as_u128() % JITTER_MS).unwrap_or_default())
+}
+
+/// The time for which no request had an answer.
+#[derive(Debug, Default)]
+struct Silence {
+    connected: Option<Instant>,
+    /// Time from which the next request without an answer leads to another server.
+    leave_at: Option<Instant>,
+    /// The last move, and the shortest time until the next one.
+    moved: Option<(Instant, Duration)>,
+}
+
+impl Silence {
+    fn connected(&mut self, now: Instant) {
+        self.connected = Some(now);
+        self.leave_at = None;
+    }
+
+    fn stored(&mut self) {
+        self.leave_at = None;
+        if let Some((_, stay)) = &mut self.moved {
+            *stay = SHORTEST_STAY;
+        }
+    }
+
+    /// One request alone proves nothing: its outcome may be that of a stream without a leader, or this process was suspended.
+    fn unanswered(&mut self, asked: Instant, now: Instant, jitter: Duration) -> bool {
+        // The answer to an earlier request was lost with the earlier connection.
+        if self.connected.is_some_and(|connected| asked < connected) {
+            return false;
+        }
+        let Some(leave_at) = self.leave_at.filter(|at| now.saturating_duration_since(*at) < FORGOTTEN) else {
+            let due = asked + SILENCE + jitter;
+            self.leave_at = Some(self.moved.map_or(due, |(moved, stay)| due.max(moved + stay + jitter)));
+            return false;
+        };
+        if now < leave_at {
+            return false;
+        }
+        let stay = self.moved.map_or(SHORTEST_STAY, |(_, stay)| (stay * 2).min(LONGEST_STAY));
+        self.moved = Some((now, stay));
+        self.leave_at = None;
+        true
+    }
+}
+
+/// The server that is connected, or was tried last.
+#[derive(Debug, Default)]
+struct Choice {
+    current: Option<ServerAddr>,
+    /// During a move, the server that is left and those that were tried since. They come after all others.
+    avoided: Option<Vec<ServerAddr>>,
+}
+
+impl Choice {
+    /// Servers with the fewest failed attempts come first, as in the library's own choice.
+    fn next(&mut self, known: &[Server], chance: impl Fn(&ServerAddr) -> u128) -> Option<ServerAddr> {
+        let first = || known.iter().find(|server| server.did_connect).map(|server| server.addr.clone());
+        let current = self.current.take().or_else(first)?;
+        if let Some(avoided) = &mut self.avoided {
+            avoided.push(current.clone());
+        }
+        let avoided = self.avoided.as_deref().unwrap_or_default();
+        let rank = |server: &&Server| {
+            let is_avoided = avoided.contains(&server.addr);
+            (is_avoided, server.failed_attempts, server.addr == current, chance(&server.addr))
+        };
+        self.current = known.iter().min_by_key(rank).map(|server| server.addr.clone());
+        self.current.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn server(name: &str, failed_attempts: usize, did_connect: bool) -> Server {
+        let addr: ServerAddr = name.parse().unwrap();
+        Server { addr, failed_attempts, did_connect, is_discovered: false, last_error: None }
+    }
+
+    fn next(choice: &mut Choice, known: &[Server]) -> String {
+        choice.next(known, |addr| addr.host().bytes().map(u128::from).sum()).unwrap().host().to_owned()
+    }
+
+    #[test]
+    fn a_server_that_is_left_comes_after_all_others() {
+        let mut choice = Choice::default();
+        assert_eq!(choice.next(&[server("a", 0, false), server("b", 0, false)], |_| 0), None, "the first connection");
+        // The others failed often in the past.
+        let mut known = [server("a", 0, true), server("b", 7, false), server("c", 9, true)];
+        choice.avoided = Some(Vec::new());
+        choice.current = Some("a".parse().unwrap());
+        assert_eq!(next(&mut choice, &known), "b");
+        known[1].failed_attempts += 1;
+        assert_eq!(next(&mut choice, &known), "c");
+        known[2].failed_attempts += 1;
+        assert_eq!(next(&mut choice, &known), "a");
+        // The connection to c ends for another reason.
+        let mut choice = Choice { current: Some("c".parse().unwrap()), avoided: None };
+        known.iter_mut().for_each(|server| server.failed_attempts = 0);
+        assert_eq!(next(&mut choice, &known), "a");
+        known[0].failed_attempts = 1;
+        assert_eq!(next(&mut choice, &known), "b");
+        assert_eq!(next(&mut Choice::default(), &[server("a", 0, true)]), "a", "the only server");
+    }
+
+    #[test]
+    fn a_server_is_left_after_a_silence_and_moves_that_do_not_help_become_rare() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut silence = Silence::default();
+        silence.connected(at(10));
+        let mut unanswered = |asked: u64, now: u64| silence.unanswered(at(asked), at(now), Duration::ZERO);
+        assert!(!unanswered(9, 14) && !unanswered(9, 30), "asked through the earlier connection");
+        assert!(!unanswered(20, 25) && !unanswered(22, 27), "8 s are not over");
+        assert!(unanswered(23, 28));
+        let moves = (29..200).filter(|now| unanswered(*now, *now)).collect::<Vec<_>>();
+        assert_eq!(moves, [38, 58, 98, 158], "after 10, 20, 40 and 60 s");
+        silence.stored();
+        assert!(!silence.unanswered(at(200), at(201), Duration::ZERO));
+        silence.stored();
+        assert!(!silence.unanswered(at(206), at(211), Duration::ZERO), "something was stored between");
+        assert!(silence.unanswered(at(209), at(214), Duration::ZERO));
+        let mut silence = Silence::default();
+        assert!(!silence.unanswered(at(0), at(5), Duration::ZERO));
+        assert!(!silence.unanswered(at(80), at(85), Duration::ZERO), "too long ago");
+        assert!(silence.unanswered(at(85), at(90), Duration::ZERO));
+    }
+}
