@@ -193,6 +193,10 @@ pub(crate) async fn store_while(
                 if stream_is_gone(bus, message.stream).await || Instant::now() >= deadline {
                     return Err(match doubt {
                         Some(source) => AppendError::Unknown { subject: subject(), source },
+                        // Its first copy, of an earlier call, may be stored yet.
+                        None if source.code() == Some(code::DUPLICATE_IN_PROCESS) => {
+                            AppendError::Unknown { subject: subject(), source }
+                        }
                         None => AppendError::NoStream { subject: subject() },
                     });
                 }
@@ -285,7 +289,7 @@ fn refusal(subject: &str, source: ApiError) -> Sent {
     let subject = subject.to_owned();
     match source.code() {
         Some(code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT) => Sent::Conflict,
-        Some(code::TEMPORARILY_UNAVAILABLE) => Sent::NotTaken(source),
+        Some(code::TEMPORARILY_UNAVAILABLE | code::DUPLICATE_IN_PROCESS) => Sent::NotTaken(source),
         Some(code::MESSAGE_TOO_LARGE) => Sent::Failed(AppendError::TooLarge { subject }),
         Some(
             code::STORE_FAILED
@@ -296,5 +300,24 @@ fn refusal(subject: &str, source: ApiError) -> Sent {
             | code::ACCOUNT_RESOURCES,
         ) => Sent::Failed(AppendError::Full { subject, source }),
         _ => Sent::Failed(AppendError::Refused { subject, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn refused(code: u64) -> Sent {
+        let error = serde_json::json!({ "code": 409, "err_code": code, "description": "told by a test" });
+        refusal("s", serde_json::from_value::<async_nats::jetstream::Error>(error).unwrap().into())
+    }
+
+    #[test]
+    fn a_message_whose_first_copy_is_on_its_way_may_be_stored_yet() {
+        assert!(matches!(refused(code::DUPLICATE_IN_PROCESS), Sent::NotTaken(_)));
+        assert!(matches!(refused(code::TEMPORARILY_UNAVAILABLE), Sent::NotTaken(_)));
+        assert!(matches!(refused(code::WRONG_LAST_SEQUENCE), Sent::Conflict));
+        assert!(matches!(refused(10_109), Sent::Failed(AppendError::Refused { .. })), "a sealed stream");
     }
 }

@@ -30,6 +30,8 @@ pub(crate) mod code {
     pub const STREAM_BYTES: u64 = 10122;
     pub const CONSUMER_EXISTS: u64 = 10148;
     pub const CONSUMER_IN_USE: u64 = 10013;
+    /// A replicated stream answers this to a message that is sent again while its first copy waits for the followers.
+    pub const DUPLICATE_IN_PROCESS: u64 = 10158;
     /// A replicated stream answers this while another write to the subject is in flight.
     pub const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
 }
