@@ -76,7 +76,8 @@ impl RepositorySpec {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backend {
-    /// Secret with `RESTIC_PASSWORD` and the keys of the storage.
+    /// Secret with `RESTIC_PASSWORD` and the keys of the storage: for S3 `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, and for
+    /// temporary credentials `AWS_SESSION_TOKEN`. Each attempt reads them again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub storage_secret_name: Option<String>,

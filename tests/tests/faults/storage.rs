@@ -228,6 +228,23 @@ fn credentials_that_expired_are_read_again_when_they_were_renewed() -> Result<()
 }
 
 #[test]
+fn credentials_that_had_expired_before_the_session_began_are_told_as_such() -> Result<()> {
+    let behind = Behind::start("retryConfig: {maxRetry: 1, delay: 1s}")?;
+    assert_eq!(behind.backup()?["type"], "dev.lagan.backup.succeeded.v1");
+    // The first request of a session is a `HEAD`, whose answer has no words.
+    behind.proxy.rule(|request| {
+        let words = if request.method == "HEAD" { String::new() } else { refusal("ExpiredToken") };
+        HttpFate::Answer(400, words)
+    });
+    let end = behind.backup()?;
+    assert_eq!((&end["type"], &end["data"]["code"]), (&"dev.lagan.backup.failed.v1".into(), &"E0316".into()), "{end}");
+    assert!(end["data"]["message"].as_str().unwrap_or_default().contains("have expired"), "{end}");
+    behind.proxy.heal();
+    assert_eq!(behind.backup()?["type"], "dev.lagan.backup.succeeded.v1");
+    behind.restic()?.check()
+}
+
+#[test]
 #[ignore = "just test-faults"]
 fn a_slow_storage_does_not_make_the_database_server_give_a_dump_up() -> Result<()> {
     let world = world_with(24)?;

@@ -39,6 +39,9 @@ pub(super) fn operator(s3: &S3, access: &StorageAccess, redactor: &Redactor) -> 
         (Some(id), Some(secret)) => builder.access_key_id(id.expose_secret()).secret_access_key(secret.expose_secret()),
         _ => builder.skip_signature(),
     };
+    if let Some(token) = &s3.session_token {
+        builder = builder.session_token(token.expose_secret());
+    }
     let operator = Operator::new(builder).map_err(|error| redactor.store_error("use", &s3.bucket, &error))?;
     let transport = HttpTransporter::new(Transport::new(client(s3, &access.outbound)?));
     let (control, io, retries) = match access.patience {

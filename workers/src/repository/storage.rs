@@ -36,6 +36,8 @@ pub struct S3 {
     pub ca_pem: Option<Vec<u8>>,
     pub access_key_id: Option<SecretString>,
     pub secret_access_key: Option<SecretString>,
+    /// The third part of temporary credentials.
+    pub session_token: Option<SecretString>,
 }
 
 /// Whether the certificate of a storage must be valid.
@@ -69,7 +71,11 @@ impl S3 {
     /// with an answer about something else.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         self.url()?;
-        let keys = [("AWS_ACCESS_KEY_ID", &self.access_key_id), ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key)];
+        let keys = [
+            ("AWS_ACCESS_KEY_ID", &self.access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key),
+            ("AWS_SESSION_TOKEN", &self.session_token),
+        ];
         for (name, key) in keys {
             let Some(key) = key.as_ref().map(ExposeSecret::expose_secret) else { continue };
             let wrong = if key.is_empty() {
@@ -100,6 +106,12 @@ impl S3 {
     /// Returns scheme, host, port and path, without user, query or trailing slash.
     pub(super) fn endpoint(&self) -> Result<String, StoreError> {
         self.url().map(|url| bare(&url))
+    }
+
+    /// Everything that no text may show.
+    pub(super) fn secrets(&self) -> Vec<SecretString> {
+        let keys = [&self.access_key_id, &self.secret_access_key, &self.session_token];
+        keys.into_iter().flatten().cloned().collect()
     }
 
     pub(super) fn root(&self) -> String {
@@ -145,6 +157,7 @@ mod tests {
             ca_pem: None,
             access_key_id: Some("AKIDCANARY".into()),
             secret_access_key: Some("SECRETCANARY".into()),
+            session_token: Some("TOKENCANARY".into()),
         })
     }
 

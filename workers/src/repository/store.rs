@@ -18,7 +18,7 @@ use super::local::Local;
 use super::object;
 use super::storage::Storage;
 use super::storage_access::StorageAccess;
-use super::store_error::{Redactor, StoreError, StoreErrorKind};
+use super::store_error::{Redactor, StoreError, StoreErrorKind, is_wordless};
 
 pub(super) const CONFIG: &str = "config";
 
@@ -96,9 +96,21 @@ impl Store {
             match self.operator.stat(path).await {
                 Ok(metadata) => Ok(Some(metadata.content_length())),
                 Err(error) if error.kind() == opendal::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error.into()),
+                Err(error) => Err(self.in_words(path, error).await.into()),
             }
         })
+    }
+
+    /// Returns the reason why a look at a file was refused. The answer to a `HEAD` request has no words, also if the credentials have
+    /// expired, and the answer to a `GET` request has some.
+    async fn in_words(&self, path: &str, refused: opendal::Error) -> opendal::Error {
+        if !is_wordless(&refused) {
+            return refused;
+        }
+        match self.operator.read_with(path).range(0..1).await {
+            Err(error) if error.kind() == opendal::ErrorKind::PermissionDenied => error,
+            _ => refused,
+        }
     }
 
     /// Reads a file that has at most `limit` bytes.
@@ -336,6 +348,6 @@ fn folder(root: &Path, absent: AbsentFolder, redactor: &Redactor) -> Result<Opti
 fn secrets(storage: &Storage) -> Vec<SecretString> {
     match storage {
         Storage::Fs(_) => Vec::new(),
-        Storage::S3(s3) => s3.access_key_id.iter().chain(&s3.secret_access_key).cloned().collect(),
+        Storage::S3(s3) => s3.secrets(),
     }
 }

@@ -47,6 +47,15 @@ pub struct StoreError {
 #[error("the credentials have expired")]
 pub(super) struct ExpiredCredentials;
 
+/// The cause of an answer that refuses a request and gives no reason.
+#[derive(Debug, thiserror::Error)]
+#[error("does the endpoint belong to an S3 server, and are its scheme and the region right?")]
+pub(super) struct WordlessRefusal;
+
+pub(super) fn is_wordless(error: &opendal::Error) -> bool {
+    error.source().is_some_and(<dyn std::error::Error>::is::<WordlessRefusal>)
+}
+
 impl StoreErrorKind {
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -9,7 +9,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
-use super::store_error::ExpiredCredentials;
+use super::store_error::{ExpiredCredentials, WordlessRefusal};
 use crate::outbound::AddressError;
 
 /// Largest answer that is not the content of a file, such as a page of a listing.
@@ -59,11 +59,11 @@ async fn refused(answer: Response<HttpBody>) -> Result<Response<HttpBody>> {
     if EXPIRED.iter().any(|code| text.contains(&format!("<Code>{code}</Code>"))) {
         return Err(Error::new(ErrorKind::PermissionDenied, "").set_source(ExpiredCredentials));
     }
-    let hint = "does the endpoint belong to an S3 server, and are its scheme and the region right?";
     let status = parts.status.as_u16();
-    let text =
-        if text.is_empty() { format!("it answers {status}: {hint}") } else { format!("it answers {status}: {text}") };
-    Err(Error::new(ErrorKind::ConfigInvalid, text))
+    if text.is_empty() {
+        return Err(Error::new(ErrorKind::ConfigInvalid, format!("it answers {status}")).set_source(WordlessRefusal));
+    }
+    Err(Error::new(ErrorKind::ConfigInvalid, format!("it answers {status}: {text}")))
 }
 
 type Body = Box<dyn futures::Stream<Item = Result<Buffer>> + Send + Sync + Unpin + 'static>;

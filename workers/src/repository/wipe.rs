@@ -105,7 +105,7 @@ impl Wipe {
         access: &StorageAccess,
         (cluster, namespaces): (&ClusterIdentity, &[String]),
     ) -> Result<Self, WipeError> {
-        let redactor = Redactor::new(s3.access_key_id.iter().chain(&s3.secret_access_key).cloned().collect());
+        let redactor = Redactor::new(s3.secrets());
         let operator = object::operator(s3, access, &redactor)?;
         let not_opened = |error| match error {
             Error::Storage(error) => WipeError::Storage(error),

@@ -87,6 +87,28 @@ fn an_answer_of_another_kind_of_server_is_one_short_clean_line() {
 }
 
 #[test]
+fn the_token_of_temporary_credentials_is_sent_with_every_request() {
+    let fixture = Fixture::new();
+    let server = ObjectServer::start(fixture.root());
+    let s3 = S3 { session_token: Some("TOKENCANARY".into()), ..server.s3() };
+    Repository::init(&Storage::S3(s3), &PASSWORD.into(), &fixture.access()).unwrap();
+    for request in server.requests() {
+        assert_eq!(request.headers["x-amz-security-token"], "TOKENCANARY", "{request:?}");
+        assert!(request.headers["authorization"].contains("x-amz-security-token"), "it is signed: {request:?}");
+    }
+}
+
+#[test]
+fn a_refusal_without_words_is_asked_for_words() {
+    let body = "<Error><Code>ExpiredToken</Code><Message>TOKENCANARY</Message></Error>";
+    let refused = format!("HTTP/1.1 400 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let error = Repository::probe(&Storage::S3(s3(always(refused), "p")), &Fixture::new().access()).unwrap_err();
+    assert!(matches!(&error, Error::Storage(error) if error.kind == StoreErrorKind::Expired), "{error:?}");
+    assert_eq!(error.class(), lagan_schemas::error::Class::Transient);
+    assert!(error.to_string().contains("have expired"), "{error}");
+}
+
+#[test]
 fn a_listing_without_an_end_is_given_up() {
     let endpoint = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

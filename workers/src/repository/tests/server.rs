@@ -22,6 +22,7 @@ pub(super) fn s3(endpoint: String, prefix: &str) -> S3 {
         ca_pem: None,
         access_key_id: Some("AKIDCANARY".into()),
         secret_access_key: Some("SECRETCANARY".into()),
+        session_token: None,
     }
 }
 
