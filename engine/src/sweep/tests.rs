@@ -120,7 +120,13 @@ fn only_a_recent_sign_of_a_worker_says_that_it_cannot_read_a_plan() {
 #[test]
 fn no_session_outlives_its_log() {
     let six_days = 6 * 86_400;
-    for session in [story(Backup).end(), story(Backup).planned(1).end(), story(Backup).planned(1).started(2).end()] {
+    for session in [
+        // One that waits has no other end if it has no `timeOut`.
+        story(Backup).end(),
+        story(Backup).planned(1).started(2).retrying(3, Code::RepositoryLocked).end(),
+        story(Backup).planned(1).end(),
+        story(Backup).planned(1).started(2).end(),
+    ] {
         assert_eq!(ends_with(&session, HolderState::Nobody, six_days), None);
         assert!(!concerns(&session, at(six_days), OLDEST));
         assert!(concerns(&session, at(six_days + 1), OLDEST));
