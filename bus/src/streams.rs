@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, Info, StorageType};
 use jiff::Timestamp;
 use lagan_schemas::position::StoreId;
 use lagan_schemas::subject::{self, Cluster};
@@ -38,6 +38,13 @@ pub enum WhenFull {
     DropOldest,
 }
 
+/// The compression of the blocks of a stream on disk. It is chosen when the stream is made, and stays as an administrator changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockCompression {
+    None,
+    S2,
+}
+
 /// Whether the server may hold a stream to other limits than Lagan asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitRule {
@@ -60,6 +67,7 @@ pub struct StreamSpec {
     pub limits: LimitRule,
     pub max_per_subject: i64,
     pub duplicate_window: Duration,
+    pub compression: BlockCompression,
     pub replicas: usize,
 }
 
@@ -130,6 +138,7 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
         limits: LimitRule::AtLeast,
         max_per_subject: 1,
         duplicate_window: Duration::ZERO,
+        compression: BlockCompression::None,
         replicas: sizes.replicas,
     };
     let bucket = |name: &str, description| StreamSpec {
@@ -148,6 +157,8 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
             max_bytes: bytes(limits.sessions_max_bytes),
             max_per_subject: 0,
             duplicate_window: HOUR.min(limits.sessions_max_age),
+            // Facts are only appended, and much of each is in the fact before it.
+            compression: BlockCompression::S2,
             ..named(subject::SESSIONS, "Lagan: every fact of every session; also the queue")
         },
         StreamSpec {
@@ -351,7 +362,10 @@ fn overlay(spec: &StreamSpec, existing: Option<&Config>) -> Config {
         let for_ever = max_age.is_zero() || existing.max_age.is_zero();
         max_age = if for_ever { Duration::ZERO } else { max_age.max(existing.max_age) };
     }
-    let base = existing.cloned().unwrap_or_default();
+    let base = existing.cloned().unwrap_or_else(|| Config {
+        compression: (spec.compression == BlockCompression::S2).then_some(Compression::S2),
+        ..Config::default()
+    });
     let mut metadata = base.metadata;
     metadata.insert(CLUSTER_KEY.to_owned(), spec.cluster.clone());
     Config {

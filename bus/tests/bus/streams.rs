@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::stream::{Compression, Config};
 use lagan_bus::append::append;
 use lagan_bus::consumers::{self, Begin, ConsumerSpec, Ensured};
 use lagan_bus::streams::{self, Sizes, StreamError, StreamSpec, StreamStorage};
@@ -48,6 +48,20 @@ async fn an_administrators_other_settings_stay() {
     let config = admin.get_stream(RESOURCES).await.unwrap().info().await.unwrap().config.clone();
     assert_eq!(config.metadata.get("team").map(String::as_str), Some("databases"));
     assert_eq!(config.max_message_size, 100_000);
+}
+
+#[tokio::test]
+async fn the_log_of_sessions_is_compressed_unless_an_administrator_says_otherwise() {
+    let (rig, bus) = Rig::start().await;
+    let admin = rig.admin().await;
+    let config = async |name: &str| admin.get_stream(name).await.unwrap().info().await.unwrap().config.clone();
+    assert_eq!(config(SESSIONS).await.compression, Some(Compression::S2));
+    // Streams of last values are rewritten all the time.
+    assert_eq!(config(STATUS).await.compression, Some(Compression::None));
+    let plain = Config { compression: Some(Compression::None), ..config(SESSIONS).await };
+    admin.update_stream(plain).await.unwrap();
+    streams::ensure(&bus, &rig.specs).await.unwrap();
+    assert_eq!(config(SESSIONS).await.compression, Some(Compression::None));
 }
 
 #[tokio::test]
