@@ -132,8 +132,9 @@ pub async fn append_fact_as(
         (fact, None) => key.engine_fact(fact.kind()),
     };
     let now = Timestamp::now();
-    // The id is unique for each fact: a writer must never mistake another writer's fact for its own.
-    let message_id = format!("{}.{}.{}.{}", key.cluster, key.uid, fact.kind().as_str(), id.simple());
+    // The id is unique for each fact: a writer must never mistake another writer's fact for its own. It is stored twice, in
+    // the event and in a header, and the server remembers it for an hour, so it does not repeat what the subject says.
+    let message_id = id.simple().to_string();
     let event = fact.event(key, message_id.clone(), writer.component, now);
     let stored = append(
         bus,
