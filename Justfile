@@ -93,8 +93,8 @@ bench-kube:
 
 # measure an engine: all lines of the table, or those that are named; --scale 0.01 for small numbers, --json FILE
 bench-engine *ARGS:
-    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --release --locked -p lagan; \
-    LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/release/lagan")" exec cargo run --quiet --locked -p lagan-tests --bin bench-engine -- {{ ARGS }}
+    @env="$(deploy/scripts/tools.sh test)"; eval "$env"; cargo build --release --locked --workspace --bin lagan --bin bench-engine; \
+    LAGAN_BIN="$(realpath "${CARGO_TARGET_DIR:-target}/release/lagan")" exec "${CARGO_TARGET_DIR:-target}/release/bench-engine" {{ ARGS }}
 
 # install the programs that tests and demo need, and print the environment that finds them
 tools:

@@ -74,11 +74,16 @@ impl Generator {
     pub async fn append(&self, numbers: std::ops::Range<u64>) -> Result<()> {
         let mut sent = 0;
         let before = self.stored().await?;
+        // Nobody else writes to the log meanwhile, so the sequence of each fact is known before it is stored.
+        let mut sequence = self.last_sequence().await?;
         for number in numbers {
+            let mut last = 0;
             for fact in &self.templates {
-                let (subject, headers, payload) = fact.of(number, self.configurations);
+                let (subject, headers, payload) = fact.of(number, self.configurations, last);
                 self.client.publish_with_headers(subject, headers, payload.into()).await?;
                 sent += 1;
+                sequence += 1;
+                last = sequence;
                 if sent % WINDOW == 0 {
                     self.wait_for(before + sent as u64).await?;
                 }
@@ -99,8 +104,16 @@ impl Generator {
     }
 
     async fn stored(&self) -> Result<u64> {
+        self.state("messages").await
+    }
+
+    async fn last_sequence(&self) -> Result<u64> {
+        self.state("last_seq").await
+    }
+
+    async fn state(&self, field: &str) -> Result<u64> {
         let answer = self.api("$JS.API.STREAM.INFO.SESSIONS", &Value::Null).await?;
-        answer["state"]["messages"].as_u64().context("the number of messages")
+        answer["state"][field].as_u64().with_context(|| format!("`{field}` of the log"))
     }
 
     /// Gives the log room for as many facts as there will be.
@@ -119,7 +132,8 @@ impl Generator {
 }
 
 impl Template {
-    fn of(&self, number: u64, configurations: u64) -> (String, HeaderMap, String) {
+    /// Makes the fact of a session whose last fact has the sequence `last`; 0 if it has none.
+    fn of(&self, number: u64, configurations: u64, last: u64) -> (String, HeaderMap, String) {
         let configuration = format!("c-{}", number % configurations);
         let uid = Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()).to_string();
         let second = number / configurations;
@@ -132,7 +146,7 @@ impl Template {
         );
         let name = format!("{configuration}-{}", 1_795_000_000 + second);
         let mut event = self.event.clone();
-        let id = format!("local.{uid}.{}.{}", self.tail, Uuid::new_v4().simple());
+        let id = Uuid::new_v4().simple().to_string();
         event["id"] = id.clone().into();
         event["subject"] = format!("demo/{configuration}").into();
         let data = &mut event["data"];
@@ -149,9 +163,13 @@ impl Template {
             }
         }
         let payload = event.to_string().replace(UID, &uid).replace(SLOT, &slot);
-        let subject = format!("lagan.session.local.demo.backup.lagan_dev.{configuration}.{uid}.{}", self.tail);
+        let prefix = format!("lagan.session.local.demo.backup.lagan_dev.{configuration}.{uid}");
+        let subject = format!("{prefix}.{}", self.tail);
         let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", "application/cloudevents+json");
         headers.insert("Nats-Msg-Id", id.as_str());
+        headers.insert("Nats-Expected-Last-Subject-Sequence", last.to_string().as_str());
+        headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", format!("{prefix}.>").as_str());
         (subject, headers, payload)
     }
 }

@@ -1,9 +1,9 @@
 //! One nats-server, or three that replicate every stream over direct routes: the proxies of `nats_cluster` would be measured
 //! too. All sync every write.
 
-use std::thread;
+use std::{fs, thread};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::nats::{NatsOptions, NatsServer, SyncInterval};
 use crate::ports::ReservedPort;
@@ -47,6 +47,14 @@ impl Nats {
 
     pub fn replicas(&self) -> usize {
         self.servers.len()
+    }
+
+    /// Bytes of the folders of a stream, on the first server.
+    pub fn bytes_on_disk(&self, stream: &str) -> Result<u64> {
+        let store = self.servers.first().map(NatsServer::store_dir).unwrap_or_default();
+        let folder = store.join("jetstream/$G/streams").join(stream).join("msgs");
+        let files = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+        files.map(|file| Ok(file?.metadata()?.len())).sum()
     }
 
     pub fn pids(&self) -> Vec<u32> {

@@ -29,7 +29,7 @@ pub(super) async fn measure(scale: Scale) -> Result<Vec<Figure>> {
     let generator = Generator::connect(&rig.nats.url(), (ended / SESSIONS_EACH).max(1)).await?;
     generator.make_room((ended + meanwhile) * SESSION_BYTES).await?;
     generator.append(0..ended).await?;
-    let bytes = log::bytes(&rig.nats, "SESSIONS").await?;
+    let (bytes, on_disk) = (log::bytes(&rig.nats, "SESSIONS").await?, rig.nats.bytes_on_disk("SESSIONS")?);
     let (facts, bare) = log::read(&rig.nats, "SESSIONS", ALL).await?;
     let facts = u64::try_from(facts.len())?;
 
@@ -53,9 +53,18 @@ pub(super) async fn measure(scale: Scale) -> Result<Vec<Figure>> {
         Figure::new(name("peak RSS when all ends are reported"), at_most, "MiB"),
         Figure::new(format!("standby engine after {meanwhile} sessions: growth of RSS"), growth, "MiB")
             .wanted(10.0, 0.0),
-        Figure::new("bytes in the log of an ended session", float(bytes) / float(ended) / 1024.0, "KiB")
+        Figure::new("bytes on disk of an ended session (size of the files)", kib_each(on_disk, ended), "KiB")
             .wanted(6.0, 3.0),
+        Figure::new(
+            "bytes of an ended session as the server counts them for `max_bytes`",
+            kib_each(bytes, ended),
+            "KiB",
+        ),
     ])
+}
+
+pub(super) fn kib_each(bytes: u64, sessions: u64) -> f64 {
+    float(bytes) / float(sessions) / 1024.0
 }
 
 /// Waits until the reporter has stored that the end with this sequence was reported.

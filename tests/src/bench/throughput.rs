@@ -12,6 +12,7 @@ use super::figure::Figure;
 use super::log;
 use super::manifests::{binding, repository, write};
 use super::rig::{BenchRig, UNLIMITED, float};
+use super::start::kib_each;
 use super::worker::BenchWorker;
 use crate::mariadb::MariaDbServer;
 use crate::world::secret;
@@ -78,7 +79,7 @@ pub(super) async fn whole(scale: Scale) -> Result<Vec<Figure>> {
     let _worker = rig.worker("worker", &["--slots", "16", "--allow-program", &program, "--no-sandbox"])?;
     slot.is_ahead(&rig, number).await?;
     let rate = rate(&rig, &slot, number).await.context("do all sessions succeed?")?;
-    let bytes = log::bytes(&rig.nats, "SESSIONS").await?;
+    let (bytes, on_disk) = (log::bytes(&rig.nats, "SESSIONS").await?, rig.nats.bytes_on_disk("SESSIONS")?);
     let bare = log::bare_publishes(&rig.nats, number * FACTS, FACT).await?;
     let name = format!("{number} whole sessions into {REPOSITORIES} local repositories");
     Ok(vec![
@@ -86,8 +87,13 @@ pub(super) async fn whole(scale: Scale) -> Result<Vec<Figure>> {
             .wanted(15.0, 40.0)
             .higher_is_better()
             .limit("bare publishes of their facts", float(number) / bare.as_secs_f64()),
-        Figure::new("bytes in the log of a whole session", float(bytes) / float(number) / 1024.0, "KiB")
+        Figure::new("bytes on disk of a whole session (size of the files)", kib_each(on_disk, number), "KiB")
             .wanted(6.0, 3.0),
+        Figure::new(
+            "bytes of a whole session as the server counts them for `max_bytes`",
+            kib_each(bytes, number),
+            "KiB",
+        ),
     ])
 }
 

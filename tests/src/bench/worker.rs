@@ -80,11 +80,12 @@ async fn finish(context: &jetstream::Context, templates: &[(&'static str, Value)
     let uid = prefix.rsplit('.').next().unwrap_or_default();
     let mut last = message.info().map_err(|error| anyhow!(error))?.stream_sequence;
     for (fact, template) in templates {
-        let id = format!("local.{uid}.{fact}.{}", Uuid::new_v4().simple());
+        let id = Uuid::new_v4().simple().to_string();
         let mut event = template.clone();
         event["id"] = id.clone().into();
         let payload = event.to_string().replace(UID, uid);
         let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", "application/cloudevents+json");
         headers.insert("Nats-Msg-Id", id.as_str());
         headers.insert("Nats-Expected-Last-Subject-Sequence", last.to_string().as_str());
         headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", format!("{prefix}.>").as_str());
