@@ -39,9 +39,8 @@ fn published(world: &KubeWorld, kind: &str) -> Result<BTreeMap<String, Option<Va
 fn wait_for_buried(world: &KubeWorld, buried: &[&String]) -> Result<()> {
     let found = || published(world, CONFIGURATIONS);
     let is_right = |(name, uid): (&String, &Option<Value>)| buried.contains(&name) == uid.is_none();
-    let waited = eventually("exactly these objects to be buried", PATIENCE, || {
-        found().ok()?.iter().all(is_right).then_some(())
-    });
+    let waited =
+        eventually("exactly these objects to be buried", PATIENCE, || found().ok()?.iter().all(is_right).then_some(()));
     waited.with_context(|| format!("{buried:?} of {:?}", found()))
 }
 
