@@ -24,7 +24,6 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
 use self::series::Series;
-use self::shown::OwnCounts;
 
 /// The metrics of an engine on /metrics. Clones share one set. Only the process that reports counts sessions, so that over
 /// all engines of a cluster each session counts once.
@@ -35,8 +34,6 @@ pub struct EngineMetrics {
     waiting: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     /// Messages of SESSIONS that this process copied to DEAD.
     unreadable: Arc<AtomicU64>,
-    /// Sessions that failed and whose objects were gone, as far as this process has reported them.
-    orphans: Arc<AtomicU64>,
 }
 
 impl EngineMetrics {
@@ -71,11 +68,6 @@ impl EngineMetrics {
         self.unreadable.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a session that failed and whose object is gone.
-    pub(crate) fn orphan_failed(&self) {
-        self.orphans.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Sets the numbers of waiting sessions.
     pub(crate) fn waiting(&self, counts: BTreeMap<&'static str, u64>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = counts;
@@ -103,11 +95,7 @@ pub(crate) fn is_dry_run(session: &Session, invoker: &Object) -> bool {
 impl Collector for EngineMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let counts = OwnCounts {
-            waiting: &waiting,
-            unreadable: self.unreadable.load(Ordering::Relaxed),
-            orphans: self.orphans.load(Ordering::Relaxed),
-        };
-        shown::encode(&self.series(), &counts, encoder, Timestamp::now())
+        let own = (&waiting, self.unreadable.load(Ordering::Relaxed));
+        shown::encode(&self.series(), own, encoder, Timestamp::now())
     }
 }

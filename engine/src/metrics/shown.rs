@@ -11,16 +11,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::gauge::Labels;
 use super::series::{Runs, Series, SeriesOwner};
 
-/// Numbers that belong to no configuration or repository.
-pub(super) struct OwnCounts<'a> {
-    pub waiting: &'a BTreeMap<&'static str, u64>,
-    pub unreadable: u64,
-    pub orphans: u64,
-}
-
 pub(super) fn encode(
     series: &Series,
-    counts: &OwnCounts<'_>,
+    (waiting, unreadable): (&BTreeMap<&'static str, u64>, u64),
     encoder: DescriptorEncoder<'_>,
     now: Timestamp,
 ) -> fmt::Result {
@@ -29,12 +22,11 @@ pub(super) fn encode(
     page.slots(series, now)?;
     page.runs("restore", "repository", series.restores.iter())?;
     page.repositories(series)?;
-    page.waiting(counts.waiting)?;
+    page.waiting(waiting)?;
     let skew = series.clock_skew.map(|skew| (Labels::new(), Number::Gauge(skew.as_secs_f64())));
     let help = "How far the clock of this machine is ahead of the NATS server's";
     page.family("clock_skew_seconds", help, MetricType::Gauge, skew.into_iter())?;
-    page.unreadable(counts.unreadable)?;
-    page.orphans(counts.orphans)
+    page.unreadable(unreadable)
 }
 
 enum Number<'a> {
@@ -73,11 +65,6 @@ impl Page<'_> {
     fn unreadable(&mut self, count: u64) -> fmt::Result {
         let help = "Messages on subjects of sessions that are no facts; each is kept under lagan.dead and counted by one engine";
         self.family("unreadable_messages", help, MetricType::Counter, std::iter::once((vec![], Number::Counter(count))))
-    }
-
-    fn orphans(&mut self, count: u64) -> fmt::Result {
-        let help = "Sessions that failed after their objects were deleted, so that only the log tells; counted since this process started";
-        self.family("orphan_failures", help, MetricType::Counter, std::iter::once((vec![], Number::Counter(count))))
     }
 
     fn waiting(&mut self, waiting: &BTreeMap<&'static str, u64>) -> fmt::Result {

@@ -36,7 +36,7 @@ impl MetricsSink {
         let invoker = request.invoker.key();
         let view = context.resources.read();
         // Series of an object that is gone would never be removed.
-        let Some(object) = view.objects.get(&invoker) else { return self.orphan_ended(session) };
+        let Some(object) = view.objects.get(&invoker) else { return };
         if is_dry_run(session, object) {
             return;
         }
@@ -45,17 +45,6 @@ impl MetricsSink {
         if let (Some(pusher), false) = (&self.pusher, session.phase == Phase::Skipped) {
             let origin = PushedSession { key, uid: session.key.uid };
             pusher.put(&invoker, origin, stash::gauges(session, &view));
-        }
-    }
-
-    /// Tells of the failure of a session whose object is gone: people have nothing to look at.
-    pub fn orphan_ended(&self, session: &Session) {
-        let name = session.request.as_ref().map_or("", |request| request.name.as_str());
-        if let (Phase::Failed, Some(failure)) = (session.phase, &session.last_failure) {
-            let (namespace, uid, code) = (&session.key.namespace, session.key.uid, failure.code.as_str());
-            let why = failure.message.as_str();
-            tracing::error!(session = name, namespace, %uid, code, why, "session failed and its object is gone");
-            self.metrics.orphan_failed();
         }
     }
 

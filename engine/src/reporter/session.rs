@@ -20,7 +20,6 @@ use crate::error::EngineError;
 use crate::plan::answers::{Answers, Existence};
 use crate::report::note::Note;
 use crate::report::{configuration, document, note, preserved_fields, repository, session as session_report};
-use crate::view::View;
 
 impl Reporter<'_> {
     /// Reports a session, which may have to be read from the log; false if it has to be tried again.
@@ -62,21 +61,14 @@ impl Reporter<'_> {
             return Ok(false);
         }
         match history::was_deleted(self.context, &self.statuses, session, &key).await {
-            Existence::Yes => {
-                self.metrics.orphan_ended(session);
-                Ok(true)
-            }
+            Existence::Yes => Ok(true),
             Existence::No => Ok(self.write_session(session, key).await),
             Existence::Unknown => Ok(false),
         }
     }
 
-    /// Whether the name is that of a later session: an object can be made again under its name, and the later one may not have a
-    /// status yet.
+    /// Whether the status under this name is that of a later session: an object can be made again under its name.
     fn shows_a_newer_one(&self, session: &Session, key: &ObjectKey) -> bool {
-        if is_replaced(&self.context.resources.read(), session, key) {
-            return true;
-        }
         let Some(shown) = self.statuses.document(key).filter(|document| !document.is_of(session.key.uid)) else {
             return false;
         };
@@ -89,9 +81,6 @@ impl Reporter<'_> {
         {
             let _lock = self.statuses.lock(&key).await;
             if self.shows_a_newer_one(session, &key) {
-                if session.phase.is_end() {
-                    self.metrics.orphan_ended(session);
-                }
                 return true;
             }
             let old_phase = self.statuses.phase_of(&key, session.key.uid);
@@ -299,12 +288,6 @@ impl Reporter<'_> {
     }
 }
 
-/// Whether another object has the name of the one that asked for a session.
-fn is_replaced(view: &View, session: &Session, key: &ObjectKey) -> bool {
-    let asked = session.request.as_ref().is_some_and(|request| matches!(request.cause, Cause::Object { .. }));
-    asked && view.objects.get(key).is_some_and(|object| object.metadata.uid != Some(session.key.uid))
-}
-
 /// The news that a session has for its configuration.
 struct News<'a> {
     slot: Option<Timestamp>,
@@ -315,39 +298,4 @@ fn last_session(session: &Session) -> Option<LastSession> {
     let request = session.request.as_ref()?;
     let phase = session.phase.display().to_owned();
     Some(LastSession { name: request.name.clone(), uid: session.key.uid, phase })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use std::sync::Arc;
-
-    use lagan_schemas::subject::SessionKind;
-    use serde_json::json;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::fixtures::story;
-
-    #[test]
-    fn a_session_whose_object_was_made_anew_has_no_status_under_its_name() {
-        let mut session = story(SessionKind::Backup).end();
-        let key = document::session_key(&session).unwrap();
-        let view = |uid: Uuid| {
-            let object = json!({
-                "apiVersion": "lagan.dev/v1alpha1", "kind": "BackupSession",
-                "metadata": { "name": key.name, "namespace": "demo", "uid": uid },
-                "spec": { "invoker": { "kind": "BackupConfiguration", "name": "shop" } },
-            });
-            let mut view = View::default();
-            view.objects.insert(key.clone(), Arc::new(Object::from_json(object).unwrap()));
-            view
-        };
-        let (own, other) = (view(session.key.uid), view(Uuid::from_u128(99)));
-        assert!(!is_replaced(&other, &session, &key), "that of a slot has no object of its own");
-        let request = session.request.as_mut().unwrap();
-        request.cause = Cause::Object { object: request.invoker.clone() };
-        assert!(!is_replaced(&own, &session, &key) && !is_replaced(&View::default(), &session, &key));
-        assert!(is_replaced(&other, &session, &key));
-    }
 }
