@@ -141,8 +141,8 @@ impl Follower {
             };
             if open.pending == 0 && !open.caught_up {
                 open.caught_up = true;
-                self.position = self.position.max(open.last_sequence);
-                return Followed::CaughtUp(self.position);
+                // The consumer may be on a server that is behind: only a message moves our own position.
+                return Followed::CaughtUp(self.position.max(open.last_sequence));
             }
             let quiet = if open.caught_up { IDLE_HEARTBEAT * 4 } else { QUIET };
             let received = tokio::select! {
@@ -201,9 +201,9 @@ impl Follower {
             Ok(info) => {
                 if info.delivered.consumer_sequence == open.delivered {
                     open.pending = info.num_pending;
-                }
-                if self.note_contact() {
-                    self.reopen();
+                    if self.note_contact() {
+                        self.reopen();
+                    }
                 }
             }
             Err(error) if error.code().is_some() => self.reopen(),
@@ -231,8 +231,8 @@ impl Follower {
         let info = streams::raw_info(&self.bus, &self.stream).await?;
         let store = store_of(&info);
         let lost = self.position > info.state.last_sequence;
-        if self.note_contact() || self.store != Some(store) || lost {
-            self.was_away = false;
+        if self.was_absent() || self.store != Some(store) || lost {
+            (self.was_away, self.contact) = (false, Contact::now());
             self.position = match self.start {
                 Start::After(known, sequence) if known == store && sequence <= info.state.last_sequence => sequence,
                 Start::New if self.store.is_none() => info.state.last_sequence,
@@ -260,15 +260,23 @@ impl Follower {
             .map_err(|error| ApiError::Request(error.into()))?;
         let last_sequence = info.state.last_sequence;
         self.open = Some(Open { messages, name, delivered: 0, pending, caught_up: false, last_sequence });
+        // Before, nothing could be read, however often the server answered.
+        self.contact = Contact::now();
         Ok(None)
     }
 
-    /// Notes a sign of the server. Returns whether tombstones may have come and gone since everything was read.
+    /// Notes a sign of the server from which we read. Returns whether tombstones may have come and gone before it.
     fn note_contact(&mut self) -> bool {
+        let was_absent = self.was_absent();
+        self.contact = Contact::now();
+        was_absent
+    }
+
+    /// Whether tombstones may have come and gone since the last contact.
+    fn was_absent(&mut self) -> bool {
         // Facts are never deleted one by one.
         let holds_last_values = self.stream != SESSIONS && matches!(self.start, Start::All | Start::LastPerSubject);
         self.was_away |= holds_last_values && self.contact.age() > self.longest_absence;
-        self.contact = Contact::now();
         self.was_away
     }
 

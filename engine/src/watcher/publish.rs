@@ -104,12 +104,16 @@ pub(super) async fn bury(publisher: Publisher<'_>, key: &ObjectKey, uid: Uuid) -
     )
 }
 
-/// Writes a tombstone again if it is still the last message of its object.
-pub(super) async fn renew_tombstone(publisher: Publisher<'_>, key: &ObjectKey, tombstone: LastingTombstone) {
+/// Writes a tombstone again if it is still the last message of its object. Returns false if it was refused.
+pub(super) async fn renew_tombstone(publisher: Publisher<'_>, key: &ObjectKey, tombstone: LastingTombstone) -> bool {
     let LastingTombstone { uid, sequence } = tombstone;
     let event = ResourceEvent { object: None, uid, ignored_fields: Vec::new(), problem: None };
-    if send_after(publisher, key, &event, sequence).await.is_err() {
-        tracing::debug!(object = %key, "tombstone was replaced meanwhile");
+    match send_after(publisher, key, &event, sequence).await {
+        Ok(sent) => matches!(sent, Sent::Yes),
+        Err(Raced) => {
+            tracing::debug!(object = %key, "tombstone was replaced meanwhile");
+            true
+        }
     }
 }
 

@@ -19,10 +19,12 @@ pub(super) async fn let_expire(publisher: Publisher<'_>) -> Infallible {
         if !lasting.is_empty() {
             tracing::info!(tombstones = lasting.len(), "tombstones of an earlier version are written again");
         }
-        let lasting = stream::iter(lasting);
-        lasting
-            .for_each_concurrent(WRITING, async |(key, tombstone)| renew_tombstone(publisher, &key, tombstone).await)
-            .await;
+        let renewed = stream::iter(lasting)
+            .map(async |(key, tombstone)| renew_tombstone(publisher, &key, tombstone).await)
+            .buffer_unordered(WRITING);
+        tokio::pin!(renewed);
+        // A stream that is full refuses the next one too.
+        while renewed.next().await == Some(true) {}
         tokio::time::sleep(PAUSE).await;
     }
 }
