@@ -247,6 +247,12 @@ pub async fn store_id(bus: &Bus, stream: &str) -> Result<StoreId, StreamError> {
     Ok(store_of(&info(bus, stream).await?))
 }
 
+/// Reads the first and the last sequence of a stream. An empty one begins behind its last message.
+pub async fn held(bus: &Bus, stream: &str) -> Result<(u64, u64), StreamError> {
+    let state = info(bus, stream).await?.state;
+    Ok((state.first_sequence, state.last_sequence))
+}
+
 /// Reads the time of the server's clock.
 pub async fn server_time(bus: &Bus) -> Result<Timestamp, StreamError> {
     #[derive(Deserialize)]

@@ -29,6 +29,7 @@ mod scheduler;
 mod sessions;
 #[cfg(test)]
 mod simulation;
+mod stores;
 mod sweep;
 mod timekeeper;
 mod view;

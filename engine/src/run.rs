@@ -8,7 +8,6 @@ use lagan_bus::kv::{self, Bucket};
 use lagan_bus::lease::Leases;
 use lagan_bus::lock::{LockHolder, Locked, Locks};
 use lagan_bus::streams::{self, Sizes, StreamSpec};
-use lagan_schemas::error::chain;
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::source::LedgerIdentity;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +23,7 @@ use crate::reporter::Inbox;
 use crate::sessions::{Changes, ListenFor, Sessions};
 use crate::view::Resources;
 use crate::wait_board::WaitBoard;
-use crate::{blueprint, cancel, operator, planner, reporter, scheduler, sweep, timekeeper, watcher};
+use crate::{blueprint, cancel, operator, planner, reporter, scheduler, stores, sweep, timekeeper, watcher};
 
 type Ready = Box<dyn FnOnce() + Send>;
 
@@ -143,7 +142,7 @@ fn start(context: &Context, specs: Vec<StreamSpec>, inboxes: Inboxes) -> (Parts,
     let (to_reporter, unconfirmed) = mpsc::unbounded_channel();
     let inbox = Inbox { changes: inboxes.reporter_changes, objects: inboxes.reporter_objects, unconfirmed };
     let mut parts = Parts::new();
-    parts.spawn(keep_streams(context.clone(), specs));
+    parts.spawn(stores::keep(context.clone(), specs));
     parts.spawn(watcher::run(context.clone(), intent_seen));
     parts.spawn(blueprint::run(context.clone(), intent.clone()));
     parts.spawn(scheduler::run(context.clone(), inboxes.scheduler_objects, to_reporter, intent.clone()));
@@ -154,27 +153,6 @@ fn start(context: &Context, specs: Vec<StreamSpec>, inboxes: Inboxes) -> (Parts,
     parts.spawn(operator::run(context.clone()));
     parts.spawn(reporter::run(context.clone(), inbox));
     (parts, intent)
-}
-
-/// Creates streams and consumers again after a reconnection: a server that was restarted has lost those in memory, and
-/// one whose disk was replaced has lost them all.
-async fn keep_streams(context: Context, specs: Vec<StreamSpec>) -> Result<(), EngineError> {
-    let mut link = context.bus.link();
-    link.mark_unchanged();
-    loop {
-        tokio::select! {
-            () = context.stop.cancelled() => return Ok(()),
-            changed = link.changed() => if changed.is_err() { return Ok(()) },
-        }
-        if !link.borrow_and_update().connected {
-            continue;
-        }
-        if let Err(error) = streams::ensure(&context.bus, &specs).await {
-            tracing::warn!(error = chain(&error), "streams can't be checked after the reconnection");
-        } else if let Err(error) = ensure_consumers(&context).await {
-            tracing::warn!(error = chain(&error), "consumers can't be checked after the reconnection");
-        }
-    }
 }
 
 /// Binds the cluster to one ledger: processes with different data directories would each remember half of what was done.

@@ -47,9 +47,12 @@ pub enum LedgerEntry {
     Closed {
         session: Uuid,
     },
-    /// A restore may begin. It is written before `planned`, so that the restore is never begun again.
+    /// A restore may begin. It is written before `planned`, so that the restore is never begun again, and once more with a
+    /// time before its first byte.
     Recorded {
         session: Uuid,
+        #[serde(rename = "writesSince", default, skip_serializing_if = "Option::is_none")]
+        writes_since: Option<Timestamp>,
     },
     Ended {
         session: Uuid,
@@ -83,6 +86,8 @@ pub struct State {
     /// By session.
     pub open: BTreeMap<Uuid, OpenSlot>,
     pub recorded: BTreeSet<Uuid>,
+    /// Restores that may have written something.
+    pub writing: BTreeSet<Uuid>,
     pub ended: BTreeMap<Uuid, String>,
     pub adopted: BTreeSet<Uuid>,
 }
@@ -107,7 +112,12 @@ impl State {
             }
             LedgerEntry::Opened(slot) => drop(self.open.insert(slot.session, slot)),
             LedgerEntry::Closed { session } => drop(self.open.remove(&session)),
-            LedgerEntry::Recorded { session } => drop(self.recorded.insert(session)),
+            LedgerEntry::Recorded { session, writes_since } => {
+                self.recorded.insert(session);
+                if writes_since.is_some() {
+                    self.writing.insert(session);
+                }
+            }
             LedgerEntry::Ended { session, phase } => drop(self.ended.entry(session).or_insert(phase)),
             LedgerEntry::Adopted { identity } => drop(self.adopted.insert(identity)),
         }

@@ -293,10 +293,38 @@ impl Source {
     /// Records that a restore may begin, so that it is never begun again (P5).
     pub async fn record_restore(&self, object: &ObjectRef) -> Result<(), SourceError> {
         match &self.0 {
-            Origin::Folder(local) => local.remember(LedgerEntry::Recorded { session: object.uid.unwrap_or_default() }),
+            Origin::Folder(local) => {
+                local.remember(LedgerEntry::Recorded { session: object.uid.unwrap_or_default(), writes_since: None })
+            }
             Origin::Cluster(api) => {
                 let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
                 Ok(api.record_restore(object, now).await?)
+            }
+        }
+    }
+
+    /// Records that a restore is about to write (P5). In a cluster its status says so, when the log does.
+    pub fn record_writing(&self, restore: Uuid) -> Result<(), SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => {
+                let writes_since = Some(Timestamp::now());
+                local.remember(LedgerEntry::Recorded { session: restore, writes_since })
+            }
+            Origin::Cluster(_) => Ok(()),
+        }
+    }
+
+    /// Whether a restore has ended, or may have written something. The source may know that when the log, which was set back
+    /// to an older copy, does not.
+    pub async fn has_run(&self, restore: &ObjectRef) -> Result<bool, SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => local.has_run(restore.uid.unwrap_or_default()),
+            Origin::Cluster(api) => {
+                let Some(value) = api.get(&restore.key()).await? else { return Ok(false) };
+                let status = &value["status"];
+                let has_ended = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"));
+                // A restore names its snapshot when it is about to write.
+                Ok(has_ended || status["snapshot"].is_string())
             }
         }
     }

@@ -35,7 +35,7 @@ fn the_ledger_is_kept() {
         ("object", LedgerEntry::Object { key: key.clone(), identity }),
         ("deleted", LedgerEntry::Deleted { key }),
         ("mark", LedgerEntry::Mark { configuration: uid, slot: created }),
-        ("recorded", LedgerEntry::Recorded { session: uid }),
+        ("recorded", LedgerEntry::Recorded { session: uid, writes_since: None }),
         ("ended", LedgerEntry::Ended { session: uid, phase: "Succeeded".to_owned() }),
         ("adopted", LedgerEntry::Adopted { identity: uid }),
     ];
@@ -48,6 +48,8 @@ fn the_ledger_is_kept() {
     check::is_written("ledger/ledger.jsonl", &text);
     let opened = LedgerEntry::Opened(OpenSlot { session: Uuid::from_u128(9), slot: created, invoker });
     check::is_kept("ledger/opened.json", &opened);
+    let writing = LedgerEntry::Recorded { session: uid, writes_since: Some(created) };
+    check::is_kept("ledger/recorded-writing.json", &writing);
     check::is_kept("ledger/closed.json", &LedgerEntry::Closed { session: Uuid::from_u128(9) });
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("ledger.jsonl"), text).unwrap();

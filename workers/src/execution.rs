@@ -134,7 +134,9 @@ impl Execution<'_> {
     }
 
     async fn restore(&mut self, work: &RestoreWork) -> Result<Option<TargetResult>, Broken> {
-        self.worker.intent.confirm(&work.object).await?;
+        let intent = &self.worker.intent;
+        intent.confirm(&work.object).await?;
+        intent.confirm_first_run(&work.object).await?;
         let (opened, leased) = self.open(&work.repository, Missing::Fail).await?;
         let restore = Restore { execution: self, work, repository: &opened, leased: Some(leased) };
         match Box::pin(restore.run()).await {

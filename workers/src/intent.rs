@@ -43,6 +43,15 @@ impl Intent {
         }
     }
 
+    /// A restore never runs a second time, whatever its log says: that may be an older copy of itself (P5).
+    pub async fn confirm_first_run(&self, restore: &ObjectRef) -> Result<(), Failure> {
+        if !self.source.has_run(restore).await.map_err(|error| unanswered(&error))? {
+            return Ok(());
+        }
+        let message = "it was begun before, and the log of sessions was set back since; this time nothing was written";
+        Err(Failure::new(Code::NeedsConfirmation, format!("{}: {message}", restore.key())))
+    }
+
     /// Data is never deleted by a message alone: the very Repository must still be held back and ask for it (P5).
     pub async fn confirm_wipe(&self, repository: &PlanRepository) -> Result<(), Failure> {
         let key = repository.reference.key();

@@ -22,6 +22,7 @@ use crate::consent;
 use crate::databases::{Access, Clearing, CodedEngine, Depth, Load, Ran, RestoreStream, Wanted, check_fed, ran};
 use crate::execution::{Execution, Leased};
 use crate::failures::{of_repository, of_spawn};
+use crate::intent::unanswered;
 use crate::opened::blocking;
 use crate::process::{Feeder, Program};
 use crate::repository::{Repository, Snapshot, SnapshotReader};
@@ -273,7 +274,9 @@ impl Restore<'_, '_> {
         match self.execution.held.append_until(Fact::Restoring(restoring), &stop).await {
             Ok(()) => {
                 self.execution.life.pass_first_byte();
-                Ok(())
+                let uid = self.work.object.uid.unwrap_or_default();
+                let recorded = self.execution.worker.intent.source.record_writing(uid);
+                Ok(recorded.map_err(|error| unanswered(&error))?)
             }
             Err(HeldError::Fenced) => Err(Broken::Fenced),
             Err(error) => Err(self.execution.stopped_or(Failure::new(Code::Internal, chain(&error))).into()),

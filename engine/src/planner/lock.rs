@@ -76,9 +76,13 @@ pub(super) async fn acquire(outside: &impl Outside, session: &Session, plan: &Pl
         let Locked::HeldBy { holder, revision } = &locked else { return Ok(Lock::Ours) };
         let detail = serde_json::from_value::<LockDetail>(holder.detail.clone()).ok();
         let is_own = detail.as_ref().is_some_and(|detail| detail.session.uid == session.key.uid);
-        // A look that took long must not make the lock of a later attempt look stale.
+        // A look that took long must not make the lock of a later attempt look stale. A lock that is ahead of the log is of
+        // facts that are gone, because the log was set back.
         let planned_at = detail.as_ref().and_then(|detail| detail.sequence_in(store));
-        if is_own && planned_at.is_some_and(|sequence| sequence > session.last_sequence) {
+        if is_own
+            && let Some(planned_at) = planned_at.filter(|sequence| *sequence > session.last_sequence)
+            && outside.read_session(&session.key).await?.last_sequence >= planned_at
+        {
             return Ok(Lock::Outdated);
         }
         if is_own && mutant!("own-lock-kept") {

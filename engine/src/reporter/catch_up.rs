@@ -31,14 +31,20 @@ impl Reporter<'_> {
         let Some(api) = self.context.source().statuses() else { return };
         for of in kinds(api) {
             let mut unknown = Vec::new();
-            let hidden = compare_kind(api, of, &self.statuses, &self.sink, Some(&mut unknown)).await;
+            let (hidden, ended) = compare_kind(api, of, &self.statuses, &self.sink, Some(&mut unknown)).await;
             self.forget_hidden(hidden).await;
-            for (key, object) in unknown {
-                let Some(document) = document::of_live(object) else { continue };
-                let _lock = self.statuses.lock(&key).await;
-                if !self.statuses.has(&key) {
-                    self.statuses.write(self.context, &key, &document).await;
-                }
+            self.adopt(ended, |_| true).await;
+            self.adopt(unknown, |key| !self.statuses.has(key)).await;
+        }
+    }
+
+    /// Takes the statuses of objects over, where they are still wanted.
+    async fn adopt(&self, objects: Vec<(ObjectKey, Value)>, is_wanted: impl Fn(&ObjectKey) -> bool) {
+        for (key, object) in objects {
+            let Some(document) = document::of_live(object) else { continue };
+            let _lock = self.statuses.lock(&key).await;
+            if is_wanted(&key) {
+                self.statuses.write(self.context, &key, &document).await;
             }
         }
     }
@@ -47,8 +53,9 @@ impl Reporter<'_> {
     pub(super) async fn repair(&self) {
         let Some(api) = self.context.source().statuses() else { return };
         for of in kinds(api) {
-            let hidden = compare_kind(api, of, &self.statuses, &self.sink, None).await;
+            let (hidden, ended) = compare_kind(api, of, &self.statuses, &self.sink, None).await;
             self.forget_hidden(hidden).await;
+            self.adopt(ended, |_| true).await;
         }
     }
 
@@ -69,19 +76,21 @@ fn kinds(api: &Kubernetes) -> impl Iterator<Item = (Group, Kind)> {
 }
 
 /// Compares all objects of a kind. Objects with a status that STATUS does not know go to `unknown`, if it is given. Returns
-/// the scheduled sessions that ended long ago and have no object any more.
+/// the scheduled sessions that ended long ago and have no object any more, and the restores that had another end before their
+/// log or STATUS was set back: the first one stands.
 async fn compare_kind(
     api: &Kubernetes,
     (group, kind): (Group, Kind),
     statuses: &Statuses,
     sink: &StatusSink,
     mut unknown: Option<&mut Vec<(ObjectKey, Value)>>,
-) -> Vec<ObjectKey> {
-    let mut shown = HashSet::new();
+) -> (Vec<ObjectKey>, Vec<(ObjectKey, Value)>) {
+    let (mut shown, mut restores) = (HashSet::new(), Vec::new());
     let compare = |object: Value| {
         let Some(live) = LiveObject::read(&object) else { return };
         let key = key_of(group, kind, &live);
         match (statuses.document(&key), &mut unknown) {
+            (Some(document), _) if has_other_end(&live, &document) => restores.push((key.clone(), object)),
             (Some(document), _) => {
                 if !contains(&live.status, &json!(document.status)) {
                     sink.send(&key, || PendingChange::status(&document));
@@ -98,7 +107,7 @@ async fn compare_kind(
     };
     if let Err(error) = api.each(group, kind, compare).await {
         tracing::warn!(%kind, error = chain(&error), "statuses can't be compared at the moment");
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
     let now = Timestamp::now();
     let mut ended = Vec::new();
@@ -113,7 +122,13 @@ async fn compare_kind(
             ended.push(key);
         }
     }
-    ended
+    (ended, restores)
+}
+
+/// Whether a restore has ended according to its object, and not in the same way according to STATUS.
+fn has_other_end(live: &LiveObject, document: &StatusDocument) -> bool {
+    let is_restore = document.kind == Kind::RestoreSession && live.uid().is_some_and(|uid| document.is_of(uid));
+    is_restore && live.shows_end() && live.status["phase"] != document.status.session_phase()
 }
 
 fn key_of(group: Group, kind: Kind, object: &LiveObject) -> ObjectKey {
@@ -144,9 +159,9 @@ fn has_conditions(status: &Value) -> bool {
 
 /// The object of a scheduled session that has ended and has left the history since.
 fn expired_stand_in(kind: Kind, object: &LiveObject) -> Option<DeleteTarget> {
-    let has_ended = matches!(head(&object.status).phase.as_str(), "Succeeded" | "Failed" | "Skipped");
     let uid: Uuid = object.uid()?;
-    (kind == Kind::BackupSession && object.session().is_some() && has_ended).then_some(DeleteTarget::Object(uid))
+    (kind == Kind::BackupSession && object.session().is_some() && object.has_ended())
+        .then_some(DeleteTarget::Object(uid))
 }
 
 /// Whether a scheduled session ended so long ago that its object was created. The API server may have refused the object of

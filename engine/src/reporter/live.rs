@@ -34,6 +34,16 @@ impl LiveObject {
         self.metadata.common.uid
     }
 
+    /// Whether the session has ended that the object asked for or stands for.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"))
+    }
+
+    /// Whether Lagan wrote that the session has ended. A person who changes the phase alone is corrected.
+    pub fn shows_end(&self) -> bool {
+        self.has_ended() && self.status["completionTime"].is_string()
+    }
+
     /// The scheduled session that the object stands for.
     pub fn session(&self) -> Option<Uuid> {
         stand_in::session_of(&self.metadata.common)

@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use lagan_bus::follow::follow;
+use lagan_bus::session_log::find_session;
 use lagan_bus::{Followed, Start, Stored};
+use lagan_schemas::error::chain;
 use lagan_schemas::fact::FactKind;
 use lagan_schemas::position::Position;
 use lagan_schemas::resource::Kind;
@@ -32,7 +34,8 @@ pub(super) struct MissedEnds(Option<BoxStream<'static, LoggedEnd>>);
 
 impl MissedEnds {
     /// Reads what ended after `position`. Without a position in this store, everything in the log is read, except what
-    /// STATUS shows already, and backups that have left the history of their configuration since.
+    /// STATUS shows already, and backups that have left the history of their configuration since. Last come the sessions that
+    /// have ended and are not shown so: in a log that was set back, their ends may stand before the position.
     pub fn read(context: &Context, statuses: &Statuses, position: Option<Position>) -> Self {
         let Some(store) = context.sessions.read().store else { return Self(None) };
         let position = position.filter(|position| position.store == store);
@@ -40,7 +43,9 @@ impl MissedEnds {
             Some(_) => HashMap::new(),
             None => statuses.folded_from(store).into_iter().collect(),
         };
-        Self(Some(missed(context.clone(), position, folded)))
+        let context = context.clone();
+        let behind = behind(context.clone(), statuses.not_ended());
+        Self(Some(missed(context, position, folded).chain(behind).boxed()))
     }
 
     pub fn is_done(&self) -> bool {
@@ -74,6 +79,23 @@ fn missed(context: Context, position: Option<Position>, folded: HashMap<Uuid, u6
         ends(&context, start).filter_map(move |(end, _)| std::future::ready(Some(end).filter(|end| is_new(end))))
     };
     futures::stream::once(prepared).flatten().boxed()
+}
+
+/// The ends of those of these sessions that have ended according to the log.
+fn behind(context: Context, mut sessions: Vec<Uuid>) -> impl futures::Stream<Item = LoggedEnd> + Send + 'static {
+    sessions.retain(|uid| context.sessions.has_ended(*uid));
+    futures::stream::iter(sessions).filter_map(move |uid| {
+        let context = context.clone();
+        async move {
+            match find_session(&context.bus, context.cluster(), uid).await {
+                Ok(found) => found.map(|found| LoggedEnd { sequence: found.last_sequence, key: found.key }),
+                Err(error) => {
+                    tracing::warn!(session = %uid, error = chain(&error), "the end of a session can't be read");
+                    None
+                }
+            }
+        }
+    })
 }
 
 /// The ends that the log holds now, with whether each is a success.

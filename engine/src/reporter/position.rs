@@ -43,12 +43,24 @@ impl StoredPosition {
         true
     }
 
-    pub async fn save(&mut self, context: &Context, position: Position) -> Saved {
-        if self.position == Some(position) {
-            return Saved::Yes;
+    /// Whether STATUS still has what was stored: it may have been emptied, made anew or set back.
+    async fn is_there(&self, context: &Context, subject: &str) -> Saved {
+        match lagan_bus::read::last(&context.bus, STATUS, subject).await {
+            Ok(stored) if stored.as_ref().map_or(0, |stored| stored.sequence) == self.entry => Saved::Yes,
+            Ok(_) => Saved::Replaced,
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "the reporter's position can't be read back");
+                Saved::Later
+            }
         }
+    }
+
+    pub async fn save(&mut self, context: &Context, position: Position) -> Saved {
         let cluster = context.cluster();
         let subject = reporter_position(cluster);
+        if self.position == Some(position) {
+            return self.is_there(context, &subject).await;
+        }
         let message_id = format!("{cluster}.status.{}", Uuid::now_v7().simple());
         let source = format!("/lagan/{cluster}/reporter");
         let (kind, now) = (STATUS_CHANGED.to_owned(), Timestamp::now());

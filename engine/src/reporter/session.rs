@@ -51,7 +51,7 @@ impl Reporter<'_> {
         }
         let store = self.context.sessions.read().store;
         if history::is_forgotten(self.context, &self.statuses, session, &key)
-            || self.statuses.folded_sequence(&key, session.key.uid, store) >= session.last_sequence
+            || self.statuses.says_as_much(&key, session, store)
         {
             return Ok(true);
         }

@@ -17,6 +17,7 @@ use lagan_schemas::error::chain;
 use lagan_schemas::event::{CloudEvent, STATUS_CHANGED};
 use lagan_schemas::position::StoreId;
 use lagan_schemas::resource::{Kind, Status, StatusDocument};
+use lagan_schemas::session::Session;
 use lagan_schemas::subject::{ObjectKey, STATUS, stream_subjects};
 use serde_json::json;
 use tokio::sync::MutexGuard as KeyGuard;
@@ -112,6 +113,19 @@ impl Statuses {
         folded.collect()
     }
 
+    /// The uids of the sessions whose statuses say that they have not ended.
+    pub fn not_ended(&self) -> Vec<Uuid> {
+        let sessions: Vec<_> = {
+            let entries = self.entries();
+            let may_run = |key: &&ObjectKey| {
+                matches!(key.kind, Kind::BackupSession | Kind::RestoreSession) && !entries.is_ended_backup(key)
+            };
+            entries.keys().filter(may_run).filter_map(|key| entries.stored(key).cloned()).collect()
+        };
+        let documents = sessions.into_iter().map(|stored| stored.read());
+        documents.filter(|document| !document.status.has_ended()).filter_map(|one| one.metadata.common.uid).collect()
+    }
+
     /// The status of an object, or an empty one.
     pub fn status<T: TryFrom<Status> + Default>(&self, key: &ObjectKey) -> T {
         self.document(key).and_then(|document| T::try_from(document.status).ok()).unwrap_or_default()
@@ -122,6 +136,21 @@ impl Statuses {
         let document = self.document_of(key, uid);
         let run = document.as_ref().and_then(|document| document.status.run());
         run.filter(|run| run.folded_store == store).map_or(0, |run| run.folded_sequence)
+    }
+
+    /// Whether the status of this session says at least as much as its log. A log that was set back or made anew may let a
+    /// session go on that had ended: an end is never replaced by what is none, and that of a restore by no other.
+    pub fn says_as_much(&self, key: &ObjectKey, session: &Session, store: Option<StoreId>) -> bool {
+        let Some(document) = self.document_of(key, session.key.uid) else { return false };
+        match (document.status.has_ended(), session.phase.is_end()) {
+            (true, false) => true,
+            (false, true) => false,
+            (true, true) if key.kind == Kind::RestoreSession => true,
+            _ => document
+                .status
+                .run()
+                .is_some_and(|run| run.folded_store == store && run.folded_sequence >= session.last_sequence),
+        }
     }
 
     /// The phase that the status of this session shows; empty without a status.

@@ -79,6 +79,11 @@ impl FolderSource {
         })?)
     }
 
+    /// Whether a restore has ended, or may have written something.
+    pub(super) fn has_run(&self, session: Uuid) -> Result<bool, SourceError> {
+        Ok(self.ledger.read(|state| state.ended.contains_key(&session) || state.writing.contains(&session))?)
+    }
+
     /// Records the end of a session, once.
     pub(super) fn record_end(&self, session: Uuid, phase: &str) -> Result<(), SourceError> {
         if self.ledger.read(|state| state.ended.contains_key(&session))? {

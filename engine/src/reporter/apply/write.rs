@@ -1,7 +1,8 @@
 //! Applies one pending change to its object.
 
 use kube::runtime::events::Recorder;
-use lagan_schemas::resource::StatusDocument;
+use lagan_schemas::error::Code;
+use lagan_schemas::resource::{Kind, StatusDocument};
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::kubernetes::{Kubernetes, KubernetesError, REPORTER};
 use serde_json::{Value, json};
@@ -50,11 +51,29 @@ pub(super) async fn write(
                 (Some(session), None) => ensure_stand_in(api, key, &document, *session).await?,
             };
             let Some(uid) = uid else { return Ok(None) };
+            if document.kind == Kind::RestoreSession
+                && api.get(key).await?.is_some_and(|live| knows_more(&live, uid, &json!(document.status)))
+            {
+                tracing::warn!(object = %key, "the restore has come further than the log says, which was set back; its status stays");
+                return Ok(None);
+            }
             apply(api, key, uid, &document).await?;
             publish_events(recorder, key, &document, uid, &change.events).await;
             Ok(session.map(|_| uid))
         }
     }
+}
+
+/// Whether a restore has ended, or begun to write, according to its object and not according to a status that is about to be
+/// applied. By this the next worker knows that it must not run again (P5), so it stays.
+fn knows_more(live: &Value, uid: Uuid, status: &Value) -> bool {
+    let Some(live) = LiveObject::read(live).filter(|live| live.uid() == Some(uid)) else { return false };
+    if live.shows_end() {
+        return live.status["phase"] != status["phase"];
+    }
+    let has_ended = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"));
+    let asks = status["reason"] == Code::NeedsConfirmation.reason();
+    live.status["snapshot"].is_string() && !status["snapshot"].is_string() && !has_ended && !asks
 }
 
 /// Applies a status. If the API server refuses what the end of a session says in detail, it may take the end itself, without
@@ -121,4 +140,41 @@ async fn find_stand_in(api: &Kubernetes, key: &ObjectKey, session: Uuid) -> Resu
 fn stand_in_uid(object: &Value, session: Uuid) -> Option<Uuid> {
     let object = LiveObject::read(object)?;
     object.uid().filter(|_| object.session() == Some(session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_never_falls_back_behind_its_end_or_its_first_byte() {
+        let uid = Uuid::from_u128(1);
+        let knows_more = |shown: Value, applied: Value| {
+            let live = json!({ "metadata": { "name": "r", "uid": uid }, "status": shown });
+            assert!(!knows_more(&live, Uuid::from_u128(2), &applied), "another object");
+            super::knows_more(&live, uid, &applied)
+        };
+        let (pending, running) = (json!({ "phase": "Pending" }), json!({ "phase": "Running" }));
+        let writes = json!({ "phase": "Running", "snapshot": "aa" });
+        let ended = |phase| json!({ "phase": phase, "completionTime": "2026-11-27T14:00:00Z" });
+        let (succeeded, failed, by_hand) = (ended("Succeeded"), ended("Failed"), json!({ "phase": "Succeeded" }));
+        let asks = json!({ "phase": "Pending", "reason": "NeedsConfirmation" });
+        for (shown, applied, stays) in [
+            (&pending, &running, false),
+            (&running, &writes, false),
+            (&writes, &succeeded, false),
+            (&writes, &failed, false),
+            (&writes, &asks, false),
+            (&succeeded, &succeeded, false),
+            (&writes, &running, true),
+            (&writes, &pending, true),
+            (&succeeded, &running, true),
+            (&succeeded, &asks, true),
+            (&succeeded, &failed, true),
+            (&failed, &pending, true),
+            (&by_hand, &running, false),
+        ] {
+            assert_eq!(knows_more(shown.clone(), applied.clone()), stays, "{shown} {applied}");
+        }
+    }
 }

@@ -93,6 +93,11 @@ impl Entries {
         self.entries.contains_key(key)
     }
 
+    /// Whether it is known without a look at the document that it is of a backup that has ended.
+    pub fn is_ended_backup(&self, key: &ObjectKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.end.is_some())
+    }
+
     pub fn sequence(&self, key: &ObjectKey) -> u64 {
         self.entries.get(key).map_or(0, |entry| entry.sequence)
     }
