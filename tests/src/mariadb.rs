@@ -16,6 +16,7 @@ use crate::ports::ReservedPort;
 use crate::process::{Output, Process, guarded, run};
 use crate::sample::Sample;
 use crate::scratch::Scratch;
+use crate::wait::eventually;
 use crate::{canary_secret, sha256, tools};
 
 const START: Duration = Duration::from_mins(1);
@@ -102,6 +103,25 @@ impl MariaDbServer {
     }
 
     /// Runs a file of SQL, `DELIMITER` lines included.
+    /// A counter of the server since its start, such as `Com_create_db`.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let row = self.query(&format!("SHOW GLOBAL STATUS LIKE '{name}'"))?;
+        row.split_whitespace().last().context("a counter")?.parse().context("a number")
+    }
+
+    /// Locks a table, so that statements about its database wait, until the process that is returned dies.
+    pub fn lock_table(&self, table: &str) -> Result<Process> {
+        let mut client = guarded(&tools::find("mariadb")?);
+        client.arg(format!("--defaults-file={}", self.defaults_file().display())).arg("--unbuffered");
+        client.args(["-e", &format!("LOCK TABLES {table} WRITE; SELECT 'held'; SELECT SLEEP(600)")]);
+        let locker = Process::spawn("locker", client, &self.log_path().with_file_name("locker.log"))?;
+        eventually("the lock", START, || {
+            let held = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'";
+            (self.query(held).ok()?.trim() == "1").then_some(())
+        })?;
+        Ok(locker)
+    }
+
     pub fn load(&self, sql_file: &Path) -> Result<()> {
         let mut command = self.client("mariadb")?;
         command.stdin(File::open(sql_file)?);

@@ -1,14 +1,14 @@
 //! A private nats-server with JetStream on stable ports. It must not create streams: Lagan does.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::http;
 use crate::ports::ReservedPort;
-use crate::process::{Process, guarded};
+use crate::process::{Process, guarded, run};
 use crate::scratch::Scratch;
 use crate::tools;
 
@@ -121,6 +121,25 @@ impl NatsServer {
         fs::remove_dir_all(self.store_dir()).context("deleting the JetStream store")
     }
 
+    /// Copies the store. The server is restarted for that.
+    pub fn copy_store(&mut self, to: &Path) -> Result<()> {
+        self.kill9()?;
+        copy_tree(&self.store_dir(), to)?;
+        self.restart()
+    }
+
+    /// Sets streams back to what they were in a copy of the store, and restarts the server.
+    pub fn set_back(&mut self, copy: &Path, streams: &[&str]) -> Result<()> {
+        self.kill9()?;
+        for stream in streams {
+            let of_stream = format!("jetstream/$G/streams/{stream}");
+            let there = self.store_dir().join(&of_stream);
+            fs::remove_dir_all(&there)?;
+            copy_tree(&copy.join(&of_stream), &there)?;
+        }
+        self.restart()
+    }
+
     #[must_use]
     pub fn store_dir(&self) -> PathBuf {
         self.scratch.join("store")
@@ -130,6 +149,12 @@ impl NatsServer {
     pub fn log_path(&self) -> PathBuf {
         log_path(&self.scratch)
     }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let mut command = guarded(Path::new("cp"));
+    command.arg("-a").arg(from).arg(to);
+    run(command, START)?.success().map(drop).context("copying a store")
 }
 
 fn log_path(scratch: &Scratch) -> PathBuf {

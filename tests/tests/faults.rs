@@ -21,6 +21,8 @@ mod rollback;
 mod schedules;
 #[path = "faults/storage.rs"]
 mod storage;
+#[path = "faults/store_table.rs"]
+mod store_table;
 #[path = "faults/stores.rs"]
 mod stores;
 #[path = "faults/tables.rs"]

@@ -12,6 +12,8 @@ mod chart;
 mod cli;
 #[path = "kube/confined.rs"]
 mod confined;
+#[path = "kube/etcd.rs"]
+mod etcd;
 #[path = "kube/faults.rs"]
 mod faults;
 #[path = "kube/history.rs"]

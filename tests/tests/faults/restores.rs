@@ -3,41 +3,11 @@
 use std::fs;
 
 use anyhow::Result;
-use lagan_tests::process::Process;
 use lagan_tests::wait::eventually;
 use lagan_tests::world::PATIENCE;
-use lagan_tests::world::World;
 use lagan_tests::world::restore_session;
 
 use super::{Apart, DUMP, FAST, SHOP, world_with};
-
-/// Holds a restore in its first statements, which drop the tables one by one, by a lock on one table.
-struct Locked {
-    locker: Process,
-}
-
-impl Locked {
-    fn new(world: &World) -> Result<Self> {
-        let mut client = lagan_tests::process::guarded(&lagan_tests::tools::find("mariadb")?);
-        client.arg(format!("--defaults-file={}", world.db.defaults_file().display()));
-        client.args(["-e", "LOCK TABLES shop.orders WRITE; SELECT 'held'; SELECT SLEEP(600)"]);
-        client.arg("--unbuffered");
-        let log = world.lagan.path("locker.log");
-        let locker = Process::spawn("locker", client, &log)?;
-        eventually("the lock", PATIENCE, || {
-            let rows = world
-                .db
-                .query("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'")
-                .ok()?;
-            (rows.trim() == "1").then_some(())
-        })?;
-        Ok(Self { locker })
-    }
-
-    fn release(mut self) -> Result<()> {
-        self.locker.kill9().map(drop)
-    }
-}
 
 #[test]
 fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
@@ -48,7 +18,8 @@ fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
     let mut first = apart.worker("worker-1")?;
     world.backup("shop", &client)?.success()?;
     let original = world.db.dump(&DUMP)?;
-    let locked = Locked::new(world)?;
+    // The restore is held in its first statements, which drop the tables one by one.
+    let mut locked = world.db.lock_table("shop.orders")?;
     world.lagan.manifest("again.yaml", &restore_session("again", "local", "shop", "overwrite: true"))?;
     eventually("the restore to write", PATIENCE, || {
         let facts = world.facts("again", &client).ok()?;
@@ -61,7 +32,7 @@ fn a_restore_whose_worker_died_failed_and_is_not_run_again() -> Result<()> {
     eventually("the client to die with its worker", PATIENCE, || {
         clients.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
     })?;
-    locked.release()?;
+    locked.kill9()?;
     let ended = world.ended("restoresessions", "again", &client)?;
     assert_eq!(ended["status"]["phase"], "Failed");
     assert_eq!(ended["status"]["code"], "E0402", "{ended}");

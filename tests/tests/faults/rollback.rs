@@ -1,18 +1,8 @@
 //! A store of NATS that returns to an older copy of itself.
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
-use lagan_tests::process::{guarded, run};
-use lagan_tests::world::PATIENCE;
+use anyhow::Result;
 
 use super::{FAST, HeldBackup};
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut command = guarded(Path::new("cp"));
-    command.arg("-a").arg(from).arg(to);
-    run(command, PATIENCE)?.success().map(drop).context("copying the store")
-}
 
 #[test]
 fn a_log_that_returns_to_an_older_copy_runs_nothing_again() -> Result<()> {
@@ -21,17 +11,13 @@ fn a_log_that_returns_to_an_older_copy_runs_nothing_again() -> Result<()> {
     backup.begin()?;
     backup.hold.release()?;
     backup.session()?;
-    let (store, kept) = (backup.apart.nats.store_dir(), backup.apart.world.lagan.path("kept"));
-    backup.apart.nats.kill9()?;
-    copy(&store, &kept)?;
-    backup.apart.nats.restart()?;
+    let kept = backup.apart.world.lagan.path("kept");
+    backup.apart.nats.copy_store(&kept)?;
     let client = ["--nats-url", backup.apart.url.as_str()];
     backup.apart.world.backup("shop", &client)?.success()?;
     assert_eq!(backup.hold.runs(), 2);
 
-    backup.apart.nats.delete_store()?;
-    copy(&kept, &store)?;
-    backup.apart.nats.restart()?;
+    backup.apart.nats.set_back(&kept, &["RESOURCES", "SESSIONS", "STATUS", "DEAD", "KV_LOCKS", "KV_LEASES"])?;
     let world = &backup.apart.world;
     world.backup("shop", &client)?.success()?;
     assert_eq!(backup.hold.runs(), 3, "what had ended before the rollback does not run again");
