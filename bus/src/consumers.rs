@@ -77,26 +77,6 @@ pub async fn waiting(bus: &Bus, stream: &str, name: &str) -> Result<u64, Consume
     Ok(info.map_or(0, |info| info.num_pending + info.num_ack_pending as u64))
 }
 
-/// The programs that pull from a consumer, as the server counts them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Workload {
-    /// Open pull requests.
-    pub idle: u64,
-    /// Messages that were delivered and are not acknowledged yet.
-    pub busy: u64,
-}
-
-/// Reads who pulls from a consumer; nobody if it does not exist.
-pub async fn workload(bus: &Bus, stream: &str, name: &str) -> Result<Workload, ConsumerError> {
-    let failed = |source| ConsumerError::State { stream: stream.to_owned(), name: name.to_owned(), source };
-    let info = find(bus, stream, name).await.map_err(failed)?;
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    Ok(info.map_or_else(Workload::default, |info| Workload {
-        idle: count(info.num_waiting),
-        busy: count(info.num_ack_pending),
-    }))
-}
-
 /// Creates the consumer, or updates it to match. Any number of processes may do this at once, and a deleted consumer is
 /// created again.
 pub async fn ensure(bus: &Bus, spec: &ConsumerSpec) -> Result<Ensured, ConsumerError> {

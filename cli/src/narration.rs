@@ -39,14 +39,6 @@ pub enum Afterwards {
     Removed,
 }
 
-/// The workers of a pool that has none to spare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolState {
-    NoWorker,
-    /// All of them run sessions, this many together.
-    Busy(u64),
-}
-
 /// The condition that says what a session waits for.
 #[must_use]
 pub fn waiting(conditions: &[Condition]) -> Option<&Condition> {
@@ -159,21 +151,6 @@ impl Narrator {
     pub fn live_line(&self) -> Option<String> {
         let host = self.session.worker_host.as_ref().filter(|_| self.session.phase == Phase::Started)?;
         Some(format!("{} started on {host}", self.glyph(Glyph::Running)))
-    }
-
-    /// The live line of a session that was planned and that no worker has taken.
-    #[must_use]
-    pub fn untaken(&self, pool: &str, state: PoolState) -> String {
-        let glyph = self.glyph(Glyph::Waiting);
-        match state {
-            PoolState::NoWorker => {
-                format!("{glyph} no worker of pool `{pool}` is connected; start one with `lagan worker --pool {pool}`")
-            }
-            PoolState::Busy(number) => {
-                let sessions = if number == 1 { "session" } else { "sessions" };
-                format!("{glyph} waits for a worker: all of pool `{pool}` are busy, with {number} {sessions}")
-            }
-        }
     }
 
     /// The live line of a session that has to wait, from the conditions of its status.

@@ -1,20 +1,19 @@
 //! Waits for one session and shows its progress: the shell around `narration`. It must not change the session.
 
 pub mod object;
-mod workers;
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
-use lagan_bus::{Bus, Followed, Start, Stored, follow};
+use lagan_bus::{Followed, Start, Stored, follow};
 use lagan_schemas::event::{CloudEvent, Progress};
 use lagan_schemas::resource::{Condition, Kind};
-use lagan_schemas::session::{Phase, Session};
+use lagan_schemas::session::Session;
 use lagan_schemas::subject::{self, ObjectKey, SessionKey, SessionKind};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::args::Global;
@@ -87,7 +86,7 @@ pub async fn until_ended(
     let mut screen = Screen::new(global);
     screen.say(&context.opening());
     let narrator = Narrator::new(context, Session::new(key));
-    let mut waiting = Waiting { bus: streams.bus.clone(), narrator, screen, ask_at: None };
+    let mut waiting = Waiting { narrator, screen };
     let exit = tokio::select! {
         exit = waiting.follow(facts, progress, statuses) => exit,
         stop = stop(timeout) => {
@@ -118,11 +117,8 @@ async fn stop(timeout: Option<Duration>) -> Result<(Exit, &'static str), Problem
 }
 
 struct Waiting {
-    bus: Bus,
     narrator: Narrator,
     screen: Screen,
-    /// When to ask why no worker has taken the session, from its plan until its start.
-    ask_at: Option<Instant>,
 }
 
 impl Waiting {
@@ -137,9 +133,6 @@ impl Waiting {
                 Some(item) = facts.next() => self.facts(item),
                 Some(item) = progress.next() => self.progress(item),
                 Some(item) = statuses.next() => self.status(&item),
-                () = sleep_until(self.ask_at.unwrap_or_else(Instant::now)), if self.ask_at.is_some() => {
-                    self.ask_for_workers().await;
-                }
                 else => return Exit::Failed,
             }
             if let Some(exit) = self.narrator.exit() {
@@ -156,20 +149,6 @@ impl Waiting {
         }
         if let Some(line) = self.narrator.live_line() {
             self.screen.live(&line);
-        }
-        let is_planned = self.narrator.session().phase == Phase::Planned;
-        let first = || Instant::now() + workers::FIRST;
-        self.ask_at = is_planned.then(|| self.ask_at.unwrap_or_else(first));
-    }
-
-    async fn ask_for_workers(&mut self) {
-        self.ask_at = Some(Instant::now() + workers::AGAIN);
-        let Some((pool, lane)) = self.narrator.session().plan.as_ref().map(|plan| (plan.pool.clone(), plan.lane))
-        else {
-            return;
-        };
-        if let Some(state) = workers::ask(&self.bus, &pool, lane).await {
-            self.screen.live(&self.narrator.untaken(&pool, state));
         }
     }
 

@@ -141,10 +141,6 @@ fn a_session_that_waits_says_for_what_until_it_is_planned() {
     assert_eq!(narrator.waits(&waiting_condition("RetryLater")), None, "another line says when it is tried again");
     tell(&mut narrator, vec![planned(SessionKind::Backup)]);
     assert_eq!(narrator.waits(&busy), None, "the status may be a moment behind");
-    let line = "◎ no worker of pool `default` is connected; start one with `lagan worker --pool default`";
-    assert_eq!(narrator.untaken("default", PoolState::NoWorker), line);
-    let line = "◎ waits for a worker: all of pool `default` are busy, with 2 sessions";
-    assert_eq!(narrator.untaken("default", PoolState::Busy(2)), line);
 }
 
 #[test]

@@ -194,10 +194,6 @@ fn set_summary(conditions: &mut Conditions, session: &Session) {
         let message = format!("waits for the time of its next attempt, {}", seconds(next));
         conditions.set(WAITING, ConditionStatus::True, "RetryLater", message);
     }
-    if let Some(plan) = session.plan.as_ref().filter(|_| session.phase == Phase::Planned) {
-        let message = format!("waits for a worker of pool `{}`: all of them are busy, or none is connected", plan.pool);
-        conditions.set(WAITING, ConditionStatus::True, "NoFreeWorker", message);
-    }
 }
 
 fn backup_conditions(session: &Session) -> Vec<Condition> {

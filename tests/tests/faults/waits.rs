@@ -9,7 +9,7 @@ use lagan_tests::wait::eventually;
 use lagan_tests::world::{PATIENCE, World, configuration, restore_session};
 use serde_json::Value;
 
-use super::{FAST, HeldBackup, SHOP, world_with};
+use super::{SHOP, world_with};
 
 const ONE_SLOT: [&str; 4] = ["--failover", "5", "--slots", "1"];
 
@@ -38,34 +38,6 @@ fn newest(world: &World) -> Result<String> {
     let sessions = world.list("backupsessions", &[])?;
     let newest = sessions.last().context("no session")?;
     Ok(newest["metadata"]["name"].as_str().unwrap_or_default().to_owned())
-}
-
-#[test]
-fn a_planned_session_says_whether_its_pool_has_workers_and_whether_they_are_busy() -> Result<()> {
-    let backup = HeldBackup::prepare(1, FAST)?;
-    let world = &backup.apart.world;
-    let other = world.second_database("other")?;
-    other.load_sample("shop", Sample { megabytes: 1, seed: 3 })?;
-    let configured =
-        configuration("other", "local", SHOP, "").replace("AppBinding, name: shop", "AppBinding, name: other");
-    world.lagan.manifest("other.yaml", &configured)?;
-    let wait = |name: &str, timeout: &str| {
-        world.lagan.run(&["backup", name, "--wait", "--timeout", timeout, "--nats-url", &backup.apart.url])
-    };
-    let told = wait("other", "8s")?;
-    assert!(told.stderr.contains("no worker of pool `default` is connected"), "{}", told.stderr);
-    let table = world.lagan.ok(&["get", "backupsessions", "--nats-url", &backup.apart.url])?;
-    assert!(table.contains("waits for a worker of pool `default`"), "{table}");
-    let _worker = world.part("worker", "worker-1", &backup.apart.url, &[FAST[0], FAST[1], "--slots", "1"])?;
-    backup.hold.wait_for_runs(1)?;
-    let told = wait("shop", "8s")?;
-    assert!(told.stderr.contains("all of pool `default` are busy, with 1 session"), "{}", told.stderr);
-    backup.hold.release()?;
-    eventually("both sessions to succeed", PATIENCE, || {
-        let sessions = world.list("backupsessions", &backup.apart.client()).ok()?;
-        (sessions.iter().filter(|one| one["status"]["phase"] == "Succeeded").count() == 2).then_some(())
-    })?;
-    backup.apart.audit()
 }
 
 #[test]

@@ -237,17 +237,6 @@ fn a_restore_that_broke_off_names_the_snapshot_it_was_at() {
 }
 
 #[test]
-fn a_planned_session_says_that_it_waits_for_a_worker_until_one_has_it() {
-    let waits =
-        |session: &Session| conditions(session::backup(session)).into_iter().find(|one| one.starts_with("Waiting"));
-    let told =
-        "Waiting=True NoFreeWorker: waits for a worker of pool `default`: all of them are busy, or none is connected";
-    assert_eq!(waits(&story(Backup).end()), None);
-    assert_eq!(waits(&story(Backup).planned(1).end()).as_deref(), Some(told));
-    assert_eq!(waits(&story(Backup).planned(1).started(2).end()), None);
-}
-
-#[test]
 fn phases_are_the_words_of_stash() {
     let phase = |session: &Session| session::backup(session).phase;
     assert_eq!(phase(&story(Backup).end()), "Pending");
