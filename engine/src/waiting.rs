@@ -33,7 +33,7 @@ pub(crate) use self::limited::{
     AnswerPatience, Limited, Overlap, SessionNeeds, WaitOrder, limited_uses, limiting_objects, lock_key,
 };
 use self::line::WaitingLine;
-pub(crate) use self::notices::{BATCH as NOTICE_BATCH, WaitNotice};
+pub(crate) use self::notices::WaitNotice;
 use self::notices::{WaitNotices, WaiterNotice};
 pub(crate) use self::outages::retry_time;
 use self::siblings::Siblings;

@@ -16,7 +16,7 @@ use super::queue::{SessionQueue, Unreported};
 use crate::error::EngineError;
 use crate::metrics::push::Pushed;
 use crate::plan::answers::Answers;
-use crate::waiting::WaitNotice;
+use crate::wait_board::PostedNotice;
 
 /// Sessions that are reported at the same time.
 const SESSIONS: usize = 32;
@@ -185,7 +185,7 @@ impl<'a> ReporterTasks<'a> {
         !self.is_telling_waits
     }
 
-    pub fn waits(&mut self, notices: Vec<WaitNotice>) {
+    pub fn waits(&mut self, notices: Vec<PostedNotice>) {
         self.is_telling_waits = true;
         self.running.push(self.reporter.waits(notices).map(|()| Done::Waits).boxed());
     }

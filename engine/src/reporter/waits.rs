@@ -10,7 +10,7 @@ use super::sink::PendingChange;
 use crate::report::preserved_fields::set_condition;
 use crate::report::session::seconds;
 use crate::report::{document, wait};
-use crate::waiting::WaitNotice;
+use crate::wait_board::PostedNotice;
 
 /// The result of writing a notice.
 enum NoticeFate {
@@ -21,25 +21,22 @@ enum NoticeFate {
 }
 
 impl Reporter<'_> {
-    pub(super) async fn waits(&self, notices: Vec<WaitNotice>) {
-        for notice in notices {
-            if let NoticeFate::TooEarly = self.wait(&notice).await {
-                self.context.waits.put_back(notice);
+    pub(super) async fn waits(&self, notices: Vec<PostedNotice>) {
+        for posted in notices {
+            if let NoticeFate::TooEarly = self.wait(&posted).await {
+                self.context.waits.put_back(posted);
             }
         }
     }
 
-    async fn wait(&self, notice: &WaitNotice) -> NoticeFate {
+    async fn wait(&self, posted: &PostedNotice) -> NoticeFate {
+        let notice = &posted.notice;
         let Some(key) = self.waiting(notice.session).and_then(|session| document::session_key(&session)) else {
             return NoticeFate::Done;
         };
         let _lock = self.statuses.lock(&key).await;
         // The status of a later fold is written under the same lock, and after the view holds that fold.
         let Some(session) = self.waiting(notice.session) else { return NoticeFate::Done };
-        // It has begun to wait anew since, and that has notices of its own.
-        if session.last_sequence > notice.sequence {
-            return NoticeFate::Done;
-        }
         let store = self.context.sessions.read().store;
         if self.statuses.folded_sequence(&key, notice.session, store) < session.last_sequence {
             return NoticeFate::TooEarly;

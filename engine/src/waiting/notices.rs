@@ -16,7 +16,7 @@ const UNSEEN_TOLD_AFTER: Duration = Duration::from_secs(10);
 /// Least time between two notices of one session, and between two counts of one line.
 const PAUSE: Duration = Duration::from_secs(10);
 /// The most notices of one batch, and the least time between two batches. Each costs a status.
-pub(crate) const BATCH: usize = 100;
+pub(super) const BATCH: usize = 100;
 const BATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Positions below it are told exactly.
 const EXACT: usize = 4;
@@ -25,8 +25,6 @@ const EXACT: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WaitNotice {
     pub session: Uuid,
-    /// Sequence of the session's last fact. A notice says nothing about a later state of the session.
-    pub sequence: u64,
     pub cause: WaitCause,
     /// The session that uses the target, for those that are near the front of its line.
     pub holder: Option<Uuid>,
@@ -243,7 +241,6 @@ impl WaitingRoom {
         let is_near = ahead.is_some_and(SessionsAhead::is_exact);
         Some(WaitNotice {
             session: uid,
-            sequence: waiter.session.last_sequence,
             cause: waiter.cause.clone(),
             holder: in_line.filter(|_| is_near).and_then(|wanted| self.usage.holder(wanted)),
             ahead,
