@@ -258,18 +258,14 @@ pub async fn server_time(bus: &Bus) -> Result<Timestamp, StreamError> {
     #[derive(Deserialize)]
     struct Answer {
         ts: Timestamp,
-        /// Only in a cluster.
-        cluster: Option<Replicas>,
-    }
-    #[derive(Deserialize)]
-    struct Replicas {
-        leader: Option<String>,
+        /// Only in a cluster: its replicas, with their leader.
+        cluster: Option<serde_json::Value>,
     }
     let (name, asked) = (subject::SESSIONS, tokio::time::Instant::now());
     let answer = api::<Answer>(bus, format!("STREAM.INFO.{name}"), &EmptyRequest {}).await;
     let answer = answer.map_err(|source| StreamError::State { name: name.to_owned(), source })?;
     // A server that knows no leader of the stream answers this all the same.
-    if answer.cluster.is_some_and(|replicas| replicas.leader.is_none_or(|leader| leader.is_empty())) {
+    if answer.cluster.is_some_and(|replicas| replicas["leader"].as_str().is_none_or(str::is_empty)) {
         bus.note_silence(asked);
     }
     Ok(answer.ts)

@@ -117,13 +117,10 @@ async fn look(context: &Context, logged: &mut Logged) -> Again {
     logged.failures.again()
 }
 
-/// Makes a derived object; false if it would not be watched, or if a person made one of its name. The bus may lack one that is
-/// there, and a person may have paused it.
+/// Makes a derived object; false if a person made one of its name. The bus may lack one that is there, and a person may have
+/// paused it.
 async fn make(context: &Context, blueprints: &mut Blueprints, object: Object) -> Result<bool, PutError> {
     let (key, source) = (object.key(), context.source());
-    if !source.watches(&key) {
-        return Ok(false);
-    }
     let is_seen = context.resources.read().objects.contains_key(&key);
     let there = if is_seen { None } else { source.object(&key).await? };
     let made_for = |object: &Object| object.metadata.annotations.get(GENERATED_FOR).cloned();

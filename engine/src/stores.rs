@@ -52,7 +52,9 @@ pub(crate) async fn keep(context: Context, specs: Vec<StreamSpec>) -> Result<(),
         if !link.borrow_and_update().connected {
             continue;
         }
-        if let Err(error) = streams::ensure(&context.bus, &specs).await {
+        // Engines of different settings would take turns in changing the streams.
+        let is_due = reconnected || lacks_one(&context, &specs).await;
+        if is_due && let Err(error) = streams::ensure(&context.bus, &specs).await {
             tracing::warn!(error = chain(&error), "streams can't be checked");
             continue;
         }
@@ -67,6 +69,15 @@ pub(crate) async fn keep(context: Context, specs: Vec<StreamSpec>) -> Result<(),
             }
         }
     }
+}
+
+async fn lacks_one(context: &Context, specs: &[StreamSpec]) -> bool {
+    for spec in specs {
+        if streams::held(&context.bus, &spec.name).await.is_err() {
+            return true;
+        }
+    }
+    false
 }
 
 /// A view can be behind its stream for a moment, so a loss must be seen twice.

@@ -174,8 +174,7 @@ impl Source {
             StashCompat::LeftToOperator => (true, OperatorChange::Removed),
             StashCompat::Off => return Ok(None),
         };
-        let runs = api.stash_operator_runs().await?;
-        Ok((runs != expected).then_some(change))
+        Ok((api.stash_operator_runs().await? != expected).then_some(change))
     }
 
     /// Reads what is remembered of schedules, once, before the first `mark`.

@@ -46,6 +46,6 @@ pub fn storage_of(backend: &Backend, secret: &Secret, volumes: Volumes) -> Resul
         ca_pem: secret.find("CA_CERT_DATA").map_err(|error| secret_failure(&error))?,
         access_key_id: text("AWS_ACCESS_KEY_ID")?.map(Into::into),
         secret_access_key: text("AWS_SECRET_ACCESS_KEY")?.map(Into::into),
-        session_token: text("AWS_SESSION_TOKEN")?.map(Into::into),
+        session_token: text("AWS_SESSION_TOKEN")?.filter(|token| !token.is_empty()).map(Into::into),
     }))
 }

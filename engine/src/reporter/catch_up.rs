@@ -125,10 +125,11 @@ async fn compare_kind(
     (ended, restores)
 }
 
-/// Whether a restore has ended according to its object, and not in the same way according to STATUS.
+/// Whether a restore has ended according to its object, and not according to STATUS. An end in STATUS stands: somebody may have
+/// edited the object.
 fn has_other_end(live: &LiveObject, document: &StatusDocument) -> bool {
     let is_restore = document.kind == Kind::RestoreSession && live.uid().is_some_and(|uid| document.is_of(uid));
-    is_restore && live.shows_end() && live.status["phase"] != document.status.session_phase()
+    is_restore && live.shows_end() && !document.status.has_ended()
 }
 
 fn key_of(group: Group, kind: Kind, object: &LiveObject) -> ObjectKey {

@@ -240,7 +240,7 @@ fn roles_in_watched_namespaces_suffice_and_nothing_else_is_touched() -> Result<(
         refused.retain(|request| *request != of_host);
         (refused.len() > 1).then_some(refused)
     })?;
-    let expected = format!("403 patch /apis/lagan.dev/v1alpha1/namespaces/{other}/repositories/app-shop?");
+    let expected = format!("403 get /apis/lagan.dev/v1alpha1/namespaces/{other}/repositories/app-shop");
     ensure!(refused.iter().all(|request| request.starts_with(&expected)), "{refused:#?}");
     let log = parts.engine.log_text();
     let told: Vec<&str> = log.lines().filter(|line| line.contains("is forbidden")).collect();
