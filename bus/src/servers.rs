@@ -166,7 +166,9 @@ mod tests {
         assert_eq!(next(&mut choice, &known), "a");
         // The connection to c ends for another reason.
         let mut choice = Choice { current: Some("c".parse().unwrap()), avoided: None };
-        known.iter_mut().for_each(|server| server.failed_attempts = 0);
+        for server in &mut known {
+            server.failed_attempts = 0;
+        }
         assert_eq!(next(&mut choice, &known), "a");
         known[0].failed_attempts = 1;
         assert_eq!(next(&mut choice, &known), "b");
