@@ -340,7 +340,7 @@ pub fn earlier_object_file(folder: &Path, key: &ObjectKey) -> Option<PathBuf> {
     let is_its = |parsed: Result<Manifest, ManifestError>| match parsed {
         Ok(Manifest::Object(object)) => with_namespace(*object).key() == *key,
         Ok(_) => false,
-        // What an earlier version accepted may break a rule of this one.
+        // An object that an earlier version accepted may break a rule of this one.
         Err(error) => error.object.is_some_and(|refused| key_of(&refused) == *key),
     };
     parse(&path.display().to_string(), &text).into_iter().any(is_its).then_some(path)

@@ -74,7 +74,7 @@ impl Generator {
     pub async fn append(&self, numbers: std::ops::Range<u64>) -> Result<()> {
         let mut sent = 0;
         let before = self.stored().await?;
-        // Nobody else writes to the log meanwhile, so the sequence of each fact is known before it is stored.
+        // The generator is the only writer meanwhile, so the sequence of each fact is known before it is stored.
         let mut sequence = self.last_sequence().await?;
         for number in numbers {
             let mut last = 0;

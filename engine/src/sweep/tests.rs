@@ -121,7 +121,7 @@ fn only_a_recent_sign_of_a_worker_says_that_it_cannot_read_a_plan() {
 fn no_session_outlives_its_log() {
     let six_days = 6 * 86_400;
     for session in [
-        // One that waits has no other end if it has no `timeOut`.
+        // A session that waits has no other end if it has no `timeOut`.
         story(Backup).end(),
         story(Backup).planned(1).started(2).retrying(3, Code::RepositoryLocked).end(),
         story(Backup).planned(1).end(),

@@ -48,7 +48,7 @@ fn an_api_server_that_returns_to_an_older_copy_runs_nothing_again() -> Result<()
     eventually("the configuration that is gone to count as deleted", PATIENCE, || {
         (!on_the_bus(&world, "backupconfigurations")?.contains("later")).then_some(())
     })?;
-    // What is asked for now runs as ever.
+    // A new request runs as ever.
     world.apply(&backup_session(LAGAN, "third", "shop"))?;
     assert_eq!(phase(&world.ended(BACKUPS, "third")?), "Succeeded");
     for (session, kind) in [("back", "restore"), ("goes", "restore"), ("second", "backup")] {
