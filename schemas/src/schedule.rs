@@ -4,6 +4,7 @@
 
 mod parse;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Offset, TimeZone, Utc};
@@ -30,7 +31,7 @@ pub struct Schedule {
 
 #[derive(Debug, Clone)]
 enum Rhythm {
-    Cron(Box<Cron>),
+    Cron(Arc<Cron>),
     /// A period in seconds. Its slots are the multiples since 1970, so that every process finds the same ones.
     Every(i64),
 }

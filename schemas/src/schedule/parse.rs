@@ -1,5 +1,7 @@
 //! Reads a schedule as cron programs write it: five fields or a macro, with a time zone in front where there is one.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +14,8 @@ use super::Rhythm;
 use crate::duration::GoDuration;
 
 const SHORTEST: Duration = Duration::from_secs(60);
+/// Expressions that are remembered. When there are more, all are forgotten.
+const REMEMBERED: usize = 1024;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ScheduleError {
@@ -85,7 +89,25 @@ fn rhythm(text: &str) -> Result<Rhythm, ScheduleError> {
         other if other.starts_with('@') => return Err(ScheduleError::Macro(other.to_owned())),
         fields => fields,
     };
-    parse_cron(fields).map(|cron| Rhythm::Cron(Box::new(cron)))
+    remembered(fields).map(Rhythm::Cron)
+}
+
+/// Parses an expression once. Thousands of configurations share few of them, each is read several times, and an expression takes
+/// longer to parse than the rest of its configuration.
+fn remembered(text: &str) -> Result<Arc<Cron>, ScheduleError> {
+    static KNOWN: Mutex<Option<HashMap<String, Arc<Cron>>>> = Mutex::new(None);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cron) = known().as_ref().and_then(|known| known.get(text)) {
+        return Ok(Arc::clone(cron));
+    }
+    let cron = Arc::new(parse_cron(text)?);
+    let mut known = known();
+    let known = known.get_or_insert_default();
+    if known.len() >= REMEMBERED {
+        known.clear();
+    }
+    known.insert(text.to_owned(), Arc::clone(&cron));
+    Ok(cron)
 }
 
 fn every(text: &str, interval: &str) -> Result<Rhythm, ScheduleError> {
