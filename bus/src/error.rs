@@ -44,6 +44,10 @@ pub enum ApiError {
     TimedOut,
     #[error("nothing answers on the JetStream API: it is starting, or it is off")]
     NoResponders,
+    #[error(
+        "a server answers that the stream ends at {last}, and {read} has been read: it is behind, or messages were lost"
+    )]
+    Behind { last: u64, read: u64 },
     #[error("JetStream refused the request")]
     Refused {
         code: u64,

@@ -22,6 +22,9 @@ const INACTIVE: Duration = Duration::from_secs(30);
 /// Silence after which a view that is still catching up asks whether anything is left.
 const QUIET: Duration = Duration::from_millis(500);
 const SLOWEST_RETRY: Duration = Duration::from_secs(2);
+/// Time for which a server of a cluster may answer for a stream whose last messages it lacks: one that led it, was cut off and comes
+/// back does so until it hears of its successor. A stream has lost messages only when it lacks them for longer.
+pub const LONGEST_LAG: Duration = Duration::from_secs(12);
 
 /// Start position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,7 @@ pub fn follow_within(
         contact: Contact::now(),
         longest_absence,
         was_away: false,
+        lag: Lag::default(),
     };
     Box::pin(futures::stream::unfold(follower, |mut follower| async move {
         let item = follower.next().await;
@@ -99,6 +103,19 @@ struct Follower {
     contact: Contact,
     longest_absence: Duration,
     was_away: bool,
+    lag: Lag,
+}
+
+/// The time since which the servers of a cluster answer for a stream that lacks messages which were read.
+#[derive(Debug, Default)]
+struct Lag(Option<Instant>);
+
+impl Lag {
+    /// Takes in an answer, and returns whether the messages are lost.
+    fn is_loss(&mut self, lacks_messages: bool, is_cluster: bool, now: Instant) -> bool {
+        self.0 = lacks_messages.then(|| self.0.unwrap_or(now));
+        self.0.is_some_and(|since| !is_cluster || now.saturating_duration_since(since) >= LONGEST_LAG)
+    }
 }
 
 /// The last sign of the server, by two clocks: one stands still while the machine sleeps, the other one may be set.
@@ -230,7 +247,11 @@ impl Follower {
         self.link.mark_unchanged();
         let info = streams::raw_info(&self.bus, &self.stream).await?;
         let store = store_of(&info);
-        let lost = self.position > info.state.last_sequence;
+        let lacks_messages = self.store == Some(store) && self.position > info.state.last_sequence;
+        let lost = self.lag.is_loss(lacks_messages, info.cluster.is_some(), Instant::now());
+        if lacks_messages && !lost {
+            return Err(ApiError::Behind { last: info.state.last_sequence, read: self.position });
+        }
         if self.was_absent() || self.store != Some(store) || lost {
             (self.was_away, self.contact) = (false, Contact::now());
             self.position = match self.start {
@@ -303,5 +324,23 @@ impl Follower {
         let info: Info = api(&self.bus, format!("CONSUMER.CREATE.{}.{name}{tail}", self.stream), &request).await?;
         let config = pull::Config { name: Some(name), ack_policy: AckPolicy::None, ..pull::Config::default() };
         Ok(PullConsumer::new(config, info, self.bus.context().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_a_cluster_that_is_behind_for_a_moment_is_no_loss() {
+        let start = Instant::now();
+        let mut lag = Lag::default();
+        let mut after = |seconds: u64, lacks_messages: bool| {
+            lag.is_loss(lacks_messages, true, start + Duration::from_secs(seconds))
+        };
+        assert!(!after(0, true) && !after(11, true) && after(12, true));
+        assert!(!after(13, false) && !after(14, true) && !after(25, true) && after(26, true));
+        assert!(Lag::default().is_loss(true, false, start), "a single server knows all that is stored");
+        assert!(!Lag::default().is_loss(false, false, start));
     }
 }

@@ -39,3 +39,17 @@ pub enum EngineError {
     #[error("a part of the engine panicked; this is a defect of Lagan")]
     Panicked(#[source] tokio::task::JoinError),
 }
+
+impl EngineError {
+    /// Returns whether NATS was away, so that the same may succeed later.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Stream(StreamError::Ensure { source, .. } | StreamError::State { source, .. })
+            | Self::Consumer(ConsumerError::Ensure { source, .. } | ConsumerError::State { source, .. }) => {
+                source.is_transient()
+            }
+            Self::Kv(error) => error.is_outage(),
+            _ => false,
+        }
+    }
+}

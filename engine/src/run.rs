@@ -8,6 +8,7 @@ use lagan_bus::kv::{self, Bucket};
 use lagan_bus::lease::Leases;
 use lagan_bus::lock::{LockHolder, Locked, Locks};
 use lagan_bus::streams::{self, Sizes, StreamSpec};
+use lagan_schemas::error::chain;
 use lagan_schemas::subject::ObjectKey;
 use lagan_sources::source::LedgerIdentity;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,9 @@ use crate::sessions::{Changes, ListenFor, Sessions};
 use crate::view::Resources;
 use crate::wait_board::WaitBoard;
 use crate::{blueprint, cancel, operator, planner, reporter, scheduler, stores, sweep, timekeeper, watcher};
+
+/// Pause between two attempts to start the parts of an engine anew.
+const AGAIN: Duration = Duration::from_secs(1);
 
 type Ready = Box<dyn FnOnce() + Send>;
 
@@ -44,6 +48,11 @@ pub async fn run(
             Err(EngineError::StoreReplaced(stream)) => {
                 tracing::warn!(stream, "store was replaced: everything is read again and intent is published again");
                 tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            // An engine that was ready outlives every outage, also one in which it starts its parts anew.
+            Err(error) if error.is_outage() && ready.is_none() => {
+                tracing::warn!(error = chain(&error), "the parts of the engine can't be started yet");
+                tokio::time::sleep(AGAIN).await;
             }
             other => return other,
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lagan_bus::follow::LONGEST_LAG;
 use lagan_bus::streams::{self, StreamError, StreamSpec};
 use lagan_schemas::error::chain;
 use lagan_schemas::subject::{RESOURCES, SESSIONS};
@@ -14,7 +15,7 @@ use crate::error::EngineError;
 
 /// Time between looks while the connection lasts: an administrator may delete or empty a stream, and nobody is told.
 const LOOK: Duration = Duration::from_secs(5);
-/// Pause before the second of the two looks that a loss needs.
+/// Pause between the looks that a loss needs.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The least and the greatest sequence of the messages that a view relies on.
@@ -62,7 +63,7 @@ pub(crate) async fn keep(context: Context, specs: Vec<StreamSpec>) -> Result<(),
             tracing::warn!(error = chain(&error), "consumers can't be checked after the reconnection");
         }
         for stream in [SESSIONS, RESOURCES] {
-            match is_lost_twice(&context, stream).await {
+            match is_lost_for_good(&context, stream).await {
                 Ok(false) => {}
                 Ok(true) => return Err(EngineError::StoreReplaced(stream)),
                 Err(error) => tracing::debug!(stream, error = chain(&error), "the stream can't be compared"),
@@ -80,13 +81,18 @@ async fn lacks_one(context: &Context, specs: &[StreamSpec]) -> bool {
     false
 }
 
-/// A view can be behind its stream for a moment, so a loss must be seen twice.
-async fn is_lost_twice(context: &Context, stream: &'static str) -> Result<bool, StreamError> {
-    if !is_lost(context, stream).await? {
-        return Ok(false);
+/// A view can be behind its stream for a moment, so a loss must be seen twice; and in a cluster for as long as a server may know
+/// less than the others.
+async fn is_lost_for_good(context: &Context, stream: &'static str) -> Result<bool, StreamError> {
+    let since = tokio::time::Instant::now();
+    let needed = if context.options.replicas > 1 { LONGEST_LAG } else { AGAIN };
+    while is_lost(context, stream).await? {
+        if since.elapsed() >= needed {
+            return Ok(true);
+        }
+        tokio::time::sleep(AGAIN).await;
     }
-    tokio::time::sleep(AGAIN).await;
-    is_lost(context, stream).await
+    Ok(false)
 }
 
 async fn is_lost(context: &Context, stream: &'static str) -> Result<bool, StreamError> {
