@@ -2,8 +2,12 @@
 //! object defines it, even if it is refused: a later one must not silently take its part.
 //! It must not publish anything. A folder that can't be read completely must not look like one with fewer objects.
 
+mod known;
+
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lagan_schemas::manifest::{Manifest, ManifestError, RefusedObject, parse, parse_naming};
 use lagan_schemas::resource::secret::Secret;
@@ -11,16 +15,21 @@ use lagan_schemas::resource::{Kind, Object};
 use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
+use self::known::KnownFiles;
+
 /// Depth limit of nested folders, which also ends circular links.
 const DEPTH_LIMIT: usize = 8;
 /// Size limit of a file, in bytes.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 const DEFAULT_NAMESPACE: &str = "default";
+/// Name space of the UUIDs that stand for an object's content.
+const CONTENT: Uuid = Uuid::from_u128(0x6c61_6761_6e00_5f73_8c6f_7473_0000_0002);
 
 /// Folders that together are the source of intent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Folder {
     dirs: Vec<PathBuf>,
+    known: Mutex<KnownFiles>,
 }
 
 /// The result of one scan.
@@ -34,11 +43,16 @@ pub struct Scan {
     pub foreign: Vec<String>,
 }
 
-/// An object and its file.
+/// An object and its file. The object itself is kept as text, because folders may hold a hundred thousand.
 #[derive(Debug, Clone)]
 pub struct ManifestObject {
-    pub object: Object,
-    pub file: PathBuf,
+    key: ObjectKey,
+    pub api_version: String,
+    text: Arc<str>,
+    /// Identifies everything that the manifest holds. A change of an unpublished part, such as the body of a hook, is a change.
+    /// Of a session only the spec counts: with another label it is the same session, which must not run again.
+    pub content: Uuid,
+    pub file: Arc<Path>,
 }
 
 /// A refused document that names its object.
@@ -47,7 +61,7 @@ pub struct RefusedManifest {
     pub api_version: String,
     /// The reason, which quotes no values of the document.
     pub problem: String,
-    pub file: PathBuf,
+    pub file: Arc<Path>,
     /// The file, and the position in it.
     pub place: String,
 }
@@ -84,11 +98,69 @@ impl FolderProblem {
     }
 }
 
+impl ManifestObject {
+    #[must_use]
+    pub fn new(object: Object, file: Arc<Path>) -> Self {
+        let object = with_namespace(object);
+        let (spec, metadata) = (object.spec_json(), &object.metadata);
+        let identifying = match object.kind() {
+            Kind::BackupSession | Kind::RestoreSession => serde_json::json!([spec]),
+            _ => serde_json::json!([spec, metadata.labels, metadata.annotations]),
+        };
+        let content = Uuid::new_v5(&CONTENT, identifying.to_string().as_bytes());
+        let (key, text) = (object.key(), object.to_json().to_string().into());
+        Self { key, api_version: object.api_version, text, content, file }
+    }
+
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Whether this is the same reading of the same document.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.text, &other.text)
+    }
+
+    /// Returns the object with all its unpublished fields.
+    pub fn object(&self) -> Result<Object, Box<FolderProblem>> {
+        let read = |reason: String| Box::new(unreadable(&self.file, &std::io::Error::other(reason)));
+        let value = serde_json::from_str(&self.text).map_err(|error| read(error.to_string()))?;
+        Object::from_json(value).map_err(|error| read(error.to_string()))
+    }
+}
+
 impl Scan {
+    fn add(&mut self, found: ManifestObject) {
+        let key = found.key.clone();
+        match self.first_file(&key) {
+            Some(first) => {
+                let (first, file) = (first.to_path_buf(), found.file.to_path_buf());
+                self.problems.push(FolderProblem::Twice { key, first, file });
+            }
+            None => drop(self.objects.insert(key, found)),
+        }
+    }
+
+    fn add_refused(&mut self, mut error: ManifestError, file: &Arc<Path>) {
+        let object = error.object.take();
+        let problem = FolderProblem::from(error);
+        if let Some(object) = object {
+            let key = key_of(&object);
+            if self.first_file(&key).is_none() {
+                let RefusedObject { api_version, problem: reason, .. } = *object;
+                let (file, place) = (Arc::clone(file), problem.file());
+                self.refused.insert(key, RefusedManifest { api_version, problem: reason, file, place });
+            }
+        }
+        self.problems.push(problem);
+    }
+
     /// The file of the document that defines an object.
     fn first_file(&self, key: &ObjectKey) -> Option<&Path> {
-        let valid = self.objects.get(key).map(|found| &found.file);
-        valid.or_else(|| self.refused.get(key).map(|refused| &refused.file)).map(PathBuf::as_path)
+        let valid = self.objects.get(key).map(|found| &*found.file);
+        valid.or_else(|| self.refused.get(key).map(|refused| &*refused.file))
     }
 
     /// The file that can't be read and may hide a missing object (P17). `file` is where the object was seen last; without
@@ -105,7 +177,7 @@ impl Scan {
 impl Folder {
     #[must_use]
     pub fn new(dirs: Vec<PathBuf>) -> Self {
-        Self { dirs }
+        Self { dirs, known: Mutex::default() }
     }
 
     #[must_use]
@@ -113,72 +185,62 @@ impl Folder {
         &self.dirs
     }
 
-    /// Reads every manifest, in the order of the paths.
+    /// Reads every manifest, in the order of the paths. If nothing has changed, the result is that of the last time.
     #[must_use]
-    pub fn scan(&self) -> Scan {
-        let mut scan = Scan::default();
-        let files = self.files(&mut scan.problems);
-        for file in files {
-            let Some(text) = read(&file, &mut scan.problems) else { continue };
-            for manifest in parse(&file.display().to_string(), &text) {
-                match manifest {
-                    Ok(Manifest::Object(object)) => add(&mut scan, *object, &file),
-                    Ok(Manifest::Secret(_)) => {}
-                    Ok(Manifest::Foreign { api_version, kind }) => scan.foreign.push(format!("{api_version} {kind}")),
-                    Err(error) => add_refused(&mut scan, error, &file),
-                }
-            }
-        }
-        scan
+    pub fn scan(&self) -> Arc<Scan> {
+        self.refresh(&mut self.known())
+    }
+
+    fn refresh(&self, known: &mut KnownFiles) -> Arc<Scan> {
+        let mut problems = Vec::new();
+        let files = self.files(&mut problems);
+        known.scan(files, problems)
+    }
+
+    fn known(&self) -> MutexGuard<'_, KnownFiles> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads one Secret. It is found even if another document of its file is broken.
     #[must_use]
     pub fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
-        self.find(name, &mut Vec::new(), |parsed| match parsed {
-            Ok(Manifest::Secret(secret)) => {
-                let own = secret.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
-                (secret.metadata.name == name && own == namespace).then_some(secret)
-            }
-            _ => None,
+        let of_file = |file: Arc<Path>| {
+            let text = read(&file, &file.metadata().ok()?).ok()?;
+            parse_naming(&file.display().to_string(), &text, name).into_iter().find_map(|parsed| match parsed {
+                Ok(Manifest::Secret(secret)) => {
+                    let own = secret.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+                    (secret.metadata.name == name && own == namespace).then_some(secret)
+                }
+                _ => None,
+            })
+        };
+        // The file may be replaced between the scan and the reading, and then the Secret may be in another one.
+        (0..2).find_map(|_| {
+            let mut known = self.known();
+            self.refresh(&mut known);
+            let file = known.secret_file(namespace, name)?;
+            drop(known);
+            of_file(file)
         })
     }
 
     /// Reads one object with all its unpublished fields. If its document is refused, or if it is not found and a file that
     /// may hold it can't be read, the result is that problem.
     pub fn object(&self, key: &ObjectKey) -> Result<Option<Object>, Box<FolderProblem>> {
-        let mut problems = Vec::new();
-        let found = self.find(&key.name, &mut problems, |parsed| match parsed {
-            Ok(Manifest::Object(object)) => {
-                let object = with_namespace(*object);
-                (object.key() == *key).then_some(Some(object))
-            }
-            Ok(_) => None,
-            Err(error) => error.object.is_some_and(|refused| key_of(&refused) == *key).then_some(None),
-        });
-        match (found.flatten(), problems.pop()) {
-            (None, Some(problem)) => Err(problem.into()),
-            (found, _) => Ok(found),
+        let scan = self.scan();
+        if let Some(found) = scan.objects.get(key) {
+            return Ok(Some(found.object()?));
         }
+        let place = scan.refused.get(key).map(|refused| &refused.place);
+        let hides = |problem: &&FolderProblem| match problem {
+            FolderProblem::Manifest(error) => place == Some(&problem.file()) || may_name(error, &key.name),
+            FolderProblem::Unreadable { .. } => true,
+            FolderProblem::Twice { .. } => false,
+        };
+        scan.problems.iter().find(hides).map_or(Ok(None), |problem| Err(problem.clone().into()))
     }
 
-    /// Searches the documents that contain the name, and collects the problems that it meets.
-    fn find<T>(
-        &self,
-        name: &str,
-        problems: &mut Vec<FolderProblem>,
-        mut pick: impl FnMut(Result<Manifest, ManifestError>) -> Option<T>,
-    ) -> Option<T> {
-        self.files(problems).into_iter().find_map(|file| {
-            let text = read(&file, problems).filter(|text| text.contains(name))?;
-            parse_naming(&file.display().to_string(), &text, name).into_iter().find_map(|parsed| {
-                problems.extend(parsed.as_ref().err().cloned().map(FolderProblem::from));
-                pick(parsed)
-            })
-        })
-    }
-
-    fn files(&self, problems: &mut Vec<FolderProblem>) -> Vec<PathBuf> {
+    fn files(&self, problems: &mut Vec<FolderProblem>) -> Vec<(PathBuf, Metadata)> {
         let mut files = Vec::new();
         for dir in &self.dirs {
             collect(dir, 0, &mut files, problems);
@@ -187,11 +249,18 @@ impl Folder {
     }
 }
 
+/// Whether a name occurs in a document of a file that can't be used. If the file has changed since, it may.
+fn may_name(error: &ManifestError, name: &str) -> bool {
+    let path = Path::new(&error.file);
+    let text = path.metadata().ok().and_then(|data| read(path, &data).ok());
+    text.is_none_or(|text| parse_naming(&error.file, &text, name).iter().any(Result::is_err))
+}
+
 fn unreadable(path: &Path, error: &std::io::Error) -> FolderProblem {
     FolderProblem::Unreadable { path: path.to_owned(), reason: error.to_string() }
 }
 
-fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Vec<FolderProblem>) {
+fn collect(dir: &Path, depth: usize, files: &mut Vec<(PathBuf, Metadata)>, problems: &mut Vec<FolderProblem>) {
     let entries = match std::fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
         Ok(entries) => entries,
         Err(error) => return problems.push(unreadable(dir, &error)),
@@ -208,7 +277,7 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
                 let deep = std::io::Error::other(format!("folders are read to a depth of {DEPTH_LIMIT}"));
                 problems.push(unreadable(&path, &deep));
             }
-            Ok(data) if data.is_file() && manifest => files.push(path),
+            Ok(data) if data.is_file() && manifest => files.push((path, data)),
             Ok(_) => {}
             // A link that leads nowhere may lead to a volume that is not mounted now; without an extension, to a folder.
             // A file that vanished after the listing was deleted and is not unreadable.
@@ -220,20 +289,14 @@ fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Ve
     }
 }
 
-fn read(file: &Path, problems: &mut Vec<FolderProblem>) -> Option<String> {
-    let size = file.metadata().map_or(0, |data| data.len());
+fn read(file: &Path, data: &Metadata) -> Result<String, Box<FolderProblem>> {
+    let size = data.len();
     let text = if size > FILE_LIMIT {
         Err(std::io::Error::other(format!("it is larger than {FILE_LIMIT} bytes ({size})")))
     } else {
         std::fs::read_to_string(file)
     };
-    match text {
-        Ok(text) => Some(text),
-        Err(error) => {
-            problems.push(unreadable(file, &error));
-            None
-        }
-    }
+    text.map_err(|error| unreadable(file, &error).into())
 }
 
 /// The namespace of an object whose manifest names this one.
@@ -249,32 +312,6 @@ fn with_namespace(mut object: Object) -> Object {
 fn key_of(refused: &RefusedObject) -> ObjectKey {
     let ObjectKey { group, kind, namespace, name } = refused.key.clone();
     ObjectKey { group, kind, namespace: namespace_of(kind, namespace), name }
-}
-
-fn add(scan: &mut Scan, object: Object, file: &Path) {
-    let object = with_namespace(object);
-    let key = object.key();
-    match scan.first_file(&key) {
-        Some(first) => {
-            let first = first.to_owned();
-            scan.problems.push(FolderProblem::Twice { key, first, file: file.to_owned() });
-        }
-        None => drop(scan.objects.insert(key, ManifestObject { object, file: file.to_owned() })),
-    }
-}
-
-fn add_refused(scan: &mut Scan, mut error: ManifestError, file: &Path) {
-    let object = error.object.take();
-    let problem = FolderProblem::from(error);
-    if let Some(object) = object {
-        let key = key_of(&object);
-        if scan.first_file(&key).is_none() {
-            let RefusedObject { api_version, problem: reason, .. } = *object;
-            let place = problem.file();
-            scan.refused.insert(key, RefusedManifest { api_version, problem: reason, file: file.to_owned(), place });
-        }
-    }
-    scan.problems.push(problem);
 }
 
 /// Writes a manifest into a folder atomically, in place of a file of this name.

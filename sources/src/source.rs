@@ -203,14 +203,14 @@ impl Source {
 
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, SourceError> {
         match &self.0 {
-            Origin::Folder(local) => Ok(local.folder.secret(namespace, name)),
+            Origin::Folder(local) => Ok(local.secret(namespace, name).await),
             Origin::Cluster(api) => Ok(api.secret(namespace, name).await?),
         }
     }
 
     pub async fn has_secret(&self, namespace: &str, name: &str) -> Result<bool, SourceError> {
         match &self.0 {
-            Origin::Folder(local) => Ok(local.folder.secret(namespace, name).is_some()),
+            Origin::Folder(local) => Ok(local.secret(namespace, name).await.is_some()),
             Origin::Cluster(api) => Ok(api.has_secret(namespace, name).await?),
         }
     }
@@ -218,7 +218,7 @@ impl Source {
     /// Reads an object with its unpublished fields and its uid.
     pub async fn object(&self, key: &ObjectKey) -> Result<Option<Object>, SourceError> {
         match &self.0 {
-            Origin::Folder(local) => local.object(key),
+            Origin::Folder(local) => local.object(key).await,
             Origin::Cluster(api) => {
                 let Some(value) = api.get(key).await? else { return Ok(None) };
                 Object::from_json(value)
@@ -239,7 +239,7 @@ impl Source {
     /// Whether a namespace exists. A folder has those that its manifests name; while a manifest can't be read, any.
     pub async fn has_namespace(&self, name: &str) -> Result<bool, SourceError> {
         match &self.0 {
-            Origin::Folder(local) => Ok(local.has_namespace(name)),
+            Origin::Folder(local) => Ok(local.has_namespace(name).await),
             Origin::Cluster(api) => Ok(api.has_namespace(name).await?),
         }
     }

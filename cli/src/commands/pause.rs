@@ -77,7 +77,7 @@ fn edit(key: &ObjectKey, wanted: Schedule, file: Option<PathBuf>) -> Problem {
 }
 
 fn file_of(folder: &Path, key: &ObjectKey) -> Option<PathBuf> {
-    Folder::new(vec![folder.to_owned()]).scan().objects.remove(key).map(|found| found.file)
+    Folder::new(vec![folder.to_owned()]).scan().objects.get(key).map(|found| found.file.to_path_buf())
 }
 
 #[cfg(test)]

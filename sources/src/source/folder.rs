@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lagan_schemas::origin::ClusterIdentity;
 use lagan_schemas::resource::Object;
+use lagan_schemas::resource::secret::Secret;
 use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
@@ -45,9 +46,22 @@ impl FolderSource {
         earlier_object_file(&self.objects, &key).map_or(Ok(()), |earlier| remove_file(&key, &earlier))
     }
 
+    /// Asks the folder beside the runtime: the first reading of a large one takes long, and leases are renewed meanwhile.
+    async fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&Folder) -> T + Send + 'static) -> T {
+        let folder = Arc::clone(&self.folder);
+        let answer = tokio::task::spawn_blocking(move || ask(&folder)).await;
+        answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    pub(super) async fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.ask(move |folder| folder.secret(&namespace, &name)).await
+    }
+
     /// Reads an object with its uid, which is in the ledger.
-    pub(super) fn object(&self, key: &ObjectKey) -> Result<Option<Object>, SourceError> {
-        let found = self.folder.object(key);
+    pub(super) async fn object(&self, key: &ObjectKey) -> Result<Option<Object>, SourceError> {
+        let wanted = key.clone();
+        let found = self.ask(move |folder| folder.object(&wanted)).await;
         let found = found.map_err(|problem| SourceError::Folder { key: key.to_string(), file: problem.file() })?;
         let Some(mut object) = found else { return Ok(None) };
         let identity = self.ledger.read(|state| state.objects.get(key).copied())?;
@@ -56,8 +70,8 @@ impl FolderSource {
     }
 
     /// Whether a manifest names the namespace, or one that can't be read may do so.
-    pub(super) fn has_namespace(&self, name: &str) -> bool {
-        let scan = self.folder.scan();
+    pub(super) async fn has_namespace(&self, name: &str) -> bool {
+        let scan = self.ask(Folder::scan).await;
         scan.hidden_by(None).is_some() || scan.objects.keys().any(|key| key.namespace.as_deref() == Some(name))
     }
 
@@ -147,8 +161,8 @@ mod tests {
         FolderSource { folder: folder.into(), ledger: ledger.into(), objects: dir.to_owned(), data_dir: dir.to_owned() }
     }
 
-    #[test]
-    fn objects_whose_names_look_alike_have_a_file_each() {
+    #[tokio::test]
+    async fn objects_whose_names_look_alike_have_a_file_each() {
         let dir = tempfile::tempdir().unwrap();
         let source = source(dir.path());
         let alike = [
@@ -164,7 +178,10 @@ mod tests {
         }
         assert_eq!(source.folder.scan().objects.len(), alike.len());
         source.remove(&alike[1].key()).unwrap();
-        let left: Vec<bool> = alike.iter().map(|object| source.object(&object.key()).unwrap().is_some()).collect();
+        let mut left = Vec::new();
+        for object in &alike {
+            left.push(source.object(&object.key()).await.unwrap().is_some());
+        }
         assert_eq!(left, [true, false, true, true, true, true]);
     }
 
@@ -182,7 +199,7 @@ mod tests {
         source.put(&changed).unwrap();
         let scan = source.folder.scan();
         assert!(scan.problems.is_empty() && !earlier.exists(), "{:?}", scan.problems);
-        assert_eq!(scan.objects[&first.key()].object.spec, changed.spec);
+        assert_eq!(scan.objects[&first.key()].object().unwrap().spec, changed.spec);
         std::fs::write(&earlier, serde_json::to_string(&first.to_json()).unwrap()).unwrap();
         source.remove(&first.key()).unwrap();
         assert!(source.folder.scan().objects.is_empty());

@@ -3,7 +3,6 @@
 mod refused;
 
 use lagan_schemas::manifest::{Manifest, parse};
-use lagan_sources::folder::ManifestObject;
 
 use super::*;
 
@@ -11,9 +10,22 @@ fn scan_of(text: &str) -> Scan {
     let mut scan = Scan::default();
     for manifest in parse("test.yaml", text) {
         let Manifest::Object(object) = manifest.unwrap() else { continue };
-        scan.objects.insert(object.key(), ManifestObject { object: *object, file: "test.yaml".into() });
+        scan.objects.insert(object.key(), ManifestObject::new(*object, Path::new("test.yaml").into()));
     }
     scan
+}
+
+#[test]
+fn what_was_not_published_is_looked_at_again_soon_and_ever_more_rarely() {
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    let mut waits = |all_published: bool, burial: Option<u64>| {
+        let burial = burial.map(|seconds| now + Duration::from_secs(seconds));
+        memory.wait(&Looked { burial, all_published }, now).as_secs()
+    };
+    assert_eq!([waits(true, None), waits(true, Some(30)), waits(true, Some(300))], [60, 30, 60]);
+    let failing: Vec<u64> = (0..8).map(|_| waits(false, Some(50))).collect();
+    assert_eq!(failing, [1, 2, 4, 8, 16, 32, 50, 50]);
+    assert_eq!([waits(false, None), waits(true, None), waits(false, None)], [60, 60, 1]);
 }
 
 #[test]
@@ -72,25 +84,25 @@ fn a_session_that_reappears_unchanged_is_the_same_one() {
     let scan = scan_of(RESTORE);
     let first = assign(&scan, &State::default(), Timestamp::UNIX_EPOCH);
     let key = scan.objects.keys().next().unwrap().clone();
-    let uid = first.objects[&key].metadata.uid;
+    let uid = first.objects[&key].identity.uid;
     let mut entries = first.entries.clone();
     entries.push(LedgerEntry::Deleted { key: key.clone() });
     let ledger = state_after(entries, dir.path());
     let again = ledger.read(|state| assign(&scan, state, Timestamp::UNIX_EPOCH)).unwrap();
-    assert_eq!(again.objects[&key].metadata.uid, uid);
+    assert_eq!(again.objects[&key].identity.uid, uid);
     let labelled = scan_of(&RESTORE.replace("name: r,", "name: r, labels: {team: a},"));
     let again = ledger.read(|state| assign(&labelled, state, Timestamp::UNIX_EPOCH)).unwrap();
-    assert_eq!(again.objects[&key].metadata.uid, uid, "with another label it does not run again");
+    assert_eq!(again.objects[&key].identity.uid, uid, "with another label it does not run again");
     let other = scan_of(&RESTORE.replace("name: repo", "name: other"));
     let replaced = ledger.read(|state| assign(&other, state, Timestamp::UNIX_EPOCH)).unwrap();
-    assert_ne!(replaced.objects[&key].metadata.uid, uid);
+    assert_ne!(replaced.objects[&key].identity.uid, uid);
 }
 
 #[test]
 fn a_session_can_not_be_changed_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    let first = assign(&scan_of(RESTORE), &State::default(), Timestamp::UNIX_EPOCH);
-    let ledger = state_after(first.entries, dir.path());
+    let scan = scan_of(RESTORE);
+    let ledger = state_after(assign(&scan, &State::default(), Timestamp::UNIX_EPOCH).entries, dir.path());
     let changed = scan_of(&RESTORE.replace("name: repo", "name: other"));
     let assigned = ledger.read(|state| assign(&changed, state, Timestamp::UNIX_EPOCH)).unwrap();
     assert!(assigned.objects.is_empty() && assigned.entries.is_empty());
@@ -108,12 +120,31 @@ fn a_change_that_is_not_published_is_a_change_all_the_same() {
         ))
     };
     let dir = tempfile::tempdir().unwrap();
-    let first = assign(&configuration("first"), &State::default(), Timestamp::UNIX_EPOCH);
+    let (earlier, later) = (configuration("first"), configuration("second"));
+    let first = assign(&earlier, &State::default(), Timestamp::UNIX_EPOCH);
     let ledger = state_after(first.entries.clone(), dir.path());
-    let second = ledger.read(|state| assign(&configuration("second"), state, Timestamp::UNIX_EPOCH)).unwrap();
+    let second = ledger.read(|state| assign(&later, state, Timestamp::UNIX_EPOCH)).unwrap();
     let (key, before) = first.objects.first_key_value().unwrap();
-    let after = &second.objects[key];
+    let (before, after) = (before.object().unwrap(), second.objects[key].object().unwrap());
     assert_eq!((before.metadata.generation, after.metadata.generation), (1, 2));
     assert_eq!((before.metadata.uid, &before.spec), (after.metadata.uid, &after.spec));
     assert_ne!(before, after, "so it is published again");
+}
+
+#[test]
+fn an_object_is_published_again_when_its_document_was_read_anew_or_the_bus_has_another() {
+    let earlier = scan_of(RESTORE);
+    let assigned = assign(&earlier, &State::default(), Timestamp::UNIX_EPOCH);
+    let count = |view: &View, published: Option<&Scan>| news(view, &assigned.objects, published).len();
+    let mut view = View::default();
+    assert_eq!(count(&view, Some(&earlier)), 1, "the bus does not have it");
+    let published = assigned.objects.values().next().unwrap().object().unwrap();
+    view.objects.insert(published.key(), published.clone().into());
+    assert_eq!(count(&view, Some(&earlier)), 0);
+    assert_eq!(count(&view, None), 1, "this process has published nothing yet");
+    assert_eq!(count(&view, Some(&scan_of(RESTORE))), 1, "another reading, perhaps with another label");
+    let mut other = published;
+    other.metadata.generation += 1;
+    view.objects.insert(other.key(), other.into());
+    assert_eq!(count(&view, Some(&earlier)), 1);
 }

@@ -54,7 +54,8 @@ impl Desk {
         for (key, refused) in without_valid_form(&self.view, assigned.refused) {
             changes += usize::from(self.view.refused.insert(key, refused.clone()).as_ref() != Some(&refused));
         }
-        for object in assigned.objects.into_values().chain(kept(&self.view, &scan, &self.memory)) {
+        let objects = assigned.objects.values().map(|one| one.object().unwrap());
+        for object in objects.chain(kept(&self.view, &scan, &self.memory)) {
             let key = object.key();
             self.view.refused.remove(&key);
             let known = self.view.objects.insert(key, object.clone().into());
