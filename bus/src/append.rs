@@ -136,9 +136,21 @@ fn headers(message: &Outgoing<'_>, expect: &Expect) -> HeaderMap {
     headers
 }
 
+/// The message that an acknowledgement is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoredBy {
+    /// A majority of the servers has stored it now.
+    This,
+    /// The leader remembers its id. It needs no other server for that.
+    Earlier,
+}
+
 /// The result of one attempt to store a message.
 enum Sent {
-    Stored(u64),
+    Stored {
+        sequence: u64,
+        by: StoredBy,
+    },
     Conflict,
     /// Certainly not stored; the message may be sent again.
     NotTaken(ApiError),
@@ -177,8 +189,9 @@ pub(crate) async fn store_while(
                 None => AppendError::NoLease { subject: subject() },
             });
         }
+        let asked = Instant::now();
         match send(bus, message, headers(message, expect)).await {
-            Sent::Stored(sequence) => return Ok(sequence),
+            Sent::Stored { sequence, .. } => return Ok(sequence),
             Sent::Failed(error) => return Err(error),
             Sent::Conflict => {
                 let found = find_own(bus, message, expect, deadline).await;
@@ -190,7 +203,12 @@ pub(crate) async fn store_while(
                 };
             }
             Sent::NotTaken(source) => {
-                if stream_is_gone(bus, message.stream).await || Instant::now() >= deadline {
+                let is_gone = stream_is_gone(bus, message.stream).await;
+                // Where the stream exists, its leader is beyond the reach of this server.
+                if !is_gone && matches!(source, ApiError::NoResponders) {
+                    bus.note_silence(asked);
+                }
+                if is_gone || Instant::now() >= deadline {
                     return Err(match doubt {
                         Some(source) => AppendError::Unknown { subject: subject(), source },
                         // Its first copy, of an earlier call, may be stored yet.
@@ -253,10 +271,12 @@ async fn send(bus: &Bus, message: &Outgoing<'_>, headers: HeaderMap) -> Sent {
     let asked = Instant::now();
     let sent = send_once(bus, message, headers).await;
     match &sent {
-        Sent::Stored(_) => bus.note_stored(),
+        Sent::Stored { by: StoredBy::This, .. } => bus.note_stored(),
+        // Nobody listens to the subject of a stream that is gone either, so the caller asks for the stream first.
+        Sent::NotTaken(ApiError::NoResponders) => {}
         Sent::NotTaken(source) | Sent::Unknown(source) if source.is_silence() => bus.note_silence(asked),
         // A leader that has lost its followers without knowing it refuses messages too.
-        Sent::NotTaken(_) | Sent::Unknown(_) | Sent::Conflict | Sent::Failed(_) => {}
+        Sent::NotTaken(_) | Sent::Unknown(_) | Sent::Conflict | Sent::Failed(_) | Sent::Stored { .. } => {}
     }
     sent
 }
@@ -279,7 +299,10 @@ async fn send_once(bus: &Bus, message: &Outgoing<'_>, headers: HeaderMap) -> Sen
         }
     };
     match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
-        Ok(Response::Ok(ack)) => Sent::Stored(ack.sequence),
+        Ok(Response::Ok(ack)) => {
+            let by = if ack.duplicate { StoredBy::Earlier } else { StoredBy::This };
+            Sent::Stored { sequence: ack.sequence, by }
+        }
         Ok(Response::Err { error }) => refusal(&message.subject, error.into()),
         Err(error) => Sent::Unknown(ApiError::Request(error.into())),
     }

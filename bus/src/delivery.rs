@@ -15,7 +15,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::connect::Bus;
-use crate::error::ApiError;
+use crate::consumers::{self, ConsumerError};
+use crate::error::{ApiError, code};
 use crate::read::{self, Stored};
 
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
@@ -128,10 +129,14 @@ impl Delivery {
         if !self.bus.is_connected() {
             return Err(ApiError::NotConnected);
         }
+        let asked = Instant::now();
         match self.bus.client().request(self.reply.clone(), payload).await {
             Ok(_) => Ok(()),
             Err(error) => Err(match error.kind() {
-                async_nats::RequestErrorKind::TimedOut => ApiError::TimedOut,
+                async_nats::RequestErrorKind::TimedOut => {
+                    self.bus.note_silence(asked);
+                    ApiError::TimedOut
+                }
                 async_nats::RequestErrorKind::NoResponders => ApiError::NoResponders,
                 _ => ApiError::Request(error.into()),
             }),
@@ -284,11 +289,7 @@ impl Pull {
                 StatusCode::OK => return self.delivery(message).map(Some).map_err(failed),
                 StatusCode::IDLE_HEARTBEAT => {}
                 StatusCode::TIMEOUT | StatusCode::NOT_FOUND => return Ok(None),
-                StatusCode::NO_RESPONDERS => {
-                    // The consumer is gone, or its leader is beyond the reach of this server.
-                    self.bus.note_silence(asked);
-                    return Err(DeliveryError::ConsumerGone { consumer: consumer() });
-                }
+                StatusCode::NO_RESPONDERS => return Err(self.unheard().await),
                 // Only the text distinguishes this 409 from the others.
                 StatusCode::REQUEST_TERMINATED if description == "Consumer Deleted" => {
                     return Err(DeliveryError::ConsumerGone { consumer: consumer() });
@@ -297,6 +298,19 @@ impl Pull {
                     return Err(DeliveryError::Ended { consumer: consumer(), status: status.as_u16(), description });
                 }
             }
+        }
+    }
+
+    /// Tells a consumer that is gone from one whose leader is beyond the reach of this server: JetStream answers for the first.
+    /// Without an answer it is the question that notes the silence.
+    async fn unheard(&self) -> DeliveryError {
+        let consumer = self.consumer.clone();
+        match consumers::exists(&self.bus, &self.stream, &consumer).await {
+            Ok(false) => DeliveryError::ConsumerGone { consumer },
+            Err(ConsumerError::State { source, .. }) if source.code() == Some(code::STREAM_NOT_FOUND) => {
+                DeliveryError::ConsumerGone { consumer }
+            }
+            Ok(true) | Err(_) => DeliveryError::Silent { consumer },
         }
     }
 

@@ -103,7 +103,11 @@ async fn beat(bucket: Bucket, key: String, instance: String, last: watch::Sender
                 *beats = Beats { sent, gaps: beats.gaps + u64::from(is_gap) };
             }),
             Ok(Err(error)) => tracing::warn!(key, %error, "heartbeat not stored"),
-            Err(_elapsed) => tracing::warn!(key, "heartbeat not stored in time"),
+            Err(_elapsed) => {
+                // The put was dropped before its own request could give up.
+                bucket.bus().note_silence(sent);
+                tracing::warn!(key, "heartbeat not stored in time");
+            }
         }
     }
 }

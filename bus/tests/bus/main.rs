@@ -8,6 +8,7 @@ mod domains;
 mod follows;
 mod holds;
 mod leases;
+mod moves;
 mod reads;
 mod streams;
 mod support;
