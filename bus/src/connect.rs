@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::error::{self, ApiError, EmptyRequest, code};
 use crate::reach::ReadScope;
-use crate::servers::Servers;
+use crate::servers::{self, Servers};
 
 /// The oldest server that Lagan is used with: its compare-and-set over a filter is what every append relies on.
 pub const OLDEST_SERVER: (u64, u64) = (2, 12);
@@ -214,16 +214,7 @@ impl Bus {
         if !self.is_connected() || !self.servers.unanswered(asked) {
             return;
         }
-        let (client, servers) = (self.client.clone(), Arc::clone(&self.servers));
-        tokio::spawn(async move {
-            // With one server there is nowhere to go.
-            if client.server_pool().await.is_ok_and(|known| known.len() > 1) {
-                let server = client.server_info().server_name;
-                tracing::warn!(server, "jetstream does not answer through this server; going to another one");
-                servers.avoid_current();
-                let _ = client.force_reconnect().await;
-            }
-        });
+        tokio::spawn(servers::leave(self.client.clone(), Arc::clone(&self.servers), self.link.clone()));
     }
 
     /// Waits for a connection until `deadline`.

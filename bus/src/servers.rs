@@ -2,12 +2,15 @@
 //! others of its cluster, or suspended, and chooses the server to go to. It sends no requests: it judges the answers to
 //! those that are sent anyway. Reads prove nothing, because a server that is cut off still answers some.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{ReconnectToServer, Server, ServerAddr};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use crate::connect::Link;
 
 /// Time without any answer after which a client leaves its server. Most elections take less.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -34,7 +37,7 @@ impl Servers {
     pub(crate) fn connected(&self) {
         let mut state = self.state();
         state.silence.connected(Instant::now());
-        state.choice.avoided = None;
+        state.choice.tried = None;
     }
 
     /// Notes that JetStream stored something, which takes a majority of the servers.
@@ -47,9 +50,14 @@ impl Servers {
         self.state().silence.unanswered(asked, Instant::now(), jitter())
     }
 
-    /// Makes the next connection go to another server first.
-    pub(crate) fn avoid_current(&self) {
-        self.state().choice.avoided = Some(Vec::new());
+    /// Makes the next connection go to another server than this one first.
+    fn leave(&self, server_id: &str) {
+        self.state().choice.leave(server_id);
+    }
+
+    /// Notes that the new connection leads to the server that was left. Returns whether another address may lead elsewhere.
+    fn is_back(&self, known: &[Server]) -> bool {
+        self.state().choice.is_back(known)
     }
 
     /// Chooses the server of the next attempt to connect. The first connection is left to the library, which tries all.
@@ -60,6 +68,34 @@ impl Servers {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Goes to another server. A Service and an announced address may lead to one server, so an address that leads to the one that
+/// was left is remembered, and another one is tried at once. Each address is found out only once.
+pub(crate) async fn leave(client: async_nats::Client, servers: Arc<Servers>, mut link: watch::Receiver<Link>) {
+    // With one address there is nowhere to go.
+    if !client.server_pool().await.is_ok_and(|known| known.len() > 1) {
+        return;
+    }
+    let left = client.server_info();
+    let server = &left.server_name;
+    tracing::warn!(server, "jetstream does not answer through this server; going to another one");
+    loop {
+        let generation = link.borrow().generation;
+        servers.leave(&left.server_id);
+        if client.force_reconnect().await.is_err() {
+            return;
+        }
+        if link.wait_for(|link| link.connected && link.generation > generation).await.is_err() {
+            return;
+        }
+        // The library tells of a connection before it knows the server; it answers this question afterwards.
+        let Ok(known) = client.server_pool().await else { return };
+        if client.server_info().server_id != left.server_id || !servers.is_back(&known) {
+            return;
+        }
+        tracing::info!(server, "this address leads to the server that was left; trying another one");
     }
 }
 
@@ -111,29 +147,66 @@ impl Silence {
     }
 }
 
-/// The server that is connected, or was tried last.
+/// The address that is connected, or was tried last.
 #[derive(Debug, Default)]
 struct Choice {
     current: Option<ServerAddr>,
-    /// During a move, the server that is left and those that were tried since. They come after all others.
-    avoided: Option<Vec<ServerAddr>>,
+    left: Left,
+    /// During a move, the addresses that were tried. They, and those of the server that is left, come after all others.
+    tried: Option<Vec<ServerAddr>>,
+}
+
+/// The server that was left last, and the addresses that are known to lead to it.
+#[derive(Debug, Default)]
+struct Left {
+    server_id: String,
+    addresses: Vec<ServerAddr>,
 }
 
 impl Choice {
+    fn leave(&mut self, server_id: &str) {
+        if self.left.server_id != server_id {
+            self.left = Left { server_id: server_id.to_owned(), addresses: Vec::new() };
+        }
+        self.tried = Some(Vec::new());
+    }
+
+    fn is_back(&mut self, known: &[Server]) -> bool {
+        let Some(current) = &self.current else { return false };
+        let is_found_out = !self.left.add(current);
+        !is_found_out && known.iter().any(|server| !self.left.addresses.contains(&server.addr))
+    }
+
     /// Servers with the fewest failed attempts come first, as in the library's own choice.
     fn next(&mut self, known: &[Server], chance: impl Fn(&ServerAddr) -> u128) -> Option<ServerAddr> {
         let first = || known.iter().find(|server| server.did_connect).map(|server| server.addr.clone());
         let current = self.current.take().or_else(first)?;
-        if let Some(avoided) = &mut self.avoided {
-            avoided.push(current.clone());
+        if let Some(tried) = &mut self.tried {
+            if tried.is_empty() {
+                self.left.add(&current);
+            }
+            tried.push(current.clone());
         }
-        let avoided = self.avoided.as_deref().unwrap_or_default();
+        let avoided = |addr: &ServerAddr| {
+            let tried = self.tried.as_ref();
+            tried.is_some_and(|tried| tried.contains(addr) || self.left.addresses.contains(addr))
+        };
         let rank = |server: &&Server| {
-            let is_avoided = avoided.contains(&server.addr);
-            (is_avoided, server.failed_attempts, server.addr == current, chance(&server.addr))
+            (avoided(&server.addr), server.failed_attempts, server.addr == current, chance(&server.addr))
         };
         self.current = known.iter().min_by_key(rank).map(|server| server.addr.clone());
         self.current.clone()
+    }
+}
+
+impl Left {
+    /// Returns whether the address was not known.
+    fn add(&mut self, addr: &ServerAddr) -> bool {
+        let is_new = !self.addresses.contains(addr);
+        if is_new {
+            self.addresses.push(addr.clone());
+        }
+        is_new
     }
 }
 
@@ -157,15 +230,15 @@ mod tests {
         assert_eq!(choice.next(&[server("a", 0, false), server("b", 0, false)], |_| 0), None, "the first connection");
         // The others failed often in the past.
         let mut known = [server("a", 0, true), server("b", 7, false), server("c", 9, true)];
-        choice.avoided = Some(Vec::new());
         choice.current = Some("a".parse().unwrap());
+        choice.leave("A");
         assert_eq!(next(&mut choice, &known), "b");
         known[1].failed_attempts += 1;
         assert_eq!(next(&mut choice, &known), "c");
         known[2].failed_attempts += 1;
         assert_eq!(next(&mut choice, &known), "a");
         // The connection to c ends for another reason.
-        let mut choice = Choice { current: Some("c".parse().unwrap()), avoided: None };
+        let mut choice = Choice { current: Some("c".parse().unwrap()), ..Choice::default() };
         for server in &mut known {
             server.failed_attempts = 0;
         }
@@ -173,6 +246,37 @@ mod tests {
         known[0].failed_attempts = 1;
         assert_eq!(next(&mut choice, &known), "b");
         assert_eq!(next(&mut Choice::default(), &[server("a", 0, true)]), "a", "the only server");
+    }
+
+    #[test]
+    fn each_address_of_the_server_that_is_left_is_found_out_once() {
+        let known = [server("a", 0, true), server("b", 0, false), server("c", 0, false)];
+        let mut choice = Choice::default();
+        // All three lead to one server.
+        choice.leave("A");
+        assert_eq!(next(&mut choice, &known), "b");
+        choice.tried = None;
+        assert!(choice.is_back(&known), "c may lead elsewhere");
+        choice.leave("A");
+        assert_eq!(next(&mut choice, &known), "c");
+        choice.tried = None;
+        assert!(!choice.is_back(&known), "no address is left");
+        choice.leave("A");
+        assert_eq!(next(&mut choice, &known), "a", "the connection itself may be what does not answer");
+        choice.tried = None;
+        assert!(!choice.is_back(&known));
+        // What is known of a server is forgotten when another one is left.
+        choice.leave("B");
+        assert_eq!(next(&mut choice, &known), "b");
+        let mut alone = Choice::default();
+        let known = [server("a", 0, true), server("b", 0, false), server("c", 7, false)];
+        alone.leave("A");
+        assert_eq!(next(&mut alone, &known), "b");
+        assert!(alone.is_back(&known));
+        alone.leave("A");
+        assert_eq!(next(&mut alone, &known), "c", "it failed often, but is the only one that may lead elsewhere");
+        assert_eq!(next(&mut alone, &known), "a", "it fails again");
+        assert!(!alone.is_back(&known));
     }
 
     #[test]
