@@ -44,6 +44,8 @@ pub enum ApiError {
     TimedOut,
     #[error("nothing answers on the JetStream API: it is starting, or it is off")]
     NoResponders,
+    #[error("the server knows no leader of the stream")]
+    NoLeader,
     #[error("JetStream refused the request")]
     Refused {
         code: u64,

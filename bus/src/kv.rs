@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_TTL;
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use crate::append::Expect;
 use crate::append::{AppendError, Outgoing, store};
 use crate::connect::Bus;
-use crate::error::ApiError;
+use crate::error::{ApiError, code};
 use crate::follow::{Followed, Start, follow};
 use crate::read::{self, Stored};
 use crate::streams::{self, StreamSpec};
@@ -154,8 +155,17 @@ impl Bucket {
 
     /// Lifetime of an entry that is not written again; zero means forever.
     #[must_use]
-    pub fn ttl(&self) -> std::time::Duration {
+    pub fn ttl(&self) -> Duration {
         self.spec.max_age
+    }
+
+    /// Returns for how long the absence of a key proves nothing, because the bucket was lost and made again less than `trusted_after` ago.
+    pub(crate) async fn untrusted_for(&self, trusted_after: Duration) -> Result<Option<Duration>, KvError> {
+        let read = streams::untrusted_for(&self.bus, &self.spec.name, trusted_after).await;
+        // Whoever writes next makes the bucket again.
+        let lost = matches!(&read, Err(error) if error.code() == Some(code::STREAM_NOT_FOUND));
+        let read = if lost { Ok(Some(Duration::ZERO)) } else { read };
+        read.map_err(|source| KvError::Read { key: self.prefix.clone(), source })
     }
 
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, KvError> {
@@ -243,9 +253,7 @@ impl Bucket {
     /// Treats a bucket that does not exist as empty, and creates it.
     async fn or_absent<T>(&self, key: &str, found: Result<Option<T>, ApiError>) -> Result<Option<T>, KvError> {
         match found {
-            Err(error) if error.code() == Some(crate::error::code::STREAM_NOT_FOUND) && self.create_again().await => {
-                Ok(None)
-            }
+            Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) && self.create_again().await => Ok(None),
             found => found.map_err(|source| KvError::Read { key: key.to_owned(), source }),
         }
     }

@@ -63,6 +63,9 @@ pub enum LeaseError {
     /// The owners that hold the lease or wait for it.
     #[error("held by {}", owners.join(", "))]
     Held { owners: Vec<String> },
+    /// The bucket was lost. Those who held leases in it may rely on them for a while without knowing.
+    #[error("the leases were lost and made again; the first ones are granted in {seconds} s")]
+    MadeAgain { seconds: u64 },
     #[error("the leases can't be read or written")]
     Kv(#[from] KvError),
 }
@@ -105,15 +108,43 @@ impl Leases {
                 LeaseMode::Shared => Box::pin(self.shared(scope, owner, deadline)).await,
                 LeaseMode::Exclusive => Box::pin(self.exclusive(scope, owner, deadline)).await,
             };
+            let acquired = match acquired {
+                Ok(lease) => Box::pin(self.granted(lease, deadline)).await,
+                Err(error) => Err(error),
+            };
             match acquired {
+                Ok(Some(lease)) => return Ok(lease),
+                Ok(None) => {}
                 // Requests fail at once while the connection is lost. Without a pause a caller that tries again would spin.
                 Err(error) if error.is_outage() && Instant::now() < deadline => {
                     tracing::debug!(scope, %error, "the lease can't be asked for yet");
                     sleep(ASK_AGAIN).await;
                 }
-                acquired => return acquired,
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Grants a lease that was written, unless the bucket was lost and made again less than a TTL ago: those who held leases in the
+    /// lost one may still rely on them. Then it is given back, and `None` asks for another try when the bucket is old enough.
+    /// The look comes after the write, because a bucket may be lost while its leases are waited for.
+    async fn granted(&self, lease: Lease, deadline: Instant) -> Result<Option<Lease>, LeaseError> {
+        let left = match self.bucket.untrusted_for(self.ttl).await {
+            Ok(None) => return Ok(Some(lease)),
+            left => left,
+        };
+        lease.release().await;
+        if let Some(left) = left? {
+            tracing::info!(
+                seconds = left.as_secs(),
+                "the leases were lost and made again; waiting until nobody relies on lost ones"
+            );
+            if Instant::now() + left > deadline {
+                return Err(LeaseError::MadeAgain { seconds: left.as_secs() });
+            }
+            sleep(left).await;
+        }
+        Ok(None)
     }
 
     async fn shared(&self, scope: &str, owner: &str, deadline: Instant) -> Result<Lease, LeaseError> {

@@ -1,18 +1,21 @@
 //! Streams as data, and the code that makes the server match. Consumers are in `consumers`.
 //! It must not delete streams or take over those of another cluster.
 
+mod state;
+
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, Info, StorageType};
-use jiff::Timestamp;
-use lagan_schemas::position::StoreId;
 use lagan_schemas::subject::{self, Cluster};
 use serde::Deserialize;
+use tokio::time::Instant;
 
+use self::state::dated_info;
+pub use self::state::{fill, held, server_time, store_id};
+pub(crate) use self::state::{raw_info, untrusted_for};
 use crate::connect::Bus;
-use crate::error::{ApiError, EmptyRequest, api, code};
+use crate::error::{ApiError, api, code};
 use crate::limits::{LEASES_MAX_BYTES, StreamLimits};
-use crate::read::store_of;
 
 /// KV buckets. Each is a stream `KV_<bucket>` that binds `$KV.<bucket>.>`, as NATS tools expect.
 pub const LOCKS: &str = "LOCKS";
@@ -21,6 +24,10 @@ pub const HEARTBEATS: &str = "HEARTBEATS";
 
 /// Metadata key of the cluster that a stream belongs to. Buckets have no cluster in their subjects.
 const CLUSTER_KEY: &str = "lagan-cluster";
+/// Metadata key of a stream that was lost and made again.
+const AGAIN_KEY: &str = "lagan-made-again";
+/// Age from which a stream proves that Lagan ran before. The streams of a first start are made within a moment.
+const FIRST_START: Duration = Duration::from_secs(10);
 const MIB: i64 = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -196,12 +203,39 @@ pub fn of_cluster(cluster: &Cluster, sizes: &Sizes) -> Vec<StreamSpec> {
     ]
 }
 
-/// Creates missing streams and updates those that differ. Any number of processes may do this at once.
+/// Whether a stream that is missing was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Never,
+    Lost,
+}
+
+/// Creates missing streams and updates those that differ, at the start of an engine. Any number of processes may do this at once.
+/// If other streams are older than a moment, the missing ones were lost.
 pub async fn ensure(bus: &Bus, specs: &[StreamSpec]) -> Result<(), StreamError> {
+    ensure_all(bus, specs, Missing::Never).await
+}
+
+/// Does the same for streams that were all there before.
+pub async fn ensure_again(bus: &Bus, specs: &[StreamSpec]) -> Result<(), StreamError> {
+    ensure_all(bus, specs, Missing::Lost).await
+}
+
+/// Goes on after an error, so that one stream that can't be read leaves no other one missing, and returns the first error. Where a
+/// stream belongs to another cluster, nothing more is made.
+async fn ensure_all(bus: &Bus, specs: &[StreamSpec], mut missing: Missing) -> Result<(), StreamError> {
+    let mut result = Ok(());
     for spec in specs {
-        ensure_one(bus, spec).await?;
+        // After one that was waited for in vain, the others are tried once.
+        let deadline = if result.is_ok() { bus.deadline() } else { Instant::now() };
+        match ensure_by(bus, spec, missing, deadline).await {
+            Ok(age) if age > FIRST_START => missing = Missing::Lost,
+            Ok(_) => {}
+            Err(error @ StreamError::OtherCluster { .. }) => return Err(error),
+            Err(error) => result = result.and(Err(error)),
+        }
     }
-    Ok(())
+    result
 }
 
 /// Waits until another process, the engine, has made the streams. It changes none.
@@ -225,69 +259,29 @@ pub async fn wait_for(bus: &Bus, specs: &[StreamSpec]) -> Result<(), StreamError
     Ok(())
 }
 
+/// Makes a stream again that was there before.
 pub(crate) async fn ensure_one(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
-    let deadline = bus.deadline();
+    ensure_by(bus, spec, Missing::Lost, bus.deadline()).await.map(drop)
+}
+
+/// Returns the age of the stream; that of a new one is zero.
+async fn ensure_by(bus: &Bus, spec: &StreamSpec, missing: Missing, deadline: Instant) -> Result<Duration, StreamError> {
     loop {
-        let refused = match attempt(bus, spec).await {
-            Ok(()) => return Ok(()),
+        let refused = match attempt(bus, spec, missing).await {
+            Ok(age) => return Ok(age),
             Err(refused) => refused,
         };
         // A server that just started needs a moment, and another process may have created the stream first.
         let again = matches!(&refused, StreamError::Ensure { source, .. }
             if source.is_transient() || source.code() == Some(code::NAME_IN_USE));
-        if !again || tokio::time::Instant::now() >= deadline {
+        if !again || Instant::now() >= deadline {
             return Err(refused);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Reads the id of a stream's store. It accompanies every stored sequence, which means nothing in another store.
-pub async fn store_id(bus: &Bus, stream: &str) -> Result<StoreId, StreamError> {
-    Ok(store_of(&info(bus, stream).await?))
-}
-
-/// Reads the first and the last sequence of a stream. An empty one begins behind its last message.
-pub async fn held(bus: &Bus, stream: &str) -> Result<(u64, u64), StreamError> {
-    let state = info(bus, stream).await?.state;
-    Ok((state.first_sequence, state.last_sequence))
-}
-
-/// Reads the time of the server's clock.
-pub async fn server_time(bus: &Bus) -> Result<Timestamp, StreamError> {
-    #[derive(Deserialize)]
-    struct Answer {
-        ts: Timestamp,
-        /// Only in a cluster: its replicas, with their leader.
-        cluster: Option<serde_json::Value>,
-    }
-    let (name, asked) = (subject::SESSIONS, tokio::time::Instant::now());
-    let answer = api::<Answer>(bus, format!("STREAM.INFO.{name}"), &EmptyRequest {}).await;
-    let answer = answer.map_err(|source| StreamError::State { name: name.to_owned(), source })?;
-    // A server that knows no leader of the stream answers this all the same.
-    if answer.cluster.is_some_and(|replicas| replicas["leader"].as_str().is_none_or(str::is_empty)) {
-        bus.note_silence(asked);
-    }
-    Ok(answer.ts)
-}
-
-/// Reads how full a stream is, from 0 to 1; 0 if it has no limit.
-pub async fn fill(bus: &Bus, stream: &str) -> Result<f64, StreamError> {
-    let info = info(bus, stream).await?;
-    let Ok(max) = u64::try_from(info.config.max_bytes) else { return Ok(0.0) };
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of sizes far below 2^52")]
-    Ok(if max == 0 { 0.0 } else { info.state.bytes as f64 / max as f64 })
-}
-
-pub(crate) async fn info(bus: &Bus, stream: &str) -> Result<Info, StreamError> {
-    raw_info(bus, stream).await.map_err(|source| StreamError::State { name: stream.to_owned(), source })
-}
-
-pub(crate) async fn raw_info(bus: &Bus, stream: &str) -> Result<Info, ApiError> {
-    api(bus, format!("STREAM.INFO.{stream}"), &EmptyRequest {}).await
-}
-
-async fn attempt(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
+async fn attempt(bus: &Bus, spec: &StreamSpec, missing: Missing) -> Result<Duration, StreamError> {
     let failed = |source: ApiError| match source.code() {
         Some(
             code::STORAGE_RESOURCES | code::INSUFFICIENT_RESOURCES | code::MEMORY_RESOURCES | code::ACCOUNT_RESOURCES,
@@ -299,16 +293,19 @@ async fn attempt(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
         },
         _ => StreamError::Ensure { name: spec.name.clone(), source },
     };
-    let existing = match raw_info(bus, &spec.name).await {
-        Ok(info) => Some(info.config),
+    let existing = match dated_info(bus, &spec.name).await {
+        Ok(dated) => Some(dated),
         Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => None,
         Err(error) => return Err(failed(error)),
     };
-    let Some(existing) = existing else {
-        let wanted = overlay(spec, None);
+    let Some((Info { config: existing, .. }, age)) = existing else {
+        let mut wanted = overlay(spec, None);
+        if missing == Missing::Lost {
+            wanted.metadata.insert(AGAIN_KEY.to_owned(), "true".to_owned());
+        }
         let _: Created = api(bus, format!("STREAM.CREATE.{}", spec.name), &wanted).await.map_err(failed)?;
-        tracing::info!(stream = spec.name, "stream created");
-        return Ok(());
+        tracing::info!(stream = spec.name, ?missing, "stream created");
+        return Ok(Duration::ZERO);
     };
     check_owner(spec, &existing)?;
     let wanted = overlay(spec, Some(&existing));
@@ -325,7 +322,7 @@ async fn attempt(bus: &Bus, spec: &StreamSpec) -> Result<(), StreamError> {
         let _: Created = api(bus, format!("STREAM.UPDATE.{}", spec.name), &wanted).await.map_err(failed)?;
         tracing::info!(stream = spec.name, "stream updated");
     }
-    Ok(())
+    Ok(age)
 }
 
 #[derive(Deserialize)]

@@ -54,9 +54,8 @@ pub(crate) async fn keep(context: Context, specs: Vec<StreamSpec>) -> Result<(),
         }
         // Engines of different settings would take turns in changing the streams.
         let is_due = reconnected || lacks_one(&context, &specs).await;
-        if is_due && let Err(error) = streams::ensure(&context.bus, &specs).await {
+        if is_due && let Err(error) = streams::ensure_again(&context.bus, &specs).await {
             tracing::warn!(error = chain(&error), "streams can't be checked");
-            continue;
         }
         if reconnected && let Err(error) = ensure_consumers(&context).await {
             tracing::warn!(error = chain(&error), "consumers can't be checked after the reconnection");

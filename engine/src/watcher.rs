@@ -9,7 +9,7 @@ mod tombstones;
 use std::time::Duration;
 
 use lagan_bus::kv;
-use lagan_bus::lease::LeaseMode;
+use lagan_bus::lease::{LeaseError, LeaseMode};
 use lagan_sources::source::Watched;
 use tokio::sync::watch;
 
@@ -33,9 +33,14 @@ pub(crate) async fn run(context: Context, intent: watch::Sender<bool>) -> Result
             lease = context.leases.acquire(&scope, LeaseMode::Exclusive, &owner, patience) => lease,
         };
         patience = NEXT_TRY;
-        let Ok(lease) = lease else {
-            intent.send_replace(true);
-            continue;
+        let lease = match lease {
+            Ok(lease) => lease,
+            // Nobody watches yet.
+            Err(LeaseError::MadeAgain { .. }) => continue,
+            Err(_) => {
+                intent.send_replace(true);
+                continue;
+            }
         };
         tracing::info!("this process watches the objects");
         let watched = tokio::select! {

@@ -102,7 +102,7 @@ pub(crate) async fn lease(
 
 fn lease_failure(location: &str, error: &LeaseError) -> Failure {
     let code = match error {
-        LeaseError::Held { .. } => Code::RepositoryLocked,
+        LeaseError::Held { .. } | LeaseError::MadeAgain { .. } => Code::RepositoryLocked,
         LeaseError::Kv(_) => Code::Internal,
     };
     Failure::new(code, format!("repository `{location}`: {}", chain(error)))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Compression, Config};
+use async_nats::jetstream::stream::{Compression, Config, StorageType};
 use lagan_bus::append::append;
 use lagan_bus::consumers::{self, Begin, ConsumerSpec, Ensured};
 use lagan_bus::streams::{self, Sizes, StreamError, StreamSpec, StreamStorage};
@@ -144,6 +144,20 @@ async fn storage_that_cannot_be_changed_is_explained() {
     assert!(matches!(streams::ensure(&bus, &[changed]).await, Err(StreamError::StorageFixed { .. })));
     let huge = StreamSpec { max_bytes: 1 << 50, ..rig.specs[0].clone() };
     assert!(matches!(streams::ensure(&bus, &[huge]).await, Err(StreamError::NoSpace { .. })));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_in_the_way_leaves_no_other_one_missing() {
+    let rig = Rig::empty().await;
+    let (bus, admin) = (rig.bus().await, rig.admin().await);
+    let first = &rig.specs[0];
+    let (name, subjects) = (first.name.clone(), first.subjects.clone());
+    let in_memory = Config { name, subjects, storage: StorageType::Memory, ..Config::default() };
+    admin.create_stream(in_memory).await.unwrap();
+    assert!(matches!(streams::ensure(&bus, &rig.specs).await, Err(StreamError::StorageFixed { .. })));
+    for spec in &rig.specs {
+        assert!(admin.get_stream(&spec.name).await.is_ok(), "{}", spec.name);
+    }
 }
 
 #[tokio::test]
