@@ -1,6 +1,8 @@
 //! Follows a stream as it grows: all messages that match the filters, in order, without gaps or duplicates, across lost
 //! connections and restarted servers. It acknowledges nothing and leaves no consumer behind.
 
+mod level;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info, PullConsumer, pull};
@@ -11,6 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use self::level::Repeats;
 use crate::connect::{Bus, Link};
 use crate::error::{ApiError, EmptyRequest, api};
 use crate::read::{Stored, store_of, stored};
@@ -40,7 +43,8 @@ pub enum Followed {
     Store(StoreId),
     Message(Stored),
     /// All messages that were stored at the start have been read, up to this sequence, whose own message may be gone. It comes again
-    /// after each reconnection.
+    /// after each reconnection. The stream's leader is asked, because a consumer may be on a replica that is behind. A connection
+    /// that may not ask it relies on the consumer, and claims the last message that it has read.
     CaughtUp(u64),
 }
 
@@ -126,6 +130,9 @@ struct Open {
     caught_up: bool,
     /// The last sequence of the stream before the consumer was created.
     last_sequence: u64,
+    /// Number of looks in a row that found messages which the consumer has not delivered.
+    behind: u32,
+    repeats: Repeats,
 }
 
 impl Follower {
@@ -139,12 +146,18 @@ impl Follower {
                 }
                 continue;
             };
-            if open.pending == 0 && !open.caught_up {
-                open.caught_up = true;
-                // The consumer may be on a server that is behind: only a message moves our own position.
-                return Followed::CaughtUp(self.position.max(open.last_sequence));
+            if open.repeats == Repeats::Unexplained {
+                self.explain_repeats().await;
+                continue;
             }
-            let quiet = if open.caught_up { IDLE_HEARTBEAT * 4 } else { QUIET };
+            if open.pending == 0 && !open.caught_up {
+                let last_sequence = open.last_sequence;
+                if let Some(end) = self.read_up_to(last_sequence).await {
+                    return Followed::CaughtUp(end);
+                }
+            }
+            let Some(open) = &mut self.open else { continue };
+            let quiet = if open.caught_up && open.behind == 0 { IDLE_HEARTBEAT * 4 } else { QUIET };
             let received = tokio::select! {
                 biased;
                 _ = self.link.changed() => None,
@@ -187,8 +200,15 @@ impl Follower {
         }
         open.delivered = info.consumer_sequence;
         open.pending = info.pending;
-        self.position = stored.sequence;
+        open.behind = 0;
         self.failures = 0;
+        if stored.sequence <= self.position {
+            if open.repeats == Repeats::None {
+                open.repeats = Repeats::Unexplained;
+            }
+            return None;
+        }
+        self.position = stored.sequence;
         Some(stored)
     }
 
@@ -198,14 +218,18 @@ impl Follower {
         let info: Result<Info, _> =
             api(&self.bus, format!("CONSUMER.INFO.{}.{}", self.stream, open.name), &EmptyRequest {}).await;
         match info {
-            Ok(info) => {
-                if info.delivered.consumer_sequence == open.delivered {
-                    open.pending = info.num_pending;
-                    if self.note_contact() {
-                        self.reopen();
-                    }
+            Ok(info) if info.delivered.consumer_sequence == open.delivered => {
+                open.pending = info.num_pending;
+                // While it catches up, the leader is asked in any case.
+                let is_idle = open.caught_up && open.pending == 0;
+                if self.note_contact() {
+                    self.reopen();
+                } else if is_idle {
+                    self.is_level_with(u64::MAX).await;
                 }
             }
+            // Messages are on their way, or were lost on it.
+            Ok(_) => self.note_behind(),
             Err(error) if error.code().is_some() => self.reopen(),
             Err(_) => {}
         }
@@ -228,7 +252,7 @@ impl Follower {
     /// Opens a consumer. Returns the store instead if it is not the one that was followed so far.
     async fn open(&mut self) -> Result<Option<StoreId>, ApiError> {
         self.link.mark_unchanged();
-        let info = streams::raw_info(&self.bus, &self.stream).await?;
+        let info = streams::leaders_info(&self.bus, &self.stream).await?;
         let store = store_of(&info);
         let lost = self.position > info.state.last_sequence;
         if self.was_absent() || self.store != Some(store) || lost {
@@ -259,7 +283,8 @@ impl Follower {
             .await
             .map_err(|error| ApiError::Request(error.into()))?;
         let last_sequence = info.state.last_sequence;
-        self.open = Some(Open { messages, name, delivered: 0, pending, caught_up: false, last_sequence });
+        let (delivered, caught_up, behind, repeats) = (0, false, 0, Repeats::None);
+        self.open = Some(Open { messages, name, delivered, pending, caught_up, last_sequence, behind, repeats });
         // Before, nothing could be read, however often the server answered.
         self.contact = Contact::now();
         Ok(None)

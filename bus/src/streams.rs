@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use self::state::dated_info;
 pub use self::state::{fill, held, server_time, store_id};
-pub(crate) use self::state::{raw_info, untrusted_for};
+pub(crate) use self::state::{leaders_info, raw_info, untrusted_for};
 use crate::connect::Bus;
 use crate::error::{ApiError, api, code};
 use crate::limits::{LEASES_MAX_BYTES, StreamLimits};

@@ -183,3 +183,36 @@ async fn last_values_are_complete_while_they_change() {
     put(7, 3).await;
     assert!(matches!(next(&mut stream).await, Followed::Message(stored) if &stored.payload[..] == b"3"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_leaves_a_consumer_that_does_not_get_what_the_stream_has() {
+    let (rig, bus) = Rig::start().await;
+    let mut stream = follow(&bus, SESSIONS, vec![ALL.into()], Start::All);
+    append(&bus, fact("s1", "requested", 0, "r")).await.unwrap();
+    assert_eq!(until_caught_up(&mut stream).await.0, [1]);
+    // As a consumer on a server that does not follow the others: it lives, and has nothing to deliver.
+    let log = rig.admin().await.get_stream(SESSIONS).await.unwrap();
+    let name = log.consumer_names().next().await.unwrap().unwrap();
+    let mut config = log.consumer_info(&name).await.unwrap().config;
+    config.filter_subject = "lagan.session.test.nowhere.>".into();
+    log.create_consumer(config).await.unwrap();
+    append(&bus, fact("s2", "requested", 0, "r")).await.unwrap();
+    assert!(matches!(next(&mut stream).await, Followed::Message(stored) if stored.sequence == 2));
+    assert_eq!(until_caught_up(&mut stream).await, (vec![], 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_last_messages_match_no_filter_is_caught_up_to_its_end() {
+    let (_rig, bus) = Rig::start().await;
+    for (session, name) in [("s1", "requested"), ("s2", "started"), ("s3", "started")] {
+        append(&bus, fact(session, name, 0, "x")).await.unwrap();
+    }
+    let filters = vec!["lagan.session.test.*.*.*.*.*.*.requested".to_owned()];
+    let mut stream = follow(&bus, SESSIONS, filters, Start::All);
+    let end = loop {
+        if let Followed::CaughtUp(end) = next(&mut stream).await {
+            break end;
+        }
+    };
+    assert_eq!(end, 3);
+}

@@ -63,8 +63,9 @@ async fn five_hundred_sharers_and_an_exclusive_waiter_among_them_all_get_the_lea
     let (exclusive, messages) = waiting.await;
     assert_eq!(got.load(Ordering::SeqCst), SHARERS, "no sharer passes the one that waits");
     assert!(since.elapsed() < TTL / 2, "it takes as long as a look does: {:?}", since.elapsed());
-    // A release reads its key and deletes it; a waiter looks once and opens a watch, with three requests.
-    assert!(messages < u64::from(8 * SHARERS), "{messages} messages");
+    // A release reads its key and deletes it; a waiter looks once and opens a watch, with four requests. On
+    // a slow machine both are repeated. Without a watch there would be a message for each pair of them.
+    assert!(messages < u64::from(12 * SHARERS), "{messages} messages");
     exclusive.release().await;
     let held = second.join_all().await;
     assert!(since.elapsed() < TTL, "{:?}", since.elapsed());
