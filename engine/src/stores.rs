@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lagan_bus::read;
 use lagan_bus::streams::{self, StreamError, StreamSpec};
 use lagan_schemas::error::chain;
-use lagan_schemas::subject::{RESOURCES, SESSIONS};
+use lagan_schemas::subject::{RESOURCES, SESSIONS, stream_subjects};
 
 use crate::consumers::ensure_consumers;
 use crate::context::Context;
@@ -94,15 +95,40 @@ async fn is_lost(context: &Context, stream: &'static str) -> Result<bool, Stream
     let Some(relied) = relied else { return Ok(false) };
     let held = streams::held(&context.bus, stream).await?;
     if stream == RESOURCES && relied.greatest <= held.1 {
-        // A later value of an object removes the one before it, which the view may still have.
-        let mut progress = context.resources.changes();
-        let has_read = progress.wait_for(|progress| progress.sequence() >= held.1);
-        if tokio::time::timeout(AGAIN, has_read).await.is_err() {
-            return Ok(false);
-        }
-        return Ok(relied_objects(context).is_some_and(|relied| relied.least < held.0));
+        return Ok(has_read(context, held.1).await? && lacks_object(context, held.0).await?);
     }
     Ok(relied.are_lost(held))
+}
+
+/// Whether the view has read everything up to the end of RESOURCES. A later value of an object removes the one before it, which the
+/// view may have until then. The last messages may be gone before they were read; then nothing follows what was read.
+async fn has_read(context: &Context, end: u64) -> Result<bool, StreamError> {
+    let mut progress = context.resources.changes();
+    let reads = progress.wait_for(|progress| progress.sequence() >= end);
+    if tokio::time::timeout(AGAIN, reads).await.is_ok_and(|read| read.is_ok()) {
+        return Ok(true);
+    }
+    let read = context.resources.changes().borrow().sequence();
+    let filter = stream_subjects(RESOURCES, context.cluster());
+    Ok(next_of(context, &filter, read + 1).await?.is_none())
+}
+
+/// Whether RESOURCES, which begins at `first`, lacks the oldest or the newest of the values on which the view relies.
+async fn lacks_object(context: &Context, first: u64) -> Result<bool, StreamError> {
+    let Some(relied) = relied_objects(context) else { return Ok(false) };
+    if relied.least < first {
+        return Ok(true);
+    }
+    let filter = stream_subjects(RESOURCES, context.cluster());
+    let found = next_of(context, &filter, relied.greatest).await?;
+    Ok(found.is_none_or(|found| found > relied.greatest))
+}
+
+/// The sequence of the first message of RESOURCES from `sequence` on.
+async fn next_of(context: &Context, filter: &str, sequence: u64) -> Result<Option<u64>, StreamError> {
+    let next = read::next(&context.bus, RESOURCES, filter, sequence).await;
+    let next = next.map_err(|source| StreamError::State { name: RESOURCES.to_owned(), source })?;
+    Ok(next.map(|stored| stored.sequence))
 }
 
 /// The last facts of the sessions that have not ended. The first ones expire before a long session ends, and so may the last

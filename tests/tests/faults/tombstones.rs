@@ -72,3 +72,21 @@ fn tombstones_expire_and_an_object_that_returns_after_that_is_published() -> Res
     world.lagan.manifest("shop.yaml", &text)?;
     until("the object to be published on its tombstone", "shop", (false, None))
 }
+
+#[test]
+fn an_object_whose_message_an_administrator_deletes_is_published_again() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (world, nats) = (World::new()?, NatsServer::start()?);
+    let shown = || runtime.block_on(last(&nats, "shop")).ok()?;
+    let _engine = world.part("engine", "engine", &nats.url(), &FAST)?;
+    world.lagan.manifest("shop.yaml", &configuration("shop", "local", "--databases shop", ""))?;
+    eventually("the object to be published", PATIENCE, shown)?;
+    runtime.block_on(async {
+        let stream = jetstream::new(nats.connect().await?).get_stream("RESOURCES").await?;
+        let newest = stream.get_last_raw_message_by_subject(&format!("{SUBJECT}.shop")).await?;
+        stream.delete_message(newest.sequence).await?;
+        anyhow::Ok(())
+    })?;
+    eventually("the object to be published again", PATIENCE, shown)?;
+    Ok(())
+}
