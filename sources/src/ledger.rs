@@ -1,128 +1,29 @@
 //! The ledger of folder mode: the memory that must survive the loss of JetStream (P17), namely uids, ended sessions,
-//! schedule marks and begun restores. Its lines are appended and fsynced under a file lock that all processes share.
+//! schedule marks, open slots and begun restores. Its lines are appended and fsynced under a file lock that all processes
+//! share. Under the same lock the file is replaced by one without outdated lines once these are the most.
 //! It must not decide anything; callers supply the entries.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod state;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
-use lagan_schemas::resource::Kind;
-use lagan_schemas::subject::ObjectKey;
+use lagan_schemas::error::chain;
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::open_slot::OpenSlot;
+pub use self::state::{Identity, LedgerEntry, State};
 
-const VERSION: u32 = 1;
-const FILE: &str = "ledger.jsonl";
-
-/// One line of the ledger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum LedgerEntry {
-    /// First line of every ledger.
-    Ledger {
-        version: u32,
-        id: Uuid,
-    },
-    Object {
-        key: ObjectKey,
-        identity: Identity,
-    },
-    Deleted {
-        key: ObjectKey,
-    },
-    /// The latest slot of a configuration that was decided.
-    Mark {
-        configuration: Uuid,
-        slot: Timestamp,
-    },
-    /// The session of a slot is requested.
-    Opened(OpenSlot),
-    /// The session of a slot has ended.
-    Closed {
-        session: Uuid,
-    },
-    /// A restore may begin. It is written before `planned`, so that the restore is never begun again, and once more with a
-    /// time before its first byte.
-    Recorded {
-        session: Uuid,
-        #[serde(rename = "writesSince", default, skip_serializing_if = "Option::is_none")]
-        writes_since: Option<Timestamp>,
-    },
-    Ended {
-        session: Uuid,
-        phase: String,
-    },
-    /// The identity of a lost cluster, whose snapshots count as this one's from now on.
-    Adopted {
-        identity: Uuid,
-    },
-}
-
-/// Properties of an object that its manifest does not carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Identity {
-    pub uid: Uuid,
-    /// Number of changes of the content.
-    pub generation: i64,
-    /// UUIDv5 of the content.
-    pub content: Uuid,
-    pub created: Timestamp,
-    #[serde(default)]
-    pub deleted: bool,
-}
-
-#[derive(Debug, Default)]
-pub struct State {
-    pub id: Option<Uuid>,
-    pub objects: BTreeMap<ObjectKey, Identity>,
-    pub marks: BTreeMap<Uuid, Timestamp>,
-    /// By session.
-    pub open: BTreeMap<Uuid, OpenSlot>,
-    pub recorded: BTreeSet<Uuid>,
-    /// Restores that may have written something.
-    pub writing: BTreeSet<Uuid>,
-    pub ended: BTreeMap<Uuid, String>,
-    pub adopted: BTreeSet<Uuid>,
-}
-
-impl State {
-    fn apply(&mut self, entry: LedgerEntry) {
-        match entry {
-            LedgerEntry::Ledger { id, .. } => self.id = Some(id),
-            LedgerEntry::Object { key, identity } => drop(self.objects.insert(key, identity)),
-            LedgerEntry::Deleted { key } => match key.kind {
-                // A deleted session that reappears with the same name and content is the same session.
-                Kind::BackupSession | Kind::RestoreSession => {
-                    if let Some(identity) = self.objects.get_mut(&key) {
-                        identity.deleted = true;
-                    }
-                }
-                _ => drop(self.objects.remove(&key)),
-            },
-            LedgerEntry::Mark { configuration, slot } => {
-                let mark = self.marks.entry(configuration).or_insert(slot);
-                *mark = slot.max(*mark);
-            }
-            LedgerEntry::Opened(slot) => drop(self.open.insert(slot.session, slot)),
-            LedgerEntry::Closed { session } => drop(self.open.remove(&session)),
-            LedgerEntry::Recorded { session, writes_since } => {
-                self.recorded.insert(session);
-                if writes_since.is_some() {
-                    self.writing.insert(session);
-                }
-            }
-            LedgerEntry::Ended { session, phase } => drop(self.ended.entry(session).or_insert(phase)),
-            LedgerEntry::Adopted { identity } => drop(self.adopted.insert(identity)),
-        }
-    }
-}
+const VERSION: u32 = 2;
+const FILE: &str = "ledger-2.jsonl";
+/// The file of version 1. Its readers remember how far they have read and never look whether the file was replaced, so the
+/// file stays, with a last line that stops them.
+const EARLIER_FILE: &str = "ledger.jsonl";
+/// Number of outdated lines that a ledger may have in any case.
+const SLACK: usize = 1000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -149,32 +50,67 @@ pub enum LedgerError {
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
+    earlier: PathBuf,
     lock_path: PathBuf,
     memory: Mutex<Memory>,
 }
 
+/// The part of the ledger that was read.
 #[derive(Debug, Default)]
 struct Memory {
     state: State,
+    /// The file that was read last. While it is open, no other file has its inode.
+    file: Option<File>,
+    format: Format,
     offset: u64,
     lines: usize,
+    /// Number of lines from which on a compaction may be worth while.
+    look_at: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// The file of an earlier version, until a process that works on sessions takes it over.
+    #[default]
+    Earlier,
+    Present,
 }
 
 impl Ledger {
-    /// Opens the ledger of a data directory that has one.
+    /// Finds the ledger of a data directory that has one. It leaves the file of an earlier version to the processes that
+    /// run: a command that only looks must not stop them.
     pub fn find(data_dir: &Path) -> Result<Option<Self>, LedgerError> {
-        if data_dir.join(FILE).exists() { Self::open(data_dir).map(Some) } else { Ok(None) }
+        let ledger = Self::at(data_dir);
+        let has_one = ledger.path.exists() || ledger.earlier.exists();
+        Ok(has_one.then_some(ledger))
     }
 
-    /// Opens the ledger in a data directory, and creates it if it is missing.
+    /// Opens the ledger in a data directory. It is created if it is missing, and one of an earlier version is taken over.
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
-        let ledger =
-            Self { path: data_dir.join(FILE), lock_path: data_dir.join("ledger.lock"), memory: Mutex::default() };
-        ledger.update(|state| {
-            let begin = LedgerEntry::Ledger { version: VERSION, id: Uuid::new_v4() };
-            (if state.id.is_none() { vec![begin] } else { Vec::new() }, ())
-        })?;
+        let ledger = Self::at(data_dir);
+        {
+            let mut memory = ledger.memory();
+            let _lock = ledger.lock()?;
+            ledger.refresh(&mut memory, Tail::IsCut)?;
+            if memory.format == Format::Earlier {
+                let id = memory.state.id.unwrap_or_else(Uuid::new_v4);
+                // From this line on every process of an earlier version refuses the file, so it can't append behind the
+                // lines that are taken over. It comes first: a crash after it leaves a file that is taken over again.
+                ledger.append(&ledger.earlier, &[LedgerEntry::Ledger { version: VERSION, id }])?;
+                ledger.replace(&memory.state.needed(), id)?;
+                ledger.refresh(&mut memory, Tail::IsCut)?;
+            }
+        }
         Ok(ledger)
+    }
+
+    fn at(data_dir: &Path) -> Self {
+        Self {
+            path: data_dir.join(FILE),
+            earlier: data_dir.join(EARLIER_FILE),
+            lock_path: data_dir.join("ledger.lock"),
+            memory: Mutex::default(),
+        }
     }
 
     /// Calls `look` with everything that any process has written so far.
@@ -192,8 +128,12 @@ impl Ledger {
         self.refresh(&mut memory, Tail::IsCut)?;
         let (entries, result) = decide(&memory.state);
         if !entries.is_empty() {
-            self.append(&entries)?;
+            self.append(self.file_of(memory.format), &entries)?;
             self.refresh(&mut memory, Tail::IsCut)?;
+            if let Err(error) = self.compact(&mut memory) {
+                // The entries are stored, and the file that holds them is whole.
+                tracing::warn!(error = chain(&error), "the ledger could not be compacted; it goes on to grow");
+            }
         }
         Ok(result)
     }
@@ -202,66 +142,132 @@ impl Ledger {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn io(&self, action: &'static str) -> impl Fn(std::io::Error) -> LedgerError + '_ {
-        move |source| LedgerError::Io { path: self.path.clone(), action, source }
+    fn file_of(&self, format: Format) -> &Path {
+        match format {
+            Format::Earlier => &self.earlier,
+            Format::Present => &self.path,
+        }
     }
 
     fn lock(&self) -> Result<Flock<File>, LedgerError> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&self.lock_path)
-            .map_err(self.io("locked"))?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| self.io("locked")(errno.into()))
+        let io = |source| LedgerError::Io { path: self.lock_path.clone(), action: "locked", source };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.lock_path).map_err(io)?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io(errno.into()))
     }
 
-    fn append(&self, entries: &[LedgerEntry]) -> Result<(), LedgerError> {
-        let mut text = Vec::new();
-        for entry in entries {
-            serde_json::to_writer(&mut text, entry).expect("entries are JSON");
-            text.push(b'\n');
+    fn append(&self, path: &Path, entries: &[LedgerEntry]) -> Result<(), LedgerError> {
+        let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io(path, "opened"))?;
+        file.write_all(&text(entries)).map_err(io(path, "written"))?;
+        file.sync_all().map_err(io(path, "synced"))?;
+        self.sync_directory()
+    }
+
+    /// Replaces the file, if more than half of it is outdated.
+    fn compact(&self, memory: &mut Memory) -> Result<(), LedgerError> {
+        let Some(id) = memory.state.id else { return Ok(()) };
+        if memory.format == Format::Earlier || memory.lines < memory.look_at.max(SLACK) {
+            return Ok(());
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(self.io("opened"))?;
-        file.write_all(&text).map_err(self.io("written"))?;
-        file.sync_all().map_err(self.io("synced"))?;
-        // The file's directory entry must survive a power cut too.
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(self.io("synced"))
+        let needed = memory.state.needed();
+        let limit = 2 * needed.len() + SLACK;
+        if memory.lines < limit {
+            memory.look_at = limit;
+            return Ok(());
+        }
+        // A compaction that fails is not tried again at each line.
+        memory.look_at = memory.lines + SLACK;
+        self.replace(&needed, id)?;
+        self.refresh(memory, Tail::IsCut)
     }
 
-    /// Reads the lines that were appended since the last call.
+    /// Puts a file of these entries in the place of the present one, or makes the first. At each moment one of the two is
+    /// there, whole and on the disk.
+    fn replace(&self, entries: &[LedgerEntry], id: Uuid) -> Result<(), LedgerError> {
+        let fresh = self.path.with_extension("jsonl.new");
+        let mut file = File::create(&fresh).map_err(io(&fresh, "created"))?;
+        file.write_all(&text(&[LedgerEntry::Ledger { version: VERSION, id }])).map_err(io(&fresh, "written"))?;
+        file.write_all(&text(entries)).map_err(io(&fresh, "written"))?;
+        file.sync_all().map_err(io(&fresh, "synced"))?;
+        std::fs::rename(&fresh, &self.path).map_err(io(&self.path, "replaced"))?;
+        self.sync_directory()
+    }
+
+    /// A file's directory entry must survive a power cut too.
+    fn sync_directory(&self) -> Result<(), LedgerError> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir, "synced"))
+    }
+
+    /// Reads the lines that were appended since the last call, or all lines if the file was replaced.
     fn refresh(&self, memory: &mut Memory, tail: Tail) -> Result<(), LedgerError> {
-        let mut file = match OpenOptions::new().read(true).write(tail == Tail::IsCut).open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(self.io("opened")(error)),
-        };
-        file.seek(SeekFrom::Start(memory.offset)).map_err(self.io("read"))?;
+        let Some((file, format)) = self.open_file(memory.format)? else { return Ok(()) };
+        let path = self.file_of(format);
+        if !is_same(memory.file.as_ref(), &file).map_err(io(path, "read"))? {
+            *memory = Memory { file: Some(file), format, ..Memory::default() };
+        }
+        let Some(file) = &mut memory.file else { return Ok(()) };
+        file.seek(SeekFrom::Start(memory.offset)).map_err(io(path, "read"))?;
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(self.io("read"))?;
+        file.read_to_end(&mut text).map_err(io(path, "read"))?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         for line in text[..whole].split_inclusive(|byte| *byte == b'\n') {
-            memory.lines += 1;
+            let number = memory.lines + 1;
             let entry: LedgerEntry = serde_json::from_slice(line).map_err(|source| LedgerError::Line {
-                path: self.path.clone(),
-                line: memory.lines,
+                path: path.to_owned(),
+                line: number,
                 source,
             })?;
             if let LedgerEntry::Ledger { version, .. } = entry
-                && version != VERSION
+                && version > VERSION
             {
-                return Err(LedgerError::Version { path: self.path.clone(), version });
+                return Err(LedgerError::Version { path: path.to_owned(), version });
             }
             memory.state.apply(entry);
+            memory.lines = number;
+            memory.offset += u64::try_from(line.len()).expect("a line fits into memory");
         }
-        memory.offset += whole as u64;
         // Under the lock, half a line is the remains of a write that was never confirmed.
         if tail == Tail::IsCut && whole < text.len() {
-            file.set_len(memory.offset).map_err(self.io("repaired"))?;
+            let file = OpenOptions::new().write(true).open(path).map_err(io(path, "opened"))?;
+            file.set_len(memory.offset).map_err(io(path, "repaired"))?;
         }
         Ok(())
     }
+
+    /// Opens the file that counts; `None` if there is none yet. A ledger of the present format never gives way to an
+    /// earlier one, which lacks what was done since.
+    fn open_file(&self, read: Format) -> Result<Option<(File, Format)>, LedgerError> {
+        let is_missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        match File::open(&self.path) {
+            Ok(file) => return Ok(Some((file, Format::Present))),
+            Err(error) if is_missing(&error) && read == Format::Earlier => {}
+            Err(error) => return Err(io(&self.path, "opened")(error)),
+        }
+        match File::open(&self.earlier) {
+            Ok(file) => Ok(Some((file, Format::Earlier))),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(io(&self.earlier, "opened")(error)),
+        }
+    }
+}
+
+fn io(path: &Path, action: &'static str) -> impl Fn(std::io::Error) -> LedgerError {
+    move |source| LedgerError::Io { path: path.to_owned(), action, source }
+}
+
+fn text(entries: &[LedgerEntry]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for entry in entries {
+        serde_json::to_writer(&mut text, entry).expect("entries are JSON");
+        text.push(b'\n');
+    }
+    text
+}
+
+fn is_same(known: Option<&File>, found: &File) -> std::io::Result<bool> {
+    let Some(known) = known else { return Ok(false) };
+    let (known, found) = (known.metadata()?, found.metadata()?);
+    Ok((known.dev(), known.ino()) == (found.dev(), found.ino()))
 }
 
 /// The meaning of half a line at the end of the file.
@@ -274,47 +280,4 @@ enum Tail {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    fn mark(uid: u128, second: i64) -> LedgerEntry {
-        LedgerEntry::Mark { configuration: Uuid::from_u128(uid), slot: Timestamp::from_second(second).unwrap() }
-    }
-
-    #[test]
-    fn processes_see_each_others_entries_and_a_mark_never_goes_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (Ledger::open(dir.path()).unwrap(), Ledger::open(dir.path()).unwrap());
-        a.update(|_| (vec![mark(1, 200)], ())).unwrap();
-        b.update(|state| {
-            assert_eq!(state.marks.len(), 1);
-            (vec![mark(1, 100)], ())
-        })
-        .unwrap();
-        assert_eq!(a.read(|s| s.marks[&Uuid::from_u128(1)].as_second()).unwrap(), 200);
-        assert_eq!(a.read(|s| s.id).unwrap(), b.read(|s| s.id).unwrap());
-    }
-
-    #[test]
-    fn the_rest_of_a_cut_write_is_dropped_and_what_was_whole_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path()).unwrap();
-        ledger.update(|_| (vec![mark(1, 100)], ())).unwrap();
-        let path = dir.path().join("ledger.jsonl");
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"{\"mark\":{\"conf").unwrap();
-        let again = Ledger::open(dir.path()).unwrap();
-        again.update(|_| (vec![mark(1, 300)], ())).unwrap();
-        assert_eq!(ledger.read(|s| s.marks[&Uuid::from_u128(1)].as_second()).unwrap(), 300);
-    }
-
-    #[test]
-    fn a_line_that_is_no_entry_stops_everything_and_names_itself() {
-        let dir = tempfile::tempdir().unwrap();
-        Ledger::open(dir.path()).unwrap();
-        let mut file = OpenOptions::new().append(true).open(dir.path().join("ledger.jsonl")).unwrap();
-        file.write_all(b"rubbish\n").unwrap();
-        assert!(matches!(Ledger::open(dir.path()), Err(LedgerError::Line { line: 2, .. })));
-    }
-}
+mod tests;

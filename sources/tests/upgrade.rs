@@ -54,6 +54,8 @@ fn the_ledger_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("ledger.jsonl"), text).unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
+    let compacted = std::fs::read_to_string(directory.path().join("ledger-2.jsonl")).unwrap();
+    check::is_written("ledger/ledger-2.jsonl", &compacted);
     ledger
         .read(|state| {
             assert_eq!((state.id, state.marks.len(), state.recorded.len(), state.ended.len()), (Some(uid), 1, 1, 1));

@@ -81,7 +81,7 @@ impl FolderSource {
 
     /// Whether a restore has ended, or may have written something.
     pub(super) fn has_run(&self, session: Uuid) -> Result<bool, SourceError> {
-        Ok(self.ledger.read(|state| state.ended.contains_key(&session) || state.writing.contains(&session))?)
+        Ok(self.ledger.read(|state| state.ended.contains_key(&session) || state.writing.contains_key(&session))?)
     }
 
     /// Records the end of a session, once.

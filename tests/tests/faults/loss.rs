@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Apart, FAST, Hold, SHOP, the_session, world_with};
 
 /// Writes configuration `shop`, of which a slot was due two minutes ago, and the next is due in most of an hour. The ledger
-/// says that it is older than that.
+/// says that it is older than that; it is one of an earlier version.
 fn configure_due(world: &World, more: &str) -> Result<()> {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
     let minute = (now / 60 - 2).rem_euclid(60);
@@ -70,7 +70,7 @@ fn the_only_session(apart: &Apart) -> Result<Value> {
 
 /// Waits until the ledger says that the session has ended, so that it is not requested after the next loss.
 fn is_forgotten(apart: &Apart) -> Result<()> {
-    let ledger = apart.world.lagan.data_dir().join("ledger.jsonl");
+    let ledger = apart.world.lagan.data_dir().join("ledger-2.jsonl");
     eventually("the ledger to know the end", PATIENCE, || {
         let text = std::fs::read_to_string(&ledger).ok()?;
         text.lines().any(|line| line.starts_with("{\"closed\"")).then_some(())
