@@ -17,6 +17,12 @@ pub use parse::{ScheduleError, split_zone};
 /// A missed slot older than this is not caught up, unless the configuration says otherwise.
 pub const DEFAULT_STARTING_DEADLINE: Duration = Duration::from_secs(3600);
 
+/// Age up to which a missed slot is caught up, by the configuration's `startingDeadlineSeconds`.
+#[must_use]
+pub fn starting_deadline(seconds: Option<i64>) -> Duration {
+    seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DEFAULT_STARTING_DEADLINE, Duration::from_secs)
+}
+
 /// Upper bound of slots that one search for missed slots looks at.
 const SEARCH_LIMIT: u32 = 100_000;
 

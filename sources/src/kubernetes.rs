@@ -3,11 +3,12 @@
 
 mod access;
 pub mod application;
+mod decided;
 mod identity;
 mod write;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,8 +21,7 @@ use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::open_slot::{self, OpenSlot};
-
+use self::decided::Decided;
 pub use self::access::{ApiConnection, ApiServer, KubeAccess, connect};
 
 /// Field managers. They are constants, so that a renamed binary keeps its fields.
@@ -92,7 +92,7 @@ pub struct Kubernetes {
     /// Namespaces that are read; all if empty.
     pub namespaces: Vec<String>,
     pub server: ApiServer,
-    marks: Arc<Mutex<HashMap<Uuid, Timestamp>>>,
+    decided: Arc<Mutex<Decided>>,
 }
 
 impl std::fmt::Debug for Kubernetes {
@@ -119,7 +119,7 @@ impl Kubernetes {
     #[must_use]
     pub fn new(connection: ApiConnection, stash: StashCompat, namespaces: Vec<String>) -> Self {
         let ApiConnection { client, server, .. } = connection;
-        Self { client, stash, namespaces, server, marks: Arc::default() }
+        Self { client, stash, namespaces, server, decided: Arc::default() }
     }
 
     /// Reads other namespaces of the same server; all if empty.
@@ -284,43 +284,6 @@ impl Kubernetes {
     pub async fn record_restore(&self, object: &ObjectRef, now: Timestamp) -> Result<(), KubernetesError> {
         let status = json!({ "recordedTime": now });
         self.apply_status(&object.key(), object.uid.unwrap_or_default(), &status, PLANNER).await
-    }
-
-    /// Reads the schedule marks in the statuses of configurations, once at the start of an engine.
-    pub async fn recall_marks(&self) -> Result<(), KubernetesError> {
-        for group in self.groups() {
-            let remember = |object: Value| {
-                let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-                let uid = text("/metadata/uid").and_then(|uid| uid.parse().ok());
-                let mark = text("/status/lastSlotTime").and_then(|time| time.parse().ok());
-                if let (Some(uid), Some(mark)) = (uid, mark) {
-                    self.set_mark(uid, mark);
-                }
-            };
-            self.each(group, Kind::BackupConfiguration, remember).await?;
-        }
-        Ok(())
-    }
-
-    /// Lists the slots whose sessions have objects that do not say that they have ended.
-    pub async fn open_slots(&self) -> Result<Vec<OpenSlot>, KubernetesError> {
-        let mut open = Vec::new();
-        for group in self.groups() {
-            self.each(group, Kind::BackupSession, |object| open.extend(open_slot::of_stand_in(&object))).await?;
-        }
-        Ok(open)
-    }
-
-    #[must_use]
-    pub fn mark(&self, configuration: Uuid) -> Option<Timestamp> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).get(&configuration).copied()
-    }
-
-    /// Moves a mark forward, never back. The reporter writes it into the configuration's status.
-    pub fn set_mark(&self, configuration: Uuid, slot: Timestamp) {
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let mark = marks.entry(configuration).or_insert(slot);
-        *mark = slot.max(*mark);
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod error;
 mod folder;
+mod standing;
 
 use std::collections::BTreeMap;
 
@@ -11,12 +12,13 @@ use jiff::Timestamp;
 use lagan_schemas::origin::ClusterIdentity;
 use lagan_schemas::place::Volumes;
 use lagan_schemas::resource::secret::Secret;
-use lagan_schemas::resource::{Kind, Object, ObjectRef};
+use lagan_schemas::resource::{Object, ObjectRef};
 use lagan_schemas::subject::ObjectKey;
 use uuid::Uuid;
 
 pub use self::error::SourceError;
 pub use self::folder::FolderSource;
+pub use self::standing::Standing;
 use crate::kubernetes::{BLUEPRINTS, Kubernetes, StashCompat};
 use crate::ledger::LedgerEntry;
 use crate::open_slot::{DecidedSlot, OpenSlot};
@@ -55,18 +57,6 @@ pub enum Watched<'a> {
 pub struct LedgerIdentity {
     pub id: Uuid,
     pub data_dir: std::path::PathBuf,
-}
-
-/// The source's memory of a session's object (P5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It was never run.
-    New,
-    /// It may have begun a restore, whatever the log says.
-    Recorded,
-    Ended,
-    /// It was deleted, or replaced by another of its name.
-    Gone,
 }
 
 /// A change of the Stash operator in the cluster.
@@ -265,27 +255,7 @@ impl Source {
         let uid = object.metadata.uid.unwrap_or_default();
         match &self.0 {
             Origin::Folder(local) => local.standing(uid),
-            Origin::Cluster(api) => {
-                let Some(value) = api.get(&object.key()).await? else { return Ok(Standing::Gone) };
-                let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str);
-                let same = text("/metadata/uid").and_then(|text| text.parse().ok()) == Some(uid);
-                let ours = value.pointer("/status/foldedSequence").is_some();
-                let is_restore = object.kind() == Kind::RestoreSession;
-                Ok(match text("/status/phase") {
-                    _ if !same => Standing::Gone,
-                    Some("Succeeded" | "Failed" | "Skipped") => Standing::Ended,
-                    _ if text("/status/recordedTime").is_some() => Standing::Recorded,
-                    // A Stash operator ran it, with an unknown result.
-                    Some(phase) if !ours && !matches!(phase, "" | "Pending") => {
-                        if is_restore {
-                            Standing::Recorded
-                        } else {
-                            Standing::Ended
-                        }
-                    }
-                    _ => Standing::New,
-                })
-            }
+            Origin::Cluster(api) => Ok(standing::of(api.get(&object.key()).await?.as_ref(), object)),
         }
     }
 
@@ -369,14 +339,12 @@ impl Source {
     }
 
     /// Moves the marks of configurations forward, and remembers the sessions of the slots. A folder writes all of them at
-    /// once; in a cluster the objects that the reporter makes remember the sessions.
+    /// once; in a cluster this process remembers them, and the objects that the reporter makes.
     pub fn set_marks(&self, decided: Vec<DecidedSlot>) -> Result<(), SourceError> {
         match &self.0 {
             Origin::Folder(local) => local.set_marks(decided),
             Origin::Cluster(api) => {
-                for DecidedSlot { configuration, slot, .. } in decided {
-                    api.set_mark(configuration, slot);
-                }
+                api.set_marks(decided);
                 Ok(())
             }
         }
@@ -390,11 +358,22 @@ impl Source {
         }
     }
 
-    /// Remembers that the sessions of slots have ended. In a cluster the statuses of their objects say so.
+    /// Lists the sessions of slots that are remembered until they are closed. In a cluster objects show others.
+    pub fn remembered_slots(&self) -> Result<Vec<Uuid>, SourceError> {
+        match &self.0 {
+            Origin::Folder(local) => Ok(local.ledger.read(|state| state.open.keys().copied().collect())?),
+            Origin::Cluster(api) => Ok(api.remembered_slots()),
+        }
+    }
+
+    /// Remembers that the sessions of slots have ended. In a cluster the statuses of their objects say so too.
     pub fn close_slots(&self, sessions: Vec<Uuid>) -> Result<(), SourceError> {
         match &self.0 {
             Origin::Folder(local) => local.close_slots(sessions),
-            Origin::Cluster(_) => Ok(()),
+            Origin::Cluster(api) => {
+                api.close_slots(&sessions);
+                Ok(())
+            }
         }
     }
 }

@@ -11,11 +11,12 @@ use lagan_schemas::fact::{Cause as Asked, Ended, Fact, Requested, Skipped};
 use lagan_schemas::plan::{Plan, Work};
 use lagan_schemas::resource::backup_configuration::{ConcurrencyPolicy, Priority};
 use lagan_schemas::resource::{Object, Spec};
+use lagan_schemas::schedule::starting_deadline;
 use lagan_schemas::session::{Author, Phase, Session};
 use lagan_schemas::subject::SessionKind;
 use uuid::Uuid;
 
-use super::ends::{overdue, planned_until, unanswered};
+use super::ends::{lost_for_long, overdue, planned_until, unanswered};
 use super::lock::{self, Lock};
 use crate::log_usage::LogUsage;
 use crate::outside::Outside;
@@ -148,6 +149,10 @@ async fn resolve(
         return Err(SessionWait { cause, until: Until::Objects { pause: Duration::ZERO, latest: ASK_AGAIN }, seen });
     }
     let requested = session.first_time.unwrap_or(now);
+    let kept = kept_for(outside, request);
+    if let Some(failure) = lost_for_long(session, request, kept) {
+        return Ok(Err(failure));
+    }
     if session.key.kind == SessionKind::Maintenance {
         let user = wipe::user(outside.sessions().read().active.values().map(Arc::as_ref), session.key.uid);
         let name = user.as_ref().map(|(_, name)| name.as_str());
@@ -177,6 +182,16 @@ async fn resolve(
             Err(failure) => Ok(Err(failure)),
         },
     }
+}
+
+/// Age up to which the slot of a configuration is made up for.
+fn kept_for(outside: &impl Outside, request: &Requested) -> Duration {
+    let view = outside.resources().read();
+    let deadline = match view.objects.get(&request.invoker.key()).map(|object| &object.spec) {
+        Some(Spec::BackupConfiguration(spec)) => starting_deadline(spec.starting_deadline_seconds),
+        _ => Duration::ZERO,
+    };
+    deadline.max(outside.sessions_max_age())
 }
 
 /// How long a session waits for objects that are missing. Those that are applied together arrive within moments of each

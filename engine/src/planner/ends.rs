@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lagan_schemas::error::{Class, Code, Failure};
+use lagan_schemas::fact::{Cause, Requested};
 use lagan_schemas::session::{Phase, Session};
 use lagan_schemas::subject::SessionKind;
 
@@ -60,6 +61,21 @@ pub(super) fn overdue(session: &Session, cause: &WaitCause, expires: Option<Time
     )
 }
 
+/// The failure of a session whose slot was too old when it was requested. Its log was lost, and it is requested only to get its
+/// end: another backup has long taken its place.
+pub(super) fn lost_for_long(session: &Session, request: &Requested, kept: Duration) -> Option<Failure> {
+    let Cause::Slot { slot, .. } = request.cause else { return None };
+    let is_old = slot.checked_add(kept).is_ok_and(|until| session.first_time.is_some_and(|first| until < first));
+    if !is_old || session.attempts > 0 {
+        return None;
+    }
+    let message = format!(
+        "the log of sessions lost it, and it does not run any more: its slot, {slot}, was more than {} h ago when that was found out",
+        kept.as_secs() / 3600
+    );
+    Some(Failure::new(Code::Expired, message))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -88,6 +104,23 @@ mod tests {
         let session = story(SessionKind::Backup).planned(1).started(2).retrying(3, Code::Interrupted).end();
         assert_eq!(planned_until(&session, None), None);
         assert_eq!(planned_until(&session, Some(at(7200))), Some(at(7200)));
+    }
+
+    #[test]
+    fn a_session_that_was_requested_long_after_its_slot_does_not_run() {
+        let session = story(SessionKind::Backup).end();
+        let ends = |session: &Session, slot: i64| {
+            let mut request = session.request.clone().unwrap();
+            request.cause = Cause::Slot { slot: at(slot), missed: 0 };
+            lost_for_long(session, &request, Duration::from_secs(24 * 3600)).map(|failure| failure.code)
+        };
+        assert_eq!(ends(&session, -24 * HOUR - 1), Some(Code::Expired));
+        assert_eq!(ends(&session, -24 * HOUR), None);
+        assert_eq!(ends(&session, HOUR), None, "a clock that is behind makes nothing old");
+        assert_eq!(ends(&retrying(), -24 * HOUR - 1), None, "it runs already");
+        let mut asked = session.request.clone().unwrap();
+        asked.cause = Cause::Object { object: asked.invoker.clone() };
+        assert_eq!(lost_for_long(&session, &asked, Duration::ZERO), None);
     }
 
     #[test]

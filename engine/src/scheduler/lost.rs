@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
-use jiff::Timestamp;
 use lagan_schemas::error::chain;
 use lagan_schemas::identity::slot_session;
 use lagan_schemas::resource::Kind;
@@ -49,8 +48,6 @@ enum Course {
     Ask,
     /// Its configuration may not have been published yet.
     Wait,
-    /// It is so old that its facts would have left the log: another backup has long taken its place.
-    Expired,
     /// It is a copy, or the slot of another cluster.
     Foreign,
 }
@@ -58,9 +55,6 @@ enum Course {
 /// The circumstances in which a slot is looked at.
 struct Circumstances<'a> {
     cluster: &'a Cluster,
-    now: Timestamp,
-    /// Time that facts are kept.
-    max_age: Duration,
     is_published: bool,
     /// Time since everything should have been published.
     waited: Duration,
@@ -148,20 +142,12 @@ async fn again(context: &Context, open: &OpenSlot, waited: Duration) -> Found {
         (view.position, view.objects.contains_key(&invoker.key()))
     };
     let Some(position) = position else { return Found::NotYet };
-    let max_age = context.sessions_max_age();
-    let look = Circumstances { cluster: context.cluster(), now: context.clock.now(), max_age, is_published, waited };
+    let look = Circumstances { cluster: context.cluster(), is_published, waited };
     let asked = slot_request(invoker.clone(), *slot, 0, position);
     match course(open, &look) {
         Course::Ask => {}
         Course::Wait => return Found::NotYet,
         Course::Foreign => return Found::Settled,
-        Course::Expired => {
-            tracing::warn!(
-                session = asked.name, uid = %session,
-                "the log has lost a scheduled session; it is older than the log keeps sessions, so it does not run again"
-            );
-            return Found::Ended;
-        }
     }
     if session_key(context.cluster(), invoker, (SessionKind::Backup, invoker.name.clone()), *session).check().is_err() {
         return Found::Ended;
@@ -181,21 +167,15 @@ fn course(open: &OpenSlot, look: &Circumstances<'_>) -> Course {
     if open.invoker.uid.is_none_or(|uid| slot_session(look.cluster, uid, open.slot) != open.session) {
         return Course::Foreign;
     }
-    if open.slot.checked_add(look.max_age).is_ok_and(|until| until < look.now) {
-        return Course::Expired;
-    }
     if look.is_published || look.waited >= PUBLISHED_WITHIN { Course::Ask } else { Course::Wait }
 }
 
-/// Forgets the slots whose sessions have ended. Only what is not in the statuses of objects has to be remembered.
+/// Forgets the slots whose sessions have ended.
 async fn close_ended(context: &Context) {
-    if context.source().statuses().is_some() {
-        return;
-    }
     let mut pause = CLOSES;
     loop {
         tokio::time::sleep(pause).await;
-        pause = match close(context).await {
+        pause = match close(context) {
             Ok(()) => CLOSES,
             Err(error) => {
                 tracing::warn!(error = chain(&error), "ended sessions can't be remembered yet");
@@ -205,8 +185,8 @@ async fn close_ended(context: &Context) {
     }
 }
 
-async fn close(context: &Context) -> Result<(), SourceError> {
-    let mut ended: Vec<_> = context.source().open_slots().await?.into_iter().map(|slot| slot.session).collect();
+fn close(context: &Context) -> Result<(), SourceError> {
+    let mut ended = context.source().remembered_slots()?;
     ended.retain(|session| context.sessions.has_ended(*session));
     if ended.is_empty() { Ok(()) } else { context.source().close_slots(ended) }
 }
@@ -225,9 +205,6 @@ mod tests {
     use crate::fixtures::{START, at};
     use crate::scheduler::tests::configuration;
 
-    const DAY: i64 = 86_400;
-    const WEEK: Duration = Duration::from_secs(7 * 86_400);
-
     fn cluster() -> Cluster {
         "local".parse().unwrap()
     }
@@ -237,28 +214,18 @@ mod tests {
         OpenSlot { session: slot_session(&cluster(), invoker.uid.unwrap(), at(seconds)), slot: at(seconds), invoker }
     }
 
-    fn treat(open: &OpenSlot, seconds: i64, is_published: bool, waited: u64) -> Course {
-        let (cluster, waited) = (cluster(), Duration::from_secs(waited));
-        let look = Circumstances { cluster: &cluster, now: at(seconds), max_age: WEEK, is_published, waited };
+    fn treat(open: &OpenSlot, is_published: bool, waited: u64) -> Course {
+        let look = Circumstances { cluster: &cluster(), is_published, waited: Duration::from_secs(waited) };
         course(open, &look)
     }
 
     #[test]
     fn a_lost_session_waits_for_its_configuration_but_not_for_one_that_was_deleted() {
         let open = open(0, "thing");
-        assert_eq!(treat(&open, 60, true, 0), Course::Ask);
-        assert_eq!(treat(&open, 60, false, 0), Course::Wait);
-        assert_eq!(treat(&open, 659, false, 599), Course::Wait);
-        assert_eq!(treat(&open, 660, false, 600), Course::Ask);
-    }
-
-    #[test]
-    fn a_lost_session_older_than_the_log_keeps_sessions_does_not_run() {
-        let open = open(0, "thing");
-        assert_eq!(treat(&open, 7 * DAY, true, 0), Course::Ask);
-        assert_eq!(treat(&open, 7 * DAY + 1, true, 0), Course::Expired);
-        // A clock that is behind makes nothing old.
-        assert_eq!(treat(&open, -DAY, true, 0), Course::Ask);
+        assert_eq!(treat(&open, true, 0), Course::Ask);
+        assert_eq!(treat(&open, false, 0), Course::Wait);
+        assert_eq!(treat(&open, false, 599), Course::Wait);
+        assert_eq!(treat(&open, false, 600), Course::Ask);
     }
 
     #[test]
@@ -273,7 +240,7 @@ mod tests {
             OpenSlot { invoker: of_another, ..own.clone() },
             OpenSlot { session: elsewhere, ..own },
         ] {
-            assert_eq!(treat(&foreign, 60, true, 0), Course::Foreign, "{foreign:?}");
+            assert_eq!(treat(&foreign, true, 0), Course::Foreign, "{foreign:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use lagan_schemas::manifest;
 use lagan_schemas::position::Position;
 use lagan_schemas::resource::backup_configuration::BackupConfigurationSpec;
 use lagan_schemas::resource::{Kind, Object, ObjectRef, Spec};
-use lagan_schemas::schedule::DEFAULT_STARTING_DEADLINE;
+use lagan_schemas::schedule::starting_deadline;
 use lagan_schemas::subject::{Cluster, ObjectKey, SessionKind};
 use lagan_sources::SourceError;
 use lagan_sources::open_slot::{DecidedSlot, OpenSlot};
@@ -202,7 +202,7 @@ impl SlotBook {
         let Ok(schedule) = manifest::schedule(spec, uid) else { return Ok(Look::Next(None)) };
         let mark = mark::believed(outside.mark(uid)?, mark, now);
         let next = |after| schedule.next_after(after).map(|slot| schedule.fires_at(slot));
-        Ok(match schedule.due(mark, now, deadline(spec)) {
+        Ok(match schedule.due(mark, now, starting_deadline(spec.starting_deadline_seconds)) {
             Some(due) => {
                 let after = next(due.slot);
                 Look::Due(TakenSlot {
@@ -255,9 +255,4 @@ impl SlotBook {
         armed.next = next;
         self.heap.insert((next, key.clone()));
     }
-}
-
-pub(super) fn deadline(spec: &BackupConfigurationSpec) -> Duration {
-    let given = spec.starting_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-    given.map_or(DEFAULT_STARTING_DEADLINE, Duration::from_secs)
 }

@@ -7,12 +7,13 @@ use lagan_schemas::resource::Object;
 
 use lagan_schemas::identity::slot_session;
 use lagan_schemas::resource::Spec;
+use lagan_schemas::schedule::starting_deadline;
 use lagan_schemas::subject::SessionKind;
 use std::time::Duration;
 use uuid::Uuid;
 
 use super::request::{object_request, slot_request};
-use super::slots::{deadline, opened};
+use super::slots::opened;
 use crate::fixtures::{at, position};
 
 fn object(kind: &str, group: &str, spec: &str, uid: u128) -> Object {
@@ -84,6 +85,6 @@ fn an_object_asks_for_what_it_names_in_its_own_group() {
 fn a_missed_slot_is_caught_up_for_an_hour_unless_the_configuration_says_otherwise() {
     for (extra, seconds) in [("", 3600), (", startingDeadlineSeconds: 0", 0), (", startingDeadlineSeconds: 90", 90)] {
         let Spec::BackupConfiguration(spec) = configuration(1, extra).spec else { unreachable!() };
-        assert_eq!(deadline(&spec), Duration::from_secs(seconds), "{extra}");
+        assert_eq!(starting_deadline(spec.starting_deadline_seconds), Duration::from_secs(seconds), "{extra}");
     }
 }
