@@ -263,7 +263,14 @@ async fn send(bus: &Bus, message: &Outgoing<'_>, headers: HeaderMap) -> Sent {
 
 async fn send_once(bus: &Bus, message: &Outgoing<'_>, headers: HeaderMap) -> Sent {
     let request = Request::new().headers(headers).payload(message.payload.clone());
-    let answer = match bus.client().send_request(message.subject.clone(), request).await {
+    let mut denials = bus.denials();
+    let answer = tokio::select! {
+        answer = bus.client().send_request(message.subject.clone(), request) => answer,
+        () = denials.denied(&message.subject) => {
+            return Sent::Failed(AppendError::Refused { subject: message.subject.clone(), source: ApiError::Denied });
+        }
+    };
+    let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
             let subject = message.subject.clone();

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::denials::{DenialListener, Denials};
 use crate::error::{self, ApiError, EmptyRequest, code};
 use crate::reach::ReadScope;
 use crate::servers::Servers;
@@ -141,6 +142,7 @@ pub struct Bus {
     reach: ReadScope,
     link: watch::Receiver<Link>,
     servers: Arc<Servers>,
+    denials: Arc<Denials>,
     patience: Duration,
     answer_within: Duration,
 }
@@ -152,10 +154,10 @@ impl Bus {
         let address = addresses.iter().map(shown).collect::<Vec<_>>().join(", ");
         let api_prefix = api_prefix(connect.domain.as_deref())?;
         let deadline = Instant::now() + connect.patience;
-        let servers = Arc::new(Servers::default());
+        let (servers, denials) = (Arc::new(Servers::default()), Arc::new(Denials::default()));
         let (client, mut link) = loop {
             let (sender, link) = watch::channel(Link::default());
-            match options(&connect, sender, &servers).await?.connect(&addresses).await {
+            match options(&connect, sender, (&servers, &denials)).await?.connect(&addresses).await {
                 Ok(client) => break (client, link),
                 Err(source) => match source.kind() {
                     ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
@@ -176,7 +178,7 @@ impl Bus {
         let context =
             ContextBuilder::new().timeout(connect.answer_within).api_prefix(&api_prefix).build(client.clone());
         let Connect { patience, answer_within, reach, .. } = connect;
-        let bus = Self { client, context, api_prefix, reach, link, servers, patience, answer_within };
+        let bus = Self { client, context, api_prefix, reach, link, servers, denials, patience, answer_within };
         bus.check_jetstream(address, deadline).await?;
         Ok(bus)
     }
@@ -224,6 +226,11 @@ impl Bus {
                 let _ = client.force_reconnect().await;
             }
         });
+    }
+
+    /// Begins to listen for publishes that the server denies.
+    pub(crate) fn denials(&self) -> DenialListener {
+        self.denials.listen()
     }
 
     /// Waits for a connection until `deadline`.
@@ -318,9 +325,9 @@ pub(crate) fn is_new_enough(version: &str) -> bool {
 async fn options(
     connect: &Connect,
     link: watch::Sender<Link>,
-    servers: &Arc<Servers>,
+    (servers, denials): (&Arc<Servers>, &Arc<Denials>),
 ) -> Result<ConnectOptions, ConnectError> {
-    let (choosing, noting) = (Arc::clone(servers), Arc::clone(servers));
+    let (choosing, noting, denials) = (Arc::clone(servers), Arc::clone(servers), Arc::clone(denials));
     let mut options = ConnectOptions::new()
         .name(&connect.name)
         .custom_inbox_prefix(connect.reach.inbox(&connect.role))
@@ -334,6 +341,9 @@ async fn options(
         .reconnect_to_server_callback(move |known, _| std::future::ready(choosing.next(&known)))
         .event_callback(move |event| {
             note(&event, &link, &noting);
+            if let Event::ServerError(ServerError::Other(report)) = &event {
+                denials.note(report);
+            }
             std::future::ready(())
         });
     options = match &connect.auth {

@@ -50,6 +50,9 @@ pub enum ApiError {
         #[source]
         answer: async_nats::jetstream::Error,
     },
+    /// The server says so on the connection and answers nothing.
+    #[error("the NATS user of this process may not publish to this subject; give it the permission (deploy/nats has those of each role)")]
+    Denied,
     #[error("request to JetStream failed")]
     Request(#[source] async_nats::Error),
 }
@@ -67,7 +70,11 @@ impl ApiError {
     /// Returns whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Refused { code, .. } if *code != code::TEMPORARILY_UNAVAILABLE)
+        match self {
+            Self::Refused { code, .. } => *code == code::TEMPORARILY_UNAVAILABLE,
+            Self::Denied => false,
+            Self::NotConnected | Self::TimedOut | Self::NoResponders | Self::Request(_) => true,
+        }
     }
 
     /// Returns whether no leader answered. A server that is cut off from the others of its cluster answers nothing at first, and

@@ -7,6 +7,7 @@ pub mod connect;
 mod consumed;
 pub mod consumers;
 pub mod delivery;
+mod denials;
 pub mod error;
 pub mod follow;
 pub mod heartbeat;

@@ -1,13 +1,14 @@
 //! Appends: one winner, no "perhaps".
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use lagan_bus::append::append;
 use lagan_bus::streams::{self, StreamSpec};
-use lagan_bus::{AppendError, Bus, read};
+use lagan_bus::{AppendError, Auth, Bus, Connect, read};
 use lagan_schemas::subject::SESSIONS;
 
-use crate::support::{LossyProxy, Rig, fact, filter};
+use crate::support::{LossyProxy, PlainServer, Rig, cluster, fact, filter, sizes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_eight_racers_one_wins_each_round() {
@@ -100,6 +101,29 @@ async fn a_full_stream_refuses_and_keeps_what_it_has() {
     assert!(expected > 2);
     assert!(streams::fill(&bus, SESSIONS).await.unwrap() > 0.8);
     assert_eq!(read::session(&bus, &filter("s1")).await.unwrap().visible.len() as u64, expected);
+}
+
+#[tokio::test]
+async fn an_append_that_the_permissions_deny_is_refused_at_once_and_says_so() {
+    let users = "authorization { users: [
+        { user: admin, password: p },
+        { user: worker, password: p, permissions: { publish: { deny: \"lagan.session.*.*.*.*.*.*._.retrying\" } } },
+    ] }";
+    let server = PlainServer::start("", users);
+    let connect = async |user: &str| {
+        let auth = Auth::User { user: user.to_owned(), password: "p".to_owned().into() };
+        Bus::connect(Connect { auth, ..Connect::new(server.url(), "test") }).await.unwrap()
+    };
+    let (admin, worker) = (connect("admin").await, connect("worker").await);
+    streams::ensure(&admin, &streams::of_cluster(&cluster(), &sizes())).await.unwrap();
+    let stored = append(&worker, fact("s1", "requested", 0, "a")).await.unwrap();
+    // Well before the request would count as one without an answer.
+    let refused = tokio::time::timeout(Duration::from_secs(4), append(&worker, fact("s1", "retrying", stored, "b")));
+    let refused = refused.await.unwrap().unwrap_err();
+    assert!(matches!(refused, AppendError::Refused { .. }) && !refused.is_outage(), "{refused:?}");
+    let told = lagan_schemas::error::chain(&refused);
+    assert!(told.contains("permission") && told.contains("s1._.retrying"), "{told}");
+    append(&admin, fact("s1", "retrying", stored, "b")).await.unwrap();
 }
 
 #[tokio::test]

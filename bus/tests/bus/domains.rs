@@ -1,6 +1,5 @@
 //! A JetStream domain: every request goes to its API, and none to the default one.
 
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,35 +15,21 @@ use lagan_schemas::subject::{Lane, SESSIONS, STATUS, planned_filter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{binary, cluster, fact, filter, sizes};
+use crate::support::{PlainServer, cluster, fact, filter, sizes};
 
 /// A server with a domain, behind a proxy that records what clients send.
 struct DomainServer {
-    _process: tokio::process::Child,
-    _directory: tempfile::TempDir,
+    _server: PlainServer,
     url: String,
     sent: Arc<Mutex<Vec<u8>>>,
 }
 
 impl DomainServer {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = directory.path().join("nats.conf");
-        let store = directory.path().display();
-        let text = format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{store}\", domain: hub }}\n");
-        std::fs::write(&config, text).unwrap();
-        let process = tokio::process::Command::new(binary())
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let server = PlainServer::start("domain: hub", "");
         let sent = Arc::default();
-        let url = record(port, Arc::clone(&sent)).await;
-        Self { _process: process, _directory: directory, url, sent }
+        let url = record(server.port, Arc::clone(&sent)).await;
+        Self { _server: server, url, sent }
     }
 
     fn connect(&self, domain: &str) -> Connect {

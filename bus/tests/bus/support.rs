@@ -1,6 +1,7 @@
 //! A private server per test, and the awkward network between.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -109,6 +110,39 @@ impl Rig {
         let old = pid.borrow().unwrap();
         self.signal(nix::sys::signal::Signal::SIGKILL);
         pid.wait_for(|pid| pid.is_some_and(|pid| pid != old)).await.unwrap();
+    }
+}
+
+/// A server of its own configuration.
+pub struct PlainServer {
+    _process: tokio::process::Child,
+    _directory: TempDir,
+    pub port: u16,
+}
+
+impl PlainServer {
+    /// Starts a server with these options of JetStream and these lines.
+    pub fn start(jetstream: &str, more: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = directory.path().join("nats.conf");
+        let store = directory.path().display();
+        let text =
+            format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{store}\"\n{jetstream} }}\n{more}\n");
+        std::fs::write(&config, text).unwrap();
+        let process = tokio::process::Command::new(binary())
+            .arg("--config")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { _process: process, _directory: directory, port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
     }
 }
 
