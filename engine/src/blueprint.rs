@@ -5,7 +5,7 @@ pub(crate) mod derive;
 mod failures;
 mod hooks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use lagan_sources::SourceError;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::derive::{BLUEPRINT_LABEL, Derived, GENERATED_FOR, HOOKS_OF, asked, derive};
+use self::derive::{BLUEPRINT_LABEL, Derivations, Derived, GENERATED_FOR, HOOKS_OF, asked};
 use self::failures::{Again, Failures};
 use self::hooks::{Blueprints, PutError};
 use crate::context::Context;
@@ -57,7 +57,7 @@ async fn follow(context: &Context, mut intent: watch::Receiver<bool>) {
     }
     let mut changes = context.resources.changes();
     changes.mark_changed();
-    let mut logged = Logged::default();
+    let (mut logged, mut known) = (Logged::default(), Known::default());
     let mut again: Option<Instant> = None;
     let mut seen = None;
     loop {
@@ -73,7 +73,7 @@ async fn follow(context: &Context, mut intent: watch::Receiver<bool>) {
         tokio::time::sleep(SETTLE).await;
         changes.mark_unchanged();
         seen = Some(context.resources.read().blueprint_changes);
-        again = look(context, &mut logged).await.pause().map(|pause| Instant::now() + pause);
+        again = look(context, &mut logged, &mut known).await.pause().map(|pause| Instant::now() + pause);
     }
 }
 
@@ -84,12 +84,24 @@ struct Logged {
     failures: Failures,
 }
 
+/// What earlier looks found, as long as the objects that it is about stay the same values.
+#[derive(Default)]
+struct Known {
+    derivations: Derivations,
+    /// Objects that are as they should be, with what they should be.
+    settled: HashMap<ObjectKey, [Arc<Object>; 2]>,
+}
+
+impl Known {
+    fn look(&mut self, view: &View) -> Work {
+        let derived = self.derivations.derive(view);
+        plan(view, derived, &mut self.settled)
+    }
+}
+
 /// Makes the objects that should exist and removes those that should not. Returns when failures are tried again.
-async fn look(context: &Context, logged: &mut Logged) -> Again {
-    let work = {
-        let view = context.resources.read();
-        plan(&view, derive(&view))
-    };
+async fn look(context: &Context, logged: &mut Logged, known: &mut Known) -> Again {
+    let work = known.look(&context.resources.read());
     for problem in work.problems.difference(&logged.problems) {
         tracing::warn!(problem, "database is not backed up by its blueprint");
     }
@@ -169,16 +181,20 @@ struct Work {
 
 /// One Repository and one configuration of a name: two databases of one name, in namespaces whose blueprint puts their
 /// objects into a third, would take each other's. The one whose objects exist keeps them.
-fn wanted(view: &View, mut pairs: Vec<[Object; 2]>, problems: &mut BTreeSet<String>) -> BTreeMap<ObjectKey, Object> {
+fn wanted(
+    view: &View,
+    mut pairs: Vec<[Arc<Object>; 2]>,
+    problems: &mut BTreeSet<String>,
+) -> BTreeMap<ObjectKey, Arc<Object>> {
     let made_for = |object: &Object| object.metadata.annotations.get(GENERATED_FOR).cloned();
     let exists =
         |object: &Object| view.objects.get(&object.key()).is_some_and(|there| made_for(there) == made_for(object));
-    pairs.sort_by_key(|pair| !pair.iter().any(exists));
-    let mut wanted: BTreeMap<ObjectKey, Object> = BTreeMap::new();
+    pairs.sort_by_key(|pair| !pair.iter().any(|object| exists(object)));
+    let mut wanted: BTreeMap<ObjectKey, Arc<Object>> = BTreeMap::new();
     for pair in pairs {
         let of_another = pair.iter().find_map(|object| {
             let key = object.key();
-            let there = wanted.get(&key).or(view.objects.get(&key).map(Arc::as_ref))?;
+            let there = wanted.get(&key).or(view.objects.get(&key))?;
             made_for(there).filter(|other| Some(other) != made_for(object).as_ref()).map(|other| (key, other))
         });
         match of_another {
@@ -196,7 +212,7 @@ fn wanted(view: &View, mut pairs: Vec<[Object; 2]>, problems: &mut BTreeSet<Stri
 }
 
 /// Compares the objects that should exist with those that do. Objects of the same name that people made are left alone.
-fn plan(view: &View, derived: Derived) -> Work {
+fn plan(view: &View, derived: Derived, settled: &mut HashMap<ObjectKey, [Arc<Object>; 2]>) -> Work {
     let mut work = Work { problems: derived.problems, ..Work::default() };
     let wanted = wanted(view, derived.pairs, &mut work.problems);
     for generated in view.of_kind(Kind::BackupConfiguration) {
@@ -205,6 +221,7 @@ fn plan(view: &View, derived: Derived) -> Work {
             work.remove.push(Arc::clone(generated));
         }
     }
+    let mut before = std::mem::take(settled);
     for (key, object) in wanted {
         match view.objects.get(&key) {
             Some(there)
@@ -213,9 +230,18 @@ fn plan(view: &View, derived: Derived) -> Work {
                 work.problems
                     .insert(format!("{key} is there already and was not made by a blueprint; it stays as it is"));
             }
-            // A person may pause what a blueprint made.
-            Some(there) if same(there, &object) => {}
-            there => work.put.push(keep_paused(object, there.map(Arc::as_ref))),
+            Some(there) => {
+                let is_known = before
+                    .remove(&key)
+                    .is_some_and(|[was, wanted]| Arc::ptr_eq(&was, there) && Arc::ptr_eq(&wanted, &object));
+                // A person may pause what a blueprint made.
+                if is_known || same(there, &object) {
+                    settled.insert(key, [Arc::clone(there), object]);
+                } else {
+                    work.put.push(keep_paused(Object::clone(&object), Some(there)));
+                }
+            }
+            None => work.put.push(Object::clone(&object)),
         }
     }
     work

@@ -1,6 +1,7 @@
 //! Derives a Repository and a BackupConfiguration from a BackupBlueprint and an AppBinding that names it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use lagan_schemas::consent;
 use lagan_schemas::error::chain;
@@ -9,6 +10,7 @@ use lagan_schemas::resource::backup_blueprint::BackupBlueprintSpec;
 use lagan_schemas::resource::backup_configuration::{BackupConfigurationSpec, BackupTarget, TargetRef, TaskRef};
 use lagan_schemas::resource::repository::RepositorySpec;
 use lagan_schemas::resource::{Group, Kind, Metadata, NamespacedName, Object, Param, Spec};
+use lagan_schemas::subject::ObjectKey;
 use lagan_schemas::substitution::{Variables, substitute};
 
 use crate::view::{Lookup, View};
@@ -51,39 +53,80 @@ pub(crate) fn asked(binding: &Object) -> Option<BlueprintAnnotations> {
 #[derive(Debug, Default)]
 pub(crate) struct Derived {
     /// For each AppBinding and blueprint its Repository and its BackupConfiguration.
-    pub pairs: Vec<[Object; 2]>,
+    pub pairs: Vec<[Arc<Object>; 2]>,
     pub problems: BTreeSet<String>,
 }
 
-pub(crate) fn derive(view: &View) -> Derived {
-    let mut derived = Derived::default();
-    let invalid = view.refused.iter().filter(|(key, _)| key.kind == Kind::AppBinding);
-    for (key, refused) in invalid.filter(|(_, refused)| consent::blueprints(&refused.metadata.annotations).is_some()) {
-        derived.problems.insert(format!("{key} is invalid: {}", refused.problem));
-    }
-    for binding in view.of_kind(Kind::AppBinding) {
-        let Some(asked) = asked(binding) else { continue };
-        for name in &asked.blueprints {
-            let why = match view.look_up(Kind::BackupBlueprint, asked.group, None, name) {
-                Lookup::Absent => " does not exist".to_owned(),
-                Lookup::Invalid(refused) => format!(" is invalid: {}", refused.problem),
-                Lookup::Valid(blueprint) => match from_blueprint(binding, blueprint, &asked) {
-                    Ok(objects) => {
-                        derived.pairs.push(objects);
-                        continue;
-                    }
-                    Err(why) => format!(": {why}"),
-                },
-            };
-            derived.problems.insert(format!("{}: BackupBlueprint {name}{why}", binding.key()));
+/// Derives pairs, and keeps them until what they follow from has changed: one change must not cost as much as all databases.
+#[derive(Debug, Default)]
+pub(crate) struct Derivations {
+    /// By AppBinding and blueprint.
+    known: HashMap<(ObjectKey, ObjectKey), Derivation>,
+    /// Number of pairs that the last look derived anew.
+    made: usize,
+}
+
+#[derive(Debug)]
+struct Derivation {
+    binding: Arc<Object>,
+    blueprint: Arc<Object>,
+    pair: Result<[Arc<Object>; 2], String>,
+}
+
+impl Derivations {
+    pub fn derive(&mut self, view: &View) -> Derived {
+        let mut derived = Derived::default();
+        let invalid = view.refused.iter().filter(|(key, _)| key.kind == Kind::AppBinding);
+        for (key, refused) in invalid.filter(|(_, refused)| consent::blueprints(&refused.metadata.annotations).is_some()) {
+            derived.problems.insert(format!("{key} is invalid: {}", refused.problem));
         }
+        let mut before = std::mem::take(&mut self.known);
+        self.made = 0;
+        for binding in view.of_kind(Kind::AppBinding) {
+            let Some(asked) = asked(binding) else { continue };
+            for name in &asked.blueprints {
+                let why = match view.look_up(Kind::BackupBlueprint, asked.group, None, name) {
+                    Lookup::Absent => " does not exist".to_owned(),
+                    Lookup::Invalid(refused) => format!(" is invalid: {}", refused.problem),
+                    Lookup::Valid(blueprint) => match self.pair(&mut before, binding, blueprint, &asked) {
+                        Ok(pair) => {
+                            derived.pairs.push(pair);
+                            continue;
+                        }
+                        Err(why) => format!(": {why}"),
+                    },
+                };
+                derived.problems.insert(format!("{}: BackupBlueprint {name}{why}", binding.key()));
+            }
+        }
+        derived
     }
-    derived
+
+    /// Takes the pair from those that were derived before, if both objects are still the same values.
+    fn pair(
+        &mut self,
+        before: &mut HashMap<(ObjectKey, ObjectKey), Derivation>,
+        binding: &Arc<Object>,
+        blueprint: &Arc<Object>,
+        asked: &BlueprintAnnotations,
+    ) -> Result<[Arc<Object>; 2], String> {
+        let key = (binding.key(), blueprint.key());
+        let is_same =
+            |known: &Derivation| Arc::ptr_eq(&known.binding, binding) && Arc::ptr_eq(&known.blueprint, blueprint);
+        let derivation = before.remove(&key).filter(is_same).unwrap_or_else(|| {
+            self.made += 1;
+            let pair = from_blueprint(binding, blueprint, asked).map(|pair| pair.map(Arc::new));
+            Derivation { binding: Arc::clone(binding), blueprint: Arc::clone(blueprint), pair }
+        });
+        let pair = derivation.pair.clone();
+        self.known.insert(key, derivation);
+        pair
+    }
 }
 
 /// Number of AppBindings that name a blueprint.
 pub(crate) fn usages(view: &View, blueprint: &Object) -> usize {
-    let names = |binding: &&std::sync::Arc<Object>| {
+    let names = |binding: &&Arc<Object>| {
         asked(binding).is_some_and(|asked| {
             asked.blueprints.contains(&blueprint.metadata.name)
                 && view

@@ -82,7 +82,7 @@ impl World {
     }
 
     fn work(&self) -> Work {
-        plan(&self.view, derive(&self.view))
+        Known::default().look(&self.view)
     }
 
     /// What stands in the folder for the generated configuration.
@@ -119,8 +119,8 @@ async fn an_object_gets_the_content_of_hooks_and_follows_its_change() {
     assert_eq!(made.metadata.annotations[HOOKS_OF], format!("{}/1", Uuid::from_u128(2)));
 
     // What was made is what should be there.
-    for object in derive(&world.view).pairs.into_iter().flatten() {
-        world.publish(object, 3, 1);
+    for object in Derivations::default().derive(&world.view).pairs.into_iter().flatten() {
+        world.publish(Object::clone(&object), 3, 1);
     }
     world.publish(made, 4, 1);
     assert!(world.work().put.is_empty());
@@ -164,8 +164,8 @@ async fn without_the_very_blueprint_at_the_source_nothing_is_put() {
 #[tokio::test]
 async fn a_blueprint_that_was_made_anew_is_another_one_and_one_without_hooks_has_no_mark() {
     let mut world = with_hook("TOKEN", 2, 1);
-    for object in derive(&world.view).pairs.into_iter().flatten() {
-        world.publish(object, 3, 1);
+    for object in Derivations::default().derive(&world.view).pairs.into_iter().flatten() {
+        world.publish(Object::clone(&object), 3, 1);
     }
     assert!(world.work().put.is_empty());
     world.publish(World::object_in(&blueprint(&body("OTHER"))), 5, 1);
@@ -210,4 +210,39 @@ fn two_databases_of_one_name_do_not_take_each_other_s_backup() {
     world.view.objects.retain(|key, _| key.namespace.as_deref() != Some("backups"));
     let both = world.work();
     assert_eq!((both.put.len(), both.problems.len()), (2, 1));
+}
+
+#[test]
+fn what_was_found_to_be_as_it_should_is_compared_again_when_it_changes() {
+    let mut world = World::new();
+    let text = blueprint("");
+    world.publish(World::object_in(&text), 1, 1);
+    world.publish(World::object_in(BINDING), 2, 1);
+    let mut known = Known::default();
+    let put = known.look(&world.view).put;
+    assert_eq!((put.len(), known.settled.len()), (2, 0));
+    for (uid, object) in (3..).zip(put) {
+        world.publish(object, uid, 1);
+    }
+    for _ in 0..2 {
+        assert!(known.look(&world.view).put.is_empty());
+        assert_eq!(known.settled.len(), 2);
+    }
+    // Somebody edits what was made.
+    let key = known.settled.keys().find(|key| key.kind == Kind::BackupConfiguration).unwrap().clone();
+    let mut edited = Object::clone(&world.view.objects[&key]);
+    let Spec::BackupConfiguration(spec) = &mut edited.spec else { unreachable!("a configuration") };
+    spec.schedule = "@hourly".to_owned();
+    world.publish(edited, 4, 2);
+    let put = known.look(&world.view).put;
+    assert!(put.len() == 1 && put[0].key() == key);
+    // The blueprint changes.
+    world.publish(put.into_iter().next().unwrap(), 4, 3);
+    assert!(known.look(&world.view).put.is_empty());
+    world.publish(World::object_in(&text.replace("@daily", "@weekly")), 1, 2);
+    assert_eq!(known.look(&world.view).put.len(), 1);
+    // The annotation goes.
+    world.view.objects.retain(|key, _| key.kind != Kind::AppBinding);
+    let work = known.look(&world.view);
+    assert_eq!((work.put.len(), work.remove.len(), known.settled.len()), (0, 1, 0));
 }

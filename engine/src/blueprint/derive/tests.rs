@@ -1,10 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Arc;
-
 use lagan_schemas::manifest::{Manifest, parse};
 use lagan_schemas::resource::Metadata;
-use lagan_schemas::subject::ObjectKey;
 
 use super::*;
 use crate::view::Refused;
@@ -47,7 +44,7 @@ fn derived(annotations: &str, blueprint: &str) -> Derived {
         let Manifest::Object(object) = manifest.unwrap() else { continue };
         view.objects.insert(object.key(), Arc::from(object));
     }
-    derive(&view)
+    Derivations::default().derive(&view)
 }
 
 #[test]
@@ -100,7 +97,7 @@ fn an_invalid_app_binding_is_told_with_its_reason_if_it_names_a_blueprint() {
         let (metadata, api_version) = (object.metadata.clone(), object.api_version.clone());
         let mut view = View::default();
         view.refused.insert(object.key(), Refused { metadata, api_version, problem: "port: no".to_owned() });
-        assert_eq!(derive(&view).problems, told.iter().cloned().collect());
+        assert_eq!(Derivations::default().derive(&view).problems, told.iter().cloned().collect());
     }
 }
 
@@ -117,7 +114,7 @@ fn an_invalid_blueprint_is_told_with_its_reason() {
     let key = ObjectKey { group, kind: Kind::BackupBlueprint, namespace: None, name: "nightly".to_owned() };
     let refused = Refused { metadata: Metadata::default(), api_version: "lagan.dev/v1alpha1".to_owned(), problem };
     view.refused.insert(key, refused);
-    let derived = derive(&view);
+    let derived = Derivations::default().derive(&view);
     assert!(derived.pairs.is_empty());
     let told = "AppBinding/demo/shop: BackupBlueprint nightly is invalid: schedule: no";
     assert_eq!(derived.problems.first().unwrap(), told);
@@ -160,4 +157,38 @@ fn a_bad_schedule_of_an_annotation_is_told_and_makes_nothing() {
     assert_eq!(derived_with(&annotated("@daily")).pairs.len(), 1);
     let told = derived_with("stash.appscode.com/backup-blueprint: mariadb").problems;
     assert!(told.first().unwrap().ends_with("neither its `schedule` nor the annotation `schedule` is set"), "{told:?}");
+}
+
+#[test]
+fn after_a_change_only_what_follows_from_it_is_derived_anew() {
+    const BINDINGS: usize = 1_000;
+    let annotated = binding("stash.appscode.com/backup-blueprint: mariadb");
+    let in_view = |view: &mut View, text: &str| {
+        let Some(Ok(Manifest::Object(object))) = parse("test.yaml", text).pop() else { unreachable!("one object") };
+        view.objects.insert(object.key(), Arc::from(object));
+    };
+    let of = |number: usize| annotated.replace("name: shop\n  namespace", &format!("name: shop-{number}\n  namespace"));
+    let mut view = View::default();
+    in_view(&mut view, BLUEPRINT);
+    for number in 0..BINDINGS {
+        in_view(&mut view, &of(number));
+    }
+    let mut derivations = Derivations::default();
+    let mut look = |view: &View| {
+        let derived = derivations.derive(view);
+        assert!(derived.problems.is_empty(), "{:?}", derived.problems);
+        (derived.pairs.len(), derivations.made)
+    };
+    assert_eq!(look(&view), (BINDINGS, BINDINGS));
+    assert_eq!(look(&view), (BINDINGS, 0));
+    in_view(&mut view, &of(7).replace("10.6.23", "11.4.2"));
+    assert_eq!(look(&view), (BINDINGS, 1));
+    in_view(&mut view, &of(BINDINGS));
+    assert_eq!(look(&view), (BINDINGS + 1, 1));
+    view.objects.retain(|key, _| key.name != "shop-7");
+    assert_eq!(look(&view), (BINDINGS, 0));
+    in_view(&mut view, &of(7));
+    assert_eq!(look(&view), (BINDINGS + 1, 1), "one that was away is derived anew");
+    in_view(&mut view, &BLUEPRINT.replace("*/5", "*/7"));
+    assert_eq!(look(&view), (BINDINGS + 1, BINDINGS + 1));
 }
