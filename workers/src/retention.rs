@@ -1,6 +1,8 @@
 //! Which snapshots go after a backup: by the configuration's rules, and those whose session ended without naming
 //! them (P11). It removes nothing itself.
 
+mod latest_search;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +20,7 @@ use lagan_schemas::subject::Cluster;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::latest_search::LatestSearch;
 use crate::failures::{internal, of_repository};
 use crate::repository::{Decision, RetentionRules, Snapshot, Verdict, retention};
 use crate::worker::Worker;
@@ -57,8 +60,19 @@ pub(crate) async fn unnamed(
     asking: Asking<'_>,
     named: &[String],
 ) -> Result<HashSet<String>, Failure> {
-    let words = words(worker, snapshots, asking, named).await?;
-    Ok(words.into_iter().filter(|said| said.word == Word::Disowned).map(|said| said.snapshot).collect())
+    let mut unnamed = HashSet::new();
+    let mut questions = Questions::new(worker, asking);
+    for snapshot in snapshots.iter().filter(|snapshot| asking.is_about(snapshot)) {
+        let is_disowned = if snapshot.session().and_then(|uid| Uuid::parse_str(uid).ok()) == Some(asking.session) {
+            !named.contains(&snapshot.id)
+        } else {
+            questions.ask(snapshot).await?.is_some_and(|said| said.word == Word::Disowned)
+        };
+        if is_disowned {
+            unnamed.insert(snapshot.id.clone());
+        }
+    }
+    Ok(unnamed)
 }
 
 /// What the sessions of snapshots say of them.
@@ -70,67 +84,79 @@ pub(crate) struct SnapshotProof {
     pub times: HashMap<String, Timestamp>,
 }
 
-/// Asks the sessions of the snapshots of this cluster.
+/// Asks the sessions of the snapshots of this cluster that may be the latest, the newest first, until the answers tell which it
+/// is.
 pub(crate) async fn proof(
     worker: &Worker,
-    snapshots: &[Snapshot],
+    mut candidates: Vec<&Snapshot>,
     asking: Asking<'_>,
+    not_after: Timestamp,
 ) -> Result<SnapshotProof, Failure> {
-    let mut proof = SnapshotProof::default();
-    for Said { snapshot, word, started } in words(worker, snapshots, asking, &[]).await? {
-        if word == Word::Named {
-            proof.times.extend(started.map(|started| (snapshot, started)));
-        } else {
-            proof.unproven.insert(snapshot);
+    candidates.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.time.timestamp()));
+    let (mut proof, mut search) = (SnapshotProof::default(), LatestSearch::new(not_after));
+    let mut questions = Questions::new(worker, asking);
+    for snapshot in candidates.into_iter().filter(|snapshot| asking.is_about(snapshot)) {
+        if search.is_older(snapshot) {
+            continue;
         }
+        let said = questions.ask(snapshot).await?;
+        let started = said.as_ref().and_then(|said| said.started);
+        if said.is_some_and(|said| said.word != Word::Named) {
+            proof.unproven.insert(snapshot.id.clone());
+            continue;
+        }
+        search.found(snapshot, started);
+        proof.times.extend(started.map(|started| (snapshot.id.clone(), started)));
     }
     Ok(proof)
 }
 
 /// The word of a session on one of its snapshots, and its first start.
 struct Said {
-    snapshot: String,
     word: Word,
     started: Option<Timestamp>,
 }
 
-async fn words(
-    worker: &Worker,
-    snapshots: &[Snapshot],
-    asking: Asking<'_>,
-    named: &[String],
-) -> Result<Vec<Said>, Failure> {
-    let now = Timestamp::now();
-    let mut words = Vec::new();
-    let mut sessions: HashMap<Uuid, Option<Arc<Heard>>> = HashMap::new();
-    for snapshot in snapshots {
-        let ours = snapshot.origin().is_some_and(|origin| {
-            let wanted = asking.configuration.is_none_or(|configuration| *configuration == origin.configuration);
-            wanted && asking.cluster.owns(origin.cluster)
-        });
-        let Some(uid) = snapshot.session().and_then(|uid| Uuid::parse_str(uid).ok()).filter(|_| ours) else { continue };
-        if uid == asking.session {
-            let word = if named.contains(&snapshot.id) { Word::Named } else { Word::Disowned };
-            words.push(Said { snapshot: snapshot.id.clone(), word, started: None });
-            continue;
-        }
-        if now.duration_since(snapshot.time.timestamp()) > ASKABLE {
-            continue;
+impl Asking<'_> {
+    /// Whether a snapshot is one of those that are asked about.
+    fn is_about(&self, snapshot: &Snapshot) -> bool {
+        snapshot.origin().is_some_and(|origin| {
+            let wanted = self.configuration.is_none_or(|configuration| *configuration == origin.configuration);
+            wanted && self.cluster.owns(origin.cluster)
+        })
+    }
+}
+
+/// Asks each session once.
+struct Questions<'a> {
+    worker: &'a Worker,
+    asking: Asking<'a>,
+    now: Timestamp,
+    asked: HashMap<Uuid, Option<Arc<Heard>>>,
+}
+
+impl<'a> Questions<'a> {
+    fn new(worker: &'a Worker, asking: Asking<'a>) -> Self {
+        Self { worker, asking, now: Timestamp::now(), asked: HashMap::new() }
+    }
+
+    /// Asks the session of a snapshot; `None` if it can't be asked any more.
+    async fn ask(&mut self, snapshot: &Snapshot) -> Result<Option<Said>, Failure> {
+        let Some(uid) = snapshot.session().and_then(|uid| Uuid::parse_str(uid).ok()) else { return Ok(None) };
+        if self.now.duration_since(snapshot.time.timestamp()) > ASKABLE {
+            return Ok(None);
         }
         // A store that was rolled back may let a session go on that had disowned this snapshot.
-        let known = worker.ended.get(uid).filter(|heard| heard.word(&snapshot.id) == Word::Named);
-        let session = match (known, sessions.entry(uid)) {
+        let known = self.worker.ended.get(uid).filter(|heard| heard.word(&snapshot.id) == Word::Named);
+        let heard = match (known, self.asked.entry(uid)) {
             (Some(heard), _) => Some(heard),
             (None, Entry::Occupied(asked)) => asked.get().clone(),
-            (None, Entry::Vacant(unknown)) => unknown.insert(hear(worker, uid, asking.stop).await?).clone(),
+            (None, Entry::Vacant(unknown)) => {
+                unknown.insert(hear(self.worker, uid, self.asking.stop).await?).clone()
+            }
         };
-        words.extend(session.map(|heard| Said {
-            snapshot: snapshot.id.clone(),
-            word: heard.word(&snapshot.id),
-            started: heard.started,
-        }));
+        Ok(heard.map(|heard| Said { word: heard.word(&snapshot.id), started: heard.started }))
     }
-    Ok(words)
 }
 
 /// What a session says of snapshots.

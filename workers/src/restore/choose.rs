@@ -26,12 +26,17 @@ impl Restore<'_, '_> {
                 let configuration = source.configuration.as_ref();
                 let stop = &self.execution.life.token();
                 let asking = Asking { session, cluster: &cluster, configuration, stop };
-                let proof = retention::proof(self.execution.worker, &listed.snapshots, asking).await;
+                let host = source.host.as_deref();
+                let is_candidate = |snapshot: &&Snapshot| {
+                    snapshot.path() == source.path && host.is_none_or(|host| snapshot.host == host)
+                };
+                let candidates = listed.snapshots.iter().filter(is_candidate).collect();
+                let proof = retention::proof(self.execution.worker, candidates, asking, source.not_after).await;
                 let SnapshotProof { unproven, times } = proof.map_err(|failure| self.execution.stopped_or(failure))?;
                 let wanted = WantedSnapshot {
                     clusters,
                     configuration,
-                    host: source.host.as_deref(),
+                    host,
                     path: Some(&source.path),
                     not_after: source.not_after,
                     times: &times,
