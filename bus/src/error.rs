@@ -51,7 +51,9 @@ pub enum ApiError {
         answer: async_nats::jetstream::Error,
     },
     /// The server says so on the connection and answers nothing.
-    #[error("the NATS user of this process may not publish to this subject; give it the permission (deploy/nats has those of each role)")]
+    #[error(
+        "the NATS user of this process may not publish to this subject; give it the permission (deploy/nats has those of each role)"
+    )]
     Denied,
     #[error("request to JetStream failed")]
     Request(#[source] async_nats::Error),

@@ -21,8 +21,8 @@ use lagan_schemas::subject::ObjectKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use self::decided::Decided;
 pub use self::access::{ApiConnection, ApiServer, KubeAccess, connect};
+use self::decided::Decided;
 
 /// Field managers. They are constants, so that a renamed binary keeps its fields.
 pub const REPORTER: &str = "lagan-reporter";

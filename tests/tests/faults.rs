@@ -130,9 +130,14 @@ struct HeldBackup {
 
 impl HeldBackup {
     fn prepare(megabytes: u32, failover: [&'static str; 2]) -> Result<Self> {
+        Self::prepare_with(megabytes, failover, "")
+    }
+
+    /// `more` are lines of the configuration.
+    fn prepare_with(megabytes: u32, failover: [&'static str; 2], more: &str) -> Result<Self> {
         let mut world = world_with(megabytes)?;
         let hold = Hold::new(&mut world)?;
-        world.configure("shop", "local", SHOP, "")?;
+        world.configure("shop", "local", SHOP, more)?;
         Ok(Self { apart: Apart::start(world, failover)?, hold })
     }
 

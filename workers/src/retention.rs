@@ -151,9 +151,7 @@ impl<'a> Questions<'a> {
         let heard = match (known, self.asked.entry(uid)) {
             (Some(heard), _) => Some(heard),
             (None, Entry::Occupied(asked)) => asked.get().clone(),
-            (None, Entry::Vacant(unknown)) => {
-                unknown.insert(hear(self.worker, uid, self.asking.stop).await?).clone()
-            }
+            (None, Entry::Vacant(unknown)) => unknown.insert(hear(self.worker, uid, self.asking.stop).await?).clone(),
         };
         Ok(heard.map(|heard| Said { word: heard.word(&snapshot.id), started: heard.started }))
     }

@@ -77,7 +77,9 @@ impl Derivations {
     pub fn derive(&mut self, view: &View) -> Derived {
         let mut derived = Derived::default();
         let invalid = view.refused.iter().filter(|(key, _)| key.kind == Kind::AppBinding);
-        for (key, refused) in invalid.filter(|(_, refused)| consent::blueprints(&refused.metadata.annotations).is_some()) {
+        for (key, refused) in
+            invalid.filter(|(_, refused)| consent::blueprints(&refused.metadata.annotations).is_some())
+        {
             derived.problems.insert(format!("{key} is invalid: {}", refused.problem));
         }
         let mut before = std::mem::take(&mut self.known);

@@ -139,8 +139,10 @@ impl State {
     }
 
     fn remembered_objects(&self) -> BTreeMap<&ObjectKey, Identity> {
-        let is_deleted_backup = |key: &ObjectKey, identity: &Identity| identity.deleted && key.kind == Kind::BackupSession;
-        let mut deleted: Vec<_> = self.objects.iter().filter(|(key, identity)| is_deleted_backup(key, identity)).collect();
+        let is_deleted_backup =
+            |key: &ObjectKey, identity: &Identity| identity.deleted && key.kind == Kind::BackupSession;
+        let mut deleted: Vec<_> =
+            self.objects.iter().filter(|(key, identity)| is_deleted_backup(key, identity)).collect();
         deleted.sort_by_key(|(_, identity)| std::cmp::Reverse(identity.created));
         let forgotten: BTreeSet<&ObjectKey> = deleted.into_iter().skip(DELETED_BACKUPS).map(|(key, _)| key).collect();
         let kept = self.objects.iter().filter(|(key, _)| !forgotten.contains(key));

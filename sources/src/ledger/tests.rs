@@ -25,8 +25,7 @@ fn key(kind: Kind, uid: u128) -> ObjectKey {
 /// The line of an object. Its uid is also its age.
 fn object(kind: Kind, uid: u128) -> LedgerEntry {
     let created = at(i64::try_from(uid).unwrap());
-    let identity =
-        Identity { uid: Uuid::from_u128(uid), generation: 1, content: Uuid::nil(), created, deleted: false };
+    let identity = Identity { uid: Uuid::from_u128(uid), generation: 1, content: Uuid::nil(), created, deleted: false };
     LedgerEntry::Object { key: key(kind, uid), identity }
 }
 

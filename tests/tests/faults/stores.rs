@@ -171,6 +171,32 @@ fn a_log_that_is_full_ends_no_session_and_they_go_on_when_there_is_room() -> Res
 }
 
 #[test]
+fn the_gate_at_a_full_log_closes_when_the_time_of_the_session_is_over() -> Result<()> {
+    let backup = HeldBackup::prepare_with(3, FAST, "timeOut: 20s")?;
+    let mut worker = backup.apart.worker("worker-1")?;
+    backup.begin()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(fill(&backup.apart.nats, 4 << 20))?;
+    backup.hold.release()?;
+    worker.wait_for_log("fact can't be appended yet", PATIENCE)?;
+    // A cancel has no room either, and says so.
+    let client = backup.apart.client();
+    let cancel = [&["cancel", "@latest"][..], &client[..]].concat();
+    let refused = backup.apart.world.lagan.run(&cancel)?;
+    assert!(!refused.status.success() && refused.stderr.contains("is full"), "{}", refused.stderr);
+    worker.wait_for_log("session did not succeed", PATIENCE)?;
+    runtime.block_on(purge_others(&backup.apart.nats))?;
+    let session = backup.session()?;
+    assert_eq!(
+        (&session["status"]["phase"], &session["status"]["code"]),
+        (&"Failed".into(), &"E0502".into()),
+        "{session}"
+    );
+    assert_eq!(backup.apart.world.snapshots()?, 0);
+    backup.apart.world.judge()
+}
+
+#[test]
 #[ignore = "just test-faults"]
 fn a_thousand_unreadable_messages_hold_no_session_up() -> Result<()> {
     let world = world_with(1)?;

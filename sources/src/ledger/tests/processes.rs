@@ -118,7 +118,10 @@ fn a_ledger_that_can_not_be_compacted_still_takes_lines() {
     let ledger = Ledger::open(dir.path()).unwrap();
     // Nothing can be written under the name of the new file.
     std::fs::create_dir(dir.path().join("ledger-2.jsonl.new")).unwrap();
-    write(&ledger, std::iter::once(object(Kind::BackupConfiguration, 1)).chain((0..3000).map(|n| mark(1, n))).collect());
+    write(
+        &ledger,
+        std::iter::once(object(Kind::BackupConfiguration, 1)).chain((0..3000).map(|n| mark(1, n))).collect(),
+    );
     write(&ledger, vec![mark(1, 5000)]);
     assert_eq!(second_of(&ledger, 1), 5000);
     assert!(ledger.memory().lines > 3000);
