@@ -65,15 +65,22 @@ pub(super) async fn write(
 }
 
 /// Whether a restore has ended, or begun to write, according to its object and not according to a status that is about to be
-/// applied. By this the next worker knows that it must not run again (P5), so it stays.
+/// applied. By this the next worker knows that it must not run again (P5), so it stays. Another end that was folded from the
+/// same fact is none of an earlier log: somebody edited the object, and a failure must not look like a success.
 fn knows_more(live: &Value, uid: Uuid, status: &Value) -> bool {
     let Some(live) = LiveObject::read(live).filter(|live| live.uid() == Some(uid)) else { return false };
-    if live.shows_end() {
-        return live.status["phase"] != status["phase"];
-    }
     let has_ended = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"));
+    if live.shows_end() {
+        let is_edited = has_ended && status["foldedSequence"].is_u64() && has_same_fold(&live.status, status);
+        return live.status["phase"] != status["phase"] && !is_edited;
+    }
     let asks = status["reason"] == Code::NeedsConfirmation.reason();
     live.status["snapshot"].is_string() && !status["snapshot"].is_string() && !has_ended && !asks
+}
+
+/// Whether two statuses were folded from the same facts of the same log.
+fn has_same_fold(shown: &Value, applied: &Value) -> bool {
+    ["foldedStore", "foldedSequence"].iter().all(|field| shown[field] == applied[field])
 }
 
 /// Applies a status. If the API server refuses what the end of a session says in detail, it may take the end itself, without
@@ -175,6 +182,25 @@ mod tests {
             (&by_hand, &running, false),
         ] {
             assert_eq!(knows_more(shown.clone(), applied.clone()), stays, "{shown} {applied}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_was_edited_by_hand_is_corrected_and_one_of_an_earlier_log_stays() {
+        let uid = Uuid::from_u128(1);
+        let status = |phase, store, sequence| {
+            let time = "2026-11-27T14:00:00Z";
+            json!({ "phase": phase, "completionTime": time, "foldedStore": store, "foldedSequence": sequence })
+        };
+        let edited = json!({ "metadata": { "name": "r", "uid": uid }, "status": status("Succeeded", "a", 7) });
+        for (applied, stays) in [
+            (status("Failed", "a", 7), false),
+            (status("Failed", "a", 5), true),
+            (status("Failed", "a", 9), true),
+            (status("Failed", "b", 7), true),
+            (status("Running", "a", 7), true),
+        ] {
+            assert_eq!(knows_more(&edited, uid, &applied), stays, "{applied}");
         }
     }
 }
